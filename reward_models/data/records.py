@@ -1,0 +1,157 @@
+"""The records that cross the boundary between data and everything else.
+
+Every source (files, hub data sets, the annotation store) yields these, and nothing downstream reads a raw row. They
+validate themselves on construction: a record that exists is well formed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+ROLES: tuple[str, ...] = ("system", "user", "assistant", "tool")
+PROMPT_KINDS: tuple[str, ...] = ("reasoning", "helpfulness", "safety")
+
+
+class RecordError(ValueError):
+    """A row that cannot become a record; the message says why in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. ``content`` is text exactly as the model reads it, before any chat template."""
+
+    role: Role
+    content: str
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise RecordError(f"role {self.role!r} is none of {', '.join(ROLES)}")
+        if not isinstance(self.content, str):
+            raise RecordError(f"the {self.role} message's content is {type(self.content).__name__}, not text")
+        if not self.content.strip():
+            raise RecordError(f"empty {self.role} message")
+
+
+Conversation = tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two responses to one prompt and which is better.
+
+    Neutral at rest: ``a`` and ``b`` are positions, not verdicts. ``chosen`` and ``rejected`` exist only once a
+    comparison is encoded for the loss.
+
+    Args:
+        prompt: the conversation both responses answer; ends with a turn that is not the assistant's.
+        response_a, response_b: what follows the prompt, nearly always a single assistant message.
+        label: ``"a"``, ``"b"`` or ``"tie"``.
+        strength: how much better, > 0, in whatever unit the source uses (score gap, votes, rank distance); ``None`` if the
+            source does not say. Always ``None`` for a tie.
+        id: unique within its source.
+        source: where the row came from; evaluation reports per source.
+    """
+
+    prompt: Conversation
+    response_a: Conversation
+    response_b: Conversation
+    label: Literal["a", "b", "tie"]
+    strength: float | None = None
+    id: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        _check_prompt(self.prompt)
+        _check_response(self.response_a, "response a")
+        _check_response(self.response_b, "response b")
+        if self.label not in ("a", "b", "tie"):
+            raise RecordError(f"label {self.label!r} is none of a, b, tie")
+        if self.label != "tie" and self.response_a == self.response_b:
+            raise RecordError("the two responses are identical, yet one is preferred")
+        if self.strength is not None:
+            if self.label == "tie":
+                raise RecordError("a tie has no strength")
+            if not math.isfinite(self.strength) or self.strength <= 0:
+                raise RecordError(f"strength {self.strength!r} is not a positive number")
+
+    def swapped(self) -> Comparison:
+        """The same judgement with the positions exchanged."""
+        label: Literal["a", "b", "tie"] = "b" if self.label == "a" else "a" if self.label == "b" else "tie"
+        return Comparison(
+            prompt=self.prompt,
+            response_a=self.response_b,
+            response_b=self.response_a,
+            label=label,
+            strength=self.strength,
+            id=self.id,
+            source=self.source,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SafetyLabel:
+    """One response to one prompt, judged safe or unsafe by written guidelines.
+
+    Args:
+        prompt, response: as in :class:`Comparison`.
+        label: ``"safe"`` or ``"unsafe"``.
+        category: the kind of harm at stake, if the source names one.
+    """
+
+    prompt: Conversation
+    response: Conversation
+    label: Literal["safe", "unsafe"]
+    category: str | None = None
+    id: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        _check_prompt(self.prompt)
+        _check_response(self.response, "the response")
+        if self.label not in ("safe", "unsafe"):
+            raise RecordError(f"label {self.label!r} is neither safe nor unsafe")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A prompt without a response, as reinforcement learning samples from.
+
+    Args:
+        kind: decides which rewards apply: ``reasoning`` (rules), ``helpfulness`` or ``safety`` (that reward model).
+        answer: the reference answer of a verifiable prompt, else ``None``.
+        language: the language the reply should be in, as an ISO 639-1 code, or ``None`` if unknown.
+    """
+
+    prompt: Conversation
+    kind: Literal["reasoning", "helpfulness", "safety"]
+    answer: str | None = None
+    language: str | None = None
+    id: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        _check_prompt(self.prompt)
+        if self.kind not in PROMPT_KINDS:
+            raise RecordError(f"kind {self.kind!r} is none of {', '.join(PROMPT_KINDS)}")
+        if self.answer is not None and not self.answer.strip():
+            raise RecordError("empty answer")
+
+
+Record = Comparison | SafetyLabel | Prompt
+
+
+def _check_prompt(prompt: Conversation) -> None:
+    if not prompt:
+        raise RecordError("empty prompt")
+    if prompt[-1].role == "assistant":
+        raise RecordError("the prompt ends with an assistant message; that message belongs to the response")
+
+
+def _check_response(response: Conversation, name: str) -> None:
+    if not response:
+        raise RecordError(f"{name} is empty")
+    if response[-1].role != "assistant":
+        raise RecordError(f"{name} ends with a {response[-1].role} message, not the assistant's")
