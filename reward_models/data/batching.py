@@ -1,0 +1,87 @@
+"""Which items make an optimizer step, and how they are cut into micro-batches.
+
+A step is a fixed number of items drawn by a seeded permutation, whatever the number of ranks; within the step, items are
+packed under a token budget so that every rank runs the same number of micro-batches (collectives stay in step) of about
+equal work. Every rank computes the whole plan from the lengths alone: no communication, and a resumed run or one with
+another number of ranks sees the same steps.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+MicroBatch = list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochSampler:
+    """Step number → items of that step: a fresh seeded permutation per epoch; an epoch's last step may be smaller."""
+
+    items: int
+    batch_size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.items < 1 or self.batch_size < 1:
+            raise ValueError(f"cannot draw batches of {self.batch_size} from {self.items} items")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.items / self.batch_size)
+
+    def step(self, step: int) -> np.ndarray:
+        """Indices of the items of a 0-based step."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.items)
+        return order[place * self.batch_size : (place + 1) * self.batch_size]
+
+
+def plan_trees(tokens: Sequence[int] | np.ndarray, budget: int, ranks: int = 1) -> list[list[MicroBatch]]:
+    """Pack items of the given token counts: rank → micro-batches → positions in ``tokens``.
+
+    Largest first into the lightest bin, with the fewest bins that keep every micro-batch within ``budget`` (an item
+    larger than the budget travels alone). All ranks get equally many micro-batches; where there are fewer items than
+    bins, some are empty.
+    """
+    sizes = [int(t) for t in tokens]
+    order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
+    per_rank = max(1, math.ceil(sum(sizes) / (budget * ranks)))
+    while True:
+        bins: list[tuple[int, int, MicroBatch]] = [(0, number, []) for number in range(per_rank * ranks)]
+        for item in order:
+            load, number, members = heapq.heappop(bins)
+            members.append(item)
+            heapq.heappush(bins, (load + sizes[item], number, members))
+        if all(load <= budget or len(members) <= 1 for load, _, members in bins):
+            break
+        per_rank += 1
+    ordered = [members for _, _, members in sorted(bins, key=lambda b: b[1])]
+    return [ordered[rank::ranks] for rank in range(ranks)]
+
+
+def plan_padded(lengths: Sequence[int] | np.ndarray, rows: int, budget: int, ranks: int = 1) -> list[list[MicroBatch]]:
+    """The same for padded batches: items are grouped by length, and ``budget`` bounds rows × longest.
+
+    Args:
+        lengths: longest sequence of each item. ``rows``: sequences per item.
+    """
+    sizes = [int(t) for t in lengths]
+    order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
+    groups: list[MicroBatch] = []
+    for item in order:
+        if groups and (len(groups[-1]) + 1) * rows * sizes[groups[-1][0]] <= budget:
+            groups[-1].append(item)
+        else:
+            groups.append([item])
+    while len(groups) % ranks:
+        groups.sort(key=len)
+        largest = groups.pop()
+        middle = (len(largest) + 1) // 2
+        groups += [largest[:middle], largest[middle:]]
+    groups.sort(key=lambda g: -len(g) * (sizes[g[0]] if g else 0))
+    return [groups[rank::ranks] for rank in range(ranks)]

@@ -1,0 +1,129 @@
+"""From a conversation to token ids: the only place that calls a chat template.
+
+Training, evaluation, scoring and serving all render through :class:`ChatRenderer`, so a reward model always reads what
+it was trained on. The fingerprint of the rendering is kept with the saved model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from reward_models.data.records import Conversation, Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Span = Literal["summary", "full"]
+
+# For tokenizers without a template of their own. Beginning and end marks are the tokenizer's, whichever it has.
+PLAIN_TEMPLATE = (
+    "{%- if bos_token is defined and bos_token %}{{ bos_token }}"
+    "{%- elif cls_token is defined and cls_token %}{{ cls_token }}{% endif %}"
+    "{%- for message in messages %}"
+    "{{ message['role'] }}: {{ message['content'] }}"
+    "{%- if sep_token is defined and sep_token %}{{ sep_token }}"
+    "{%- elif message['role'] == 'assistant' and eos_token is defined and eos_token %}{{ eos_token }}"
+    "{%- else %}{{ '\\n' }}{% endif %}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+
+THINK_END = "</think>"
+_PROBE = (
+    Message("user", "Which probe?\nThis one."),
+    Message("assistant", "<think>reasoning probe</think>\n\nsummary probe"),
+)
+
+
+def final_summary(text: str) -> str:
+    """What follows the reasoning. Text without ``</think>`` is all summary; an unfinished or empty one gives ``""``."""
+    before, end, after = text.rpartition(THINK_END)
+    if end:
+        return after.strip()
+    return "" if text.lstrip().startswith("<think>") else text
+
+
+class ChatRenderer:
+    """Renders and tokenizes conversations for one tokenizer and scoring span.
+
+    Args:
+        tokenizer: its chat template is used; one without a template is given :data:`PLAIN_TEMPLATE`.
+        span: ``"full"`` reads the whole response, ``"summary"`` only what follows the reasoning (arXiv:2501.12948,
+            section 2.3.4). The cut is made here, before the template, because templates disagree: some drop the
+            reasoning and some keep it.
+
+    Raises:
+        ValueError: the span is ``full`` and the template drops or rewrites the reasoning.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, span: Span) -> None:
+        if tokenizer.chat_template is None:
+            tokenizer.chat_template = PLAIN_TEMPLATE
+        self.tokenizer = tokenizer
+        self.span = span
+        probe = self.text(_PROBE[:1], _PROBE[1:])
+        wanted = ["summary probe"] if span == "summary" else ["<think>", "reasoning probe", THINK_END, "summary probe"]
+        missing = [text for text in wanted if text not in probe]
+        if missing:
+            raise ValueError(
+                f"the tokenizer's chat template loses {missing[0]!r} of a response, and the scoring span is {span!r}. "
+                "Give a template that keeps the reasoning (model.chat_template=FILE), or score data.span=summary"
+            )
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever template, tokenizer or span would make the model read something else."""
+        ids = self.tokenize([self.text(_PROBE[:1], _PROBE[1:])])[0]
+        content = json.dumps([self.tokenizer.chat_template, self.span, [int(i) for i in ids]])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def text(self, prompt: Conversation, response: Conversation) -> str:
+        """The rendered conversation, special tokens written out."""
+        if self.span == "summary":
+            response = tuple(
+                replace(m, content=final_summary(m.content) or " ") if m.role == "assistant" else m for m in response
+            )
+        messages = [{"role": m.role, "content": m.content} for m in (*prompt, *response)]
+        return self.tokenizer.apply_chat_template(messages, tokenize=False)  # type: ignore[return-value]
+
+    def tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Token ids of rendered texts. The template has written every special token: none is added here."""
+        encoded = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
+        return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
+    """A small byte-level BPE tokenizer with a ChatML template, for models built from a config.
+
+    Digits stand alone, so numbers are read place by place; the tags of reasoning and answer are single tokens, but not
+    special ones, so they survive decoding.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - 4,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken(t, normalized=False) for t in ("<think>", THINK_END, "<answer>", "</answer>")])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|im_end|>")
+    fast.chat_template = (
+        "{%- for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>"
+        "{%- endfor %}{%- if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    return fast

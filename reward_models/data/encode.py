@@ -1,0 +1,183 @@
+"""Records become prompt trees: what a training set looks like once nothing of it is text any more.
+
+Token ids are kept in flat arrays (one allocation, cheap to hold and to fingerprint), the positions of a comparison are
+put in the order of the verdict, and over-long conversations are cut by a named policy. Everything cut or dropped is
+counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+
+from reward_models.data.chat import ChatRenderer
+from reward_models.data.records import Comparison, Conversation, Message, SafetyLabel
+from reward_models.data.trees import PromptTree
+
+_CHUNK = 512  # records tokenized at once: enough to keep the tokenizer's threads busy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenizedSet:
+    """A tokenized data set; item ``i`` is a tree with one branch (safety) or two (comparison: chosen, rejected).
+
+    Attributes:
+        tokens: all token ids, flat. ``spans[i]`` holds item i's borders in it: prompt, then each branch.
+        label: safety: 1.0 safe, 0.0 unsafe. Comparisons: 1.0 where the first branch was chosen, 0.5 for a tie.
+        strength: how much better, or nan where the source does not say.
+        source: index into ``sources``.
+        ids: the records' ids, for messages and for keeping a bad batch.
+        truncated: conversations whose oldest part was cut to fit; ``dropped``: reason → how many were left out.
+        fingerprint: of tokens, spans, labels and strengths.
+    """
+
+    tokens: np.ndarray
+    spans: list[np.ndarray]
+    label: np.ndarray
+    strength: np.ndarray
+    source: np.ndarray
+    sources: tuple[str, ...]
+    ids: tuple[str, ...]
+    truncated: int
+    dropped: dict[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def tree(self, item: int) -> PromptTree:
+        borders = self.spans[item]
+        parts = [self.tokens[a:b] for a, b in zip(borders, borders[1:], strict=False)]
+        return PromptTree(parts[0], tuple(parts[1:]))
+
+    @property
+    def tree_tokens(self) -> np.ndarray:
+        """Tokens per item with the prompt shared."""
+        return np.array([s[-1] - s[0] for s in self.spans], dtype=np.int64)
+
+    @property
+    def branch_lengths(self) -> list[np.ndarray]:
+        """Per item, the length of each whole sequence."""
+        return [(s[1] - s[0]) + np.diff(s[1:]) for s in self.spans]
+
+    @property
+    def unshared_tokens(self) -> np.ndarray:
+        """Tokens per item when every sequence is computed on its own."""
+        return np.array([int(lengths.sum()) for lengths in self.branch_lengths], dtype=np.int64)
+
+
+def tokenize_records(
+    records: Iterable[Comparison | SafetyLabel],
+    renderer: ChatRenderer,
+    max_length: int | None,
+    ties: bool = True,
+) -> TokenizedSet:
+    """Render and tokenize records.
+
+    Args:
+        max_length: longest sequence in tokens; a longer conversation loses its oldest turns (never a system message,
+            never the last turn), then the beginning of its last prompt turn; the response is always kept whole. An item
+            whose responses alone do not fit is dropped and counted. ``None``: no limit.
+        ties: whether ties are kept.
+    """
+    flat: list[np.ndarray] = []
+    spans: list[np.ndarray] = []
+    label: list[float] = []
+    strength: list[float] = []
+    source: list[str] = []
+    ids: list[str] = []
+    dropped: dict[str, int] = {}
+    truncated = at = 0
+    iterator = iter(records)
+    while chunk := list(islice(iterator, _CHUNK)):
+        if not ties:
+            kept = [r for r in chunk if not (isinstance(r, Comparison) and r.label == "tie")]
+            if len(kept) < len(chunk):
+                dropped["tie"] = dropped.get("tie", 0) + len(chunk) - len(kept)
+            chunk = kept
+        responses = [_ordered_responses(record) for record in chunk]
+        texts = [
+            renderer.text(r.prompt, reply) for r, replies in zip(chunk, responses, strict=True) for reply in replies
+        ]
+        sequences = iter(renderer.tokenize(texts) if texts else ())
+        for record, replies in zip(chunk, responses, strict=True):
+            whole: list[np.ndarray] | None = [next(sequences) for _ in replies]
+            if max_length is not None and max(len(s) for s in whole or ()) > max_length:
+                whole = _truncate(record.prompt, replies, renderer, max_length)
+                if whole is None:
+                    dropped["response longer than max_length"] = dropped.get("response longer than max_length", 0) + 1
+                    continue
+                truncated += 1
+            tree = PromptTree.from_sequences(whole or ())
+            parts = [tree.prompt, *tree.branches]
+            flat.extend(parts)
+            spans.append(at + np.cumsum([0] + [len(p) for p in parts]))
+            at = int(spans[-1][-1])
+            label.append(_label(record))
+            strength.append(np.nan if isinstance(record, SafetyLabel) or record.strength is None else record.strength)
+            source.append(record.source)
+            ids.append(record.id)
+    names = tuple(sorted(set(source)))
+    index = {name: i for i, name in enumerate(names)}
+    tokens = np.concatenate(flat) if flat else np.zeros(0, np.int32)
+    digest = hashlib.sha256(tokens.tobytes())
+    for array in (*spans, np.array(label), np.array(strength)):
+        digest.update(array.tobytes())
+    return TokenizedSet(
+        tokens,
+        spans,
+        np.array(label),
+        np.array(strength),
+        np.array([index[s] for s in source], dtype=np.int64),
+        names,
+        tuple(ids),
+        truncated,
+        dropped,
+        digest.hexdigest()[:16],
+    )
+
+
+def _ordered_responses(record: Comparison | SafetyLabel) -> list[Conversation]:
+    if isinstance(record, SafetyLabel):
+        return [record.response]
+    if record.label == "b":
+        return [record.response_b, record.response_a]
+    return [record.response_a, record.response_b]
+
+
+def _label(record: Comparison | SafetyLabel) -> float:
+    if isinstance(record, SafetyLabel):
+        return float(record.label == "safe")
+    return 0.5 if record.label == "tie" else 1.0
+
+
+def _truncate(
+    prompt: Conversation, replies: Sequence[Conversation], renderer: ChatRenderer, limit: int
+) -> list[np.ndarray] | None:
+    """The sequences with as much of the prompt's end as fits, the same cut for every reply; ``None`` if none fits."""
+    for shorter in _cuts(prompt, renderer, limit):
+        sequences = renderer.tokenize([renderer.text(shorter, reply) for reply in replies])
+        if max(len(s) for s in sequences) <= limit:
+            return sequences
+    return None
+
+
+def _cuts(prompt: Conversation, renderer: ChatRenderer, limit: int) -> Iterator[Conversation]:
+    system = tuple(m for m in prompt[:-1] if m.role == "system")
+    turns = tuple(m for m in prompt[:-1] if m.role != "system")
+    while turns:
+        turns = turns[1:]
+        while turns and turns[0].role == "assistant":  # templates want a user's turn first
+            turns = turns[1:]
+        yield (*system, *turns, prompt[-1])
+    ids = renderer.tokenize([prompt[-1].content])[0]
+    keep = len(ids)
+    while keep > 1:
+        keep = min(keep - 1, int(keep * 0.9), limit)
+        text = renderer.tokenizer.decode(ids[-keep:], skip_special_tokens=False).strip() if keep else ""
+        if text:
+            yield (*system, Message(prompt[-1].role, text))

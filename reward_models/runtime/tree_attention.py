@@ -1,0 +1,178 @@
+"""Attention over prompt trees, and the one function that runs a backbone on a packed batch.
+
+Exactness is the point: a token must see its own tree's prompt and its own branch, and nothing else. Packing through
+``position_ids`` alone is exact in transformers only with ``attention_mask=None`` *and* ``use_cache=False``; here the
+attention function itself enforces the tree, and :func:`tree_hidden_states` owns the call.
+
+Two kernels compute the same thing: scaled-dot-product attention path by path (CPU, and the reference), and FlexAttention
+with a block mask made of tree and branch ids (CUDA).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig, PreTrainedModel
+
+from reward_models.data.trees import Path, TreeBatch
+
+TREE_ATTENTION = "prompt_tree"
+
+# Decoders whose layers hand keyword arguments on to the attention function, position by `position_ids` alone, and mask
+# by causality and a sliding window only. A test runs each of them against plain padded sequences.
+TREE_MODEL_TYPES = frozenset(
+    {"gemma", "gemma3_text", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3"}
+)
+
+
+def supports_trees(config: PretrainedConfig) -> bool:
+    """Whether a model of this configuration computes prompt trees exactly."""
+    layer_types = set(getattr(config, "layer_types", None) or ["full_attention"])  # only newer configs have the field
+    bidirectional = getattr(config, "use_bidirectional_attention", None)  # Gemma 3's embedding variants
+    return (
+        config.model_type in TREE_MODEL_TYPES
+        and layer_types <= {"full_attention", "sliding_attention"}
+        and not bidirectional
+    )
+
+
+def tree_hidden_states(backbone: PreTrainedModel, batch: TreeBatch) -> torch.Tensor:
+    """Last hidden states of a packed batch, shape ``[T, hidden]``.
+
+    ``backbone`` is the model without its head, with ``attn_implementation=TREE_ATTENTION``.
+    """
+    output = backbone(
+        input_ids=batch.input_ids_T[None],
+        attention_mask=None,
+        position_ids=batch.position_ids_T[None],
+        use_cache=False,
+        tree=batch,
+    )
+    return output.last_hidden_state[0]
+
+
+def tree_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    tree: TreeBatch | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """transformers' attention interface: query ``[1, heads, T, d]``, key and value ``[1, kv_heads, T, d]``.
+
+    Returns ``[1, T, heads, d]``. Raises ``ValueError`` when called without a tree or for a variant it cannot compute,
+    for a silent fallback would let sequences see each other.
+    """
+    if tree is None or attention_mask is not None:
+        raise ValueError("prompt-tree attention runs on packed trees only: call tree_hidden_states()")
+    if softcap is not None or dropout:
+        raise ValueError("prompt-tree attention computes neither soft-capped scores nor attention dropout")
+    if query.is_cuda:
+        output = _flex(query, key, value, tree, scaling, sliding_window)
+    else:
+        output = _path_by_path(query, key, value, tree, scaling, sliding_window)
+    return output.transpose(1, 2), None
+
+
+def _path_by_path(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    tree: TreeBatch,
+    scale: float | None,
+    window: int | None,
+) -> torch.Tensor:
+    # split() and cat() rather than slices: the gradient of a slice is a full-size tensor of zeros for every path, the
+    # gradient of split() is one cat().
+    grouped = key.shape[1] != query.shape[1]
+    lengths = [path.length for path in tree.paths]
+    outputs = []
+    trunk: tuple[torch.Tensor, torch.Tensor] | None = None
+    for path, q, k, v in zip(
+        tree.paths, query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True
+    ):
+        if path.prefix:
+            assert trunk is not None
+            k = torch.cat((trunk[0][:, :, : path.prefix], k), 2)
+            v = torch.cat((trunk[1][:, :, : path.prefix], v), 2)
+        else:
+            trunk = (k, v)
+        mask = path_mask(path, window, q.device, tree)
+        outputs.append(
+            F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=grouped
+            )
+        )
+    return torch.cat(outputs, 2)
+
+
+def path_mask(path: Path, window: int | None, device: torch.device, tree: TreeBatch) -> torch.Tensor | None:
+    """Which keys of its path each query sees, ``[length, prefix + length]``; ``None`` where plain causality says it all."""
+    total = path.prefix + path.length
+    windowed = window is not None and total > window
+    if not path.prefix and not windowed:
+        return None
+    shape = (path.length, path.prefix, window if windowed else None)
+    if shape not in tree.masks:
+        queries = torch.arange(path.prefix, total, device=device)[:, None]
+        keys = torch.arange(total, device=device)[None]
+        mask = keys <= queries
+        if windowed:
+            mask &= keys > queries - window
+        tree.masks[shape] = mask
+    return tree.masks[shape]  # type: ignore[return-value]
+
+
+def tree_mask_mod(tree: TreeBatch, window: int | None) -> Any:
+    """The tree as a FlexAttention mask function of (batch, head, query index, key index)."""
+    tree_T, branch_T, position_T = tree.tree_T, tree.branch_T, tree.position_ids_T
+
+    def mask_mod(b: torch.Tensor, h: torch.Tensor, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        on_path = (branch_T[k] == 0) | (branch_T[k] == branch_T[q])
+        seen = (tree_T[q] == tree_T[k]) & on_path & (position_T[k] <= position_T[q])
+        if window is not None:
+            seen = seen & (position_T[k] > position_T[q] - window)
+        return seen
+
+    return mask_mod
+
+
+@functools.cache
+def _compiled_flex() -> tuple[Any, Any]:
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    return torch.compile(flex_attention, dynamic=True), torch.compile(create_block_mask, dynamic=True)
+
+
+def _flex(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    tree: TreeBatch,
+    scale: float | None,
+    window: int | None,
+) -> torch.Tensor:
+    flex_attention, create_block_mask = _compiled_flex()
+    if ("flex", window) not in tree.masks:
+        length = tree.tokens
+        tree.masks["flex", window] = create_block_mask(
+            tree_mask_mod(tree, window), None, None, length, length, device=query.device
+        )
+    grouped = key.shape[1] != query.shape[1]
+    mask = tree.masks["flex", window]
+    return flex_attention(query, key, value, block_mask=mask, scale=scale, enable_gqa=grouped)
+
+
+AttentionInterface.register(TREE_ATTENTION, tree_attention)
+AttentionMaskInterface.register(TREE_ATTENTION, lambda *args, **kwargs: None)
