@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -43,7 +42,7 @@ _PROBE = (
 
 def final_summary(text: str) -> str:
     """What follows the reasoning. Text without ``</think>`` is all summary; an unfinished or empty one gives ``""``."""
-    before, end, after = text.rpartition(THINK_END)
+    _, end, after = text.rpartition(THINK_END)
     if end:
         return after.strip()
     return "" if text.lstrip().startswith("<think>") else text
@@ -85,11 +84,10 @@ class ChatRenderer:
 
     def text(self, prompt: Conversation, response: Conversation) -> str:
         """The rendered conversation, special tokens written out."""
-        if self.span == "summary":
-            response = tuple(
-                replace(m, content=final_summary(m.content) or " ") if m.role == "assistant" else m for m in response
-            )
-        messages = [{"role": m.role, "content": m.content} for m in (*prompt, *response)]
+        messages = [{"role": m.role, "content": m.content} for m in prompt]
+        for m in response:
+            cut = self.span == "summary" and m.role == "assistant"
+            messages.append({"role": m.role, "content": final_summary(m.content) if cut else m.content})
         return self.tokenizer.apply_chat_template(messages, tokenize=False)  # type: ignore[return-value]
 
     def tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:

@@ -1,0 +1,226 @@
+"""Checkpoints: atomic, free of pickle, and independent of ZeRO stage and number of ranks.
+
+Every rank writes the stretches of fp32 weights and Adam moments that it owns, each under the parameter's name and the
+stretch's place in it, as safetensors. Loading copies from whichever files hold the stretches a rank owns *now*, so a run
+may go on with other ranks or another ZeRO stage. A checkpoint is a directory that is renamed into place once every byte
+of it is on disk; whatever is not complete is not a checkpoint.
+
+Not stored, because it follows from the step number alone: random state (every step seeds itself), learning rate, and the
+sampler's position.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from reward_models.runtime.distributed import World
+
+STATES = ("weight", "exp_avg", "exp_avg_sq")
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be used; the message names it and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fragment:
+    """What this rank owns of one parameter: flat fp32 views, beginning at ``start`` of the flattened parameter."""
+
+    name: str
+    start: int
+    weight: torch.Tensor
+    optimizer_state: dict[str, Any]  # the optimizer's own, of the flat tensor that ``offset`` points into
+    flat: torch.Tensor
+    offset: int
+
+    def view(self, state: str) -> torch.Tensor:
+        if state == "weight":
+            return self.weight
+        if state not in self.optimizer_state:  # before the first step Adam has no state yet
+            self.optimizer_state[state] = torch.zeros_like(self.flat)
+        return self.optimizer_state[state].view(-1)[self.offset : self.offset + self.weight.numel()]
+
+
+def save_checkpoint(directory: Path, engine: Any, step: int, state: dict[str, Any], world: World, keep: int) -> Path:
+    """Write ``directory/step-XXXXXXXX`` and remove all but the latest ``keep``.
+
+    Args:
+        step: optimizer steps made.
+        state: JSON-serialisable facts the caller wants back.
+    """
+    final = directory / f"step-{step:08d}"
+    partial = directory / f".{final.name}.partial"
+    if world.is_main:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    world.barrier()
+    tensors = {
+        f"{fragment.name}|{fragment.start}|{name}": fragment.view(name).detach().cpu().contiguous()
+        for fragment in _fragments(engine)
+        for name in STATES
+        if fragment.weight.numel() and (world.is_main or engine.zero_optimization_stage() > 0)
+    }
+    if tensors:
+        file = partial / f"rank-{world.rank:05d}.safetensors"
+        save_file(tensors, file)
+        _sync(file)
+    world.barrier()
+    if world.is_main:
+        content = {"step": step, "optimizer_steps": _optimizer_steps(engine), "world_size": world.size, **state}
+        (partial / "state.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+        _sync(partial / "state.json")
+        if final.exists():  # written before a kill, and this step made again
+            shutil.rmtree(final)
+        partial.rename(final)
+        _sync(directory)
+        for old in list_checkpoints(directory)[:-keep]:
+            shutil.rmtree(old)
+    world.barrier()
+    return final
+
+
+def list_checkpoints(directory: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted(directory.glob("step-*")) if directory.is_dir() else []
+
+
+def load_checkpoint(path: Path, engine: Any, world: World) -> dict[str, Any]:
+    """Put weights, moments, step counts and learning-rate schedule into the engine; returns the saved state.
+
+    Raises:
+        CheckpointError: a file is missing or unreadable, or the checkpoint is of another model.
+    """
+    try:
+        state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        stretches = _index(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint ({error}); delete it to go on without it"
+        ) from error
+    for fragment in _fragments(engine):
+        for name in STATES:
+            _fill(fragment.view(name), fragment.start, stretches.get((fragment.name, name), []), fragment.name, path)
+        # torch keeps the count in a tensor per state, DeepSpeed's CPU Adam in a plain integer
+        counts = state["optimizer_steps"]
+        tensor_count = not type(_basic_optimizer(engine)).__name__.startswith("DeepSpeed")
+        fragment.optimizer_state["step"] = torch.tensor(float(counts)) if tensor_count else counts
+    _weights_from_master(engine, stretches, path)
+    if engine.lr_scheduler is not None:
+        engine.lr_scheduler.last_epoch = state["step"] - 1  # the schedule is a function of the step
+        engine.lr_scheduler.step()
+    engine.global_steps = state["step"]
+    return state
+
+
+def _fragments(engine: Any) -> Iterator[_Fragment]:
+    """This rank's stretches of every trainable parameter, whatever optimizer DeepSpeed has wrapped around Adam."""
+    outer, adam = engine.optimizer, _basic_optimizer(engine)
+    named = [(n, p) for n, p in engine.module.named_parameters() if p.requires_grad]
+    kind = type(outer).__name__
+    if engine.zero_optimization_stage() == 3:
+        for name, param in named:
+            group, offset, length = outer.grad_position[outer.get_param_id(param)]
+            start = outer._get_param_partition_rank(param) * length
+            length = max(0, min(length, param.ds_numel - start))  # the last partition may end in padding
+            flat = outer.fp32_partitioned_groups_flat[group]
+            yield _Fragment(name, start, flat.detach()[offset : offset + length], adam.state[flat], flat, offset)
+    elif kind in ("DeepSpeedZeroOptimizer", "BF16_Optimizer"):
+        flats = outer.fp32_groups_flat_partition if kind == "BF16_Optimizer" else outer.single_partition_of_fp32_groups
+        for name, param in named:
+            if param._hp_mapping is not None:  # None: this rank owns nothing of it
+                at, place = param._hp_mapping.hp_fragment_address, param._hp_mapping.lp_fragment_address
+                flat = flats[param._hp_mapping.param_group_index]
+                weight = flat.detach()[at.start : at.start + at.numel]
+                yield _Fragment(name, place.start, weight, adam.state[flat], flat, at.start)
+    else:
+        masters = dict(_half_precision_masters(outer)) if outer is not adam else {}
+        for name, param in named:
+            flat = masters.get(id(param), param)
+            yield _Fragment(name, 0, flat.detach().view(-1), adam.state[flat], flat, 0)
+
+
+def _half_precision_masters(outer: Any) -> Iterator[tuple[int, torch.Tensor]]:
+    for halves, masters in zip(outer.fp16_groups, outer.fp32_groups, strict=True):
+        for half, master in zip(halves, masters, strict=True):
+            yield id(half), master
+
+
+def _weights_from_master(engine: Any, stretches: dict[Any, Any], path: Path) -> None:
+    """The weights the model computes with are a rounded copy of the fp32 ones."""
+    outer = engine.optimizer
+    if engine.zero_optimization_stage() == 3:
+        for fragment, param in zip(_fragments(engine), _trainable(engine.module), strict=True):
+            param.ds_tensor.data[: fragment.weight.numel()].copy_(fragment.weight)
+        if outer.persistent_parameters:
+            outer.persistent_parameters[0].partition(outer.persistent_parameters)
+            outer.persistent_parameters[0].all_gather(outer.persistent_parameters)
+        return
+    for name, param in engine.module.named_parameters():
+        if param.requires_grad:
+            whole = torch.empty(param.numel(), dtype=torch.float32)
+            _fill(whole, 0, stretches.get((name, "weight"), []), name, path)
+            param.data.copy_(whole.view_as(param))
+
+
+def _trainable(module: nn.Module) -> list[nn.Parameter]:
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def _basic_optimizer(engine: Any) -> torch.optim.Optimizer:
+    return engine.basic_optimizer
+
+
+def _optimizer_steps(engine: Any) -> int:
+    steps = {int(state["step"]) for state in _basic_optimizer(engine).state.values() if "step" in state}
+    return max(steps, default=0)
+
+
+Stretches = dict[tuple[str, str], list[tuple[int, int, Path, str]]]
+
+
+def _index(path: Path) -> Stretches:
+    """(parameter, state) → stretches that the files of a checkpoint hold: (start, length, file, key)."""
+    found: Stretches = {}
+    for file in sorted(path.glob("rank-*.safetensors")):
+        with safe_open(file, framework="pt") as handle:
+            for key in handle.keys():
+                name, start, state = key.rsplit("|", 2)
+                length = handle.get_slice(key).get_shape()[0]
+                found.setdefault((name, state), []).append((int(start), length, file, key))
+    return found
+
+
+def _fill(into: torch.Tensor, start: int, stretches: list[tuple[int, int, Path, str]], name: str, path: Path) -> None:
+    """Copy the parameter's elements ``[start, start + into.numel())`` from the stretches that hold them."""
+    end, filled = start + into.numel(), 0
+    for first, length, file, key in stretches:
+        low, high = max(start, first), min(end, first + length)
+        if low < high:
+            with safe_open(file, framework="pt") as handle:
+                into[low - start : high - start].copy_(handle.get_slice(key)[low - first : high - first])
+            filled += high - low
+    if filled != into.numel():
+        raise CheckpointError(
+            f"{path} has {filled} of {into.numel()} values of {name}: it is of another model, or files of it are "
+            "missing. Give another output_dir, or delete the checkpoint"
+        )
+
+
+def _sync(path: Path) -> None:
+    """Make sure a file or directory entry is on disk before the rename that says so."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

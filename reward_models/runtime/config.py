@@ -1,0 +1,85 @@
+"""Typed configuration: frozen dataclasses hold the defaults, a YAML file and ``key=value`` words change them.
+
+A key that does not exist is an error that names the nearest one; nothing is read that the dataclass does not declare.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_type_hints
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+Config = TypeVar("Config")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the file or key and the way out."""
+
+
+def load_config(schema: type[Config], path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Defaults of ``schema``, then the YAML file, then ``key=value`` overrides with dotted keys.
+
+    Raises:
+        ConfigError: no such file, not a mapping, unknown key, wrong type, or a value the dataclass refuses.
+    """
+    merged = OmegaConf.structured(schema)
+    try:
+        if path is not None:
+            merged = _merge(schema, merged, _read_yaml(Path(path)), str(path))
+        for word in overrides:
+            if "=" not in word:
+                raise ConfigError(f"{word!r} is not of the form key=value")
+            merged = _merge(schema, merged, OmegaConf.from_dotlist([word]), "the command line")
+        return cast(Config, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        key = f"{error.full_key}: " if error.full_key else ""
+        where = f"{path} and the command line" if path and overrides else str(path or "the command line")
+        raise ConfigError(f"{where}: {key}{str(error).splitlines()[0]}") from error
+
+
+def dump_config(config: Any) -> str:
+    """The resolved configuration as YAML, every key written out."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+
+
+def _read_yaml(path: Path) -> DictConfig:
+    if not path.is_file():
+        nearby = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        close = difflib.get_close_matches(str(path), nearby, n=3, cutoff=0.3) or nearby[:5]
+        raise ConfigError(f"no configuration file {path}" + (f"; there are {', '.join(close)}" if close else ""))
+    try:
+        loaded = OmegaConf.load(path)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(loaded, DictConfig):
+        raise ConfigError(f"{path} holds a list or a bare value; a configuration is a mapping of keys")
+    return loaded
+
+
+def _merge(schema: type, into: DictConfig, given: Any, where: str) -> DictConfig:
+    plain = OmegaConf.to_container(given, resolve=False)
+    assert isinstance(plain, dict)
+    _check_keys(schema, plain, where, "")
+    return cast(DictConfig, OmegaConf.merge(into, given))
+
+
+def _check_keys(schema: type, given: Mapping[Any, Any], where: str, prefix: str) -> None:
+    hints = get_type_hints(schema)
+    for key, value in given.items():
+        if key not in hints:
+            close = difflib.get_close_matches(str(key), list(hints), n=1)
+            known = f"did you mean {prefix}{close[0]}?" if close else f"known keys: {', '.join(sorted(hints))}"
+            raise ConfigError(f"{where}: unknown key {prefix}{key}; {known}")
+        nested = next((t for t in _members(hints[key]) if dataclasses.is_dataclass(t)), None)
+        if nested is not None and isinstance(value, Mapping):
+            _check_keys(cast(type, nested), value, where, f"{prefix}{key}.")
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return (hint, *getattr(hint, "__args__", ()))  # X | None and plain types alike

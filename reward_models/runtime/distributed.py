@@ -1,0 +1,95 @@
+"""One process or many: starting them, and the few reductions that training needs."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process's place among all of a job's.
+
+    Attributes:
+        rank, size: global. ``local_rank``: on this machine.
+        device: where this rank computes.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Element-wise sum over ranks, in place and returned (on ``tensor``'s own device)."""
+        return self._reduce(tensor, dist.ReduceOp.SUM)
+
+    def max(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Element-wise maximum over ranks, in place and returned."""
+        return self._reduce(tensor, dist.ReduceOp.MAX)
+
+    def _reduce(self, tensor: torch.Tensor, op: dist.ReduceOp.RedOpType) -> torch.Tensor:
+        if self.size == 1:
+            return tensor
+        shared = tensor.to(self.device)
+        dist.all_reduce(shared, op=op)
+        return tensor.copy_(shared)
+
+    def barrier(self) -> None:
+        if self.size > 1:
+            dist.barrier()
+
+    def main_first(self, work: Callable[[], Result]) -> Result:
+        """Run ``work`` on this machine's first rank, then on its others: so caches are filled once."""
+        if self.local_rank == 0:
+            result = work()
+            self.barrier()
+            return result
+        self.barrier()
+        return work()
+
+
+def start(timeout_seconds: float = 1800) -> World:
+    """Join the job that ``deepspeed`` or ``torchrun`` started, or become a job of one process.
+
+    Args:
+        timeout_seconds: a collective that waits longer fails instead of hanging.
+    """
+    import deepspeed
+
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
+        os.environ.setdefault(name, value)
+    size, local_rank = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_RANK"])
+    if size == 1:
+        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+        os.environ.setdefault("MASTER_PORT", "0")
+    # DeepSpeed builds its CPU collectives with ninja, which a virtual environment has, but not always on PATH.
+    os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+    if size > 1 and "OMP_NUM_THREADS" not in os.environ:
+        # Left alone, every rank starts a thread per core and they fight over the cores.
+        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_size))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank)
+        device = torch.device("cuda", local_rank)
+    else:
+        device = torch.device("cpu")
+    if not dist.is_initialized():
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        deepspeed.init_distributed(
+            dist_backend=backend, timeout=timedelta(seconds=timeout_seconds), verbose=False, auto_mpi_discovery=False
+        )
+    return World(dist.get_rank(), dist.get_world_size(), local_rank, device)

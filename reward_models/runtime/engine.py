@@ -1,0 +1,173 @@
+"""DeepSpeed behind a typed configuration, and the guarded optimizer step."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from reward_models.runtime.distributed import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """How a model is optimised.
+
+    Attributes:
+        zero_stage: 0 replicates everything; 1 partitions optimizer states, 2 gradients too, 3 parameters too.
+        offload_optimizer, offload_params: keep them in CPU memory (stages 1-3; stage 3).
+        dtype: ``bf16`` keeps fp32 master weights in the optimizer.
+        lr: peak learning rate. ``schedule``: any name transformers' ``get_scheduler`` knows.
+        warmup: share of all steps (< 1) or number of steps (≥ 1) over which the rate rises from 0.
+        weight_decay: applied to matrices only, not to norms, biases and the score head's vector-shaped parts.
+        grad_clip: largest global gradient norm; 0 switches clipping off.
+        zero_options: further keys of DeepSpeed's ``zero_optimization`` section, as they are.
+    """
+
+    zero_stage: int = 0
+    offload_optimizer: bool = False
+    offload_params: bool = False
+    dtype: Literal["fp32", "bf16"] = "bf16"
+    lr: float = 1e-5
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    schedule: str = "cosine"
+    warmup: float = 0.03
+    grad_clip: float = 1.0
+    zero_options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.zero_stage not in (0, 1, 2, 3):
+            raise ValueError(f"engine.zero_stage={self.zero_stage} is none of 0, 1, 2, 3")
+        if self.offload_optimizer and self.zero_stage == 0:
+            raise ValueError("engine.offload_optimizer needs engine.zero_stage of at least 1")
+        if self.offload_params and self.zero_stage != 3:
+            raise ValueError("engine.offload_params needs engine.zero_stage=3")
+        if self.lr <= 0 or self.warmup < 0 or self.grad_clip < 0:
+            raise ValueError("engine.lr must be positive, engine.warmup and engine.grad_clip not negative")
+
+    def warmup_steps(self, total_steps: int) -> int:
+        return int(self.warmup) if self.warmup >= 1 else math.ceil(self.warmup * total_steps)
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or gradient is nan or infinite. The optimizer step was not made."""
+
+
+def deepspeed_config(config: EngineConfig, world_size: int) -> dict[str, Any]:
+    """DeepSpeed's own configuration for ours."""
+    zero: dict[str, Any] = {"stage": config.zero_stage}
+    if config.offload_optimizer:
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    if config.offload_params:
+        zero["offload_param"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    zero |= config.zero_options
+    return {
+        # Micro-batches are cut by tokens and their number changes from step to step, so DeepSpeed's own counting is
+        # switched off: train_step() tells it where a step ends.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "train_batch_size": world_size,
+        "steps_per_print": None,
+        "gradient_clipping": config.grad_clip,
+        "bf16": {"enabled": config.dtype == "bf16", "check_grad_overflow": True},
+        # Gradients of many micro-batches are summed in fp32; stage 0 in bf16 knows no other accumulator than its own.
+        **({"data_types": {"grad_accum_dtype": "fp32"}} if config.dtype == "bf16" and config.zero_stage else {}),
+        "zero_optimization": zero,
+        "optimizer": {
+            "type": "AdamW",
+            "params": {
+                "lr": config.lr,
+                "betas": list(config.betas),
+                "eps": config.eps,
+                "weight_decay": config.weight_decay,
+                "torch_adam": not config.offload_optimizer,
+            },
+        },
+    }
+
+
+@contextmanager
+def model_loading(config: EngineConfig, world: World) -> Iterator[None]:
+    """While open, transformers builds and loads models partitioned over the ranks if ZeRO stage 3 wants that."""
+    if config.zero_stage != 3:
+        yield
+        return
+    from transformers.integrations import HfDeepSpeedConfig
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    holder = HfDeepSpeedConfig(deepspeed_config(config, world.size))  # transformers keeps a weak reference
+    try:
+        yield
+    finally:
+        del holder
+        unset_hf_deepspeed_config()
+
+
+def build_engine(model: nn.Module, config: EngineConfig, total_steps: int, world: World) -> Any:
+    """A DeepSpeed engine with AdamW and a learning-rate schedule over ``total_steps``.
+
+    Returns the ``DeepSpeedEngine``; drive it with :func:`train_step`.
+    """
+    import deepspeed
+    from transformers import get_scheduler
+
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    if not trainable:
+        raise ValueError("the model has no trainable parameter")
+    # A ZeRO-3 parameter is an empty tensor here; its real shape is in ds_shape.
+    is_matrix = {n: len(getattr(p, "ds_shape", p.shape)) > 1 for n, p in trainable}
+    groups = [
+        {"params": [p for n, p in trainable if is_matrix[n]], "weight_decay": config.weight_decay},
+        {"params": [p for n, p in trainable if not is_matrix[n]], "weight_decay": 0.0},
+    ]
+    engine, _, _, _ = deepspeed.initialize(
+        model=model,
+        model_parameters=[group for group in groups if group["params"]],
+        config=deepspeed_config(config, world.size),
+        lr_scheduler=lambda optimizer: get_scheduler(
+            config.schedule, optimizer, config.warmup_steps(total_steps), total_steps
+        ),
+    )
+    return engine
+
+
+def backward(engine: Any, loss: torch.Tensor, world: World, last: bool) -> None:
+    """Add one micro-batch's gradient.
+
+    Args:
+        loss: this rank's share of the step's loss: its sum over the micro-batch divided by the *global* count.
+        last: whether this is the step's last micro-batch.
+    """
+    engine.set_gradient_accumulation_boundary(last)
+    # DeepSpeed averages over ranks; the loss is a share of a global sum, so the average is turned back into the sum.
+    engine.backward(loss * world.size, scale_wrt_gas=False)
+
+
+def optimizer_step(engine: Any, loss_is_finite: bool, world: World) -> float:
+    """Make the step, unless a loss or the gradient is not finite on any rank.
+
+    Returns the global gradient norm before clipping. Raises :class:`NonFiniteError` with the weights untouched.
+    """
+    bad = world.max(torch.tensor([0.0 if loss_is_finite else 1.0]))
+    if bad.item():
+        raise NonFiniteError("the loss is not finite")
+    norm = None
+    if engine.zero_optimization_stage() == 0:
+        # Only ZeRO's optimizers check the gradient before they use it.
+        grads = [p.grad for p in engine.module.parameters() if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(grads))
+        if not math.isfinite(norm):
+            raise NonFiniteError("the gradient is not finite")
+    engine.step()
+    if not engine.was_step_applied():
+        raise NonFiniteError("the gradient is not finite")
+    return float(engine.get_global_grad_norm()) if norm is None else norm
