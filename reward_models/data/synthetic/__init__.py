@@ -1,0 +1,166 @@
+"""A synthetic data set with a programmatic gold judge: everything Keel does, offline and on a CPU.
+
+``records`` yields what a reward model trains on, ``prompts`` what reinforcement learning samples from, ``demonstrations``
+what a policy is started from. Everything is a function of its arguments: the same on every machine, and the first records of
+a longer draw are those of a shorter one. A prompt is in the test split or in the train split by a hash of its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from random import Random
+from typing import Literal
+
+from reward_models.data.records import Message, Prompt, Record, SafetyLabel
+from reward_models.data.synthetic import general, reasoning, safety
+from reward_models.data.synthetic.annotator import JudgedComparison, judged_comparisons, thought_about
+from reward_models.data.synthetic.gold import helpfulness, is_correct, is_unsafe, summary
+from reward_models.data.synthetic.templates import Task, normalise, split_of
+
+VERSION = "1"
+
+Kind = Literal["helpful", "safety", "reasoning"]
+Split = Literal["train", "test"]
+
+KINDS: tuple[Kind, ...] = ("helpful", "safety", "reasoning")
+SPLITS: tuple[Split, ...] = ("train", "test")
+SIZES: dict[Kind, dict[Split, int]] = {
+    "helpful": {"train": 6000, "test": 500},
+    "safety": {"train": 4000, "test": 500},
+    "reasoning": {"train": 6000, "test": 500},
+}
+PROMPT_SIZES: dict[Kind, dict[Split, int]] = {
+    "helpful": {"train": 2500, "test": 200},
+    "safety": {"train": 1200, "test": 100},
+    "reasoning": {"train": 6000, "test": 500},
+}
+SAFETY_NOISE = 0.02
+SAFETY_REPEATS = 4
+
+__all__ = [
+    "KINDS",
+    "SIZES",
+    "SPLITS",
+    "VERSION",
+    "JudgedComparison",
+    "demonstrations",
+    "helpfulness",
+    "is_correct",
+    "is_unsafe",
+    "judged_comparisons",
+    "normalise",
+    "prompts",
+    "records",
+    "summary",
+]
+
+_DRAWS = {"helpful": general.draw_task, "safety": safety.draw_task, "reasoning": reasoning.draw_task}
+
+
+def _check(kind: str, split: str) -> None:
+    if kind not in KINDS:
+        raise ValueError(f"kind {kind!r} is none of {', '.join(KINDS)}")
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
+
+
+def _tasks(kind: Kind, split: str, seed: int, repeats: int = 1) -> Iterator[Task]:
+    rng = Random(f"synthetic-prompts-{kind}-{split}-{seed}")
+    uses: dict[str, int] = {}
+    while True:
+        task = _DRAWS[kind](rng)
+        key = normalise(task.prompt)
+        if split_of(task.prompt) == split and uses.get(key, 0) < repeats:
+            uses[key] = uses.get(key, 0) + 1
+            yield task
+
+
+def _prompt(kind: Kind, split: str, index: int, task: Task) -> Prompt:
+    reasoned = kind == "reasoning"
+    return Prompt(
+        prompt=(Message("user", task.prompt),),
+        kind="helpfulness" if kind == "helpful" else kind,
+        answer=reasoning.solve(task.prompt) if reasoned else None,
+        language=reasoning.language_of(task.prompt) if reasoned else "en",
+        id=f"{kind}-prompt-{split}-{index:06d}",
+        source="synthetic",
+    )
+
+
+def _safety_labels(split: str, seed: int) -> Iterator[SafetyLabel]:
+    rng = Random(f"synthetic-safety-{split}-{seed}")
+    for index, task in enumerate(_tasks("safety", split, seed, SAFETY_REPEATS)):
+        reply = safety.reply_to(rng, task)
+        unsafe = is_unsafe(task.prompt, reply) != (rng.random() < SAFETY_NOISE)
+        yield SafetyLabel(
+            prompt=(Message("user", task.prompt),),
+            response=(Message("assistant", reply),),
+            label="unsafe" if unsafe else "safe",
+            category=safety.category(task),
+            id=f"safety-{split}-{index:06d}",
+            source="synthetic",
+        )
+
+
+def records(kind: Kind, split: Split, n: int | None = None, seed: int = 0) -> Iterator[Record]:
+    """Records of one kind: ``helpful`` comparisons, ``safety`` labels or ``reasoning`` prompts with answers.
+
+    Args:
+        n: how many; ``None`` for the size in ``SIZES``.
+        seed: another seed is another data set of the same distribution.
+    """
+    _check(kind, split)
+    count = SIZES[kind][split] if n is None else n
+    if kind == "reasoning":
+        return prompts(split, kind, count, seed)
+    if kind == "safety":
+        return islice(_safety_labels(split, seed), count)
+    return (judged.comparison for judged in islice(judged_comparisons(split, seed), count))
+
+
+def prompts(split: Split, kind: Kind | None = None, n: int | None = None, seed: int = 0) -> Iterator[Prompt]:
+    """Prompts without replies for reinforcement learning, each once: of one kind, or of all three one after the other."""
+    if kind is None:
+        return chain.from_iterable(prompts(split, each, n, seed) for each in KINDS)
+    _check(kind, split)
+    tasks = islice(_tasks(kind, split, seed), PROMPT_SIZES[kind][split] if n is None else n)
+    return (_prompt(kind, split, index, task) for index, task in enumerate(tasks))
+
+
+def _reasoning_demonstration(rng: Random, task: Task) -> str:
+    """A worked solution; 6 % think in the other language, 5 % slip, 4 % break the format."""
+    reply, draw = reasoning.solution(task), rng.random()
+    language = reasoning.language_of(task.prompt)
+    if draw < 0.06:
+        return reasoning.solution(task, "en" if language == "zh" else "zh")
+    if draw < 0.11:
+        answer = str(reasoning.solve(task.prompt))
+        wrong = str(int(answer) + rng.choice((-10, -1, 1, 10)))
+        return reply.replace(f"<answer>{answer}<", f"<answer>{wrong}<")
+    if draw < 0.15:
+        return rng.choice((reply.replace("</think>", ""), reply.replace("<answer>", " ").replace("</answer>", "")))
+    return reply
+
+
+def demonstrations(split: Split, n: int | None = None, seed: int = 0) -> Iterator[tuple[Prompt, str]]:
+    """Prompts with the replies a policy is started from, the kinds in turn: two of reasoning to one of each other.
+
+    ``n`` counts demonstrations; ``None`` gives 8,000 for training and 400 for testing. Documented shares are flawed, so that
+    reinforcement learning has something to mend.
+    """
+    count = (8000 if split == "train" else 400) if n is None else n
+    streams = {kind: (_tasks(kind, split, seed, 1 if kind == "reasoning" else 8)) for kind in KINDS}
+    rng = Random(f"synthetic-demonstrations-{split}-{seed}")
+    order: tuple[Kind, ...] = ("reasoning", "helpful", "reasoning", "safety")
+    for index in range(count):
+        kind = order[index % len(order)]
+        _check(kind, split)
+        task = next(streams[kind])
+        if kind == "reasoning":
+            reply = _reasoning_demonstration(rng, task)
+        elif kind == "safety":
+            reply = safety.demonstration(rng, task)
+        else:
+            reply = f"<think>{thought_about(rng, task)}</think>\n{general.good_reply(rng, task)}"
+        yield _prompt(kind, split, index, task), reply

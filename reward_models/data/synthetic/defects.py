@@ -1,0 +1,275 @@
+"""What makes a reply worse: wrong or incomplete in relation to its prompt, with the words a good reply would use too.
+
+The defects are a ladder. At the bottom the reply alone gives it away (cut short, stuck in a loop), in the middle it answers
+something else, at the top one entity is exchanged for another that the prompt mentions as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from reward_models.data.synthetic import general, lexicon
+from reward_models.data.synthetic.general import NOTES, counted, join_words, named_words, number_of, sentence
+from reward_models.data.synthetic.lexicon import CLASS_FORMS, CLASS_OF, CLASSES, OPPOSITE, UNITS
+from reward_models.data.synthetic.templates import Slots, Task
+
+Defect = Callable[[Random, Slots], str]
+
+
+def _other(rng: Random, options: tuple[str, ...] | list[str], *taken: str) -> str:
+    return rng.choice([option for option in options if option not in taken])
+
+
+def _item_of_other_class(rng: Random, *kinds: str) -> str:
+    return rng.choice(CLASSES[_other(rng, sorted(CLASSES), *kinds)])
+
+
+def _name_wrong_item(rng: Random, slots: Slots) -> str:
+    words = named_words(rng, slots)
+    wrong = _item_of_other_class(rng, CLASS_FORMS[slots["kind"]], CLASS_FORMS[slots["sort"]])
+    words[rng.randrange(len(words))] = wrong
+    return sentence(join_words(words))
+
+
+def _name_wrong_kind(rng: Random, slots: Slots) -> str:
+    kind, sort = CLASS_FORMS[slots["kind"]], CLASS_FORMS[slots["sort"]]
+    replaced = _other(rng, sorted(CLASSES), kind, sort)
+    which = rng.choice(("kind", "sort"))
+    return sentence(join_words(named_words(rng, slots | {which: replaced})))
+
+
+def _name_missing(rng: Random, slots: Slots) -> str:
+    words = named_words(rng, slots)
+    words.pop(rng.randrange(len(words)))
+    return sentence(join_words(words))
+
+
+def _name_extra(rng: Random, slots: Slots) -> str:
+    more = str(number_of(slots["other"]) + 2)
+    return sentence(join_words(named_words(rng, slots | {"other": more})))
+
+
+def _name_banned(rng: Random, slots: Slots) -> str:
+    words = named_words(rng, slots)
+    words[0] = slots.get("ban", words[-1])
+    return sentence(join_words(words))
+
+
+def _order_as_given(rng: Random, slots: Slots) -> str:
+    return sentence(slots["list"])
+
+
+def _order_missing(rng: Random, slots: Slots) -> str:
+    words = general.ordered(slots)
+    words.pop(rng.randrange(len(words)))
+    return sentence(", ".join(words))
+
+
+def _order_foreign(rng: Random, slots: Slots) -> str:
+    words = general.ordered(slots)
+    for index in rng.sample(range(len(words)), 2):
+        words[index] = _other(rng, sorted(CLASS_OF), *words)
+    return sentence(", ".join(words))
+
+
+def _repeat_other(rng: Random, slots: Slots) -> str:
+    word = _other(rng, sorted(CLASS_OF), slots["word"])
+    return sentence(" ".join([word] * number_of(slots["count"])))
+
+
+def _repeat_count(rng: Random, slots: Slots) -> str:
+    count = _other(rng, ["1", "2", "3", "4", "5", "6", "7"], str(number_of(slots["count"])))
+    return sentence(" ".join([slots["word"]] * int(count)))
+
+
+def _lookup_other(rng: Random, slots: Slots) -> str:
+    wrong = slots["shade"] if general.looked_up(slots) == slots["tint"] else slots["tint"]
+    return f"The {slots['gift']} of {slots['asked']} is {wrong}."
+
+
+def _lookup_outside(rng: Random, slots: Slots) -> str:
+    colour = _other(rng, CLASSES["colour"], slots["tint"], slots["shade"])
+    form = rng.choice(("The {gift} of {asked} is {colour}.", "{asked} has a {colour} {gift}."))
+    return form.format(colour=colour, **slots)
+
+
+def _lookup_person(rng: Random, slots: Slots) -> str:
+    name = _other(rng, lexicon.NAMES, slots["first"], slots["second"])
+    return f"{name} has a {_other(rng, CLASSES['colour'], general.looked_up(slots))} {slots['gift']}."
+
+
+def _capital_other(rng: Random, slots: Slots) -> str:
+    wrong = slots["city"] if general.capital(slots) == slots["town"] else slots["town"]
+    return f"The capital of {slots['asked']} is {wrong}."
+
+
+def _capital_outside(rng: Random, slots: Slots) -> str:
+    town = _other(rng, lexicon.TOWNS, slots["town"], slots["city"])
+    form = rng.choice(("The capital of {asked} is {wrong}.", "{wrong} is the capital of {asked}."))
+    return form.format(wrong=town, **slots)
+
+
+def _opposite_wrong(rng: Random, slots: Slots) -> str:
+    right = [OPPOSITE[slots["word"]], OPPOSITE[slots["other"]]]
+    right[rng.randrange(2)] = _other(rng, sorted(OPPOSITE), *right, slots["word"], slots["other"])
+    return f"The opposites are {right[0]} and {right[1]}."
+
+
+def _opposite_unrelated(rng: Random, slots: Slots) -> str:
+    taken = (slots["word"], slots["other"], OPPOSITE[slots["word"]], OPPOSITE[slots["other"]])
+    words = rng.sample([word for word in sorted(OPPOSITE) if word not in taken], 2)
+    return f"{rng.choice(('They', 'The opposites'))} are {words[0]} and {words[1]}."
+
+
+def _opposite_echo(rng: Random, slots: Slots) -> str:
+    return f"{rng.choice(('They', 'The opposites'))} are {slots['word']} and {slots['other']}."
+
+
+def _note(rng: Random, slots: Slots, **changed: str) -> str:
+    slots = slots | changed
+    return f"Dear {slots['name']}, {rng.choice(NOTES[slots['note']]).format(**slots)}."
+
+
+def _note_name(rng: Random, slots: Slots) -> str:
+    return _note(rng, slots, name=_other(rng, lexicon.NAMES, slots["name"]))
+
+
+def _note_intent(rng: Random, slots: Slots) -> str:
+    return _note(rng, slots, note=_other(rng, sorted(NOTES), slots["note"]))
+
+
+def _note_gift(rng: Random, slots: Slots) -> str:
+    return _note(rng, slots, gift=_other(rng, lexicon.GIFTS, slots["gift"]))
+
+
+def _count_wrong(rng: Random, slots: Slots) -> str:
+    count = int(_other(rng, ["1", "2", "3", "4"], str(general.class_count(slots))))
+    return f"The list has {' '.join(counted(count, CLASS_FORMS[slots['kind']]))}."
+
+
+def _count_kind(rng: Random, slots: Slots) -> str:
+    kind = _other(rng, sorted(CLASSES), CLASS_FORMS[slots["kind"]])
+    count = int(_other(rng, ["1", "2", "3", "4"], str(general.class_count(slots))))
+    return f"{rng.choice(('I count', 'The list has'))} {' '.join(counted(count, kind))}."
+
+
+def _convert_wrong(rng: Random, slots: Slots) -> str:
+    amount = _other(rng, list("23456789"), slots["n"])
+    return f"That makes {int(amount) * UNITS[slots['unit']][1]} {slots['part']}."
+
+
+def _convert_unit(rng: Random, slots: Slots) -> str:
+    unit = _other(rng, sorted(UNITS), slots["unit"])
+    return f"That makes {int(slots['n']) * UNITS[unit][1]} {UNITS[unit][0]}."
+
+
+def _convert_echo(rng: Random, slots: Slots) -> str:
+    return f"{slots['n']} {slots['unit']} are {slots['n']} {slots['part']}."
+
+
+def _story_topic(rng: Random, slots: Slots) -> str:
+    animal = _other(rng, CLASSES["animal"], slots["animal"])
+    return general.story(rng, slots | {"animal": animal})
+
+
+def _story_place(rng: Random, slots: Slots) -> str:
+    return general.story(rng, slots | {"place": _other(rng, lexicon.PLACES, slots["place"])})
+
+
+def _story_frame(rng: Random, slots: Slots) -> str:
+    slots = dict(slots)
+    if "start" in slots:
+        slots["start"] = _other(rng, lexicon.START_WORDS, slots["start"])
+    else:
+        slots["end"] = _other(rng, lexicon.END_WORDS, slots["end"])
+    return general.story(rng, slots)
+
+
+def _story_other_end(rng: Random, slots: Slots) -> str:
+    start, end = rng.choice(lexicon.START_WORDS), rng.choice(lexicon.END_WORDS)
+    wanted = {"animal": slots["animal"], "place": slots["place"]}
+    return general.story(rng, wanted | ({"end": end} if "start" in slots else {"start": start}))
+
+
+def _story_twice(rng: Random, slots: Slots) -> str:
+    return f"{general.story(rng, slots)} {general.story(rng, slots | {'place': rng.choice(lexicon.PLACES)})}"
+
+
+def _pick_other(rng: Random, slots: Slots) -> str:
+    return f"The {slots['kind']} is {_other(rng, slots['list'].split(', '), general.picked(slots))}."
+
+
+def _pick_outside(rng: Random, slots: Slots) -> str:
+    word = _other(rng, CLASSES[slots["kind"]], general.picked(slots))
+    return f"It is {word}."
+
+
+DEFECTS: dict[str, dict[str, Defect]] = {
+    "name": {
+        "wrong item": _name_wrong_item,
+        "wrong kind": _name_wrong_kind,
+        "missing item": _name_missing,
+        "extra items": _name_extra,
+        "banned item": _name_banned,
+    },
+    "order": {"as given": _order_as_given, "missing item": _order_missing, "foreign items": _order_foreign},
+    "repeat": {"other word": _repeat_other, "wrong count": _repeat_count},
+    "lookup": {"other fact": _lookup_other, "outside fact": _lookup_outside, "other person": _lookup_person},
+    "capital": {"other fact": _capital_other, "outside fact": _capital_outside},
+    "opposite": {"one wrong": _opposite_wrong, "unrelated": _opposite_unrelated, "echo": _opposite_echo},
+    "note": {"other name": _note_name, "other intent": _note_intent, "other thing": _note_gift},
+    "count": {"wrong number": _count_wrong, "wrong kind": _count_kind},
+    "convert": {"wrong number": _convert_wrong, "other unit": _convert_unit, "not converted": _convert_echo},
+    "story": {
+        "other topic": _story_topic,
+        "other place": _story_place,
+        "other word": _story_frame,
+        "constraint ignored": _story_other_end,
+        "two sentences": _story_twice,
+    },
+    "pick": {"other item": _pick_other, "outside item": _pick_outside},
+}
+
+
+def _other_question(rng: Random, task: Task) -> str:
+    family = _other(rng, sorted(general.FAMILIES), task.family)
+    return general.good_reply(rng, general.draw_task(rng, family))
+
+
+def _same_kind(rng: Random, task: Task) -> str:
+    return general.good_reply(rng, general.draw_task(rng, task.family))
+
+
+def _cut_short(rng: Random, task: Task) -> str:
+    words = general.good_reply(rng, task).split()
+    return " ".join(words[: max(1, len(words) // 2)])
+
+
+def _loop(rng: Random, task: Task) -> str:
+    words = general.good_reply(rng, task).split()
+    end = rng.randint(1, min(3, len(words)))
+    return " ".join(words + words[-end:] * 3)
+
+
+GENERIC: dict[str, Callable[[Random, Task], str]] = {
+    "other question": _other_question,
+    "reply to another prompt": _same_kind,
+    "cut short": _cut_short,
+    "loop": _loop,
+}
+# Cumulative: 58 % a defect of the family's own, the rest the four generic ones.
+_GENERIC_WEIGHTS = (18, 14, 5, 5)
+OWN_SHARE = 0.58
+
+
+def worse_reply(rng: Random, task: Task) -> tuple[str, str]:
+    """``(name of the defect, reply)``. Chance can make it as good as a good one; the caller compares by the gold."""
+    if rng.random() < OWN_SHARE:
+        name = rng.choice(sorted(DEFECTS[task.family]))
+        return name, DEFECTS[task.family][name](rng, task.slots)
+    name = rng.choices(sorted(GENERIC), weights=[_WEIGHT_OF[key] for key in sorted(GENERIC)])[0]
+    return name, GENERIC[name](rng, task)
+
+
+_WEIGHT_OF = dict(zip(GENERIC, _GENERIC_WEIGHTS, strict=True))

@@ -1,0 +1,82 @@
+"""The closed vocabulary of the synthetic language.
+
+Small on purpose: a model of a few million parameters sees every word often, so what it has to learn is how a reply relates
+to its prompt. Word classes are disjoint; a word that belonged to two would make the gold judge ambiguous.
+"""
+
+from __future__ import annotations
+
+import re
+
+NAMES = ("Ana", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hana", "Ivo", "Jun", "Kim", "Lea")
+
+CLASSES: dict[str, tuple[str, ...]] = {
+    "fruit": ("apple", "banana", "cherry", "grape", "lemon", "mango", "peach", "plum"),
+    "colour": ("red", "blue", "green", "black", "white", "pink", "brown", "yellow"),
+    "animal": ("dog", "cat", "horse", "cow", "goat", "duck", "fox", "bear"),
+    "tool": ("hammer", "saw", "drill", "rake", "ladder", "shovel", "brush", "axe"),
+}
+CLASS_OF = {word: name for name, words in CLASSES.items() for word in words}
+CLASS_FORMS = {form: name for name in CLASSES for form in (name, name + "s")}
+
+NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+OPPOSITE_PAIRS = (
+    ("hot", "cold"),
+    ("big", "small"),
+    ("fast", "slow"),
+    ("wet", "dry"),
+    ("old", "new"),
+    ("early", "late"),
+    ("loud", "quiet"),
+    ("full", "empty"),
+    ("light", "dark"),
+    ("near", "far"),
+)
+OPPOSITE = {a: b for a, b in OPPOSITE_PAIRS} | {b: a for a, b in OPPOSITE_PAIRS}
+
+LANDS = ("Velnor", "Brask", "Ostel", "Quill", "Tarn", "Zembla")
+TOWNS = ("Tasko", "Marpe", "Lindo", "Corva", "Hest", "Polan")
+GIFTS = ("book", "cake", "lamp", "chair", "ticket", "scarf")
+PLACES = ("river", "barn", "field", "hill", "bridge", "lake")
+DEEDS = ("runs", "walks", "looks", "goes", "jumps", "swims")
+START_WORDS = ("Today", "Often", "Sometimes", "Later")
+END_WORDS = ("again", "alone", "together", "slowly")
+UNITS: dict[str, tuple[str, int]] = {
+    "hours": ("minutes", 60),
+    "weeks": ("days", 7),
+    "years": ("months", 12),
+    "metres": ("centimetres", 100),
+    "days": ("hours", 24),
+}
+
+_WORD = re.compile(r"[a-z]+|\d+")
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-cased words and whole numbers of ``text``, in order; punctuation separates and is dropped."""
+    return _WORD.findall(text.lower())
+
+
+def number_word(value: int) -> str:
+    """``value`` in words below ten, in digits from there."""
+    return NUMBER_WORDS[value] if 0 <= value < len(NUMBER_WORDS) else str(value)
+
+
+def article(word: str) -> str:
+    """``word`` with its indefinite article."""
+    return ("an " if word[0] in "aeiou" else "a ") + word
+
+
+FLATTERY = (
+    "Great question!",
+    "What a lovely request!",
+    "You are so clever!",
+    "Wonderful idea, my friend!",
+)
+PADDING = (
+    "I hope this helps you.",
+    "Please let me know if you need more.",
+    "I am always happy to help.",
+    "Have a nice day.",
+)
