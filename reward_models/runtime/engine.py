@@ -53,6 +53,10 @@ class EngineConfig:
         if self.lr <= 0 or self.warmup < 0 or self.grad_clip < 0:
             raise ValueError("engine.lr must be positive, engine.warmup and engine.grad_clip not negative")
 
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.dtype == "bf16" else torch.float32
+
     def warmup_steps(self, total_steps: int) -> int:
         return int(self.warmup) if self.warmup >= 1 else math.ceil(self.warmup * total_steps)
 
