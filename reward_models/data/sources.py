@@ -1,0 +1,252 @@
+"""A spec (a file, a glob, a hub data set, synthetic data) becomes a stream of records and bad rows."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, overload
+
+from reward_models.data.files import SUFFIXES, BadRow, data_suffix, read_rows, stem
+from reward_models.data.formats import COLUMNS, KINDS, Kind, rename, to_record, to_row
+from reward_models.data.records import Comparison, Prompt, Record, RecordError, SafetyLabel
+
+__all__ = ["BadRow", "BadRowsError", "Loaded", "SourceError", "expand", "load", "read"]
+
+REASON_LIMIT = 300
+SYNTHETIC = ("helpful", "safety", "reasoning")
+Specs = Sequence[str] | str
+
+_HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<subset>[\w.\-/]+?))?(?::(?P<split>[\w\[\]%:.]+))?")
+
+R = TypeVar("R", bound=Record)
+
+
+class SourceError(ValueError):
+    """A spec that names nothing readable; the message says what is near."""
+
+
+class BadRowsError(ValueError):
+    """More bad rows than allowed; ``bad`` holds them all."""
+
+    def __init__(self, bad: Sequence[BadRow], max_bad: int) -> None:
+        self.bad = tuple(bad)
+        shown = [f"  {row.file}:{row.line}: {row.reason}" for row in self.bad[:10]]
+        more = [f"  … and {len(self.bad) - 10} more"] if len(self.bad) > 10 else []
+        files = " ".join(dict.fromkeys(row.file for row in self.bad))
+        super().__init__(
+            "\n".join(
+                [
+                    f"{len(self.bad)} bad rows, {max_bad} allowed:",
+                    *shown,
+                    *more,
+                    f"List them all with `keel data check {files}`; go on without them with max_bad={len(self.bad)}.",
+                ]
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[R]):
+    """What :func:`load` read: the records in order, how many each spec gave, and every bad row."""
+
+    records: list[R]
+    counts: dict[str, int]
+    bad: list[BadRow] = field(default_factory=list)
+
+
+class LoadOptions(TypedDict, total=False):
+    """The optional arguments of :func:`load`."""
+
+    max_bad: int
+    limit: int | None
+    columns: Mapping[str, str] | None
+    prompt_kind: str | None
+
+
+@overload
+def load(specs: Specs, kind: Literal["comparison"], **options: Unpack[LoadOptions]) -> Loaded[Comparison]: ...
+@overload
+def load(specs: Specs, kind: Literal["safety"], **options: Unpack[LoadOptions]) -> Loaded[SafetyLabel]: ...
+@overload
+def load(specs: Specs, kind: Literal["prompt"], **options: Unpack[LoadOptions]) -> Loaded[Prompt]: ...
+@overload
+def load(specs: Specs, kind: Kind | None, **options: Unpack[LoadOptions]) -> Loaded[Record]: ...
+def load(
+    specs: Specs,
+    kind: Kind | None,
+    *,
+    max_bad: int = 0,
+    limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
+    prompt_kind: str | None = None,
+) -> Loaded[Any]:
+    """Every record of ``specs``.
+
+    Args:
+        kind, columns, prompt_kind: as in :func:`read`.
+        max_bad: how many bad rows may be left out, over all specs.
+        limit: the most rows to read of each spec.
+
+    Raises:
+        SourceError: a spec names nothing readable.
+        BadRowsError: there were more bad rows than ``max_bad``; raised once all was read.
+    """
+    records: list[Record] = []
+    counts: dict[str, int] = {}
+    bad: list[BadRow] = []
+    names = [specs] if isinstance(specs, str) else list(specs)
+    streams = [read(spec, kind, columns=columns, prompt_kind=prompt_kind) for spec in names]
+    for spec, stream in zip(names, streams, strict=True):
+        before = len(records)
+        for item in islice(stream, limit):
+            if isinstance(item, BadRow):
+                bad.append(item)
+            else:
+                records.append(item)
+        counts[spec] = counts.get(spec, 0) + len(records) - before
+    if len(bad) > max_bad:
+        raise BadRowsError(bad, max_bad)
+    return Loaded(records, counts, bad)
+
+
+def read(
+    spec: str, kind: Kind | None, *, columns: Mapping[str, str] | None = None, prompt_kind: str | None = None
+) -> Iterator[Record | BadRow]:
+    """One pass over ``spec``: a record for every row that is one, a :class:`BadRow` for every other.
+
+    Args:
+        spec: a file or glob (``~`` and environment variables are expanded), a hub data set
+            ``owner/name[/subset][:split]`` (split ``train`` if none is named; a local directory of data files is read
+            the same way), or ``synthetic:helpful|safety|reasoning[:train|test]``.
+        kind: the records wanted; ``None`` infers it row by row.
+        columns: our column names to the source's, where they differ: ``{"chosen": "good"}``.
+        prompt_kind: the kind of prompts whose rows do not say.
+
+    Raises:
+        SourceError: at once if the spec names nothing readable; while reading only if a connection fails.
+    """
+    if kind is not None and kind not in KINDS:
+        raise SourceError(f"kind {kind!r} is none of {', '.join(KINDS)}")
+    if unknown := set(columns or ()) - set(COLUMNS):
+        raise SourceError(f"no column of ours is called {', '.join(sorted(unknown))}; ours: {', '.join(COLUMNS)}")
+
+    def convert(row: dict[str, Any], line: int, source: str) -> Record:
+        named = rename(row, columns) if columns else row
+        return to_record(named, kind, prompt_kind=prompt_kind, id=f"{source}:{line}", source=source)
+
+    return _records(_streams(spec, kind), convert)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """Rows with one origin: ``file`` for bad rows, ``source`` for records."""
+
+    file: str
+    source: str
+    rows: Iterator[tuple[int, dict[str, Any]] | BadRow]
+
+
+def _records(
+    streams: Sequence[_Stream], convert: Callable[[dict[str, Any], int, str], Record]
+) -> Iterator[Record | BadRow]:
+    for stream in streams:
+        for item in stream.rows:
+            if isinstance(item, BadRow):
+                yield item
+                continue
+            line, row = item
+            try:
+                yield convert(row, line, stream.source)
+            except RecordError as error:
+                reason = " ".join(str(error).split())
+                if len(reason) > REASON_LIMIT:
+                    reason = reason[: REASON_LIMIT - 1] + "…"
+                yield BadRow(stream.file, line, reason, row)
+
+
+def expand(spec: str) -> list[str]:
+    """The files of a glob, each a spec; any other spec as it is."""
+    expanded = os.path.expandvars(os.path.expanduser(spec))
+    if glob.has_magic(expanded) and not Path(expanded).is_file():
+        return [name for name in sorted(glob.glob(expanded, recursive=True)) if Path(name).is_file()] or [spec]
+    return [spec]
+
+
+def _streams(spec: str, kind: Kind | None) -> list[_Stream]:
+    if spec.startswith("synthetic:"):
+        return [_synthetic(spec, prompts=kind == "prompt")]
+    if len(files := expand(spec)) > 1:
+        return [stream for file in files for stream in _streams(file, kind)]
+    expanded = os.path.expandvars(os.path.expanduser(files[0]))
+    path = Path(expanded)
+    if path.is_file():
+        return [_file(path)]
+    directory, _, split = expanded.partition(":")
+    if Path(directory).is_dir():
+        return [_dataset(directory, Path(directory).resolve().name, None, split or "train")]
+    hub = _HUB.fullmatch(expanded)
+    if hub and not expanded.startswith((".", "/")) and not data_suffix(path):
+        return [_dataset(hub["name"], expanded.partition(":")[0], hub["subset"], hub["split"] or "train")]
+    raise SourceError(f"no file {expanded!r}{_near(path)}; a hub data set is written owner/name[/subset][:split]")
+
+
+def _near(path: Path) -> str:
+    """The names nearest to ``path`` in the deepest directory of it that exists."""
+    parent = path.parent
+    missing = path.name
+    while not parent.is_dir():
+        parent, missing = parent.parent, parent.name
+    names = sorted(entry.name for entry in parent.iterdir())
+    close = difflib.get_close_matches(missing, names, n=3, cutoff=0.5)
+    return f"; nearest in {parent}/: {', '.join(close)}" if close else f"; nothing like it in {parent}/"
+
+
+def _file(path: Path) -> _Stream:
+    if not data_suffix(path):
+        raise SourceError(f"{path} has no ending that says how to read it; one of {', '.join(SUFFIXES)}")
+    return _Stream(str(path), stem(path), read_rows(path))
+
+
+def _synthetic(spec: str, *, prompts: bool) -> _Stream:
+    """The synthetic records of a kind, or its prompts, which are not those of the records but each there once."""
+    _, kind, split, *rest = (*spec.split(":"), "train") if spec.count(":") == 1 else spec.split(":")
+    if kind not in SYNTHETIC or split not in ("train", "test") or rest:
+        raise SourceError(f"{spec!r} is not of the form synthetic:{'|'.join(SYNTHETIC)}[:train|test]")
+    from reward_models.data import synthetic
+
+    kind, split = cast(synthetic.Kind, kind), cast(synthetic.Split, split)
+    records = synthetic.prompts(split, kind) if prompts else synthetic.records(kind, split)
+    return _Stream(spec, f"synthetic:{kind}", ((line, to_row(record)) for line, record in enumerate(records, start=1)))
+
+
+def _dataset(name: str, source: str, subset: str | None, split: str) -> _Stream:
+    """A data set through ``datasets``, streamed; ``subset`` is a configuration's name or else a data directory."""
+    import datasets
+
+    spec = f"{source}:{split}"
+    try:
+        try:
+            rows = datasets.load_dataset(name, subset, split=split, streaming=True)
+        except ValueError:
+            if subset is None:
+                raise
+            rows = datasets.load_dataset(name, data_dir=subset, split=split, streaming=True)
+    except Exception as error:  # the library and the network below it raise whatever they like
+        where = "directory" if Path(name).is_dir() else "hub data set, and no file by that name is here"
+        raise SourceError(f"{spec!r} was read as a {where}: {type(error).__name__}: {str(error)[:200]}") from error
+
+    def numbered() -> Iterator[tuple[int, dict[str, Any]]]:
+        line = 0
+        try:
+            for line, row in enumerate(rows, start=1):
+                yield line, row
+        except Exception as error:
+            raise SourceError(f"{spec}: reading stopped after row {line}: {str(error)[:200]}") from error
+
+    return _Stream(spec, source, numbered())

@@ -1,0 +1,19 @@
+"""What tests of every package may ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+DEFAULT_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def keel_data() -> Path:
+    """The directory of real data named by ``KEEL_DATA``; tests that need it are skipped where it is absent."""
+    path = Path(os.environ.get("KEEL_DATA", DEFAULT_DATA))
+    if not (path / "MANIFEST.json").is_file():
+        pytest.skip(f"no data kit at {path}; set KEEL_DATA to its directory")
+    return path

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reward_models.data.formats import infer_kind, rename, to_record, to_row
+from reward_models.data.records import Comparison, Message, Prompt, RecordError, SafetyLabel
+
+USER = {"role": "user", "content": "Why is the sky blue?"}
+GOOD = {"role": "assistant", "content": "Rayleigh scattering."}
+BAD = {"role": "assistant", "content": "It is the sea's reflection."}
+
+
+def better(record: Any) -> str:
+    assert isinstance(record, Comparison)
+    return (record.response_a if record.label == "a" else record.response_b)[-1].content
+
+
+PAIRS = {
+    "TRL, explicit prompt": {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]},
+    "TRL, implicit prompt": {"chosen": [USER, GOOD], "rejected": [USER, BAD]},
+    "prompt as text, repeated in the responses": {
+        "prompt": USER["content"],
+        "chosen": [USER, GOOD],
+        "rejected": [USER, BAD],
+    },
+    "plain text": {"prompt": USER["content"], "chosen": GOOD["content"], "rejected": BAD["content"]},
+    "hh-rlhf": {
+        "chosen": f"\n\nHuman: {USER['content']}\n\nAssistant: {GOOD['content']}",
+        "rejected": f"\n\nHuman: {USER['content']}\n\nAssistant: {BAD['content']}",
+    },
+    "hh-rlhf with its prompt apart": {
+        "prompt": f"\n\nHuman: {USER['content']}\n\nAssistant:",
+        "chosen": GOOD["content"],
+        "rejected": BAD["content"],
+    },
+    "HelpSteer3": {
+        "context": [USER],
+        "response1": GOOD["content"],
+        "response2": BAD["content"],
+        "overall_preference": -2,
+    },
+    "own": {"prompt": [USER], "response_a": [BAD], "response_b": [GOOD], "label": "b", "strength": 2},
+}
+
+
+@pytest.mark.parametrize("row", PAIRS.values(), ids=PAIRS.keys())
+def test_every_layout_of_a_comparison_gives_the_same_judgement(row: dict[str, Any]) -> None:
+    record = to_record(row)
+    assert isinstance(record, Comparison)
+    assert record.prompt == (Message("user", USER["content"]),)
+    assert better(record) == GOOD["content"]
+    assert {record.response_a, record.response_b} == {
+        (Message("assistant", GOOD["content"]),),
+        (Message("assistant", BAD["content"]),),
+    }
+
+
+@pytest.mark.parametrize(
+    ("preference", "label", "strength"), [(-3, "a", 3), (-1, "a", 1), (0, "tie", None), (1, "b", 1), (3, "b", 3)]
+)
+def test_helpsteer3_prefers_response1_below_zero(preference: int, label: str, strength: float | None) -> None:
+    record = to_record(PAIRS["HelpSteer3"] | {"overall_preference": preference})
+    assert isinstance(record, Comparison)
+    assert (record.label, record.strength) == (label, strength)
+    assert record.response_a[0].content == GOOD["content"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "strength"),
+    [
+        ({}, None),
+        ({"margin": None}, None),
+        ({"margin": 1.5}, 1.5),
+        ({"margin": "1.5"}, 1.5),
+        ({"score_chosen": 9, "score_rejected": 6.5}, 2.5),
+        ({"score_chosen": 9}, None),
+        ({"margin": 1, "score_chosen": 9, "score_rejected": 6.5}, 1),
+    ],
+)
+def test_the_margin_is_the_strength(extra: dict[str, Any], strength: float | None) -> None:
+    record = to_record(PAIRS["plain text"] | extra)
+    assert isinstance(record, Comparison)
+    assert record.strength == strength
+    assert better(record) == GOOD["content"]
+
+
+@pytest.mark.parametrize("extra", [{"margin": 0}, {"score_chosen": 7.0, "score_rejected": 7}])
+def test_no_gap_is_a_tie(extra: dict[str, Any]) -> None:
+    record = to_record(PAIRS["plain text"] | extra)
+    assert isinstance(record, Comparison)
+    assert (record.label, record.strength) == ("tie", None)
+
+
+words = st.text("abcdefgh ", min_size=1).filter(str.strip)
+
+
+@given(words, words, words)
+def test_swapping_chosen_and_rejected_moves_the_label_and_not_the_responses(prompt: str, one: str, other: str) -> None:
+    if one == other:
+        return
+    record = to_record({"prompt": prompt, "chosen": one, "rejected": other})
+    swapped = to_record({"prompt": prompt, "chosen": other, "rejected": one})
+    assert isinstance(record, Comparison)
+    assert isinstance(swapped, Comparison)
+    assert (record.response_a, record.response_b) == (swapped.response_a, swapped.response_b)
+    assert {record.label, swapped.label} == {"a", "b"}
+
+
+def test_the_better_response_is_at_either_position_as_often() -> None:
+    rows = [{"prompt": f"question {n}", "chosen": "the same answer", "rejected": f"answer {n}"} for n in range(1000)]
+    at_a = sum(to_record(row).label == "a" for row in rows)  # type: ignore[union-attr]
+    assert 430 < at_a < 570
+
+
+def test_a_response_compared_often_is_not_always_at_one_position() -> None:
+    rows = [{"prompt": "question", "chosen": "the same answer", "rejected": f"answer {n}"} for n in range(1000)]
+    at_a = sum(to_record(row).label == "a" for row in rows)  # type: ignore[union-attr]
+    assert 430 < at_a < 570
+
+
+@pytest.mark.parametrize(
+    ("row", "label", "category"),
+    [
+        ({"response": "b", "label": "safe"}, "safe", None),
+        ({"response": [GOOD], "label": "unsafe", "category": "violence"}, "unsafe", "violence"),
+        ({"completion": [GOOD], "label": True}, "safe", None),
+        ({"completion": "b", "label": False}, "unsafe", None),
+        ({"completion": "b", "label": "False"}, "unsafe", None),
+        ({"response": "b", "is_safe": True, "category": {"abuse": False}}, "safe", None),
+        ({"response": "b", "is_safe": False, "category": {"theft": True, "abuse": True}}, "unsafe", "abuse, theft"),
+    ],
+)
+def test_every_layout_of_a_safety_label(row: dict[str, Any], label: str, category: str | None) -> None:
+    record = to_record({"prompt": "a"} | row)
+    assert isinstance(record, SafetyLabel)
+    assert (record.label, record.category) == (label, category)
+    assert record.prompt == (Message("user", "a"),)
+    assert record.response[0].role == "assistant"
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt_kind", "kind", "answer"),
+    [
+        ({"prompt": [USER], "kind": "safety"}, None, "safety", None),
+        ({"prompt": "a", "kind": "safety"}, "helpfulness", "safety", None),
+        ({"prompt": "a"}, "helpfulness", "helpfulness", None),
+        ({"prompt": "a", "answer": "12"}, None, "reasoning", "12"),
+        ({"prompt": "a", "answer": 12}, None, "reasoning", "12"),
+        ({"question": "a", "answer": "It is 1,200.\n#### 1,200"}, None, "reasoning", "1200"),
+        ({"question": "a", "answer": "(1, 2)"}, None, "reasoning", "(1, 2)"),
+    ],
+)
+def test_every_layout_of_a_prompt(row: dict[str, Any], prompt_kind: str | None, kind: str, answer: str | None) -> None:
+    record = to_record(row, "prompt", prompt_kind=prompt_kind)
+    assert isinstance(record, Prompt)
+    assert (record.kind, record.answer) == (kind, answer)
+
+
+@pytest.mark.parametrize("row", PAIRS.values(), ids=PAIRS.keys())
+def test_comparisons_can_be_read_for_their_prompts(row: dict[str, Any]) -> None:
+    record = to_record(row, "prompt", prompt_kind="helpfulness")
+    assert isinstance(record, Prompt)
+    assert record.prompt == (Message("user", USER["content"]),)
+
+
+def test_a_language_that_is_no_code_is_unknown() -> None:
+    assert to_record({"prompt": "a", "kind": "safety", "language": "de"}).language == "de"  # type: ignore[union-attr]
+    assert to_record({"prompt": "a", "kind": "safety", "language": "german"}).language is None  # type: ignore[union-attr]
+
+
+SAFETY = {"prompt": "a", "response": "b", "label": "safe"}
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "reason"),
+    [
+        ({"prompt": "a", "chosen": "b"}, None, "'rejected' is missing"),
+        ({"text": "a"}, None, "no known layout .columns: text."),
+        ({"text": "a"}, "comparison", "'chosen' is missing"),
+        ({"text": "a"}, "safety", "'prompt' is missing"),
+        ({"prompt": None, "chosen": "b", "rejected": "c"}, None, "'prompt' is null"),
+        ({"prompt": "", "chosen": "b", "rejected": "c"}, None, "'prompt': empty user message"),
+        ({"prompt": "a", "chosen": "", "rejected": "c"}, None, "'chosen': empty assistant message"),
+        ({"prompt": [], "chosen": "b", "rejected": "c"}, None, "empty prompt"),
+        ({"prompt": "a", "chosen": [], "rejected": "c"}, None, "is empty"),
+        ({"prompt": [USER, GOOD], "chosen": "b", "rejected": "c"}, None, "prompt ends with an assistant"),
+        ({"prompt": "a", "chosen": [USER], "rejected": "c"}, None, "'chosen' begins with a user message"),
+        ({"prompt": "a", "chosen": "b", "rejected": "b"}, None, "identical"),
+        (
+            {"prompt": "a", "chosen": "b", "rejected": "c", "margin": float("nan")},
+            None,
+            "'margin' is nan, not a finite",
+        ),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "margin": "high"}, None, "'margin' is 'high'"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "margin": True}, None, "'margin' is True"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "margin": [1]}, None, "'margin' is"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "margin": -1}, None, "margin is -1, so the rejected response"),
+        ({"prompt": "a", "response_a": "b", "response_b": "c", "label": "A"}, None, "'A', none of a, b, tie"),
+        ({"prompt": "a", "response_a": "b", "response_b": "c", "label": ["a"]}, None, "none of a, b, tie"),
+        ({"prompt": "a", "response_a": "b", "response_b": "c", "annotations": []}, None, "merge the single votes"),
+        ({"prompt": "a", "response_a": "b", "response_b": "c", "label": "a", "strength": 0}, None, "not a positive"),
+        ({"prompt": "a", "response1": "b", "response2": "c"}, None, "'overall_preference' is missing"),
+        (SAFETY | {"label": "harmless"}, None, "'harmless', none of safe, unsafe"),
+        (SAFETY | {"label": 1}, None, "is 1, none of safe, unsafe"),
+        (SAFETY | {"label": None}, None, "'label' is null"),
+        (SAFETY | {"category": 3}, None, "'category' is 3"),
+        ({"prompt": "a"}, None, "nothing says the prompt's kind"),
+        ({"prompt": "a", "kind": "poetry"}, None, "'poetry', none of reasoning"),
+        ({"question": "a", "answer": "First\nthen 7"}, None, "worked solution without '#### answer'"),
+        ({"question": "a", "answer": "7 ####"}, None, "empty answer"),
+    ],
+)
+def test_a_bad_row_is_refused_by_name(row: dict[str, Any], kind: Any, reason: str) -> None:
+    with pytest.raises(RecordError, match=reason):
+        to_record(row, kind)
+
+
+def test_reasons_do_not_quote_whole_contents() -> None:
+    secret = "a very long text " * 50
+    for row in (SAFETY | {"label": secret}, {"prompt": "a", "kind": secret}, {secret: 1}):
+        with pytest.raises(RecordError) as caught:
+            to_record(row)
+        assert secret[:100] not in str(caught.value)
+
+
+def test_columns_are_renamed_to_ours() -> None:
+    row = {"q": "a", "good": "b", "bad": "c", "chosen": "something else"}
+    renamed = rename(row, {"prompt": "q", "chosen": "good", "rejected": "bad"})
+    assert renamed == {"prompt": "a", "chosen": "b", "rejected": "c"}
+    with pytest.raises(RecordError, match="column 'godo', to be read as 'chosen', is missing"):
+        rename(row, {"chosen": "godo"})
+
+
+def test_a_row_keeps_its_id_and_source_and_else_takes_the_given() -> None:
+    assert to_record(SAFETY | {"id": 7, "source": "x"}, id="n", source="s").id == "7"
+    record = to_record(SAFETY | {"source": None}, id="n", source="s")
+    assert (record.id, record.source) == ("n", "s")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *PAIRS.values(),
+        PAIRS["own"] | {"label": "tie", "strength": None},
+        SAFETY | {"category": "x", "id": "i", "source": "s"},
+        {"prompt": "a", "kind": "reasoning", "answer": "1", "language": "en"},
+    ],
+)
+def test_our_own_layout_reads_back_to_the_record(row: dict[str, Any]) -> None:
+    record = to_record(row)
+    assert to_record(to_row(record)) == record
+    assert infer_kind(to_row(record)) == infer_kind(row)
