@@ -1,0 +1,249 @@
+"""Which part of the data a record belongs to: one split per prompt, one copy per content, nothing of the evaluation.
+
+All of it works by hashes of contents, so the answer for a record does not depend on the records around it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar
+
+from reward_models.data.conversations import digest
+from reward_models.data.records import Comparison, Conversation, Record, SafetyLabel
+
+SHINGLE_WORDS = 8
+MIN_SHARED = 3
+MIN_CONTAINMENT = 0.6
+LONG_TURN = 40  # letters and digits; a shorter turn ("go on", "thanks") says nothing about where it comes from
+
+# Chinese and Japanese are written without spaces: each character counts as a word.
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
+
+R = TypeVar("R", bound=Record)
+
+
+# --- keys -----------------------------------------------------------------------------------------------------------
+
+
+def normalised(text: str) -> str:
+    """The letters, their marks and the digits of ``text`` in lower case; ``text`` itself if that leaves nothing."""
+    if text.isascii():
+        kept = re.sub("[^a-z0-9]+", "", text.lower())
+    else:
+        # Marks stay because many scripts write vowels with them.
+        lower = unicodedata.normalize("NFKC", text).lower()
+        kept = "".join(char for char in lower if char.isalnum() or unicodedata.category(char)[0] == "M")
+    return kept or text
+
+
+def prompt_key(prompt: Conversation) -> str:
+    """A hash that two prompts share if they differ in case, spacing and punctuation only."""
+    state = hashlib.sha256()
+    for message in prompt:
+        state.update(f"{message.role}\0{normalised(message.content)}\0".encode())
+    return state.hexdigest()
+
+
+def opening_key(prompt: Conversation) -> str:
+    """:func:`prompt_key` of the first user message: equal for all the prompts that grow out of one conversation."""
+    opening = next((message for message in prompt if message.role == "user"), prompt[0])
+    return prompt_key((opening,))
+
+
+def content_key(record: Record) -> bytes:
+    """32 bytes for exactly what is judged: the prompt with its response, or with both in either order."""
+    if isinstance(record, Comparison):
+        first, second = sorted((digest(record.response_a), digest(record.response_b)))
+        return hashlib.sha256(digest(record.prompt) + first + second).digest()
+    if isinstance(record, SafetyLabel):
+        return hashlib.sha256(digest(record.prompt) + digest(record.response)).digest()
+    return digest(record.prompt)
+
+
+def verdict(record: Record) -> str:
+    """What the record says of its content, whichever way round a comparison is stored.
+
+    Records of one :func:`content_key` agree if their verdicts are equal. An empty verdict (a tie, a prompt without an
+    answer) contradicts none.
+    """
+    if isinstance(record, Comparison):
+        if record.label == "tie":
+            return ""
+        better, worse = record.response_a, record.response_b
+        if record.label == "b":
+            better, worse = worse, better
+        return "first" if digest(better) < digest(worse) else "second"
+    return record.label if isinstance(record, SafetyLabel) else record.answer or ""
+
+
+def contradictory(verdicts: Iterable[str]) -> bool:
+    """Whether ``verdicts``, all on one content, hold two that cannot both be right."""
+    return len({*verdicts} - {""}) > 1
+
+
+# --- split ----------------------------------------------------------------------------------------------------------
+
+
+def split_by_prompt(
+    records: Iterable[R], fractions: Mapping[str, float] | None = None, *, seed: int = 0
+) -> dict[str, list[R]]:
+    """``records`` divided by their prompts' opening, so that no conversation has branches on both sides.
+
+    A prompt's part depends on nothing but its opening, ``fractions`` (in their order) and ``seed``: growing the data
+    never moves a prompt. ``fractions`` (default 0.95 ``train``, 0.05 ``eval``) are shares of openings, not of records.
+
+    Raises:
+        ValueError: the fractions do not sum to 1.
+    """
+    fractions = {"train": 0.95, "eval": 0.05} if fractions is None else fractions
+    if min(fractions.values()) < 0 or not math.isclose(sum(fractions.values()), 1.0):
+        raise ValueError(f"fractions {dict(fractions)} do not sum to 1")
+    parts: dict[str, list[R]] = {name: [] for name in fractions}
+    for record in records:
+        parts[_part(opening_key(record.prompt), fractions, seed)].append(record)
+    return parts
+
+
+def _part(key: str, fractions: Mapping[str, float], seed: int) -> str:
+    position = int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:8], "big") / 2**64
+    border = 0.0
+    for name, fraction in fractions.items():
+        border += fraction
+        if position < border:
+            return name
+    return [name for name, fraction in fractions.items() if fraction > 0][-1]  # the sum fell short of 1 by rounding
+
+
+# --- duplicates -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Deduplicated(Generic[R]):
+    """What :func:`deduplicate` kept, and how many records it left out as copies and as contradictions.
+
+    ``conflicts`` counts the contents with contradicting verdicts, whatever was done about them.
+    """
+
+    kept: list[R]
+    duplicates: int
+    contradictions: int
+    conflicts: int
+
+
+def deduplicate(records: Iterable[R], *, conflicts: Literal["drop", "keep", "first"] = "drop") -> Deduplicated[R]:
+    """One record for each content and verdict, the first; the order stays.
+
+    Args:
+        conflicts: what becomes of contents with contradicting verdicts: ``drop`` all their records, ``keep`` one of
+            each verdict, or keep the ``first`` record alone.
+    """
+    verdicts: defaultdict[bytes, list[str]] = defaultdict(list)
+    unique: list[tuple[bytes, str, R]] = []
+    duplicates = 0
+    for record in records:
+        key, said = content_key(record), verdict(record)
+        if said in verdicts[key]:
+            duplicates += 1
+        else:
+            verdicts[key].append(said)
+            unique.append((key, said, record))
+    contradicted = {key for key, said in verdicts.items() if contradictory(said)}
+
+    def stays(key: bytes, said: str) -> bool:
+        if key not in contradicted or conflicts == "keep":
+            return True
+        return conflicts == "first" and said == verdicts[key][0]
+
+    kept = [record for key, said, record in unique if stays(key, said)]
+    return Deduplicated(kept, duplicates, len(unique) - len(kept), len(contradicted))
+
+
+# --- decontamination ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Decontaminated(Generic[R]):
+    """What :func:`decontaminate` kept, and each record it took out with the reason."""
+
+    kept: list[R]
+    removed: list[tuple[R, str]] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many records were taken out, by reason."""
+        return dict(Counter(reason for _, reason in self.removed))
+
+
+def decontaminate(records: Iterable[R], evaluation: Iterable[Record]) -> Decontaminated[R]:
+    """``records`` without those whose prompt occurs in ``evaluation``.
+
+    A prompt occurs there if an evaluation prompt has the same :func:`prompt_key` ("same prompt"), or the same first
+    or last user message of some length ("same user message"), or if at least 3 runs of 8 words and 0.6 of those of the
+    shorter prompt are in both ("overlapping words").
+    """
+    known = _EvaluationPrompts(evaluation)
+    reasons: dict[str, str | None] = {}
+    result: Decontaminated[R] = Decontaminated([])
+    for record in records:
+        key = prompt_key(record.prompt)
+        if key not in reasons:
+            reasons[key] = known.reason(key, record.prompt)
+        reason = reasons[key]
+        if reason is None:
+            result.kept.append(record)
+        else:
+            result.removed.append((record, reason))
+    return result
+
+
+class _EvaluationPrompts:
+    """The evaluation's prompts by key, by user message, and by shingle."""
+
+    def __init__(self, evaluation: Iterable[Record]) -> None:
+        self.keys: set[str] = set()
+        self.turns: set[str] = set()
+        self.sizes: list[int] = []
+        self.shingles: defaultdict[int, list[int]] = defaultdict(list)
+        for record in evaluation:
+            key = prompt_key(record.prompt)
+            if key in self.keys:
+                continue
+            self.keys.add(key)
+            self.turns |= _long_turns(record.prompt)
+            shingles = _shingles(record.prompt)
+            for shingle in shingles:
+                self.shingles[shingle].append(len(self.sizes))
+            self.sizes.append(len(shingles))
+
+    def reason(self, key: str, prompt: Conversation) -> str | None:
+        if key in self.keys:
+            return "same prompt"
+        if self.turns & _long_turns(prompt):
+            return "same user message"
+        shingles = _shingles(prompt)
+        shared = Counter(index for shingle in shingles for index in self.shingles.get(shingle, ()))
+        for index, count in shared.items():
+            if count >= MIN_SHARED and count >= MIN_CONTAINMENT * min(len(shingles), self.sizes[index]):
+                return "overlapping words"
+        return None
+
+
+def _long_turns(prompt: Conversation) -> set[str]:
+    turns = [normalised(message.content) for message in prompt if message.role == "user"]
+    return {turn for turn in turns[:1] + turns[-1:] if len(turn) >= LONG_TURN}
+
+
+def _shingles(prompt: Conversation) -> set[int]:
+    """Hashes of every run of 8 words in a user's message; comparable within one process only."""
+    found: set[int] = set()
+    for message in prompt:
+        if message.role == "user":
+            words = _WORD.findall(message.content.lower())
+            found.update(hash(tuple(words[i : i + SHINGLE_WORDS])) for i in range(len(words) - SHINGLE_WORDS + 1))
+    return found
