@@ -1,0 +1,176 @@
+"""``keel data``: look at data before training on it, and prepare it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from reward_models.data.formats import Kind
+from reward_models.data.sources import BadRow, BadRowsError, SourceError
+
+app = typer.Typer(help="Check preference, safety and prompt data, and prepare them for training.", no_args_is_help=True)
+
+PromptKind = Literal["reasoning", "helpfulness", "safety"]
+Conflicts = Literal["drop", "keep", "first"]
+
+SPEC_HELP = (
+    "Files or globs (.jsonl, .json, .csv, .parquet; .gz too), hub data sets (owner/name, owner/name/subset, "
+    "owner/name:split), or built-in examples (synthetic:helpful, synthetic:safety, synthetic:reasoning, with :test)."
+)
+Specs = Annotated[list[str], typer.Argument(metavar="DATA...", help=SPEC_HELP)]
+KindOption = Annotated[
+    Kind | None, typer.Option("--kind", help="What the rows hold. Inferred from their columns if left out.")
+]
+PromptKindOption = Annotated[
+    PromptKind | None, typer.Option("--prompt-kind", help="The kind of prompts whose rows do not name one.")
+]
+ColumnsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="OURS=THEIRS", help="Read the column THEIRS as OURS, e.g. chosen=good. Repeatable."
+    ),
+]
+MaxBadOption = Annotated[int, typer.Option("--max-bad", min=0, help="How many bad rows are accepted.")]
+
+
+@app.command("check")
+def check_command(
+    paths: Specs,
+    evaluation: Annotated[
+        list[str] | None, typer.Option("--eval", metavar="DATA", help="Evaluation data to compare with. Repeatable.")
+    ] = None,
+    kind: KindOption = None,
+    prompt_kind: PromptKindOption = None,
+    column: ColumnsOption = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Count lengths with this tokenizer (a name or a directory); words without one.")
+    ] = None,
+    max_bad: MaxBadOption = 0,
+    bad_rows: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Write every bad row, contents included, to this file.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the reports as JSON.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read at most so many rows of each source.")] = None,
+) -> None:
+    """Report what data hold: rows, lengths, labels, duplicates, conflicts, prompts shared with the evaluation.
+
+    Every bad row is listed with its file, line and reason. Exits with 1 if there are more of them than --max-bad, with
+    2 if a source cannot be read at all.
+    """
+    from reward_models.data.check import check, print_reports
+
+    with _failures(), _bad_row_writer(bad_rows) as write_bad:
+        reports = check(
+            paths,
+            evaluation or [],
+            kind=kind,
+            tokenizer=_tokenizer(tokenizer) if tokenizer else None,
+            limit=limit,
+            columns=_mapping(column),
+            prompt_kind=prompt_kind,
+            on_bad=write_bad,
+        )
+    if json_file:
+        content = json.dumps([report.to_json() for report in reports], indent=2, ensure_ascii=False)
+        json_file.write_text(content + "\n", encoding="utf-8")
+    print_reports(reports, Console())
+    bad = sum(len(report.bad) for report in reports)
+    if bad > max_bad:
+        typer.echo(f"{bad} bad rows, {max_bad} allowed (--max-bad)", err=True)
+        raise typer.Exit(1)
+
+
+@app.command("prepare")
+def prepare_command(
+    data: Specs,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where train.jsonl, eval.jsonl and report.json go.")],
+    eval_fraction: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the prompts to hold out.")] = 0.05,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DATA", help="Evaluation data whose prompts must not be trained on. Repeatable."),
+    ] = None,
+    conflicts: Annotated[
+        Conflicts, typer.Option(help="Same content, contradicting labels: drop all, keep both, or keep the first.")
+    ] = "drop",
+    seed: Annotated[int, typer.Option(help="Another seed holds out other prompts.")] = 0,
+    kind: KindOption = None,
+    prompt_kind: PromptKindOption = None,
+    column: ColumnsOption = None,
+    max_bad: MaxBadOption = 0,
+) -> None:
+    """Remove duplicates and the evaluation's prompts, split by prompt, and write files ready to train on.
+
+    Nothing is left out uncounted: report.json says where every row went. Exits with 1 if there are more bad rows than
+    --max-bad, with 2 if a source cannot be read at all.
+    """
+    from reward_models.data.prepare import prepare
+
+    with _failures():
+        report = prepare(
+            data,
+            out,
+            kind=kind,
+            eval_fraction=eval_fraction,
+            against=against or [],
+            conflicts=conflicts,
+            seed=seed,
+            max_bad=max_bad,
+            columns=_mapping(column),
+            prompt_kind=prompt_kind,
+        )
+    typer.echo(
+        f"read {report.read} rows: {len(report.bad)} bad, {report.duplicates} duplicates, "
+        f"{report.contradictions} contradictions, {sum(report.contaminated.values())} in the evaluation"
+    )
+    for name, count in report.written.items():
+        typer.echo(f"wrote {count} records on {report.prompts[name]} prompts to {out / name}.jsonl")
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """A known failure becomes its message and an exit status."""
+    try:
+        yield
+    except BadRowsError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    except (SourceError, FileExistsError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+
+
+@contextmanager
+def _bad_row_writer(path: Path | None) -> Iterator[Any]:
+    """A function that appends a bad row to ``path``, or does nothing."""
+    if path is None:
+        yield lambda row: None
+        return
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        yield lambda row: _write_bad(row, file)
+
+
+def _write_bad(row: BadRow, file: IO[str]) -> None:
+    content = {"file": row.file, "line": row.line, "reason": row.reason, "row": row.row}
+    file.write(json.dumps(content, ensure_ascii=False, default=repr) + "\n")
+
+
+def _mapping(columns: Sequence[str] | None) -> dict[str, str] | None:
+    mapping = dict(column.split("=", 1) for column in columns or () if "=" in column)
+    if len(mapping) != len(columns or ()):
+        raise typer.BadParameter("write each --column once, as OURS=THEIRS", param_hint="--column")
+    return mapping or None
+
+
+def _tokenizer(name: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"no tokenizer {name!r}: {str(error)[:200]}") from error

@@ -1,0 +1,106 @@
+"""Raw sources become the files to train on: clean of duplicates, of the evaluation's prompts, and split by prompt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from reward_models.data.formats import Kind, to_row
+from reward_models.data.records import Record
+from reward_models.data.sources import SourceError, load
+from reward_models.data.splits import decontaminate, deduplicate, prompt_key, split_by_prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareReport:
+    """Where every row of the input went: ``read = bad + duplicates + contradictions + contaminated + written``.
+
+    Args:
+        counts: records by input spec.
+        conflicts: contents with contradicting verdicts; ``contradictions`` are the records left out for it.
+        contaminated: records left out because their prompt is in the evaluation, by reason.
+        written: records by file; ``prompts`` are the distinct prompts in it.
+    """
+
+    read: int
+    counts: dict[str, int]
+    bad: list[dict[str, Any]]
+    duplicates: int
+    contradictions: int
+    conflicts: int
+    contaminated: dict[str, int]
+    written: dict[str, int]
+    prompts: dict[str, int]
+    settings: dict[str, Any]
+
+
+def prepare(
+    specs: Sequence[str],
+    out: Path,
+    *,
+    kind: Kind | None = None,
+    eval_fraction: float = 0.05,
+    against: Sequence[str] = (),
+    conflicts: Literal["drop", "keep", "first"] = "drop",
+    seed: int = 0,
+    max_bad: int = 0,
+    columns: Mapping[str, str] | None = None,
+    prompt_kind: str | None = None,
+) -> PrepareReport:
+    """Write ``train.jsonl``, ``eval.jsonl`` and ``report.json`` into ``out``, in our own layout.
+
+    Args:
+        kind, columns, prompt_kind: as for :func:`~reward_models.data.sources.read`; ``against`` is read as it is.
+        eval_fraction: the share of prompts to hold out.
+        against: evaluation data whose prompts must not be trained on.
+        conflicts, seed, max_bad: as for :func:`~reward_models.data.splits.deduplicate`,
+            :func:`~reward_models.data.splits.split_by_prompt` and :func:`~reward_models.data.sources.load`.
+
+    Raises:
+        SourceError: a spec names nothing readable, or the input holds records of several kinds.
+        BadRowsError: there were more bad rows than ``max_bad``.
+        FileExistsError: ``out`` holds prepared data already.
+    """
+    if (out / "train.jsonl").exists():
+        raise FileExistsError(f"{out} holds prepared data already; name another directory")
+    loaded = load(specs, kind, max_bad=max_bad, columns=columns, prompt_kind=prompt_kind)
+    if len(types := {type(record).__name__ for record in loaded.records}) > 1:
+        raise SourceError(
+            f"the input holds {' and '.join(sorted(types))} records; name one kind, or prepare them apart"
+        )
+    evaluation = load(against, "prompt", prompt_kind="helpfulness").records
+    unique = deduplicate(loaded.records, conflicts=conflicts)
+    clean = decontaminate(unique.kept, evaluation)
+    parts = split_by_prompt(clean.kept, {"train": 1 - eval_fraction, "eval": eval_fraction}, seed=seed)
+    report = PrepareReport(
+        read=len(loaded.records) + len(loaded.bad),
+        counts=loaded.counts,
+        bad=[{"file": row.file, "line": row.line, "reason": row.reason} for row in loaded.bad],
+        duplicates=unique.duplicates,
+        contradictions=unique.contradictions,
+        conflicts=unique.conflicts,
+        contaminated=clean.counts,
+        written={name: len(part) for name, part in parts.items()},
+        prompts={name: len({prompt_key(record.prompt) for record in part}) for name, part in parts.items()},
+        settings={
+            "eval_fraction": eval_fraction,
+            "against": list(against),
+            "conflicts": conflicts,
+            "seed": seed,
+        },
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    for name, part in parts.items():
+        write_jsonl(part, out / f"{name}.jsonl")
+    (out / "report.json").write_text(json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return report
+
+
+def write_jsonl(records: Iterable[Record], path: Path) -> None:
+    """``records`` in our own layout, one a line."""
+    with path.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(to_row(record), ensure_ascii=False) + "\n")
