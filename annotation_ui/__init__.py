@@ -1,0 +1,1 @@
+"""The annotation app. Of ours it imports ``reward_models.data`` only."""

@@ -1,0 +1,1 @@
+"""The ``keel`` command: what the packages offer, in one place. Nothing imports from here."""

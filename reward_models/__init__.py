@@ -1,0 +1,1 @@
+"""Reward models: data, training, evaluation. It imports nothing else of ours."""

@@ -1,0 +1,41 @@
+# The whole life of the project in a few words: make demo, make test, make check.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test check lint types clean
+
+help:
+	@echo "make install  create $(VENV) and install everything, at the tested versions"
+	@echo "make demo     train and evaluate on the built-in data; writes runs/demo/report.html"
+	@echo "make test     run the tests"
+	@echo "make check    lint, types and tests"
+
+install: $(STAMP)
+
+# The torch wheel without CUDA comes first, where there is one: on PyPI the same version drags in gigabytes of CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip --constraint constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/keel demo
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+check: lint types test
+
+clean:
+	rm -rf $(VENV) runs build dist *.egg-info
