@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from reward_models.trainer import RewardModelConfig
 
 MANIFEST = "manifest.json"
+EVAL_SCORES = "evaluation_scores.jsonl"
 _PACKAGES = ("keel-align", "torch", "transformers", "deepspeed", "peft", "tokenizers")
 
 
@@ -73,6 +74,11 @@ def save(
     }
     save_model(scorer, weights, directory, renderer.tokenizer, facts, config.model.lora)
     (directory / "evaluation.json").write_text(json.dumps(evaluation, indent=1), encoding="utf-8")
+    with (directory / EVAL_SCORES).open("w", encoding="utf-8") as file:
+        for name, part in data.eval.items():
+            for i, values in enumerate(scores[name].tolist()):
+                line = {"source": name, "id": part.ids[i], "label": part.label[i], "scores": values}
+                file.write(json.dumps(line) + "\n")
     labels = {name: part.label for name, part in data.eval.items()}
     pictures = plots.training_plots(read_metrics(directory / "metrics.jsonl"), config.kind, scores, labels)
     (directory / "plots").mkdir(exist_ok=True)

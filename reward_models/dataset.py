@@ -28,8 +28,8 @@ class DataConfig:
         columns: our column names to the source's, where they differ.
         limit: the most rows to read of each training source.
         max_bad: how many bad rows may be left out; one more stops the run before it starts.
-        max_length: longest training sequence in tokens (evaluation and scoring have no limit). Longer conversations lose
-            their oldest turns; the response is kept.
+        max_length: longest training sequence in tokens (evaluation and scoring have no limit). Longer conversations
+            lose their oldest turns; the response is kept.
         span: what the model reads of a response: ``summary`` (what follows the reasoning) or ``full``; default: summary
             for helpful, full for safety, as in DeepSeek-R1.
         ties: train on ties, or leave them out.
@@ -101,7 +101,8 @@ def load_records(config: DataConfig, kind: RewardKind) -> Records:
         file: list(load([file], record_kind, max_bad=config.max_bad, columns=columns).records) for file in files
     }
     counts = {"read": len(loaded.records), "bad rows": len(loaded.bad)}
-    unique = deduplicate(loaded.records, conflicts=config.conflicts)
+    given: Sequence[RewardRecord] = loaded.records
+    unique = deduplicate(given, conflicts=config.conflicts)
     counts |= {"duplicates": unique.duplicates, "contradictions": unique.contradictions}
     train: Sequence[RewardRecord] = unique.kept
     if evaluation and config.decontaminate:

@@ -55,8 +55,12 @@ def score_set(
     return world.sum(scores).numpy()
 
 
-def evaluate_pairs(scores: np.ndarray, label: np.ndarray) -> dict[str, Any]:
-    """Accuracy over decided pairs (equal scores count half), with a 95 % Wilson interval, and the mean margin."""
+def evaluate_pairs(scores: np.ndarray, label: np.ndarray, lengths: np.ndarray) -> dict[str, Any]:
+    """Accuracy over decided pairs (equal scores count half), with a 95 % Wilson interval, and the mean margin.
+
+    Args:
+        scores, lengths: ``[pairs, 2]``, chosen first. ``baseline_longer`` is the accuracy of preferring the longer one.
+    """
     decided = label == 1.0
     margins = scores[decided, 0] - scores[decided, 1]
     result: dict[str, Any] = {"kind": "helpful", "n": int(decided.sum()), "ties": int((~decided).sum())}
@@ -66,13 +70,14 @@ def evaluate_pairs(scores: np.ndarray, label: np.ndarray) -> dict[str, Any]:
         result |= {
             "accuracy": right / len(margins),
             "accuracy_ci95": [float(interval.low), float(interval.high)],
+            "baseline_longer": float((np.sign(lengths[decided, 0] - lengths[decided, 1]) / 2 + 0.5).mean()),
             "margin_mean": float(margins.mean()),
             "loss": float(np.logaddexp(0, -margins).mean()),
         }
     return result
 
 
-def evaluate_safety(scores: np.ndarray, label: np.ndarray) -> dict[str, Any]:
+def evaluate_safety(scores: np.ndarray, label: np.ndarray, lengths: np.ndarray) -> dict[str, Any]:
     """AUROC and average precision of telling *unsafe* responses, and accuracy at score 0. ``None``: one class only."""
     logits, safe = scores[:, 0], label == 1.0
     both = len(np.unique(safe)) == 2
@@ -90,8 +95,8 @@ def evaluate_safety(scores: np.ndarray, label: np.ndarray) -> dict[str, Any]:
 def calibrate(scores: np.ndarray, label: np.ndarray) -> dict[str, float]:
     """Mean and standard deviation of scores, and the temperature that makes σ(score / T) the best probability.
 
-    The temperature (arXiv:1706.04599) divides margins for comparisons and logits for safety. Empty where there are fewer
-    than two examples.
+    The temperature (arXiv:1706.04599) divides margins for comparisons and logits for safety. Empty where there are
+    fewer than two examples.
     """
     if len(label) < 2:
         return {}

@@ -1,7 +1,7 @@
 """Losses of reward models: tensors in, one value per example out.
 
-No reduction happens here. The trainer sums the values and divides by the number of examples of the whole optimizer step,
-over all micro-batches and ranks, so that cutting a batch differently never changes the gradient.
+No reduction happens here. The trainer sums the values and divides by the number of examples of the whole optimizer
+step, over all micro-batches and ranks, so that cutting a batch differently never changes the gradient.
 """
 
 from __future__ import annotations

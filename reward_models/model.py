@@ -92,14 +92,14 @@ class SequenceScorer(nn.Module):
     @property
     def classifier(self) -> PreTrainedModel:
         """The transformers model, without peft's wrapper."""
-        inner = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
-        return inner  # type: ignore[return-value]
+        model: Any = self.model
+        return model.get_base_model() if hasattr(model, "peft_config") else model
 
     def collate(self, trees: list[PromptTree]) -> Batch:
         return pack(trees) if self.layout == "tree" else pad(trees, self.classifier.config.pad_token_id)
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        classifier = self.classifier
+        classifier: Any = self.classifier
         if isinstance(batch, TreeBatch):
             hidden_T = tree_hidden_states(classifier.base_model, batch)
             return classifier.score(hidden_T[batch.last_N])[:, 0].float()
@@ -181,7 +181,7 @@ def _architecture(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, kind:
         architecture = AutoConfig.for_model(settings.pop("model_type"), **settings)
     else:
         architecture = AutoConfig.from_pretrained(
-            config.path, revision=config.revision, trust_remote_code=config.trust_remote_code
+            str(config.path), revision=config.revision, trust_remote_code=config.trust_remote_code
         )
     architecture.num_labels = 1
     architecture.id2label = {0: "helpful" if kind == "helpful" else "safe"}

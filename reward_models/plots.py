@@ -57,7 +57,7 @@ def margin_histogram(scores: np.ndarray) -> bytes:
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
     margins = scores[:, 0] - scores[:, 1]
-    edges = np.histogram_bin_edges(margins, bins=40)
+    edges = np.histogram_bin_edges(margins, bins=40).tolist()
     axes.hist(margins[margins > 0], bins=edges, color=GOOD, label=f"right: {(margins > 0).mean():.1%}")
     axes.hist(margins[margins <= 0], bins=edges, color=BAD, label=f"wrong or equal: {(margins <= 0).mean():.1%}")
     axes.axvline(0, color="black", linewidth=0.8)
@@ -71,7 +71,7 @@ def safety_panels(logits: np.ndarray, safe: np.ndarray) -> bytes:
     """Scores of safe and unsafe responses, and the ROC curve of telling the unsafe ones."""
     figure = Figure(figsize=(9, 3), layout="constrained")
     left, right = figure.subplots(1, 2)
-    edges = np.histogram_bin_edges(logits, bins=40)
+    edges = np.histogram_bin_edges(logits, bins=40).tolist()
     left.hist(logits[safe], bins=edges, color=GOOD, alpha=0.7, label="labelled safe")
     left.hist(logits[~safe], bins=edges, color=BAD, alpha=0.7, label="labelled unsafe")
     left.set_xlabel("score (higher is safer)")

@@ -57,7 +57,7 @@ class LossConfig:
     """Attributes belong to one kind of model, as named.
 
     Attributes:
-        margin: helpful: multiplies a comparison's strength to give the margin its scores must keep; 0 ignores strengths.
+        margin: helpful: times a comparison's strength gives the margin its scores must keep; 0 ignores strengths.
         tie_threshold: helpful: η of Rao & Kupper's model of ties; ``null`` trains ties towards equal scores.
         centering: helpful: weight of the penalty that keeps scores around zero.
         label_smoothing: both.
@@ -129,7 +129,7 @@ class RewardModelConfig:
 
 
 def train(config: RewardModelConfig) -> Path | None:
-    """Train (or go on training) a reward model; returns its directory, or ``None`` if a signal stopped the run early."""
+    """Train a reward model, or go on; returns its directory, or ``None`` if a signal stopped the run early."""
     if not config.data.train:
         raise ValueError("data.train is empty: name at least one file, hub data set or synthetic: source")
     check_loggers(config.loggers)
@@ -267,9 +267,16 @@ def evaluate(
     scores = {name: score_set(module, scorer, part, config.max_tokens, world) for name, part in data.eval.items()}
     if not scores:
         return {}, {}
-    label = np.concatenate([part.label for part in data.eval.values()])
-    result = measure(np.concatenate(list(scores.values())), label)
-    result["by_source"] = {artifact.short_name(n): measure(scores[n], part.label) for n, part in data.eval.items()}
+    parts = data.eval.values()
+    result = measure(
+        np.concatenate(list(scores.values())),
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([np.array(part.branch_lengths) for part in parts]),
+    )
+    result["by_source"] = {
+        artifact.short_name(name): measure(scores[name], part.label, np.array(part.branch_lengths))
+        for name, part in data.eval.items()
+    }
     return result, scores
 
 

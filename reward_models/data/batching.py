@@ -1,9 +1,9 @@
 """Which items make an optimizer step, and how they are cut into micro-batches.
 
-A step is a fixed number of items drawn by a seeded permutation, whatever the number of ranks; within the step, items are
-packed under a token budget so that every rank runs the same number of micro-batches (collectives stay in step) of about
-equal work. Every rank computes the whole plan from the lengths alone: no communication, and a resumed run or one with
-another number of ranks sees the same steps.
+A step is a fixed number of items drawn by a seeded permutation, whatever the number of ranks; within the step, items
+are packed under a token budget so that every rank runs the same number of micro-batches (collectives stay in step) of
+about equal work. Every rank computes the whole plan from the lengths alone: no communication, and a resumed run or one
+with another number of ranks sees the same steps.
 """
 
 from __future__ import annotations

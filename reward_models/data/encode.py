@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class TokenizedSet:
 
     def tree(self, item: int) -> PromptTree:
         borders = self.spans[item]
-        parts = [self.tokens[a:b] for a, b in zip(borders, borders[1:], strict=False)]
+        parts = [self.tokens[a:b] for a, b in pairwise(borders)]
         return PromptTree(parts[0], tuple(parts[1:]))
 
     @property
@@ -178,6 +178,6 @@ def _cuts(prompt: Conversation, renderer: ChatRenderer, limit: int) -> Iterator[
     keep = len(ids)
     while keep > 1:
         keep = min(keep - 1, int(keep * 0.9), limit)
-        text = renderer.tokenizer.decode(ids[-keep:], skip_special_tokens=False).strip() if keep else ""
+        text = str(renderer.tokenizer.decode(ids[-keep:], skip_special_tokens=False)).strip()
         if text:
             yield (*system, Message(prompt[-1].role, text))

@@ -49,8 +49,8 @@ class Comparison:
         prompt: the conversation both responses answer; ends with a turn that is not the assistant's.
         response_a, response_b: what follows the prompt, nearly always a single assistant message.
         label: ``"a"``, ``"b"`` or ``"tie"``.
-        strength: how much better, > 0, in whatever unit the source uses (score gap, votes, rank distance); ``None`` if the
-            source does not say. Always ``None`` for a tie.
+        strength: how much better, > 0, in whatever unit the source uses (score gap, votes, rank distance); ``None`` if
+            the source does not say. Always ``None`` for a tie.
         id: unique within its source.
         source: where the row came from; evaluation reports per source.
     """

@@ -1,12 +1,12 @@
 """Checkpoints: atomic, free of pickle, and independent of ZeRO stage and number of ranks.
 
 Every rank writes the stretches of fp32 weights and Adam moments that it owns, each under the parameter's name and the
-stretch's place in it, as safetensors. Loading copies from whichever files hold the stretches a rank owns *now*, so a run
-may go on with other ranks or another ZeRO stage. A checkpoint is a directory that is renamed into place once every byte
-of it is on disk; whatever is not complete is not a checkpoint.
+stretch's place in it, as safetensors. Loading copies from whichever files hold the stretches a rank owns *now*, so a
+run may go on with other ranks or another ZeRO stage. A checkpoint is a directory that is renamed into place once every
+byte of it is on disk; whatever is not complete is not a checkpoint.
 
-Not stored, because it follows from the step number alone: random state (every step seeds itself), learning rate, and the
-sampler's position.
+Not stored, because it follows from the step number alone: random state (every step seeds itself), learning rate, and
+the sampler's position.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def _weights_from_master(engine: Any, stretches: dict[Any, Any], path: Path) -> 
             param.data.copy_(whole.view_as(param))
 
 
-def _trainable(module: nn.Module) -> list[nn.Parameter]:
+def _trainable(module: nn.Module) -> list[Any]:
     return [p for p in module.parameters() if p.requires_grad]
 
 
@@ -194,7 +194,7 @@ def _index(path: Path) -> Stretches:
     found: Stretches = {}
     for file in sorted(path.glob("rank-*.safetensors")):
         with safe_open(file, framework="pt") as handle:
-            for key in handle.keys():
+            for key in handle.keys():  # noqa: SIM118 (it is no mapping)
                 name, start, state = key.rsplit("|", 2)
                 length = handle.get_slice(key).get_shape()[0]
                 found.setdefault((name, state), []).append((int(start), length, file, key))

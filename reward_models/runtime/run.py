@@ -35,8 +35,8 @@ class RunDirectory:
         """Create the directory, or make sure that it holds this very run.
 
         Args:
-            resolved: the configuration as YAML. ``may_change``: prefixes of keys that a resumed run may set differently,
-                because they change how it is computed and not what.
+            resolved: the configuration as YAML. ``may_change``: prefixes of keys that a resumed run may set
+                differently, because they change how it is computed and not what.
             overwrite: throw away what is there.
 
         Raises:
@@ -102,7 +102,7 @@ class Reporter:
         self._every = 1
 
     def say(self, text: str) -> None:
-        self.console.print(text)
+        self.console.print(text, soft_wrap=True)
 
     @contextmanager
     def progress(self, title: str, total: int, start: int, every: int) -> Iterator[Progress]:

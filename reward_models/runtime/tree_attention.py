@@ -4,8 +4,8 @@ Exactness is the point: a token must see its own tree's prompt and its own branc
 ``position_ids`` alone is exact in transformers only with ``attention_mask=None`` *and* ``use_cache=False``; here the
 attention function itself enforces the tree, and :func:`tree_hidden_states` owns the call.
 
-Two kernels compute the same thing: scaled-dot-product attention path by path (CPU, and the reference), and FlexAttention
-with a block mask made of tree and branch ids (CUDA).
+Two kernels compute the same thing: scaled-dot-product attention path by path (CPU, and the reference), and
+FlexAttention with a block mask made of tree and branch ids (CUDA).
 """
 
 from __future__ import annotations
@@ -118,17 +118,18 @@ def _path_by_path(
 
 
 def path_mask(path: Path, window: int | None, device: torch.device, tree: TreeBatch) -> torch.Tensor | None:
-    """Which keys of its path each query sees, ``[length, prefix + length]``; ``None`` where plain causality says it all."""
+    """Which keys of its path each query sees, ``[length, prefix + length]``; ``None`` where causality says it all."""
     total = path.prefix + path.length
-    windowed = window is not None and total > window
-    if not path.prefix and not windowed:
+    if window is not None and total <= window:
+        window = None
+    if not path.prefix and window is None:
         return None
-    shape = (path.length, path.prefix, window if windowed else None)
+    shape = (path.length, path.prefix, window)
     if shape not in tree.masks:
         queries = torch.arange(path.prefix, total, device=device)[:, None]
         keys = torch.arange(total, device=device)[None]
         mask = keys <= queries
-        if windowed:
+        if window is not None:
             mask &= keys > queries - window
         tree.masks[shape] = mask
     return tree.masks[shape]  # type: ignore[return-value]
