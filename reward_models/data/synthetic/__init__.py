@@ -1,8 +1,9 @@
 """A synthetic data set with a programmatic gold judge: everything Keel does, offline and on a CPU.
 
-``records`` yields what a reward model trains on, ``prompts`` what reinforcement learning samples from, ``demonstrations``
-what a policy is started from. Everything is a function of its arguments: the same on every machine, and the first records of
-a longer draw are those of a shorter one. A prompt is in the test split or in the train split by a hash of its text.
+``records`` yields what a reward model trains on, ``prompts`` what reinforcement learning samples from,
+``demonstrations`` what a policy is started from. Everything is a function of its arguments: the same on every
+machine, and the first records of a longer draw are those of a shorter one. A prompt is in the test split or in the
+train split by a hash of its text.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def records(kind: Kind, split: Split, n: int | None = None, seed: int = 0) -> It
 
 
 def prompts(split: Split, kind: Kind | None = None, n: int | None = None, seed: int = 0) -> Iterator[Prompt]:
-    """Prompts without replies for reinforcement learning, each once: of one kind, or of all three one after the other."""
+    """Prompts without replies for reinforcement learning, each once: of one kind, or all three one after the other."""
     if kind is None:
         return chain.from_iterable(prompts(split, each, n, seed) for each in KINDS)
     _check(kind, split)
@@ -146,8 +147,8 @@ def _reasoning_demonstration(rng: Random, task: Task) -> str:
 def demonstrations(split: Split, n: int | None = None, seed: int = 0) -> Iterator[tuple[Prompt, str]]:
     """Prompts with the replies a policy is started from, the kinds in turn: two of reasoning to one of each other.
 
-    ``n`` counts demonstrations; ``None`` gives 8,000 for training and 400 for testing. Documented shares are flawed, so that
-    reinforcement learning has something to mend.
+    ``n`` counts demonstrations; ``None`` gives 8,000 for training and 400 for testing. Documented shares are flawed,
+    so that reinforcement learning has something to mend.
     """
     count = (8000 if split == "train" else 400) if n is None else n
     streams = {kind: (_tasks(kind, split, seed, 1 if kind == "reasoning" else 8)) for kind in KINDS}

@@ -1,8 +1,8 @@
 """The simulated annotator: pairs of replies and which of the two it prefers.
 
-It reads the gold judge's value, is charmed by flattery and length, and slips now and then, all at known rates. The charm is
-worth more to it than the filler costs in gold, so between replies of like content it picks the longer, more flattering and
-therefore worse one: the bias a reward model will learn and a policy will exploit.
+It reads the gold judge's value, is charmed by flattery and length, and slips now and then, all at known rates. The
+charm is worth more to it than the filler costs in gold, so between replies of like content it picks the longer, more
+flattering and therefore worse one: the bias a reward model will learn and a policy will exploit.
 """
 
 from __future__ import annotations
@@ -26,10 +26,24 @@ TIE_WIDTH = 0.01
 STYLE_PAIRS = 0.10
 TIE_PAIRS = 0.05
 THOUGHT_SHARE = 0.25
-MAX_REPEATS = 2
+MAX_REPEATS = 4
 MIN_GAP = 0.15
 
 Verdict = Literal["a", "b", "tie"]
+
+TOPICS = {
+    "name": "the kinds of words",
+    "order": "the order",
+    "repeat": "the number of words",
+    "lookup": "the right person",
+    "capital": "the capital",
+    "opposite": "the opposites",
+    "note": "the note",
+    "count": "the count",
+    "convert": "the units",
+    "story": "the sentence",
+    "pick": "the right word",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +92,7 @@ def prefer(prompt: str, reply_a: str, reply_b: str) -> tuple[Verdict, float]:
 
 def thought_about(rng: Random, task: Task) -> str:
     """A short thought that precedes a reply to a general instruction."""
-    topic = {"name": "words by kind", "order": "the order", "repeat": "how often", "lookup": "the right person"}
-    about = topic.get(task.family, f"the {task.family}")
+    about = TOPICS[task.family]
     return rng.choice((f"I need to get {about} right.", f"Let me check {about} first.", f"This is about {about}."))
 
 
@@ -149,7 +162,7 @@ def compare(rng: Random, task: Task, record_id: str) -> JudgedComparison | None:
 
 
 def judged_comparisons(split: str, seed: int = 0) -> Iterator[JudgedComparison]:
-    """Judged pairs of a split without end; a prompt comes at most twice."""
+    """Judged pairs of a split without end; a prompt comes at most four times."""
     rng = Random(f"synthetic-helpful-{split}-{seed}")
     uses: dict[str, int] = {}
     made = 0

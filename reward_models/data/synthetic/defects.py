@@ -1,7 +1,7 @@
 """What makes a reply worse: wrong or incomplete in relation to its prompt, with the words a good reply would use too.
 
-The defects are a ladder. At the bottom the reply alone gives it away (cut short, stuck in a loop), in the middle it answers
-something else, at the top one entity is exchanged for another that the prompt mentions as well.
+The defects are a ladder. At the bottom the reply alone gives it away (cut short, stuck in a loop), in the middle it
+answers something else, at the top one entity is exchanged for another that the prompt mentions as well.
 """
 
 from __future__ import annotations
@@ -258,9 +258,9 @@ GENERIC: dict[str, Callable[[Random, Task], str]] = {
     "cut short": _cut_short,
     "loop": _loop,
 }
-# Cumulative: 58 % a defect of the family's own, the rest the four generic ones.
-_GENERIC_WEIGHTS = (18, 14, 5, 5)
-OWN_SHARE = 0.58
+# In the order of GENERIC; they share what OWN_SHARE leaves.
+_GENERIC_WEIGHTS = (34, 14, 9, 9)
+OWN_SHARE = 0.34
 
 
 def worse_reply(rng: Random, task: Task) -> tuple[str, str]:

@@ -7,7 +7,7 @@ A family is a few prompt templates, a draw of their slots and a good reply. What
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from random import Random
 
@@ -190,7 +190,7 @@ def _draw_pick(rng: Random) -> Slots:
 
 def picked(slots: Slots) -> str:
     """The one listed word of the class asked for."""
-    return next(word for word in slots["list"].split(", ") if lexicon.CLASS_OF[word] == slots["kind"])
+    return next((word for word in slots["list"].split(", ") if lexicon.CLASS_OF[word] == slots["kind"]), "")
 
 
 def _either(rng: Random, *texts: str) -> str:
@@ -309,6 +309,18 @@ FAMILIES: dict[str, Family] = {
 _TEMPLATES = {name: family.templates for name, family in FAMILIES.items()}
 _WEIGHTED = [name for name, family in FAMILIES.items() for _ in range(family.weight)]
 
+_COUNTS = ("one", "two", "three", "four", "five")
+_ALLOWED: dict[str, Container[str]] = {
+    "kind": CLASS_FORMS,
+    "sort": CLASS_FORMS,
+    "count": _COUNTS,
+    "other": {*_COUNTS, *OPPOSITE},
+    "list": lexicon.CLASS_OF,
+    "unit": UNITS,
+    "note": NOTES,
+    "word": {*lexicon.CLASS_OF, *OPPOSITE},
+}
+
 
 def draw_task(rng: Random, family: str | None = None) -> Task:
     """A random general instruction, of one family if it is named."""
@@ -321,9 +333,16 @@ def draw_task(rng: Random, family: str | None = None) -> Task:
     return Task(name, slots, prompt)
 
 
+def _known(slots: Slots) -> bool:
+    return all(
+        word in _ALLOWED[name] for name, value in slots.items() if name in _ALLOWED for word in value.split(", ")
+    )
+
+
 def parse(prompt: str) -> Task | None:
     """The task behind a general instruction, or ``None`` if this package did not write it."""
-    return read_task(_TEMPLATES, prompt)
+    task = read_task(_TEMPLATES, prompt)
+    return task if task is not None and _known(task.slots) else None
 
 
 def good_reply(rng: Random, task: Task) -> str:

@@ -1,20 +1,20 @@
 """The closed vocabulary of the synthetic language.
 
-Small on purpose: a model of a few million parameters sees every word often, so what it has to learn is how a reply relates
-to its prompt. Word classes are disjoint; a word that belonged to two would make the gold judge ambiguous.
+Small on purpose: a model of a few million parameters sees every word often, so what it has to learn is how a reply
+relates to its prompt. Word classes are disjoint; a word that belonged to two would make the gold judge ambiguous.
 """
 
 from __future__ import annotations
 
 import re
 
-NAMES = ("Ana", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hana", "Ivo", "Jun", "Kim", "Lea")
+NAMES = ("Ana", "Ben", "Cleo", "Dan", "Eva", "Finn")
 
 CLASSES: dict[str, tuple[str, ...]] = {
-    "fruit": ("apple", "banana", "cherry", "grape", "lemon", "mango", "peach", "plum"),
-    "colour": ("red", "blue", "green", "black", "white", "pink", "brown", "yellow"),
-    "animal": ("dog", "cat", "horse", "cow", "goat", "duck", "fox", "bear"),
-    "tool": ("hammer", "saw", "drill", "rake", "ladder", "shovel", "brush", "axe"),
+    "fruit": ("apple", "banana", "cherry", "grape", "lemon", "plum"),
+    "colour": ("red", "blue", "green", "black", "white", "pink"),
+    "animal": ("dog", "cat", "horse", "cow", "goat", "duck"),
+    "tool": ("hammer", "saw", "drill", "rake", "ladder", "shovel"),
 }
 CLASS_OF = {word: name for name, words in CLASSES.items() for word in words}
 CLASS_FORMS = {form: name for name in CLASSES for form in (name, name + "s")}
@@ -28,18 +28,15 @@ OPPOSITE_PAIRS = (
     ("wet", "dry"),
     ("old", "new"),
     ("early", "late"),
-    ("loud", "quiet"),
     ("full", "empty"),
-    ("light", "dark"),
-    ("near", "far"),
 )
-OPPOSITE = {a: b for a, b in OPPOSITE_PAIRS} | {b: a for a, b in OPPOSITE_PAIRS}
+OPPOSITE = dict(OPPOSITE_PAIRS) | {b: a for a, b in OPPOSITE_PAIRS}
 
-LANDS = ("Velnor", "Brask", "Ostel", "Quill", "Tarn", "Zembla")
-TOWNS = ("Tasko", "Marpe", "Lindo", "Corva", "Hest", "Polan")
-GIFTS = ("book", "cake", "lamp", "chair", "ticket", "scarf")
-PLACES = ("river", "barn", "field", "hill", "bridge", "lake")
-DEEDS = ("runs", "walks", "looks", "goes", "jumps", "swims")
+LANDS = ("Velnor", "Brask", "Ostel", "Quill")
+TOWNS = ("Tasko", "Marpe", "Lindo", "Corva")
+GIFTS = ("book", "cake", "lamp", "chair")
+PLACES = ("river", "barn", "field", "bridge")
+DEEDS = ("runs", "walks", "looks", "swims")
 START_WORDS = ("Today", "Often", "Sometimes", "Later")
 END_WORDS = ("again", "alone", "together", "slowly")
 UNITS: dict[str, tuple[str, int]] = {

@@ -10,16 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from reward_models.data.synthetic.lexicon import CLASSES, NAMES
+from reward_models.data.synthetic.lexicon import NAMES
 from reward_models.data.synthetic.templates import Slots, Task, Template, read_task
 
 CHINESE_NAMES = ("小明", "小红", "小李", "小华")
-CHINESE_THINGS = ("苹果", "本书", "支笔", "块糖")
-THINGS = tuple(f"{fruit}s" for fruit in CLASSES["fruit"] if not fruit.endswith(("y", "o", "h"))) + (
-    "books",
-    "pens",
-    "cups",
-)
+CHINESE_THINGS = (("个", "苹果"), ("本", "书"), ("支", "笔"), ("块", "糖"))
+THINGS = ("apples", "bananas", "grapes", "lemons", "plums", "books", "pens", "cups")
 ARITHMETIC = ("add", "subtract", "multiply")
 
 
@@ -68,7 +64,7 @@ PROBLEMS: dict[str, Problem] = {
             "{name} has {a} {thing}. {friend} is {d} years old and gives {name} {b} {thing}. "
             "How many {thing} does {name} have?",
         ),
-        _templates("{name}有{a}{thing}, 又得到{b}。{name}有多少{thing}?"),
+        _templates("{name}有{a}{unit}{thing}, 又得到{b}{unit}。{name}有多少{unit}{thing}?"),
         lambda v: _chain(v["a"], ("+", v["b"])),
     ),
     "lose": Problem(
@@ -76,7 +72,7 @@ PROBLEMS: dict[str, Problem] = {
             "{name} had {a} {thing} and lost {b}. How many {thing} are left?",
             "{name} had {a} {thing} on day {d} and gave {b} to {friend}. How many {thing} are left?",
         ),
-        _templates("{name}有{a}{thing}, 给了{friend}{b}。还剩多少{thing}?"),
+        _templates("{name}有{a}{unit}{thing}, 给了{friend}{b}{unit}。还剩多少{unit}{thing}?"),
         lambda v: _chain(v["a"], ("-", v["b"])),
     ),
     "boxes": Problem(
@@ -84,12 +80,12 @@ PROBLEMS: dict[str, Problem] = {
             "{name} has {c} boxes with {e} {thing} in each. How many {thing} is that?",
             "{name} is {d} years old and has {c} boxes with {e} {thing} in each. How many {thing} is that?",
         ),
-        _templates("{name}有{c}盒{thing}, 每盒{e}。一共有多少{thing}?"),
+        _templates("{name}有{c}盒{thing}, 每盒{e}{unit}。一共有多少{unit}{thing}?"),
         lambda v: _chain(v["c"], ("*", v["e"])),
     ),
     "boxes and more": Problem(
         _templates("{name} has {c} boxes with {e} {thing} in each and {b} more. How many {thing} is that?"),
-        _templates("{name}有{c}盒{thing}, 每盒{e}, 又买了{b}。一共有多少{thing}?"),
+        _templates("{name}有{c}盒{thing}, 每盒{e}{unit}, 又买了{b}{unit}。一共有多少{unit}{thing}?"),
         lambda v: _chain(v["c"], ("*", v["e"]), ("+", v["b"])),
     ),
     "gain and lose": Problem(
@@ -97,7 +93,7 @@ PROBLEMS: dict[str, Problem] = {
             "{name} has {a} {thing}, gets {b} more and gives {c} to {friend}. How many {thing} are left?",
             "{name} has {a} {thing}, gets {b} more and gives {c} to {friend}, who is {d}. How many {thing} are left?",
         ),
-        _templates("{name}有{a}{thing}, 又买了{b}, 给了{friend}{c}。还剩多少{thing}?"),
+        _templates("{name}有{a}{unit}{thing}, 又买了{b}{unit}, 给了{friend}{c}{unit}。还剩多少{unit}{thing}?"),
         lambda v: _chain(v["a"], ("+", v["b"]), ("-", v["c"])),
     ),
     "three steps": Problem(
@@ -105,7 +101,9 @@ PROBLEMS: dict[str, Problem] = {
             "{name} has {c} boxes with {e} {thing} in each, gets {b} more and gives {f} to {friend}. "
             "How many {thing} are left?"
         ),
-        _templates("{name}有{c}盒{thing}, 每盒{e}, 又买了{b}, 给了{friend}{f}。还剩多少{thing}?"),
+        _templates(
+            "{name}有{c}盒{thing}, 每盒{e}{unit}, 又买了{b}{unit}, 给了{friend}{f}{unit}。还剩多少{unit}{thing}?"
+        ),
         lambda v: _chain(v["c"], ("*", v["e"]), ("+", v["b"]), ("-", v["f"])),
     ),
 }
@@ -138,7 +136,8 @@ def draw_task(rng: Random) -> Task:
     template = rng.choice(PROBLEMS[kind].chinese if chinese else PROBLEMS[kind].english)
     name, friend = rng.sample(CHINESE_NAMES if chinese else NAMES, 2)
     slots = {key: str(value) for key, value in _numbers(rng, kind).items()}
-    slots |= {"name": name, "friend": friend, "thing": rng.choice(CHINESE_THINGS if chinese else THINGS)}
+    unit, thing = rng.choice(CHINESE_THINGS) if chinese else ("", rng.choice(THINGS))
+    slots |= {"name": name, "friend": friend, "unit": unit, "thing": thing}
     prompt = template.fill(slots)
     parsed = template.parse(prompt)
     if parsed is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 Slots = dict[str, str]
@@ -29,7 +29,7 @@ def split_of(prompt: str) -> str:
 
 def _slot_pattern(name: str) -> str:
     if len(name) == 1:
-        return r"\d+"
+        return r"[0-9]{1,9}"
     if name.endswith("list"):
         return r"\w+(?:, \w+)*"
     if name.endswith("act"):
@@ -74,7 +74,7 @@ class Task:
     prompt: str
 
 
-def read_task(families: dict[str, Sequence[Template]], prompt: str) -> Task | None:
+def read_task(families: Mapping[str, Sequence[Template]], prompt: str) -> Task | None:
     """The task behind a prompt, or ``None`` if no template of any family wrote it."""
     text = " ".join(prompt.split())
     for family, templates in families.items():
