@@ -234,7 +234,9 @@ class Objective:
             if self.loss.class_weights == "balanced":
                 self.weights |= {"safe_weight": 0.5 / safe, "unsafe_weight": 0.5 / (1 - safe)}
             if (share := self.loss.deployed_safe_share) is not None:
-                self.weights["prior_shift"] = math.log(safe / (1 - safe)) - math.log(share / (1 - share))
+                # The log-odds the loss sees: class weights move them just as more data of a class would.
+                weighted = safe * self.weights["safe_weight"] / ((1 - safe) * self.weights["unsafe_weight"])
+                self.weights["prior_shift"] = math.log(weighted) - math.log(share / (1 - share))
 
     def __call__(self, scores_N: torch.Tensor, items: list[int], metrics: Metrics) -> torch.Tensor:
         label_B = self.label[items]
