@@ -241,7 +241,7 @@ def test_safety_shapes_that_would_broadcast_are_refused() -> None:
         safety_bce(torch.zeros(2, 1), torch.zeros(2))
 
 
-# A world of one feature: P(feature | safe) = 0.8 and P(feature | unsafe) = 0.3. Two thirds of the training data are safe.
+# A world of one feature: P(feature | safe) = 0.8 and P(feature | unsafe) = 0.3. Two thirds of the data are safe.
 SAFE_COUNTS, UNSAFE_COUNTS = (800, 200), (150, 350)
 FEATURE = np.repeat([0, 1, 0, 1], SAFE_COUNTS + UNSAFE_COUNTS)
 IS_SAFE = np.repeat([1.0, 0.0], (sum(SAFE_COUNTS), sum(UNSAFE_COUNTS)))

@@ -1,4 +1,4 @@
-"""The synthetic data set: the same everywhere, no prompt in two splits, a judge that holds, and hard for bags of words."""
+"""The synthetic data set: the same everywhere, no prompt in two splits, a judge that holds, hard for bags of words."""
 
 from __future__ import annotations
 

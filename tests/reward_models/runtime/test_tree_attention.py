@@ -1,8 +1,8 @@
 """Trees compute what plain sequences compute.
 
-transformers casts norms, rotations and router probabilities to float32 even in a float64 model, which leaves differences
-of 1e-7 in the gradients. ``everything_in_float64`` turns those casts into float64, and then scores and gradients agree to
-1e-12.
+transformers casts norms, rotations and router probabilities to float32 even in a float64 model, which leaves
+differences of 1e-7 in the gradients. ``everything_in_float64`` turns those casts into float64, and then scores and
+gradients agree to 1e-12.
 """
 
 from __future__ import annotations
