@@ -1,0 +1,64 @@
+"""The presets load, and those that bear the recipe's name hold its numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reward_models.data.batching import EpochSampler
+from reward_models.dataset import default_span
+from reward_models.runtime.config import ConfigError, load_config
+from reward_models.trainer import RewardModelConfig
+
+PRESETS = Path(__file__).parents[3] / "configs" / "reward_model"
+
+
+@pytest.mark.parametrize("path", sorted(PRESETS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_preset_loads_and_names_its_data(path: Path) -> None:
+    config = load_config(RewardModelConfig, path)
+    assert config.data.train
+    assert config.data.eval
+    assert config.output_dir == f"runs/{path.stem}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "span", "examples", "steps"), [("helpful", "summary", 66_000, 258), ("safety", "full", 106_000, 415)]
+)
+def test_r1_presets_hold_the_reports_numbers(kind: str, span: str, examples: int, steps: int) -> None:
+    config = load_config(RewardModelConfig, PRESETS / f"{kind}_r1.yaml")
+    assert config.kind == kind
+    assert (config.batch_size, config.engine.lr, config.epochs, config.max_steps) == (256, 6e-6, 1.0, None)
+    assert config.data.max_length == 8192
+    assert config.data.span == default_span(config.kind) == span
+    # 106,000 / 256 = 414.06: the last step holds what is left
+    assert EpochSampler(examples, config.batch_size, 0).steps_per_epoch == steps
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["engine.leraning_rate=1"], "engine.leraning_rate"),
+        (["batch_sizes=2"], "did you mean batch_size"),
+        (["batch_size=many"], "batch_size"),
+        (["model.path=x", "model.lora.rank=2"], "model.lora.rank"),
+        (["kind"], "not of the form key=value"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(RewardModelConfig, None, words)
+
+
+def test_a_missing_file_names_its_neighbours() -> None:
+    with pytest.raises(ConfigError, match="helpful_r1"):
+        load_config(RewardModelConfig, PRESETS / "helpfull_r1.yaml")
+
+
+def test_overrides_win_over_the_file_and_the_file_over_the_defaults() -> None:
+    config = load_config(
+        RewardModelConfig, PRESETS / "helpful_r1.yaml", ["data.train=[a.jsonl, b.jsonl]", "data.span=null"]
+    )
+    assert config.data.train == ["a.jsonl", "b.jsonl"]
+    assert config.data.span is None
+    assert config.engine.zero_stage == 3
