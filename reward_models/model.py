@@ -170,7 +170,9 @@ def init_head(head: nn.Linear) -> None:
 
     with deepspeed.zero.GatheredParameters(list(head.parameters()), modifier_rank=0):
         if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
-            nn.init.normal_(head.weight, std=1 / math.sqrt(head.in_features + 1))
+            # its own generator: how much of the global one loading has used differs between ZeRO stages
+            generator = torch.Generator(head.weight.device).manual_seed(torch.initial_seed())
+            nn.init.normal_(head.weight, std=1 / math.sqrt(head.in_features + 1), generator=generator)
             if head.bias is not None:
                 nn.init.zeros_(head.bias)
 

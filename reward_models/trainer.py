@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -150,7 +151,8 @@ def train(config: RewardModelConfig) -> Path | None:
     total_steps = config.max_steps or math.ceil(config.epochs * sampler.steps_per_epoch)
     _describe(reporter, records, data, total_steps)
 
-    with model_loading(config.engine, world):
+    # A new model is made whole and partitioned by the engine: made in parts, it would draw other random weights.
+    with model_loading(config.engine, world) if config.model.path is not None else nullcontext():
         scorer = build_model(config.model, renderer.tokenizer, config.kind, config.engine.torch_dtype)
     engine = build_engine(scorer, config.engine, total_steps, world)
     objective = Objective(config, data.train, world.device)
