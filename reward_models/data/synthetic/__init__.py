@@ -19,7 +19,7 @@ from reward_models.data.synthetic.annotator import JudgedComparison, judged_comp
 from reward_models.data.synthetic.gold import helpfulness, is_correct, is_unsafe, summary
 from reward_models.data.synthetic.templates import Task, normalise, split_of
 
-VERSION = "1"
+VERSION = "2"
 
 Kind = Literal["helpful", "safety", "reasoning"]
 Split = Literal["train", "test"]

@@ -23,7 +23,7 @@ LENGTH_CHARM = 0.012
 LENGTH_CAP = 12
 TIE_WIDTH = 0.01
 
-STYLE_PAIRS = 0.10
+STYLE_PAIRS = 0.13
 TIE_PAIRS = 0.05
 THOUGHT_SHARE = 0.25
 MAX_REPEATS = 4
@@ -118,9 +118,9 @@ def _pair(rng: Random, task: Task) -> tuple[str, str, str]:
     if gold.helpfulness(task.prompt, good) - gold.helpfulness(task.prompt, worse) < MIN_GAP:
         return "", "", ""
     filler = rng.random()
-    if filler < 0.14:
+    if filler < 0.12:
         worse = with_filler(rng, worse)
-    elif filler < 0.28:
+    elif filler < 0.24:
         good = with_filler(rng, good)
     return good, worse, defect
 

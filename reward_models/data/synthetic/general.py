@@ -207,7 +207,7 @@ FAMILIES: dict[str, Family] = {
         ),
         _draw_name,
         lambda rng, slots: sentence(join_words(named_words(rng, slots))),
-        weight=3,
+        weight=4,
     ),
     "order": Family(
         _templates("Write this list {how}: {list}.", "Here is a list: {list}. Please write it {how}."),
@@ -233,7 +233,7 @@ FAMILIES: dict[str, Family] = {
             f"The {slots['gift']} of {slots['asked']} is {looked_up(slots)}.",
             f"{slots['asked']} has a {looked_up(slots)} {slots['gift']}.",
         ),
-        weight=2,
+        weight=1,
     ),
     "capital": Family(
         _templates(
@@ -246,7 +246,7 @@ FAMILIES: dict[str, Family] = {
             f"The capital of {slots['asked']} is {capital(slots)}.",
             f"{capital(slots)} is the capital of {slots['asked']}.",
         ),
-        weight=2,
+        weight=1,
     ),
     "opposite": Family(
         _templates(
@@ -264,7 +264,7 @@ FAMILIES: dict[str, Family] = {
         _templates("{note} {name} in a short note about the {gift}.", "Write a note about the {gift}. {note} {name}."),
         _draw_note,
         lambda rng, slots: f"Dear {slots['name']}, {rng.choice(NOTES[slots['note']]).format(**slots)}.",
-        weight=2,
+        weight=4,
     ),
     "count": Family(
         _templates("How many {kind} are in this list: {list}?", "Count the {kind} here: {list}."),
@@ -274,6 +274,7 @@ FAMILIES: dict[str, Family] = {
             f"The list has {' '.join(counted(class_count(slots), CLASS_FORMS[slots['kind']]))}.",
             f"I count {' '.join(counted(class_count(slots), CLASS_FORMS[slots['kind']]))}.",
         ),
+        weight=2,
     ),
     "convert": Family(
         _templates(
@@ -287,6 +288,7 @@ FAMILIES: dict[str, Family] = {
             f"{slots['n']} {slots['unit']} are {converted(slots)} {slots['part']}.",
             f"That makes {converted(slots)} {slots['part']}.",
         ),
+        weight=2,
     ),
     "story": Family(
         _templates(
@@ -296,13 +298,13 @@ FAMILIES: dict[str, Family] = {
         ),
         _draw_story,
         story,
-        weight=2,
+        weight=3,
     ),
     "pick": Family(
         _templates("Which of these is a kind of {kind}: {list}?", "Pick the {kind} from this list: {list}."),
         _draw_pick,
         lambda rng, slots: _either(rng, f"The {slots['kind']} is {picked(slots)}.", f"It is {picked(slots)}."),
-        weight=2,
+        weight=3,
     ),
 }
 

@@ -22,11 +22,11 @@ from reward_models.data.synthetic.defects import DEFECTS
 from reward_models.data.synthetic.templates import Template
 
 GOLDEN = {
-    "1": {
-        "helpful": "0a5e50e98b718aa2",
+    "2": {
+        "helpful": "4366183bcbfb8d4e",
         "safety": "e529d630479ec0eb",
         "reasoning": "b42aeff78393a049",
-        "demonstrations": "f091f6778e44f43d",
+        "demonstrations": "101029db1f13bed5",
     }
 }
 
