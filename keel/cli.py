@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,6 +23,7 @@ train_app = typer.Typer(help="Train models.", no_args_is_help=True)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(train_app, name="train")
 
+Dtype = Literal["fp32", "bf16", "fp16"]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML file; see configs/.")]
 Overrides = Annotated[
     list[str] | None,
@@ -49,6 +52,41 @@ def train_rm(
 
 
 @app.command()
+def score(
+    model: Annotated[str, typer.Option(help="Directory of a trained reward model, or a hub name.")],
+    data: Annotated[list[str], typer.Option(help="File, glob or hub data set with responses. Repeatable.")],
+    out: Annotated[Path, typer.Option(help="JSONL file to write: a line for every row, in order.")],
+    column: Annotated[
+        list[str] | None, typer.Option(metavar="OURS=THEIRS", help="A column of ours under another name. Repeatable.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one forward pass; memory grows with it.")] = 16384,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the GPU if there is one.")] = None,
+    dtype: Annotated[Dtype | None, typer.Option(help="Of weights and computation; default: as saved.")] = None,
+    max_bad: Annotated[int, typer.Option(min=0, help="Rows without a response that are all right.")] = 0,
+    overwrite: Annotated[bool, typer.Option(help="Begin anew instead of going on after the last line.")] = False,
+) -> None:
+    """Score every response of files or data sets.
+
+    A pair gives {"chosen": {"raw", "calibrated"}, "rejected": {...}}, a single response {"response": {...}}, a row that
+    cannot be read {"error", "file", "line"}. The same command goes on with a file that was left unfinished. Exits with
+    1 if there are more bad rows than --max-bad, with 2 if the model or a source cannot be read at all.
+    """
+    from reward_models.score_files import score_files
+    from reward_models.scorer import RewardModel
+
+    with data_commands.failures(), _rows_bar("scoring") as advance:
+        loaded = RewardModel.load(model, device=device, dtype=dtype, max_tokens=max_tokens)
+        columns = data_commands.column_mapping(column)
+        report = score_files(loaded, data, out, columns=columns, overwrite=overwrite, on_rows=advance)
+    resumed = f", {report.resumed:,} of them there before" if report.resumed else ""
+    cut = f"; {report.truncated:,} responses were too long for the model and cut" if report.truncated else ""
+    typer.echo(f"{report.rows:,} rows in {out}{resumed}{cut}", err=True)
+    if report.bad > max_bad:
+        typer.echo(f"{report.bad} bad rows, {max_bad} allowed (--max-bad)", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where the models and the report go.")] = Path("runs/demo"),
 ) -> None:
@@ -56,6 +94,26 @@ def demo(
     from keel.demo import run
 
     run(out)
+
+
+@contextmanager
+def _rows_bar(title: str) -> Iterator[Callable[[int], None]]:
+    """A count of rows and their rate on a terminal; gives the function that advances it."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    text = TextColumn(f"{title}: {{task.completed:,.0f}} rows, {{task.fields[rate]}}")
+    columns = (SpinnerColumn(), text, TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None, rate="")
+
+        def advance(rows: int) -> None:
+            bar.update(task, advance=rows)
+            if speed := bar.tasks[0].speed:
+                bar.update(task, rate=f"{speed:,.0f} a second")
+
+        yield advance
 
 
 def main() -> None:

@@ -1,1 +1,14 @@
-"""Reward models: data, training, evaluation. It imports nothing else of ours."""
+"""Reward models: data, training, evaluation, scoring. It imports nothing else of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: reading data and labels must not wait for torch, nor need it.
+    if name == "RewardModel":
+        from reward_models.scorer import RewardModel
+
+        return RewardModel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from reward_models.data.chat import ChatRenderer, Span
-from reward_models.data.encode import TokenizedSet, tokenize_records
+from reward_models.data.encode import Overlong, TokenizedSet, tokenize_records
 from reward_models.data.records import Comparison, SafetyLabel
 from reward_models.data.sources import expand, load
 from reward_models.data.splits import decontaminate, deduplicate, split_by_prompt
@@ -30,6 +30,7 @@ class DataConfig:
         max_bad: how many bad rows may be left out; one more stops the run before it starts.
         max_length: longest training sequence in tokens (evaluation and scoring have no limit). Longer conversations
             lose their oldest turns; the response is kept.
+        overlong: an example whose responses alone exceed ``max_length`` is dropped and counted, or their ends are cut.
         span: what the model reads of a response: ``summary`` (what follows the reasoning) or ``full``; default: summary
             for helpful, full for safety, as in DeepSeek-R1.
         ties: train on ties, or leave them out.
@@ -45,6 +46,7 @@ class DataConfig:
     limit: int | None = None
     max_bad: int = 0
     max_length: int = 8192
+    overlong: Overlong = "drop"
     span: Literal["summary", "full"] | None = None
     ties: bool = True
     conflicts: Literal["drop", "keep", "first"] = "drop"
@@ -120,12 +122,17 @@ def load_records(config: DataConfig, kind: RewardKind) -> Records:
     return Records(parts["train"], parts["calibration"], evaluation, counts)
 
 
-def tokenize(records: Records, renderer: ChatRenderer, config: DataConfig) -> TokenizedData:
-    """Training texts are cut to ``max_length``; calibration and evaluation read everything."""
+def tokenize(records: Records, renderer: ChatRenderer, config: DataConfig, limit: int | None = None) -> TokenizedData:
+    """Training texts are cut to ``max_length``; calibration and evaluation read everything.
+
+    Args:
+        limit: the longest sequence the model's architecture can read at all; ``None`` for no limit.
+    """
+    longest = config.max_length if limit is None else min(config.max_length, limit)
     return TokenizedData(
-        tokenize_records(records.train, renderer, config.max_length, ties=config.ties),
-        tokenize_records(records.calibration, renderer, None),
-        {name: tokenize_records(rows, renderer, None) for name, rows in records.eval.items()},
+        tokenize_records(records.train, renderer, longest, ties=config.ties, overlong=config.overlong),
+        tokenize_records(records.calibration, renderer, limit),
+        {name: tokenize_records(rows, renderer, limit) for name, rows in records.eval.items()},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from reward_models.data.trees import Batch, PromptTree, TreeBatch, pack, pad
 from reward_models.runtime.tree_attention import TREE_ATTENTION, supports_trees, tree_hidden_states
 
 Layout = Literal["tree", "padded"]
+POSITION_TABLES = frozenset({"position_embeddings", "wpe", "embed_positions"})
 KEEL_KEY = "keel"  # everything of ours in a saved model's config.json stands under this one key
 
 
@@ -154,6 +156,46 @@ def build_model(
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return SequenceScorer(_with_lora(model, config.lora) if config.lora is not None else model, layout)
+
+
+def load_scorer(path: str, dtype: torch.dtype | None, trust_remote_code: bool = False) -> SequenceScorer:
+    """A saved model, or an adapter merged into its base, ready to score on the CPU.
+
+    Raises:
+        ValueError: it has more than one label.
+    """
+    options: dict[str, Any] = {"dtype": dtype or "auto", "trust_remote_code": trust_remote_code}
+    architecture = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    if architecture.num_labels != 1:
+        raise ValueError(f"{path} has {architecture.num_labels} labels; a reward model has one")
+    layout: Layout = "tree" if supports_trees(architecture) else "padded"
+    if layout == "tree":
+        options["attn_implementation"] = TREE_ATTENTION
+    adapter = Path(path) / "adapter_config.json"
+    if not adapter.is_file():
+        return SequenceScorer(
+            AutoModelForSequenceClassification.from_pretrained(path, config=architecture, **options), layout
+        )
+    import peft
+
+    base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    model = AutoModelForSequenceClassification.from_pretrained(base, config=architecture, **options)
+    return SequenceScorer(peft.PeftModel.from_pretrained(model, path).merge_and_unload(), layout)
+
+
+def position_limit(model: nn.Module) -> int | None:
+    """The longest sequence that a table of learnt positions allows; ``None`` for models without such a table."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in POSITION_TABLES:
+            # RoBERTa and its kin begin to count behind the padding index
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
+
+
+def planned_position_limit(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, kind: str) -> int | None:
+    """:func:`position_limit` of a model that is yet to be built."""
+    with torch.device("meta"):
+        return position_limit(AutoModelForSequenceClassification.from_config(_architecture(config, tokenizer, kind)))
 
 
 def head_name(model: nn.Module) -> str:

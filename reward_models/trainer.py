@@ -20,7 +20,7 @@ from reward_models.data.encode import TokenizedSet
 from reward_models.dataset import DataConfig, Records, RewardKind, TokenizedData, default_span, load_records, tokenize
 from reward_models.evaluation import FILLER, calibrate, evaluate_pairs, evaluate_safety, plan, score_set
 from reward_models.losses import bradley_terry, safety_bce
-from reward_models.model import ModelConfig, SequenceScorer, build_model, load_tokenizer
+from reward_models.model import ModelConfig, SequenceScorer, build_model, load_tokenizer, planned_position_limit
 from reward_models.runtime import distributed
 from reward_models.runtime.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from reward_models.runtime.config import dump_config
@@ -146,7 +146,8 @@ def train(config: RewardModelConfig) -> Path | None:
     torch.manual_seed(config.seed)
     records = load_records(config.data, config.kind)
     renderer = ChatRenderer(_tokenizer(config, records), config.data.span or default_span(config.kind))
-    data = tokenize(records, renderer, config.data)
+    limit = planned_position_limit(config.model, renderer.tokenizer, config.kind)
+    data = tokenize(records, renderer, config.data, limit)
     sampler = EpochSampler(len(data.train), config.batch_size, config.seed)
     total_steps = config.max_steps or math.ceil(config.epochs * sampler.steps_per_epoch)
     _describe(reporter, records, data, total_steps)

@@ -11,12 +11,15 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
+from typing import Literal
 
 import numpy as np
 
 from reward_models.data.chat import ChatRenderer
 from reward_models.data.records import Comparison, Conversation, Message, SafetyLabel
 from reward_models.data.trees import PromptTree
+
+Overlong = Literal["drop", "cut"]
 
 _CHUNK = 512  # records tokenized at once: enough to keep the tokenizer's threads busy
 
@@ -75,14 +78,16 @@ def tokenize_records(
     renderer: ChatRenderer,
     max_length: int | None,
     ties: bool = True,
+    overlong: Overlong = "cut",
 ) -> TokenizedSet:
     """Render and tokenize records.
 
     Args:
         max_length: longest sequence in tokens; a longer conversation loses its oldest turns (never a system message,
-            never the last turn), then the beginning of its last prompt turn; the response is always kept whole. An item
-            whose responses alone do not fit is dropped and counted. ``None``: no limit.
+            never the last turn), then the beginning of its last prompt turn; the response is kept whole. ``None``: no
+            limit.
         ties: whether ties are kept.
+        overlong: an item whose responses do not fit by themselves is dropped and counted, or its responses are cut.
     """
     flat: list[np.ndarray] = []
     spans: list[np.ndarray] = []
@@ -107,7 +112,8 @@ def tokenize_records(
         for record, replies in zip(chunk, responses, strict=True):
             whole: list[np.ndarray] | None = [next(sequences) for _ in replies]
             if max_length is not None and max(len(s) for s in whole or ()) > max_length:
-                whole = _truncate(record.prompt, replies, renderer, max_length)
+                shorten = cut if overlong == "cut" else fit
+                whole = shorten(record.prompt, replies, renderer, max_length)
                 if whole is None:
                     dropped["response longer than max_length"] = dropped.get("response longer than max_length", 0) + 1
                     continue
@@ -155,15 +161,30 @@ def _label(record: Comparison | SafetyLabel) -> float:
     return 0.5 if record.label == "tie" else 1.0
 
 
-def _truncate(
+def fit(
     prompt: Conversation, replies: Sequence[Conversation], renderer: ChatRenderer, limit: int
 ) -> list[np.ndarray] | None:
-    """The sequences with as much of the prompt's end as fits, the same cut for every reply; ``None`` if none fits."""
+    """The sequences with as much of the prompt's end as fits, the same for every reply; ``None`` if none fits."""
     for shorter in _cuts(prompt, renderer, limit):
         sequences = renderer.tokenize([renderer.text(shorter, reply) for reply in replies])
         if max(len(s) for s in sequences) <= limit:
             return sequences
     return None
+
+
+def cut(prompt: Conversation, replies: Sequence[Conversation], renderer: ChatRenderer, limit: int) -> list[np.ndarray]:
+    """:func:`fit`, and where replies are too long by themselves their ends are cut too.
+
+    At most a quarter of the limit is then left to the prompt. The last token (an end mark) stays.
+    """
+    fitting = fit(prompt, replies, renderer, limit)
+    if fitting is not None:
+        return fitting
+    for shorter in (prompt, *_cuts(prompt, renderer, limit)):
+        if len(renderer.tokenize([renderer.text(shorter, ())])[0]) <= limit // 4:
+            break
+    sequences = renderer.tokenize([renderer.text(shorter, reply) for reply in replies])
+    return [s if len(s) <= limit else np.concatenate((s[: limit - 1], s[-1:])) for s in sequences]
 
 
 def _cuts(prompt: Conversation, renderer: ChatRenderer, limit: int) -> Iterator[Conversation]:

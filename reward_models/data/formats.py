@@ -50,7 +50,19 @@ KINDS: tuple[Kind, ...] = ("comparison", "safety", "prompt")
 COLUMNS: tuple[str, ...] = (
     *("prompt", "context", "question", "chosen", "rejected", "margin", "score_chosen", "score_rejected"),
     *("response_a", "response_b", "strength", "response1", "response2", "overall_preference"),
-    *("response", "completion", "label", "is_safe", "category", "answer", "kind", "language", "id", "source"),
+    *(
+        "messages",
+        "response",
+        "completion",
+        "label",
+        "is_safe",
+        "category",
+        "answer",
+        "kind",
+        "language",
+        "id",
+        "source",
+    ),
 )
 
 Row = Mapping[str, Any]
@@ -78,6 +90,35 @@ def to_record(
     if kind == "safety":
         return _to_safety_label(row, id, source)
     return _to_prompt(row, prompt_kind, id, source)
+
+
+def to_responses(row: Row) -> tuple[Conversation, dict[str, Conversation]]:
+    """A row's prompt and its responses by name, for scoring them: labels are not needed.
+
+    The names are ``chosen`` and ``rejected`` where one is preferred, else ``response_a`` and ``response_b``, and
+    ``response`` where there is one, which may also be the last message of a ``messages`` column.
+
+    Raises:
+        RecordError: the row is in no known layout, or something in it is missing or wrong.
+    """
+    if "messages" in row:
+        *prompt, last = _conversation(row, "messages", "user") or (None,)
+        if not prompt or last is None or last.role != "assistant":
+            raise RecordError("key 'messages' must hold a prompt and end with the assistant's message")
+        return tuple(prompt), {"response": (last,)}
+    key = next((k for k in ("response", "completion") if k in row), None)
+    if key is not None:
+        return _prompt_of(row), {"response": _conversation(row, key, "assistant")}
+    if "response_a" in row and row.get("label") is None:
+        both = {name: _conversation(row, name, "assistant") for name in ("response_a", "response_b")}
+        return _prompt_of(row), both
+    if infer_kind(row) != "comparison":
+        raise RecordError(f"no response to score {_columns_of(row)}; name it with columns, or rename it")
+    record = _to_comparison(row, "", "")
+    a, b = record.response_a, record.response_b
+    if record.label == "tie":
+        return record.prompt, {"response_a": a, "response_b": b}
+    return record.prompt, {"chosen": a, "rejected": b} if record.label == "a" else {"chosen": b, "rejected": a}
 
 
 def infer_kind(row: Row) -> Kind:

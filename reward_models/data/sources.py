@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, overload
 
 from reward_models.data.files import SUFFIXES, BadRow, data_suffix, read_rows, stem
-from reward_models.data.formats import COLUMNS, KINDS, Kind, rename, to_record, to_row
-from reward_models.data.records import Comparison, Prompt, Record, RecordError, SafetyLabel
+from reward_models.data.formats import COLUMNS, KINDS, Kind, rename, to_record, to_responses, to_row
+from reward_models.data.records import Comparison, Conversation, Prompt, Record, RecordError, SafetyLabel
 
-__all__ = ["BadRow", "BadRowsError", "Loaded", "SourceError", "expand", "load", "read"]
+__all__ = ["BadRow", "BadRowsError", "Loaded", "SourceError", "expand", "load", "read", "read_responses"]
 
 REASON_LIMIT = 300
 SYNTHETIC = ("helpful", "safety", "reasoning")
@@ -25,6 +25,7 @@ Specs = Sequence[str] | str
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<subset>[\w.\-/]+?))?(?::(?P<split>[\w\[\]%:.]+))?")
 
 R = TypeVar("R", bound=Record)
+Item = TypeVar("Item")
 
 
 class SourceError(ValueError):
@@ -133,14 +134,33 @@ def read(
     """
     if kind is not None and kind not in KINDS:
         raise SourceError(f"kind {kind!r} is none of {', '.join(KINDS)}")
-    if unknown := set(columns or ()) - set(COLUMNS):
-        raise SourceError(f"no column of ours is called {', '.join(sorted(unknown))}; ours: {', '.join(COLUMNS)}")
+    _check_columns(columns)
 
     def convert(row: dict[str, Any], line: int, source: str) -> Record:
         named = rename(row, columns) if columns else row
         return to_record(named, kind, prompt_kind=prompt_kind, id=f"{source}:{line}", source=source)
 
-    return _records(_streams(spec, kind), convert)
+    return _converted(_streams(spec, kind), convert)
+
+
+def read_responses(
+    spec: str, *, columns: Mapping[str, str] | None = None
+) -> Iterator[tuple[Conversation, dict[str, Conversation]] | BadRow]:
+    """One pass over ``spec`` for scoring: :func:`~reward_models.data.formats.to_responses` of every row.
+
+    ``spec``, ``columns`` and errors are those of :func:`read`.
+    """
+    _check_columns(columns)
+
+    def convert(row: dict[str, Any], line: int, source: str) -> tuple[Conversation, dict[str, Conversation]]:
+        return to_responses(rename(row, columns) if columns else row)
+
+    return _converted(_streams(spec, None), convert)
+
+
+def _check_columns(columns: Mapping[str, str] | None) -> None:
+    if unknown := set(columns or ()) - set(COLUMNS):
+        raise SourceError(f"no column of ours is called {', '.join(sorted(unknown))}; ours: {', '.join(COLUMNS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +172,9 @@ class _Stream:
     rows: Iterator[tuple[int, dict[str, Any]] | BadRow]
 
 
-def _records(
-    streams: Sequence[_Stream], convert: Callable[[dict[str, Any], int, str], Record]
-) -> Iterator[Record | BadRow]:
+def _converted(
+    streams: Sequence[_Stream], convert: Callable[[dict[str, Any], int, str], Item]
+) -> Iterator[Item | BadRow]:
     for stream in streams:
         for item in stream.rows:
             if isinstance(item, BadRow):

@@ -48,6 +48,18 @@ class PromptTree:
             shared = 0
         return cls(first[:shared], tuple(a[shared:] for a in arrays))
 
+    def split(self, budget: int) -> list[PromptTree]:
+        """Trees over the same prompt, branches in order; none exceeds ``budget`` tokens unless it has one branch."""
+        parts: list[list[TokenIds]] = [[]]
+        total = len(self.prompt)
+        for branch in self.branches:
+            if parts[-1] and total + len(branch) > budget:
+                parts.append([])
+                total = len(self.prompt)
+            parts[-1].append(branch)
+            total += len(branch)
+        return [PromptTree(self.prompt, tuple(part)) for part in parts]
+
     @property
     def sequences(self) -> list[TokenIds]:
         """The k whole sequences."""

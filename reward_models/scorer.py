@@ -1,0 +1,231 @@
+"""A trained reward model as an object: load it, score conversations.
+
+    from reward_models import RewardModel
+
+    model = RewardModel.load("runs/helpful_cpu")
+    model.score([[{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4."}]])
+
+A score depends on the conversation alone: batches are cut by tokens and samples of one prompt share its computation,
+but neither changes what a score is (beyond the last bits of floating point).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer
+
+from reward_models.artifact import MANIFEST
+from reward_models.calibration import Calibration
+from reward_models.data.batching import plan_padded, plan_trees
+from reward_models.data.chat import ChatRenderer, Span
+from reward_models.data.encode import cut
+from reward_models.data.records import Comparison, Conversation, Message, RecordError, SafetyLabel
+from reward_models.data.trees import PromptTree
+from reward_models.dataset import RewardKind, default_span
+from reward_models.model import KEEL_KEY, SequenceScorer, load_scorer, position_limit
+
+Dtype = Literal["fp32", "bf16", "fp16"]
+DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Turns = Sequence[Mapping[str, str] | Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Attributes:
+    raw: the model's scalar output.
+    calibrated: :meth:`Calibration.apply` of it; ``None`` for a model without calibration.
+    """
+
+    raw: float
+    calibrated: float | None
+
+
+class RewardModel:
+    """A loaded reward model. Safe to use from several threads: they take turns.
+
+    Attributes:
+        kind: ``helpful`` or ``safety``. ``span``: what it reads of a response.
+        calibration: see :class:`Calibration`.
+        manifest: what is known of its training; empty for models that Keel did not train.
+        limit: longest sequence in tokens that the architecture can read, ``None`` for no limit. Longer conversations
+            are cut as in training: oldest turns first.
+        truncated: how many conversations were cut so far.
+    """
+
+    def __init__(
+        self,
+        scorer: SequenceScorer,
+        renderer: ChatRenderer,
+        kind: RewardKind,
+        calibration: Calibration,
+        *,
+        manifest: Mapping[str, Any] | None = None,
+        directory: Path | None = None,
+        max_tokens: int = 16384,
+    ) -> None:
+        if max_tokens < 1:
+            raise ValueError(f"max_tokens={max_tokens} must be at least 1")
+        self.scorer, self.renderer, self.kind, self.calibration = scorer.eval(), renderer, kind, calibration
+        self.manifest, self.directory, self.max_tokens = dict(manifest or {}), directory, max_tokens
+        self.limit = position_limit(scorer.classifier)
+        self.truncated = 0
+        self._lock = threading.Lock()  # fast tokenizers keep state between calls, and so does a GPU's memory
+
+    @property
+    def span(self) -> Span:
+        return self.renderer.span
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.scorer.parameters()).device
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str | torch.device | None = None,
+        dtype: Dtype | torch.dtype | None = None,
+        max_tokens: int = 16384,
+        kind: RewardKind | None = None,
+        span: Span | None = None,
+        trust_remote_code: bool = False,
+    ) -> RewardModel:
+        """Load a saved model, whole or as a LoRA adapter.
+
+        Args:
+            path: the directory of a trained model, or any one-label sequence classifier on the hub.
+            device: default: the GPU if there is one.
+            dtype: of weights and computation; default: as saved.
+            max_tokens: most tokens of one forward pass. Memory grows with it, scores do not depend on it.
+            kind, span: for models that Keel did not train; for its own they are saved with the model.
+
+        Raises:
+            ValueError: no model there, more than one label, a kind or span that contradicts the saved one, or a
+                tokenizer or chat template that is not the one the model was trained with.
+            OSError: no such model on the hub, or no hub.
+        """
+        folder = Path(path).expanduser()
+        if not folder.is_dir() and str(path).startswith((".", "/", "~", "runs/")):
+            raise ValueError(f"no directory {path}")
+        if folder.is_dir() and not (folder / "config.json").is_file():
+            raise ValueError(f"{path} holds no config.json: it is not a finished model")
+        name = str(folder) if folder.is_dir() else str(path)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+        scorer = load_scorer(name, DTYPES[dtype] if isinstance(dtype, str) else dtype, trust_remote_code)
+        facts: dict[str, Any] = getattr(scorer.classifier.config, KEEL_KEY, None) or {}
+        for given, key in ((kind, "kind"), (span, "span")):
+            if given is not None and key in facts and facts[key] != given:
+                raise ValueError(f"{path} was trained with {key} {facts[key]!r}, not {given!r}")
+        kind = facts.get("kind", kind or "helpful")
+        renderer = ChatRenderer(tokenizer, facts.get("span", span or default_span(kind)))
+        if facts and renderer.fingerprint != facts["template_fingerprint"]:
+            raise ValueError(
+                f"{path}: tokenizer or chat template is not the one the model was trained with (fingerprint "
+                f"{renderer.fingerprint}, trained with {facts['template_fingerprint']}); copy the model anew"
+            )
+        manifest = folder / MANIFEST
+        return cls(
+            scorer.to(device or ("cuda" if torch.cuda.is_available() else "cpu")),
+            renderer,
+            kind,
+            Calibration.from_facts(facts.get("calibration", {})),
+            manifest=json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else None,
+            directory=folder if folder.is_dir() else None,
+            max_tokens=max_tokens,
+        )
+
+    def score(self, conversations: Sequence[Turns]) -> list[Score]:
+        """One score per conversation, in order.
+
+        Args:
+            conversations: each a list of ``{"role", "content"}`` that ends with the assistant's message to be scored.
+
+        Raises:
+            RecordError: a conversation is not one; the message gives its number.
+        """
+        pairs = []
+        for number, turns in enumerate(conversations):
+            try:
+                pairs.append(_split(turns))
+            except RecordError as error:
+                raise RecordError(f"conversation {number}: {error}") from None
+        return self.score_responses(pairs)
+
+    def score_records(self, records: Sequence[Comparison | SafetyLabel]) -> list[tuple[Score, ...]]:
+        """The scores of each record's responses: (a, b) of a comparison, one of a safety label."""
+        responses = [(r.response,) if isinstance(r, SafetyLabel) else (r.response_a, r.response_b) for r in records]
+        scores = iter(
+            self.score_responses(
+                [(r.prompt, reply) for r, own in zip(records, responses, strict=True) for reply in own]
+            )
+        )
+        return [tuple(islice(scores, len(own))) for own in responses]
+
+    def score_responses(self, pairs: Sequence[tuple[Conversation, Conversation]]) -> list[Score]:
+        """One score per (prompt, response), in order. Responses to one prompt are computed together."""
+        groups: dict[Conversation, list[int]] = {}
+        for place, (prompt, _) in enumerate(pairs):
+            groups.setdefault(prompt, []).append(place)
+        with self._lock:
+            sequences = self._tokenize(pairs)
+            raw = self._run(sequences, list(groups.values()))
+        return [Score(value, self.calibration.apply(value, self.kind)) for value in raw]
+
+    def _tokenize(self, pairs: Sequence[tuple[Conversation, Conversation]]) -> list[np.ndarray]:
+        texts = [self.renderer.text(prompt, response) for prompt, response in pairs]
+        sequences = self.renderer.tokenize(texts) if texts else []
+        if self.limit is not None:
+            for place, sequence in enumerate(sequences):
+                if len(sequence) > self.limit:
+                    prompt, response = pairs[place]
+                    sequences[place] = cut(prompt, [response], self.renderer, self.limit)[0]
+                    self.truncated += 1
+        return sequences
+
+    @torch.inference_mode()
+    def _run(self, sequences: Sequence[np.ndarray], groups: Sequence[Sequence[int]]) -> list[float]:
+        """Raw scores of token sequences; those of one group are likely to begin alike."""
+        if self.scorer.layout == "padded":
+            groups = [[place] for group in groups for place in group]  # nothing is shared
+        trees, owners = [], []
+        for group in groups:
+            places = iter(group)
+            for tree in PromptTree.from_sequences([sequences[i] for i in group]).split(self.max_tokens):
+                trees.append(tree)
+                owners.append(list(islice(places, len(tree.branches))))
+        scores = np.zeros(len(sequences))
+        for batch in filter(None, self._batches(trees)):
+            values = self.scorer(self.scorer.collate([trees[i] for i in batch]).to(self.device))
+            scores[[place for i in batch for place in owners[i]]] = values.double().cpu().numpy()
+        return scores.tolist()
+
+    def _batches(self, trees: Sequence[PromptTree]) -> list[list[int]]:
+        if not trees:
+            return []
+        if self.scorer.layout == "tree":
+            return plan_trees([tree.tokens for tree in trees], self.max_tokens)[0]
+        return plan_padded([tree.longest for tree in trees], 1, self.max_tokens)[0]
+
+
+def _split(turns: Turns) -> tuple[Conversation, Conversation]:
+    """A conversation as (prompt, response); the response is its last message."""
+    messages = tuple(t if isinstance(t, Message) else Message(*_fields(t)) for t in turns)
+    if len(messages) < 2 or messages[-1].role != "assistant":
+        raise RecordError("it must hold a prompt and end with the assistant's message")
+    return messages[:-1], messages[-1:]
+
+
+def _fields(turn: Mapping[str, str]) -> tuple[Any, Any]:
+    if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
+        raise RecordError(f"a turn is {{'role', 'content'}}, not {str(turn)[:80]!r}")
+    return turn["role"], turn["content"]
