@@ -90,7 +90,7 @@ class RewardModelConfig:
     Attributes:
         kind: ``helpful``: pairwise, on comparisons. ``safety``: point-wise, on safe/unsafe labels.
         output_dir: everything the run writes; the trained model stands in it at the end.
-        epochs, max_steps: how long; ``max_steps`` wins if given.
+        epochs: how often to go over the training data. ``max_steps``: but no more steps than this.
         batch_size: comparisons or labels per optimizer step, over all ranks.
         max_tokens: most tokens of one micro-batch on one rank; memory grows with it, the result does not depend on it.
         eval_every, save_every: in steps; 0: only at the end.
@@ -120,8 +120,8 @@ class RewardModelConfig:
     timeout_seconds: float = 1800
 
     def __post_init__(self) -> None:
-        if (self.model.path is None) == (self.model.config is None):
-            raise ValueError("give either model.path (a pretrained model) or model.config (a new one)")
+        if self.model.path is None and "model_type" not in (self.model.config or {}):
+            raise ValueError("give model.path (a pretrained model), or model.config with a model_type, e.g. qwen3")
         for name in ("batch_size", "max_tokens", "keep_checkpoints", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
@@ -149,7 +149,9 @@ def train(config: RewardModelConfig) -> Path | None:
     limit = planned_position_limit(config.model, renderer.tokenizer, config.kind)
     data = tokenize(records, renderer, config.data, limit)
     sampler = EpochSampler(len(data.train), config.batch_size, config.seed)
-    total_steps = config.max_steps or math.ceil(config.epochs * sampler.steps_per_epoch)
+    total_steps = math.ceil(config.epochs * sampler.steps_per_epoch)
+    if config.max_steps is not None:
+        total_steps = min(total_steps, config.max_steps)
     _describe(reporter, records, data, total_steps)
 
     # A new model is made whole and partitioned by the engine: made in parts, it would draw other random weights.
