@@ -343,6 +343,8 @@ def _describe(reporter: Reporter, records: Records, data: TokenizedData, total_s
     reporter.say(f"data: {counts}")
     if data.train.truncated or data.train.dropped:
         reporter.say(f"cut to max_length: {data.train.truncated}; dropped: {data.train.dropped or 'none'}")
+    if cut := sum(part.truncated for part in (data.calibration, *data.eval.values())):
+        reporter.say(f"held-out conversations cut to what the model can read: {cut}")
     reporter.say(f"{total_steps:,} steps; {unshared:,} tokens an epoch, {shared:,} with shared prompts")
 
 
