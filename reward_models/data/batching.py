@@ -78,6 +78,7 @@ def plan_padded(lengths: Sequence[int] | np.ndarray, rows: int, budget: int, ran
             groups[-1].append(item)
         else:
             groups.append([item])
+    groups = groups or [[]]
     while len(groups) % ranks:
         groups.sort(key=len)
         largest = groups.pop()
