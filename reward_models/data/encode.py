@@ -8,9 +8,9 @@ counted.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from itertools import dropwhile, islice, pairwise
 
 import numpy as np
 
@@ -159,25 +159,26 @@ def _truncate(
     prompt: Conversation, replies: Sequence[Conversation], renderer: ChatRenderer, limit: int
 ) -> list[np.ndarray] | None:
     """The sequences with as much of the prompt's end as fits, the same cut for every reply; ``None`` if none fits."""
-    for shorter in _cuts(prompt, renderer, limit):
-        sequences = renderer.tokenize([renderer.text(shorter, reply) for reply in replies])
-        if max(len(s) for s in sequences) <= limit:
-            return sequences
-    return None
-
-
-def _cuts(prompt: Conversation, renderer: ChatRenderer, limit: int) -> Iterator[Conversation]:
     system = tuple(m for m in prompt[:-1] if m.role == "system")
     turns = tuple(m for m in prompt[:-1] if m.role != "system")
-    while turns:
-        turns = turns[1:]
-        while turns and turns[0].role == "assistant":  # templates want a user's turn first
-            turns = turns[1:]
-        yield (*system, *turns, prompt[-1])
-    ids = renderer.tokenize([prompt[-1].content])[0]
+    last = prompt[-1]
+
+    def cut() -> tuple[list[np.ndarray], int]:
+        sequences = renderer.tokenize([renderer.text((*system, *turns, last), reply) for reply in replies])
+        return sequences, max(len(s) for s in sequences) - limit
+
+    sequences, excess = cut()
+    while excess > 0 and turns:
+        turns = tuple(dropwhile(lambda m: m.role != "user", turns[1:]))  # templates want a user's turn first
+        sequences, excess = cut()
+    ids = renderer.tokenize([last.content])[0]
     keep = len(ids)
-    while keep > 1:
-        keep = min(keep - 1, int(keep * 0.9), limit)
-        text = str(renderer.tokenizer.decode(ids[-keep:], skip_special_tokens=False)).strip()
-        if text:
-            yield (*system, Message(prompt[-1].role, text))
+    while excess > 0:
+        keep -= excess
+        # a token may be part of a character: its remains decode to the replacement character
+        text = renderer.tokenizer.decode(ids[-keep:]).lstrip("\ufffd").strip() if keep > 0 else ""
+        if not text:
+            return None
+        last = Message(last.role, text)
+        sequences, excess = cut()
+    return sequences
