@@ -100,9 +100,7 @@ def tokenize_records(
                 dropped["tie"] = dropped.get("tie", 0) + len(chunk) - len(kept)
             chunk = kept
         responses = [_ordered_responses(record) for record in chunk]
-        texts = [
-            renderer.text(r.prompt, reply) for r, replies in zip(chunk, responses, strict=True) for reply in replies
-        ]
+        texts = [t for r, replies in zip(chunk, responses, strict=True) for t in _texts(r, replies, renderer)]
         sequences = iter(renderer.tokenize(texts) if texts else ())
         for record, replies in zip(chunk, responses, strict=True):
             whole: list[np.ndarray] | None = [next(sequences) for _ in replies]
@@ -147,6 +145,13 @@ def _ordered_responses(record: Comparison | SafetyLabel) -> list[Conversation]:
     if record.label == "b":
         return [record.response_b, record.response_a]
     return [record.response_a, record.response_b]
+
+
+def _texts(record: Comparison | SafetyLabel, replies: Sequence[Conversation], renderer: ChatRenderer) -> list[str]:
+    try:
+        return [renderer.text(record.prompt, reply) for reply in replies]
+    except ValueError as error:
+        raise ValueError(f"{record.id}: {error}. Take the row out, or give another model.chat_template") from error
 
 
 def _label(record: Comparison | SafetyLabel) -> float:

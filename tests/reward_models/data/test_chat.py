@@ -95,9 +95,7 @@ def test_a_template_that_drops_the_response_is_always_refused(tokenizer: Any) ->
 def test_tokenizing_adds_no_special_token_to_those_of_the_template() -> None:
     raw = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "<unk>": 2, "user": 3, "assistant": 4}, unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
-    raw.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
-    )
+    raw.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     renderer = ChatRenderer(tokenizer, "full")
     ids = renderer.tokenize([renderer.text(QUESTION, ANSWER)])[0].tolist()

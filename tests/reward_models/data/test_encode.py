@@ -71,9 +71,7 @@ def test_a_pair_shares_its_prompt_and_puts_the_chosen_response_first(renderer: C
 
 def test_safety_labels_become_single_branches(renderer: ChatRenderer) -> None:
     given = {"prompt": (say("user", 0, 2),), "response": (say("assistant", 40, 1),)}
-    data = tokenize_records(
-        [SafetyLabel(**given, label="safe"), SafetyLabel(**given, label="unsafe")], renderer, None
-    )
+    data = tokenize_records([SafetyLabel(**given, label="safe"), SafetyLabel(**given, label="unsafe")], renderer, None)
     assert data.label.tolist() == [1.0, 0.0]
     assert np.isnan(data.strength).all()
     assert [len(data.tree(0).prompt), *map(len, data.tree(0).branches)] == [0, 5]
