@@ -181,7 +181,7 @@ def _truncate(
     while excess > 0:
         keep -= excess
         # a token may be part of a character: its remains decode to the replacement character
-        text = renderer.tokenizer.decode(ids[-keep:]).lstrip("\ufffd").strip() if keep > 0 else ""
+        text = str(renderer.tokenizer.decode(ids[-keep:])).lstrip("\ufffd").strip() if keep > 0 else ""
         if not text:
             return None
         last = Message(last.role, text)
