@@ -133,6 +133,7 @@ def build_engine(model: nn.Module, config: EngineConfig, total_steps: int, world
         {"params": [p for n, p in trainable if is_matrix[n]], "weight_decay": config.weight_decay},
         {"params": [p for n, p in trainable if not is_matrix[n]], "weight_decay": 0.0},
     ]
+    model.train()  # transformers loads in evaluation mode: no dropout, and no gradient checkpointing either
     engine, _, _, _ = deepspeed.initialize(
         model=model,
         model_parameters=[group for group in groups if group["params"]],
