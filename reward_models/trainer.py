@@ -136,9 +136,9 @@ def train(config: RewardModelConfig) -> Path | None:
     check_loggers(config.loggers)
     world = distributed.start(config.timeout_seconds)
     reporter, run = Reporter(world.is_main), RunDirectory(Path(config.output_dir))
-    world.main_first(
-        lambda: run.begin(dump_config(config), overwrite=config.overwrite, may_change=MAY_CHANGE, is_main=world.is_main)
-    )
+    if world.is_main:  # where it refuses, the launcher ends the other ranks
+        run.begin(dump_config(config), overwrite=config.overwrite, may_change=MAY_CHANGE)
+    world.barrier()
     if artifact.is_complete(run.path):
         reporter.say(f"{run.path} holds the finished model already; overwrite=true trains it anew")
         return run.path
