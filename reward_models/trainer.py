@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import yaml
 
 from reward_models import artifact
 from reward_models.data.batching import EpochSampler
@@ -39,6 +40,7 @@ from reward_models.runtime.run import Reporter, RunDirectory, StopSignal
 
 # What a resumed run may set differently: how it is computed, logged and kept, not what is computed.
 MAY_CHANGE = (
+    "output_dir",
     "engine.zero_stage",
     "engine.offload",
     "engine.zero_options",
@@ -158,7 +160,8 @@ def train(config: RewardModelConfig) -> Path | None:
     objective = Objective(config, data.train, world.device)
     first_step = _resume(engine, run, data, reporter, world)
 
-    log = RunLog(run.path, config.loggers, first_step, {}) if world.is_main else None
+    resolved = yaml.safe_load(dump_config(config))
+    log = RunLog(run.path, config.loggers, first_step, resolved) if world.is_main else None
     with StopSignal() as stop, reporter.progress(f"{config.kind} RM", total_steps, first_step, config.log_every) as bar:
         for step in range(first_step, total_steps):
             began = time.perf_counter()
