@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -162,7 +162,11 @@ def train(config: RewardModelConfig) -> Path | None:
 
     resolved = yaml.safe_load(dump_config(config))
     log = RunLog(run.path, config.loggers, first_step, resolved) if world.is_main else None
-    with StopSignal() as stop, reporter.progress(f"{config.kind} RM", total_steps, first_step, config.log_every) as bar:
+    with (
+        StopSignal() as stop,
+        reporter.progress(f"{config.kind} RM", total_steps, first_step, config.log_every) as bar,
+        closing(log) if log is not None else nullcontext(),
+    ):
         for step in range(first_step, total_steps):
             began = time.perf_counter()
             torch.manual_seed((config.seed * 1_000_003 + step) * 65_537 + world.rank)  # dropout: a function of the step
@@ -196,7 +200,7 @@ def train(config: RewardModelConfig) -> Path | None:
                 reporter.say(f"stopped by a signal after step {done}, saved; the same command goes on from there")
                 return None
 
-    return finish(engine, scorer, renderer, data, records, config, run, world, reporter, log)
+    return finish(engine, scorer, renderer, data, records, config, run, world, reporter)
 
 
 def update(
@@ -297,7 +301,6 @@ def finish(
     run: RunDirectory,
     world: World,
     reporter: Reporter,
-    log: RunLog | None,
 ) -> Path:
     """Evaluate, calibrate, and save the model with all that is known about it."""
     evaluation, scores = evaluate(engine, scorer, data, config, world)
@@ -306,8 +309,6 @@ def finish(
     )
     state = artifact.full_weights(engine, world)
     if world.is_main:
-        assert log is not None
-        log.close()
         (run.path / "deepspeed.json").write_text(json.dumps(deepspeed_config(config.engine, world.size), indent=1))
         artifact.save(
             run.path, config, scorer, state, renderer, data, records.counts, calibration, evaluation, scores, world.size
