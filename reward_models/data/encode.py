@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice, pairwise
+from itertools import dropwhile, islice, pairwise
 from typing import Literal
 
 import numpy as np
@@ -79,7 +79,7 @@ def tokenize_records(
     renderer: ChatRenderer,
     max_length: int | None,
     ties: bool = True,
-    overlong: Overlong = "cut",
+    overlong: Overlong = "drop",
 ) -> TokenizedSet:
     """Render and tokenize records.
 
@@ -106,9 +106,7 @@ def tokenize_records(
                 dropped["tie"] = dropped.get("tie", 0) + len(chunk) - len(kept)
             chunk = kept
         responses = [_ordered_responses(record) for record in chunk]
-        texts = [
-            renderer.text(r.prompt, reply) for r, replies in zip(chunk, responses, strict=True) for reply in replies
-        ]
+        texts = [t for r, replies in zip(chunk, responses, strict=True) for t in _texts(r, replies, renderer)]
         sequences = iter(renderer.tokenize(texts) if texts else ())
         for record, replies in zip(chunk, responses, strict=True):
             whole: list[np.ndarray] | None = [next(sequences) for _ in replies]
@@ -154,6 +152,13 @@ def _ordered_responses(record: Comparison | SafetyLabel) -> list[Conversation]:
     if record.label == "b":
         return [record.response_b, record.response_a]
     return [record.response_a, record.response_b]
+
+
+def _texts(record: Comparison | SafetyLabel, replies: Sequence[Conversation], renderer: ChatRenderer) -> list[str]:
+    try:
+        return [renderer.text(record.prompt, reply) for reply in replies]
+    except ValueError as error:
+        raise ValueError(f"{record.id}: {error}. Take the row out, or give another model.chat_template") from error
 
 
 def _label(record: Comparison | SafetyLabel) -> float:
@@ -216,16 +221,15 @@ def _shortened(
     turns, last = tuple(m for m in prompt[:-1] if m.role != "system"), prompt[-1]
     shorter, sequences = prompt, list(whole or render(prompt))
     while turns and max(map(len, sequences)) > limit:
-        turns = turns[1:]
-        while turns and turns[0].role == "assistant":  # templates want a user's turn first
-            turns = turns[1:]
+        turns = tuple(dropwhile(lambda m: m.role != "user", turns[1:]))  # templates want a user's turn first
         shorter = (*system, *turns, last)
         sequences = render(shorter)
     ids = renderer.tokenize([last.content])[0]
     keep = len(ids)
     while (excess := max(map(len, sequences)) - limit) > 0:
         keep -= excess  # nearly always right at once: text cut elsewhere may be a token longer or shorter
-        text = str(renderer.tokenizer.decode(ids[-keep:], skip_special_tokens=False)).strip() if keep > 0 else ""
+        # a token may be part of a character: its remains decode to the replacement character
+        text = str(renderer.tokenizer.decode(ids[-keep:])).lstrip("\ufffd").strip() if keep > 0 else ""
         if not text:
             return shorter, None
         shorter = (*system, Message(last.role, text))
