@@ -13,11 +13,11 @@ from rich.console import Console
 
 from reward_models.data.formats import Kind
 from reward_models.data.sources import BadRow, BadRowsError, SourceError
+from reward_models.data.splits import Conflicts
 
 app = typer.Typer(help="Check preference, safety and prompt data, and prepare them for training.", no_args_is_help=True)
 
 PromptKind = Literal["reasoning", "helpfulness", "safety"]
-Conflicts = Literal["drop", "keep", "first"]
 
 SPEC_HELP = (
     "Files or globs (.jsonl, .json, .csv, .parquet; .gz too), hub data sets (owner/name, owner/name/subset, "
