@@ -11,6 +11,7 @@ from typing import IO, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from reward_models.data.curation.judging import JudgeError
 from reward_models.data.formats import Kind
 from reward_models.data.sources import BadRow, BadRowsError, SourceError
 from reward_models.data.splits import Conflicts
@@ -65,14 +66,14 @@ def check_command(
     """
     from reward_models.data.check import check, print_reports
 
-    with _failures(), _bad_row_writer(bad_rows) as write_bad:
+    with failures(), _bad_row_writer(bad_rows) as write_bad:
         reports = check(
             paths,
             evaluation or [],
             kind=kind,
             tokenizer=_tokenizer(tokenizer) if tokenizer else None,
             limit=limit,
-            columns=_mapping(column),
+            columns=column_mapping(column),
             prompt_kind=prompt_kind,
             on_bad=write_bad,
         )
@@ -111,7 +112,7 @@ def prepare_command(
     """
     from reward_models.data.prepare import prepare
 
-    with _failures():
+    with failures():
         report = prepare(
             data,
             out,
@@ -121,7 +122,7 @@ def prepare_command(
             conflicts=conflicts,
             seed=seed,
             max_bad=max_bad,
-            columns=_mapping(column),
+            columns=column_mapping(column),
             prompt_kind=prompt_kind,
         )
     typer.echo(
@@ -133,14 +134,14 @@ def prepare_command(
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
-    """A known failure becomes its message and an exit status."""
+def failures() -> Iterator[None]:
+    """A known failure becomes its message and an exit status: 1 for too many bad rows, 2 for what stops at once."""
     try:
         yield
     except BadRowsError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-    except (SourceError, FileExistsError) as error:
+    except (SourceError, FileExistsError, JudgeError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
 
@@ -160,7 +161,8 @@ def _write_bad(row: BadRow, file: IO[str]) -> None:
     file.write(json.dumps(content, ensure_ascii=False, default=repr) + "\n")
 
 
-def _mapping(columns: Sequence[str] | None) -> dict[str, str] | None:
+def column_mapping(columns: Sequence[str] | None) -> dict[str, str] | None:
+    """``--column`` options as :func:`~reward_models.data.sources.read` takes them."""
     mapping = dict(column.split("=", 1) for column in columns or () if "=" in column)
     if len(mapping) != len(columns or ()):
         raise typer.BadParameter("write each --column once, as OURS=THEIRS", param_hint="--column")

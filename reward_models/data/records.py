@@ -96,7 +96,7 @@ class Pair:
     """Two responses to one prompt, to be judged: the material that comparisons are made of.
 
     Args:
-        prompt, response_a, response_b, id, source: as in :class:`Comparison`; the responses differ.
+        prompt, response_a, response_b, id, source: as in :class:`Comparison`.
         label: what the source says of it, to hold a judge against; ``None`` if it says nothing.
     """
 
@@ -111,8 +111,6 @@ class Pair:
         _check_prompt(self.prompt)
         _check_response(self.response_a, "response a")
         _check_response(self.response_b, "response b")
-        if self.response_a == self.response_b:
-            raise RecordError("the two responses are identical: there is nothing to judge")
         if self.label not in ("a", "b", "tie", None):
             raise RecordError(f"label {self.label!r} is none of a, b, tie")
 
