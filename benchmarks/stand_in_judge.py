@@ -129,6 +129,7 @@ class StandInJudge:
 class _Handler(BaseHTTPRequestHandler):
     judge: StandInJudge
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body leave together
 
     def do_GET(self) -> None:
         self.send(200, {"data": [{"id": "stand-in"}]})

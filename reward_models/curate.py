@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from reward_models.data.chat import Span
 from reward_models.data.commands import ColumnsOption, MaxBadOption, Specs, column_mapping, failures
-from reward_models.data.curation.answers import AnswerFile
-from reward_models.data.curation.endpoint import KEY_VARIABLE, EndpointConfig, EndpointJudge
-from reward_models.data.curation.judging import Judge
-from reward_models.data.curation.pipeline import ANSWERS, CurationReport, Plan, curate, plan
-from reward_models.data.curation.selection import CurationConfig
 from reward_models.data.sources import SourceError
+
+if TYPE_CHECKING:
+    from reward_models.data.curation.judging import Judge
+    from reward_models.data.curation.pipeline import CurationReport, Plan
 
 
 def curate_command(
@@ -47,7 +44,8 @@ def curate_command(
         bool, typer.Option(help="Leave out pairs until length does not tell which response was chosen.")
     ] = True,
     span: Annotated[
-        Span, typer.Option(help="What is judged of a response: what follows its reasoning, or all of it.")
+        Literal["summary", "full"],
+        typer.Option(help="What is judged of a response: what follows its reasoning, or all of it."),
     ] = "summary",
     eval_fraction: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the prompts to hold out.")] = 0.05,
     against: Annotated[
@@ -61,7 +59,7 @@ def curate_command(
     tries: Annotated[int, typer.Option(min=1, help="How often one question is tried at most.")] = 6,
     concurrency: Annotated[int, typer.Option(min=1, help="Calls in flight at a time.")] = 16,
     answers: Annotated[
-        Path | None, typer.Option(metavar="FILE", help=f"Where paid answers are kept; by default DIR/{ANSWERS}.")
+        Path | None, typer.Option(metavar="FILE", help="Where paid answers are kept; by default DIR/answers.jsonl.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, say what would be asked, stop.")
@@ -76,8 +74,14 @@ def curate_command(
     says which response is better and by how much. Then lengths are balanced. Labels in the data are not used; the
     report says how often the judge agrees with them.
 
-    The same command goes on with a run that was stopped or killed, and pays for no answer twice.
+    The same command goes on with a run that was stopped or killed, and pays for no answer twice. An endpoint's key is
+    read from the environment variable KEEL_JUDGE_API_KEY.
     """
+    from reward_models.data.curation.answers import AnswerFile
+    from reward_models.data.curation.endpoint import KEY_VARIABLE, EndpointConfig, EndpointJudge
+    from reward_models.data.curation.pipeline import ANSWERS, plan
+    from reward_models.data.curation.selection import CurationConfig
+
     with failures():
         if judge.startswith(("http://", "https://")):
             if judge_model is None:
@@ -121,6 +125,10 @@ def curate_command(
 
 
 def _run(planned: Plan, out: Path, judge: Judge, dry_run: bool) -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from reward_models.data.curation.pipeline import curate
+
     console = Console(highlight=False, soft_wrap=True)
     pairs, asked = len(planned.questions), len(planned.flat_questions)
     cleaned = planned.cleaned
