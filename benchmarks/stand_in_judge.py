@@ -13,6 +13,7 @@ import argparse
 import json
 import re
 import statistics
+import sys
 import threading
 import time
 from collections import Counter
@@ -69,8 +70,7 @@ class StandInJudge:
         class Handler(_Handler):
             judge = stand_in
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), Handler)
 
     @property
     def url(self) -> str:
@@ -94,7 +94,11 @@ class StandInJudge:
 
     def serve(self, handler: _Handler) -> None:
         """Answer one request, or fail at it."""
-        body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+        content = handler.rfile.read(length := int(handler.headers["Content-Length"]))
+        if len(content) < length:  # the client was killed while it asked
+            handler.close_connection = True
+            return
+        body = json.loads(content)
         key = handler.headers["Idempotency-Key"]
         with self._lock:
             self.requests[key] += 1
@@ -124,6 +128,14 @@ class StandInJudge:
             with self._lock:
                 self.answered[key] += 1
             handler.send(200, {"choices": [{"message": {"content": said}, "finish_reason": "stop"}]})
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
