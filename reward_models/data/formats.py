@@ -5,6 +5,7 @@ comparison      ``prompt, response_a, response_b, label`` (a | b | tie) and ``st
                 ``context, response1, response2, overall_preference`` (below 0: response1 is better): HelpSteer3
                 ``prompt, chosen, rejected`` and ``margin`` or ``score_chosen, score_rejected``: TRL
                 ``chosen, rejected``, the prompt being what both begin with: TRL, hh-rlhf
+pair            any comparison above; the verdict may be missing. Never inferred: name this kind
 safety          ``prompt, response, label`` (safe | unsafe) and ``category``: our own layout
                 ``prompt, completion, label`` (true: safe): TRL's unpaired preference
                 ``prompt, response, is_safe, category``: BeaverTails
@@ -39,14 +40,15 @@ from reward_models.data.records import (
     Comparison,
     Conversation,
     Message,
+    Pair,
     Prompt,
     Record,
     RecordError,
     SafetyLabel,
 )
 
-Kind = Literal["comparison", "safety", "prompt"]
-KINDS: tuple[Kind, ...] = ("comparison", "safety", "prompt")
+Kind = Literal["comparison", "pair", "safety", "prompt"]
+KINDS: tuple[Kind, ...] = ("comparison", "pair", "safety", "prompt")
 COLUMNS: tuple[str, ...] = (
     *("prompt", "context", "question", "chosen", "rejected", "margin", "score_chosen", "score_rejected"),
     *("response_a", "response_b", "strength", "response1", "response2", "overall_preference"),
@@ -87,6 +89,8 @@ def to_record(
     kind = kind or infer_kind(row)
     if kind == "comparison":
         return _to_comparison(row, id, source)
+    if kind == "pair":
+        return _to_pair(row, id, source)
     if kind == "safety":
         return _to_safety_label(row, id, source)
     return _to_prompt(row, prompt_kind, id, source)
@@ -147,6 +151,9 @@ def to_row(record: Record) -> dict[str, Any]:
     if isinstance(record, Comparison):
         row |= {"response_a": _to_messages(record.response_a), "response_b": _to_messages(record.response_b)}
         row |= {"label": record.label, "strength": record.strength}
+    elif isinstance(record, Pair):
+        row |= {"response_a": _to_messages(record.response_a), "response_b": _to_messages(record.response_b)}
+        row |= {"label": record.label}
     elif isinstance(record, SafetyLabel):
         row |= {"response": _to_messages(record.response), "label": record.label, "category": record.category}
     else:
@@ -196,6 +203,27 @@ def _to_comparison(row: Row, id: str, source: str) -> Comparison:
         response_b=rejected if chosen_is_a else chosen,
         label="tie" if margin == 0 else "a" if chosen_is_a else "b",
         strength=margin or None,
+        id=id,
+        source=source,
+    )
+
+
+def _to_pair(row: Row, id: str, source: str) -> Pair:
+    for a, b, said in (("response_a", "response_b", "label"), ("response1", "response2", "overall_preference")):
+        if a in row and row.get(said) is None:
+            return Pair(
+                prompt=_prompt_of(row),
+                response_a=_conversation(row, a, "assistant"),
+                response_b=_conversation(row, b, "assistant"),
+                id=id,
+                source=source,
+            )
+    judged = _to_comparison(row, id, source)
+    return Pair(
+        prompt=judged.prompt,
+        response_a=judged.response_a,
+        response_b=judged.response_b,
+        label=judged.label,
         id=id,
         source=source,
     )
