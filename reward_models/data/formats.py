@@ -113,16 +113,13 @@ def to_responses(row: Row) -> tuple[Conversation, dict[str, Conversation]]:
     key = next((k for k in ("response", "completion") if k in row), None)
     if key is not None:
         return _prompt_of(row), {"response": _conversation(row, key, "assistant")}
-    if "response_a" in row and row.get("label") is None:
-        both = {name: _conversation(row, name, "assistant") for name in ("response_a", "response_b")}
-        return _prompt_of(row), both
     if infer_kind(row) != "comparison":
         raise RecordError(f"no response to score {_columns_of(row)}; name it with columns, or rename it")
-    record = _to_comparison(row, "", "")
-    a, b = record.response_a, record.response_b
-    if record.label == "tie":
-        return record.prompt, {"response_a": a, "response_b": b}
-    return record.prompt, {"chosen": a, "rejected": b} if record.label == "a" else {"chosen": b, "rejected": a}
+    pair = _to_pair(row, "", "")
+    a, b = pair.response_a, pair.response_b
+    if pair.label in ("a", "b"):
+        return pair.prompt, {"chosen": a, "rejected": b} if pair.label == "a" else {"chosen": b, "rejected": a}
+    return pair.prompt, {"response_a": a, "response_b": b}
 
 
 def infer_kind(row: Row) -> Kind:
