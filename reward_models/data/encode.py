@@ -104,7 +104,7 @@ def tokenize_records(
             if len(kept) < len(chunk):
                 dropped["tie"] = dropped.get("tie", 0) + len(chunk) - len(kept)
             chunk = kept
-        responses = [_ordered_responses(record) for record in chunk]
+        responses = [ordered_responses(record) for record in chunk]
         texts = [
             renderer.text(r.prompt, reply) for r, replies in zip(chunk, responses, strict=True) for reply in replies
         ]
@@ -123,7 +123,7 @@ def tokenize_records(
             flat.extend(parts)
             spans.append(at + np.cumsum([0] + [len(p) for p in parts]))
             at = int(spans[-1][-1])
-            label.append(_label(record))
+            label.append(label_value(record))
             strength.append(np.nan if isinstance(record, SafetyLabel) or record.strength is None else record.strength)
             source.append(record.source)
             ids.append(record.id)
@@ -147,7 +147,8 @@ def tokenize_records(
     )
 
 
-def _ordered_responses(record: Comparison | SafetyLabel) -> list[Conversation]:
+def ordered_responses(record: Comparison | SafetyLabel) -> list[Conversation]:
+    """The responses in the order they are scored in: chosen first; a first in a tie."""
     if isinstance(record, SafetyLabel):
         return [record.response]
     if record.label == "b":
@@ -155,7 +156,8 @@ def _ordered_responses(record: Comparison | SafetyLabel) -> list[Conversation]:
     return [record.response_a, record.response_b]
 
 
-def _label(record: Comparison | SafetyLabel) -> float:
+def label_value(record: Comparison | SafetyLabel) -> float:
+    """1.0: the first response was chosen, or the response is safe; 0.5: a tie; 0.0: unsafe."""
     if isinstance(record, SafetyLabel):
         return float(record.label == "safe")
     return 0.5 if record.label == "tie" else 1.0
