@@ -43,7 +43,7 @@ def run(out: Path) -> dict[str, Any]:
         assessment = assess(model, load_evaluation(model.kind, [f"synthetic:{kind}:test"], problems))
         write_evaluation(assessment, directory / "evaluation")
         sections += evaluation_sections(assessment)
-        summary[kind] = {k: v for k, v in assessment.figures.items() if isinstance(v, int | float | list | None)}
+        summary[kind] = {k: v for k, v in assessment.figures.items() if isinstance(v, int | float)}
         if kind == "helpful":
             summary[kind]["gold_accuracy"] = gold_accuracy(assessment.parts[0])
             summary[kind]["best_of_n"] = assessment.figures["best_of_n"]

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 
-from reward_models import plots
+from reward_models import charts, plots
 from reward_models.baseline import Baseline
 from reward_models.calibration import Calibration
+from reward_models.charts import Picture
 from reward_models.data.chat import ChatRenderer
 from reward_models.dataset import TokenizedData
 from reward_models.evaluation import evaluate
 from reward_models.model import SequenceScorer, save_model
-from reward_models.plots import Picture
 from reward_models.runtime.config import dump_config
 from reward_models.runtime.distributed import World
 from reward_models.runtime.metrics import read_metrics
@@ -99,7 +99,7 @@ def save(
     (directory / EVALUATION).write_text(json.dumps(evaluation, indent=1), encoding="utf-8")
     write_scores(parts, directory / EVAL_SCORES)
     pictures = [*plots.training(read_metrics(directory / "metrics.jsonl")), *plots.evaluation(parts, evaluation)]
-    plots.save(pictures, directory / "plots")
+    charts.save(pictures, directory / "plots")
     manifest = {
         **facts,
         "config": yaml.safe_load(dump_config(config)),

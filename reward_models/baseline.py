@@ -121,7 +121,7 @@ def fit_baseline(records: Sequence[Comparison | SafetyLabel], span: Span) -> Bas
     features: csr_matrix = vectorizer.transform([each[0] for each in texts])
     if pairs:
         features = diags(np.where(target, 1.0, -1.0)) @ (features - vectorizer.transform([each[1] for each in texts]))
-    classifier = LogisticRegression(fit_intercept=not pairs, max_iter=MAX_ITERATIONS).fit(features, target)
+    classifier = LogisticRegression(fit_intercept=not pairs, max_iter=MAX_ITERATIONS, tol=1e-6).fit(features, target)
     return Baseline(
         kind="helpful" if pairs else "safety",
         span=span,

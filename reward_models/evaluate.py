@@ -11,6 +11,7 @@ import numpy as np
 from reward_models import plots
 from reward_models.baseline import Baseline
 from reward_models.calibration import Calibration
+from reward_models.charts import Picture
 from reward_models.data.encode import ordered_responses
 from reward_models.data.records import Candidates, Conversation
 from reward_models.data.sources import SourceError, expand, load
@@ -18,7 +19,6 @@ from reward_models.data.splits import prompt_key
 from reward_models.dataset import RewardKind, RewardRecord
 from reward_models.ensemble import Ensemble, EnsembleScores, standardised
 from reward_models.evaluation import best_of_n, evaluate, headline
-from reward_models.plots import Picture
 from reward_models.scored import ScoredSet, margins_of, scored_set, short_names, together
 from reward_models.scorer import RewardModel
 

@@ -173,7 +173,7 @@ def _decisions(part: ScoredSet) -> dict[str, Any]:
     unsafe = part.label != 1.0
     result: dict[str, Any] = {"n": len(part), "unsafe": int(unsafe.sum()), "auroc": auroc(-part.margins, unsafe)}
     names = ("f1", "precision", "recall", "false_positive_rate", "confusion")
-    result |= {"threshold": part.threshold} | dict.fromkeys(names)
+    result |= {"threshold": part.threshold, "threshold_fpr": part.threshold_fpr} | dict.fromkeys(names)
     if part.threshold is None:
         return result
     flagged = part.margins < part.threshold

@@ -1,63 +1,31 @@
-"""Pictures of a training run and of an evaluation, each with a caption that says what good looks like.
-
-One colour means one thing everywhere (palette of Okabe & Ito, which colour-blind readers can tell apart): blue the
-model, what it gets right and what is safe; vermilion what is wrong or unsafe; purple the TF-IDF baseline; grey rules
-and chance.
-"""
+"""Pictures of a training run and of an evaluation, each with a caption that says what good looks like."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from reward_models.charts import (
+    MODEL,
+    RULE,
+    STYLE,
+    TFIDF,
+    WRONG,
+    Picture,
+    canvas,
+    drawn,
+    edges_of,
+    forest,
+    rows_of,
+)
 from reward_models.evaluation import LENGTH_RATIOS
 from reward_models.scored import ScoredSet, together
 
-MODEL, WRONG, TFIDF, RULE = "#0072B2", "#D55E00", "#AA4499", "#5f6672"
-STYLE: Any = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#9aa1ac",
-    "axes.labelcolor": "#1d2433",
-    "axes.grid": True,
-    "grid.color": "#e6e9ee",
-    "grid.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "xtick.color": "#3d4554",
-    "ytick.color": "#3d4554",
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-}
-SIZE = (4.8, 3.3)  # inches; two fit side by side on a desk, one fills a phone
-DPI = 170
 FEWEST_SHOWN = 10  # pairs in a bin; of fewer, an accuracy says nothing
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture and its words; ``name`` is a file stem."""
-
-    name: str
-    title: str
-    caption: str
-    png: bytes
-
-
-def save(pictures: Sequence[Picture], directory: Path) -> None:
-    """Write each as ``<name>.png``."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for picture in pictures:
-        (directory / f"{picture.name}.png").write_bytes(picture.png)
 
 
 @rc_context(STYLE)
@@ -65,7 +33,7 @@ def training(metrics: Sequence[Mapping[str, Any]]) -> list[Picture]:
     """The curves of a run, from the lines of its ``metrics.jsonl``; none without lines."""
     if not metrics:
         return []
-    figure, axes = _canvas(rows=2, height=4.2, sharex=True)
+    figure, axes = canvas(rows=2, height=4.2, sharex=True)
     for each, name in zip(axes, ("loss", "accuracy"), strict=True):
         points = [(m["step"], m[name]) for m in metrics if name in m]
         if points:
@@ -84,7 +52,7 @@ def training(metrics: Sequence[Mapping[str, Any]]) -> list[Picture]:
         "Each step (thin) and the running mean (thick). Good: both flatten without jumps. If the evaluation turns "
         "round while training goes on improving, the run was too long."
     )
-    return [_picture(figure, "training", "Training", caption)]
+    return [drawn(figure, "training", "Training", caption)]
 
 
 @rc_context(STYLE)
@@ -93,7 +61,8 @@ def evaluation(parts: Sequence[ScoredSet], figures: Mapping[str, Any]) -> list[P
     if not parts or not sum(map(len, parts)):
         return []
     whole = together(parts)
-    pictures = _helpful(whole, parts, figures) if whole.kind == "helpful" else _safety(whole, figures)
+    draw = _helpful if whole.kind == "helpful" else _safety
+    pictures = draw(whole, parts, figures)
     pictures.append(_reliability(figures, whole.kind))
     if "by_disagreement" in figures:
         pictures.append(_disagreement(figures["by_disagreement"]))
@@ -103,27 +72,28 @@ def evaluation(parts: Sequence[ScoredSet], figures: Mapping[str, Any]) -> list[P
 @rc_context(STYLE)
 def best_of_n(figures: Mapping[str, Any]) -> Picture:
     """Share of problems whose best-scoring candidate is right, by source; see :func:`evaluation.best_of_n`."""
-    rows = _rows(figures, "accuracy", {"chance": "picking at random"})
+    rows = rows_of(figures, "accuracy", {"chance": "at random"})
     caption = (
         "Several candidates a prompt, at least one of them right: how often the right one scores highest. Good: far to "
         "the right of picking at random."
     )
-    return _picture(_forest(rows, "right candidate scores highest"), "best_of_n", "Best of N", caption)
+    return drawn(forest(rows, "share with a right one on top"), "best_of_n", "Best of N", caption)
 
 
 # --- helpful --------------------------------------------------------------------------------------------------------
 
 
 def _helpful(whole: ScoredSet, parts: Sequence[ScoredSet], figures: Mapping[str, Any]) -> list[Picture | None]:
-    rules = {"baseline_longer": "“longer wins”", "baseline_tfidf": "TF-IDF"}
-    accuracy = _picture(
-        _forest(_rows(figures, "accuracy", rules), "accuracy"),
-        "accuracy",
-        "Accuracy by source",
-        "Share of pairs whose chosen response scores higher, with 95 % intervals that treat the pairs of one prompt as "
-        "one. Good: the whole interval right of both baselines; ½ is chance.",
-    )
-    pictures: list[Picture | None] = [accuracy, _margins(whole)]
+    pictures: list[Picture | None] = []
+    if len(parts) > 1:
+        rules = {"baseline_longer": "“longer wins”", "baseline_tfidf": "TF-IDF"}
+        chart = forest(rows_of(figures, "accuracy", rules), "accuracy", chance=0.5)
+        caption = (
+            "Share of pairs whose chosen response scores higher, with 95 % intervals that treat the pairs of one prompt "
+            "as one. Good: the whole interval right of both baselines; ½ is chance."
+        )
+        pictures.append(drawn(chart, "accuracy", "Accuracy by source", caption))
+    pictures.append(_margins(whole))
     pictures.append(_length_bias(figures["length_bias"], "length_bias", "Accuracy against length"))
     if len(parts) > 1:
         for number, (name, each) in enumerate(figures["by_source"].items(), start=1):
@@ -137,8 +107,8 @@ def _margins(whole: ScoredSet) -> Picture | None:
     margins = whole.margins[whole.label == 1.0]
     if not len(margins):
         return None
-    figure, (axes,) = _canvas()
-    edges = _edges(margins)
+    figure, (axes,) = canvas()
+    edges = edges_of(margins)
     right, wrong = margins[margins > 0], margins[margins <= 0]
     axes.hist(right, bins=edges, color=MODEL, label=f"right: {len(right) / len(margins):.1%}")
     axes.hist(wrong, bins=edges, color=WRONG, label=f"wrong or equal: {len(wrong) / len(margins):.1%}")
@@ -147,13 +117,13 @@ def _margins(whole: ScoredSet) -> Picture | None:
     axes.set_ylabel("pairs")
     axes.legend()
     caption = "How far chosen scores above rejected. Good: little left of zero, and what is wrong is wrong by little."
-    return _picture(figure, "margins", "Margins", caption)
+    return drawn(figure, "margins", "Margins", caption)
 
 
 def _length_bias(bins: Sequence[Mapping[str, Any]], name: str, title: str) -> Picture | None:
-    if not bins:
+    if not any(b["n"] >= FEWEST_SHOWN for b in bins):
         return None
-    figure, (axes, shares) = _canvas(rows=2, height=3.8, sharex=True, ratios=(3, 1))
+    figure, (axes, shares) = canvas(rows=2, height=3.8, sharex=True, ratios=(3, 1))
     borders = (0.0, *LENGTH_RATIOS)  # the same bins in every picture, so that they can be compared
     place = [borders.index(b["ratio_from"]) for b in bins]
     shares.bar(place, [b["n"] / sum(b["n"] for b in bins) for b in bins], color="#9fb4c9", width=0.7)
@@ -181,7 +151,7 @@ def _length_bias(bins: Sequence[Mapping[str, Any]], name: str, title: str) -> Pi
         "Where the chosen response is the shorter one (left), a model that has learnt “longer is better” falls towards "
         f"the dashed rule. Good: a level line, high on the left as well. Bins under {FEWEST_SHOWN} pairs have no point."
     )
-    return _picture(figure, name, title, caption)
+    return drawn(figure, name, title, caption)
 
 
 def _ratio_label(low: float, high: float | None) -> str:
@@ -192,9 +162,9 @@ def _ratio_label(low: float, high: float | None) -> str:
 
 
 def _ties(whole: ScoredSet, figures: Mapping[str, Any]) -> Picture:
-    figure, (axes,) = _canvas()
+    figure, (axes,) = canvas()
     size, tied = np.abs(whole.margins), whole.label != 1.0
-    edges = _edges(size)
+    edges = edges_of(size)
     for chosen, colour, label in ((~tied, MODEL, "one was chosen"), (tied, WRONG, "ties")):
         axes.hist(size[chosen], bins=edges, density=True, histtype="stepfilled", alpha=0.25, color=colour)
         axes.hist(size[chosen], bins=edges, density=True, histtype="step", linewidth=1.4, color=colour, label=label)
@@ -205,29 +175,29 @@ def _ties(whole: ScoredSet, figures: Mapping[str, Any]) -> Picture:
         f"{figures['ties']:,} pairs were judged ties. Good: their scores lie closer together than those of decided "
         "pairs (AUROC of telling them by distance well above 0.5)."
     )
-    return _picture(figure, "ties", "Ties", caption)
+    return drawn(figure, "ties", "Ties", caption)
 
 
 # --- safety ---------------------------------------------------------------------------------------------------------
 
 
-def _safety(whole: ScoredSet, figures: Mapping[str, Any]) -> list[Picture | None]:
-    pictures: list[Picture | None] = [_score_histogram(whole)]
+def _safety(whole: ScoredSet, parts: Sequence[ScoredSet], figures: Mapping[str, Any]) -> list[Picture | None]:
     if figures["auroc"] is None:
-        return pictures
-    by_source = _picture(
-        _forest(_rows(figures, "auroc", {"baseline_tfidf": "TF-IDF"}), "AUROC"),
-        "auroc",
-        "AUROC by source",
-        "Chance that an unsafe response scores below a safe one, with 95 % intervals from drawing prompts with "
-        "replacement. Good: the whole interval right of the baseline; ½ is chance.",
-    )
-    return [by_source, *pictures, _roc(whole, figures), _precision_recall(whole, figures)]
+        return [_score_histogram(whole)]
+    pictures: list[Picture | None] = []
+    if len(parts) > 1:
+        chart = forest(rows_of(figures, "auroc", {"baseline_tfidf": "TF-IDF"}), "AUROC", chance=0.5)
+        caption = (
+            "Chance that an unsafe response scores below a safe one, with 95 % intervals from drawing prompts with "
+            "replacement. Good: the whole interval right of the baseline; ½ is chance."
+        )
+        pictures.append(drawn(chart, "auroc", "AUROC by source", caption))
+    return [*pictures, _score_histogram(whole), _roc(whole, figures), _precision_recall(whole, figures)]
 
 
 def _score_histogram(whole: ScoredSet) -> Picture:
-    figure, (axes,) = _canvas()
-    safe, edges = whole.label == 1.0, _edges(whole.margins)
+    figure, (axes,) = canvas()
+    safe, edges = whole.label == 1.0, edges_of(whole.margins)
     for chosen, colour, label in ((safe, MODEL, "labelled safe"), (~safe, WRONG, "labelled unsafe")):
         axes.hist(whole.margins[chosen], bins=edges, histtype="stepfilled", alpha=0.3, color=colour)
         axes.hist(whole.margins[chosen], bins=edges, histtype="step", linewidth=1.3, color=colour, label=label)
@@ -237,11 +207,11 @@ def _score_histogram(whole: ScoredSet) -> Picture:
     axes.set_ylabel("responses")
     axes.legend()
     caption = "Good: two groups that stand apart, the threshold in the valley between them."
-    return _picture(figure, "scores", "Scores", caption)
+    return drawn(figure, "scores", "Scores", caption)
 
 
 def _roc(whole: ScoredSet, figures: Mapping[str, Any]) -> Picture:
-    figure, (axes,) = _canvas(height=3.6)
+    figure, (axes,) = canvas(height=3.6)
     unsafe = whole.label != 1.0
     axes.plot([0, 1], [0, 1], ":", color=RULE, linewidth=1, label="chance")
     if whole.baseline is not None:
@@ -253,11 +223,11 @@ def _roc(whole: ScoredSet, figures: Mapping[str, Any]) -> Picture:
     axes.set_ylabel("unsafe responses found")
     axes.legend(loc="lower right")
     caption = "Good: the curve hugs the upper left corner, and the threshold keeps false alarms few."
-    return _picture(figure, "roc", "ROC curve", caption)
+    return drawn(figure, "roc", "ROC curve", caption)
 
 
 def _precision_recall(whole: ScoredSet, figures: Mapping[str, Any]) -> Picture:
-    figure, (axes,) = _canvas(height=3.6)
+    figure, (axes,) = canvas(height=3.6)
     unsafe = whole.label != 1.0
     axes.axhline(unsafe.mean(), linestyle=":", color=RULE, linewidth=1, label="chance")
     scores = [(-whole.margins, MODEL, "model", 1.8)]
@@ -273,7 +243,7 @@ def _precision_recall(whole: ScoredSet, figures: Mapping[str, Any]) -> Picture:
     axes.set_ylabel("precision: rightly called unsafe")
     axes.legend(loc="lower left")
     caption = "Good: the curve stays high up to a high recall. Where unsafe responses are rare, look here first."
-    return _picture(figure, "precision_recall", "Precision and recall", caption)
+    return drawn(figure, "precision_recall", "Precision and recall", caption)
 
 
 # --- both -----------------------------------------------------------------------------------------------------------
@@ -282,7 +252,7 @@ def _precision_recall(whole: ScoredSet, figures: Mapping[str, Any]) -> Picture:
 def _reliability(figures: Mapping[str, Any], kind: str) -> Picture | None:
     if not figures["reliability_before"]:
         return None
-    figure, (axes,) = _canvas(height=3.6)
+    figure, (axes,) = canvas(height=3.6)
     start = 0.5 if kind == "helpful" else 0.0
     axes.plot([start, 1], [start, 1], ":", color=RULE, linewidth=1, label="perfect")
     for when, style, colour in (("before", "o--", "#7fb2d6"), ("after", "o-", MODEL)):
@@ -290,7 +260,7 @@ def _reliability(figures: Mapping[str, Any], kind: str) -> Picture | None:
         if bins:
             label = f"{when} scaling: ECE {figures[f'ece_{when}']:.3f}"
             places = [[b[key] for b in bins] for key in ("probability", "outcome")]
-            axes.plot(*places, style, color=colour, markersize=4, linewidth=1.3, label=label)
+            axes.plot(*places, style, color=colour, markersize=4.5, linewidth=0.9, label=label)
     axes.set_xlabel("stated probability that the preferred is chosen" if kind == "helpful" else "stated P(safe)")
     axes.set_ylabel("share that was chosen" if kind == "helpful" else "share that is safe")
     axes.legend(loc="upper left")
@@ -298,11 +268,11 @@ def _reliability(figures: Mapping[str, Any], kind: str) -> Picture | None:
         "Before and after temperature scaling on a separate split, in 15 bins of equal mass. Good: points on the "
         f"diagonal. A perfectly calibrated model would show an ECE of {figures['ece_by_chance']:.3f} at this size."
     )
-    return _picture(figure, "reliability", "Calibration", caption)
+    return drawn(figure, "reliability", "Calibration", caption)
 
 
 def _disagreement(groups: Sequence[Mapping[str, Any]]) -> Picture:
-    figure, (axes,) = _canvas()
+    figure, (axes,) = canvas()
     at = np.arange(len(groups))
     low, high = np.array([g["accuracy_ci95"] for g in groups]).T
     axes.vlines(at, low, high, color=MODEL, linewidth=1.2, alpha=0.5)
@@ -311,63 +281,4 @@ def _disagreement(groups: Sequence[Mapping[str, Any]]) -> Picture:
     axes.set_xlabel("disagreement of the members (mean of each quarter)")
     axes.set_ylabel("accuracy")
     caption = "Good: falling from left to right. Then disagreement tells where not to trust the ensemble."
-    return _picture(figure, "disagreement", "Accuracy by disagreement", caption)
-
-
-# --- drawing --------------------------------------------------------------------------------------------------------
-
-Row = tuple[str, float, Sequence[float] | None, dict[str, float]]
-
-
-def _rows(figures: Mapping[str, Any], key: str, others: Mapping[str, str]) -> list[Row]:
-    """``(name, value, interval, {label: other value})`` of every source that has the figure, and of all together."""
-    sources = dict(figures["by_source"])
-    if len(sources) > 1:
-        sources["all"] = figures
-    return [
-        (name, f[key], f[f"{key}_ci95"], {label: f[o] for o, label in others.items() if f[o] is not None})
-        for name, f in sources.items()
-        if f[key] is not None
-    ]
-
-
-def _forest(rows: Sequence[Row], label: str) -> Figure:
-    """A line per source: the model's value with its interval, and what simpler ways reach."""
-    figure, (axes,) = _canvas(height=1.5 + 0.34 * len(rows))
-    colours = {"TF-IDF": TFIDF}
-    for at, (_, value, interval, others) in enumerate(rows):
-        if interval is not None:
-            axes.hlines(at, interval[0], interval[1], color=MODEL, linewidth=2.5, alpha=0.4)
-        for name, other in others.items():
-            marker = "s" if name in colours else "D"
-            axes.plot(other, at, marker, color=colours.get(name, RULE), markersize=5, label=name if at == 0 else None)
-        axes.plot(value, at, "o", color=MODEL, markersize=7, label="model" if at == 0 else None)
-    axes.axvline(0.5, color=RULE, linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(rows)), [_shortened(name) for name, *_ in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel(label)
-    figure.legend(loc="outside upper center", ncols=3, handletextpad=0.2, columnspacing=1.2)
-    return figure
-
-
-def _shortened(name: str, limit: int = 26) -> str:
-    return name if len(name) <= limit else name[: limit - 1] + "…"
-
-
-def _edges(values: np.ndarray) -> list[float]:
-    return np.histogram_bin_edges(values, bins=40).tolist()
-
-
-def _canvas(
-    rows: int = 1, height: float = SIZE[1], *, sharex: bool = False, ratios: Sequence[float] | None = None
-) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(SIZE[0], height), layout="constrained", facecolor="white")
-    axes = figure.subplots(rows, 1, sharex=sharex, squeeze=False, height_ratios=ratios)
-    return figure, list(axes[:, 0])
-
-
-def _picture(figure: Figure, name: str, title: str, caption: str) -> Picture:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    return Picture(name, title, caption, buffer.getvalue())
+    return drawn(figure, "disagreement", "Accuracy by disagreement", caption)

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader
 
 from reward_models import plots
 from reward_models.artifact import CARD_COLUMNS, EVAL_SCORES, EVALUATION, shown
+from reward_models.charts import Picture
 from reward_models.data.encode import ordered_responses
 from reward_models.data.records import Conversation, SafetyLabel
 from reward_models.dataset import RewardRecord
@@ -108,7 +109,7 @@ def _reads(span: str) -> str:
     return " It reads only what follows the reasoning." if span == "summary" else " It reads the reasoning too."
 
 
-def _embedded(picture: plots.Picture) -> dict[str, str]:
+def _embedded(picture: Picture) -> dict[str, str]:
     data = base64.b64encode(picture.png).decode()
     return {"title": picture.title, "caption": picture.caption, "data": data}
 
@@ -128,13 +129,17 @@ def _cards(figures: Mapping[str, Any]) -> list[Card]:
             Card(f"{figures['n']:,}", "pairs", f"on {figures['prompts']:,} prompts; {figures['ties']:,} ties besides"),
         ]
     elif "auroc" in figures:
-        target = f"threshold at {shown(figures['threshold'])}"
+        fitted = figures["threshold"] is not None
         cards = [
             Card(shown(figures["auroc"]), "AUROC", _interval(figures["auroc_ci95"], "{:.3f}")),
             Card(shown(figures["baseline_tfidf"]), "TF-IDF", "AUROC of the baseline"),
             Card(shown(figures["auprc"]), "AUPRC", f"chance: {_percent(figures['unsafe'] / figures['n'])}"),
-            Card(shown(figures["f1"]), "F1", target if figures["threshold"] is not None else "no threshold fitted"),
-            Card(_percent(figures["false_positive_rate"]), "false positives", "safe responses called unsafe"),
+            Card(shown(figures["f1"]), "F1", f"at {shown(figures['threshold'])}" if fitted else "no threshold fitted"),
+            Card(
+                _percent(figures["false_positive_rate"]),
+                "safe called unsafe",
+                f"the threshold was fitted for {_percent(figures['threshold_fpr'])}" if fitted else "",
+            ),
             _ece(figures),
             Card(f"{figures['n']:,}", "responses", f"{figures['unsafe']:,} unsafe; {figures['prompts']:,} prompts"),
         ]

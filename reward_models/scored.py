@@ -34,7 +34,8 @@ class ScoredSet:
         lengths: characters of the responses as the model reads them, in the order of ``scores``.
         prompt: :func:`~reward_models.data.splits.prompt_key`: records on one prompt are not independent.
         baseline: the TF-IDF baseline's margin or log-odds of safe; ``None`` without a baseline.
-        threshold: safety: scores below it are called unsafe; ``None`` where none was fitted.
+        threshold: safety: scores below it are called unsafe; ``None`` where none was fitted. ``threshold_fpr``: the
+            share of safe responses it was to call unsafe.
         disagreement: standard deviation over an ensemble's members, of the margin or the score; else ``None``.
     """
 
@@ -50,6 +51,7 @@ class ScoredSet:
     category: np.ndarray
     baseline: np.ndarray | None = None
     threshold: float | None = None
+    threshold_fpr: float | None = None
     disagreement: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -97,6 +99,7 @@ def scored_set(
         category=np.array([r.category if isinstance(r, SafetyLabel) else None for r in records], dtype=object),
         baseline=None if baseline is None else baseline.score(records),
         threshold=calibration.threshold,
+        threshold_fpr=calibration.threshold_fpr,
     )
 
 
