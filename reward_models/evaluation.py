@@ -37,7 +37,7 @@ FILLER = PromptTree(np.zeros(0, np.int32), (np.zeros(1, np.int32),))
 def plan(data: TokenizedSet, items: Sequence[int], layout: str, budget: int, world: World) -> list[list[int]]:
     """This rank's micro-batches of ``items``, as indices into ``data``; an empty one still has to be run."""
     if layout == "tree":
-        batches = plan_trees([data.tree_tokens[i] for i in items], budget, world.size)[world.rank]
+        batches = plan_trees(data.tree_tokens[list(items)], budget, world.size)[world.rank]
     else:
         lengths = [int(data.branch_lengths[i].max()) for i in items]
         rows = max(len(data.branch_lengths[i]) for i in items)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.resources
+import importlib.util
 import json
 import math
 from dataclasses import dataclass
@@ -48,9 +50,11 @@ class ModelConfig:
     """Which model to train.
 
     Attributes:
-        path: hub name or directory of a pretrained model. Leave empty to build one from ``config``.
+        path: hub name or directory of a pretrained model, or ``package:NAME/FOLDER`` for one that an installed Python
+            package carries. Leave empty to build a new model from ``config``.
         revision: branch, tag or commit of a hub model.
-        config: architecture of a new model: ``model_type`` and that type's own settings.
+        config: architecture of a new model: ``model_type`` and that type's own settings. With ``path``: settings that
+            replace the pretrained model's, such as dropout.
         tokenizer: hub name or directory; default: the model's own. A new model without one trains its own BPE tokenizer
             of ``vocab_size`` entries on the training texts.
         chat_template: a Jinja file to use in place of the tokenizer's template.
@@ -71,16 +75,31 @@ class ModelConfig:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        if self.config is not None and "model_type" not in self.config:
-            raise ValueError("model.config needs a model_type, e.g. qwen3")
-        if (
-            self.path is not None
-            and self.path.startswith((".", "/", "~"))
-            and not Path(self.path).expanduser().is_dir()
-        ):
-            raise ValueError(f"model.path: no directory {self.path}")
+        if self.path is not None:
+            self.locate()
         if self.chat_template is not None and not Path(self.chat_template).is_file():
             raise ValueError(f"model.chat_template: no file {self.chat_template}")
+
+    def locate(self) -> str | None:
+        """``path`` as transformers takes it: a directory, or a name on the hub.
+
+        Raises:
+            ValueError: no such directory or package.
+        """
+        path = self.path
+        if path is not None and path.startswith("package:"):
+            package, _, folder = path.removeprefix("package:").partition("/")
+            if importlib.util.find_spec(package) is None:
+                raise ValueError(
+                    f"model.path={path}: the Python package {package} is not installed; "
+                    f"pip install {package.replace('_', '-')}"
+                )
+            path = str(importlib.resources.files(package) / folder)
+        if path is not None and path.startswith((".", "/", "~")):
+            path = str(Path(path).expanduser())
+            if not Path(path).is_dir():
+                raise ValueError(f"model.path: no directory {path}")
+        return path
 
 
 class SequenceScorer(nn.Module):
@@ -114,11 +133,13 @@ class SequenceScorer(nn.Module):
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase | None:
     """The tokenizer that the configuration names, with a pad token that is not the end token; ``None``: train one."""
-    name = config.tokenizer or config.path
+    name = config.tokenizer or config.locate()
     if name is None:
         return None
     tokenizer = AutoTokenizer.from_pretrained(
-        name, revision=config.revision if name == config.path else None, trust_remote_code=config.trust_remote_code
+        name,
+        revision=None if config.tokenizer else config.revision,
+        trust_remote_code=config.trust_remote_code,
     )
     if config.chat_template is not None:
         tokenizer.chat_template = Path(config.chat_template).read_text(encoding="utf-8")
@@ -140,12 +161,13 @@ def build_model(
     options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": config.trust_remote_code}
     if layout == "tree":
         options["attn_implementation"] = TREE_ATTENTION
-    if config.path is None:
+    path = config.locate()
+    if path is None:
         model = AutoModelForSequenceClassification.from_config(architecture, **options)
         fresh_head = True
     else:
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            config.path, config=architecture, revision=config.revision, output_loading_info=True, **options
+            path, config=architecture, revision=config.revision, output_loading_info=True, **options
         )
         fresh_head = any(head_name(model) in key for key in info["missing_keys"])
     if model.get_input_embeddings().num_embeddings < len(tokenizer):
@@ -220,12 +242,13 @@ def init_head(head: nn.Linear) -> None:
 
 
 def _architecture(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, kind: str) -> PretrainedConfig:
-    if config.config is not None:
-        settings = {"vocab_size": len(tokenizer), **config.config}
+    path = config.locate()
+    if path is None:
+        settings = {"vocab_size": len(tokenizer), **(config.config or {})}
         architecture = AutoConfig.for_model(settings.pop("model_type"), **settings)
     else:
         architecture = AutoConfig.from_pretrained(
-            str(config.path), revision=config.revision, trust_remote_code=config.trust_remote_code
+            path, revision=config.revision, trust_remote_code=config.trust_remote_code, **(config.config or {})
         )
     architecture.num_labels = 1
     architecture.id2label = {0: "helpful" if kind == "helpful" else "safe"}

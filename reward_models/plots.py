@@ -89,8 +89,8 @@ def _helpful(whole: ScoredSet, parts: Sequence[ScoredSet], figures: Mapping[str,
         rules = {"baseline_longer": "“longer wins”", "baseline_tfidf": "TF-IDF"}
         chart = forest(rows_of(figures, "accuracy", rules), "accuracy", chance=0.5)
         caption = (
-            "Share of pairs whose chosen response scores higher, with 95 % intervals that treat the pairs of one prompt "
-            "as one. Good: the whole interval right of both baselines; ½ is chance."
+            "Share of pairs whose chosen response scores higher, with 95 % intervals that treat the pairs of one "
+            "prompt as one. Good: the whole interval right of both baselines; ½ is chance."
         )
         pictures.append(drawn(chart, "accuracy", "Accuracy by source", caption))
     pictures.append(_margins(whole))

@@ -92,7 +92,7 @@ class RewardModelConfig:
     Attributes:
         kind: ``helpful``: pairwise, on comparisons. ``safety``: point-wise, on safe/unsafe labels.
         output_dir: everything the run writes; the trained model stands in it at the end.
-        epochs, max_steps: how long; ``max_steps`` wins if given.
+        epochs: how often to go over the training data. ``max_steps``: but no more steps than this.
         threshold_fpr: safety: the share of safe responses that the threshold saved with the model may call unsafe.
         batch_size: comparisons or labels per optimizer step, over all ranks.
         max_tokens: most tokens of one micro-batch on one rank; memory grows with it, the result does not depend on it.
@@ -124,8 +124,8 @@ class RewardModelConfig:
     timeout_seconds: float = 1800
 
     def __post_init__(self) -> None:
-        if (self.model.path is None) == (self.model.config is None):
-            raise ValueError("give either model.path (a pretrained model) or model.config (a new one)")
+        if self.model.path is None and "model_type" not in (self.model.config or {}):
+            raise ValueError("give model.path (a pretrained model), or model.config with a model_type, e.g. qwen3")
         for name in ("batch_size", "max_tokens", "keep_checkpoints", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
@@ -155,7 +155,9 @@ def train(config: RewardModelConfig) -> Path | None:
     limit = planned_position_limit(config.model, renderer.tokenizer, config.kind)
     data = tokenize(records, renderer, config.data, limit)
     sampler = EpochSampler(len(data.train), config.batch_size, config.seed)
-    total_steps = config.max_steps or math.ceil(config.epochs * sampler.steps_per_epoch)
+    total_steps = math.ceil(config.epochs * sampler.steps_per_epoch)
+    if config.max_steps is not None:
+        total_steps = min(total_steps, config.max_steps)
     _describe(reporter, records, data, total_steps)
 
     # A new model is made whole and partitioned by the engine: made in parts, it would draw other random weights.
@@ -350,6 +352,8 @@ def _describe(reporter: Reporter, records: Records, data: TokenizedData, total_s
     reporter.say(f"data: {counts}")
     if data.train.truncated or data.train.dropped:
         reporter.say(f"cut to max_length: {data.train.truncated}; dropped: {data.train.dropped or 'none'}")
+    if cut := sum(part.truncated for part in (data.calibration, *data.eval.values())):
+        reporter.say(f"held-out conversations cut to what the model can read: {cut}")
     reporter.say(f"{total_steps:,} steps; {unshared:,} tokens an epoch, {shared:,} with shared prompts")
 
 

@@ -65,19 +65,16 @@ def plan_trees(tokens: Sequence[int] | np.ndarray, budget: int, ranks: int = 1) 
 
 
 def plan_padded(lengths: Sequence[int] | np.ndarray, rows: int, budget: int, ranks: int = 1) -> list[list[MicroBatch]]:
-    """The same for padded batches: items are grouped by length, and ``budget`` bounds rows × longest.
+    """The same for padded batches: items of like length go together, and ``budget`` bounds rows × longest.
+
+    The cut minimises padding: what is computed, padding included, plus a fixed cost per micro-batch.
 
     Args:
         lengths: longest sequence of each item. ``rows``: sequences per item.
     """
     sizes = [int(t) for t in lengths]
     order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
-    groups: list[MicroBatch] = []
-    for item in order:
-        if groups and (len(groups[-1]) + 1) * rows * sizes[groups[-1][0]] <= budget:
-            groups[-1].append(item)
-        else:
-            groups.append([item])
+    groups = [order[a:b] for a, b in _cheapest_cuts(rows * np.array([sizes[i] for i in order]), budget)]
     while len(groups) % ranks:
         groups.sort(key=len)
         largest = groups.pop()
@@ -85,3 +82,26 @@ def plan_padded(lengths: Sequence[int] | np.ndarray, rows: int, budget: int, ran
         groups += [largest[:middle], largest[middle:]]
     groups.sort(key=lambda g: -len(g) * (sizes[g[0]] if g else 0))
     return [groups[rank::ranks] for rank in range(ranks)]
+
+
+def _cheapest_cuts(sizes: np.ndarray, budget: int) -> list[tuple[int, int]]:
+    """Consecutive stretches of falling sizes, each padded to its first, of least total cost (dynamic programming)."""
+    fixed = budget / 64  # what a micro-batch costs beside its tokens, as tokens
+    cost = np.full(len(sizes) + 1, np.inf)
+    cost[0] = 0
+    begin = np.zeros(len(sizes) + 1, dtype=np.int64)
+    first = 0
+    for end in range(1, len(sizes) + 1):
+        # sizes fall, so what is too much for one beginning is too much for all before it
+        while first < end - 1 and sizes[first] * (end - first) > budget:
+            first += 1
+        starts = np.arange(first, end)
+        costs = cost[first:end] + sizes[first:end] * (end - starts)
+        best = int(costs.argmin())
+        begin[end], cost[end] = first + best, costs[best] + fixed
+    cuts = []
+    end = len(sizes)
+    while end:
+        cuts.append((int(begin[end]), end))
+        end = int(begin[end])
+    return cuts[::-1]

@@ -76,7 +76,7 @@ def start(timeout_seconds: float = 1800) -> World:
     if size == 1:
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
         os.environ.setdefault("MASTER_PORT", "0")
-    # DeepSpeed builds its CPU collectives with ninja, which a virtual environment has, but not always on PATH.
+    # DeepSpeed builds its CPU optimizer with ninja, which a virtual environment has, but not always on PATH.
     os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     if size > 1 and "OMP_NUM_THREADS" not in os.environ:
         # Left alone, every rank starts a thread per core and they fight over the cores.
@@ -89,6 +89,9 @@ def start(timeout_seconds: float = 1800) -> World:
         device = torch.device("cpu")
     if not dist.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
+        # Gloo's own collectives do. DeepSpeed's for CPUs would be compiled at the first start, which takes a compiler
+        # and most of a minute, and a kill meanwhile leaves a lock that every later start waits for without end.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(
             dist_backend=backend, timeout=timedelta(seconds=timeout_seconds), verbose=False, auto_mpi_discovery=False
         )
