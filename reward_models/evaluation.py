@@ -75,7 +75,8 @@ def evaluate(parts: Sequence[ScoredSet]) -> dict[str, Any]:
         return {}
     names = short_names([part.source for part in parts])
     by_source = {name: figures(part) for name, part in zip(names, parts, strict=True)}
-    return {"kind": parts[0].kind, **figures(together(parts)), "by_source": by_source}
+    whole = figures(together(parts)) if len(parts) > 1 else by_source[names[0]]
+    return {"kind": parts[0].kind, **whole, "by_source": by_source}
 
 
 def headline(kind: RewardKind, margins: np.ndarray, label: np.ndarray) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _cards(figures: Mapping[str, Any]) -> list[Card]:
     cards = []
     if "accuracy" in figures and figures["kind"] == "helpful":
         cards = [
-            Card(_percent(figures["accuracy"]), "accuracy", _interval(figures["accuracy_ci95"], "{:.1%}")),
+            Card(_percent(figures["accuracy"]), "accuracy", _interval(figures["accuracy_ci95"], percent=True)),
             Card(_percent(figures["baseline_longer"]), "“longer wins”", "accuracy of that rule"),
             Card(_percent(figures["baseline_tfidf"]), "TF-IDF", "accuracy of the baseline"),
             Card(_percent(figures["prefers_longer"]), "prefers the longer", "of pairs, right or wrong"),
@@ -131,7 +131,7 @@ def _cards(figures: Mapping[str, Any]) -> list[Card]:
     elif "auroc" in figures:
         fitted = figures["threshold"] is not None
         cards = [
-            Card(shown(figures["auroc"]), "AUROC", _interval(figures["auroc_ci95"], "{:.3f}")),
+            Card(shown(figures["auroc"]), "AUROC", _interval(figures["auroc_ci95"])),
             Card(shown(figures["baseline_tfidf"]), "TF-IDF", "AUROC of the baseline"),
             Card(shown(figures["auprc"]), "AUPRC", f"chance: {_percent(figures['unsafe'] / figures['n'])}"),
             Card(shown(figures["f1"]), "F1", f"at {shown(figures['threshold'])}" if fitted else "no threshold fitted"),
@@ -192,8 +192,11 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
-def _interval(interval: Sequence[float] | None, pattern: str) -> str:
-    return "" if interval is None else f"95 %: {' – '.join(pattern.format(v) for v in interval)}"
+def _interval(interval: Sequence[float] | None, *, percent: bool = False) -> str:
+    if interval is None:
+        return ""
+    low, high = (f"{100 * v:.1f}" if percent else f"{v:.3f}" for v in interval)
+    return f"95 % interval {low}–{high}{' %' if percent else ''}"
 
 
 # --- examples -------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+from sklearn.metrics import roc_auc_score
 
 from reward_models.calibration import MIN_EXAMPLES, Calibration, fit
 from reward_models.measures import (
@@ -109,6 +110,13 @@ def test_auroc_by_hand_with_weights_and_one_class() -> None:
     assert auroc(scores, np.ones(4, bool)) is None
     assert average_precision(scores, np.zeros(4, bool)) is None
     assert average_precision(np.array([3.0, 2.0, 1.0]), np.array([True, False, True])) == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_auroc_is_scikit_learns() -> None:
+    scores, positive = np.round(RNG.normal(size=500), 1), RNG.random(500) < 0.3
+    weights = RNG.integers(0, 4, 500)
+    assert auroc(scores, positive) == pytest.approx(roc_auc_score(positive, scores))
+    assert auroc(scores, positive, weights) == pytest.approx(roc_auc_score(positive, scores, sample_weight=weights))
 
 
 def test_best_of_n_shares_the_top_among_equals() -> None:
