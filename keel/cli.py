@@ -127,6 +127,8 @@ def evaluate_rm(
         rows = load_evaluation(models[0].kind, data or [], best_of_n or [], columns=columns, max_bad=max_bad)
         assessment = assess(models[0], rows) if ensemble is None else assess_ensemble(ensemble, rows)
         report = write_evaluation(assessment, out)
+    if rows.bad:
+        typer.echo(f"{rows.bad:,} bad rows were left out", err=True)
     if cut := sum(each.truncated for each in models):
         typer.echo(f"{cut:,} responses were too long for the model and cut", err=True)
     typer.echo(f"Report: {report}")

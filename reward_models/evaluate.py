@@ -14,7 +14,7 @@ from reward_models.calibration import Calibration
 from reward_models.charts import Picture
 from reward_models.data.encode import ordered_responses
 from reward_models.data.records import Candidates, Conversation
-from reward_models.data.sources import SourceError, expand, load
+from reward_models.data.sources import Loaded, SourceError, expand, load
 from reward_models.data.splits import prompt_key
 from reward_models.dataset import RewardKind, RewardRecord
 from reward_models.ensemble import Ensemble, EnsembleScores, standardised
@@ -27,10 +27,17 @@ COMBINATIONS = {"mean": "mean_N", "minimum": "minimum_N", "lower_bound": "lower_
 
 @dataclass(frozen=True, slots=True)
 class EvaluationData:
-    """Labelled records and best-of-N problems, by file."""
+    """Labelled records and best-of-N problems, by file; ``bad`` counts the rows that were left out."""
 
     records: dict[str, list[RewardRecord]]
     problems: dict[str, list[Candidates]]
+    bad: int = 0
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What ``evaluation.json`` says of the data: the files by the names that tables use, and rows left out."""
+        files = [*self.records, *self.problems]
+        return {"files": dict(zip(short_names(files), files, strict=True)), "bad_rows": self.bad}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +77,25 @@ def load_evaluation(
     if not data and not problems:
         raise ValueError("nothing to evaluate on: name at least one --data or --best-of-n")
     wanted: Any = "comparison" if kind == "helpful" else "safety"
-    records = {f: load([f], wanted, max_bad=max_bad, columns=columns).records for spec in data for f in expand(spec)}
-    groups = {
-        f: load([f], "candidates", max_bad=max_bad, columns=columns).records for spec in problems for f in expand(spec)
-    }
-    if empty := [name for name, rows in {**records, **groups}.items() if not rows]:
+
+    def read(specs: Sequence[str], wanted: Any) -> dict[str, Loaded[Any]]:
+        files = [file for spec in specs for file in expand(spec)]
+        return {file: load([file], wanted, max_bad=max_bad, columns=columns) for file in files}
+
+    records, groups = read(data, wanted), read(problems, "candidates")
+    loaded = [*records.items(), *groups.items()]
+    if empty := [file for file, rows in loaded if not rows.records]:
         raise SourceError(f"no rows in {', '.join(empty)}")
-    return EvaluationData(records, groups)
+    return EvaluationData(
+        {file: rows.records for file, rows in records.items()},
+        {file: rows.records for file, rows in groups.items()},
+        sum(len(rows.bad) for _, rows in loaded),
+    )
 
 
 def assess(model: RewardModel, data: EvaluationData, name: str | None = None) -> Assessment:
     """Score everything with one model, and evaluate."""
+    truncated = model.truncated
     raw = {source: _raw(model, _responses(rows)) for source, rows in data.records.items()}
     baseline = Baseline.load(model.directory) if model.directory else None
     parts = [
@@ -96,7 +111,8 @@ def assess(model: RewardModel, data: EvaluationData, name: str | None = None) ->
         for source, rows in data.records.items()
     ]
     scores = {source: _raw(model, _candidates(rows)) for source, rows in data.problems.items()}
-    figures = {"kind": model.kind, **evaluate(parts), **_best_of_n(data.problems, scores)}
+    figures = {"kind": model.kind, **evaluate(parts), **_best_of_n(data.problems, scores), **data.facts}
+    figures |= {"model": str(model.directory or ""), "truncated": model.truncated - truncated}
     name = name or (model.directory.name if model.directory else "model")
     return Assessment(name, model.kind, figures, parts, data.records, _pictures(parts, figures), model)
 
@@ -118,7 +134,7 @@ def assess_ensemble(ensemble: Ensemble, data: EvaluationData) -> Assessment:
         }
         for name, attribute in COMBINATIONS.items()
     }
-    figures |= {"k": ensemble.k, "members": {m.name: m.figures for m in members}}
+    figures |= data.facts | {"k": ensemble.k, "members": {m.name: m.figures for m in members}}
     pictures = _pictures(parts, figures)
     return Assessment("ensemble", ensemble.kind, figures, parts, data.records, pictures, None, members)
 

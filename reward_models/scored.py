@@ -120,11 +120,12 @@ def short_names(sources: Sequence[str]) -> list[str]:
 
 
 def write_scores(parts: Sequence[ScoredSet], file: Path) -> None:
-    """One JSON line per record: source, id, label, raw scores and calibrated probability."""
+    """One JSON line per record: source, id, label, scores, probability, and an ensemble's disagreement."""
     with file.open("w", encoding="utf-8") as lines:
         for part in parts:
-            probability = [None] * len(part) if part.probability is None else part.probability.tolist()
-            rows = zip(part.ids, part.label.tolist(), part.scores.tolist(), probability, strict=True)
-            for identity, label, scores, p in rows:
-                line = {"source": part.source, "id": identity, "label": label, "scores": scores, "probability": p}
+            columns: dict[str, Any] = {"id": part.ids, "label": part.label, "scores": part.scores}
+            columns |= {"probability": part.probability, "disagreement": part.disagreement}
+            known = {name: values.tolist() for name, values in columns.items() if values is not None}
+            for values in zip(*known.values(), strict=True):
+                line = {"source": part.source, **dict(zip(known, values, strict=True))}
                 lines.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -64,6 +64,7 @@ COLUMNS: tuple[str, ...] = (
         "language",
         "id",
         "source",
+        "subset",
     ),
 )
 

@@ -33,9 +33,17 @@ SAFETY = {"kind", "n", "auroc", "auprc", "f1", "threshold", "ece", "by_source"}
 def trained(directory: Path, kind: str, seed: int = 0) -> Path:
     """A tiny model with all that a trained one has; data enough for a calibration split to be of use."""
     words = [
-        *(*SETTINGS, f"kind={kind}", f"output_dir={directory}", f"seed={seed}", "engine.lr=1e-2", "save_every=0"),
+        *(
+            *SETTINGS,
+            f"kind={kind}",
+            f"output_dir={directory}",
+            f"seed={seed}",
+            "engine.lr=1e-2",
+            "save_every=0",
+            "eval_every=3",
+        ),
         *(f"data.train=['synthetic:{kind}:train']", "data.limit=300", "data.calibration_fraction=0.3"),
-        *("data.eval_fraction=0.2", "data.decontaminate=false"),
+        *("save_every=0", "eval_every=3", "data.eval_fraction=0.2", "data.decontaminate=false"),
     ]
     assert train(load_config(RewardModelConfig, None, words)) == directory
     return directory
@@ -90,11 +98,21 @@ def assert_self_contained(page: Path) -> None:
     assert not re.search(r"@import|url\(|<script|<link", html)
 
 
-def test_a_helpful_model(helpful: Path, files: dict[str, str], tmp_path: Path) -> None:
-    words = ("--data", files["pairs"], "--data", files["more"], "--best-of-n", files["problems"])
-    done = evaluate(tmp_path, "--model", helpful, *words)
+@pytest.fixture(scope="module")
+def evaluated(helpful: Path, files: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command leaves of one model on three files."""
+    out = tmp_path_factory.mktemp("evaluated")
+    done = evaluate(out, "--model", helpful, *on(files))
     assert done.exit_code == 0, done.output
-    found = figures(tmp_path)
+    return out
+
+
+def on(files: dict[str, str]) -> tuple[str, ...]:
+    return ("--data", files["pairs"], "--data", files["more"], "--best-of-n", files["problems"])
+
+
+def test_a_helpful_model(evaluated: Path, files: dict[str, str]) -> None:
+    found = figures(evaluated)
     assert found.keys() >= HELPFUL
     assert found["kind"] == "helpful"
     assert set(found["by_source"]) == {"pairs", "more"}
@@ -105,7 +123,9 @@ def test_a_helpful_model(helpful: Path, files: dict[str, str], tmp_path: Path) -
     assert found["ece"] == found["ece_after"]
     assert found["best_of_n"]["n"] == 20
     assert found["best_of_n"]["chance"] == 0.25
-    assert_self_contained(tmp_path / "report.html")
+    assert found["files"] == {name: files[name] for name in ("pairs", "more", "problems")}
+    assert (found["bad_rows"], found["truncated"]) == (0, 0)
+    assert_self_contained(evaluated / "report.html")
 
 
 def test_it_finds_what_the_trainer_found(helpful: Path, tmp_path: Path) -> None:
@@ -120,6 +140,8 @@ def test_it_finds_what_the_trainer_found(helpful: Path, tmp_path: Path) -> None:
     assert len(rows) > 20
     for key in HELPFUL - {"by_source", "accuracy_ci95", "kind"}:
         assert found[key] == pytest.approx(held_out[key], abs=1e-4), key
+    logged = [json.loads(line) for line in (helpful / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in logged if "eval_accuracy" in line and "eval_loss" in line] == [3]
     manifest = json.loads((helpful / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["evaluation"] == held_out
     assert Calibration.from_facts(manifest["calibration"]) == RewardModel.load(helpful).calibration
@@ -142,10 +164,8 @@ def test_a_safety_model_and_a_file_of_one_class(safety: Path, files: dict[str, s
     assert_self_contained(tmp_path / "report.html")
 
 
-def test_an_ensemble(helpful: Path, second: Path, files: dict[str, str], tmp_path: Path) -> None:
-    done = evaluate(
-        tmp_path, "--model", helpful, "--model", second, "--data", files["pairs"], "--best-of-n", files["problems"]
-    )
+def test_an_ensemble(helpful: Path, second: Path, evaluated: Path, files: dict[str, str], tmp_path: Path) -> None:
+    done = evaluate(tmp_path, "--model", helpful, "--model", second, *on(files))
     assert done.exit_code == 0, done.output
     found = figures(tmp_path)
     assert found.keys() >= HELPFUL
@@ -154,10 +174,25 @@ def test_an_ensemble(helpful: Path, second: Path, files: dict[str, str], tmp_pat
     assert found["combinations"]["mean"]["accuracy"] == found["accuracy"]
     assert found["combinations"]["mean"]["best_of_n"] == found["best_of_n"]
     assert sum(group["n"] for group in found["by_disagreement"]) == found["n"]
-    alone = evaluate(tmp_path / "alone", "--model", second, "--data", files["pairs"], "--best-of-n", files["problems"])
-    assert alone.exit_code == 0, alone.output
-    assert found["members"]["second"] == figures(tmp_path / "alone")
+    lines = [json.loads(line) for line in (tmp_path / "evaluation_scores.jsonl").read_text().splitlines()]
+    assert len(lines) == found["n"] + found["ties"]
+    assert all(line["disagreement"] >= 0 for line in lines)
+    assert found["members"]["first"] == figures(evaluated)
+    assert found["members"]["second"] != found["members"]["first"]
     assert_self_contained(tmp_path / "report.html")
+
+
+def test_bad_rows_are_left_out_only_if_allowed(helpful: Path, files: dict[str, str], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text(Path(files["pairs"]).read_text(encoding="utf-8") + '{"prompt": "?"}\n', encoding="utf-8")
+    words = ("--model", helpful, "--data", broken)
+    refused = evaluate(tmp_path / "out", *words)
+    assert refused.exit_code == 1
+    assert "broken.jsonl:41" in refused.output
+    allowed = evaluate(tmp_path / "out", *words, "--max-bad", "1")
+    assert allowed.exit_code == 0
+    assert "1 bad rows were left out" in allowed.output
+    assert figures(tmp_path / "out")["bad_rows"] == 1
 
 
 @pytest.mark.parametrize(

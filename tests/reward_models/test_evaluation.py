@@ -12,6 +12,7 @@ import pytest
 
 from reward_models import plots
 from reward_models.calibration import Calibration
+from reward_models.data.check import check
 from reward_models.data.formats import to_record, to_row
 from reward_models.data.records import Candidates, Comparison, Message, RecordError, SafetyLabel
 from reward_models.data.splits import content_key, verdict
@@ -240,6 +241,13 @@ def test_candidates_and_pairs_are_not_mistaken_for_each_other() -> None:
     assert isinstance(to_record(messages), Comparison)
 
 
+def test_data_check_reads_candidates() -> None:
+    (report,) = check(["synthetic:best_of_n:test"], limit=10)
+    assert report.kinds == {"candidates": 10}
+    assert report.labels == {"1 of 4 right": 10}
+    assert not report.bad
+
+
 def test_synthetic_problems_have_one_right_reply_by_the_gold_judge() -> None:
     problems = list(candidates("test", 40))
     assert problems == list(candidates("test", 60))[:40]
@@ -269,6 +277,7 @@ def test_scores_are_written_for_every_record(tmp_path: Path) -> None:
     assert [tuple(line["scores"]) for line in lines] == SCORES
     assert [line["label"] for line in lines] == [1.0, 1.0, 1.0, 1.0, 0.5]
     assert lines[0]["probability"] == pytest.approx(1 / (1 + np.exp(-1)))
+    assert lines[0].keys() == {"source", "id", "label", "scores", "probability"}
 
 
 def test_every_picture_has_a_name_of_its_own() -> None:
