@@ -6,6 +6,7 @@ import importlib.resources
 import importlib.util
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -75,8 +76,13 @@ class ModelConfig:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        if self.path is not None:
-            self.locate()
+        if self.path is None and self.config is not None and "model_type" not in self.config:
+            raise ValueError("model.config needs a model_type, e.g. qwen3")
+        self.locate()
+        if self.lora is not None and not self.lora.merge and self.path is None:
+            raise ValueError(
+                "model.lora.merge=false needs a pretrained model (model.path): an adapter alone is no model"
+            )
         if self.chat_template is not None and not Path(self.chat_template).is_file():
             raise ValueError(f"model.chat_template: no file {self.chat_template}")
 
@@ -98,7 +104,7 @@ class ModelConfig:
         if path is not None and path.startswith((".", "/", "~")):
             path = str(Path(path).expanduser())
             if not Path(path).is_dir():
-                raise ValueError(f"model.path: no directory {path}")
+                raise ValueError(f"model.path: no directory {self.path}")
         return path
 
 
@@ -164,20 +170,20 @@ def build_model(
     path = config.locate()
     if path is None:
         model = AutoModelForSequenceClassification.from_config(architecture, **options)
-        fresh_head = True
+        fresh = {head_name(model)}
     else:
         model, info = AutoModelForSequenceClassification.from_pretrained(
             path, config=architecture, revision=config.revision, output_loading_info=True, **options
         )
-        fresh_head = any(head_name(model) in key for key in info["missing_keys"])
+        fresh = {key.rpartition(".")[0] for key in info["missing_keys"]}
     if model.get_input_embeddings().num_embeddings < len(tokenizer):
         model.resize_token_embeddings(len(tokenizer))
     head = getattr(model, head_name(model))
-    if fresh_head and isinstance(head, nn.Linear):
+    if head_name(model) in fresh and isinstance(head, nn.Linear):
         init_head(head)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    return SequenceScorer(_with_lora(model, config.lora) if config.lora is not None else model, layout)
+    return SequenceScorer(_with_lora(model, config.lora, fresh) if config.lora is not None else model, layout)
 
 
 def load_scorer(path: str, dtype: torch.dtype | None, trust_remote_code: bool = False) -> SequenceScorer:
@@ -270,9 +276,12 @@ def _layout(config: ModelConfig, architecture: PretrainedConfig) -> Layout:
     return "tree" if config.layout != "padded" and supports_trees(architecture) else "padded"
 
 
-def _with_lora(model: PreTrainedModel, lora: LoraConfig) -> nn.Module:
+def _with_lora(model: PreTrainedModel, lora: LoraConfig, fresh: set[str]) -> nn.Module:
+    """Adapters around ``model``; the head and ``fresh`` modules, which no pretrained weights stand behind, whole."""
     import peft
 
+    head = head_name(model)
+    whole = [head, *sorted(name for name in fresh if not f"{name}.".startswith(f"{head}."))]
     targets = lora.target_modules or ["all-linear"]
     settings = peft.LoraConfig(
         task_type=peft.TaskType.SEQ_CLS,
@@ -280,10 +289,9 @@ def _with_lora(model: PreTrainedModel, lora: LoraConfig) -> nn.Module:
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules="all-linear" if targets == ["all-linear"] else targets,
-        modules_to_save=[head_name(model)],  # left out, the head is neither trained nor saved
+        exclude_modules=rf"(.*\.)?({'|'.join(map(re.escape, whole))})(\..*)?",
+        modules_to_save=whole,  # left out, they are neither trained nor saved
     )
-    if model.is_gradient_checkpointing:
-        model.enable_input_require_grads()
     return peft.get_peft_model(model, settings)
 
 
@@ -309,9 +317,6 @@ def save_model(
         scorer.model.load_state_dict(weights, assign=True)
         scorer.model.merge_and_unload().save_pretrained(directory)  # type: ignore[operator]
     else:
-        from peft import get_peft_model_state_dict
-
-        adapter = get_peft_model_state_dict(scorer.model, state_dict=weights)
-        scorer.model.save_pretrained(directory, state_dict=adapter)  # type: ignore[operator]
+        scorer.model.save_pretrained(directory, state_dict=weights)  # type: ignore[operator]
         model.config.save_pretrained(directory)
     tokenizer.save_pretrained(directory)

@@ -188,7 +188,7 @@ class RewardModel:
             for place, sequence in enumerate(sequences):
                 if len(sequence) > self.limit:
                     prompt, response = pairs[place]
-                    sequences[place] = cut(prompt, [response], self.renderer, self.limit)[0]
+                    sequences[place] = cut(prompt, [response], self.renderer, self.limit, [sequence])[0]
                     self.truncated += 1
         return sequences
 

@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 
-from reward_models.runtime.config import ConfigError, load_config
+from reward_models.runtime.checkpoint import CheckpointError
+from reward_models.runtime.config import load_config
 from reward_models.runtime.engine import NonFiniteError
 from reward_models.trainer import RewardModelConfig, train
 
@@ -20,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = parser.parse_intermixed_args(arguments)
     try:
         train(load_config(RewardModelConfig, parsed.config, parsed.overrides))
-    except (ConfigError, NonFiniteError, ValueError, OSError) as error:
+    except (CheckpointError, NonFiniteError, ValueError, OSError) as error:
         if os.environ.get("KEEL_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+import yaml
 
 from reward_models import artifact, calibration
 from reward_models.baseline import fit_baseline
@@ -41,6 +42,7 @@ from reward_models.scored import margins_of, scored_set
 
 # What a resumed run may set differently: how it is computed, logged and kept, not what is computed.
 MAY_CHANGE = (
+    "output_dir",
     "engine.zero_stage",
     "engine.offload",
     "engine.zero_options",
@@ -124,8 +126,8 @@ class RewardModelConfig:
     timeout_seconds: float = 1800
 
     def __post_init__(self) -> None:
-        if self.model.path is None and "model_type" not in (self.model.config or {}):
-            raise ValueError("give model.path (a pretrained model), or model.config with a model_type, e.g. qwen3")
+        if self.model.path is None and self.model.config is None:
+            raise ValueError("give model.path (a pretrained model) or model.config (a new one)")
         for name in ("batch_size", "max_tokens", "keep_checkpoints", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
@@ -142,9 +144,9 @@ def train(config: RewardModelConfig) -> Path | None:
     check_loggers(config.loggers)
     world = distributed.start(config.timeout_seconds)
     reporter, run = Reporter(world.is_main), RunDirectory(Path(config.output_dir))
-    world.main_first(
-        lambda: run.begin(dump_config(config), overwrite=config.overwrite, may_change=MAY_CHANGE, is_main=world.is_main)
-    )
+    if world.is_main:  # where it refuses, the launcher ends the other ranks
+        run.begin(dump_config(config), overwrite=config.overwrite, may_change=MAY_CHANGE)
+    world.barrier()
     if artifact.is_complete(run.path):
         reporter.say(f"{run.path} holds the finished model already; overwrite=true trains it anew")
         return run.path
@@ -167,8 +169,13 @@ def train(config: RewardModelConfig) -> Path | None:
     objective = Objective(config, data.train, world.device)
     first_step = _resume(engine, run, data, reporter, world)
 
-    log = RunLog(run.path, config.loggers, first_step, {}) if world.is_main else None
-    with StopSignal() as stop, reporter.progress(f"{config.kind} RM", total_steps, first_step, config.log_every) as bar:
+    resolved = yaml.safe_load(dump_config(config))
+    log = RunLog(run.path, config.loggers, first_step, resolved) if world.is_main else None
+    with (
+        StopSignal() as stop,
+        reporter.progress(f"{config.kind} RM", total_steps, first_step, config.log_every) as bar,
+        closing(log) if log is not None else nullcontext(),
+    ):
         for step in range(first_step, total_steps):
             began = time.perf_counter()
             torch.manual_seed((config.seed * 1_000_003 + step) * 65_537 + world.rank)  # dropout: a function of the step
@@ -201,7 +208,7 @@ def train(config: RewardModelConfig) -> Path | None:
                 reporter.say(f"stopped by a signal after step {done}, saved; the same command goes on from there")
                 return None
 
-    return finish(engine, scorer, renderer, data, records, config, run, world, reporter, log)
+    return finish(engine, scorer, renderer, data, records, config, run, world, reporter)
 
 
 def update(
@@ -297,7 +304,6 @@ def finish(
     run: RunDirectory,
     world: World,
     reporter: Reporter,
-    log: RunLog | None,
 ) -> Path:
     """Evaluate, calibrate, and save the model with all that is known about it."""
     scores = score_sources(engine, scorer, data, config, world)
@@ -305,8 +311,6 @@ def finish(
     fitted = calibration.fit(held_apart, data.calibration.label, config.kind, threshold_fpr=config.threshold_fpr)
     state = artifact.full_weights(engine, world)
     if world.is_main:
-        assert log is not None
-        log.close()
         (run.path / "deepspeed.json").write_text(json.dumps(deepspeed_config(config.engine, world.size), indent=1))
         for note in fitted.notes:
             reporter.say(note)

@@ -74,7 +74,7 @@ def plan_padded(lengths: Sequence[int] | np.ndarray, rows: int, budget: int, ran
     """
     sizes = [int(t) for t in lengths]
     order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
-    groups = [order[a:b] for a, b in _cheapest_cuts(rows * np.array([sizes[i] for i in order]), budget)]
+    groups = [order[a:b] for a, b in _cheapest_cuts(rows * np.array([sizes[i] for i in order]), budget)] or [[]]
     while len(groups) % ranks:
         groups.sort(key=len)
         largest = groups.pop()

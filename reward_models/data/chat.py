@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from jinja2 import TemplateError
 
 from reward_models.data.records import Conversation, Message
 
@@ -83,12 +84,16 @@ class ChatRenderer:
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def text(self, prompt: Conversation, response: Conversation) -> str:
-        """The rendered conversation, special tokens written out."""
+        """The rendered conversation, special tokens written out. ``ValueError`` if the template does not take it."""
         messages = [{"role": m.role, "content": m.content} for m in prompt]
         for m in response:
             cut = self.span == "summary" and m.role == "assistant"
             messages.append({"role": m.role, "content": final_summary(m.content) if cut else m.content})
-        return self.tokenizer.apply_chat_template(messages, tokenize=False)  # type: ignore[return-value]
+        try:
+            return self.tokenizer.apply_chat_template(messages, tokenize=False)  # type: ignore[return-value]
+        except TemplateError as error:
+            roles = ", ".join(str(m["role"]) for m in messages)
+            raise ValueError(f"the chat template refuses a conversation of {roles}: {error}") from error
 
     def tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Token ids of rendered texts. The template has written every special token: none is added here."""

@@ -8,10 +8,10 @@ counted.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice, pairwise
+from itertools import dropwhile, islice, pairwise
 from typing import Literal
 
 import numpy as np
@@ -79,7 +79,7 @@ def tokenize_records(
     renderer: ChatRenderer,
     max_length: int | None,
     ties: bool = True,
-    overlong: Overlong = "cut",
+    overlong: Overlong = "drop",
 ) -> TokenizedSet:
     """Render and tokenize records.
 
@@ -106,15 +106,13 @@ def tokenize_records(
                 dropped["tie"] = dropped.get("tie", 0) + len(chunk) - len(kept)
             chunk = kept
         responses = [ordered_responses(record) for record in chunk]
-        texts = [
-            renderer.text(r.prompt, reply) for r, replies in zip(chunk, responses, strict=True) for reply in replies
-        ]
+        texts = [t for r, replies in zip(chunk, responses, strict=True) for t in _texts(r, replies, renderer)]
         sequences = iter(renderer.tokenize(texts) if texts else ())
         for record, replies in zip(chunk, responses, strict=True):
             whole: list[np.ndarray] | None = [next(sequences) for _ in replies]
             if max_length is not None and max(len(s) for s in whole or ()) > max_length:
                 shorten = cut if overlong == "cut" else fit
-                whole = shorten(record.prompt, replies, renderer, max_length)
+                whole = shorten(record.prompt, replies, renderer, max_length, whole)
                 if whole is None:
                     dropped["response longer than max_length"] = dropped.get("response longer than max_length", 0) + 1
                     continue
@@ -157,6 +155,13 @@ def ordered_responses(record: Comparison | SafetyLabel) -> list[Conversation]:
     return [record.response_a, record.response_b]
 
 
+def _texts(record: Comparison | SafetyLabel, replies: Sequence[Conversation], renderer: ChatRenderer) -> list[str]:
+    try:
+        return [renderer.text(record.prompt, reply) for reply in replies]
+    except ValueError as error:
+        raise ValueError(f"{record.id}: {error}. Take the row out, or give another model.chat_template") from error
+
+
 def label_value(record: Comparison | SafetyLabel) -> float:
     """1.0: the first response was chosen, or the response is safe; 0.5: a tie; 0.0: unsafe."""
     if isinstance(record, SafetyLabel):
@@ -165,43 +170,70 @@ def label_value(record: Comparison | SafetyLabel) -> float:
 
 
 def fit(
-    prompt: Conversation, replies: Sequence[Conversation], renderer: ChatRenderer, limit: int
+    prompt: Conversation,
+    replies: Sequence[Conversation],
+    renderer: ChatRenderer,
+    limit: int,
+    whole: Sequence[np.ndarray] | None = None,
 ) -> list[np.ndarray] | None:
-    """The sequences with as much of the prompt's end as fits, the same for every reply; ``None`` if none fits."""
-    for shorter in _cuts(prompt, renderer, limit):
-        sequences = renderer.tokenize([renderer.text(shorter, reply) for reply in replies])
-        if max(len(s) for s in sequences) <= limit:
-            return sequences
-    return None
+    """The sequences with as much of the prompt's end as fits, the same for every reply; ``None`` if none fits.
+
+    Args:
+        whole: the sequences with the whole prompt, where they are known already.
+    """
+
+    def render(shorter: Conversation) -> list[np.ndarray]:
+        return renderer.tokenize([renderer.text(shorter, reply) for reply in replies])
+
+    return _shortened(prompt, renderer, render, limit, whole)[1]
 
 
-def cut(prompt: Conversation, replies: Sequence[Conversation], renderer: ChatRenderer, limit: int) -> list[np.ndarray]:
+def cut(
+    prompt: Conversation,
+    replies: Sequence[Conversation],
+    renderer: ChatRenderer,
+    limit: int,
+    whole: Sequence[np.ndarray] | None = None,
+) -> list[np.ndarray]:
     """:func:`fit`, and where replies are too long by themselves their ends are cut too.
 
     At most a quarter of the limit is then left to the prompt. The last token (an end mark) stays.
     """
-    fitting = fit(prompt, replies, renderer, limit)
+    fitting = fit(prompt, replies, renderer, limit, whole)
     if fitting is not None:
         return fitting
-    for shorter in (prompt, *_cuts(prompt, renderer, limit)):
-        if len(renderer.tokenize([renderer.text(shorter, ())])[0]) <= limit // 4:
-            break
+    shorter, _ = _shortened(prompt, renderer, lambda p: renderer.tokenize([renderer.text(p, ())]), limit // 4)
     sequences = renderer.tokenize([renderer.text(shorter, reply) for reply in replies])
     return [s if len(s) <= limit else np.concatenate((s[: limit - 1], s[-1:])) for s in sequences]
 
 
-def _cuts(prompt: Conversation, renderer: ChatRenderer, limit: int) -> Iterator[Conversation]:
+def _shortened(
+    prompt: Conversation,
+    renderer: ChatRenderer,
+    render: Callable[[Conversation], list[np.ndarray]],
+    limit: int,
+    whole: Sequence[np.ndarray] | None = None,
+) -> tuple[Conversation, list[np.ndarray] | None]:
+    """The prompt less its oldest turns, then less the beginning of its last one, until what it renders to fits.
+
+    System messages stay. Returns the prompt and what it renders to, the latter ``None`` if even the last turn's last
+    token is too much.
+    """
     system = tuple(m for m in prompt[:-1] if m.role == "system")
-    turns = tuple(m for m in prompt[:-1] if m.role != "system")
-    while turns:
-        turns = turns[1:]
-        while turns and turns[0].role == "assistant":  # templates want a user's turn first
-            turns = turns[1:]
-        yield (*system, *turns, prompt[-1])
-    ids = renderer.tokenize([prompt[-1].content])[0]
+    turns, last = tuple(m for m in prompt[:-1] if m.role != "system"), prompt[-1]
+    shorter, sequences = prompt, list(whole or render(prompt))
+    while turns and max(map(len, sequences)) > limit:
+        turns = tuple(dropwhile(lambda m: m.role != "user", turns[1:]))  # templates want a user's turn first
+        shorter = (*system, *turns, last)
+        sequences = render(shorter)
+    ids = renderer.tokenize([last.content])[0]
     keep = len(ids)
-    while keep > 1:
-        keep = min(keep - 1, int(keep * 0.9), limit)
-        text = str(renderer.tokenizer.decode(ids[-keep:], skip_special_tokens=False)).strip()
-        if text:
-            yield (*system, Message(prompt[-1].role, text))
+    while (excess := max(map(len, sequences)) - limit) > 0:
+        keep -= excess  # nearly always right at once: text cut elsewhere may be a token longer or shorter
+        # a token may be part of a character: its remains decode to the replacement character
+        text = str(renderer.tokenizer.decode(ids[-keep:])).lstrip("\ufffd").strip() if keep > 0 else ""
+        if not text:
+            return shorter, None
+        shorter = (*system, Message(last.role, text))
+        sequences = render(shorter)
+    return shorter, sequences

@@ -20,13 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from reward_models.runtime.distributed import World
 
 STATES = ("weight", "exp_avg", "exp_avg_sq")
+# (parameter, state) → what the files of a checkpoint hold of it: (start, length, file, key)
+Stretches = dict[tuple[str, str], list[tuple[int, int, Path, str]]]
 
 
 class CheckpointError(RuntimeError):
@@ -80,6 +82,7 @@ def save_checkpoint(directory: Path, engine: Any, step: int, state: dict[str, An
         content = {"step": step, "optimizer_steps": _optimizer_steps(engine), "world_size": world.size, **state}
         (partial / "state.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
         _sync(partial / "state.json")
+        _sync(partial)
         if final.exists():  # written before a kill, and this step made again
             shutil.rmtree(final)
         partial.rename(final)
@@ -103,23 +106,24 @@ def load_checkpoint(path: Path, engine: Any, world: World) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        step, optimizer_steps = int(state["step"]), int(state["optimizer_steps"])
         stretches = _index(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(
-            f"{path} is not a readable checkpoint ({error}); delete it to go on without it"
+            f"{path} is not a readable checkpoint ({type(error).__name__}: {error}); delete it to go on without it"
         ) from error
+    _check_whole(stretches, engine, path)
     for fragment in _fragments(engine):
         for name in STATES:
-            _fill(fragment.view(name), fragment.start, stretches.get((fragment.name, name), []), fragment.name, path)
+            _fill(fragment.view(name), fragment.start, stretches[fragment.name, name])
         # torch keeps the count in a tensor per state, DeepSpeed's CPU Adam in a plain integer
-        counts = state["optimizer_steps"]
         tensor_count = not type(_basic_optimizer(engine)).__name__.startswith("DeepSpeed")
-        fragment.optimizer_state["step"] = torch.tensor(float(counts)) if tensor_count else counts
-    _weights_from_master(engine, stretches, path)
+        fragment.optimizer_state["step"] = torch.tensor(float(optimizer_steps)) if tensor_count else optimizer_steps
+    _weights_from_master(engine, stretches)
     if engine.lr_scheduler is not None:
-        engine.lr_scheduler.last_epoch = state["step"] - 1  # the schedule is a function of the step
+        engine.lr_scheduler.last_epoch = step - 1  # the schedule is a function of the step
         engine.lr_scheduler.step()
-    engine.global_steps = state["step"]
+    engine.global_steps = step
     return state
 
 
@@ -156,7 +160,7 @@ def _half_precision_masters(outer: Any) -> Iterator[tuple[int, torch.Tensor]]:
             yield id(half), master
 
 
-def _weights_from_master(engine: Any, stretches: dict[Any, Any], path: Path) -> None:
+def _weights_from_master(engine: Any, stretches: Stretches) -> None:
     """The weights the model computes with are a rounded copy of the fp32 ones."""
     outer = engine.optimizer
     if engine.zero_optimization_stage() == 3:
@@ -169,7 +173,7 @@ def _weights_from_master(engine: Any, stretches: dict[Any, Any], path: Path) -> 
     for name, param in engine.module.named_parameters():
         if param.requires_grad:
             whole = torch.empty(param.numel(), dtype=torch.float32)
-            _fill(whole, 0, stretches.get((name, "weight"), []), name, path)
+            _fill(whole, 0, stretches[name, "weight"])
             param.data.copy_(whole.view_as(param))
 
 
@@ -186,11 +190,8 @@ def _optimizer_steps(engine: Any) -> int:
     return max(steps, default=0)
 
 
-Stretches = dict[tuple[str, str], list[tuple[int, int, Path, str]]]
-
-
 def _index(path: Path) -> Stretches:
-    """(parameter, state) → stretches that the files of a checkpoint hold: (start, length, file, key)."""
+    """What is where, from the files' headers alone."""
     found: Stretches = {}
     for file in sorted(path.glob("rank-*.safetensors")):
         with safe_open(file, framework="pt") as handle:
@@ -201,20 +202,27 @@ def _index(path: Path) -> Stretches:
     return found
 
 
-def _fill(into: torch.Tensor, start: int, stretches: list[tuple[int, int, Path, str]], name: str, path: Path) -> None:
+def _check_whole(stretches: Stretches, engine: Any, path: Path) -> None:
+    """Refuse a checkpoint of another model, or one that lacks a file, before anything of it is used."""
+    held = {key: sum(length for _, length, _, _ in parts) for key, parts in stretches.items()}
+    sizes = {n: getattr(p, "ds_numel", p.numel()) for n, p in engine.module.named_parameters() if p.requires_grad}
+    wanted = {(name, state): size for name, size in sizes.items() for state in STATES}
+    wrong = sorted(key for key in held.keys() | wanted.keys() if held.get(key) != wanted.get(key))
+    if wrong:
+        raise CheckpointError(
+            f"{path} has {held.get(wrong[0], 0)} of {wanted.get(wrong[0], 0)} values of {' '.join(wrong[0])}: it is of "
+            "another model, or files of it are missing. Give another output_dir, or delete the checkpoint"
+        )
+
+
+def _fill(into: torch.Tensor, start: int, stretches: list[tuple[int, int, Path, str]]) -> None:
     """Copy the parameter's elements ``[start, start + into.numel())`` from the stretches that hold them."""
-    end, filled = start + into.numel(), 0
+    end = start + into.numel()
     for first, length, file, key in stretches:
         low, high = max(start, first), min(end, first + length)
         if low < high:
             with safe_open(file, framework="pt") as handle:
                 into[low - start : high - start].copy_(handle.get_slice(key)[low - first : high - first])
-            filled += high - low
-    if filled != into.numel():
-        raise CheckpointError(
-            f"{path} has {filled} of {into.numel()} values of {name}: it is of another model, or files of it are "
-            "missing. Give another output_dir, or delete the checkpoint"
-        )
 
 
 def _sync(path: Path) -> None:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 import sysconfig
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +47,6 @@ class World:
     def barrier(self) -> None:
         if self.size > 1:
             dist.barrier()
-
-    def main_first(self, work: Callable[[], Result]) -> Result:
-        """Run ``work`` on this machine's first rank, then on its others: so caches are filled once."""
-        if self.local_rank == 0:
-            result = work()
-            self.barrier()
-            return result
-        self.barrier()
-        return work()
 
 
 def start(timeout_seconds: float = 1800) -> World:

@@ -133,6 +133,7 @@ def build_engine(model: nn.Module, config: EngineConfig, total_steps: int, world
         {"params": [p for n, p in trainable if is_matrix[n]], "weight_decay": config.weight_decay},
         {"params": [p for n, p in trainable if not is_matrix[n]], "weight_decay": 0.0},
     ]
+    model.train()  # transformers loads in evaluation mode: no dropout, and no gradient checkpointing either
     engine, _, _, _ = deepspeed.initialize(
         model=model,
         model_parameters=[group for group in groups if group["params"]],
@@ -141,7 +142,23 @@ def build_engine(model: nn.Module, config: EngineConfig, total_steps: int, world
             config.schedule, optimizer, config.warmup_steps(total_steps), total_steps
         ),
     )
+    _forget_rehearsal(engine)
     return engine
+
+
+def _forget_rehearsal(engine: Any) -> None:
+    """Undo the step on zero gradients with which DeepSpeed allocates Adam's state for bf16 at stage 0.
+
+    It would count in Adam's bias correction, and it decays the fp32 weights at the full rate.
+    """
+    from deepspeed.runtime.fp16.unfused_optimizer import FP16_UnfusedOptimizer
+
+    outer = engine.optimizer
+    if isinstance(outer, FP16_UnfusedOptimizer):
+        engine.basic_optimizer.state.clear()
+        for halves, masters in zip(outer.fp16_groups, outer.fp32_groups, strict=True):
+            for half, master in zip(halves, masters, strict=True):
+                master.data.copy_(half.data)
 
 
 def backward(engine: Any, loss: torch.Tensor, world: World, last: bool) -> None:
@@ -168,7 +185,8 @@ def optimizer_step(engine: Any, loss_is_finite: bool, world: World) -> float:
     if engine.zero_optimization_stage() == 0:
         # Only ZeRO's optimizers check the gradient before they use it.
         grads = [p.grad for p in engine.module.parameters() if p.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(grads))
+        norms = [torch.linalg.vector_norm(g, dtype=torch.float32) for g in grads]
+        norm = float(torch.linalg.vector_norm(torch.stack(norms)))
         if not math.isfinite(norm):
             raise NonFiniteError("the gradient is not finite")
     engine.step()

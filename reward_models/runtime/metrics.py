@@ -69,7 +69,7 @@ class RunLog:
             if name == "tensorboard":
                 from torch.utils.tensorboard import SummaryWriter
 
-                self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=start_step)
+                self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=start_step + 1)
             else:
                 module = importlib.import_module(name)
                 module.init(project="keel", name=directory.name, config=dict(config), resume="allow")
@@ -96,7 +96,8 @@ class RunLog:
 def check_loggers(loggers: Sequence[Logger]) -> None:
     """Fail before anything expensive if a logger that was asked for is not installed."""
     for name in loggers:
-        if importlib.util.find_spec(name) is None:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:  # no origin: a mere folder of that name, as wandb leaves them
             raise ValueError(f"loggers: {name} is not installed; pip install {name}, or take it out of the list")
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from yaml import YAMLError
 
 from reward_models.runtime.config import ConfigError
 
@@ -31,32 +32,40 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    def begin(self, resolved: str, *, overwrite: bool, may_change: tuple[str, ...], is_main: bool) -> None:
-        """Create the directory, or make sure that it holds this very run.
+    def begin(self, resolved: str, *, overwrite: bool, may_change: tuple[str, ...]) -> None:
+        """Create the directory, or make sure that it holds this very run. For the main rank.
 
         Args:
             resolved: the configuration as YAML. ``may_change``: prefixes of keys that a resumed run may set
                 differently, because they change how it is computed and not what.
-            overwrite: throw away what is there.
+            overwrite: throw away the run that is there.
 
         Raises:
             ConfigError: it holds a run with another configuration, or something that is not a run at all.
         """
-        file = self.path / CONFIG_FILE
-        if overwrite and is_main and file.is_file():
-            shutil.rmtree(self.path)
-        if file.is_file() and not overwrite:
-            differs = _differences(OmegaConf.load(file), OmegaConf.create(resolved), may_change)
-            if differs:
-                raise ConfigError(
-                    f"{self.path} holds a run with another configuration ({'; '.join(differs[:5])}). Choose another "
-                    "output_dir, go back to its configuration to resume it, or set overwrite=true to delete it"
-                )
-        elif not overwrite and self.path.is_dir() and any(self.path.iterdir()):
+        file, temporary = self.path / CONFIG_FILE, self.path / f".{CONFIG_FILE}.tmp"
+        before = _read_config(file)
+        if before is None and self.path.is_dir() and any(entry != temporary for entry in self.path.iterdir()):
             raise ConfigError(f"output_dir={self.path} is neither empty nor a run of ours; choose another")
-        if is_main:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file.write_text(resolved, encoding="utf-8")
+        if before is not None and overwrite:
+            shutil.rmtree(self.path)
+        elif before is not None and (differs := _differences(before, OmegaConf.create(resolved), may_change)):
+            raise ConfigError(
+                f"{self.path} holds a run with another configuration ({'; '.join(differs[:5])}). Choose another "
+                "output_dir, go back to its configuration to resume it, or set overwrite=true to delete it"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(resolved, encoding="utf-8")
+        temporary.replace(file)  # a kill leaves the old one or the new one
+
+
+def _read_config(file: Path) -> Any:
+    """The configuration of the run that ``file`` belongs to; ``None`` if there is no such file or it is not ours."""
+    try:
+        config = OmegaConf.load(file)
+    except (OSError, YAMLError):
+        return None
+    return config if isinstance(config, DictConfig) and "output_dir" in config else None
 
 
 def _differences(old: Any, new: Any, may_change: tuple[str, ...]) -> list[str]:

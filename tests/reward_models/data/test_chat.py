@@ -1,0 +1,155 @@
+"""What the model reads of a conversation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertTokenizer, PreTrainedTokenizerFast
+
+from reward_models.data.chat import PLAIN_TEMPLATE, ChatRenderer, final_summary, train_tokenizer
+from reward_models.data.records import Message
+
+QUESTION = (Message("user", "2 + 2?"),)
+ANSWER = (Message("assistant", "<think>two and two</think>\n\nIt is 4."),)
+# DeepSeek-R1's distilled models drop what comes before </think>; so does this one.
+DROPS_REASONING = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'].split('</think>')[-1] }}<|im_end|>{% endfor %}"
+)
+
+
+@pytest.fixture
+def tokenizer() -> Any:
+    return train_tokenizer(["2 + 2? It is 4.", "two and two", "user assistant system"], 400)
+
+
+@pytest.fixture(scope="module")
+def gpt2(keel_data: Path) -> Any:
+    """GPT-2's own tokenizer: no template, no padding, one token for beginning and end."""
+    mark = "<|endoftext|>"
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(keel_data / "tokenizer" / "gpt2" / "tokenizer.json"), bos_token=mark, eos_token=mark
+    )
+
+
+def bert() -> Any:
+    words = "[PAD] [UNK] [CLS] [SEP] [MASK] user assistant system : 2 + ? it is 4 . < / think > two and be brief"
+    return BertTokenizer(vocab={word: number for number, word in enumerate(words.split())})
+
+
+# --- the summary ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "summary"),
+    [
+        ("<think>a</think>b", "b"),
+        ("<think>a</think>\n\n  b c \n", "b c"),
+        ("a</think>b", "b"),  # the template wrote <think>
+        ("<think>a</think>b</think>c", "c"),
+        ("<think>a</think>", ""),
+        ("<think>a</think>  \n", ""),
+        ("<think>a, still thinking", ""),
+        ("  <think>a, still thinking", ""),
+        ("no reasoning, <think> is only mentioned", "no reasoning, <think> is only mentioned"),
+        (" plain text \n", " plain text \n"),
+        ("", ""),
+    ],
+)
+def test_the_summary_is_what_follows_the_reasoning(text: str, summary: str) -> None:
+    assert final_summary(text) == summary
+
+
+def test_the_span_decides_what_of_the_response_is_read(tokenizer: Any) -> None:
+    summary, full = (ChatRenderer(tokenizer, span).text(QUESTION, ANSWER) for span in ("summary", "full"))
+    assert summary == "<|im_start|>user\n2 + 2?<|im_end|><|im_start|>assistant\nIt is 4.<|im_end|>"
+    assert full == summary.replace("It is 4.", "<think>two and two</think>\n\nIt is 4.")
+
+
+def test_the_span_cuts_the_response_and_neither_the_prompt_nor_other_roles(tokenizer: Any) -> None:
+    renderer = ChatRenderer(tokenizer, "summary")
+    prompt = (Message("user", "a</think>b"), *ANSWER, Message("user", "and <think>this?"))
+    text = renderer.text(prompt, (Message("tool", "t</think>u"), Message("assistant", "v</think>w")))
+    assert all(kept in text for kept in ("a</think>b", "two and two", "and <think>this?", "t</think>u"))
+    assert text.endswith("assistant\nw<|im_end|>")
+
+
+# --- templates --------------------------------------------------------------------------------------------------------
+
+
+def test_a_template_that_drops_the_reasoning_is_refused_unless_only_the_summary_is_read(tokenizer: Any) -> None:
+    tokenizer.chat_template = DROPS_REASONING
+    with pytest.raises(ValueError, match=r"loses '<think>' of a response.*model\.chat_template=FILE.*data\.span"):
+        ChatRenderer(tokenizer, "full")
+    assert "two and two" not in ChatRenderer(tokenizer, "summary").text(QUESTION, ANSWER)
+
+
+def test_a_template_that_drops_the_response_is_always_refused(tokenizer: Any) -> None:
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}{% endfor %}"
+    with pytest.raises(ValueError, match="loses 'summary probe'"):
+        ChatRenderer(tokenizer, "summary")
+
+
+def test_tokenizing_adds_no_special_token_to_those_of_the_template() -> None:
+    raw = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "<unk>": 2, "user": 3, "assistant": 4}, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    raw.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    renderer = ChatRenderer(tokenizer, "full")
+    ids = renderer.tokenize([renderer.text(QUESTION, ANSWER)])[0].tolist()
+    assert tokenizer("user")["input_ids"] == [0, 3, 1]  # the tokenizer alone would add them
+    assert (ids.count(0), ids.count(1)) == (1, 1)
+    assert (ids[0], ids[-1]) == (0, 1)
+
+
+def test_the_plain_template_of_an_encoder() -> None:
+    tokenizer = bert()
+    renderer = ChatRenderer(tokenizer, "summary")
+    assert tokenizer.chat_template == PLAIN_TEMPLATE
+    text = renderer.text((Message("system", "Be brief."), *QUESTION), ANSWER)
+    assert text == "[CLS]system: Be brief.[SEP]user: 2 + 2?[SEP]assistant: It is 4.[SEP]"
+    ids = renderer.tokenize([text])[0]
+    assert tokenizer.convert_ids_to_tokens(ids)[:6] == ["[CLS]", "system", ":", "be", "brief", "."]
+    assert (ids == tokenizer.unk_token_id).sum() == 0
+    assert (ids == tokenizer.sep_token_id).sum() == 3
+
+
+def test_the_plain_template_of_gpt2(gpt2: Any) -> None:
+    renderer = ChatRenderer(gpt2, "summary")
+    text = renderer.text((Message("system", "Be brief."), *QUESTION), ANSWER)
+    mark = "<|endoftext|>"
+    assert text == f"{mark}system: Be brief.\nuser: 2 + 2?\nassistant: It is 4.{mark}"
+    ids = renderer.tokenize([text])[0].tolist()
+    assert [place for place, token in enumerate(ids) if token == 50256] == [0, len(ids) - 1]
+    assert gpt2.decode(ids) == text
+    asked = gpt2.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True)
+    assert asked == f"{mark}user: Hi\nassistant: "
+
+
+# --- the fingerprint --------------------------------------------------------------------------------------------------
+
+
+def test_the_fingerprint_changes_with_span_template_and_tokenizer(tokenizer: Any) -> None:
+    first = ChatRenderer(tokenizer, "full").fingerprint
+    assert ChatRenderer(tokenizer, "full").fingerprint == first
+    others = {ChatRenderer(tokenizer, "summary").fingerprint}
+    others.add(ChatRenderer(train_tokenizer(["which probe this one reasoning summary"] * 9, 400), "full").fingerprint)
+    tokenizer.chat_template += " "
+    others.add(ChatRenderer(tokenizer, "full").fingerprint)
+    assert len(others | {first}) == 4
+
+
+# --- tokenizers of our own --------------------------------------------------------------------------------------------
+
+
+def test_a_trained_tokenizer_reads_any_text_and_pads_with_a_token_of_its_own(tokenizer: Any) -> None:
+    text = "Zürich: 12 + 30 = 42 ✓ <think>so</think><answer>42</answer>"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == text  # the tags are no special tokens
+    tokens = tokenizer.convert_ids_to_tokens(ids)
+    assert {"<think>", "</think>", "<answer>", "</answer>", "4", "2"} <= set(tokens)
+    assert not {"42", "12", "30"} & set(tokens)
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id
+    assert len(tokenizer) <= 400
