@@ -21,9 +21,11 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 train_app = typer.Typer(help="Train models.", no_args_is_help=True)
+evaluate_app = typer.Typer(help="Evaluate models.", no_args_is_help=True)
 data_commands.app.command("curate")(curate_command)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(train_app, name="train")
+app.add_typer(evaluate_app, name="evaluate")
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML file; see configs/.")]
@@ -86,6 +88,52 @@ def score(
     if report.bad > max_bad:
         typer.echo(f"{report.bad} bad rows, {max_bad} allowed (--max-bad)", err=True)
         raise typer.Exit(1)
+
+
+@evaluate_app.command("rm")
+def evaluate_rm(
+    model: Annotated[
+        list[str], typer.Option(help="Directory of a trained reward model, or a hub name. Several are an ensemble.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where evaluation.json and report.html go.")],
+    data: Annotated[
+        list[str] | None, typer.Option(help="File, glob or hub data set of labelled rows, reported apart. Repeatable.")
+    ] = None,
+    best_of_n: Annotated[
+        list[str] | None,
+        typer.Option(help="Rows with lists of right (chosen) and wrong (rejected) responses, as RewardBench 2 has."),
+    ] = None,
+    k: Annotated[float, typer.Option(min=0, help="Standard deviations of an ensemble's lower bound.")] = 1.0,
+    column: Annotated[
+        list[str] | None, typer.Option(metavar="OURS=THEIRS", help="A column of ours under another name. Repeatable.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one forward pass; memory grows with it.")] = 16384,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the GPU if there is one.")] = None,
+    dtype: Annotated[Dtype | None, typer.Option(help="Of weights and computation; default: as saved.")] = None,
+    max_bad: Annotated[int, typer.Option(min=0, help="How many bad rows of a file are left out.")] = 0,
+) -> None:
+    """Evaluate reward models on labelled data: figures in evaluation.json, plots and examples in report.html.
+
+    A helpful model reads pairs, a safety model labelled responses. Exits with 1 if there are more bad rows than
+    --max-bad, with 2 if a model or a source cannot be used at all.
+    """
+    from reward_models.ensemble import Ensemble
+    from reward_models.evaluate import assess, assess_ensemble, load_evaluation
+    from reward_models.report import write_evaluation
+    from reward_models.scorer import RewardModel
+
+    columns = data_commands.column_mapping(column)
+    with data_commands.failures():
+        models = [RewardModel.load(path, device=device, dtype=dtype, max_tokens=max_tokens) for path in model]
+        ensemble = Ensemble(models, k=k) if len(models) > 1 else None
+        rows = load_evaluation(models[0].kind, data or [], best_of_n or [], columns=columns, max_bad=max_bad)
+        assessment = assess(models[0], rows) if ensemble is None else assess_ensemble(ensemble, rows)
+        report = write_evaluation(assessment, out)
+    if rows.bad:
+        typer.echo(f"{rows.bad:,} bad rows were left out", err=True)
+    if cut := sum(each.truncated for each in models):
+        typer.echo(f"{cut:,} responses were too long for the model and cut", err=True)
+    typer.echo(f"Report: {report}")
 
 
 @app.command()

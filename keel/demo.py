@@ -11,10 +11,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from reward_models.artifact import EVAL_SCORES, MANIFEST
 from reward_models.data.synthetic import SIZES, judged_comparisons
-from reward_models.report import write_report
+from reward_models.evaluate import assess, load_evaluation
+from reward_models.report import Section, evaluation_sections, write_evaluation, write_report
+from reward_models.report import Table as ReportTable
 from reward_models.runtime.config import load_config
+from reward_models.scored import ScoredSet
+from reward_models.scorer import RewardModel
 from reward_models.trainer import RewardModelConfig, train
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "reward_model"
@@ -29,27 +32,27 @@ def run(out: Path) -> dict[str, Any]:
     """Train, evaluate, and write ``report.html`` and ``summary.json`` under ``out``; returns the summary."""
     console = Console(highlight=False)
     summary: dict[str, Any] = {}
-    for kind in ("helpful", "safety"):
+    sections: list[Section] = []
+    for kind, problems in (("helpful", ["synthetic:best_of_n:test"]), ("safety", [])):
         began = time.perf_counter()
         directory = out / f"{kind}_rm"
         words = [f"output_dir={directory}", "overwrite=true"]
         if train(load_config(RewardModelConfig, CONFIGS / f"{kind}_demo.yaml", words)) is None:
             raise SystemExit("stopped; nothing to report yet")
-        evaluation = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))["evaluation"]
-        figures = {k: v for k, v in evaluation.items() if k != "by_source"}
+        model = RewardModel.load(directory)
+        assessment = assess(model, load_evaluation(model.kind, [f"synthetic:{kind}:test"], problems))
+        write_evaluation(assessment, directory / "evaluation")
+        sections += evaluation_sections(assessment)
+        summary[kind] = {k: v for k, v in assessment.figures.items() if isinstance(v, int | float)}
         if kind == "helpful":
-            figures["gold_accuracy"] = gold_accuracy(directory)
-        summary[kind] = figures | {"seconds": round(time.perf_counter() - began, 1)}
+            summary[kind]["gold_accuracy"] = gold_accuracy(assessment.parts[0])
+            summary[kind]["best_of_n"] = assessment.figures["best_of_n"]
+        summary[kind]["seconds"] = round(time.perf_counter() - began, 1)
     (out / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
     rows = _rows(summary)
     columns = ("model", "held-out figure", "value", "a simple rule gets", "seconds")
     report = write_report(
-        [out / "helpful_rm", out / "safety_rm"],
-        out / "report.html",
-        title="Keel demo",
-        lead=LEAD,
-        columns=columns,
-        rows=rows,
+        sections, out / "report.html", title="Keel demo", lead=LEAD, summary=ReportTable("", columns, rows)
     )
     table = Table(*columns, title="Keel demo")
     for row in rows:
@@ -59,18 +62,17 @@ def run(out: Path) -> dict[str, Any]:
     return summary
 
 
-def gold_accuracy(directory: Path) -> float:
+def gold_accuracy(part: ScoredSet) -> float:
     """Share of held-out pairs that the model orders as the gold judge does, where the gold judge sees a difference."""
     gold = {j.comparison.id: j for j in islice(judged_comparisons("test"), SIZES["helpful"]["test"])}
     right = []
-    for text in (directory / EVAL_SCORES).read_text(encoding="utf-8").splitlines():
-        line = json.loads(text)
-        judged = gold[line["id"]]
+    for identity, margin in zip(part.ids, part.margins, strict=True):
+        judged = gold[identity]
         difference = judged.gold_a - judged.gold_b
         if judged.comparison.label == "b":  # scores stand in the order chosen, rejected
             difference = -difference
         if difference:
-            right.append((line["scores"][0] - line["scores"][1]) * difference > 0)
+            right.append(margin * difference > 0)
     return sum(right) / len(right)
 
 
@@ -81,11 +83,24 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
             "helpful",
             "accuracy against the annotator's labels",
             f"{helpful['accuracy']:.1%}",
-            f"{helpful['baseline_longer']:.1%} (longer wins)",
+            f"{helpful['baseline_longer']:.1%} (longer wins), {helpful['baseline_tfidf']:.1%} (TF-IDF)",
             f"{helpful['seconds']:.0f}",
         ),
+        (
+            "helpful",
+            "best of four: the right reply scores highest",
+            f"{helpful['best_of_n']['accuracy']:.1%}",
+            f"{helpful['best_of_n']['chance']:.1%} (chance)",
+            "",
+        ),
         ("helpful", "accuracy against the gold judge", f"{helpful['gold_accuracy']:.1%}", "50.0% (chance)", ""),
-        ("safety", "AUROC", f"{safety['auroc']:.3f}", "0.500 (chance)", f"{safety['seconds']:.0f}"),
+        (
+            "safety",
+            "AUROC",
+            f"{safety['auroc']:.3f}",
+            f"{safety['baseline_tfidf']:.3f} (TF-IDF)",
+            f"{safety['seconds']:.0f}",
+        ),
         (
             "safety",
             "accuracy at score 0",

@@ -5,38 +5,58 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import yaml
 
-from reward_models import plots
+from reward_models import charts, plots
+from reward_models.baseline import Baseline
+from reward_models.calibration import Calibration
+from reward_models.charts import Picture
 from reward_models.data.chat import ChatRenderer
-from reward_models.data.files import stem
 from reward_models.dataset import TokenizedData
+from reward_models.evaluation import evaluate
 from reward_models.model import SequenceScorer, save_model
 from reward_models.runtime.config import dump_config
 from reward_models.runtime.distributed import World
 from reward_models.runtime.metrics import read_metrics
+from reward_models.scored import ScoredSet, write_scores
 
 if TYPE_CHECKING:
     from reward_models.trainer import RewardModelConfig
 
 MANIFEST = "manifest.json"
+EVALUATION = "evaluation.json"
 EVAL_SCORES = "evaluation_scores.jsonl"
+CARD_COLUMNS = {
+    "helpful": {
+        "n": "pairs",
+        "accuracy": "accuracy",
+        "accuracy_ci95": "95 % interval",
+        "baseline_longer": "longer wins",
+        "baseline_tfidf": "TF-IDF",
+        "ece": "ECE",
+    },
+    "safety": {
+        "n": "responses",
+        "auroc": "AUROC",
+        "auroc_ci95": "95 % interval",
+        "baseline_tfidf": "TF-IDF",
+        "auprc": "AUPRC",
+        "f1": "F1",
+        "false_positive_rate": "false positives",
+        "ece": "ECE",
+    },
+}
 _PACKAGES = ("keel-align", "torch", "transformers", "deepspeed", "peft", "tokenizers")
 
 
 def is_complete(directory: Path) -> bool:
     """Whether a finished model stands here: the manifest is written last."""
     return (directory / MANIFEST).is_file()
-
-
-def short_name(spec: str) -> str:
-    """A source's name in tables: a file's name without its suffixes, other specs as they are."""
-    return spec if spec.startswith("synthetic:") else stem(Path(spec))
 
 
 def full_weights(engine: Any, world: World) -> dict[str, torch.Tensor]:
@@ -59,31 +79,27 @@ def save(
     renderer: ChatRenderer,
     data: TokenizedData,
     counts: dict[str, int],
-    calibration: dict[str, float],
-    evaluation: dict[str, Any],
-    scores: dict[str, np.ndarray],
+    calibration: Calibration,
+    baseline: Baseline | None,
+    parts: Sequence[ScoredSet],
     world_size: int,
 ) -> None:
-    """Write model, ``evaluation.json``, plots, model card and, last of all, the manifest."""
+    """Write model, baseline, ``evaluation.json``, plots, model card and, last of all, the manifest."""
     facts = {
         "kind": config.kind,
         "span": renderer.span,
         "template_fingerprint": renderer.fingerprint,
         "data_fingerprint": data.train.fingerprint,
-        "calibration": calibration,
+        "calibration": calibration.to_facts(),
     }
     save_model(scorer, weights, directory, renderer.tokenizer, facts, config.model.lora)
-    (directory / "evaluation.json").write_text(json.dumps(evaluation, indent=1), encoding="utf-8")
-    with (directory / EVAL_SCORES).open("w", encoding="utf-8") as file:
-        for name, part in data.eval.items():
-            for i, values in enumerate(scores[name].tolist()):
-                line = {"source": name, "id": part.ids[i], "label": part.label[i], "scores": values}
-                file.write(json.dumps(line) + "\n")
-    labels = {name: part.label for name, part in data.eval.items()}
-    pictures = plots.training_plots(read_metrics(directory / "metrics.jsonl"), config.kind, scores, labels)
-    (directory / "plots").mkdir(exist_ok=True)
-    for name, picture in pictures.items():
-        (directory / "plots" / f"{name}.png").write_bytes(picture)
+    if baseline is not None:
+        baseline.save(directory)
+    evaluation = evaluate(parts)
+    (directory / EVALUATION).write_text(json.dumps(evaluation, indent=1), encoding="utf-8")
+    write_scores(parts, directory / EVAL_SCORES)
+    pictures = [*plots.training(read_metrics(directory / "metrics.jsonl")), *plots.evaluation(parts, evaluation)]
+    charts.save(pictures, directory / "plots")
     manifest = {
         **facts,
         "config": yaml.safe_load(dump_config(config)),
@@ -99,13 +115,13 @@ def save(
         "world_size": world_size,
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in _PACKAGES}},
     }
-    (directory / "README.md").write_text(model_card(manifest, sorted(pictures)), encoding="utf-8")
+    (directory / "README.md").write_text(model_card(manifest, pictures), encoding="utf-8")
     temporary = directory / f"{MANIFEST}.tmp"
     temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     temporary.replace(directory / MANIFEST)
 
 
-def model_card(manifest: dict[str, Any], pictures: list[str]) -> str:
+def model_card(manifest: dict[str, Any], pictures: Sequence[Picture]) -> str:
     """The model's README in the hub's format."""
     config, evaluation, kind = manifest["config"], manifest["evaluation"], manifest["kind"]
     base = config["model"]["path"]
@@ -150,15 +166,14 @@ def model_card(manifest: dict[str, Any], pictures: list[str]) -> str:
         "",
         *_evaluation_table(evaluation),
         "",
-        *[f"![{name}](plots/{name}.png)" for name in pictures],
-        "",
+        *[line for p in pictures for line in (f"![{p.title}](plots/{p.name}.png)", "", p.caption, "")],
         "## Training",
         "",
         f"- Data: {', '.join(manifest['data']['sources']) or 'unnamed'}; "
         + ", ".join(f"{name} {number:,}" for name, number in manifest["data"]["counts"].items() if number),
         f"- Learning rate {config['engine']['lr']:g}, batch {config['batch_size']}, {config['epochs']:g} epochs, "
         f"{config['engine']['dtype']}, seed {config['seed']}",
-        f"- Calibration: {manifest['calibration'] or 'none'}",
+        f"- {_calibration_line(manifest['calibration'])}",
         "",
         "The resolved configuration, fingerprints and versions are in `manifest.json`.",
         "",
@@ -171,14 +186,28 @@ def model_card(manifest: dict[str, Any], pictures: list[str]) -> str:
     return "\n".join(lines)
 
 
+def _calibration_line(calibration: dict[str, Any]) -> str:
+    values = [f"{name} {value:.4g}" for name, value in calibration.items() if isinstance(value, int | float)]
+    return "Calibration: " + "; ".join([", ".join(values), *calibration.get("notes", ())])
+
+
 def _evaluation_table(evaluation: dict[str, Any]) -> list[str]:
+    """Headline figures of every source and of all; ``docs/evaluation.md`` says what each of them means."""
     if not evaluation:
         return ["There were no evaluation data."]
-    columns = ("n", "accuracy", "loss") if evaluation["kind"] == "helpful" else ("n", "auroc", "auprc", "accuracy")
+    columns = CARD_COLUMNS[evaluation["kind"]]
     rows = {**evaluation["by_source"], "all": evaluation}
-    lines = ["| source | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines = ["| source | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
     for name, figures in rows.items():
-        values = [figures.get(c) for c in columns]
-        cells = ["–" if v is None else f"{v:,}" if isinstance(v, int) else f"{v:.3f}" for v in values]
+        cells = [shown(figures[c]) for c in columns]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
+
+
+def shown(value: float | Sequence[float] | None) -> str:
+    """A figure, or an interval, as tables show it."""
+    if value is None:
+        return "–"
+    if isinstance(value, int | float):
+        return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+    return "–".join(f"{v:.3f}" for v in value)

@@ -7,6 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
+
+from reward_models.measures import fit_temperature, threshold_at
+
+MIN_EXAMPLES = 20  # of fewer, a temperature or a threshold would be chance
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
@@ -18,6 +24,7 @@ class Calibration:
         temperature: T that makes σ(margin / T), or σ(score / T) for safety, the best probability (arXiv:1706.04599).
         threshold: safety: raw scores below it are called unsafe; it meets ``threshold_fpr``, the share of safe
             responses that may be called unsafe.
+        notes: what could not be fitted, and why.
     """
 
     n: int = 0
@@ -26,14 +33,16 @@ class Calibration:
     temperature: float | None = None
     threshold: float | None = None
     threshold_fpr: float | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Calibration:
         """From a saved model's facts; keys of other versions are left aside."""
-        return cls(**{name: value for name, value in facts.items() if name in cls.__dataclass_fields__})
+        known = {name: value for name, value in facts.items() if name in cls.__dataclass_fields__}
+        return cls(**(known | {"notes": tuple(known.get("notes", ()))}))
 
     def to_facts(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in asdict(self).items() if value is not None and value != ()}
 
     def apply(self, raw: float, kind: Literal["helpful", "safety"]) -> float | None:
         """A raw score on a scale that means something.
@@ -50,3 +59,46 @@ class Calibration:
 
 def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def fit(
+    scores: np.ndarray, label: np.ndarray, kind: Literal["helpful", "safety"], *, threshold_fpr: float = 0.05
+) -> Calibration:
+    """Fit on a set apart from training and evaluation; what too few or one-sided examples cannot tell stays ``None``.
+
+    Args:
+        scores: raw, ``[n, 2]`` chosen first, or ``[n, 1]`` for safety.
+        label: ``[n]``; 1.0 decided or safe, 0.5 a tie (left out of the temperature), 0.0 unsafe.
+        threshold_fpr: the share of safe responses that the threshold may call unsafe.
+    """
+    n, notes = len(label), []
+    if n < 2:
+        return Calibration(n=n, notes=(f"{n} calibration examples: scores are not calibrated",))
+    if kind == "helpful":
+        signed = (scores[:, 0] - scores[:, 1])[label == 1.0]
+        problem = ""
+    else:
+        signed = np.where(label == 1.0, scores[:, 0], -scores[:, 0])
+        problem = "they are of one class" if len(np.unique(label)) < 2 else ""
+    if len(signed) < MIN_EXAMPLES:
+        problem = f"there are {len(signed)}, and {MIN_EXAMPLES} are needed"
+    temperature = None if problem else fit_temperature(signed)
+    if temperature is None:
+        notes.append(f"no temperature from the calibration examples: {problem or 'all are right, or too many wrong'}")
+    threshold = None
+    if kind == "safety":
+        safe = scores[label == 1.0, 0]
+        threshold = threshold_at(safe, threshold_fpr) if len(safe) >= MIN_EXAMPLES else None
+        if threshold is None:
+            notes.append(
+                f"no threshold: {len(safe)} safe calibration examples are too few for {threshold_fpr:.1%} of them"
+            )
+    return Calibration(
+        n=n,
+        mean=float(scores.mean()),
+        std=float(scores.std(ddof=1)),
+        temperature=temperature,
+        threshold=threshold,
+        threshold_fpr=threshold_fpr if threshold is not None else None,
+        notes=tuple(notes),
+    )

@@ -1,157 +1,235 @@
-"""One self-contained HTML page about trained reward models: figures first, then pictures, then examples to read."""
+"""One self-contained HTML page about evaluated reward models: figures first, then pictures, then examples to read."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import yaml
 from jinja2 import Environment, PackageLoader
 
-from reward_models.artifact import EVAL_SCORES, MANIFEST
-from reward_models.data.records import Comparison, Conversation, SafetyLabel
-from reward_models.data.sources import SourceError, load
+from reward_models import plots
+from reward_models.artifact import CARD_COLUMNS, EVAL_SCORES, EVALUATION, shown
+from reward_models.charts import Picture
+from reward_models.data.encode import ordered_responses
+from reward_models.data.records import Conversation, SafetyLabel
+from reward_models.dataset import RewardRecord
+from reward_models.evaluate import Assessment
+from reward_models.runtime.metrics import read_metrics
+from reward_models.scored import short_names, together, write_scores
 
-CAPTIONS = {
-    "training": (
-        "Training",
-        "Loss and accuracy of each step (thin) and their running mean; both should flatten, not jump.",
-    ),
-    "margins": (
-        "Margins on held-out pairs",
-        "How far the chosen response is above the rejected one; left of zero is wrong.",
-    ),
-    "safety": ("Held-out responses", "The two groups should stand apart; the curve should hug the upper left corner."),
-}
 LEADS = {
     "helpful": "Pairwise (Bradley–Terry): of two responses to one prompt, the better one should score higher.",
     "safety": "Point-wise classifier: the score is the logit of the response being safe.",
 }
-EXAMPLES = 3  # of each sort
+EXAMPLES = 2  # of each sort
+DETAILS = ("calibration", "data", "config", "versions")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """``note`` explains the table in a sentence."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    value: str
+    name: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One model's part of the page; ``details`` is YAML for who wants to know it all."""
+
+    title: str
+    lead: str
+    cards: Sequence[Card]
+    pictures: Sequence[Mapping[str, str]]
+    tables: Sequence[Table]
+    samples: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    sensitive: bool = False
+    details: str = ""
+
+
+def write_evaluation(assessment: Assessment, out: Path) -> Path:
+    """Write ``evaluation.json``, ``evaluation_scores.jsonl`` and ``report.html`` into ``out``; returns the report."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / EVALUATION).write_text(json.dumps(assessment.figures, indent=1), encoding="utf-8")
+    write_scores(assessment.parts, out / EVAL_SCORES)
+    sources = ", ".join(short_names(list(assessment.records))) or "best-of-N problems"
+    title = f"Evaluation of {assessment.name}"
+    return write_report(evaluation_sections(assessment), out / "report.html", title=title, lead=f"On {sources}.")
 
 
 def write_report(
-    runs: Sequence[Path],
-    out: Path,
-    *,
-    title: str,
-    lead: str,
-    columns: Sequence[str] = (),
-    rows: Sequence[Sequence[str]] = (),
+    sections: Sequence[Section], out: Path, *, title: str, lead: str, summary: Table | None = None
 ) -> Path:
-    """Write the page about finished runs; ``columns`` and ``rows`` are a summary table at its top."""
+    """Write the page; ``summary`` is a table at its top."""
     environment = Environment(
         loader=PackageLoader("reward_models"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    page = environment.get_template("report.html").render(
-        title=title, lead=lead, columns=columns, rows=rows, runs=[_section(run) for run in runs]
-    )
+    page = environment.get_template("report.html").render(title=title, lead=lead, summary=summary, sections=sections)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
     return out
 
 
-def _section(run: Path) -> dict[str, Any]:
-    manifest = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
-    evaluation, kind = manifest["evaluation"], manifest["kind"]
-    pictures = []
-    for name, (heading, caption) in CAPTIONS.items():
-        file = run / "plots" / f"{name}.png"
-        if file.is_file():
-            data = base64.b64encode(file.read_bytes()).decode()
-            pictures.append({"title": heading, "caption": caption, "data": data})
-    shown = {k: manifest[k] for k in ("data", "calibration", "versions", "config")}
-    return {
-        "title": f"{kind.capitalize()} reward model",
-        "lead": LEADS[kind],
-        "cards": _cards(evaluation, manifest),
-        "pictures": pictures,
-        "table": _table(evaluation),
-        "samples": _samples(run, manifest),
-        "details": yaml.safe_dump(shown, sort_keys=False, allow_unicode=True),
-    }
+def evaluation_sections(assessment: Assessment) -> list[Section]:
+    """A section for the model, or for the ensemble and each of its members."""
+    model, figures = assessment.model, assessment.figures
+    title = f"{assessment.kind.capitalize()} {'ensemble' if model is None else 'reward model'}"
+    manifest = model.manifest if model is not None else {}
+    metrics = read_metrics(model.directory / "metrics.jsonl") if model is not None and model.directory else []
+    details = {key: manifest[key] for key in DETAILS if key in manifest}
+    section = Section(
+        title=title if model is None else f"{title}: {assessment.name}",
+        lead=LEADS[assessment.kind] + (_reads(model.span) if model is not None else ""),
+        cards=_cards(figures),
+        pictures=[_embedded(picture) for picture in (*assessment.pictures, *plots.training(metrics))],
+        tables=_tables(figures),
+        samples=_samples(assessment),
+        sensitive=assessment.kind == "safety",
+        details=yaml.safe_dump(details, sort_keys=False, allow_unicode=True) if details else "",
+    )
+    return [section, *(part for member in assessment.members for part in evaluation_sections(member))]
 
 
-def _cards(evaluation: dict[str, Any], manifest: dict[str, Any]) -> list[dict[str, str]]:
-    if not evaluation:
+def _reads(span: str) -> str:
+    return " It reads only what follows the reasoning." if span == "summary" else " It reads the reasoning too."
+
+
+def _embedded(picture: Picture) -> dict[str, str]:
+    data = base64.b64encode(picture.png).decode()
+    return {"title": picture.title, "caption": picture.caption, "data": data}
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
+
+
+def _cards(figures: Mapping[str, Any]) -> list[Card]:
+    cards = []
+    if "accuracy" in figures and figures["kind"] == "helpful":
+        cards = [
+            Card(_percent(figures["accuracy"]), "accuracy", _interval(figures["accuracy_ci95"], percent=True)),
+            Card(_percent(figures["baseline_longer"]), "“longer wins”", "accuracy of that rule"),
+            Card(_percent(figures["baseline_tfidf"]), "TF-IDF", "accuracy of the baseline"),
+            Card(_percent(figures["prefers_longer"]), "prefers the longer", "of pairs, right or wrong"),
+            _ece(figures),
+            Card(f"{figures['n']:,}", "pairs", f"on {figures['prompts']:,} prompts; {figures['ties']:,} ties besides"),
+        ]
+    elif "auroc" in figures:
+        fitted = figures["threshold"] is not None
+        cards = [
+            Card(shown(figures["auroc"]), "AUROC", _interval(figures["auroc_ci95"])),
+            Card(shown(figures["baseline_tfidf"]), "TF-IDF", "AUROC of the baseline"),
+            Card(shown(figures["auprc"]), "AUPRC", f"chance: {_percent(figures['unsafe'] / figures['n'])}"),
+            Card(shown(figures["f1"]), "F1", f"at {shown(figures['threshold'])}" if fitted else "no threshold fitted"),
+            Card(
+                _percent(figures["false_positive_rate"]),
+                "safe called unsafe",
+                f"the threshold was fitted for {_percent(figures['threshold_fpr'])}" if fitted else "",
+            ),
+            _ece(figures),
+            Card(f"{figures['n']:,}", "responses", f"{figures['unsafe']:,} unsafe; {figures['prompts']:,} prompts"),
+        ]
+    if best := figures.get("best_of_n"):
+        note = f"of {best['candidates']:.3g} candidates; chance {_percent(best['chance'])}"
+        cards.append(Card(_percent(best["accuracy"]), "best of N", note))
+    return cards
+
+
+def _ece(figures: Mapping[str, Any]) -> Card:
+    before = f"{shown(figures['ece_before'])} before scaling" if figures["ece_after"] is not None else "no temperature"
+    return Card(shown(figures["ece"]), "calibration error (ECE)", before)
+
+
+def _tables(figures: Mapping[str, Any]) -> list[Table]:
+    columns = CARD_COLUMNS[figures["kind"]]
+    tables = []
+    if by_source := figures.get("by_source", {}):
+        rows = [[name, *(shown(f[c]) for c in columns)] for name, f in by_source.items()]
+        if len(rows) > 1:
+            rows.append(["all", *(shown(figures[c]) for c in columns)])
+        tables.append(Table("By source", ("source", *columns.values()), rows))
+    if confusion := figures.get("confusion"):
+        rows = [
+            ["unsafe", f"{confusion['unsafe_found']:,}", f"{confusion['unsafe_missed']:,}"],
+            ["safe", f"{confusion['safe_flagged']:,}", f"{confusion['safe_passed']:,}"],
+        ]
+        note = f"Scores below {shown(figures['threshold'])} are called unsafe."
+        tables.append(Table("Confusion matrix", ("labelled", "called unsafe", "called safe"), rows, note))
+    if by_category := figures.get("by_category"):
+        names = {"n": "responses", "unsafe": "unsafe", "auroc": "AUROC", "recall": "found", "f1": "F1"}
+        names |= {"false_positive_rate": "false positives"}
+        rows = [[name, *(shown(f[c]) for c in names)] for name, f in by_category.items()]
+        tables.append(Table("By category", ("category", *names.values()), rows))
+    if combinations := figures.get("combinations"):
+        tables += _ensemble_tables(figures, combinations)
+    return tables
+
+
+def _ensemble_tables(figures: Mapping[str, Any], combinations: Mapping[str, Mapping[str, Any]]) -> list[Table]:
+    key = "accuracy" if figures["kind"] == "helpful" else "auroc"
+    named = {f"ensemble: {name.replace('_', ' ')}": f for name, f in combinations.items()} | dict(figures["members"])
+    rows = [[name, shown(f.get(key)), shown(f.get("best_of_n", {}).get("accuracy"))] for name, f in named.items()]
+    note = f"The lower bound is the mean less {figures['k']:g} standard deviations over the members."
+    label = "accuracy" if key == "accuracy" else "AUROC"
+    return [Table("Members and combinations", ("scores", label, "best of N"), rows, note)]
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def _interval(interval: Sequence[float] | None, *, percent: bool = False) -> str:
+    if interval is None:
+        return ""
+    low, high = (f"{100 * v:.1f}" if percent else f"{v:.3f}" for v in interval)
+    return f"95 % interval {low}–{high}{' %' if percent else ''}"
+
+
+# --- examples -------------------------------------------------------------------------------------------------------
+
+
+def _samples(assessment: Assessment) -> list[dict[str, Any]]:
+    """The clearest mistakes, the closest calls, the clearest successes, and where an ensemble disagrees most."""
+    if not assessment.parts:
         return []
-    if evaluation["kind"] == "helpful":
-        low, high = evaluation["accuracy_ci95"]
-        cards = [
-            ("held-out accuracy", f"{evaluation['accuracy']:.1%}"),
-            ("95 % interval", f"{low:.1%} – {high:.1%}"),
-            ("“longer wins” gets", f"{evaluation['baseline_longer']:.1%}"),
-            ("held-out pairs", f"{evaluation['n']:,}"),
-        ]
-    else:
-        cards = [
-            ("AUROC", f"{evaluation['auroc']:.3f}"),
-            ("average precision", f"{evaluation['auprc']:.3f}"),
-            ("accuracy at score 0", f"{evaluation['accuracy']:.1%}"),
-            ("held-out responses", f"{evaluation['n']:,}"),
-        ]
-    saved = 1 - manifest["data"]["tokens_with_shared_prompts"] / manifest["data"]["tokens"]
-    cards.append(("tokens saved by sharing prompts", f"{saved:.0%}"))
-    return [{"name": name, "value": value} for name, value in cards]
+    whole = together(assessment.parts)
+    records = [record for part in assessment.parts for record in assessment.records[part.source]]
+    signed = np.where(whole.label == 0.0, -whole.margins, whole.margins)
+    decided = np.flatnonzero(whole.label != 0.5)
+    order = decided[np.argsort(signed[decided], kind="stable")]
+    chosen = [("most confidently wrong", i) for i in order[:EXAMPLES] if signed[i] < 0]
+    chosen += [("least sure", i) for i in sorted(decided, key=lambda i: abs(signed[i]))[:EXAMPLES]]
+    chosen += [("most confidently right", i) for i in order[::-1][:EXAMPLES] if signed[i] > 0]
+    if whole.disagreement is not None:
+        most = np.argsort(-whole.disagreement, kind="stable")[:EXAMPLES]
+        chosen += [("members disagree most", i) for i in most]
+    return [_sample(why, records[i], whole.scores[i]) for why, i in chosen]
 
 
-def _table(evaluation: dict[str, Any]) -> dict[str, Any]:
-    by_source = evaluation.get("by_source", {})
-    columns = [c for c in ("n", "accuracy", "baseline_longer", "auroc", "auprc", "loss") if c in evaluation]
-    names = {"baseline_longer": "longer wins", "auroc": "AUROC", "auprc": "average precision"}
-    rows = []
-    for name, figures in by_source.items():
-        values = [figures.get(c) for c in columns]
-        rows.append([name, *("–" if v is None else f"{v:,}" if isinstance(v, int) else f"{v:.3f}" for v in values)])
-    return {"columns": ["source", *(names.get(c, c) for c in columns)], "rows": rows}
-
-
-def _samples(run: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """The clearest mistakes, the closest calls, the clearest successes; their texts are read again from the source."""
-    lines = [json.loads(line) for line in (run / EVAL_SCORES).read_text(encoding="utf-8").splitlines()]
-    records = _evaluation_records(lines, manifest)
-    scored = [(_margin(line, manifest["kind"]), line, record) for line, record in zip(lines, records, strict=False)]
-    decided = sorted(((m, line, r) for m, line, r in scored if m is not None), key=lambda s: s[0])
-    middle = sorted(decided, key=lambda s: abs(s[0]))[:EXAMPLES]
-    chosen = [("most confidently wrong", s) for s in decided[:EXAMPLES] if s[0] < 0]
-    chosen += [("least sure", s) for s in middle] + [
-        ("most confidently right", s) for s in decided[: -EXAMPLES - 1 : -1]
-    ]
-    return [_sample(why, line, record) for why, (_, line, record) in chosen]
-
-
-def _evaluation_records(lines: list[dict[str, Any]], manifest: dict[str, Any]) -> list[Comparison | SafetyLabel]:
-    kind: Literal["comparison", "safety"] = "comparison" if manifest["kind"] == "helpful" else "safety"
-    config = manifest["config"]["data"]
-    records: list[Any] = []
-    for source in dict.fromkeys(line["source"] for line in lines):
-        try:
-            records += load([source], kind, max_bad=config["max_bad"], columns=config["columns"] or None).records
-        except SourceError:  # held-out training rows, or data that have moved: figures without texts
-            return []
-    return records
-
-
-def _margin(line: dict[str, Any], kind: str) -> float | None:
-    if kind == "safety":
-        return line["scores"][0] if line["label"] == 1.0 else -line["scores"][0]
-    return line["scores"][0] - line["scores"][1] if line["label"] == 1.0 else None
-
-
-def _sample(why: str, line: dict[str, Any], record: Comparison | SafetyLabel) -> dict[str, Any]:
+def _sample(why: str, record: RewardRecord, scores: np.ndarray) -> dict[str, Any]:
     if isinstance(record, SafetyLabel):
-        moods = [("good" if record.label == "safe" else "bad", f"labelled {record.label}", record.response)]
+        moods = [("good" if record.label == "safe" else "bad", f"labelled {record.label}")]
+    elif record.label == "tie":
+        moods = [("", "tie"), ("", "tie")]
     else:
-        chosen, rejected = record.response_a, record.response_b
-        if record.label == "b":
-            chosen, rejected = rejected, chosen
-        moods = [("good", "preferred", chosen), ("bad", "not preferred", rejected)]
+        moods = [("good", "preferred"), ("bad", "not preferred")]
     replies = [
         {"mood": mood, "label": label, "score": f"{score:.2f}", "text": _text(reply)}
-        for (mood, label, reply), score in zip(moods, line["scores"], strict=True)
+        for (mood, label), score, reply in zip(moods, scores, ordered_responses(record), strict=True)
     ]
     return {"why": why, "prompt": _text(record.prompt), "replies": replies}
 

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 import yaml
 
-from reward_models import artifact
+from reward_models import artifact, calibration
+from reward_models.baseline import fit_baseline
 from reward_models.data.batching import EpochSampler
 from reward_models.data.chat import ChatRenderer, train_tokenizer
 from reward_models.data.encode import TokenizedSet
 from reward_models.dataset import DataConfig, Records, RewardKind, TokenizedData, default_span, load_records, tokenize
-from reward_models.evaluation import FILLER, calibrate, evaluate_pairs, evaluate_safety, plan, score_set
+from reward_models.evaluation import FILLER, headline, plan, score_set
 from reward_models.losses import bradley_terry, safety_bce
 from reward_models.model import ModelConfig, SequenceScorer, build_model, load_tokenizer, planned_position_limit
 from reward_models.runtime import distributed
@@ -37,6 +38,7 @@ from reward_models.runtime.engine import (
 )
 from reward_models.runtime.metrics import Metrics, RunLog, check_loggers
 from reward_models.runtime.run import Reporter, RunDirectory, StopSignal
+from reward_models.scored import margins_of, scored_set
 
 # What a resumed run may set differently: how it is computed, logged and kept, not what is computed.
 MAY_CHANGE = (
@@ -93,6 +95,7 @@ class RewardModelConfig:
         kind: ``helpful``: pairwise, on comparisons. ``safety``: point-wise, on safe/unsafe labels.
         output_dir: everything the run writes; the trained model stands in it at the end.
         epochs: how often to go over the training data. ``max_steps``: but no more steps than this.
+        threshold_fpr: safety: the share of safe responses that the threshold saved with the model may call unsafe.
         batch_size: comparisons or labels per optimizer step, over all ranks.
         max_tokens: most tokens of one micro-batch on one rank; memory grows with it, the result does not depend on it.
         eval_every, save_every: in steps; 0: only at the end.
@@ -111,6 +114,7 @@ class RewardModelConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     epochs: float = 1.0
     max_steps: int | None = None
+    threshold_fpr: float = 0.05
     batch_size: int = 256
     max_tokens: int = 16384
     log_every: int = 10
@@ -127,6 +131,8 @@ class RewardModelConfig:
         for name in ("batch_size", "max_tokens", "keep_checkpoints", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if not 0 < self.threshold_fpr < 1:
+            raise ValueError(f"threshold_fpr={self.threshold_fpr} is a share strictly between 0 and 1")
         if self.epochs <= 0 or (self.max_steps is not None and self.max_steps < 1):
             raise ValueError("epochs and max_steps must be positive")
 
@@ -190,8 +196,7 @@ def train(config: RewardModelConfig) -> Path | None:
                 "tokens_per_second": float(data.train.unshared_tokens[sampler.step(step)].sum()) / seconds,
             }
             if config.eval_every and done % config.eval_every == 0 and done < total_steps:
-                summary, _ = evaluate(engine, scorer, data, config, world)
-                values |= {f"eval_{k}": v for k, v in summary.items() if isinstance(v, float)}
+                values |= evaluation_metrics(score_sources(engine, scorer, data, config, world), data, config.kind)
             if log is not None:
                 log.write(done, values, epoch=done / sampler.steps_per_epoch)
             reporter.step(bar, done, {k: values[k] for k in ("loss", "accuracy", "tokens_per_second") if k in values})
@@ -273,25 +278,20 @@ class Objective:
         return loss_B
 
 
-def evaluate(
+def score_sources(
     module: torch.nn.Module, scorer: SequenceScorer, data: TokenizedData, config: RewardModelConfig, world: World
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Figures over all evaluation sets together and ``by_source`` for each; and the scores themselves."""
-    measure = evaluate_pairs if config.kind == "helpful" else evaluate_safety
-    scores = {name: score_set(module, scorer, part, config.max_tokens, world) for name, part in data.eval.items()}
+) -> dict[str, np.ndarray]:
+    """Scores of every evaluation set, over all ranks."""
+    return {name: score_set(module, scorer, part, config.max_tokens, world) for name, part in data.eval.items()}
+
+
+def evaluation_metrics(scores: dict[str, np.ndarray], data: TokenizedData, kind: RewardKind) -> dict[str, float]:
+    """The headline figures over all evaluation sets together, for the log."""
     if not scores:
-        return {}, {}
-    parts = data.eval.values()
-    result = measure(
-        np.concatenate(list(scores.values())),
-        np.concatenate([part.label for part in parts]),
-        np.concatenate([np.array(part.branch_lengths) for part in parts]),
-    )
-    result["by_source"] = {
-        artifact.short_name(name): measure(scores[name], part.label, np.array(part.branch_lengths))
-        for name, part in data.eval.items()
-    }
-    return result, scores
+        return {}
+    margins = np.concatenate([margins_of(scores[name]) for name in data.eval])
+    figures = headline(kind, margins, np.concatenate([part.label for part in data.eval.values()]))
+    return {f"eval_{name}": value for name, value in figures.items() if value is not None}
 
 
 def finish(
@@ -306,15 +306,24 @@ def finish(
     reporter: Reporter,
 ) -> Path:
     """Evaluate, calibrate, and save the model with all that is known about it."""
-    evaluation, scores = evaluate(engine, scorer, data, config, world)
-    calibration = calibrate(
-        score_set(engine, scorer, data.calibration, config.max_tokens, world), data.calibration.label
-    )
+    scores = score_sources(engine, scorer, data, config, world)
+    held_apart = score_set(engine, scorer, data.calibration, config.max_tokens, world)
+    fitted = calibration.fit(held_apart, data.calibration.label, config.kind, threshold_fpr=config.threshold_fpr)
     state = artifact.full_weights(engine, world)
     if world.is_main:
         (run.path / "deepspeed.json").write_text(json.dumps(deepspeed_config(config.engine, world.size), indent=1))
+        for note in fitted.notes:
+            reporter.say(note)
+        baseline = fit_baseline(records.train, renderer.span)
+        parts = [
+            scored_set(
+                name, rows, scores[name], kind=config.kind, span=renderer.span, calibration=fitted, baseline=baseline
+            )
+            for name, rows in records.eval.items()
+            if rows
+        ]
         artifact.save(
-            run.path, config, scorer, state, renderer, data, records.counts, calibration, evaluation, scores, world.size
+            run.path, config, scorer, state, renderer, data, records.counts, fitted, baseline, parts, world.size
         )
     world.barrier()
     reporter.say(f"saved to {run.path}")

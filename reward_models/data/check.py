@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reward_models.data.formats import Kind
-from reward_models.data.records import Comparison, Conversation, Pair, Record, SafetyLabel
+from reward_models.data.records import Candidates, Comparison, Conversation, Pair, Record, SafetyLabel
 from reward_models.data.sources import BadRow, expand, read
 from reward_models.data.splits import content_key, contradictory, prompt_key, verdict
 
@@ -166,6 +166,9 @@ class _Tally:
             self._count("pair", record.label or "none", record.response_a, record.response_b)
         elif isinstance(record, SafetyLabel):
             self._count("safety", record.label, record.response)
+        elif isinstance(record, Candidates):
+            self._count("candidates", f"{len(record.right)} of {len(record.right + record.wrong)} right", *record.right)
+            self.response_lengths.extend(self._length(response) for response in record.wrong)
         else:
             self._count("prompt", record.kind)
 

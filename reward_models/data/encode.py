@@ -105,7 +105,7 @@ def tokenize_records(
             if len(kept) < len(chunk):
                 dropped["tie"] = dropped.get("tie", 0) + len(chunk) - len(kept)
             chunk = kept
-        responses = [_ordered_responses(record) for record in chunk]
+        responses = [ordered_responses(record) for record in chunk]
         texts = [t for r, replies in zip(chunk, responses, strict=True) for t in _texts(r, replies, renderer)]
         sequences = iter(renderer.tokenize(texts) if texts else ())
         for record, replies in zip(chunk, responses, strict=True):
@@ -122,7 +122,7 @@ def tokenize_records(
             flat.extend(parts)
             spans.append(at + np.cumsum([0] + [len(p) for p in parts]))
             at = int(spans[-1][-1])
-            label.append(_label(record))
+            label.append(label_value(record))
             strength.append(np.nan if isinstance(record, SafetyLabel) or record.strength is None else record.strength)
             source.append(record.source)
             ids.append(record.id)
@@ -146,7 +146,8 @@ def tokenize_records(
     )
 
 
-def _ordered_responses(record: Comparison | SafetyLabel) -> list[Conversation]:
+def ordered_responses(record: Comparison | SafetyLabel) -> list[Conversation]:
+    """The responses in the order they are scored in: chosen first; a first in a tie."""
     if isinstance(record, SafetyLabel):
         return [record.response]
     if record.label == "b":
@@ -161,7 +162,8 @@ def _texts(record: Comparison | SafetyLabel, replies: Sequence[Conversation], re
         raise ValueError(f"{record.id}: {error}. Take the row out, or give another model.chat_template") from error
 
 
-def _label(record: Comparison | SafetyLabel) -> float:
+def label_value(record: Comparison | SafetyLabel) -> float:
+    """1.0: the first response was chosen, or the response is safe; 0.5: a tie; 0.0: unsafe."""
     if isinstance(record, SafetyLabel):
         return float(record.label == "safe")
     return 0.5 if record.label == "tie" else 1.0

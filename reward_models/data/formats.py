@@ -12,6 +12,7 @@ safety          ``prompt, response, label`` (safe | unsafe) and ``category``: ou
 prompt          ``prompt`` and ``answer``, ``kind``, ``language``: our own layout, TRL's prompt-only
                 ``question, answer`` (after ``####``): gsm8k
                 any comparison above, read for its prompt
+candidates      ``prompt, chosen, rejected`` (both *lists of responses*) and ``subset``: RewardBench 2
 ==============  =======================================================================================
 
 Everywhere a prompt or a response may be a list of messages, plain text or an hh-rlhf transcript.
@@ -37,6 +38,7 @@ from reward_models.data.conversations import (
 )
 from reward_models.data.records import (
     PROMPT_KINDS,
+    Candidates,
     Comparison,
     Conversation,
     Message,
@@ -47,8 +49,8 @@ from reward_models.data.records import (
     SafetyLabel,
 )
 
-Kind = Literal["comparison", "pair", "safety", "prompt"]
-KINDS: tuple[Kind, ...] = ("comparison", "pair", "safety", "prompt")
+Kind = Literal["comparison", "pair", "safety", "prompt", "candidates"]
+KINDS: tuple[Kind, ...] = ("comparison", "pair", "safety", "prompt", "candidates")
 COLUMNS: tuple[str, ...] = (
     *("prompt", "context", "question", "chosen", "rejected", "margin", "score_chosen", "score_rejected"),
     *("response_a", "response_b", "strength", "response1", "response2", "overall_preference"),
@@ -64,6 +66,7 @@ COLUMNS: tuple[str, ...] = (
         "language",
         "id",
         "source",
+        "subset",
     ),
 )
 
@@ -93,6 +96,8 @@ def to_record(
         return _to_pair(row, id, source)
     if kind == "safety":
         return _to_safety_label(row, id, source)
+    if kind == "candidates":
+        return _to_candidates(row, id, source)
     return _to_prompt(row, prompt_kind, id, source)
 
 
@@ -124,6 +129,8 @@ def to_responses(row: Row) -> tuple[Conversation, dict[str, Conversation]]:
 
 def infer_kind(row: Row) -> Kind:
     """What ``row`` holds, by its columns. :class:`RecordError` if they fit no layout."""
+    if _lists_responses(row.get("chosen")) or _lists_responses(row.get("rejected")):
+        return "candidates"
     if "chosen" in row or "rejected" in row or "response_a" in row or "response1" in row:
         return "comparison"
     if ("response" in row or "completion" in row) and ("label" in row or "is_safe" in row):
@@ -153,6 +160,8 @@ def to_row(record: Record) -> dict[str, Any]:
         row |= {"label": record.label}
     elif isinstance(record, SafetyLabel):
         row |= {"response": _to_messages(record.response), "label": record.label, "category": record.category}
+    elif isinstance(record, Candidates):
+        row |= {"chosen": [_to_messages(r) for r in record.right], "rejected": [_to_messages(r) for r in record.wrong]}
     else:
         row |= {"kind": record.kind, "answer": record.answer, "language": record.language}
     row["source"] = record.source
@@ -167,6 +176,8 @@ def _to_messages(conversation: Conversation) -> list[dict[str, str]]:
 
 
 def _to_comparison(row: Row, id: str, source: str) -> Comparison:
+    if _lists_responses(row.get("chosen")):
+        raise RecordError("key 'chosen' is a list of responses: a best-of-N problem, to be read as kind 'candidates'")
     if "response_a" in row or "response_b" in row:
         label, strength = _choice(row, "label", ("a", "b", "tie")), _number(row, "strength")
         return Comparison(
@@ -303,6 +314,33 @@ def _category(value: object) -> str | None:
     if isinstance(value, dict) and all(flag in (True, False, None) for flag in value.values()):
         return ", ".join(sorted(name for name, flag in value.items() if flag)) or None
     raise RecordError(f"key 'category' is {quoted(value)}, neither a name nor a mapping of names to true or false")
+
+
+# --- candidates -----------------------------------------------------------------------------------------------------
+
+
+def _to_candidates(row: Row, id: str, source: str) -> Candidates:
+    subset = row.get("subset")
+    return Candidates(
+        prompt=_prompt_of(row),
+        right=_responses(row, "chosen"),
+        wrong=_responses(row, "rejected"),
+        id=id,
+        source=subset if isinstance(subset, str) and subset else source,
+    )
+
+
+def _responses(row: Row, key: str) -> tuple[Conversation, ...]:
+    if row.get(key) is None:
+        raise _missing(row, key)
+    if not _lists_responses(row[key]):
+        raise RecordError(f"key {key!r} is {quoted(row[key])}, not a list of responses (texts, or lists of messages)")
+    return tuple(to_conversation(value, key, role="assistant") for value in row[key])
+
+
+def _lists_responses(value: object) -> bool:
+    """Whether ``value`` is a list of whole responses, and not the messages of one."""
+    return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], str | list | tuple)
 
 
 # --- prompts --------------------------------------------------------------------------------------------------------

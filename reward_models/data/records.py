@@ -164,7 +164,29 @@ class Prompt:
             raise RecordError("empty answer")
 
 
-Record = Comparison | Pair | SafetyLabel | Prompt
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """Several responses to one prompt of which some are right: a best-of-N problem, for evaluation only.
+
+    Args:
+        right, wrong: responses as in :class:`Comparison`, at least one of each.
+    """
+
+    prompt: Conversation
+    right: tuple[Conversation, ...]
+    wrong: tuple[Conversation, ...]
+    id: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        _check_prompt(self.prompt)
+        if not self.right or not self.wrong:
+            raise RecordError("a best-of-N problem needs at least one right and one wrong response")
+        for number, response in enumerate((*self.right, *self.wrong), start=1):
+            _check_response(response, f"response {number}")
+
+
+Record = Comparison | Pair | SafetyLabel | Prompt | Candidates
 
 
 def _check_prompt(prompt: Conversation) -> None:

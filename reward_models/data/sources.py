@@ -14,12 +14,21 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, over
 
 from reward_models.data.files import SUFFIXES, BadRow, data_suffix, read_rows, stem
 from reward_models.data.formats import COLUMNS, KINDS, Kind, rename, to_record, to_responses, to_row
-from reward_models.data.records import Comparison, Conversation, Pair, Prompt, Record, RecordError, SafetyLabel
+from reward_models.data.records import (
+    Candidates,
+    Comparison,
+    Conversation,
+    Pair,
+    Prompt,
+    Record,
+    RecordError,
+    SafetyLabel,
+)
 
 __all__ = ["BadRow", "BadRowsError", "Loaded", "SourceError", "expand", "load", "read", "read_responses"]
 
 REASON_LIMIT = 300
-SYNTHETIC = ("helpful", "safety", "reasoning")
+SYNTHETIC = ("helpful", "safety", "reasoning", "best_of_n")
 Specs = Sequence[str] | str
 
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<subset>[\w.\-/]+?))?(?::(?P<split>[\w\[\]%:.]+))?")
@@ -79,6 +88,8 @@ def load(specs: Specs, kind: Literal["safety"], **options: Unpack[LoadOptions]) 
 @overload
 def load(specs: Specs, kind: Literal["prompt"], **options: Unpack[LoadOptions]) -> Loaded[Prompt]: ...
 @overload
+def load(specs: Specs, kind: Literal["candidates"], **options: Unpack[LoadOptions]) -> Loaded[Candidates]: ...
+@overload
 def load(specs: Specs, kind: None, **options: Unpack[LoadOptions]) -> Loaded[Record]: ...
 def load(
     specs: Specs,
@@ -126,7 +137,7 @@ def read(
     Args:
         spec: a file or glob (``~`` and environment variables are expanded), a hub data set
             ``owner/name[/subset][:split]`` (split ``train`` if none is named; a local directory of data files is read
-            the same way), or ``synthetic:helpful|safety|reasoning[:train|test]``.
+            the same way), or ``synthetic:helpful|safety|reasoning|best_of_n[:train|test]``.
         kind: the records wanted; ``None`` infers it row by row.
         columns: our column names to the source's, where they differ: ``{"chosen": "good"}``.
         prompt_kind: the kind of prompts whose rows do not say.
@@ -242,8 +253,14 @@ def _synthetic(spec: str, *, prompts: bool) -> _Stream:
         raise SourceError(f"{spec!r} is not of the form synthetic:{'|'.join(SYNTHETIC)}[:train|test]")
     from reward_models.data import synthetic
 
-    kind, split = cast(synthetic.Kind, kind), cast(synthetic.Split, split)
-    records = synthetic.prompts(split, kind) if prompts else synthetic.records(kind, split)
+    split = cast(synthetic.Split, split)
+    records: Iterator[Record]
+    if kind == "best_of_n":
+        records = synthetic.candidates(split)
+    elif prompts:
+        records = synthetic.prompts(split, cast(synthetic.Kind, kind))
+    else:
+        records = synthetic.records(cast(synthetic.Kind, kind), split)
     return _Stream(spec, f"synthetic:{kind}", ((line, to_row(record)) for line, record in enumerate(records, start=1)))
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 from reward_models.data.conversations import digest
-from reward_models.data.records import Comparison, Conversation, Pair, Record, SafetyLabel
+from reward_models.data.records import Candidates, Comparison, Conversation, Pair, Record, SafetyLabel
 
 SHINGLE_WORDS = 8
 MIN_SHARED = 3
@@ -58,12 +58,15 @@ def opening_key(prompt: Conversation) -> str:
 
 
 def content_key(record: Record) -> bytes:
-    """32 bytes for exactly what is judged: the prompt with its response, or with both in either order."""
+    """32 bytes for exactly what is judged: the prompt with its response, or with all of them in any order."""
     if isinstance(record, Comparison | Pair):
         first, second = sorted((digest(record.response_a), digest(record.response_b)))
         return hashlib.sha256(digest(record.prompt) + first + second).digest()
     if isinstance(record, SafetyLabel):
         return hashlib.sha256(digest(record.prompt) + digest(record.response)).digest()
+    if isinstance(record, Candidates):
+        responses = sorted(digest(response) for response in record.right + record.wrong)
+        return hashlib.sha256(digest(record.prompt) + b"".join(responses)).digest()
     return digest(record.prompt)
 
 
@@ -82,6 +85,8 @@ def verdict(record: Record) -> str:
         return "first" if digest(better) < digest(worse) else "second"
     if isinstance(record, Pair):
         return ""
+    if isinstance(record, Candidates):
+        return ",".join(sorted(digest(response).hex() for response in record.right))
     return record.label if isinstance(record, SafetyLabel) else record.answer or ""
 
 

@@ -16,6 +16,7 @@ from typing import Literal
 from reward_models.data.records import Message, Prompt, Record, SafetyLabel
 from reward_models.data.synthetic import general, reasoning, safety
 from reward_models.data.synthetic.annotator import JudgedComparison, judged_comparisons, thought_about
+from reward_models.data.synthetic.candidates import candidates
 from reward_models.data.synthetic.gold import helpfulness, is_correct, is_unsafe, summary
 from reward_models.data.synthetic.templates import Task, normalise, split_of
 
@@ -45,6 +46,7 @@ __all__ = [
     "SPLITS",
     "VERSION",
     "JudgedComparison",
+    "candidates",
     "demonstrations",
     "helpfulness",
     "is_correct",

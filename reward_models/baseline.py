@@ -1,0 +1,150 @@
+"""The simple text classifier that a reward model has to beat: TF-IDF of words and word pairs, logistic regression.
+
+It is fitted on the reward model's own training data and kept beside the model as one JSON file, so every later
+evaluation compares like with like.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix, diags
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from reward_models.data.chat import Span, final_summary
+from reward_models.data.encode import ordered_responses
+from reward_models.data.records import Comparison, Conversation, SafetyLabel
+
+BASELINE = "baseline_tfidf.json"
+MAX_TERMS = 50_000  # the most frequent ones
+MAX_RECORDS = 50_000  # evenly spread over the data: more would take minutes and hardly move the figure
+MAX_ITERATIONS = 300
+NGRAMS = (1, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A fitted classifier of texts.
+
+    Attributes:
+        kind: ``helpful``: scores a response; only differences mean something. ``safety``: scores prompt and response
+            together, the log-odds of safe.
+        span: what it reads of a response, as the model does.
+        records: how many it was fitted on; ``available``: how many there were.
+        terms, idf, coefficients: per feature. ``intercept``: 0 for helpful.
+    """
+
+    kind: str
+    span: Span
+    records: int
+    available: int
+    terms: tuple[str, ...]
+    idf: tuple[float, ...]
+    coefficients: tuple[float, ...]
+    intercept: float
+
+    def __post_init__(self) -> None:
+        if not len(self.terms) == len(self.idf) == len(self.coefficients) > 0:
+            raise ValueError("a baseline needs as many idf values and coefficients as terms")
+        if not np.isfinite([*self.idf, *self.coefficients, self.intercept]).all():
+            raise ValueError("a baseline holds a value that is not finite")
+
+    @cached_property
+    def _vectorizer(self) -> TfidfVectorizer:
+        vectorizer = _vectorizer(vocabulary={term: number for number, term in enumerate(self.terms)})
+        vectorizer.idf_ = np.array(self.idf)
+        return vectorizer
+
+    def score_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Decision values, ``[texts]``."""
+        if not texts:
+            return np.zeros(0)
+        return self._vectorizer.transform(texts) @ np.array(self.coefficients) + self.intercept
+
+    def score(self, records: Sequence[Comparison | SafetyLabel]) -> np.ndarray:
+        """Per record: chosen minus rejected of a comparison (a minus b of a tie), the log-odds of safe of a label."""
+        first = self.score_texts([_texts(r, self.span)[0] for r in records])
+        if self.kind == "safety":
+            return first
+        return first - self.score_texts([_texts(r, self.span)[1] for r in records])
+
+    def save(self, directory: Path) -> None:
+        (directory / BASELINE).write_text(json.dumps(asdict(self), ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> Baseline | None:
+        """The baseline kept with a model; ``None`` if there is none.
+
+        Raises:
+            ValueError: the file is not a baseline; the message names it.
+        """
+        file = directory / BASELINE
+        if not file.is_file():
+            return None
+        try:
+            fields: Any = json.loads(file.read_text(encoding="utf-8"))
+            return cls(**fields | {name: tuple(fields[name]) for name in ("terms", "idf", "coefficients")})
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{file}: {error}; copy the model anew, or remove the file") from None
+
+
+def fit_baseline(records: Sequence[Comparison | SafetyLabel], span: Span) -> Baseline | None:
+    """Fit on training records of one kind; ties are left out.
+
+    A pair's features are those of the chosen response minus those of the rejected one, its target 1. Every second pair
+    is turned around (both signs flipped), which changes nothing for a model without an intercept and gives the
+    classifier its two classes.
+
+    Returns:
+        ``None`` if there is nothing to learn from: no decided pairs, one class only, or no words.
+    """
+    decided = [r for r in records if r.label != "tie"]
+    spread = np.linspace(0, len(decided) - 1, min(len(decided), MAX_RECORDS)).astype(int)
+    sample = [decided[i] for i in spread]
+    pairs = bool(sample) and isinstance(sample[0], Comparison)
+    target = np.array([i % 2 == 0 if pairs else r.label == "safe" for i, r in enumerate(sample)])
+    if len(set(target.tolist())) < 2:
+        return None
+    texts = [_texts(record, span) for record in sample]
+    vectorizer = _vectorizer(max_features=MAX_TERMS)
+    try:
+        vectorizer.fit(text for each in texts for text in each)
+    except ValueError:  # no words at all
+        return None
+    features: csr_matrix = vectorizer.transform([each[0] for each in texts])
+    if pairs:
+        features = diags(np.where(target, 1.0, -1.0)) @ (features - vectorizer.transform([each[1] for each in texts]))
+    classifier = LogisticRegression(fit_intercept=not pairs, max_iter=MAX_ITERATIONS, tol=1e-6).fit(features, target)
+    return Baseline(
+        kind="helpful" if pairs else "safety",
+        span=span,
+        records=len(sample),
+        available=len(decided),
+        terms=tuple(vectorizer.get_feature_names_out().tolist()),
+        idf=tuple(vectorizer.idf_.tolist()),
+        coefficients=tuple(classifier.coef_[0].tolist()),
+        intercept=float(classifier.intercept_[0]) if not pairs else 0.0,
+    )
+
+
+def read(response: Conversation, span: Span) -> str:
+    """A response's text as the model reads it."""
+    return "\n".join(
+        final_summary(m.content) if span == "summary" and m.role == "assistant" else m.content for m in response
+    )
+
+
+def _texts(record: Comparison | SafetyLabel, span: Span) -> tuple[str, ...]:
+    prompt = [m.content for m in record.prompt] if isinstance(record, SafetyLabel) else []
+    return tuple("\n".join([*prompt, read(response, span)]) for response in ordered_responses(record))
+
+
+def _vectorizer(**settings: Any) -> TfidfVectorizer:
+    return TfidfVectorizer(ngram_range=NGRAMS, sublinear_tf=True, **settings)
