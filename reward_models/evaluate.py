@@ -15,7 +15,7 @@ from reward_models.charts import Picture
 from reward_models.data.encode import ordered_responses
 from reward_models.data.records import Candidates, Conversation
 from reward_models.data.sources import Loaded, SourceError, expand, load
-from reward_models.data.splits import prompt_key
+from reward_models.data.splits import opening_key
 from reward_models.dataset import RewardKind, RewardRecord
 from reward_models.ensemble import Ensemble, EnsembleScores, standardised
 from reward_models.evaluation import best_of_n, evaluate, headline
@@ -191,7 +191,7 @@ def _best_of_n(problems: Mapping[str, Sequence[Candidates]], scores: Mapping[str
 
     def figures(places: Sequence[int]) -> dict[str, Any]:
         chosen = [rows[i] for i in places]
-        prompts = [prompt_key(problem.prompt) for problem in chosen]
+        prompts = [opening_key(problem.prompt) for problem in chosen]
         return best_of_n([split[i] for i in places], [len(problem.right) for problem in chosen], prompts)
 
     sources = sorted({p.source for p in rows})
