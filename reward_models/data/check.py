@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reward_models.data.formats import Kind
-from reward_models.data.records import Candidates, Comparison, Conversation, Record, SafetyLabel
+from reward_models.data.records import Candidates, Comparison, Conversation, Pair, Record, SafetyLabel
 from reward_models.data.sources import BadRow, expand, read
 from reward_models.data.splits import content_key, contradictory, prompt_key, verdict
 
@@ -162,6 +162,8 @@ class _Tally:
             if record.label != "tie":
                 gap = _characters(record.response_a) - _characters(record.response_b)
                 self.gaps.append(gap if record.label == "a" else -gap)
+        elif isinstance(record, Pair):
+            self._count("pair", record.label or "none", record.response_a, record.response_b)
         elif isinstance(record, SafetyLabel):
             self._count("safety", record.label, record.response)
         elif isinstance(record, Candidates):

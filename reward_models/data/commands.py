@@ -11,13 +11,14 @@ from typing import IO, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from reward_models.data.curation.judging import JudgeError
 from reward_models.data.formats import Kind
 from reward_models.data.sources import BadRow, BadRowsError, SourceError
+from reward_models.data.splits import Conflicts
 
 app = typer.Typer(help="Check preference, safety and prompt data, and prepare them for training.", no_args_is_help=True)
 
 PromptKind = Literal["reasoning", "helpfulness", "safety"]
-Conflicts = Literal["drop", "keep", "first"]
 
 SPEC_HELP = (
     "Files or globs (.jsonl, .json, .csv, .parquet; .gz too), hub data sets (owner/name, owner/name/subset, "
@@ -134,13 +135,13 @@ def prepare_command(
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """A known failure becomes its message and an exit status: 1 for bad rows, 2 for what cannot be used at all."""
+    """A known failure becomes its message and an exit status: 1 for too many bad rows, 2 for what stops at once."""
     try:
         yield
     except BadRowsError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-    except (ValueError, OSError) as error:
+    except (JudgeError, ValueError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
 
@@ -161,7 +162,7 @@ def _write_bad(row: BadRow, file: IO[str]) -> None:
 
 
 def column_mapping(columns: Sequence[str] | None) -> dict[str, str] | None:
-    """``--column OURS=THEIRS`` words as a mapping; ``None`` if there are none."""
+    """``--column`` options as :func:`~reward_models.data.sources.read` takes them."""
     mapping = dict(column.split("=", 1) for column in columns or () if "=" in column)
     if len(mapping) != len(columns or ()):
         raise typer.BadParameter("write each --column once, as OURS=THEIRS", param_hint="--column")

@@ -5,6 +5,7 @@ comparison      ``prompt, response_a, response_b, label`` (a | b | tie) and ``st
                 ``context, response1, response2, overall_preference`` (below 0: response1 is better): HelpSteer3
                 ``prompt, chosen, rejected`` and ``margin`` or ``score_chosen, score_rejected``: TRL
                 ``chosen, rejected``, the prompt being what both begin with: TRL, hh-rlhf
+pair            any comparison above; the verdict may be missing. Never inferred: name this kind
 safety          ``prompt, response, label`` (safe | unsafe) and ``category``: our own layout
                 ``prompt, completion, label`` (true: safe): TRL's unpaired preference
                 ``prompt, response, is_safe, category``: BeaverTails
@@ -41,14 +42,15 @@ from reward_models.data.records import (
     Comparison,
     Conversation,
     Message,
+    Pair,
     Prompt,
     Record,
     RecordError,
     SafetyLabel,
 )
 
-Kind = Literal["comparison", "safety", "prompt", "candidates"]
-KINDS: tuple[Kind, ...] = ("comparison", "safety", "prompt", "candidates")
+Kind = Literal["comparison", "pair", "safety", "prompt", "candidates"]
+KINDS: tuple[Kind, ...] = ("comparison", "pair", "safety", "prompt", "candidates")
 COLUMNS: tuple[str, ...] = (
     *("prompt", "context", "question", "chosen", "rejected", "margin", "score_chosen", "score_rejected"),
     *("response_a", "response_b", "strength", "response1", "response2", "overall_preference"),
@@ -90,6 +92,8 @@ def to_record(
     kind = kind or infer_kind(row)
     if kind == "comparison":
         return _to_comparison(row, id, source)
+    if kind == "pair":
+        return _to_pair(row, id, source)
     if kind == "safety":
         return _to_safety_label(row, id, source)
     if kind == "candidates":
@@ -114,16 +118,13 @@ def to_responses(row: Row) -> tuple[Conversation, dict[str, Conversation]]:
     key = next((k for k in ("response", "completion") if k in row), None)
     if key is not None:
         return _prompt_of(row), {"response": _conversation(row, key, "assistant")}
-    if "response_a" in row and row.get("label") is None:
-        both = {name: _conversation(row, name, "assistant") for name in ("response_a", "response_b")}
-        return _prompt_of(row), both
     if infer_kind(row) != "comparison":
         raise RecordError(f"no response to score {_columns_of(row)}; name it with columns, or rename it")
-    record = _to_comparison(row, "", "")
-    a, b = record.response_a, record.response_b
-    if record.label == "tie":
-        return record.prompt, {"response_a": a, "response_b": b}
-    return record.prompt, {"chosen": a, "rejected": b} if record.label == "a" else {"chosen": b, "rejected": a}
+    pair = _to_pair(row, "", "")
+    a, b = pair.response_a, pair.response_b
+    if pair.label in ("a", "b"):
+        return pair.prompt, {"chosen": a, "rejected": b} if pair.label == "a" else {"chosen": b, "rejected": a}
+    return pair.prompt, {"response_a": a, "response_b": b}
 
 
 def infer_kind(row: Row) -> Kind:
@@ -154,6 +155,9 @@ def to_row(record: Record) -> dict[str, Any]:
     if isinstance(record, Comparison):
         row |= {"response_a": _to_messages(record.response_a), "response_b": _to_messages(record.response_b)}
         row |= {"label": record.label, "strength": record.strength}
+    elif isinstance(record, Pair):
+        row |= {"response_a": _to_messages(record.response_a), "response_b": _to_messages(record.response_b)}
+        row |= {"label": record.label}
     elif isinstance(record, SafetyLabel):
         row |= {"response": _to_messages(record.response), "label": record.label, "category": record.category}
     elif isinstance(record, Candidates):
@@ -207,6 +211,27 @@ def _to_comparison(row: Row, id: str, source: str) -> Comparison:
         response_b=rejected if chosen_is_a else chosen,
         label="tie" if margin == 0 else "a" if chosen_is_a else "b",
         strength=margin or None,
+        id=id,
+        source=source,
+    )
+
+
+def _to_pair(row: Row, id: str, source: str) -> Pair:
+    for a, b, said in (("response_a", "response_b", "label"), ("response1", "response2", "overall_preference")):
+        if a in row and row.get(said) is None:
+            return Pair(
+                prompt=_prompt_of(row),
+                response_a=_conversation(row, a, "assistant"),
+                response_b=_conversation(row, b, "assistant"),
+                id=id,
+                source=source,
+            )
+    judged = _to_comparison(row, id, source)
+    return Pair(
+        prompt=judged.prompt,
+        response_a=judged.response_a,
+        response_b=judged.response_b,
+        label=judged.label,
         id=id,
         source=source,
     )

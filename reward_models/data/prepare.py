@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, TypeVar
 
 from reward_models.data.formats import Kind, to_row
 from reward_models.data.records import Record
-from reward_models.data.sources import SourceError, load
-from reward_models.data.splits import decontaminate, deduplicate, prompt_key, split_by_prompt
+from reward_models.data.sources import Loaded, SourceError, load
+from reward_models.data.splits import Conflicts, decontaminate, deduplicate, prompt_key, split_by_prompt
+
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,51 @@ class PrepareReport:
     settings: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaned(Generic[R]):
+    """Records without copies and without the evaluation's prompts; the counts are those of :class:`PrepareReport`."""
+
+    records: list[R]
+    read: int
+    counts: dict[str, int]
+    bad: list[dict[str, Any]]
+    duplicates: int
+    contradictions: int
+    conflicts: int
+    contaminated: dict[str, int]
+
+
+def clean(loaded: Loaded[R], *, against: Sequence[str] = (), conflicts: Conflicts = "drop") -> Cleaned[R]:
+    """What is left of ``loaded`` once copies and prompts of the evaluation data ``against`` are gone, and the counts.
+
+    Raises:
+        SourceError: ``against`` names nothing readable. BadRowsError: it holds a bad row.
+    """
+    evaluation = load(against, "prompt", prompt_kind="helpfulness").records
+    unique = deduplicate(loaded.records, conflicts=conflicts)
+    apart = decontaminate(unique.kept, evaluation)
+    return Cleaned(
+        records=apart.kept,
+        read=len(loaded.records) + len(loaded.bad),
+        counts=loaded.counts,
+        bad=[{"file": row.file, "line": row.line, "reason": row.reason} for row in loaded.bad],
+        duplicates=unique.duplicates,
+        contradictions=unique.contradictions,
+        conflicts=unique.conflicts,
+        contaminated=apart.counts,
+    )
+
+
+def split(records: Iterable[R], eval_fraction: float, seed: int) -> dict[str, list[R]]:
+    """``train`` and ``eval``: the share ``eval_fraction`` of the prompts is held out."""
+    return split_by_prompt(records, {"train": 1 - eval_fraction, "eval": eval_fraction}, seed=seed)
+
+
+def count_prompts(records: Iterable[Record]) -> int:
+    """How many distinct prompts ``records`` have."""
+    return len({prompt_key(record.prompt) for record in records})
+
+
 def prepare(
     specs: Sequence[str],
     out: Path,
@@ -44,7 +91,7 @@ def prepare(
     kind: Kind | None = None,
     eval_fraction: float = 0.05,
     against: Sequence[str] = (),
-    conflicts: Literal["drop", "keep", "first"] = "drop",
+    conflicts: Conflicts = "drop",
     seed: int = 0,
     max_bad: int = 0,
     columns: Mapping[str, str] | None = None,
@@ -66,25 +113,23 @@ def prepare(
     """
     if (out / "train.jsonl").exists():
         raise FileExistsError(f"{out} holds prepared data already; name another directory")
-    loaded = load(specs, kind, max_bad=max_bad, columns=columns, prompt_kind=prompt_kind)
+    loaded: Loaded[Any] = load(specs, kind, max_bad=max_bad, columns=columns, prompt_kind=prompt_kind)
     if len(types := {type(record).__name__ for record in loaded.records}) > 1:
         raise SourceError(
             f"the input holds {' and '.join(sorted(types))} records; name one kind, or prepare them apart"
         )
-    evaluation = load(against, "prompt", prompt_kind="helpfulness").records
-    unique = deduplicate(loaded.records, conflicts=conflicts)
-    clean = decontaminate(unique.kept, evaluation)
-    parts = split_by_prompt(clean.kept, {"train": 1 - eval_fraction, "eval": eval_fraction}, seed=seed)
+    cleaned = clean(loaded, against=against, conflicts=conflicts)
+    parts = split(cleaned.records, eval_fraction, seed)
     report = PrepareReport(
-        read=len(loaded.records) + len(loaded.bad),
-        counts=loaded.counts,
-        bad=[{"file": row.file, "line": row.line, "reason": row.reason} for row in loaded.bad],
-        duplicates=unique.duplicates,
-        contradictions=unique.contradictions,
-        conflicts=unique.conflicts,
-        contaminated=clean.counts,
+        read=cleaned.read,
+        counts=cleaned.counts,
+        bad=cleaned.bad,
+        duplicates=cleaned.duplicates,
+        contradictions=cleaned.contradictions,
+        conflicts=cleaned.conflicts,
+        contaminated=cleaned.contaminated,
         written={name: len(part) for name, part in parts.items()},
-        prompts={name: len({prompt_key(record.prompt) for record in part}) for name, part in parts.items()},
+        prompts={name: count_prompts(part) for name, part in parts.items()},
         settings={
             "eval_fraction": eval_fraction,
             "against": list(against),
@@ -94,13 +139,22 @@ def prepare(
     )
     out.mkdir(parents=True, exist_ok=True)
     for name, part in parts.items():
-        write_jsonl(part, out / f"{name}.jsonl")
-    (out / "report.json").write_text(json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_jsonl(map(to_row, part), out / f"{name}.jsonl")
+    write_json(asdict(report), out / "report.json")
     return report
 
 
-def write_jsonl(records: Iterable[Record], path: Path) -> None:
-    """``records`` in our own layout, one a line."""
-    with path.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(to_row(record), ensure_ascii=False) + "\n")
+def write_jsonl(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """One row a line. The file is there in whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    temporary.replace(path)
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """The same for one indented object."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(path)

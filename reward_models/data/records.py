@@ -92,6 +92,30 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two responses to one prompt, to be judged: the material that comparisons are made of.
+
+    Args:
+        prompt, response_a, response_b, id, source: as in :class:`Comparison`.
+        label: what the source says of it, to hold a judge against; ``None`` if it says nothing.
+    """
+
+    prompt: Conversation
+    response_a: Conversation
+    response_b: Conversation
+    label: Literal["a", "b", "tie"] | None = None
+    id: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        _check_prompt(self.prompt)
+        _check_response(self.response_a, "response a")
+        _check_response(self.response_b, "response b")
+        if self.label not in ("a", "b", "tie", None):
+            raise RecordError(f"label {self.label!r} is none of a, b, tie")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SafetyLabel:
     """One response to one prompt, judged safe or unsafe by written guidelines.
 
@@ -162,7 +186,7 @@ class Candidates:
             _check_response(response, f"response {number}")
 
 
-Record = Comparison | SafetyLabel | Prompt | Candidates
+Record = Comparison | Pair | SafetyLabel | Prompt | Candidates
 
 
 def _check_prompt(prompt: Conversation) -> None:

@@ -14,7 +14,16 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, over
 
 from reward_models.data.files import SUFFIXES, BadRow, data_suffix, read_rows, stem
 from reward_models.data.formats import COLUMNS, KINDS, Kind, rename, to_record, to_responses, to_row
-from reward_models.data.records import Candidates, Comparison, Conversation, Prompt, Record, RecordError, SafetyLabel
+from reward_models.data.records import (
+    Candidates,
+    Comparison,
+    Conversation,
+    Pair,
+    Prompt,
+    Record,
+    RecordError,
+    SafetyLabel,
+)
 
 __all__ = ["BadRow", "BadRowsError", "Loaded", "SourceError", "expand", "load", "read", "read_responses"]
 
@@ -72,6 +81,8 @@ class LoadOptions(TypedDict, total=False):
 
 @overload
 def load(specs: Specs, kind: Literal["comparison"], **options: Unpack[LoadOptions]) -> Loaded[Comparison]: ...
+@overload
+def load(specs: Specs, kind: Literal["pair"], **options: Unpack[LoadOptions]) -> Loaded[Pair]: ...
 @overload
 def load(specs: Specs, kind: Literal["safety"], **options: Unpack[LoadOptions]) -> Loaded[SafetyLabel]: ...
 @overload

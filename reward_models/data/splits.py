@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 from reward_models.data.conversations import digest
-from reward_models.data.records import Candidates, Comparison, Conversation, Record, SafetyLabel
+from reward_models.data.records import Candidates, Comparison, Conversation, Pair, Record, SafetyLabel
 
 SHINGLE_WORDS = 8
 MIN_SHARED = 3
@@ -25,6 +25,7 @@ LONG_TURN = 40  # letters and digits; a shorter turn ("go on", "thanks") says no
 # Chinese and Japanese are written without spaces: each character counts as a word.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
 
+Conflicts = Literal["drop", "keep", "first"]
 R = TypeVar("R", bound=Record)
 
 
@@ -58,7 +59,7 @@ def opening_key(prompt: Conversation) -> str:
 
 def content_key(record: Record) -> bytes:
     """32 bytes for exactly what is judged: the prompt with its response, or with all of them in any order."""
-    if isinstance(record, Comparison):
+    if isinstance(record, Comparison | Pair):
         first, second = sorted((digest(record.response_a), digest(record.response_b)))
         return hashlib.sha256(digest(record.prompt) + first + second).digest()
     if isinstance(record, SafetyLabel):
@@ -73,7 +74,7 @@ def verdict(record: Record) -> str:
     """What the record says of its content, whichever way round a comparison is stored.
 
     Records of one :func:`content_key` agree if their verdicts are equal. An empty verdict (a tie, a prompt without an
-    answer) contradicts none.
+    answer, a pair: its label is a reference) contradicts none.
     """
     if isinstance(record, Comparison):
         if record.label == "tie":
@@ -84,6 +85,8 @@ def verdict(record: Record) -> str:
         return "first" if digest(better) < digest(worse) else "second"
     if isinstance(record, Candidates):
         return ",".join(sorted(digest(response).hex() for response in record.right))
+    if isinstance(record, Pair):
+        return ""
     return record.label if isinstance(record, SafetyLabel) else record.answer or ""
 
 
@@ -141,7 +144,7 @@ class Deduplicated(Generic[R]):
     conflicts: int
 
 
-def deduplicate(records: Iterable[R], *, conflicts: Literal["drop", "keep", "first"] = "drop") -> Deduplicated[R]:
+def deduplicate(records: Iterable[R], *, conflicts: Conflicts = "drop") -> Deduplicated[R]:
     """One record for each content and verdict, the first; the order stays.
 
     Args:

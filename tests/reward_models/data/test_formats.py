@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reward_models.data.formats import infer_kind, rename, to_record, to_row
-from reward_models.data.records import Comparison, Message, Prompt, RecordError, SafetyLabel
+from reward_models.data.records import Comparison, Message, Pair, Prompt, RecordError, SafetyLabel
 
 USER = {"role": "user", "content": "Why is the sky blue?"}
 GOOD = {"role": "assistant", "content": "Rayleigh scattering."}
@@ -57,6 +57,39 @@ def test_every_layout_of_a_comparison_gives_the_same_judgement(row: dict[str, An
         (Message("assistant", GOOD["content"]),),
         (Message("assistant", BAD["content"]),),
     }
+
+
+@pytest.mark.parametrize("row", PAIRS.values(), ids=PAIRS.keys())
+def test_every_layout_of_a_comparison_can_be_read_as_a_pair_with_its_label(row: dict[str, Any]) -> None:
+    pair, comparison = to_record(row, "pair"), to_record(row)
+    assert isinstance(pair, Pair)
+    assert isinstance(comparison, Comparison)
+    assert (pair.prompt, pair.response_a, pair.response_b, pair.label) == (
+        comparison.prompt,
+        comparison.response_a,
+        comparison.response_b,
+        comparison.label,
+    )
+    assert to_record(to_row(pair), "pair") == pair
+
+
+@pytest.mark.parametrize(
+    ("row", "verdict"),
+    [
+        ({"prompt": "a", "response_a": "b", "response_b": "c"}, {"label": "b"}),
+        ({"prompt": "a", "response1": "b", "response2": "c"}, {"overall_preference": 1}),
+    ],
+)
+def test_only_a_pair_may_come_without_a_verdict(row: dict[str, Any], verdict: dict[str, Any]) -> None:
+    pair = to_record(row, "pair")
+    assert isinstance(pair, Pair)
+    assert pair.label is None
+    assert "label" not in to_row(pair)
+    judged = to_record(row | verdict, "pair")
+    assert isinstance(judged, Pair)
+    assert judged.label == "b"
+    with pytest.raises(RecordError):
+        to_record(row, "comparison")
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ def test_a_wrong_path_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="none of comparison, safety, prompt"):
+    with pytest.raises(SourceError, match="none of comparison, pair, safety, prompt"):
         read(str(write(tmp_path / "a.jsonl", ROWS)), "pairs")  # type: ignore[arg-type]
 
 
