@@ -83,10 +83,10 @@ def verdict(record: Record) -> str:
         if record.label == "b":
             better, worse = worse, better
         return "first" if digest(better) < digest(worse) else "second"
-    if isinstance(record, Candidates):
-        return ",".join(sorted(digest(response).hex() for response in record.right))
     if isinstance(record, Pair):
         return ""
+    if isinstance(record, Candidates):
+        return ",".join(sorted(digest(response).hex() for response in record.right))
     return record.label if isinstance(record, SafetyLabel) else record.answer or ""
 
 
