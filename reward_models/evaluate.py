@@ -148,7 +148,11 @@ def _candidates(problems: Sequence[Candidates]) -> list[tuple[Conversation, Conv
 
 
 def _raw(model: RewardModel, pairs: Sequence[tuple[Conversation, Conversation]]) -> np.ndarray:
-    return np.array([score.raw for score in model.score_responses(pairs)])
+    scores = np.array([score.raw for score in model.score_responses(pairs)])
+    if broken := int((~np.isfinite(scores)).sum()):
+        name = model.directory or "the model"
+        raise ValueError(f"{name}: {broken} of {len(scores)} scores are not finite; try another dtype, e.g. fp32")
+    return scores
 
 
 def _together_of(

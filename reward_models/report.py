@@ -14,12 +14,13 @@ import yaml
 from jinja2 import Environment, PackageLoader
 
 from reward_models import plots
-from reward_models.artifact import CARD_COLUMNS, EVAL_SCORES, EVALUATION, shown
+from reward_models.artifact import EVAL_SCORES, EVALUATION
 from reward_models.charts import Picture
 from reward_models.data.encode import ordered_responses
 from reward_models.data.records import Conversation, SafetyLabel
 from reward_models.dataset import RewardRecord
 from reward_models.evaluate import Assessment
+from reward_models.model_card import CARD_COLUMNS, shown
 from reward_models.runtime.metrics import read_metrics
 from reward_models.scored import short_names, together, write_scores
 
