@@ -1,4 +1,4 @@
-"""What a training run leaves behind: the model, a manifest, a model card and plots."""
+"""What a training run leaves behind: the model, its baseline, evaluation and plots, a model card and a manifest."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import yaml
 from reward_models import charts, plots
 from reward_models.baseline import Baseline
 from reward_models.calibration import Calibration
-from reward_models.charts import Picture
 from reward_models.data.chat import ChatRenderer
+from reward_models.data.encode import TokenizedSet
 from reward_models.dataset import TokenizedData
 from reward_models.evaluation import evaluate
 from reward_models.model import SequenceScorer, save_model
+from reward_models.model_card import model_card
 from reward_models.runtime.config import dump_config
 from reward_models.runtime.distributed import World
 from reward_models.runtime.metrics import read_metrics
@@ -31,26 +32,6 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 EVALUATION = "evaluation.json"
 EVAL_SCORES = "evaluation_scores.jsonl"
-CARD_COLUMNS = {
-    "helpful": {
-        "n": "pairs",
-        "accuracy": "accuracy",
-        "accuracy_ci95": "95 % interval",
-        "baseline_longer": "longer wins",
-        "baseline_tfidf": "TF-IDF",
-        "ece": "ECE",
-    },
-    "safety": {
-        "n": "responses",
-        "auroc": "AUROC",
-        "auroc_ci95": "95 % interval",
-        "baseline_tfidf": "TF-IDF",
-        "auprc": "AUPRC",
-        "f1": "F1",
-        "false_positive_rate": "false positives",
-        "ece": "ECE",
-    },
-}
 _PACKAGES = ("keel-align", "torch", "transformers", "deepspeed", "peft", "tokenizers")
 
 
@@ -100,17 +81,9 @@ def save(
     write_scores(parts, directory / EVAL_SCORES)
     pictures = [*plots.training(read_metrics(directory / "metrics.jsonl")), *plots.evaluation(parts, evaluation)]
     charts.save(pictures, directory / "plots")
-    manifest = {
-        **facts,
+    manifest = facts | {
         "config": yaml.safe_load(dump_config(config)),
-        "data": {
-            "counts": counts,
-            "sources": list(data.train.sources),
-            "truncated": data.train.truncated,
-            "dropped": data.train.dropped,
-            "tokens": int(data.train.unshared_tokens.sum()),
-            "tokens_with_shared_prompts": int(data.train.tree_tokens.sum()),
-        },
+        "data": _data_facts(data.train, counts),
         "evaluation": evaluation,
         "world_size": world_size,
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in _PACKAGES}},
@@ -121,93 +94,12 @@ def save(
     temporary.replace(directory / MANIFEST)
 
 
-def model_card(manifest: dict[str, Any], pictures: Sequence[Picture]) -> str:
-    """The model's README in the hub's format."""
-    config, evaluation, kind = manifest["config"], manifest["evaluation"], manifest["kind"]
-    base = config["model"]["path"]
-    header = {
-        "library_name": "transformers",
-        "pipeline_tag": "text-classification",
-        "tags": ["reward-model", "keel", kind],
-        **({"base_model": base} if base and not Path(base).exists() else {}),
+def _data_facts(train: TokenizedSet, counts: dict[str, int]) -> dict[str, Any]:
+    return {
+        "counts": counts,
+        "sources": list(train.sources),
+        "truncated": train.truncated,
+        "dropped": train.dropped,
+        "tokens": int(train.unshared_tokens.sum()),
+        "tokens_with_shared_prompts": int(train.tree_tokens.sum()),
     }
-    what = (
-        "a pairwise (Bradley–Terry) reward model: of two responses to one prompt, the better one scores higher"
-        if kind == "helpful"
-        else "a point-wise safety classifier: the score is the logit of the response being safe"
-    )
-    reads = (
-        "only what follows the reasoning" if manifest["span"] == "summary" else "the whole response, reasoning included"
-    )
-    lines = [
-        "---",
-        yaml.safe_dump(header, sort_keys=False).strip(),
-        "---",
-        f"# {kind.capitalize()} reward model",
-        "",
-        f"This is {what}. It reads {reads}. It was trained with Keel.",
-        "",
-        "## Use",
-        "",
-        "```python",
-        "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
-        "",
-        "model = AutoModelForSequenceClassification.from_pretrained(PATH)",
-        "tokenizer = AutoTokenizer.from_pretrained(PATH)",
-        "text = tokenizer.apply_chat_template(messages, tokenize=False)",
-        'inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")',
-        "score = model(**inputs).logits[0, 0]",
-        "```",
-        "",
-        "The template writes every special token; adding them a second time changes the score."
-        + (" Cut the response to what follows `</think>` first." if manifest["span"] == "summary" else ""),
-        "",
-        "## Evaluation",
-        "",
-        *_evaluation_table(evaluation),
-        "",
-        *[line for p in pictures for line in (f"![{p.title}](plots/{p.name}.png)", "", p.caption, "")],
-        "## Training",
-        "",
-        f"- Data: {', '.join(manifest['data']['sources']) or 'unnamed'}; "
-        + ", ".join(f"{name} {number:,}" for name, number in manifest["data"]["counts"].items() if number),
-        f"- Learning rate {config['engine']['lr']:g}, batch {config['batch_size']}, {config['epochs']:g} epochs, "
-        f"{config['engine']['dtype']}, seed {config['seed']}",
-        f"- {_calibration_line(manifest['calibration'])}",
-        "",
-        "The resolved configuration, fingerprints and versions are in `manifest.json`.",
-        "",
-        "## Limits",
-        "",
-        "A reward model ranks what resembles its training data. Scores of different models are not comparable, and a "
-        "policy optimised against this one for long will find its mistakes.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _calibration_line(calibration: dict[str, Any]) -> str:
-    values = [f"{name} {value:.4g}" for name, value in calibration.items() if isinstance(value, int | float)]
-    return "Calibration: " + "; ".join([", ".join(values), *calibration.get("notes", ())])
-
-
-def _evaluation_table(evaluation: dict[str, Any]) -> list[str]:
-    """Headline figures of every source and of all; ``docs/evaluation.md`` says what each of them means."""
-    if not evaluation:
-        return ["There were no evaluation data."]
-    columns = CARD_COLUMNS[evaluation["kind"]]
-    rows = {**evaluation["by_source"], "all": evaluation}
-    lines = ["| source | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name, figures in rows.items():
-        cells = [shown(figures[c]) for c in columns]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def shown(value: float | Sequence[float] | None) -> str:
-    """A figure, or an interval, as tables show it."""
-    if value is None:
-        return "–"
-    if isinstance(value, int | float):
-        return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
-    return "–".join(f"{v:.3f}" for v in value)

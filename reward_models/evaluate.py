@@ -15,7 +15,7 @@ from reward_models.charts import Picture
 from reward_models.data.encode import ordered_responses
 from reward_models.data.records import Candidates, Conversation
 from reward_models.data.sources import Loaded, SourceError, expand, load
-from reward_models.data.splits import prompt_key
+from reward_models.data.splits import opening_key
 from reward_models.dataset import RewardKind, RewardRecord
 from reward_models.ensemble import Ensemble, EnsembleScores, standardised
 from reward_models.evaluation import best_of_n, evaluate, headline
@@ -148,7 +148,11 @@ def _candidates(problems: Sequence[Candidates]) -> list[tuple[Conversation, Conv
 
 
 def _raw(model: RewardModel, pairs: Sequence[tuple[Conversation, Conversation]]) -> np.ndarray:
-    return np.array([score.raw for score in model.score_responses(pairs)])
+    scores = np.array([score.raw for score in model.score_responses(pairs)])
+    if broken := int((~np.isfinite(scores)).sum()):
+        name = model.directory or "the model"
+        raise ValueError(f"{name}: {broken} of {len(scores)} scores are not finite; try another dtype, e.g. fp32")
+    return scores
 
 
 def _together_of(
@@ -191,7 +195,7 @@ def _best_of_n(problems: Mapping[str, Sequence[Candidates]], scores: Mapping[str
 
     def figures(places: Sequence[int]) -> dict[str, Any]:
         chosen = [rows[i] for i in places]
-        prompts = [prompt_key(problem.prompt) for problem in chosen]
+        prompts = [opening_key(problem.prompt) for problem in chosen]
         return best_of_n([split[i] for i in places], [len(problem.right) for problem in chosen], prompts)
 
     sources = sorted({p.source for p in rows})

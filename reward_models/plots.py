@@ -26,6 +26,10 @@ from reward_models.evaluation import LENGTH_RATIOS
 from reward_models.scored import ScoredSet, together
 
 FEWEST_SHOWN = 10  # pairs in a bin; of fewer, an accuracy says nothing
+LENGTH_CAPTION = (
+    "Where the chosen response is the shorter one (left), a model that has learnt “longer is better” falls towards the "
+    f"dashed rule. Good: a level line, high on the left as well. Bins under {FEWEST_SHOWN} pairs have no point. "
+)
 
 
 @rc_context(STYLE)
@@ -94,10 +98,10 @@ def _helpful(whole: ScoredSet, parts: Sequence[ScoredSet], figures: Mapping[str,
         )
         pictures.append(drawn(chart, "accuracy", "Accuracy by source", caption))
     pictures.append(_margins(whole))
-    pictures.append(_length_bias(figures["length_bias"], "length_bias", "Accuracy against length"))
+    pictures.append(_length_bias(figures, "length_bias", "Accuracy against length", LENGTH_CAPTION))
     if len(parts) > 1:
         for number, (name, each) in enumerate(figures["by_source"].items(), start=1):
-            pictures.append(_length_bias(each["length_bias"], f"length_bias_{number}", f"Against length: {name}"))
+            pictures.append(_length_bias(each, f"length_bias_{number}", f"Against length: {name}"))
     if figures["ties"] and figures["n"]:
         pictures.append(_ties(whole, figures))
     return pictures
@@ -120,7 +124,8 @@ def _margins(whole: ScoredSet) -> Picture | None:
     return drawn(figure, "margins", "Margins", caption)
 
 
-def _length_bias(bins: Sequence[Mapping[str, Any]], name: str, title: str) -> Picture | None:
+def _length_bias(figures: Mapping[str, Any], name: str, title: str, caption: str = "") -> Picture | None:
+    bins = figures["length_bias"]
     if not any(b["n"] >= FEWEST_SHOWN for b in bins):
         return None
     figure, (axes, shares) = canvas(rows=2, height=3.8, sharex=True, ratios=(3, 1))
@@ -147,9 +152,9 @@ def _length_bias(bins: Sequence[Mapping[str, Any]], name: str, title: str) -> Pi
     shares.set_xticks(range(len(borders)), labels, fontsize=8.5)
     shares.set_xlim(-0.6, len(borders) - 0.4)
     shares.set_xlabel("length of chosen ÷ length of rejected (characters)")
-    caption = (
-        "Where the chosen response is the shorter one (left), a model that has learnt “longer is better” falls towards "
-        f"the dashed rule. Good: a level line, high on the left as well. Bins under {FEWEST_SHOWN} pairs have no point."
+    caption += (
+        f"The model prefers the longer response in {figures['prefers_longer']:.0%} of these {figures['n']:,} pairs, "
+        f"the labels in {figures['baseline_longer']:.0%}."
     )
     return drawn(figure, name, title, caption)
 

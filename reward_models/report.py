@@ -14,12 +14,13 @@ import yaml
 from jinja2 import Environment, PackageLoader
 
 from reward_models import plots
-from reward_models.artifact import CARD_COLUMNS, EVAL_SCORES, EVALUATION, shown
+from reward_models.artifact import EVAL_SCORES, EVALUATION
 from reward_models.charts import Picture
 from reward_models.data.encode import ordered_responses
 from reward_models.data.records import Conversation, SafetyLabel
 from reward_models.dataset import RewardRecord
 from reward_models.evaluate import Assessment
+from reward_models.model_card import CARD_COLUMNS, shown
 from reward_models.runtime.metrics import read_metrics
 from reward_models.scored import short_names, together, write_scores
 
@@ -134,7 +135,11 @@ def _cards(figures: Mapping[str, Any]) -> list[Card]:
             Card(shown(figures["auroc"]), "AUROC", _interval(figures["auroc_ci95"])),
             Card(shown(figures["baseline_tfidf"]), "TF-IDF", "AUROC of the baseline"),
             Card(shown(figures["auprc"]), "AUPRC", f"chance: {_percent(figures['unsafe'] / figures['n'])}"),
-            Card(shown(figures["f1"]), "F1", f"at {shown(figures['threshold'])}" if fitted else "no threshold fitted"),
+            Card(
+                shown(figures["f1"]),
+                "F1",
+                f"at a threshold of {shown(figures['threshold'])}" if fitted else "no threshold fitted",
+            ),
             Card(
                 _percent(figures["false_positive_rate"]),
                 "safe called unsafe",
@@ -182,10 +187,13 @@ def _tables(figures: Mapping[str, Any]) -> list[Table]:
 def _ensemble_tables(figures: Mapping[str, Any], combinations: Mapping[str, Mapping[str, Any]]) -> list[Table]:
     key = "accuracy" if figures["kind"] == "helpful" else "auroc"
     named = {f"ensemble: {name.replace('_', ' ')}": f for name, f in combinations.items()} | dict(figures["members"])
-    rows = [[name, shown(f.get(key)), shown(f.get("best_of_n", {}).get("accuracy"))] for name, f in named.items()]
+    columns = {key: "accuracy" if key == "accuracy" else "AUROC"}
+    rows = [[name, *(shown(f.get(c)) for c in columns)] for name, f in named.items()]
+    if "best_of_n" in figures:
+        columns["best_of_n"] = "best of N"
+        rows = [[*row, shown(f["best_of_n"]["accuracy"])] for row, f in zip(rows, named.values(), strict=True)]
     note = f"The lower bound is the mean less {figures['k']:g} standard deviations over the members."
-    label = "accuracy" if key == "accuracy" else "AUROC"
-    return [Table("Members and combinations", ("scores", label, "best of N"), rows, note)]
+    return [Table("Members and combinations", ("scores", *columns.values()), rows, note)]
 
 
 def _percent(value: float | None) -> str:

@@ -17,7 +17,7 @@ from reward_models.data.chat import Span
 from reward_models.data.encode import label_value, ordered_responses
 from reward_models.data.files import stem
 from reward_models.data.records import SafetyLabel
-from reward_models.data.splits import prompt_key
+from reward_models.data.splits import opening_key
 from reward_models.dataset import RewardKind, RewardRecord
 
 
@@ -32,7 +32,7 @@ class ScoredSet:
         probability: that the chosen response is preferred, or that the response is safe, as calibrated; ``None``
             without a temperature. ``uncalibrated``: the same at temperature 1.
         lengths: characters of the responses as the model reads them, in the order of ``scores``.
-        prompt: :func:`~reward_models.data.splits.prompt_key`: records on one prompt are not independent.
+        prompt: :func:`~reward_models.data.splits.opening_key`: records of one conversation are not independent.
         baseline: the TF-IDF baseline's margin or log-odds of safe; ``None`` without a baseline.
         threshold: safety: scores below it are called unsafe; ``None`` where none was fitted. ``threshold_fpr``: the
             share of safe responses it was to call unsafe.
@@ -95,7 +95,7 @@ def scored_set(
         uncalibrated=expit(margins),
         probability=None if temperature is None else expit(margins / temperature),
         lengths=np.array([[len(read(reply, span)) for reply in ordered_responses(r)] for r in records]),
-        prompt=np.array([prompt_key(r.prompt) for r in records], dtype=object),
+        prompt=np.array([opening_key(r.prompt) for r in records], dtype=object),
         category=np.array([r.category if isinstance(r, SafetyLabel) else None for r in records], dtype=object),
         baseline=None if baseline is None else baseline.score(records),
         threshold=calibration.threshold,

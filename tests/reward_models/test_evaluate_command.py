@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from keel.cli import app
@@ -20,6 +21,7 @@ from reward_models.calibration import Calibration
 from reward_models.data.formats import to_row
 from reward_models.data.sources import load
 from reward_models.ensemble import Ensemble, EnsembleScores
+from reward_models.evaluate import assess, load_evaluation
 from reward_models.runtime.config import load_config
 from reward_models.trainer import RewardModelConfig, train
 
@@ -218,6 +220,14 @@ def test_mistakes_are_named_before_anything_is_scored(
     assert done.exit_code in (1, 2)
     assert said in done.output
     assert not (tmp_path / "out").exists()
+
+
+def test_scores_that_are_not_finite_stop_the_evaluation(helpful: Path, files: dict[str, str]) -> None:
+    model = RewardModel.load(helpful)
+    with torch.no_grad():
+        model.scorer.classifier.score.weight.fill_(float("inf"))
+    with pytest.raises(ValueError, match="not finite"):
+        assess(model, load_evaluation("helpful", [files["pairs"]]))
 
 
 # --- ensembles in a program -----------------------------------------------------------------------------------------
