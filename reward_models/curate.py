@@ -129,7 +129,7 @@ def _run(planned: Plan, out: Path, judge: Judge, dry_run: bool) -> None:
 
     from reward_models.data.curation.pipeline import curate
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     pairs, asked = len(planned.questions), len(planned.flat_questions)
     cleaned = planned.cleaned
     console.print(
@@ -139,6 +139,8 @@ def _run(planned: Plan, out: Path, judge: Judge, dry_run: bool) -> None:
     console.print(
         f"{pairs} pairs, {asked} judgements: {planned.calls} to ask for, {asked - planned.calls} answered already"
     )
+    if planned.config.judgements == 1 and not judge.deterministic:
+        console.print("one judgement shows one order only: a judge's preference for a position goes into the labels")
     if planned.calls:
         judge.check()
     if dry_run:
