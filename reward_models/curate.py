@@ -159,10 +159,14 @@ def _run(planned: Plan, out: Path, judge: Judge, dry_run: bool) -> None:
 def _reward_model(directory: str) -> Judge:
     if not Path(directory).is_dir():
         raise SourceError(f"the judge {directory!r} is neither an http(s) address nor the directory of a reward model")
+    from reward_models.data.curation.judging import JudgeError
     from reward_models.judge import RewardModelJudge
     from reward_models.scorer import RewardModel
 
-    return RewardModelJudge(RewardModel.load(Path(directory)), directory)
+    try:
+        return RewardModelJudge(RewardModel.load(directory), directory)
+    except (ValueError, OSError) as error:
+        raise JudgeError(f"the judge {directory} cannot be loaded: {error}") from None
 
 
 def _print(report: CurationReport, out: Path, console: Console) -> None:
