@@ -164,7 +164,7 @@ def _reward_model(directory: str) -> Judge:
     from reward_models.scorer import RewardModel
 
     try:
-        return RewardModelJudge(RewardModel.load(directory), directory)
+        return RewardModelJudge(RewardModel.load(Path(directory)), directory)
     except (ValueError, OSError) as error:
         raise JudgeError(f"the judge {directory} cannot be loaded: {error}") from None
 

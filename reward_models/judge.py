@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from reward_models.data.curation.judging import JudgeError, Judgement, Question
+from reward_models.data.curation.judging import Judgement, Question
 from reward_models.data.records import Comparison, Pair
 
 BATCH = 256  # pairs between two movements of the progress bar; the scorer cuts its own batches
@@ -16,14 +16,11 @@ class Score(Protocol):
     """What is read of a score: the calibrated one, whose differences are log-odds of being preferred."""
 
     @property
-    def calibrated(self) -> float | None: ...
+    def calibrated(self) -> float: ...
 
 
 class Scorer(Protocol):
     """What is asked of a reward model: the scores of both responses, a before b."""
-
-    @property
-    def kind(self) -> str: ...
 
     def score_records(self, records: Sequence[Comparison]) -> Sequence[tuple[Score, ...]]: ...
 
@@ -45,16 +42,11 @@ class RewardModelJudge:
 
     Args:
         name: the model's directory; stands in the report.
-
-    Raises:
-        JudgeError: it is no helpful model. While judging: it has no calibration, so its scores mean no odds.
     """
 
     deterministic = True
 
     def __init__(self, model: Scorer, name: str) -> None:
-        if model.kind != "helpful":
-            raise JudgeError(f"{name} is a {model.kind} model; only a helpful model says which response is better")
         self._model = model
         self._name = name
 
@@ -75,8 +67,6 @@ class RewardModelJudge:
             batch = questions[start : start + BATCH]
             scores = self._model.score_records([_unjudged(question.pair) for question in batch])
             for question, (a, b) in zip(batch, scores, strict=True):
-                if a.calibrated is None or b.calibrated is None:
-                    raise JudgeError(f"{self._name} was saved without calibration, so its scores mean no odds")
                 score = expected_verdict(a.calibrated - b.calibrated)
                 judgements.append(Judgement(draw=question.draw, a_first=question.a_first, score=score))
             advance(len(batch))
