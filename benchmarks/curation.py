@@ -69,6 +69,8 @@ def curate_with_a_kill(rows: list[Row], directory: Path, stand_in: StandInJudge)
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    while stand_in.in_flight:  # answers on their way to nobody are paid for too
+        time.sleep(0.01)
     kept = sum(line.endswith("\n") for line in (directory / "out" / "answers.jsonl").open(encoding="utf-8"))
     before = sum(stand_in.answered.values())
     subprocess.run(command, check=True)

@@ -29,7 +29,7 @@ VERDICTS = {2: "A>>B", 1: "A>B", 0: "A=B", -1: "B>A", -2: "B>>A"}
 VOTES = {"a": 2, "b": -2, "tie": 0, "a much better": 2, "a slightly better": 1, "b slightly better": -1}
 VOTES["b much better"] = -2
 FAULTS = ("429", "500", "garbage", "hang", "no verdict", "dropped")
-_SHOWN = re.compile(r"<<<<< BEGIN RESPONSE ([AB]) >>>>>\n(.*?)\n<<<<< END RESPONSE \1 >>>>>", re.DOTALL)
+_SHOWN = re.compile(r"<<<<< BEGIN RESPONSE ([AB]) (\w+) >>>>>\n(.*?)\n<<<<< END RESPONSE \1 \2 >>>>>", re.DOTALL)
 
 Gap = Callable[[str, str], float]  # how much better the first text is, −2 … 2
 
@@ -87,7 +87,7 @@ class StandInJudge:
 
     def reply(self, content: str, key: str) -> str:
         """What is said about the two responses in ``content``: a draft verdict first, as reasoning judges do."""
-        shown = dict(_SHOWN.findall(content))
+        shown = {name: text for name, _, text in _SHOWN.findall(content)}
         value = self.gap(shown["A"], shown["B"]) + self.bias + Random(key).gauss(0, self.noise)
         verdict = VERDICTS[max(-2, min(2, round(value)))]
         return f"At first sight [[A=B]]. On reflection, my final verdict is: [[{verdict}]]"

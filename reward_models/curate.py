@@ -129,7 +129,7 @@ def _run(planned: Plan, out: Path, judge: Judge, dry_run: bool) -> None:
 
     from reward_models.data.curation.pipeline import curate
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     pairs, asked = len(planned.questions), len(planned.flat_questions)
     cleaned = planned.cleaned
     console.print(
@@ -139,6 +139,8 @@ def _run(planned: Plan, out: Path, judge: Judge, dry_run: bool) -> None:
     console.print(
         f"{pairs} pairs, {asked} judgements: {planned.calls} to ask for, {asked - planned.calls} answered already"
     )
+    if planned.config.judgements == 1 and not judge.deterministic:
+        console.print("one judgement shows one order only: a judge's preference for a position goes into the labels")
     if planned.calls:
         judge.check()
     if dry_run:
@@ -157,10 +159,14 @@ def _run(planned: Plan, out: Path, judge: Judge, dry_run: bool) -> None:
 def _reward_model(directory: str) -> Judge:
     if not Path(directory).is_dir():
         raise SourceError(f"the judge {directory!r} is neither an http(s) address nor the directory of a reward model")
+    from reward_models.data.curation.judging import JudgeError
     from reward_models.judge import RewardModelJudge
     from reward_models.scorer import RewardModel
 
-    return RewardModelJudge(RewardModel.load(Path(directory)), directory)
+    try:
+        return RewardModelJudge(RewardModel.load(Path(directory)), directory)
+    except (ValueError, OSError) as error:
+        raise JudgeError(f"the judge {directory} cannot be loaded: {error}") from None
 
 
 def _print(report: CurationReport, out: Path, console: Console) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from reward_models.data.chat import Span, final_summary
 from reward_models.data.curation.judging import Question
 from reward_models.data.records import Conversation
+from reward_models.data.splits import content_key
 
 # What a verdict is worth to the response shown first.
 VERDICTS = {"A>>B": 2, "A>B": 1, "A=B": 0, "B>A": -1, "B>>A": -2}
@@ -42,10 +43,12 @@ def judge_messages(question: Question, span: Span) -> list[dict[str, str]]:
     """
     responses = [as_read(question.pair.response_a, span), as_read(question.pair.response_b, span)]
     shown_a, shown_b = responses if question.a_first else reversed(responses)
+    # No response can know the hash of what it is part of, so none can write the mark that ends it.
+    seal = content_key(question.pair).hex()[:8]
     parts = [
-        _marked("CONVERSATION", _transcript((m.role, m.content) for m in question.pair.prompt)),
-        _marked("RESPONSE A", shown_a),
-        _marked("RESPONSE B", shown_b),
+        _marked(f"CONVERSATION {seal}", _transcript((m.role, m.content) for m in question.pair.prompt)),
+        _marked(f"RESPONSE A {seal}", shown_a),
+        _marked(f"RESPONSE B {seal}", shown_b),
     ]
     return [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": "\n\n".join(parts)}]
 
