@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import dropwhile, islice, pairwise
 
 import numpy as np
@@ -21,7 +22,7 @@ from reward_models.data.trees import PromptTree
 _CHUNK = 512  # records tokenized at once: enough to keep the tokenizer's threads busy
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class TokenizedSet:
     """A tokenized data set; item ``i`` is a tree with one branch (safety) or two (comparison: chosen, rejected).
 
@@ -54,17 +55,17 @@ class TokenizedSet:
         parts = [self.tokens[a:b] for a, b in pairwise(borders)]
         return PromptTree(parts[0], tuple(parts[1:]))
 
-    @property
+    @cached_property
     def tree_tokens(self) -> np.ndarray:
         """Tokens per item with the prompt shared."""
         return np.array([s[-1] - s[0] for s in self.spans], dtype=np.int64)
 
-    @property
+    @cached_property
     def branch_lengths(self) -> list[np.ndarray]:
         """Per item, the length of each whole sequence."""
         return [(s[1] - s[0]) + np.diff(s[1:]) for s in self.spans]
 
-    @property
+    @cached_property
     def unshared_tokens(self) -> np.ndarray:
         """Tokens per item when every sequence is computed on its own."""
         return np.array([int(lengths.sum()) for lengths in self.branch_lengths], dtype=np.int64)
