@@ -17,7 +17,6 @@ from reward_models.report import write_report
 from reward_models.runtime.config import load_config
 from reward_models.trainer import RewardModelConfig, train
 
-CONFIGS = Path(__file__).parent.parent / "configs" / "reward_model"
 LEAD = (
     "Reward models of a few million parameters, trained on the built-in synthetic data on a CPU. The data come from "
     "templates and their labels from a simulated annotator with known noise and biases (docs/synthetic-data.md): the "
@@ -33,7 +32,7 @@ def run(out: Path) -> dict[str, Any]:
         began = time.perf_counter()
         directory = out / f"{kind}_rm"
         words = [f"output_dir={directory}", "overwrite=true"]
-        if train(load_config(RewardModelConfig, CONFIGS / f"{kind}_demo.yaml", words)) is None:
+        if train(load_config(RewardModelConfig, f"{kind}_demo", words)) is None:
             raise SystemExit("stopped; nothing to report yet")
         evaluation = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))["evaluation"]
         figures = {k: v for k, v in evaluation.items() if k != "by_source"}
