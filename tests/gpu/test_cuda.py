@@ -75,7 +75,7 @@ def scores_and_gradients(
     return {name: tensor.detach().float().cpu() for name, tensor in {"scores": scores, **gradients}.items()}
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 5e-3), (torch.bfloat16, 0.15)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 5e-3), (torch.bfloat16, 8e-2)])
 @pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))
 def test_scores_and_gradients_equal_those_of_the_cpu(
     model_type: str, dtype: torch.dtype, tolerance: float, forest: list[PromptTree]
