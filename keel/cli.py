@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +28,9 @@ app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
 
 Dtype = Literal["fp32", "bf16", "fp16"]
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML file; see configs/.")]
+ConfigOption = Annotated[
+    str | None, typer.Option("--config", help="YAML file, or a preset: helpful_r1, safety_one_gpu, helpful_cpu, …")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[key=value]...", help="Settings over the file's, e.g. engine.lr=1e-5 data.train=[a.jsonl]"),
@@ -46,13 +48,13 @@ def train_rm(
     The same command goes on with a run that was stopped or killed. For several machines start
     `deepspeed --module reward_models.train --config FILE key=value ...`
     """
-    words = [*(["--config", str(config)] if config else []), *(overrides or [])]
+    words = [*(["--config", config] if config else []), *(overrides or [])]
     if processes == 1:
         from reward_models.train import main
 
         raise typer.Exit(main(words))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    raise typer.Exit(subprocess.call([*launch, "--module", "reward_models.train", *words]))
+    os.execv(sys.executable, [*launch, "--module", "reward_models.train", *words])  # signals reach the launcher itself
 
 
 @app.command()

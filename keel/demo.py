@@ -20,7 +20,6 @@ from reward_models.scored import ScoredSet
 from reward_models.scorer import RewardModel
 from reward_models.trainer import RewardModelConfig, train
 
-CONFIGS = Path(__file__).parent.parent / "configs" / "reward_model"
 LEAD = (
     "Reward models of a few million parameters, trained on the built-in synthetic data on a CPU. The data come from "
     "templates and their labels from a simulated annotator with known noise and biases (docs/synthetic-data.md): the "
@@ -37,7 +36,7 @@ def run(out: Path) -> dict[str, Any]:
         began = time.perf_counter()
         directory = out / f"{kind}_rm"
         words = [f"output_dir={directory}", "overwrite=true"]
-        if train(load_config(RewardModelConfig, CONFIGS / f"{kind}_demo.yaml", words)) is None:
+        if train(load_config(RewardModelConfig, f"{kind}_demo", words)) is None:
             raise SystemExit("stopped; nothing to report yet")
         model = RewardModel.load(directory)
         assessment = assess(model, load_evaluation(model.kind, [f"synthetic:{kind}:test"], problems))

@@ -314,9 +314,18 @@ def save_model(
     if lora is None:
         model.save_pretrained(directory, state_dict=weights)
     elif lora.merge:
-        scorer.model.load_state_dict(weights, assign=True)
+        _put(weights, scorer.model)
         scorer.model.merge_and_unload().save_pretrained(directory)  # type: ignore[operator]
     else:
         scorer.model.save_pretrained(directory, state_dict=weights)  # type: ignore[operator]
         model.config.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+
+
+def _put(weights: dict[str, torch.Tensor], module: nn.Module) -> None:
+    """Give ``module`` whole weights; those of ZeRO stage 3 are empty tensors, into which nothing can be loaded."""
+    for name, tensor in weights.items():
+        owner, _, leaf = name.rpartition(".")
+        holder = module.get_submodule(owner)
+        is_parameter = isinstance(getattr(holder, leaf), nn.Parameter)
+        setattr(holder, leaf, nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor)

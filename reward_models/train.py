@@ -15,7 +15,7 @@ from reward_models.trainer import RewardModelConfig, train
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and train; returns the exit status."""
     parser = argparse.ArgumentParser(prog="reward_models.train", description=__doc__)
-    parser.add_argument("--config", help="YAML file; see configs/reward_model/")
+    parser.add_argument("--config", help="YAML file, or the name of a preset, e.g. helpful_r1")
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher adds it
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. engine.lr=1e-5 data.train=[a.jsonl]")
     parsed = parser.parse_intermixed_args(arguments)

@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Generated examples have no time limit: on a busy machine it would fail tests for nothing.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 DEFAULT_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_type_hints
 
@@ -25,22 +26,27 @@ class ConfigError(ValueError):
 def load_config(schema: type[Config], path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Defaults of ``schema``, then the YAML file, then ``key=value`` overrides with dotted keys.
 
+    Args:
+        path: a file, or the bare name of a preset that comes with the package of ``schema``: ``helpful_r1``.
+
     Raises:
         ConfigError: no such file, not a mapping, unknown key, wrong type, or a value the dataclass refuses.
     """
     merged = OmegaConf.structured(schema)
     try:
         if path is not None:
-            merged = _merge(schema, merged, _read_yaml(Path(path)), str(path))
+            merged = _merge(schema, merged, _read_yaml(_find(path, schema)), str(path))
         for word in overrides:
             if "=" not in word:
                 raise ConfigError(f"{word!r} is not of the form key=value")
             merged = _merge(schema, merged, OmegaConf.from_dotlist([word]), "the command line")
         return cast(Config, OmegaConf.to_object(merged))
-    except OmegaConfBaseException as error:
-        key = f"{error.full_key}: " if error.full_key else ""
-        where = f"{path} and the command line" if path and overrides else str(path or "the command line")
-        raise ConfigError(f"{where}: {key}{str(error).splitlines()[0]}") from error
+    except ConfigError:
+        raise
+    except (OmegaConfBaseException, ValueError) as error:  # a wrong type; a value that a dataclass refuses
+        key = f"{error.full_key}: " if isinstance(error, OmegaConfBaseException) and error.full_key else ""
+        where = " and ".join([*([str(path)] if path is not None else []), *(["the command line"] if overrides else [])])
+        raise ConfigError(f"{where or 'the defaults'}: {key}{str(error).splitlines()[0]}") from error
 
 
 def dump_config(config: Any) -> str:
@@ -48,11 +54,26 @@ def dump_config(config: Any) -> str:
     return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
 
 
+def presets(schema: type) -> dict[str, Path]:
+    """Name → file of the presets for ``schema``: they are installed beside it, in its package's folder ``presets``."""
+    package = resources.files(schema.__module__.partition(".")[0])
+    with resources.as_file(package / "presets") as folder:
+        return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def _find(path: str | Path, schema: type) -> Path:
+    file = Path(path)
+    if file.is_file():
+        return file
+    ours = presets(schema)
+    if str(path) in ours:
+        return ours[str(path)]
+    nearby = [*ours, *sorted(str(p) for p in file.parent.glob("*.yaml"))]
+    close = difflib.get_close_matches(str(path), nearby, n=3, cutoff=0.5) or nearby
+    raise ConfigError(f"no configuration file or preset {path}; there are {', '.join(close) or 'none'}")
+
+
 def _read_yaml(path: Path) -> DictConfig:
-    if not path.is_file():
-        nearby = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        close = difflib.get_close_matches(str(path), nearby, n=3, cutoff=0.3) or nearby[:5]
-        raise ConfigError(f"no configuration file {path}" + (f"; there are {', '.join(close)}" if close else ""))
     try:
         loaded = OmegaConf.load(path)
     except yaml.YAMLError as error:
@@ -79,6 +100,9 @@ def _check_keys(schema: type, given: Mapping[Any, Any], where: str, prefix: str)
         nested = next((t for t in _members(hints[key]) if dataclasses.is_dataclass(t)), None)
         if nested is not None and isinstance(value, Mapping):
             _check_keys(cast(type, nested), value, where, f"{prefix}{key}.")
+        elif nested is not None and value is not None:
+            keys = ", ".join(sorted(get_type_hints(nested)))
+            raise ConfigError(f"{where}: {prefix}{key} is a section of the keys {keys}, and not {value!r}")
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

@@ -75,7 +75,7 @@ def deepspeed_config(config: EngineConfig, world_size: int) -> dict[str, Any]:
     zero |= config.zero_options
     return {
         # Micro-batches are cut by tokens and their number changes from step to step, so DeepSpeed's own counting is
-        # switched off: train_step() tells it where a step ends.
+        # switched off: backward() tells it where a step ends.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "train_batch_size": world_size,
@@ -118,7 +118,7 @@ def model_loading(config: EngineConfig, world: World) -> Iterator[None]:
 def build_engine(model: nn.Module, config: EngineConfig, total_steps: int, world: World) -> Any:
     """A DeepSpeed engine with AdamW and a learning-rate schedule over ``total_steps``.
 
-    Returns the ``DeepSpeedEngine``; drive it with :func:`train_step`.
+    Returns the ``DeepSpeedEngine``; drive it with :func:`backward` and :func:`optimizer_step`.
     """
     import deepspeed
     from transformers import get_scheduler

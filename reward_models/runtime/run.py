@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from yaml import YAMLError
 from reward_models.runtime.config import ConfigError
 
 CONFIG_FILE = "config.yaml"
+ONE_REQUEST = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +86,15 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 class StopSignal:
-    """Turns the first Ctrl-C or SIGTERM into a flag, so that a run can save and leave; a second one stops at once."""
+    """Turns the first Ctrl-C or SIGTERM into a flag, so that a run can save and leave; a second one stops at once.
+
+    Signals within :data:`ONE_REQUEST` seconds of the first are part of it: a terminal sends Ctrl-C to every process,
+    and a launcher then passes it on to its ranks once more.
+    """
 
     def __init__(self) -> None:
         self.received: str | None = None
+        self._at = 0.0
 
     def __enter__(self) -> StopSignal:
         self._previous = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -98,9 +105,11 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        now = time.monotonic()
+        if self.received is None:
+            self.received, self._at = signal.Signals(number).name, now
+        elif now - self._at > ONE_REQUEST:
             os._exit(128 + number)
-        self.received = signal.Signals(number).name
 
 
 class Reporter:

@@ -67,6 +67,7 @@ def test_a_pair_shares_its_prompt_and_puts_the_chosen_response_first(renderer: C
     assert data.strength.tolist() == pytest.approx([2.5, np.nan], nan_ok=True)
     assert ([data.sources[i] for i in data.source], data.ids) == (["x", "y"], ("x:1", "y:1"))
     assert (data.truncated, data.dropped, len(data)) == (0, {}, 2)
+    assert data.tree_tokens is data.tree_tokens  # plans ask for it item by item: it must not be computed each time
 
 
 def test_safety_labels_become_single_branches(renderer: ChatRenderer) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from reward_models.data.batching import EpochSampler
 from reward_models.dataset import default_span
-from reward_models.runtime.config import ConfigError, load_config
+from reward_models.runtime.config import ConfigError, dump_config, load_config, presets
 from reward_models.trainer import RewardModelConfig
 
 PRESETS = Path(__file__).parents[3] / "configs" / "reward_model"
@@ -50,9 +50,44 @@ def test_a_wrong_key_or_value_is_named(words: list[str], message: str) -> None:
         load_config(RewardModelConfig, None, words)
 
 
-def test_a_missing_file_names_its_neighbours() -> None:
-    with pytest.raises(ConfigError, match="helpful_r1"):
-        load_config(RewardModelConfig, PRESETS / "helpfull_r1.yaml")
+def test_a_preset_is_known_by_its_name_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert presets(RewardModelConfig).keys() == {path.stem for path in PRESETS.glob("*.yaml")}
+    assert load_config(RewardModelConfig, "helpful_r1") == load_config(RewardModelConfig, PRESETS / "helpful_r1.yaml")
+    (tmp_path / "helpful_r1").write_text("kind: safety\nmodel: {path: x/y}\n")  # a file by that name comes first
+    assert load_config(RewardModelConfig, "helpful_r1").kind == "safety"
+
+
+@pytest.mark.parametrize("name", [str(PRESETS / "helpfull_r1.yaml"), "helpfull_r1", "helpful_r1.yml"])
+def test_a_missing_file_or_preset_names_its_neighbours(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"no configuration file or preset .*; there are .*helpful_r1"):
+        load_config(RewardModelConfig, name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a list\n", "holds a list or a bare value"),
+        ("kind: [unclosed\n", "is not YAML"),
+        ("kind: helpfull\n", "kind"),
+        ("engine: {zero_stage: 9}\n", r"engine\.zero_stage=9"),
+        ("engine: fast\n", "engine is a section of the keys .*zero_stage"),
+        ("batch_size: null\n", "batch_size"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_and_the_reason_too(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        load_config(RewardModelConfig, file)
+    assert "mine.yaml" in str(error.value)
+
+
+def test_the_dumped_configuration_is_the_configuration(tmp_path: Path) -> None:
+    config = load_config(RewardModelConfig, "helpful_one_gpu", ["data.columns={chosen: good}", "max_steps=3"])
+    file = tmp_path / "resolved.yaml"
+    file.write_text(dump_config(config))
+    assert load_config(RewardModelConfig, file) == config
 
 
 def test_overrides_win_over_the_file_and_the_file_over_the_defaults() -> None:

@@ -100,11 +100,15 @@ def test_the_first_signal_becomes_a_flag_and_the_old_handlers_come_back(number: 
     assert signal.getsignal(number) is before
 
 
-def test_the_second_signal_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    status = []
+def test_a_second_signal_stops_at_once_unless_it_is_the_first_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    status: list[int] = []
     monkeypatch.setattr(os, "_exit", status.append)
+    clock = iter([50.0, 50.5, 52.0])
+    monkeypatch.setattr("reward_models.runtime.run.time.monotonic", lambda: next(clock))
     with StopSignal():
+        os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
+        assert status == []
         os.kill(os.getpid(), signal.SIGINT)
     assert status == [128 + signal.SIGINT]
 

@@ -1,0 +1,183 @@
+"""Whole training runs in processes of their own, quickly.
+
+Importing what a run needs takes several times as long as the run. A server imports it once, and every run is a fork
+of that server with an environment and a standard error of its own: it can be killed, and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
+from reward_models.data.chat import ChatRenderer
+from reward_models.data.encode import TokenizedSet, tokenize_records
+from reward_models.dataset import default_span, load_records
+from reward_models.runtime.config import load_config
+from reward_models.train import main
+from reward_models.trainer import RewardModelConfig
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = (
+    "model.config={model_type: qwen3, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, "
+    "num_attention_heads: 2, num_key_value_heads: 1, head_dim: 16, max_position_embeddings: 512}",
+    "model.vocab_size=400",
+    "data.train=['synthetic:helpful:train']",
+    "data.limit=150",
+    "data.eval_fraction=0.2",
+    "batch_size=16",
+    "max_tokens=512",
+    "max_steps=6",
+    "save_every=2",
+    "loggers=[]",
+    "engine.dtype=fp32",
+    "engine.lr=1e-2",
+    "timeout_seconds=120",
+)
+# Everything partitioned: without these a tiny model never leaves the ranks' memory whole.
+PARTITION_ALL = (
+    "engine.zero_options={stage3_param_persistence_threshold: 0, stage3_max_live_parameters: 0, "
+    "stage3_max_reuse_distance: 0}"
+)
+ENVIRONMENT = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
+    "PYTHONWARNINGS": "ignore",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+PRELOAD = [
+    "deepspeed",
+    "matplotlib.backends.backend_agg",
+    "peft",
+    "reward_models.train",
+    "transformers.models.qwen3.modeling_qwen3",
+    "transformers.optimization",
+]
+_numbers = count()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run under way: its ranks, and the file that their standard error goes to."""
+
+    out: Path
+    ranks: list[BaseProcess]
+    log: Path
+
+    def finish(self, status: int = 0, seconds: float = 300) -> str:
+        """Wait for the end; returns what was said."""
+        for rank in self.ranks:
+            rank.join(seconds)
+        said = self.log.read_text()
+        assert [rank.exitcode for rank in self.ranks] == [status] * len(self.ranks), said[-3000:]
+        return said
+
+    def kill(self) -> None:
+        for rank in self.ranks:
+            rank.kill()
+        for rank in self.ranks:
+            rank.join()
+
+    def wait_for(self, happened: Callable[[], bool], seconds: float = 120) -> None:
+        end = time.monotonic() + seconds
+        while not happened():
+            assert time.monotonic() < end, "waited too long"
+            if self.ranks[0].exitcode is not None and not happened():
+                raise AssertionError(f"the run ended with status {self.ranks[0].exitcode}: {self.log.read_text()}")
+            time.sleep(0.01)
+
+
+def start(out: Path, *words: str, ranks: int = 1) -> Run:
+    """Begin a run of :data:`SETTINGS` and ``words`` that writes to ``out``."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    with patch.dict(os.environ, ENVIRONMENT):
+        forkserver.ensure_running()
+    log = out.parent / f"{out.name}-{next(_numbers)}.log"
+    job = {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1"}
+    job["MASTER_PORT"] = str(_free_port())
+    command = [f"output_dir={out}", *SETTINGS, *words]
+    run = Run(out, [], log)
+    for rank in range(ranks):
+        place = job | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        run.ranks.append(context.Process(target=_train, args=(command, log, place), daemon=True))
+        run.ranks[-1].start()
+    return run
+
+
+def train(out: Path, *words: str, ranks: int = 1, status: int = 0) -> str:
+    """A whole run; returns what it said."""
+    return start(out, *words, ranks=ranks).finish(status)
+
+
+def _train(command: list[str], log: Path, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.exit(main(command))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# --- comparing runs ---------------------------------------------------------------------------------------------------
+
+
+def metrics(out: Path) -> list[dict[str, Any]]:
+    """The log without times."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines]
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    """Of the saved model, or of the adapter where that was saved."""
+    return load_file(next(out.glob("*model.safetensors")))
+
+
+def checkpoints(out: Path) -> list[Path]:
+    return list((out / "checkpoints").glob("step-*"))
+
+
+def assert_same_run(out: Path, other: Path) -> None:
+    assert metrics(out) == metrics(other)
+    ours, theirs = weights(out), weights(other)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def assert_close_run(out: Path, other: Path) -> None:
+    for line, expected in zip(metrics(out), metrics(other), strict=True):
+        assert line == pytest.approx(expected, rel=2e-3, abs=2e-4)
+    ours, theirs = weights(out), weights(other)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def held_out(out: Path) -> TokenizedSet:
+    """The evaluation set of a finished run, read and tokenized anew as plain transformers' tokenizer does it."""
+    config = load_config(RewardModelConfig, out / "config.yaml")
+    records = load_records(config.data, config.kind).eval["held out"]
+    span = config.data.span or default_span(config.kind)
+    return tokenize_records(records, ChatRenderer(AutoTokenizer.from_pretrained(out), span), None)
