@@ -173,8 +173,9 @@ def _print(report: CurationReport, out: Path, console: Console) -> None:
     problems = {name: count for name, count in report.judgements.items() if name not in ("asked", "valid")}
     table = Table("curation", "", show_header=False, box=None)
     table.add_row("judgements without a verdict", _counted(problems))
-    table.add_row("verdicts (A is shown first)", _counted(report.verdicts))
-    table.add_row("verdict for whatever is shown first", _figure(report.position_bias, "+.2f"))
+    if report.verdicts:
+        table.add_row("verdicts (A is shown first)", _counted(report.verdicts))
+        table.add_row("mean verdict for what is shown first", _figure(report.position_bias, "+.2f"))
     table.add_row("pairs", _counted(report.fates))
     for name, lengths in report.lengths.items():
         table.add_row(
