@@ -19,7 +19,7 @@ from reward_models.data.chat import ChatRenderer
 from reward_models.data.encode import TokenizedSet
 from reward_models.dataset import TokenizedData
 from reward_models.evaluation import evaluate
-from reward_models.model import SequenceScorer, save_model
+from reward_models.model import MANIFEST, SequenceScorer, save_model
 from reward_models.model_card import model_card
 from reward_models.runtime.config import dump_config
 from reward_models.runtime.distributed import World
@@ -29,7 +29,6 @@ from reward_models.scored import ScoredSet, write_scores
 if TYPE_CHECKING:
     from reward_models.trainer import RewardModelConfig
 
-MANIFEST = "manifest.json"
 EVALUATION = "evaluation.json"
 EVAL_SCORES = "evaluation_scores.jsonl"
 _PACKAGES = ("keel-align", "torch", "transformers", "deepspeed", "peft", "tokenizers")

@@ -9,8 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from reward_models.measures import fit_temperature, threshold_at
-
 MIN_EXAMPLES = 20  # of fewer, a temperature or a threshold would be chance
 
 
@@ -71,6 +69,9 @@ def fit(
         label: ``[n]``; 1.0 decided or safe, 0.5 a tie (left out of the temperature), 0.0 unsafe.
         threshold_fpr: the share of safe responses that the threshold may call unsafe.
     """
+    # Loaded here because scoring, which only applies what was fitted, must not wait for scipy and scikit-learn.
+    from reward_models.measures import fit_temperature, threshold_at
+
     n, notes = len(label), []
     if n < 2:
         return Calibration(n=n, notes=(f"{n} calibration examples: scores are not calibrated",))

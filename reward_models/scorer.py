@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
-from reward_models.artifact import MANIFEST
 from reward_models.calibration import Calibration
 from reward_models.data.batching import plan_padded, plan_trees
 from reward_models.data.chat import ChatRenderer, Span
@@ -31,7 +30,7 @@ from reward_models.data.encode import cut
 from reward_models.data.records import Comparison, Conversation, Message, RecordError, SafetyLabel
 from reward_models.data.trees import PromptTree
 from reward_models.dataset import RewardKind, default_span
-from reward_models.model import KEEL_KEY, SequenceScorer, load_scorer, position_limit
+from reward_models.model import KEEL_KEY, MANIFEST, SequenceScorer, load_scorer, position_limit
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
