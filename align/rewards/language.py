@@ -1,6 +1,6 @@
 r"""Language consistency: the share of words of the chain of thought that are in the target language.
 
-DeepSeek-R1's reward against mixing languages (arXiv:2501.12948, sec. 3.2.1: words in the target language / all words).
+DeepSeek-R1's reward against mixing languages (arXiv:2501.12948: words in the target language / all words).
 What a word is depends on the script: letters between spaces in most, single characters in those written without spaces
 (Chinese, Japanese, Thai). Code, formulas, names of variables, units and web addresses are of no language, and left out.
 

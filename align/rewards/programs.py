@@ -33,7 +33,7 @@ result.flush()
 
 
 @dataclass(frozen=True, slots=True)
-class TestCase:
+class Case:
     """One test: what the program reads, and what it must give.
 
     Args:
@@ -43,14 +43,12 @@ class TestCase:
         function: if set, this function of the program is called, with the arguments in ``stdin``, a JSON list.
     """
 
-    __test__ = False  # not pytest's
-
     stdin: str
     output: str
     function: str | None = None
 
 
-def test_cases(rows: Any) -> tuple[TestCase, ...]:
+def parse_cases(rows: Any) -> tuple[Case, ...]:
     """Test cases from the column ``tests``: ``{"input": …, "output": …}`` for a program that reads and prints,
     ``{"function": …, "arguments": […], "output": …}`` for one whose function is called.
 
@@ -59,10 +57,7 @@ def test_cases(rows: Any) -> tuple[TestCase, ...]:
     """
     if not isinstance(rows, list | tuple) or not rows:
         raise ValueError("the column tests is not a list of test cases")
-    return tuple(_test_case(i, row) for i, row in enumerate(rows))
-
-
-test_cases.__test__ = False  # type: ignore[attr-defined]
+    return tuple(_parse_case(i, row) for i, row in enumerate(rows))
 
 
 class CodeAccuracy:
@@ -99,7 +94,7 @@ class CodeAccuracy:
     def _judge(self, sample: Sample) -> bool | str:
         """The verdict, or what prevented one."""
         try:
-            tests = test_cases(sample.columns["tests"])
+            tests = parse_cases(sample.columns["tests"])
             source = program(sample)
             return source is not None and all(self._passes(source, test) for test in tests)
         except ValueError:
@@ -107,7 +102,7 @@ class CodeAccuracy:
         except SandboxError:
             return "sandbox"
 
-    def _passes(self, source: str, test: TestCase) -> bool:
+    def _passes(self, source: str, test: Case) -> bool:
         if test.function is None:
             run = self.sandbox.run_python(source, test.stdin)
             return run.outcome == "ended" and run.status == 0 and _lines(run.stdout) == _lines(test.output)
@@ -131,16 +126,16 @@ def program(sample: Sample) -> str | None:
     return tagged.strip() or None if tagged is not None else None
 
 
-def _test_case(place: int, row: Any) -> TestCase:
+def _parse_case(place: int, row: Any) -> Case:
     if not isinstance(row, dict) or "output" not in row:
         raise ValueError(f"test {place} has no output")
     if "function" in row:
         if not isinstance(row.get("arguments"), list):
             raise ValueError(f"test {place} calls {row['function']!r} without a list of arguments")
-        return TestCase(json.dumps(row["arguments"]), json.dumps(row["output"]), str(row["function"]))
+        return Case(json.dumps(row["arguments"]), json.dumps(row["output"]), str(row["function"]))
     if not isinstance(row.get("input"), str) or not isinstance(row["output"], str):
         raise ValueError(f"test {place} has neither a text as input and output nor a function to call")
-    return TestCase(row["input"], row["output"])
+    return Case(row["input"], row["output"])
 
 
 def _lines(text: str) -> list[str]:

@@ -154,8 +154,13 @@ def prepare_work(job: dict[str, Any], work: str, user: int | None) -> None:
 def supervise(job: dict[str, Any], user: int | None) -> None:
     """Child one: build the box, start the program in it, wait, and report."""
     call("prctl", DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+
+    def end(*_: Any) -> None:
+        report(job, {"status": -signal.SIGALRM})
+        os._exit(0)
+
     # should nobody be left to end the box in time; sent from inside, the signal is the program's own end
-    signal.signal(signal.SIGALRM, lambda *_: (report(job, {"status": -signal.SIGALRM}), os._exit(0)))
+    signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, job["limits"]["seconds"] + SPARE)
     work = WORK
     if job["namespaces"]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from align.rewards.programs import CodeAccuracy, TestCase, program, test_cases
+from align.rewards.programs import Case, CodeAccuracy, parse_cases, program
 from align.rewards.sandbox import Limits, SandboxError
 
 SQUARE = [{"input": "3\n", "output": "9\n"}, {"input": "-4", "output": "16"}]
@@ -108,12 +108,12 @@ def test_a_failing_sandbox_gives_no_reward(term: CodeAccuracy, sample: Any, monk
 )
 def test_malformed_tests_are_named(rows: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        test_cases(rows)
+        parse_cases(rows)
 
 
-def test_test_cases() -> None:
-    assert test_cases(SQUARE)[0] == TestCase("3\n", "9\n")
-    assert test_cases(CALLS)[0] == TestCase("[[1, 2], 2]", "[[1, 2], [2, 2]]", "pairs")
+def test_cases_by_hand() -> None:
+    assert parse_cases(SQUARE)[0] == Case("3\n", "9\n")
+    assert parse_cases(CALLS)[0] == Case("[[1, 2], 2]", "[[1, 2], [2, 2]]", "pairs")
 
 
 def test_only_code_prompts_with_tests(term: CodeAccuracy, sample: Any) -> None:
