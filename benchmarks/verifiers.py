@@ -25,7 +25,7 @@ from typing import Any
 from environment import environment
 
 from align.rewards.language import language_share
-from align.rewards.mathematics import GRACE, MathAccuracy
+from align.rewards.mathematics import PATIENCE, MathAccuracy
 from align.rewards.sandbox import Sandbox
 from align.rewards.terms import Sample
 from reward_models.data.records import Message
@@ -208,7 +208,7 @@ def main() -> None:
     scores, figures = judged(pairs, workers=options.workers, time_limit=limit)
     report["hostile"] = figures | {
         "time_limit": limit,
-        "killed_after": limit + GRACE,
+        "killed_after": PATIENCE * limit + 1,
         "outcomes": {str(value): scores.count(value) for value in (1.0, 0.0, None)},
     }
     text = json.dumps(report, indent=1, ensure_ascii=False)

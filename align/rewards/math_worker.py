@@ -40,6 +40,8 @@ UNIT = re.compile(
 )
 MIXED = re.compile(r"([-+]?\d+)\s+(\d+/\d+)")
 SCIENTIFIC = re.compile(rf"({NUMBER})[eE]([-+]?\d{{1,6}})")
+# math-verify takes 2(5) for the mixed number 7; not after a subscript, as in log_2(8)
+FACTOR = re.compile(r"(?<![\w_^.\\}])(\d+)\s*\((?=[\d\\-])")
 PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}[ ,:]+[A-Za-z]{2,}")
 
 
@@ -52,6 +54,7 @@ def as_math(text: str) -> str:
     text = re.sub(r"(\d)([¼-¾⅐-⅞])", r"\1 \2", text)
     text = unicodedata.normalize("NFKC", text).translate(SYMBOLS).strip().rstrip("。.").strip()
     text = re.sub(r"√\s*(\d+|\w)", r"\\sqrt{\1}", text)
+    text = FACTOR.sub(r"\1\\cdot(", text)
     if text.count("$") == 1 and "\\$" not in text:  # a currency
         text = text.replace("$", "")
     if match := UNIT.fullmatch(text):
@@ -92,10 +95,10 @@ def _out_of_time(*_: Any) -> None:
 def reply(line: str, time_limit: float) -> dict[str, Any]:
     """``{"verdict": …}``, or ``{"error": …}`` if there can be none."""
     request = json.loads(line)
-    signal.setitimer(signal.ITIMER_REAL, time_limit)
+    signal.setitimer(signal.ITIMER_PROF, time_limit)  # processor time: a busy machine changes no verdict
     try:
         verdict = judge(request["reference"], request["answer"], request["marked"])
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     except OutOfTimeError:
         return {"error": "time"}
     except MemoryError:
@@ -103,7 +106,7 @@ def reply(line: str, time_limit: float) -> dict[str, Any]:
     except Exception as error:  # whatever the libraries raise on strange input
         return {"error": type(error).__name__}
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return {"error": "reference"} if verdict is None else {"verdict": verdict}
 
 
@@ -112,12 +115,12 @@ def main(time_limit: float, memory: int) -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # nothing that a library prints may pass for an answer
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    signal.signal(signal.SIGALRM, _out_of_time)
+    signal.signal(signal.SIGPROF, _out_of_time)
     parsed_reference("1")  # load the grammar before the clock runs
     print("{}", file=answers, flush=True)
     for line in sys.stdin:
         # a thread in C ends the process even where Python code no longer runs, for when nobody is left to kill it
-        faulthandler.dump_traceback_later(4 * time_limit + 4, exit=True, file=sys.stderr)
+        faulthandler.dump_traceback_later(10 * time_limit + 10, exit=True, file=sys.stderr)
         print(json.dumps(reply(line, time_limit)), file=answers, flush=True)
         faulthandler.cancel_dump_traceback_later()
 

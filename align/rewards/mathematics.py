@@ -23,7 +23,7 @@ from align.rewards.terms import Sample
 from align.rewards.text import Answer, final_answer, uses_verifier
 
 WORKER = Path(__file__).with_name("math_worker.py")
-GRACE = 1.0  # seconds between a worker's own alarm and its being killed
+PATIENCE = 5.0  # a worker is killed after this many times its limit, which is in processor time, and a second
 START = 60.0  # seconds a worker may take to import sympy on a busy machine
 
 
@@ -51,7 +51,7 @@ class MathWorker:
         except BrokenPipeError:
             self.stop()
             return "crash"
-        late, line = self._read_line(process, self.time_limit + GRACE)
+        late, line = self._read_line(process, PATIENCE * self.time_limit + 1)
         if not line:
             self.stop()
             return "killed" if late else "crash"
@@ -92,7 +92,7 @@ class MathAccuracy:
 
     Args:
         workers: processes that compare at the same time.
-        time_limit: seconds for one comparison.
+        time_limit: seconds of processor time for one comparison.
         memory: bytes of address space of a worker.
     """
 

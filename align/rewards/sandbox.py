@@ -15,14 +15,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 INIT = Path(__file__).with_name("sandbox_init.py")
 SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom")
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"}
-END = 10.0  # seconds that the kernel may take to end a box that was killed
+END = 60.0  # seconds that a busy machine may take to end a box that was killed
+PROBE = 60.0  # seconds that it may take for the first program: being busy is no reason to refuse
 
 Outcome = Literal["ended", "time", "output"]
 
@@ -38,7 +39,8 @@ class Limits:
     Memory is per process: all of a box's processes together may use ``processes`` times ``memory``, and ``disk``.
 
     Args:
-        seconds: wall time.
+        seconds: wall time, to build the box included. It is for programs that wait; leave it well above
+            ``cpu_seconds``, or the load of the machine decides who passes.
         cpu_seconds: processor time of each process.
         memory: address space of each process.
         processes: processes and threads at a time.
@@ -47,7 +49,7 @@ class Limits:
         output: what is kept of stdout, and of stderr; a program that prints more is ended.
     """
 
-    seconds: float = 10.0
+    seconds: float = 30.0
     cpu_seconds: int = 10
     memory: int = 512 << 20
     processes: int = 4
@@ -103,7 +105,8 @@ class Sandbox:
     """
 
     def __init__(self, limits: Limits | None = None, *, allow_unsandboxed: bool = False):
-        self.limits = limits or Limits()
+        limits = limits or Limits()
+        self.limits = replace(limits, seconds=max(limits.seconds, PROBE))
         self._namespaces = True
         try:
             self._probe()
@@ -117,6 +120,7 @@ class Sandbox:
                 ) from error
             self._namespaces = False
             self._probe()
+        self.limits = limits
         self.isolation = Isolation(namespaces=self._namespaces, user=self._namespaces or os.geteuid() == 0)
 
     def run_python(self, source: str, stdin: str = "", files: Mapping[str, str] | None = None) -> Execution:

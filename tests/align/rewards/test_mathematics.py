@@ -55,6 +55,8 @@ EQUAL = [
     (r"\boxed{[2,\infty)}", r"x \ge 2"),
     (r"\boxed{x \ge 2}", r"[2,\infty)"),
     (r"\boxed{x=5}", "5"),
+    (r"\boxed{2(5)}", "10"),
+    (r"\boxed{\log_2(8)}", "3"),
     (r"\boxed{x^2-1}", "(x-1)(x+1)"),
     (r"\boxed{-\sqrt{2}+3}", r"$3-\sqrt{2}$"),
     ("<answer>The answer is 5.</answer>", "5"),

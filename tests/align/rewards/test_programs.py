@@ -16,7 +16,7 @@ CALLS = [{"function": "pairs", "arguments": [[1, 2], 2], "output": [[1, 2], [2, 
 @pytest.fixture(scope="module")
 def accuracy() -> CodeAccuracy:
     try:
-        return CodeAccuracy(limits=Limits(seconds=5.0, cpu_seconds=2, memory=256 << 20))
+        return CodeAccuracy(limits=Limits(cpu_seconds=2, memory=256 << 20))
     except SandboxError as error:
         pytest.skip(str(error))
 
