@@ -16,7 +16,7 @@ from reward_models.data.files import SUFFIXES, BadRow, data_suffix, read_rows, s
 from reward_models.data.formats import COLUMNS, KINDS, Kind, rename, to_record, to_row
 from reward_models.data.records import Comparison, Prompt, Record, RecordError, SafetyLabel
 
-__all__ = ["BadRow", "BadRowsError", "Loaded", "SourceError", "expand", "load", "read"]
+__all__ = ["BadRow", "BadRowsError", "Loaded", "SourceError", "expand", "load", "read", "read_rows_of"]
 
 REASON_LIMIT = 300
 SYNTHETIC = ("helpful", "safety", "reasoning")
@@ -25,6 +25,7 @@ Specs = Sequence[str] | str
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<subset>[\w.\-/]+?))?(?::(?P<split>[\w\[\]%:.]+))?")
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 class SourceError(ValueError):
@@ -140,7 +141,18 @@ def read(
         named = rename(row, columns) if columns else row
         return to_record(named, kind, prompt_kind=prompt_kind, id=f"{source}:{line}", source=source)
 
-    return _records(_streams(spec, kind), convert)
+    return _converted(_streams(spec, kind), convert)
+
+
+def read_rows_of(spec: str, convert: Callable[[dict[str, Any], int, str], T]) -> Iterator[T | BadRow]:
+    """One pass over ``spec`` for rows that are no records yet: ``convert(row, line, source)`` of each.
+
+    A :class:`BadRow` stands for every row that cannot be read or that ``convert`` refuses with a ``RecordError``.
+
+    Raises:
+        SourceError: as in :func:`read`.
+    """
+    return _converted(_streams(spec, None), convert)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +164,7 @@ class _Stream:
     rows: Iterator[tuple[int, dict[str, Any]] | BadRow]
 
 
-def _records(
-    streams: Sequence[_Stream], convert: Callable[[dict[str, Any], int, str], Record]
-) -> Iterator[Record | BadRow]:
+def _converted(streams: Sequence[_Stream], convert: Callable[[dict[str, Any], int, str], T]) -> Iterator[T | BadRow]:
     for stream in streams:
         for item in stream.rows:
             if isinstance(item, BadRow):
