@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -23,9 +24,10 @@ from sqlalchemy.pool import QueuePool
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30.0
 CONNECTIONS = 20
+PASSWORD_VARIABLE = "KEEL_DATABASE_PASSWORD"
 
 
-class DatabaseError(RuntimeError):
+class DatabaseError(ValueError):
     """The database cannot be used as it is; the message says what to do."""
 
 
@@ -33,7 +35,8 @@ class Database:
     """Where the annotations live.
 
     Args:
-        url: a path of a SQLite file (made if it is missing), or ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME``.
+        url: a path of a SQLite file (made if it is missing), or ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME``,
+            whose password is taken from the environment: ``KEEL_DATABASE_PASSWORD``.
 
     Raises:
         DatabaseError: the URL is of no supported kind, or its driver is not installed.
@@ -110,7 +113,7 @@ def _url(text: str) -> URL:
     except ArgumentError:
         raise DatabaseError("the database URL cannot be read; write sqlite:///FILE or postgresql://HOST/NAME") from None
     if url.get_backend_name() == "postgresql":
-        return url.set(drivername="postgresql+pg8000")
+        return url.set(drivername="postgresql+pg8000", password=url.password or os.environ.get(PASSWORD_VARIABLE))
     if url.get_backend_name() != "sqlite" or not url.database:
         raise DatabaseError(
             f"{url.get_backend_name()} is not supported; write sqlite:///FILE or postgresql://HOST/NAME"

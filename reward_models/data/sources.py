@@ -8,7 +8,8 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from importlib.metadata import entry_points
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, overload
 
@@ -124,7 +125,8 @@ def read(
     Args:
         spec: a file or glob (``~`` and environment variables are expanded), a hub data set
             ``owner/name[/subset][:split]`` (split ``train`` if none is named; a local directory of data files is read
-            the same way), or ``synthetic:helpful|safety|reasoning[:train|test]``.
+            the same way), ``synthetic:helpful|safety|reasoning[:train|test]``, or ``SCHEME://…`` for a scheme that an
+            installed package offers as an entry point of the group ``keel.sources``: a function from the spec to rows.
         kind: the records wanted; ``None`` infers it row by row.
         columns: our column names to the source's, where they differ: ``{"chosen": "good"}``.
         prompt_kind: the kind of prompts whose rows do not say.
@@ -191,6 +193,8 @@ def expand(spec: str) -> list[str]:
 def _streams(spec: str, kind: Kind | None) -> list[_Stream]:
     if spec.startswith("synthetic:"):
         return [_synthetic(spec, prompts=kind == "prompt")]
+    if "://" in spec:
+        return [_of_scheme(spec)]
     if len(files := expand(spec)) > 1:
         return [stream for file in files for stream in _streams(file, kind)]
     expanded = os.path.expandvars(os.path.expanduser(files[0]))
@@ -233,6 +237,19 @@ def _synthetic(spec: str, *, prompts: bool) -> _Stream:
     kind, split = cast(synthetic.Kind, kind), cast(synthetic.Split, split)
     records = synthetic.prompts(split, kind) if prompts else synthetic.records(kind, split)
     return _Stream(spec, f"synthetic:{kind}", ((line, to_row(record)) for line, record in enumerate(records, start=1)))
+
+
+def _of_scheme(spec: str) -> _Stream:
+    scheme = spec.partition("://")[0]
+    offered = {point.name: point for point in entry_points(group="keel.sources")}
+    if scheme not in offered:
+        raise SourceError(f"no installed package reads {scheme}://; there is {', '.join(offered) or 'none'}")
+    rows = offered[scheme].load()(spec)
+    try:
+        first = next(rows, None)
+    except ValueError as error:
+        raise SourceError(f"{spec}: {error}") from error
+    return _Stream(spec, spec, enumerate(rows if first is None else chain([first], rows), start=1))
 
 
 def _dataset(name: str, source: str, subset: str | None, split: str) -> _Stream:

@@ -85,16 +85,16 @@ def test_gold(database: Database, load: Callable[..., Any]) -> None:
 
 
 def test_the_evaluation_slice_is_by_prompt_and_does_not_move(database: Database, load: Callable[..., Any]) -> None:
-    rows = [ROW | {"prompt": f"q{n // 2}", "response_b": f"b{n}"} for n in range(400)]
-    load(rows[:100])
+    rows = [ROW | {"prompt": f"q{n // 2}", "response_b": f"b{n}"} for n in range(200)]
+    load(rows[:50])
     with database.read() as session:
         before = {row[0]: row[1] for row in session.execute(select(Item.id, Item.split))}
     load(rows)
     with database.read() as session:
         after = session.execute(select(Item.id, Item.split, Item.prompt_key)).all()
     assert all(split == before.get(id, split) for id, split, _ in after)
-    assert len({(key, split) for _, split, key in after}) == 200
-    assert 10 <= Counter(split for _, split, _ in after)["eval"] / 2 <= 32  # 20 of 200 expected, 2.8 standard errors
+    assert len({(key, split) for _, split, key in after}) == 100
+    assert 2 <= Counter(split for _, split, _ in after)["eval"] / 2 <= 19  # 10 of 100 expected, 3 standard errors
 
 
 @pytest.mark.parametrize(
@@ -131,14 +131,22 @@ def test_votes_are_never_laid_to_an_account_of_ours(database: Database, load: Ca
 
 def test_real_votes(database: Database, load: Callable[..., Any], keel_data: Path) -> None:
     file = keel_data / "annotations" / "tulu_human.test.jsonl.gz"
-    added = load(str(file)).added
-    rows = [row for item in read_rows(file) for row in [item[1]] if isinstance(item, tuple)]
-    expected = Counter(v["label"].split()[0] for row in rows for v in row["annotations"])
+    loaded = load(str(file), max_bad=6)
+    assert Counter(row.reason.split(";")[0] for row in loaded.bad) == {
+        "the two responses are identical": 4,
+        "an annotator has two annotations on one row": 2,
+    }
+    left_out = {row.line for row in loaded.bad}
+    rows = [item[1] for item in read_rows(file) if isinstance(item, tuple) and item[0] not in left_out]
+    expected = Counter(vote["label"].split()[0] for row in rows for vote in row["annotations"])
     with database.read() as session:
         counted = session.execute(select(Judgement.label, func.count()).group_by(Judgement.label))
-        assert {row[0]: row[1] for row in counted} == expected
+        # One person judged two rows that differ in nothing but the names of the models.
+        assert (
+            expected - Counter({row[0]: row[1] for row in counted}) == {"tie": loaded.added.known_votes} == {"tie": 1}
+        )
         assert session.scalar(select(func.count(Response.id)).where(Response.model.is_(None))) == 0
-        assert session.scalar(select(func.sum(Item.taken))) == added.votes == sum(expected.values())
+        assert session.scalar(select(func.sum(Item.taken))) == loaded.added.votes == sum(expected.values()) - 1
 
 
 def test_real_safety_rows_lose_their_labels(database: Database, load: Callable[..., Any], keel_data: Path) -> None:
