@@ -85,6 +85,10 @@ def find_user(session: Session, name: str) -> User | None:
     return session.scalar(select(User).where(User.name == name))
 
 
+def anyone_can_log_in(session: Session) -> bool:
+    return session.scalar(select(User.id).where(User.password.is_not(None)).limit(1)) is not None
+
+
 def require(session: Session, name: str | None, *roles: Role) -> User:
     """The active account ``name`` if its role is one of ``roles``.
 

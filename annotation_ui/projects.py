@@ -136,7 +136,7 @@ def create_project(
     """
     if not name or len(name) > 100 or not all(char.isalnum() or char in "-_." for char in name):
         raise ProjectError(f"{name[:40]!r} is no project name: letters, digits, '-', '_' and '.', at most 100")
-    if session.scalar(select(Project.id).where(Project.name == name)) is not None:
+    if has_project(session, name):
         raise ProjectError(f"there is a project {name!r} already")
     project = Project(
         name=name,
@@ -154,6 +154,10 @@ def create_project(
     text = DEFAULT_GUIDELINES[kind] if guideline is None else guideline
     add_guideline(session, project, text, harms if kind == "safety" else (), author=author, now=now)
     return project
+
+
+def has_project(session: Session, name: str) -> bool:
+    return session.scalar(select(Project.id).where(Project.name == name)) is not None
 
 
 def find_project(session: Session, name: str | None) -> Project:

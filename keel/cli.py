@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from annotation_ui import commands as annotate_commands
 from reward_models.data import commands as data_commands
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 train_app = typer.Typer(help="Train models.", no_args_is_help=True)
+app.add_typer(annotate_commands.app, name="annotate")
 app.add_typer(data_commands.app, name="data")
 app.add_typer(train_app, name="train")
 
