@@ -22,13 +22,12 @@ def build(database: Database, identify: Identify, *, accounts: bool) -> gr.Block
     """The app over ``database``.
 
     Args:
-        identify: the account behind a request (Starlette's), by its cookie; never by anything the page sends.
+        identify: the account behind a request, by its cookie; never by anything the page sends.
         accounts: whether there is anything to log out of.
     """
 
     def act(asked: Any, request: gr.Request) -> pages.Reply:
-        who = identify(request.request)
-        return pages.act(database, who, asked, now=time.time(), can_log_out=accounts)
+        return pages.act(database, identify(request), asked, now=time.time(), can_log_out=accounts)
 
     with gr.Blocks(title="Keel annotate", analytics_enabled=False, fill_width=True) as app:
         gr.HTML(

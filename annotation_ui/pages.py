@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from annotation_ui import rendering
+from annotation_ui import rendering, review
 from annotation_ui import session as desk
 from annotation_ui.accounts import Forbidden
 from annotation_ui.database import Database
+from annotation_ui.exporting import take_snapshot
 from annotation_ui.judgements import LeaseLost, Stale
 from annotation_ui.projects import ProjectError
+from annotation_ui.quality import GAPS
 from annotation_ui.verdicts import SEVERITIES, SKIP_REASONS, STRENGTHS, VerdictError
 
 Reply = dict[str, Any]
@@ -34,6 +38,18 @@ SCALE = (
     ("right", 2, "B better", "B++", "6"),
     ("right", 3, "B much better", "B+++", "7"),
 )
+NAMES = {
+    "a": "A",
+    "b": "B",
+    "left": "A",
+    "right": "B",
+    "tie": "Tie",
+    "both_bad": "Both bad",
+    "safe": "Safe",
+    "unsafe": "Unsafe",
+    "skip": "Skipped",
+}
+EPOCH = date(1970, 1, 1).toordinal()
 KEYS = (
     ("1 … 7", "A much better … tie … B much better"),
     ("1  2", "safe · unsafe (then letters for harms, 1–3 severity, Enter)"),
@@ -124,6 +140,52 @@ def _edit(context: Context, asked: Said) -> Reply:
     return _history(context, asked) | {"note": "Changed; the old verdict stays in the record"}
 
 
+def _review(context: Context, asked: Said) -> Reply:
+    found = review.disputes(context.database, context.who, context.project)
+    return _page(context, "review", disputes=found, names=NAMES)
+
+
+def _case(context: Context, asked: Said) -> Reply:
+    found = review.case(context.database, context.who, context.project, _whole(asked, "item"))
+    return _page(context, "case", task=found, names=NAMES, strengths=STRENGTHS)
+
+
+def _decide(context: Context, asked: Said) -> Reply:
+    item, said = _whole(asked, "item"), _mapping(asked, "said")
+    seen = None if asked.get("seen") is None else _whole(asked, "seen")
+    review.decide(context.database, context.who, context.project, item, said, seen=seen, now=context.now)
+    return _review(context, asked) | {"note": "Decided"}
+
+
+def _dashboard(context: Context, asked: Said) -> Reply:
+    figures, snapshots = review.dashboard(context.database, context.who, context.project)
+    return _page(
+        context,
+        "dashboard",
+        q=figures,
+        kind="preference" if figures.strengths else "safety",
+        admin=desk.role_of(context.database, context.who) == "admin",
+        snapshots=snapshots,
+        now=context.now,
+        names=NAMES,
+        gaps=[f"{low}–{high}" for low, high in pairwise(GAPS)] + [f"over {GAPS[-1]}"],
+        days=[(date.fromordinal(EPOCH + day).isoformat(), count) for day, count in figures.days][-14:],
+        strength_names=[(words, figures.strengths[n][1]) for n, (_, _, words, _, _) in enumerate(SCALE)]
+        if figures.strengths
+        else [],
+        label_names=[(NAMES.get(label, label), count) for label, count in figures.labels],
+    )
+
+
+def _snapshot(context: Context, asked: Said) -> Reply:
+    name = asked.get("name")
+    if not isinstance(name, str):
+        raise Ask("no name for the snapshot")
+    who = context.who or ""
+    made = take_snapshot(context.database, who, context.project, name.strip() or None, now=context.now)
+    return _dashboard(context, asked) | {"note": f"Snapshot {made} is taken"}
+
+
 def _difference(context: Context, asked: Said) -> Reply:
     """The two texts that the browser has on screen, with the words marked in which they differ."""
     left, right = asked.get("left"), asked.get("right")
@@ -144,6 +206,11 @@ ACTIONS: dict[str, Callable[[Context, Said], Reply]] = {
     "open edit": _open_edit,
     "edit": _edit,
     "difference": _difference,
+    "review": _review,
+    "case": _case,
+    "decide": _decide,
+    "dashboard": _dashboard,
+    "snapshot": _snapshot,
 }
 
 
@@ -206,16 +273,16 @@ def _page(context: Context, name: str, **values: Any) -> Reply:
 
 
 _ANNOTATOR = (("annotate", "Annotate"), ("history", "My verdicts"))
+_REVIEWER = (*_ANNOTATOR, ("review", "Review"), ("dashboard", "Dashboard"))
 PAGES: dict[str, tuple[tuple[str, str], ...]] = {
     "annotator": _ANNOTATOR,
-    "reviewer": _ANNOTATOR,
-    "admin": _ANNOTATOR,
+    "reviewer": _REVIEWER,
+    "admin": _REVIEWER,
 }
 
 
 def said_in_words(past: desk.Past) -> str:
-    names = {"left": "A", "right": "B", "tie": "Tie", "both_bad": "Both bad", "safe": "Safe", "unsafe": "Unsafe"}
-    name = names.get(past.label, "Skipped")
+    name = NAMES[past.label]
     return f"{name} {STRENGTHS[past.strength]}" if past.strength else name
 
 

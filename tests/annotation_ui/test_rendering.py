@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -18,45 +20,7 @@ ATTRIBUTES = (
     "width columnalign rowlines columnlines accent movablelimits lspace rspace "
 )
 
-PAYLOADS = [
-    "<script>window.hit=1</script>",
-    "<img src=x onerror=window.hit=1>",
-    "<svg/onload=window.hit=1>",
-    "<svg><script>window.hit=1</script></svg>",
-    "![x](https://evil.example/pixel.png)",
-    "![x](x 'onerror=window.hit=1')",
-    "[click](javascript:window.hit=1)",
-    "[click](data:text/html;base64,PHNjcmlwdD53aW5kb3cuaGl0PTE8L3NjcmlwdD4=)",
-    "<javascript:window.hit=1>",
-    '[x](https://evil.example "onmouseover=window.hit=1")',
-    '<a href="https://evil.example" style="position:fixed;inset:0">x</a>',
-    '<iframe src="https://evil.example"></iframe>',
-    '<form action="https://evil.example"><input autofocus onfocus=window.hit=1></form>',
-    "<style>@import 'https://evil.example/x.css'</style>",
-    '<link rel=stylesheet href="https://evil.example/x.css">',
-    "<meta http-equiv=refresh content='0;url=https://evil.example'>",
-    '<div id="k-task" class="k-verdict" data-say="left">x</div>',
-    "<base href='https://evil.example/'>",
-    "<math><mtext><script>window.hit=1</script></mtext></math>",
-    "<details open ontoggle=window.hit=1>x</details>",
-    "<think><img src=x onerror=window.hit=1></think>",
-    "</pre></div></details><script>window.hit=1</script>",
-    "```html\n<script>window.hit=1</script>\n```",
-    '```"><script>window.hit=1</script>\nx\n```',
-    "$\\href{javascript:window.hit=1}{x}$",
-    "$<script>window.hit=1</script>$",
-    "\\[\\text{<img src=x onerror=window.hit=1>}\\]",
-    "$\\style{position:fixed}{x}$",
-    "$\\class{k-verdict}{x}$",
-    "${alert(1)} {{constructor}} #{7*7}",
-    "| a |\n|---|\n| <img src=x onerror=window.hit=1> |",
-    "&lt;script&gt;window.hit=1&lt;/script&gt; &#60;img src=x onerror=window.hit=1&#62;",
-    "[x]: javascript:window.hit=1\n[x]",
-    "<!-- <script>window.hit=1</script> -->",
-    "\x00<script\x00>window.hit=1</script>",
-    "<plaintext>",
-    "<textarea><script>window.hit=1</script>",
-]
+PAYLOADS: list[str] = json.loads((Path(__file__).parent / "payloads.json").read_text())
 
 
 class Inert(HTMLParser):
