@@ -1,26 +1,22 @@
-"""``keel annotate``: the app, its accounts, and the way in and out for data."""
+"""``keel annotate``: the app, its accounts, and the way in and out for data. Imports wait until a command runs."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from sqlalchemy.orm import Session
 
-from annotation_ui.accounts import AccountError, Role, add_user, anyone_can_log_in, find_user, set_password
-from annotation_ui.assignment import newest_guideline
-from annotation_ui.database import Database, DatabaseError, open_database
-from annotation_ui.exporting import Aggregate, Policy, export, snapshot, write_export
-from annotation_ui.importing import import_items
-from annotation_ui.projects import ProjectError, Settings, add_guideline, create_project, find_project, has_project
-from annotation_ui.verdicts import Kind
-from reward_models.data.sources import BadRowsError, SourceError
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from annotation_ui.database import Database
 
 app = typer.Typer(
     help="Compare responses and label safety in the browser, over a real database.", invoke_without_command=True
@@ -28,6 +24,9 @@ app = typer.Typer(
 user_app = typer.Typer(help="Accounts.", no_args_is_help=True)
 app.add_typer(user_app, name="user")
 
+Kind = Literal["preference", "safety"]
+Role = Literal["annotator", "reviewer", "admin"]
+Aggregate = Literal["majority", "dawid_skene"]
 LOCAL = ("127.0.0.1", "localhost", "::1")
 NOBODY = "you"
 DatabaseOption = Annotated[
@@ -57,6 +56,8 @@ def annotate(
     """
     if context.invoked_subcommand is not None:
         return
+    from annotation_ui.database import open_database
+
     with _failures():
         if demo:
             with tempfile.TemporaryDirectory(prefix="keel-annotate-") as directory:
@@ -70,6 +71,7 @@ def annotate(
 def _serve(database: Database, host: str, port: int, secure_cookie: bool) -> None:
     import uvicorn
 
+    from annotation_ui.accounts import add_user, anyone_can_log_in, find_user
     from annotation_ui.server import build
 
     with database.read() as session:
@@ -93,6 +95,9 @@ def _serve(database: Database, host: str, port: int, secure_cookie: bool) -> Non
 
 def fill_demo(database: Database, items: int = 60) -> None:
     """Two projects of synthetic items."""
+    from annotation_ui.importing import import_items
+    from annotation_ui.projects import Settings, create_project
+
     now = time.time()
     with database.write() as session:
         create_project(session, "helpful", "preference", Settings(gold_rate=0.0), author="demo", now=now)
@@ -108,6 +113,9 @@ def user_add(
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Make an account. The password is asked for, or read from KEEL_PASSWORD."""
+    from annotation_ui.accounts import add_user
+    from annotation_ui.database import open_database
+
     with _failures():
         database = open_database(db)
         with database.write() as session:
@@ -118,6 +126,9 @@ def user_add(
 @user_app.command("password")
 def user_password(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
     """Give an account a new password and log it out everywhere."""
+    from annotation_ui.accounts import set_password
+    from annotation_ui.database import open_database
+
     with _failures():
         database = open_database(db)
         with database.write() as session:
@@ -142,6 +153,9 @@ def import_command(
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Add items to judge, and votes made elsewhere. All of it or nothing: a bad row is named and stops the import."""
+    from annotation_ui.database import open_database
+    from annotation_ui.importing import import_items
+
     with _failures():
         database, now = open_database(db), time.time()
         text = guideline.read_text(encoding="utf-8") if guideline else None
@@ -169,6 +183,16 @@ def import_command(
 
 def _prepare(session: Session, name: str, kind: Kind | None, votes: int, guideline: str | None, now: float) -> None:
     """Make the project, or see that the one there is is meant, and give it the guideline if it is a new one."""
+    from annotation_ui.assignment import newest_guideline
+    from annotation_ui.projects import (
+        ProjectError,
+        Settings,
+        add_guideline,
+        create_project,
+        find_project,
+        has_project,
+    )
+
     if not has_project(session, name):
         if kind is None:
             raise ProjectError(
@@ -201,6 +225,10 @@ def export_command(
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Write a snapshot as TRL preference or unpaired preference data, split by prompt, and count what was left out."""
+    from annotation_ui.database import open_database
+    from annotation_ui.exporting import Policy, export, snapshot, write_export
+    from annotation_ui.projects import find_project
+
     policy = Policy(aggregate=aggregate, ties=ties, both_bad=both_bad, min_votes=min_votes, min_agreement=min_agreement)
     with _failures():
         database = open_database(db)
@@ -218,9 +246,61 @@ def export_command(
     typer.echo(f"snapshot {result.snapshot}; train on it with data.train=[annotations://{db}#{result.snapshot}]")
 
 
+@app.command("items")
+def items_command(
+    out: Annotated[Path, typer.Argument(metavar="FILE.jsonl")],
+    project: ProjectOption = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Write the items of a project for a reward model to score; `keel annotate scores` takes the scores back."""
+    from annotation_ui.database import open_database
+    from annotation_ui.projects import find_project
+    from annotation_ui.scoring import items_to_score
+
+    with _failures():
+        with open_database(db).read() as session:
+            rows = list(items_to_score(session, find_project(session, project)))
+        out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    typer.echo(f"wrote {len(rows)} items; score them with `keel score --model MODEL --data {out} --out SCORES.jsonl`")
+
+
+@app.command("scores")
+def scores_command(
+    items: Annotated[Path, typer.Argument(metavar="ITEMS.jsonl", help="What `keel annotate items` wrote.")],
+    scores: Annotated[Path, typer.Argument(metavar="SCORES.jsonl", help="A line for each line of it.")],
+    scorer: Annotated[str, typer.Option(help="The name to show for the model.")],
+    project: ProjectOption = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Keep a reward model's scores: people judge next what it is least sure of, and see its margin after their vote."""
+    from annotation_ui.database import open_database
+    from annotation_ui.projects import find_project
+    from annotation_ui.scoring import add_scores
+
+    with _failures(), open_database(db).write() as session:
+        found = find_project(session, project)
+        rows = [_lines(items), _lines(scores)]
+        count = add_scores(session, found, scorer, *rows, author="command line", now=time.time())
+    typer.echo(f"{count} items scored by {scorer}; the evaluation slice keeps its order")
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    from reward_models.data.files import BadRow, read_rows
+    from reward_models.data.sources import BadRowsError
+
+    rows: list[dict[str, Any]] = []
+    for item in read_rows(path):
+        if isinstance(item, BadRow):
+            raise BadRowsError([item], 0)
+        rows.append(item[1])
+    return rows
+
+
 @app.command()
 def migrate(db: DatabaseOption = DEFAULT_DB) -> None:
     """Bring a database of an older version up to date; a SQLite file is copied first."""
+    from annotation_ui.database import Database
+
     with _failures():
         backup = Database(db).migrate()
     typer.echo(f"up to date{f'; the file as it was is {backup}' if backup else ''}")
@@ -229,6 +309,11 @@ def migrate(db: DatabaseOption = DEFAULT_DB) -> None:
 @contextmanager
 def _failures() -> Iterator[None]:
     """A known failure becomes its message and an exit status."""
+    from annotation_ui.accounts import AccountError
+    from annotation_ui.database import DatabaseError
+    from annotation_ui.projects import ProjectError
+    from reward_models.data.sources import BadRowsError, SourceError
+
     try:
         yield
     except BadRowsError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Select, exists, select
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from annotation_ui.assignment import counts, newest_guideline, release, reopen
@@ -35,6 +35,15 @@ def in_force(project: Project, *, adjudication: bool | None = False) -> Select[J
         .order_by(Judgement.id)
     )
     return chosen if adjudication is None else chosen.where(Judgement.adjudication == adjudication)
+
+
+def first_votes(project: Project) -> Select[Judgement]:
+    """Annotators' judgements in force, less gold items and an annotator's silent repeats of an item: the votes."""
+    return (
+        in_force(project)
+        .outerjoin(Assignment, Assignment.id == Judgement.assignment_id)
+        .where(Item.gold.is_(None), func.coalesce(Assignment.round, 0) == 0)
+    )
 
 
 def record(

@@ -303,8 +303,8 @@ def _ago(then: float, now: float) -> str:
 
 def _whole(asked: Said, key: str) -> int:
     value = asked.get(key)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise Ask(f"{key} is not a whole number")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+        raise Ask(f"{key} is not a whole number that could be one of ours")
     return value
 
 

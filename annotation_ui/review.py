@@ -74,13 +74,13 @@ def disputes(database: Database, who: str | None, project_name: str | None) -> l
         project = find_project(session, project_name)
         decided = {j.item_id for j in session.scalars(judgements.in_force(project, adjudication=True))}
         votes: dict[int, list[str]] = defaultdict(list)
-        for judgement in session.scalars(judgements.in_force(project)):
+        for judgement in session.scalars(judgements.first_votes(project)):
             if judgement.label != "skip" and judgement.item_id not in decided:
                 votes[judgement.item_id].append(judgement.label)
         sure = _sure_models(
             session.execute(select(Score.item_id, Score.score_a, Score.score_b).where(Score.item_id.in_(list(votes))))
         )
-        found = []
+        found: list[Dispute] = []
         for item_id, labels in sorted(votes.items(), key=lambda entry: (-len(entry[1]), entry[0])):
             reason = _reason(labels, sure.get(item_id))
             if reason and len(found) < QUEUE:
@@ -121,7 +121,7 @@ def case(database: Database, who: str | None, project_name: str | None, item_id:
         item = session.get(Item, item_id)
         if item is None or item.project_id != project.id:
             raise judgements.Stale("there is no such item in this project")
-        said = session.scalars(judgements.in_force(project).where(Judgement.item_id == item.id)).all()
+        said = session.scalars(judgements.first_votes(project).where(Judgement.item_id == item.id)).all()
         decision = session.scalar(judgements.in_force(project, adjudication=True).where(Judgement.item_id == item.id))
         scores = session.scalars(select(Score).where(Score.item_id == item.id).order_by(Score.scorer)).all()
         guideline = newest_guideline(session, project)

@@ -26,7 +26,7 @@ POLICY = (
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # stricter, and forms would send no origin to check
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
@@ -66,6 +66,7 @@ def build(database: Database, *, single_user: str | None = None, secure_cookie: 
         server,
         blocks,
         path="/",
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
         auth_dependency=identify,
         show_error=False,
         max_file_size=1,

@@ -217,7 +217,7 @@ def progress(database: Database, who: str | None, project_name: str | None, *, n
         count, today = session.execute(
             select(func.count(), func.count().filter(mine.c.created > now - now % 86400)).select_from(mine)
         ).one()
-        everyone = judgements.in_force(project).order_by(None).where(Judgement.label != "skip", Item.gold.is_(None))
+        everyone = judgements.first_votes(project).where(Judgement.label != "skip").order_by(None)
         votes = session.scalar(select(func.count()).select_from(everyone.subquery())) or 0
         dwell = session.scalars(
             select(mine.c.dwell_ms).where(mine.c.dwell_ms.is_not(None)).order_by(mine.c.id.desc()).limit(50)

@@ -101,10 +101,10 @@ def site(browser: Any, sqlite: Database) -> Iterator[Callable[..., Site]]:
 
 def press(page: Any, key: str) -> None:
     """Press a verdict's key once the item has been on screen for long enough, and wait for what comes next."""
-    token = page.get_attribute("main", "data-token")
+    token = page.get_attribute(".k-main", "data-token")
     page.wait_for_timeout(400)
     page.keyboard.press(key)
-    page.wait_for_function("t => document.querySelector('main').dataset.token !== t", arg=token)
+    page.wait_for_function("t => document.querySelector('.k-main').dataset.token !== t", arg=token)
 
 
 def test_a_preference_session_by_keyboard(site: Any, sqlite: Database, fill: Fill) -> None:
@@ -138,7 +138,7 @@ def test_by_mouse_with_an_edit_and_a_reload(site: Any, sqlite: Database, fill: F
     page.wait_for_selector(".k-verdict")
     assert page.inner_text(".k-pair") == shown
     page.click("text=My verdicts")
-    page.click("text=Change")
+    page.click("button:text-is('Change')")
     page.wait_for_selector(".k-banner")
     assert page.get_attribute(".k-right1", "aria-pressed") == "true"
     assert page.input_value("[name=rationale]") == "because 1 is not 7"
