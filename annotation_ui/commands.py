@@ -29,6 +29,7 @@ Role = Literal["annotator", "reviewer", "admin"]
 Aggregate = Literal["majority", "dawid_skene"]
 LOCAL = ("127.0.0.1", "localhost", "::1")
 NOBODY = "you"
+CLI = "command line"
 DatabaseOption = Annotated[
     str,
     typer.Option("--db", metavar="DB", envvar="KEEL_DATABASE", help="A SQLite file, or postgresql://USER@HOST/NAME."),
@@ -147,7 +148,7 @@ def import_command(
     kind: Annotated[Kind | None, typer.Option(help="Of a new project.")] = None,
     votes: Annotated[int, typer.Option(min=1, help="Of a new project: annotators per item.")] = 1,
     gold: Annotated[bool, typer.Option(help="The labels are known answers; the items check annotators.")] = False,
-    guideline: Annotated[Path | None, typer.Option(help="Markdown; a new version if it is new.")] = None,
+    guideline: Annotated[Path | None, typer.Option(help="Of a new project; Markdown.")] = None,
     max_bad: Annotated[int, typer.Option(min=0, help="How many bad rows are accepted.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Read at most so many rows of each source.")] = None,
     db: DatabaseOption = DEFAULT_DB,
@@ -168,7 +169,7 @@ def import_command(
             gold=gold,
             max_bad=max_bad,
             limit=limit,
-            author="command line",
+            author=CLI,
             now=now,
             on_progress=lambda rows: typer.echo(f"{rows} rows read", err=True),
         )
@@ -182,31 +183,42 @@ def import_command(
 
 
 def _prepare(session: Session, name: str, kind: Kind | None, votes: int, guideline: str | None, now: float) -> None:
-    """Make the project, or see that the one there is is meant, and give it the guideline if it is a new one."""
-    from annotation_ui.assignment import newest_guideline
-    from annotation_ui.projects import (
-        ProjectError,
-        Settings,
-        add_guideline,
-        create_project,
-        find_project,
-        has_project,
-    )
+    """Make the project, or see that the one there is is meant."""
+    from annotation_ui.projects import ProjectError, Settings, create_project, find_project, has_project
 
-    if not has_project(session, name):
-        if kind is None:
-            raise ProjectError(
-                f"there is no project {name!r} yet; say what it is with --kind preference or --kind safety"
-            )
-        settings = Settings(votes_per_item=votes)
-        create_project(session, name, kind, settings, guideline=guideline, author="command line", now=now)
+    if has_project(session, name):
+        found = find_project(session, name)
+        if kind not in (None, found.kind):
+            raise ProjectError(f"{name!r} is a {found.kind} project, not {kind}")
+        if guideline is not None:
+            raise ProjectError(f"{name!r} has a guideline; `keel annotate guideline FILE` gives it a new version")
         return
-    found = find_project(session, name)
-    if kind not in (None, found.kind):
-        raise ProjectError(f"{name!r} is a {found.kind} project, not {kind}")
-    newest = newest_guideline(session, found)
-    if guideline is not None and guideline != newest.text:
-        add_guideline(session, found, guideline, newest.harms, author="command line", now=now)
+    if kind is None:
+        raise ProjectError(f"there is no project {name!r} yet; make it with --kind preference or --kind safety")
+    create_project(session, name, kind, Settings(votes_per_item=votes), guideline=guideline, author=CLI, now=now)
+
+
+@app.command("guideline")
+def guideline_command(
+    file: Annotated[Path, typer.Argument(metavar="FILE.md")],
+    project: ProjectOption = None,
+    harm: Annotated[
+        list[str] | None, typer.Option(help="A category of harm, in place of those there are. Repeatable.")
+    ] = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Give a project a new version of its guideline. Verdicts remember the version they were given by."""
+    from annotation_ui.assignment import newest_guideline
+    from annotation_ui.database import open_database
+    from annotation_ui.projects import add_guideline, find_project
+
+    with _failures():
+        text = file.read_text(encoding="utf-8")
+        with open_database(db).write() as session:
+            found = find_project(session, project)
+            harms = harm or newest_guideline(session, found).harms
+            version = add_guideline(session, found, text, harms, author=CLI, now=time.time()).version
+    typer.echo(f"guideline version {version} of {found.name}")
 
 
 @app.command("export")
@@ -235,7 +247,7 @@ def export_command(
         with database.write() as session:
             found = find_project(session, project)
             if snapshot_name is None:
-                made = snapshot(session, found, None, author="command line", now=time.time())
+                made = snapshot(session, found, None, author=CLI, now=time.time())
                 snapshot_name = made.name
             result = export(session, found, snapshot_name, policy)
         files = write_export(result, out, file_format)
@@ -280,7 +292,7 @@ def scores_command(
     with _failures(), open_database(db).write() as session:
         found = find_project(session, project)
         rows = [_lines(items), _lines(scores)]
-        count = add_scores(session, found, scorer, *rows, author="command line", now=time.time())
+        count = add_scores(session, found, scorer, *rows, author=CLI, now=time.time())
     typer.echo(f"{count} items scored by {scorer}; the evaluation slice keeps its order")
 
 

@@ -129,6 +129,8 @@ def _add_login(server: FastAPI, database: Database, secure_cookie: bool) -> None
 
 def _refusal(request: Request, local_only: bool) -> tuple[int, str] | None:
     """Why a request goes no further: too large, from another site, or (single user) under another host's name."""
+    if "transfer-encoding" in request.headers:
+        return 411, "say how long the body is"
     length = request.headers.get("content-length", "0")
     if not length.isdigit() or int(length) > MAX_BODY:
         return 413, "too large"

@@ -36,6 +36,8 @@ def test_import_and_export(tmp_path: Path) -> None:
     assert "2 votes by 2 people" in done.output
     wrong = run(db, "import", rows, "--project", "p", "--kind", "safety")
     assert (wrong.exit_code, "preference project" in wrong.output) == (2, True)
+    (tmp_path / "g.md").write_text("Be fair.")
+    assert "guideline version 2 of p" in run(db, "guideline", tmp_path / "g.md").output
     out = run(db, "export", tmp_path / "out")
     assert out.exit_code == 0, out.output
     assert "1 items exported" in out.output

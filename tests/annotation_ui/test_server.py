@@ -85,6 +85,7 @@ def test_requests_from_other_sites_and_large_ones_are_refused(client: TestClient
     data = {"name": "ann", "password": PASSWORD}
     assert client.post("/login", data=data, headers=elsewhere).status_code == 403
     assert client.post("/login", content=b"x" * 2_000_001).status_code == 413
+    assert client.post("/login", content=iter([b"x"])).status_code == 411
 
 
 def test_alone_only_this_machine_is_served(sqlite: Database, fill: Fill) -> None:

@@ -45,15 +45,9 @@ def test_the_app_works_from_the_wheel(tmp_path: Path) -> None:
         "with database.write() as session: add_user(session, 'ann', 'admin', None, now=0.0)\n"
         "print(pages.act(database, 'ann', {'action': 'annotate'}, now=0.0)['html'], app.css()[:20])"
     )
+    command = [sys.executable, "-c", code, str(site)]
     environment = {**os.environ, "PYTHONPATH": str(site)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(site)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert "No project yet" in done.stdout, done.stderr
     points = next(site.glob("*.dist-info")) / "entry_points.txt"
     assert "annotations = annotation_ui.exporting:rows_of" in points.read_text()
