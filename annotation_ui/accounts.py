@@ -165,5 +165,15 @@ def set_password(session: Session, name: str, password: str, *, now: float) -> N
     session.add(Event(at=now, actor=name, kind="password changed", project=None, detail={}))
 
 
+def disable(session: Session, name: str, *, now: float) -> None:
+    """Let ``name`` act no more, from the next request on; what it said stays."""
+    user = find_user(session, name)
+    if user is None:
+        raise AccountError(f"there is no user {name!r}")
+    user.active = False
+    session.execute(delete(Login).where(Login.user_id == user.id))
+    session.add(Event(at=now, actor=name, kind="user disabled", project=None, detail={}))
+
+
 def _cookie_hash(cookie: str) -> str:
     return hashlib.sha256(cookie.encode("utf-8", "replace")).hexdigest()

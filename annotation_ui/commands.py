@@ -137,6 +137,17 @@ def user_password(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
     typer.echo(f"{name} has a new password")
 
 
+@user_app.command("disable")
+def user_disable(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
+    """Let an account act no more. What it said stays in the record."""
+    from annotation_ui.accounts import disable
+    from annotation_ui.database import open_database
+
+    with _failures(), open_database(db).write() as session:
+        disable(session, name, now=time.time())
+    typer.echo(f"{name} is locked out")
+
+
 def _password() -> str:
     return os.environ.get("KEEL_PASSWORD") or typer.prompt("Password", hide_input=True, confirmation_prompt=True)
 

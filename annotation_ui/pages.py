@@ -287,10 +287,9 @@ def said_in_words(past: desk.Past) -> str:
 
 
 def _reveal(reveal: desk.Reveal) -> str:
-    if reveal.label in ("left", "right"):
-        agrees = (reveal.margin > 0) == (reveal.label == "left")
-        return f"{reveal.scorer} {'agrees' if agrees else 'prefers the other'} (margin {abs(reveal.margin):.2f})"
-    return f"{reveal.scorer}: {reveal.margin:+.2f}"
+    if reveal.pair:
+        return f"{reveal.scorer} prefers {'A' if reveal.margin > 0 else 'B'}, margin {abs(reveal.margin):.2f}"
+    return f"{reveal.scorer} says {'safe' if reveal.margin > 0 else 'unsafe'}, score {reveal.margin:+.2f}"
 
 
 def _ago(then: float, now: float) -> str:

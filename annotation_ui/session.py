@@ -62,11 +62,14 @@ class Past:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reveal:
-    """What a model thinks of the item just judged: a positive margin speaks for the left (or the only) response."""
+    """What a model thinks of the item just judged: a positive margin speaks for the left (or the only) response.
+
+    ``pair`` tells a margin between two responses from the score of one.
+    """
 
     scorer: str
     margin: float
-    label: str
+    pair: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,9 +282,9 @@ def _task(
 def _reveal(session: Session, judgement: Judgement) -> list[Reveal]:
     """The models' margins, from the annotator's point of view; only for a judgement that is in."""
     scores = session.scalars(select(Score).where(Score.item_id == judgement.item_id).order_by(Score.scorer))
-    label = across(judgement.label, judgement.left)
     found = []
     for score in scores:
-        margin = score.score_a if score.score_b is None else score.score_a - score.score_b
-        found.append(Reveal(scorer=score.scorer, margin=-margin if judgement.left == "b" else margin, label=label))
+        margin = score.score_a - (score.score_b or 0.0)
+        turned = -margin if judgement.left == "b" else margin
+        found.append(Reveal(scorer=score.scorer, margin=turned, pair=score.score_b is not None))
     return found

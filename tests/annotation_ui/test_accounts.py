@@ -16,6 +16,7 @@ from annotation_ui.accounts import (
     add_user,
     close_login,
     credentials_hold,
+    disable,
     find_user,
     login_of,
     note_failure,
@@ -52,7 +53,9 @@ def test_a_log_in_ends_by_time_by_logging_out_and_with_the_account(database: Dat
         close_login(session, cookie, now=NOW)
         assert login_of(session, cookie, now=NOW) is None
         assert login_of(session, other, now=NOW) == "ann"
-        user.active = False
+        disable(session, "ann", now=NOW)
+        session.flush()
+        assert not user.active
         assert login_of(session, other, now=NOW) is None
         for nothing in (None, "", "guess", "\udc80"):
             assert login_of(session, nothing, now=NOW) is None

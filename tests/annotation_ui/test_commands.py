@@ -52,6 +52,8 @@ def test_accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     again = run(db, "user", "add", "root")
     assert (again.exit_code, "already" in again.output) == (2, True)
     assert "new password" in run(db, "user", "password", "root").output
+    assert "locked out" in run(db, "user", "disable", "root").output
+    assert "no user" in run(db, "user", "disable", "nobody").output
     monkeypatch.setenv("KEEL_PASSWORD", "short")
     assert "at least 10" in run(db, "user", "add", "ann").output
 

@@ -25,9 +25,8 @@ def script() -> ModuleType:
     return module
 
 
-def test_a_killed_server_loses_nothing_it_acknowledged(database: Database, script: ModuleType) -> None:
-    url = database.url.render_as_string(hide_password=False)
-    figures = script.load(str(database.url.database) if database.sqlite else url, 6, 60, 4.0, kill=True)
+def test_a_killed_server_loses_nothing_it_acknowledged(sqlite: Database, script: ModuleType) -> None:
+    figures = script.load(str(sqlite.url.database), 6, 60, 3.0, kill=True)
     assert figures["acknowledged"] > 0
     assert figures["stored"] >= figures["acknowledged"]
     promises = ("lost", "doubled", "over_assigned")
