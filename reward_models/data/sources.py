@@ -8,7 +8,8 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from importlib.metadata import entry_points
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, overload
 
@@ -25,7 +26,17 @@ from reward_models.data.records import (
     SafetyLabel,
 )
 
-__all__ = ["BadRow", "BadRowsError", "Loaded", "SourceError", "expand", "load", "read", "read_responses"]
+__all__ = [
+    "BadRow",
+    "BadRowsError",
+    "Loaded",
+    "SourceError",
+    "expand",
+    "load",
+    "read",
+    "read_responses",
+    "read_rows_of",
+]
 
 REASON_LIMIT = 300
 SYNTHETIC = ("helpful", "safety", "reasoning", "best_of_n")
@@ -137,7 +148,9 @@ def read(
     Args:
         spec: a file or glob (``~`` and environment variables are expanded), a hub data set
             ``owner/name[/subset][:split]`` (split ``train`` if none is named; a local directory of data files is read
-            the same way), or ``synthetic:helpful|safety|reasoning|best_of_n[:train|test]``.
+            the same way), ``synthetic:helpful|safety|reasoning|best_of_n[:train|test]``, or ``SCHEME://…`` for a scheme
+            that an installed package offers as an entry point of the group ``keel.sources``: a function from the spec
+            to rows.
         kind: the records wanted; ``None`` infers it row by row.
         columns: our column names to the source's, where they differ: ``{"chosen": "good"}``.
         prompt_kind: the kind of prompts whose rows do not say.
@@ -168,12 +181,23 @@ def read_responses(
     def convert(row: dict[str, Any], line: int, source: str) -> tuple[Conversation, dict[str, Conversation]]:
         return to_responses(rename(row, columns) if columns else row)
 
-    return _converted(_streams(spec, None), convert)
+    return read_rows_of(spec, convert)
 
 
 def _check_columns(columns: Mapping[str, str] | None) -> None:
     if unknown := set(columns or ()) - set(COLUMNS):
         raise SourceError(f"no column of ours is called {', '.join(sorted(unknown))}; ours: {', '.join(COLUMNS)}")
+
+
+def read_rows_of(spec: str, convert: Callable[[dict[str, Any], int, str], Item]) -> Iterator[Item | BadRow]:
+    """One pass over ``spec`` for rows that are no records yet: ``convert(row, line, source)`` of each.
+
+    A :class:`BadRow` stands for every row that cannot be read or that ``convert`` refuses with a ``RecordError``.
+
+    Raises:
+        SourceError: as in :func:`read`.
+    """
+    return _converted(_streams(spec, None), convert)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +238,8 @@ def expand(spec: str) -> list[str]:
 def _streams(spec: str, kind: Kind | None) -> list[_Stream]:
     if spec.startswith("synthetic:"):
         return [_synthetic(spec, prompts=kind == "prompt")]
+    if "://" in spec:
+        return [_of_scheme(spec)]
     if len(files := expand(spec)) > 1:
         return [stream for file in files for stream in _streams(file, kind)]
     expanded = os.path.expandvars(os.path.expanduser(files[0]))
@@ -262,6 +288,19 @@ def _synthetic(spec: str, *, prompts: bool) -> _Stream:
     else:
         records = synthetic.records(cast(synthetic.Kind, kind), split)
     return _Stream(spec, f"synthetic:{kind}", ((line, to_row(record)) for line, record in enumerate(records, start=1)))
+
+
+def _of_scheme(spec: str) -> _Stream:
+    scheme = spec.partition("://")[0]
+    offered = {point.name: point for point in entry_points(group="keel.sources")}
+    if scheme not in offered:
+        raise SourceError(f"no installed package reads {scheme}://; there is {', '.join(offered) or 'none'}")
+    rows = offered[scheme].load()(spec)
+    try:
+        first = next(rows, None)
+    except ValueError as error:
+        raise SourceError(f"{spec}: {error}") from error
+    return _Stream(spec, spec, enumerate(rows if first is None else chain([first], rows), start=1))
 
 
 def _dataset(name: str, source: str, subset: str | None, split: str) -> _Stream:

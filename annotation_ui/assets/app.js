@@ -1,0 +1,211 @@
+// The page's behaviour. Runs once, with Gradio's `element` (the component's root) and `server` (our Python functions).
+// Everything shown is HTML the server rendered; verdicts carry the token of the item they were shown with.
+const UNSEEN_MS = 350; // a verdict key this soon after an item appeared was meant for the one before
+const VERDICT = ".k-verdict [data-label], .k-verdict [data-act=unsafe], .k-verdict [data-act=confirm-unsafe]";
+let busy = false;
+let appeared = performance.now();
+let looked = 0; // milliseconds of looking before the tab was last hidden
+let polling = 0;
+
+const find = (selector) => element.querySelector(selector);
+const desk = () => find(".k-desk");
+const visible = (node) => node && !node.closest("[hidden]") && !node.disabled;
+
+function note(text, isError) {
+  const box = find(".k-note");
+  if (!box || !text) return;
+  box.textContent = text;
+  box.className = isError ? "k-note k-error k-on" : "k-note k-on";
+  clearTimeout(note.timer);
+  note.timer = setTimeout(() => box.classList.remove("k-on"), isError ? 8000 : 3500);
+}
+
+function mount() {
+  const place = find(".k-root");
+  if (!place) return null;
+  return place;
+}
+
+function show(html) {
+  const place = mount();
+  const views = { raw: desk()?.classList.contains("k-show-raw"), guideline: desk()?.classList.contains("k-show-guideline") };
+  place.innerHTML = html;
+  desk().classList.toggle("k-show-raw", Boolean(views.raw));
+  desk().classList.toggle("k-show-guideline", views.guideline ?? window.innerWidth > 1500);
+  for (const act of ["raw", "guideline"]) {
+    find(`[data-act=${act}]`)?.setAttribute("aria-pressed", String(desk().classList.contains(`k-show-${act}`)));
+  }
+  appeared = performance.now();
+  looked = 0;
+  clearTimeout(polling);
+  const seconds = find("[data-poll]")?.dataset.poll;
+  if (seconds) polling = setTimeout(() => !document.hidden && ask("annotate"), seconds * 1000);
+  window.scrollTo(0, 0);
+  find(".k-prompt, main")?.focus({ preventScroll: true });
+}
+
+async function ask(action, data = {}) {
+  if (busy) return null;
+  busy = true;
+  element.setAttribute("aria-busy", "true");
+  try {
+    const project = data.project ?? desk()?.dataset.project ?? null;
+    const reply = await server.act({ action, ...data, project });
+    if (typeof reply.html === "string") show(reply.html);
+    note(reply.error || reply.note, Boolean(reply.error));
+    return reply;
+  } catch (error) {
+    note("The server does not answer, so nothing was changed. Press again in a moment.", true);
+    return null;
+  } finally {
+    busy = false;
+    element.removeAttribute("aria-busy");
+  }
+}
+
+function dwell() {
+  return Math.round(looked + (document.hidden ? 0 : performance.now() - appeared));
+}
+
+function verdict(label, button) {
+  const form = find(".k-verdict");
+  const main = find("main");
+  const said = { label, rationale: form.querySelector("[name=rationale]").value };
+  if (button?.dataset.strength) said.strength = Number(button.dataset.strength);
+  if (label === "skip") said.skip_reason = button.dataset.reason;
+  if (label === "unsafe") {
+    said.harms = [...form.querySelectorAll("[name=harm]:checked")].map((box) => box.value);
+    const severity = form.querySelector("[name=severity]:checked");
+    if (severity) said.severity = Number(severity.value);
+    if (!said.harms.length) return note("Choose at least one category of harm", true);
+  }
+  const item = main.dataset.item;
+  if (item) return ask("decide", { item: Number(item), seen: main.dataset.seen ? Number(main.dataset.seen) : null, said });
+  const judgement = main.dataset.judgement;
+  if (judgement) return ask("edit", { judgement: Number(judgement), said });
+  return ask("vote", { token: main.dataset.token, said, ms: dwell() });
+}
+
+function panel(id, open) {
+  const box = find(id);
+  if (!box) return;
+  box.hidden = !open;
+  find(`[aria-controls=${id.slice(1)}]`)?.setAttribute("aria-expanded", String(open));
+  if (open) box.querySelector("button, input")?.focus();
+  else find(".k-prompt, main")?.focus({ preventScroll: true });
+}
+
+function toggle(act) {
+  const on = desk().classList.toggle(`k-show-${act}`);
+  find(`[data-act=${act}]`)?.setAttribute("aria-pressed", String(on));
+  return on;
+}
+
+async function difference() {
+  const button = find("[data-act=difference]");
+  if (!button) return;
+  const boxes = [...element.querySelectorAll(".k-response .k-scroll")];
+  const old = element.querySelectorAll(".k-difference");
+  if (old.length) {
+    old.forEach((node) => node.remove());
+    desk().classList.remove("k-show-difference");
+    return button.setAttribute("aria-pressed", "false");
+  }
+  const texts = boxes.map((box) => [...box.querySelectorAll(".k-as-is")].map((part) => part.textContent).join("\n"));
+  const reply = await ask("difference", { left: texts[0], right: texts[1] });
+  if (!Array.isArray(reply?.html)) return;
+  boxes.forEach((box, n) => {
+    const shown = document.createElement("div");
+    shown.className = "k-text k-difference";
+    shown.innerHTML = reply.html[n];
+    box.append(shown);
+  });
+  desk().classList.add("k-show-difference");
+  button.setAttribute("aria-pressed", "true");
+}
+
+const ACTS = {
+  help: () => find(".k-help").showModal(),
+  close: () => find(".k-help").close(),
+  raw: () => toggle("raw"),
+  guideline: () => toggle("guideline"),
+  difference,
+  skip: () => panel("#k-skip", find("#k-skip").hidden),
+  unsafe: () => panel("#k-harms", find("#k-harms").hidden),
+  "close-skip": () => panel("#k-skip", false),
+  "close-harms": () => panel("#k-harms", false),
+  "confirm-unsafe": () => verdict("unsafe"),
+  undo: (button) => button.dataset.judgement && ask("undo", { judgement: Number(button.dataset.judgement) }),
+  edit: (button) => ask("open edit", { judgement: Number(button.dataset.judgement) }),
+  case: (button) => ask("case", { item: Number(button.dataset.item) }),
+  snapshot: () => ask("snapshot", { name: find("[name=snapshot]").value }),
+};
+
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-label], [data-act], [data-open]");
+  if (!button || button.disabled || !element.contains(button)) return;
+  if (button.dataset.open) ask(button.dataset.open);
+  else if (button.dataset.act) ACTS[button.dataset.act]?.(button);
+  else verdict(button.dataset.label, button);
+});
+
+element.addEventListener("change", (event) => {
+  if (event.target.dataset.change === "project") ask("annotate", { project: event.target.value });
+});
+element.addEventListener("submit", (event) => event.target.matches(".k-verdict") && event.preventDefault());
+
+function ofKey(key) {
+  // The innermost open panel owns the keys.
+  for (const scope of ["#k-skip:not([hidden])", "#k-harms:not([hidden])", ".k-desk"]) {
+    const panelNode = find(scope);
+    if (!panelNode) continue;
+    if (scope.startsWith("#k-harms") && key === "enter") return find("[data-act=confirm-unsafe]");
+    const hit = [...panelNode.querySelectorAll(`[data-key="${CSS.escape(key)}"]`)].find(visible);
+    if (hit || scope !== ".k-desk") return hit;
+  }
+  return null;
+}
+
+function escape() {
+  for (const id of ["#k-skip", "#k-harms"]) {
+    if (find(`${id}:not([hidden])`)) return panel(id, false);
+  }
+  if (desk().dataset.page !== "annotate" || find("main").dataset.judgement) ask("annotate");
+}
+
+function onKey(event) {
+  if (!desk() || event.repeat || event.isComposing || event.ctrlKey || event.metaKey || event.altKey || document.hidden) return;
+  const typing = event.target.matches("textarea, select, input:not([type=checkbox]):not([type=radio])");
+  const help = find(".k-help");
+  if (help?.open || busy) return;
+  if (typing) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  const key = event.key.toLowerCase();
+  const act = {
+    escape,
+    "?": ACTS.help,
+    h: () => ask("history"),
+    n: () => find("[name=rationale]")?.focus(),
+    t: () => element.querySelectorAll(".k-think").forEach((box) => (box.open = !box.open)),
+    u: () => find("[data-act=undo]:not([disabled])")?.click(),
+  };
+  const inPanel = find("#k-skip:not([hidden]), #k-harms:not([hidden])");
+  const button = ofKey(key);
+  if (button) {
+    event.preventDefault();
+    if (button.matches(VERDICT) && performance.now() - appeared < UNSEEN_MS) return;
+    button.click();
+  } else if (act[key] && (!inPanel || key === "escape" || key === "?")) {
+    event.preventDefault();
+    act[key]();
+  }
+}
+
+document.addEventListener("keydown", onKey);
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) looked += performance.now() - appeared;
+  else appeared = performance.now();
+});
+ask("annotate");

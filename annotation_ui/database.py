@@ -1,0 +1,167 @@
+"""One database, SQLite or PostgreSQL: connections, transactions and migrations."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import QueuePool
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_SECONDS = 30.0
+CONNECTIONS = 20
+PASSWORD_VARIABLE = "KEEL_DATABASE_PASSWORD"
+
+
+class DatabaseError(ValueError):
+    """The database cannot be used as it is; the message says what to do."""
+
+
+class Database:
+    """Where the annotations live.
+
+    Args:
+        url: a path of a SQLite file (made if it is missing), or ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME``,
+            whose password is taken from the environment: ``KEEL_DATABASE_PASSWORD``.
+
+    Raises:
+        DatabaseError: the URL is of no supported kind, or its driver is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = _url(url)
+        self.sqlite = self.url.get_backend_name() == "sqlite"
+        # SQLite allows one writer at a time: waiting for each other here costs less than its busy loop.
+        self._writing: AbstractContextManager[Any] = threading.Lock() if self.sqlite else nullcontext()
+        self.engine = _engine(self.url, self.sqlite)
+        self._writer = self.engine.execution_options(immediate=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that sees one state of the database and changes nothing."""
+        with Session(self.engine) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that is committed as a whole at the end of the block, or not at all."""
+        with self._writing, Session(self._writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @property
+    def pending(self) -> bool:
+        """Whether the schema is older than this version of Keel asks for."""
+        with self.engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+        newest = ScriptDirectory(str(MIGRATIONS))
+        if current is not None and current not in {script.revision for script in newest.walk_revisions()}:
+            raise DatabaseError(f"{self} was last used by a newer Keel (schema {current}); upgrade Keel to use it")
+        return current != newest.get_current_head()
+
+    def migrate(self) -> Path | None:
+        """Bring the schema to this version's. A SQLite file that is not empty is copied first: returns the copy."""
+        backup = self._backup() if self.pending else None
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        with self._writer.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        return backup
+
+    def _backup(self) -> Path | None:
+        file = Path(self.url.database or "")
+        if not self.sqlite or not file.is_file() or file.stat().st_size == 0:
+            return None
+        copy = file.with_name(f"{file.name}.{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.backup")
+        source, target = sqlite3.connect(file), sqlite3.connect(copy)
+        try:
+            source.backup(target)
+        finally:
+            source.close()
+            target.close()
+        return copy
+
+    def __str__(self) -> str:
+        return self.url.render_as_string(hide_password=True)
+
+
+def _url(text: str) -> URL:
+    if "://" not in text:
+        path = Path(text).expanduser().absolute()
+        if not path.parent.is_dir():
+            raise DatabaseError(f"no directory {path.parent} to put the database {path.name} in; make it first")
+        return URL.create("sqlite", database=str(path))
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise DatabaseError("the database URL cannot be read; write sqlite:///FILE or postgresql://HOST/NAME") from None
+    if url.get_backend_name() == "postgresql":
+        return url.set(drivername="postgresql+pg8000", password=url.password or os.environ.get(PASSWORD_VARIABLE))
+    if url.get_backend_name() != "sqlite" or not url.database:
+        raise DatabaseError(
+            f"{url.get_backend_name()} is not supported; write sqlite:///FILE or postgresql://HOST/NAME"
+        )
+    return url.set(drivername="sqlite")
+
+
+def _engine(url: URL, sqlite: bool) -> Engine:
+    try:
+        if not sqlite:
+            return create_engine(url, pool_pre_ping=True, pool_size=CONNECTIONS)
+        # A pool, since closing SQLite's last connection rewrites the file; none of them is used by two threads at once.
+        arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False}
+        engine = create_engine(url, poolclass=QueuePool, pool_size=CONNECTIONS, connect_args=arguments)
+    except ModuleNotFoundError as error:
+        raise DatabaseError(f"{error.name} is not installed; pip install 'keel-align[postgres]'") from None
+
+    @event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # SQLAlchemy begins transactions, below, not the driver
+        for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        # A deferred transaction that writes later fails at once with "database is locked" when another one wrote.
+        immediate = connection.get_execution_options().get("immediate", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+def open_database(url: str) -> Database:
+    """The database at ``url`` with an up-to-date schema.
+
+    Raises:
+        DatabaseError: it cannot be reached, or is a PostgreSQL database whose schema waits to be migrated by
+            ``keel annotate migrate`` (SQLite files are migrated at once, after a backup).
+    """
+    database = Database(url)
+    try:
+        if database.pending:
+            if not database.sqlite:
+                raise DatabaseError(
+                    f"the schema of {database} is not this version's; run `keel annotate migrate` first"
+                )
+            database.migrate()
+    except SQLAlchemyError as error:
+        reason = str(error.__cause__ or error).splitlines()[0][:200]
+        raise DatabaseError(f"{database} cannot be used: {reason}") from error
+    return database

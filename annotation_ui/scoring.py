@@ -1,0 +1,85 @@
+"""Reward models' scores of items: kept beside the votes, and used to ask people where a model is least sure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from annotation_ui.projects import ProjectError
+from annotation_ui.tables import Event, Item, Project, Score
+
+
+def items_to_score(session: Session, project: Project) -> Iterator[dict[str, Any]]:
+    """Every item as a row that ``keel score`` reads: ``id, prompt, response_a, response_b``, or ``response`` alone."""
+    keys = {"a": "response_a", "b": "response_b"} if project.kind == "preference" else {"a": "response"}
+    for item in session.scalars(select(Item).where(Item.project_id == project.id).order_by(Item.id)):
+        yield {"id": item.id, "prompt": item.prompt} | {keys[r.slot]: r.messages for r in item.responses}
+
+
+def add_scores(
+    session: Session,
+    project: Project,
+    scorer: str,
+    items: Sequence[Mapping[str, Any]],
+    scores: Sequence[Mapping[str, Any]],
+    *,
+    author: str,
+    now: float,
+) -> int:
+    """Keep what ``scorer`` gave for ``items``, line for line, in place of what it gave before; then set the order anew.
+
+    Args:
+        items: rows of :func:`items_to_score`.
+        scores: for each of them ``{"response_a": {"raw": …}, "response_b": {"raw": …}}`` or ``{"response": …}``.
+
+    Raises:
+        ProjectError: the two do not belong together, or not to this project.
+    """
+    if not scorer or len(scorer) > 100 or not scorer.isprintable():
+        raise ProjectError(f"{scorer[:40]!r} is no name for a scorer: 1 to 100 printable characters")
+    if len(items) != len(scores):
+        raise ProjectError(f"{len(items)} items and {len(scores)} scores: they are not of one call of `keel score`")
+    known = {item.id: item for item in session.scalars(select(Item).where(Item.project_id == project.id))}
+    made = []
+    for line, (row, found) in enumerate(zip(items, scores, strict=True), start=1):
+        if row.get("id") not in known:
+            raise ProjectError(f"line {line}: {project.name!r} has no item {row.get('id')!r}")
+        keys = ("response_a", "response_b") if project.kind == "preference" else ("response",)
+        try:
+            values = [float(found[key]["raw"]) for key in keys]
+        except (KeyError, TypeError, ValueError):
+            raise ProjectError(f"line {line}: no number at {' and '.join(f'{key}.raw' for key in keys)}") from None
+        second = values[1] if len(values) == 2 else None
+        made.append(Score(item_id=row["id"], scorer=scorer, score_a=values[0], score_b=second, created=now))
+    session.execute(delete(Score).where(Score.scorer == scorer, Score.item_id.in_(list(known))))
+    session.add_all(made)
+    session.flush()
+    order_by_uncertainty(session, project, list(known.values()))
+    detail = {"scorer": scorer, "items": len(made)}
+    session.add(Event(at=now, actor=author, kind="scored", project=project.name, detail=detail))
+    return len(made)
+
+
+def order_by_uncertainty(session: Session, project: Project, items: Sequence[Item]) -> None:
+    """Put first what the models are least sure of: the smallest mean distance of the margin (or score) from 0.
+
+    Items of the evaluation slice keep their places, so that what is judged of them stays a random sample; items without
+    a score come after those with one.
+    """
+    distances: dict[int, list[float]] = {}
+    scored = select(Score).join(Item, Item.id == Score.item_id).where(Item.project_id == project.id)
+    for score in session.scalars(scored):
+        distances.setdefault(score.item_id, []).append(abs(score.score_a - (score.score_b or 0.0)))
+    movable = sorted((item for item in items if item.split == "train"), key=lambda item: item.rank)
+    places = [item.rank for item in movable]
+    unknown = float("inf")
+
+    def doubt(item: Item) -> float:
+        known = distances.get(item.id)
+        return sum(known) / len(known) if known else unknown
+
+    for place, item in zip(places, sorted(movable, key=doubt), strict=True):
+        item.rank = place

@@ -1,0 +1,243 @@
+"""The tables of the annotation store, typed. Times are seconds since the epoch (UTC).
+
+What people said is never changed: ``judgements``, ``snapshots``, ``snapshot_judgements`` and ``events`` are
+append-only, which triggers in the database enforce (see the first migration). A correction is a new judgement that
+supersedes the one before.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, MetaData, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        dict[str, Any]: JSON(none_as_null=True),
+        list[str]: JSON(none_as_null=True),
+        list[dict[str, str]]: JSON(none_as_null=True),
+    }
+
+
+class User(Base):
+    """An account. Without a password nobody can log in as it: the authors of imported votes."""
+
+    __tablename__ = "users"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    role: Mapped[str]
+    password: Mapped[str | None]
+    active: Mapped[bool]
+    created: Mapped[float]
+    __table_args__ = (CheckConstraint("role IN ('annotator', 'reviewer', 'admin')", name="role"),)
+
+
+class Login(Base):
+    """A session of the browser's; only a hash of its cookie is kept."""
+
+    __tablename__ = "logins"
+    cookie_hash: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    created: Mapped[float]
+    expires: Mapped[float]
+
+
+class LoginFailure(Base):
+    """A wrong password; counted to slow down guessing."""
+
+    __tablename__ = "login_failures"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    address: Mapped[str]
+    at: Mapped[float] = mapped_column(index=True)
+
+
+class Project(Base):
+    """What is judged and how: ``preference`` between two responses or ``safety`` of one.
+
+    ``gold_rate`` and ``repeat_rate`` are the shares of an annotator's tasks that check them: items with a known answer,
+    and items of their own shown again the other way round.
+    """
+
+    __tablename__ = "projects"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str]
+    votes_per_item: Mapped[int]
+    gold_rate: Mapped[float]
+    repeat_rate: Mapped[float]
+    eval_fraction: Mapped[float]
+    lease_seconds: Mapped[float]
+    created: Mapped[float]
+    __table_args__ = (
+        CheckConstraint("kind IN ('preference', 'safety')", name="kind"),
+        CheckConstraint("votes_per_item > 0", name="votes_per_item"),
+    )
+
+
+class Guideline(Base):
+    """What annotators are asked to do; a new version leaves the old one in place for the judgements made by it."""
+
+    __tablename__ = "guidelines"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    version: Mapped[int]
+    text: Mapped[str]
+    harms: Mapped[list[str]]
+    author: Mapped[str]
+    created: Mapped[float]
+    __table_args__ = (UniqueConstraint("project_id", "version"),)
+
+
+class Item(Base):
+    """A prompt with what is to be judged. ``taken`` counts the votes it has and the leases out on it, at most k."""
+
+    __tablename__ = "items"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    content_key: Mapped[str]
+    source: Mapped[str]
+    source_id: Mapped[str]
+    prompt: Mapped[list[dict[str, str]]]
+    prompt_key: Mapped[str]
+    split: Mapped[str]
+    rank: Mapped[float]
+    taken: Mapped[int]
+    gold: Mapped[str | None]
+    created: Mapped[float]
+    responses: Mapped[list[Response]] = relationship(order_by="Response.slot", lazy="selectin")
+    __table_args__ = (
+        UniqueConstraint("project_id", "content_key"),
+        CheckConstraint("taken >= 0", name="taken"),
+        Index("ix_items_queue", "project_id", "rank"),
+    )
+
+
+class Response(Base):
+    """``slot`` is ``a`` or ``b``, which says nothing about where it is shown. Annotators never see ``model``."""
+
+    __tablename__ = "responses"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"))
+    slot: Mapped[str]
+    messages: Mapped[list[dict[str, str]]]
+    model: Mapped[str | None]
+    __table_args__ = (UniqueConstraint("item_id", "slot"),)
+
+
+class Assignment(Base):
+    """An item in the hands of an annotator. ``left`` is the response shown on the left; ``round`` 1 is a silent repeat.
+
+    ``token`` names this lease: a vote must carry it, so a late key press never judges an item that is not on screen,
+    and a vote sent twice counts once. ``guideline_id`` is the version shown beside the item.
+    """
+
+    __tablename__ = "assignments"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    round: Mapped[int]
+    token: Mapped[str] = mapped_column(unique=True)
+    left: Mapped[str]
+    guideline_id: Mapped[int] = mapped_column(ForeignKey("guidelines.id"))
+    state: Mapped[str]
+    leased_at: Mapped[float]
+    expires: Mapped[float]
+    item: Mapped[Item] = relationship()
+    guideline: Mapped[Guideline] = relationship()
+    __table_args__ = (
+        UniqueConstraint("item_id", "user_id", "round"),
+        CheckConstraint("state IN ('leased', 'done', 'skipped', 'expired')", name="state"),
+        Index("ix_assignments_state", "state", "expires"),
+        Index("ix_assignments_user", "user_id", "state"),
+    )
+
+
+class Judgement(Base):
+    """What a person said, in canonical positions (``a`` and ``b`` are slots, not sides of the screen).
+
+    ``label``: a, b, tie, both_bad | safe, unsafe | skip | withdrawn. The judgement in force is the last of its chain:
+    the one no other ``supersedes``. ``adjudication`` marks a reviewer's decision on what annotators disagreed about.
+    """
+
+    __tablename__ = "judgements"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"), index=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    assignment_id: Mapped[int | None] = mapped_column(ForeignKey("assignments.id"), index=True)
+    revision: Mapped[int]
+    supersedes: Mapped[int | None] = mapped_column(ForeignKey("judgements.id"), unique=True)
+    adjudication: Mapped[bool]
+    label: Mapped[str]
+    strength: Mapped[int | None]
+    harms: Mapped[list[str]]
+    severity: Mapped[int | None]
+    rationale: Mapped[str]
+    skip_reason: Mapped[str]
+    left: Mapped[str | None]
+    dwell_ms: Mapped[int | None]
+    guideline_id: Mapped[int | None] = mapped_column(ForeignKey("guidelines.id"))
+    key: Mapped[str] = mapped_column(unique=True)
+    created: Mapped[float]
+    user: Mapped[User] = relationship()
+    item: Mapped[Item] = relationship()
+    guideline: Mapped[Guideline | None] = relationship()
+    __table_args__ = (
+        CheckConstraint("label IN ('a', 'b', 'tie', 'both_bad', 'safe', 'unsafe', 'skip', 'withdrawn')", name="label"),
+        CheckConstraint("strength BETWEEN 1 AND 3", name="strength"),
+    )
+
+
+class Score(Base):
+    """What a model says of an item: a reward for each response, or for the one (``score_b`` is null)."""
+
+    __tablename__ = "scores"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"))
+    scorer: Mapped[str]
+    score_a: Mapped[float]
+    score_b: Mapped[float | None]
+    created: Mapped[float]
+    __table_args__ = (UniqueConstraint("item_id", "scorer"),)
+
+
+class Snapshot(Base):
+    """The judgements in force at one moment, named; what is exported and trained on."""
+
+    __tablename__ = "snapshots"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str]
+    author: Mapped[str]
+    digest: Mapped[str]
+    created: Mapped[float]
+    __table_args__ = (UniqueConstraint("project_id", "name"),)
+
+
+class SnapshotJudgement(Base):
+    __tablename__ = "snapshot_judgements"
+    snapshot_id: Mapped[int] = mapped_column(ForeignKey("snapshots.id"), primary_key=True)
+    judgement_id: Mapped[int] = mapped_column(ForeignKey("judgements.id"), primary_key=True)
+
+
+class Event(Base):
+    """The audit trail: who did what, when. ``actor`` is a name, since names outlive accounts."""
+
+    __tablename__ = "events"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float]
+    actor: Mapped[str]
+    kind: Mapped[str]
+    project: Mapped[str | None]
+    detail: Mapped[dict[str, Any]]

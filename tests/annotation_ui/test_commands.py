@@ -1,0 +1,71 @@
+"""``keel annotate`` from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from keel.cli import app
+
+
+@pytest.fixture(autouse=True)
+def _password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEEL_PASSWORD", "correct horse")
+
+
+def run(db: Path, *arguments: object) -> Result:
+    return CliRunner().invoke(app, ["annotate", *map(str, arguments), "--db", str(db)])
+
+
+def test_import_and_export(tmp_path: Path) -> None:
+    db = tmp_path / "a.db"
+    rows = tmp_path / "rows.jsonl"
+    votes = [{"annotator": name, "label": "b slightly better"} for name in ("x", "y")]
+    pair = {"prompt": "q", "response_a": "one", "response_b": "two", "annotations": votes, "source": "s"}
+    rows.write_text(json.dumps(pair) + "\n{broken\n")
+    assert "--kind" in run(db, "import", rows, "--project", "p").output
+    bad = run(db, "import", rows, "--project", "p", "--kind", "preference")
+    assert bad.exit_code == 1
+    assert "rows.jsonl:2:" in bad.output
+    done = run(db, "import", rows, "--project", "p", "--max-bad", 1)
+    assert done.exit_code == 0, done.output
+    assert "1 items added" in done.output
+    assert "2 votes by 2 people" in done.output
+    wrong = run(db, "import", rows, "--project", "p", "--kind", "safety")
+    assert (wrong.exit_code, "preference project" in wrong.output) == (2, True)
+    (tmp_path / "g.md").write_text("Be fair.")
+    assert "guideline version 2 of p" in run(db, "guideline", tmp_path / "g.md").output
+    out = run(db, "export", tmp_path / "out")
+    assert out.exit_code == 0, out.output
+    assert "1 items exported" in out.output
+    written = [json.loads(line) for f in ("train", "eval") for line in (tmp_path / "out" / f"{f}.jsonl").open()]
+    assert [(row["chosen"][0]["content"], row["margin"], row["snapshot"]) for row in written] == [("two", 1.0, "p@s1")]
+    assert "already" not in run(db, "export", tmp_path / "again", "--snapshot", "s1").output
+
+
+def test_accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    db = tmp_path / "a.db"
+    assert "may log in as admin" in run(db, "user", "add", "root", "--role", "admin").output
+    again = run(db, "user", "add", "root")
+    assert (again.exit_code, "already" in again.output) == (2, True)
+    assert "new password" in run(db, "user", "password", "root").output
+    assert "locked out" in run(db, "user", "disable", "root").output
+    assert "no user" in run(db, "user", "disable", "nobody").output
+    monkeypatch.setenv("KEEL_PASSWORD", "short")
+    assert "at least 10" in run(db, "user", "add", "ann").output
+
+
+def test_no_listening_beyond_this_machine_without_accounts(tmp_path: Path) -> None:
+    refused = CliRunner().invoke(app, ["annotate", "--db", str(tmp_path / "a.db"), "--host", "0.0.0.0"])
+    assert refused.exit_code == 2
+    assert "user add" in refused.output
+    assert "TLS" in refused.output
+
+
+def test_migrate(tmp_path: Path) -> None:
+    assert "up to date" in run(tmp_path / "a.db", "migrate").output
+    missing = run(tmp_path / "no" / "a.db", "migrate")
+    assert (missing.exit_code, "no directory" in missing.output) == (2, True)

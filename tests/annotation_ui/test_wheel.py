@@ -1,0 +1,53 @@
+"""What is built is what runs: the wheel holds migrations, templates and static files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_app_works_from_the_wheel(tmp_path: Path) -> None:
+    source, site = tmp_path / "source", tmp_path / "site"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("annotation_ui", "keel", "reward_models", "align"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+        ".",
+    ]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    [wheel] = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(site)
+    for folder in ("annotation_ui", "annotation_ui/migrations", "annotation_ui/templates", "annotation_ui/assets"):
+        ours = {file.name for file in (ROOT / folder).iterdir() if file.is_file()}
+        assert {file.name for file in (site / folder).iterdir() if file.is_file()} == ours, folder
+    code = (
+        "import sys, annotation_ui.pages as pages; from annotation_ui import app; from pathlib import Path;"
+        "from annotation_ui.database import open_database; from annotation_ui.accounts import add_user;"
+        "assert Path(pages.__file__).is_relative_to(sys.argv[1]);"
+        "database = open_database(sys.argv[1] + '/x.db');\n"
+        "with database.write() as session: add_user(session, 'ann', 'admin', None, now=0.0)\n"
+        "print(pages.act(database, 'ann', {'action': 'annotate'}, now=0.0)['html'], app.css()[:20])"
+    )
+    command = [sys.executable, "-c", code, str(site)]
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "No project yet" in done.stdout, done.stderr
+    points = next(site.glob("*.dist-info")) / "entry_points.txt"
+    assert "annotations = annotation_ui.exporting:rows_of" in points.read_text()
