@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,9 @@ def load_checkpoint(path: Path, engine: Any, world: World) -> dict[str, Any]:
     _weights_from_master(engine, stretches)
     if engine.lr_scheduler is not None:
         engine.lr_scheduler.last_epoch = step - 1  # the schedule is a function of the step
-        engine.lr_scheduler.step()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # no optimizer step precedes it
+            engine.lr_scheduler.step()
     engine.global_steps = step
     return state
 
