@@ -40,14 +40,19 @@ def is_complete(directory: Path) -> bool:
 
 
 def full_weights(engine: Any, world: World) -> dict[str, torch.Tensor]:
-    """All weights of the scored model on the main rank's CPU, gathered one at a time; empty on other ranks."""
+    """All weights of the scored model on the main rank's CPU, gathered one at a time; empty on other ranks.
+
+    Of a model trained on a CPU they are fp32 whatever it was trained in: bf16 rounds scores to three digits,
+    differently in different batches, and saves a CPU too little to be worth that.
+    """
     import deepspeed
 
     weights = {}
     for name, tensor in engine.module.model.state_dict(keep_vars=True).items():
         with deepspeed.zero.GatheredParameters([tensor], enabled=hasattr(tensor, "ds_id")):
             if world.is_main:
-                weights[name] = tensor.detach().cpu().clone()
+                whole = tensor.detach().cpu().clone()
+                weights[name] = whole.float() if world.device.type == "cpu" and whole.is_floating_point() else whole
     return weights
 
 

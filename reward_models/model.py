@@ -312,6 +312,9 @@ def save_model(
     """
     model: Any = scorer.classifier
     setattr(model.config, KEEL_KEY, facts)
+    dtype = next(w.dtype for w in weights.values() if w.is_floating_point())
+    scorer.model.to(dtype)
+    model.config.dtype = dtype  # what config.json names, and what it will be loaded in
     if lora is None:
         model.save_pretrained(directory, state_dict=weights)
     elif lora.merge:

@@ -104,7 +104,8 @@ class RewardModel:
         Args:
             path: the directory of a trained model, or any one-label sequence classifier on the hub.
             device: default: the GPU if there is one.
-            dtype: of weights and computation; default: as saved.
+            dtype: of weights and computation; default: as saved (fp32 if trained on a CPU). In bf16 a score has about
+                three digits, and the last of them may depend on the other members of its batch.
             max_tokens: most tokens of one forward pass. Memory grows with it, scores do not depend on it.
             kind, span: for models that Keel did not train; for its own they are saved with the model.
 

@@ -22,7 +22,7 @@ class EngineConfig:
     Attributes:
         zero_stage: 0 replicates everything; 1 partitions optimizer states, 2 gradients too, 3 parameters too.
         offload_optimizer, offload_params: keep them in CPU memory (stages 1-3; stage 3).
-        dtype: ``bf16`` keeps fp32 master weights in the optimizer.
+        dtype: of the computation; ``bf16`` keeps fp32 master weights in the optimizer.
         lr: peak learning rate. ``schedule``: any name transformers' ``get_scheduler`` knows.
         warmup: share of all steps (< 1) or number of steps (≥ 1) over which the rate rises from 0.
         weight_decay: applied to matrices only, not to norms, biases and the score head's vector-shaped parts.

@@ -8,7 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from training_runs import PARTITION_ALL, assert_close_run, assert_same_run, checkpoints, metrics, start, train
+import torch
+from training_runs import PARTITION_ALL, assert_close_run, assert_same_run, checkpoints, metrics, start, train, weights
+
+from reward_models import RewardModel
+from reward_models.data.sources import load
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +129,10 @@ def test_bf16_trains_and_resumes(stage: int, tmp_path: Path) -> None:
     run.kill()
     train(out, *words)
     assert_same_run(out, tmp_path / "whole")
+    # In bf16 the scores of a model would depend on the batch they are computed in.
+    assert {tensor.dtype for tensor in weights(out).values()} == {torch.float32}
+    rows = load(["synthetic:helpful:test"], "comparison", limit=20).records
+    alone, together = (RewardModel.load(out, max_tokens=budget).score_records(rows) for budget in (1, 10_000))
+    assert [s.raw for pair in alone for s in pair] == pytest.approx(
+        [s.raw for pair in together for s in pair], abs=1e-5
+    )
