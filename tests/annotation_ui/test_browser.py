@@ -143,7 +143,7 @@ def test_by_mouse_with_an_edit_and_a_reload(site: Any, sqlite: Database, fill: F
     assert page.get_attribute(".k-right1", "aria-pressed") == "true"
     assert page.input_value("[name=rationale]") == "because 1 is not 7"
     page.click(".k-left3")
-    page.wait_for_selector("text=A much better")
+    page.wait_for_selector(".k-banner", state="detached")  # the server has answered
     (first, one), (second, three) = running.said()
     assert (one, three) == (1, 3)
     assert first != second
