@@ -108,7 +108,7 @@ def main() -> None:
     add("--kinds", nargs="+", choices=tuple(FIGURE), default=list(FIGURE))
     add("--starts", nargs="+", choices=("encoder", "decoder"), default=["encoder", "decoder"])
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    add("--pretraining-minutes", type=float, default=5)
+    add("--pretraining-steps", type=int, default=800)
     add("words", nargs="*", metavar="key=value", help="further settings of every run")
     arguments = parser.parse_args()
     data, runs = default, arguments.runs
@@ -122,7 +122,7 @@ def main() -> None:
             str(data / "math" / "gsm8k.train.jsonl.gz"),
         ]
         script = [sys.executable, str(Path(__file__).with_name("pretrain_decoder.py")), "--out", str(runs / "decoder")]
-        subprocess.run([*script, "--minutes", str(arguments.pretraining_minutes), "--data", *text], check=True)
+        subprocess.run([*script, "--steps", str(arguments.pretraining_steps), "--data", *text], check=True)
     result: dict[str, Any] = {"benchmark": "rm_real_data", "repeats": len(arguments.seeds), "environment": found}
     for kind in arguments.kinds:
         for start in arguments.starts:
