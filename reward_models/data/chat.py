@@ -96,9 +96,29 @@ class ChatRenderer:
             raise ValueError(f"the chat template refuses a conversation of {roles}: {error}") from error
 
     def tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Token ids of rendered texts. The template has written every special token: none is added here."""
-        encoded = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
-        return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
+        return tokenize_texts(self.tokenizer, texts)
+
+
+def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Conversation) -> str:
+    """The rendered prompt up to where the assistant's answer begins, with whatever the template puts there.
+
+    A template may end it with ``<think>``: then the answer starts inside the thoughts. ``ValueError`` if the template
+    does not take the conversation.
+    """
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = PLAIN_TEMPLATE
+    messages = [{"role": m.role, "content": m.content} for m in prompt]
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)  # type: ignore[return-value]
+    except TemplateError as error:
+        roles = ", ".join(m.role for m in prompt)
+        raise ValueError(f"the chat template refuses a conversation of {roles}: {error}") from error
+
+
+def tokenize_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[np.ndarray]:
+    """Token ids of rendered texts, int32. The template has written every special token: none is added here."""
+    encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
+    return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:

@@ -9,7 +9,8 @@ pair            any comparison above; the verdict may be missing. Never inferred
 safety          ``prompt, response, label`` (safe | unsafe) and ``category``: our own layout
                 ``prompt, completion, label`` (true: safe): TRL's unpaired preference
                 ``prompt, response, is_safe, category``: BeaverTails
-prompt          ``prompt`` and ``answer``, ``kind``, ``language``: our own layout, TRL's prompt-only
+prompt          ``prompt`` and ``answer``, ``kind``, ``language``: our own layout, TRL's prompt-only; other columns are
+                kept for reward terms
                 ``question, answer`` (after ``####``): gsm8k
                 any comparison above, read for its prompt
 candidates      ``prompt, chosen, rejected`` (both *lists of responses*) and ``subset``: RewardBench 2
@@ -163,7 +164,7 @@ def to_row(record: Record) -> dict[str, Any]:
     elif isinstance(record, Candidates):
         row |= {"chosen": [_to_messages(r) for r in record.right], "rejected": [_to_messages(r) for r in record.wrong]}
     else:
-        row |= {"kind": record.kind, "answer": record.answer, "language": record.language}
+        row |= {**record.columns, "kind": record.kind, "answer": record.answer, "language": record.language}
     row["source"] = record.source
     return {key: value for key, value in row.items() if value is not None}
 
@@ -360,6 +361,7 @@ def _to_prompt(row: Row, prompt_kind: str | None, id: str, source: str) -> Promp
         answer=answer,
         # A language given by name is one we do not know: the field is a two-letter code.
         language=language if isinstance(language, str) and re.fullmatch("[a-z]{2}", language) else None,
+        columns={name: value for name, value in row.items() if name not in COLUMNS},
         id=id,
         source=source,
     )

@@ -7,8 +7,9 @@ validate themselves on construction: a record that exists is well formed.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
 ROLES: tuple[str, ...] = ("system", "user", "assistant", "tool")
@@ -147,12 +148,14 @@ class Prompt:
         kind: decides which rewards apply: ``reasoning`` (rules), ``helpfulness`` or ``safety`` (that reward model).
         answer: the reference answer of a verifiable prompt, else ``None``.
         language: the language the reply should be in, as an ISO 639-1 code, or ``None`` if unknown.
+        columns: the row's other columns, for verifiers: ``verifier``, ``tests``, whatever a reward term reads.
     """
 
     prompt: Conversation
     kind: Literal["reasoning", "helpfulness", "safety"]
     answer: str | None = None
     language: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False, repr=False)
     id: str = ""
     source: str = ""
 

@@ -287,3 +287,11 @@ def test_our_own_layout_reads_back_to_the_record(row: dict[str, Any]) -> None:
     record = to_record(row)
     assert to_record(to_row(record)) == record
     assert infer_kind(to_row(record)) == infer_kind(row)
+
+
+def test_other_columns_of_a_prompt_are_kept_for_reward_terms() -> None:
+    row = {"prompt": "a", "answer": "1", "verifier": "code", "tests": [{"input": "1", "output": "2"}]}
+    record = to_record(row)
+    assert isinstance(record, Prompt)
+    assert record.columns == {"verifier": "code", "tests": [{"input": "1", "output": "2"}]}
+    assert to_record(to_row(record)).columns == record.columns  # type: ignore[union-attr]
