@@ -84,8 +84,15 @@ class ModelConfig:
             raise ValueError(
                 "model.lora.merge=false needs a pretrained model (model.path): an adapter alone is no model"
             )
-        if self.chat_template is not None and not Path(self.chat_template).is_file():
+        self.template()
+
+    def template(self) -> str | None:
+        """The text of ``chat_template``. ``ValueError`` if there is no such file."""
+        if self.chat_template is None:
+            return None
+        if not Path(self.chat_template).is_file():
             raise ValueError(f"model.chat_template: no file {self.chat_template}")
+        return Path(self.chat_template).read_text(encoding="utf-8")
 
     def locate(self) -> str | None:
         """``path`` as transformers takes it: a directory, or a name on the hub.
@@ -148,8 +155,8 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase | None:
         revision=None if config.tokenizer else config.revision,
         trust_remote_code=config.trust_remote_code,
     )
-    if config.chat_template is not None:
-        tokenizer.chat_template = Path(config.chat_template).read_text(encoding="utf-8")
+    if (template := config.template()) is not None:
+        tokenizer.chat_template = template
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         # transformers pools at the last token that is not padding: were pad the end token, it would read one too early
         tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
@@ -310,20 +317,30 @@ def save_model(
         weights: all weights by their name in ``scorer.model``; the module itself may be partitioned over ranks.
         facts: ours, written into ``config.json`` under the key ``keel``.
     """
-    model: Any = scorer.classifier
-    setattr(model.config, KEEL_KEY, facts)
-    dtype = next(w.dtype for w in weights.values() if w.is_floating_point())
-    scorer.model.to(dtype)
-    model.config.dtype = dtype  # what config.json names, and what it will be loaded in
-    if lora is None:
-        model.save_pretrained(directory, state_dict=weights)
-    elif lora.merge:
-        _put(weights, scorer.model)
-        scorer.model.merge_and_unload().save_pretrained(directory)  # type: ignore[operator]
-    else:
-        scorer.model.save_pretrained(directory, state_dict=weights)  # type: ignore[operator]
-        model.config.save_pretrained(directory)
+    setattr(scorer.classifier.config, KEEL_KEY, facts)
+    save_weights(scorer.model, weights, directory, lora)
     tokenizer.save_pretrained(directory)
+
+
+def save_weights(model: nn.Module, weights: dict[str, torch.Tensor], directory: Path, lora: LoraConfig | None) -> None:
+    """Save a transformers model, or peft's wrapper around one, with ``weights`` in place of its own.
+
+    Args:
+        lora: how the wrapper came about: its adapters are merged, or saved alone, as it says.
+    """
+    base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
+    dtype = next(w.dtype for w in weights.values() if w.is_floating_point())
+    model.to(dtype)
+    base.config.dtype = dtype  # what config.json names, and what it will be loaded in
+    if lora is None:
+        base.save_pretrained(directory, state_dict=weights)
+    elif lora.merge:
+        _put(weights, model)
+        base.tie_weights()  # weights arrive one by one; tied ones would be saved twice
+        model.merge_and_unload().save_pretrained(directory)  # type: ignore[operator]
+    else:
+        model.save_pretrained(directory, state_dict=weights)  # type: ignore[operator]
+        base.config.save_pretrained(directory)
 
 
 def _put(weights: dict[str, torch.Tensor], module: nn.Module) -> None:

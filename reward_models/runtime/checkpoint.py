@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,21 @@ class _Fragment:
         return self.optimizer_state[state].view(-1)[self.offset : self.offset + self.weight.numel()]
 
 
-def save_checkpoint(directory: Path, engine: Any, step: int, state: dict[str, Any], world: World, keep: int) -> Path:
+def save_checkpoint(
+    directory: Path,
+    engine: Any,
+    step: int,
+    state: dict[str, Any],
+    world: World,
+    keep: int,
+    more: Callable[[Path], Sequence[Path]] = lambda _: (),
+) -> Path:
     """Write ``directory/step-XXXXXXXX`` and remove all but the latest ``keep``.
 
     Args:
         step: optimizer steps made.
         state: JSON-serialisable facts the caller wants back.
+        more: called on every rank with the directory under way; writes further files there and returns them.
     """
     final = directory / f"step-{step:08d}"
     partial = directory / f".{final.name}.partial"
@@ -77,6 +86,8 @@ def save_checkpoint(directory: Path, engine: Any, step: int, state: dict[str, An
     if tensors:
         file = partial / f"rank-{world.rank:05d}.safetensors"
         save_file(tensors, file)
+        _sync(file)
+    for file in more(partial):
         _sync(file)
     world.barrier()
     if world.is_main:
@@ -108,7 +119,7 @@ def load_checkpoint(path: Path, engine: Any, world: World) -> dict[str, Any]:
     try:
         state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
         step, optimizer_steps = int(state["step"]), int(state["optimizer_steps"])
-        stretches = _index(path)
+        stretches = index_stretches(path)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(
             f"{path} is not a readable checkpoint ({type(error).__name__}: {error}); delete it to go on without it"
@@ -116,7 +127,7 @@ def load_checkpoint(path: Path, engine: Any, world: World) -> dict[str, Any]:
     _check_whole(stretches, engine, path)
     for fragment in _fragments(engine):
         for name in STATES:
-            _fill(fragment.view(name), fragment.start, stretches[fragment.name, name])
+            fill_stretch(fragment.view(name), fragment.start, stretches[fragment.name, name])
         # torch keeps the count in a tensor per state, DeepSpeed's CPU Adam in a plain integer
         tensor_count = not type(_basic_optimizer(engine)).__name__.startswith("DeepSpeed")
         fragment.optimizer_state["step"] = torch.tensor(float(optimizer_steps)) if tensor_count else optimizer_steps
@@ -176,7 +187,7 @@ def _weights_from_master(engine: Any, stretches: Stretches) -> None:
     for name, param in engine.module.named_parameters():
         if param.requires_grad:
             whole = torch.empty(param.numel(), dtype=torch.float32)
-            _fill(whole, 0, stretches[name, "weight"])
+            fill_stretch(whole, 0, stretches[name, "weight"])
             param.data.copy_(whole.view_as(param))
 
 
@@ -193,10 +204,10 @@ def _optimizer_steps(engine: Any) -> int:
     return max(steps, default=0)
 
 
-def _index(path: Path) -> Stretches:
-    """What is where, from the files' headers alone."""
+def index_stretches(path: Path, pattern: str = "rank-*.safetensors") -> Stretches:
+    """What is where in a checkpoint's files, from their headers alone."""
     found: Stretches = {}
-    for file in sorted(path.glob("rank-*.safetensors")):
+    for file in sorted(path.glob(pattern)):
         with safe_open(file, framework="pt") as handle:
             for key in handle.keys():  # noqa: SIM118 (it is no mapping)
                 name, start, state = key.rsplit("|", 2)
@@ -218,7 +229,7 @@ def _check_whole(stretches: Stretches, engine: Any, path: Path) -> None:
         )
 
 
-def _fill(into: torch.Tensor, start: int, stretches: list[tuple[int, int, Path, str]]) -> None:
+def fill_stretch(into: torch.Tensor, start: int, stretches: list[tuple[int, int, Path, str]]) -> None:
     """Copy the parameter's elements ``[start, start + into.numel())`` from the stretches that hold them."""
     end = start + into.numel()
     for first, length, file, key in stretches:

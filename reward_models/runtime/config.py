@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, cast, get_origin, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -98,7 +98,13 @@ def _check_keys(schema: type, given: Mapping[Any, Any], where: str, prefix: str)
             known = f"did you mean {prefix}{close[0]}?" if close else f"known keys: {', '.join(sorted(hints))}"
             raise ConfigError(f"{where}: unknown key {prefix}{key}; {known}")
         nested = next((t for t in _members(hints[key]) if dataclasses.is_dataclass(t)), None)
-        if nested is not None and isinstance(value, Mapping):
+        if nested is not None and get_origin(hints[key]) is list:
+            if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
+                keys = ", ".join(get_type_hints(nested))
+                raise ConfigError(f"{where}: {prefix}{key} is a list of sections of the keys {keys}, and not {value!r}")
+            for number, each in enumerate(value):
+                _check_keys(cast(type, nested), each, where, f"{prefix}{key}[{number}].")
+        elif nested is not None and isinstance(value, Mapping):
             _check_keys(cast(type, nested), value, where, f"{prefix}{key}.")
         elif nested is not None and value is not None:
             keys = ", ".join(sorted(get_type_hints(nested)))

@@ -34,6 +34,12 @@ class Metrics:
         entry[0] += float(values.detach().double().sum())
         entry[1] += values.numel()
 
+    def add_sum(self, name: str, total: torch.Tensor, count: float) -> None:
+        """Add to the mean ``name`` what is a sum over ``count`` things already."""
+        entry = self._means[name]
+        entry[0] += float(total.detach().double().sum())
+        entry[1] += count
+
     def max(self, name: str, value: float) -> None:
         self._maxima[name] = max(self._maxima[name], value)
 
@@ -61,7 +67,7 @@ class RunLog:
 
     def __init__(self, directory: Path, loggers: Sequence[Logger], start_step: int, config: Mapping[str, Any]) -> None:
         self.path = directory / "metrics.jsonl"
-        _rewind(self.path, start_step)
+        rewind(self.path, start_step)
         self._file = self.path.open("a", encoding="utf-8")
         self._writer: Any = None
         self._trackers: list[Any] = []
@@ -112,7 +118,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _rewind(path: Path, step: int) -> None:
+def rewind(path: Path, step: int) -> None:
+    """Remove the lines of later steps from a JSONL file, if there is one."""
     if path.is_file():
         kept = [line for line in read_metrics(path) if line["step"] <= step]
         temporary = path.with_suffix(".tmp")

@@ -1,0 +1,105 @@
+"""Prompts to sample from: read, rendered, tokenized, and drawn in an order that only the seed decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from reward_models.data.chat import prompt_text, tokenize_texts
+from reward_models.data.records import Prompt
+from reward_models.data.sources import load
+from reward_models.data.splits import decontaminate
+from reward_models.data.trees import TokenIds
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptsConfig:
+    """Which prompts.
+
+    Attributes:
+        train: files, globs, hub data sets (``owner/name[/subset][:split]``) or ``synthetic:reasoning:train``.
+        columns: our column names to the source's, where they differ.
+        kind: of prompts whose row does not name one; a prompt with an answer is ``reasoning`` unless this says else.
+        language: of prompts whose row does not name one, as an ISO 639-1 code.
+        limit: the most rows to read of each source.
+        max_bad: how many bad rows may be left out; one more stops the run before it starts.
+        max_length: longest rendered prompt in tokens; longer ones are left out and counted.
+        decontaminate: leave out training prompts that occur in the evaluation sources.
+    """
+
+    train: list[str] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)
+    kind: str | None = None
+    language: str | None = None
+    limit: int | None = None
+    max_bad: int = 0
+    max_length: int = 2048
+    decontaminate: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptSet:
+    """Prompts with the token ids they are sampled from.
+
+    Attributes:
+        prefilled: whether the rendered prompt ends with ``<think>``, so that a response starts inside the thoughts.
+        dropped: how many were left out, by reason.
+    """
+
+    records: tuple[Prompt, ...]
+    ids: tuple[TokenIds, ...]
+    prefilled: tuple[bool, ...]
+    dropped: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+def load_prompts(
+    config: PromptsConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    specs: Sequence[str],
+    limit: int | None = None,
+    held_out: Sequence[Prompt] = (),
+) -> PromptSet:
+    """Read and render the prompts of ``specs``; ``held_out`` ones are left out.
+
+    Raises:
+        SourceError, BadRowsError: see :func:`reward_models.data.sources.load`.
+        ValueError: none is left.
+    """
+    loaded = load(
+        list(specs),
+        "prompt",
+        max_bad=config.max_bad,
+        limit=limit or config.limit,
+        columns=config.columns or None,
+        prompt_kind=config.kind,
+    )
+    records = list(loaded.records)
+    dropped = {"bad rows": len(loaded.bad)}
+    if held_out and config.decontaminate:
+        clean = decontaminate(records, held_out)
+        records, dropped["prompts of evaluation"] = list(clean.kept), len(clean.removed)
+    texts = [prompt_text(tokenizer, record.prompt) for record in records]
+    ids = tokenize_texts(tokenizer, texts)
+    kept = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= config.max_length]
+    dropped[f"longer than {config.max_length} tokens"] = len(ids) - len(kept)
+    if not kept:
+        raise ValueError(f"no prompt is left of {', '.join(specs)}: {dropped}")
+    return PromptSet(
+        tuple(records[i] for i in kept),
+        tuple(ids[i] for i in kept),
+        tuple(texts[i].rstrip().endswith("<think>") for i in kept),
+        {reason: number for reason, number in dropped.items() if number},
+    )
+
+
+def draw(items: int, start: int, count: int, seed: int) -> np.ndarray:
+    """Positions ``start`` … ``start + count − 1`` of an endless stream of seeded permutations of ``items`` prompts."""
+    epochs = range(start // items, (start + count - 1) // items + 1)
+    order = np.concatenate([np.random.default_rng([seed, epoch]).permutation(items) for epoch in epochs])
+    return order[start - epochs[0] * items :][:count]
