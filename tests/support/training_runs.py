@@ -6,19 +6,20 @@ of that server with an environment and a standard error of its own: it can be ki
 
 from __future__ import annotations
 
+import importlib
 import json
 import multiprocessing
 import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import patch
 
 import pytest
@@ -30,7 +31,6 @@ from reward_models.data.chat import ChatRenderer
 from reward_models.data.encode import TokenizedSet, tokenize_records
 from reward_models.dataset import default_span, load_records
 from reward_models.runtime.config import load_config
-from reward_models.train import main
 from reward_models.trainer import RewardModelConfig
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +63,7 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 PRELOAD = [
+    "align.train",
     "deepspeed",
     "matplotlib.backends.backend_agg",
     "peft",
@@ -104,8 +105,14 @@ class Run:
             time.sleep(0.01)
 
 
-def start(out: Path, *words: str, ranks: int = 1) -> Run:
-    """Begin a run of :data:`SETTINGS` and ``words`` that writes to ``out``."""
+def start(
+    out: Path,
+    *words: str,
+    ranks: int = 1,
+    settings: Sequence[str] = SETTINGS,
+    program: Literal["reward_models.train", "align.train"] = "reward_models.train",
+) -> Run:
+    """Begin a run of ``settings`` and ``words`` that writes to ``out``."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     with patch.dict(os.environ, ENVIRONMENT):
@@ -113,26 +120,26 @@ def start(out: Path, *words: str, ranks: int = 1) -> Run:
     log = out.parent / f"{out.name}-{next(_numbers)}.log"
     job = {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1"}
     job["MASTER_PORT"] = str(_free_port())
-    command = [f"output_dir={out}", *SETTINGS, *words]
+    command = [f"output_dir={out}", *settings, *words]
     run = Run(out, [], log)
     for rank in range(ranks):
         place = job | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        run.ranks.append(context.Process(target=_train, args=(command, log, place), daemon=True))
+        run.ranks.append(context.Process(target=_train, args=(program, command, log, place), daemon=True))
         run.ranks[-1].start()
     return run
 
 
-def train(out: Path, *words: str, ranks: int = 1, status: int = 0) -> str:
+def train(out: Path, *words: str, ranks: int = 1, status: int = 0, **options: Any) -> str:
     """A whole run; returns what it said."""
-    return start(out, *words, ranks=ranks).finish(status)
+    return start(out, *words, ranks=ranks, **options).finish(status)
 
 
-def _train(command: list[str], log: Path, environment: dict[str, str]) -> None:
+def _train(program: str, command: list[str], log: Path, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    sys.exit(main(command))
+    sys.exit(importlib.import_module(program).main(command))
 
 
 def _free_port() -> int:
@@ -147,7 +154,8 @@ def _free_port() -> int:
 def metrics(out: Path) -> list[dict[str, Any]]:
     """The log without times."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines]
+    timed = ("tokens_per_second", "seconds/")
+    return [{k: v for k, v in line.items() if not k.startswith(timed)} for line in lines]
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:

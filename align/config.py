@@ -1,0 +1,149 @@
+"""The configuration of a reinforcement-learning run; defaults are those of DeepSeek-R1's first RL stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from align.advantages import AdvantageKind
+from align.losses import LossKind
+from align.policy import PolicyConfig
+from align.prompts import PromptsConfig
+from align.rewards.build import TermConfig
+from align.rollouts.build import RolloutConfig
+from reward_models.runtime.engine import EngineConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """How the policy is updated.
+
+    Attributes:
+        kind: ``token``: a ratio per token, mean over a response's tokens, mean over responses (GRPO). ``sequence``: one
+            ratio per response, as DeepSeek-R1 prints it. ``token_mean``: mean over all tokens of the step (DAPO).
+        advantages: ``group``: (r − mean) / std within a prompt's group; ``mean``: r − mean (Dr. GRPO);
+            ``leave_one_out``: r − mean of the others (RLOO).
+        clip_low, clip_high: ε of the ratio's lower and upper bound, 1 − ε and 1 + ε.
+        beta: weight of the KL divergence from the reference model; 0 keeps no reference model.
+        importance_cap: correct the difference between the rollout engine's and the trainer's probabilities by truncated
+            importance sampling with this cap; ``null`` only measures it.
+    """
+
+    kind: LossKind = "token"
+    advantages: AdvantageKind = "group"
+    clip_low: float = 10.0
+    clip_high: float = 10.0
+    beta: float = 0.001
+    importance_cap: float | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.clip_low, self.clip_high, self.beta) < 0:
+            raise ValueError("loss.clip_low, loss.clip_high and loss.beta must not be negative")
+        if self.importance_cap is not None and self.importance_cap <= 0:
+            raise ValueError("loss.importance_cap must be positive, or null")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Held-out prompts, answered greedily once and by sampling.
+
+    Attributes:
+        data: sources of prompts; empty: no evaluation. ``limit``: the most of each.
+        every: in steps; 0: before the first and after the last step only.
+        samples: responses per prompt; pass@k is estimated for every power of two up to it.
+        temperature, top_p: of the sampled responses; DeepSeek-R1's for use and evaluation.
+    """
+
+    data: list[str] = field(default_factory=list)
+    limit: int | None = 256
+    every: int = 0
+    samples: int = 4
+    temperature: float = 0.6
+    top_p: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or self.every < 0 or self.temperature <= 0 or not 0 < self.top_p <= 1:
+            raise ValueError("evaluation: samples and temperature must be positive, every not negative, 0 < top_p ≤ 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignConfig:
+    """A whole run; ``keel train align --config FILE key=value …``.
+
+    A step is one policy update on ``prompts_per_step`` × ``samples_per_prompt`` responses. A rollout answers the
+    prompts of ``steps_per_rollout`` steps at once, and is split among them at random, a prompt's responses staying
+    together.
+
+    Attributes:
+        output_dir: everything the run writes; the policy stands in it at the end.
+        model: the policy to start from.
+        prompts: what to sample responses for. ``rewards``: what they are worth; see :class:`TermConfig`.
+        rollout: the engine that samples.
+        steps: policy updates.
+        temperature: of sampling; the log-probabilities of the loss are taken at it too.
+        max_new_tokens: longest response; a longer one is cut there.
+        ref_update_steps: the reference model is replaced by the policy so often; 0: never.
+        ref_offload: keep the reference model in CPU memory between its uses.
+        resample_rounds: DAPO's dynamic sampling: draw other prompts for those whose responses all earned the same, so
+            many times at most; 0: take them as they are.
+        max_tokens: most tokens of one micro-batch on one rank; memory grows with it, the result does not depend on it.
+        save_every: in steps; 0: only at the end. ``keep_checkpoints``: how many to keep.
+        samples_per_log: responses of each rollout that go into ``samples.jsonl``.
+        overwrite: delete what ``output_dir`` holds instead of resuming it.
+        timeout_seconds: how long ranks wait for one another before the job fails.
+    """
+
+    output_dir: str = "runs/align"
+    seed: int = 0
+    model: PolicyConfig = field(default_factory=PolicyConfig)
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    rewards: list[TermConfig] = field(default_factory=lambda: [TermConfig(term="accuracy"), TermConfig(term="format")])
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    engine: EngineConfig = field(
+        default_factory=lambda: EngineConfig(lr=3e-6, schedule="constant", warmup=0, weight_decay=0.0)
+    )
+    steps: int = 1000
+    prompts_per_step: int = 32
+    samples_per_prompt: int = 16
+    steps_per_rollout: int = 16
+    temperature: float = 1.0
+    max_new_tokens: int = 32768
+    ref_update_steps: int = 400
+    ref_offload: bool = False
+    resample_rounds: int = 0
+    max_tokens: int = 16384
+    log_every: int = 1
+    save_every: int = 50
+    keep_checkpoints: int = 2
+    samples_per_log: int = 8
+    loggers: list[Literal["tensorboard", "wandb", "trackio"]] = field(default_factory=lambda: ["tensorboard"])
+    overwrite: bool = False
+    timeout_seconds: float = 1800
+
+    def __post_init__(self) -> None:
+        for name in (
+            *("steps", "prompts_per_step", "samples_per_prompt", "steps_per_rollout", "max_new_tokens", "max_tokens"),
+            *("log_every", "keep_checkpoints"),
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("save_every", "ref_update_steps", "resample_rounds", "samples_per_log"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        if self.samples_per_prompt < 2:
+            raise ValueError("samples_per_prompt=1: an advantage is relative to the prompt's other samples")
+        if self.temperature <= 0:
+            raise ValueError("temperature must be positive: responses that are all alike teach nothing")
+        if not self.rewards:
+            raise ValueError("rewards is empty: name at least one term, e.g. rewards=[{term: accuracy}]")
+        if self.loss.beta and self.ref_update_steps % self.steps_per_rollout:
+            raise ValueError(
+                f"ref_update_steps={self.ref_update_steps} must be a multiple of steps_per_rollout="
+                f"{self.steps_per_rollout}: a rollout's reference log-probabilities are computed once"
+            )
+
+    @property
+    def prompts_per_rollout(self) -> int:
+        return self.prompts_per_step * self.steps_per_rollout

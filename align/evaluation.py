@@ -1,0 +1,87 @@
+"""What the policy can do on held-out prompts: greedily, and by sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from align.collect import Sampler, Scores, score
+from align.config import AlignConfig
+from align.prompts import PromptSet
+from align.rewards.build import WeightedTerm
+from align.rewards.terms import Sample
+from align.rollouts.base import Sampling
+from reward_models.runtime.distributed import World
+
+# Evaluations of a run draw from the same seeds, so that they differ by the policy alone.
+EVALUATION = 2**31
+
+
+def evaluate(
+    config: AlignConfig, prompts: PromptSet, sampler: Sampler, terms: Sequence[WeightedTerm], world: World
+) -> tuple[dict[str, float], list[Sample]]:
+    """Metrics named ``eval/…`` and the greedy samples.
+
+    Accuracy is over the prompts that a verifier could judge; every other figure over the responses it applies to.
+    """
+    settings = config.evaluation
+    items = np.arange(len(prompts))
+    metrics: dict[str, float] = {}
+    shown: list[Sample] = []
+    for name, temperature, count in (("greedy", 0.0, 1), ("sampled", settings.temperature, settings.samples)):
+        sampling = Sampling(
+            max_new_tokens=config.max_new_tokens,
+            temperature=temperature,
+            top_p=settings.top_p if temperature else 1.0,
+            n_samples_per_prompt=count,
+        )
+        responses = sampler(prompts, items, sampling, (config.seed, EVALUATION, count))
+        samples = sampler.as_samples(prompts, responses)
+        scores = score(terms, samples, world)
+        right_PG = accuracy_of(scores).view(-1, count)
+        shown = shown or samples
+        metrics |= {
+            f"eval/accuracy_{name}": float(right_PG.nanmean()),
+            f"eval/length_{name}": float(responses.length_N.double().mean()),
+            f"eval/finished_{name}": float(responses.finished_N.double().mean()),
+            **{
+                f"eval/{term}_{name}": float(values.nanmean())
+                for term, values in scores.raw.items()
+                if not term.startswith("accuracy")
+            },
+        }
+        if count > 1:
+            metrics |= {f"eval/pass@{k}": value for k, value in pass_at(right_PG).items()}
+    return {name: value for name, value in metrics.items() if value == value}, shown
+
+
+def accuracy_of(scores: Scores) -> torch.Tensor:
+    """1, 0 or nan for every response: what the verifiers say, of which one at most applies to it."""
+    verdicts = [values for name, values in scores.raw.items() if name.startswith("accuracy")]
+    if not verdicts:
+        return torch.full_like(scores.total_N, torch.nan)
+    stacked = torch.stack(verdicts)
+    known = ~stacked.isnan()
+    return torch.where(known.any(0), torch.where(known, stacked, 0.0).sum(0), torch.nan)
+
+
+def pass_at(right_PG: torch.Tensor) -> dict[int, float]:
+    """pass@k for every power of two up to G: the chance that one of k samples is right, without bias, 1 − C(n−c, k) /
+    C(n, k) (Chen et al., arXiv:2107.03374), over the prompts whose n = G samples could all be judged.
+    """
+    judged_PG = right_PG[~right_PG.isnan().any(1)]
+    if not len(judged_PG):
+        return {}
+    n = right_PG.shape[1]
+    wrong_P = (n - judged_PG.sum(1)).long()
+    result, k = {}, 1
+    while k <= n:
+        # C(w, k) / C(n, k) as a product that never overflows
+        miss_P = torch.ones(len(judged_PG), dtype=torch.float64)
+        for i in range(k):
+            miss_P *= (wrong_P - i).clamp(min=0) / (n - i)
+        result[k] = float(1 - miss_P.mean())
+        k *= 2
+    return result

@@ -1,0 +1,247 @@
+"""What a run is made of, and how it is put together, saved, resumed and finished."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from transformers import PreTrainedTokenizerBase
+
+from align.collect import Clock, Collector, Sampler, Scores
+from align.config import AlignConfig
+from align.evaluation import evaluate
+from align.experience import Experience, load_experience, save_experience
+from align.policy import Policy, build_policy, check_policy, save_policy
+from align.prompts import PromptSet, load_prompts
+from align.reference import Reference
+from align.rewards.build import TermConfig, WeightedTerm, build_terms
+from align.rewards.terms import Sample
+from align.rollouts.build import build_rollout
+from reward_models.artifact import full_weights
+from reward_models.model import load_tokenizer
+from reward_models.runtime.checkpoint import CheckpointError, list_checkpoints, load_checkpoint, save_checkpoint
+from reward_models.runtime.config import dump_config
+from reward_models.runtime.distributed import World
+from reward_models.runtime.engine import build_engine, model_loading
+from reward_models.runtime.run import Reporter, RunDirectory
+
+# What a resumed run may set differently: how it is computed, logged and kept, not what is computed.
+MAY_CHANGE = (
+    *("output_dir", "engine.zero_stage", "engine.offload", "engine.zero_options", "model.gradient_checkpointing"),
+    *("rollout", "ref_offload", "max_tokens", "log_every", "save_every", "keep_checkpoints", "samples_per_log"),
+    *("loggers", "overwrite", "timeout_seconds"),
+)
+EXPERIENCE = "experience.safetensors"  # in a checkpoint: the rollout that is being learnt from
+MANIFEST = "policy.json"  # beside the finished policy: all that is known of its training; written last
+_PACKAGES = ("keel-align", "torch", "transformers", "deepspeed", "peft", "math-verify")
+
+
+def is_complete(directory: Path) -> bool:
+    """Whether a finished policy stands here."""
+    return (directory / MANIFEST).is_file()
+
+
+@dataclass
+class Parts:
+    """Everything between two steps of the loop."""
+
+    config: AlignConfig
+    run: RunDirectory
+    world: World
+    reporter: Reporter
+    tokenizer: PreTrainedTokenizerBase
+    prompts: PromptSet
+    held_out: PromptSet | None
+    measures: list[WeightedTerm]
+    policy: Policy
+    engine: Any
+    reference: Reference | None
+    sampler: Sampler
+    collector: Collector
+
+    def collect(self, step: int, clock: Clock) -> tuple[Experience, dict[str, float], list[Sample], Scores]:
+        return self.collector(step, clock)
+
+    def evaluate(self, done: int) -> dict[str, float]:
+        """Held-out figures, where they are due after ``done`` steps; else nothing."""
+        every = self.config.evaluation.every
+        due = done in (0, self.config.steps) or (every and done % every == 0)
+        if self.held_out is None or not due:
+            return {}
+        self.sampler.engine.sync_weights(done)
+        values, samples = evaluate(self.config, self.held_out, self.sampler, self.measures, self.world)
+        if self.world.is_main:
+            self._show(samples, done)
+        return values
+
+    def save(self, done: int, experience: Experience) -> None:
+        """A checkpoint after ``done`` steps, with the reference and what is left to learn from the rollout."""
+
+        def more(directory: Path) -> list[Path]:
+            files = self.reference.save(directory) if self.reference is not None else []
+            if self.world.is_main and done % self.config.steps_per_rollout:
+                save_experience(experience, directory / EXPERIENCE)
+                files.append(directory / EXPERIENCE)
+            return files
+
+        state = {"prompts": fingerprint(self.prompts), "drawn": self.collector.drawn}
+        save_checkpoint(
+            self.run.checkpoints, self.engine, done, state, self.world, self.config.keep_checkpoints, more=more
+        )
+
+    def resume(self) -> tuple[int, Experience | None]:
+        """Load the latest checkpoint, if there is one; returns the steps already made, and their unfinished rollout."""
+        found = list_checkpoints(self.run.checkpoints)
+        if not found:
+            return 0, None
+        state = load_checkpoint(found[-1], self.engine, self.world)
+        if state["prompts"] != fingerprint(self.prompts):
+            raise CheckpointError(
+                f"{found[-1]} was trained on other prompts: the sources have changed since. Restore them, or start "
+                "anew with another output_dir or overwrite=true"
+            )
+        if self.reference is not None:
+            self.reference.load(found[-1])
+        self.collector.drawn = int(state["drawn"])
+        self.reporter.say(f"going on from {found[-1]}")
+        file = found[-1] / EXPERIENCE
+        return int(state["step"]), load_experience(file) if file.is_file() else None
+
+    def keep(self, experience: Experience) -> str:
+        """Write what broke a step beside the run; returns where it is."""
+        file = self.run.path / "nonfinite.safetensors"
+        if self.world.is_main:
+            save_experience(experience, file)
+        return f"its samples are in {file}"
+
+    def finish(self) -> Path:
+        """Save the policy with all that is known about it."""
+        weights = full_weights(self.engine, self.world)
+        if self.world.is_main:
+            directory = self.run.path
+            save_policy(self.policy, weights, directory, self.tokenizer, self.config.model.lora)
+            manifest = {
+                "config": yaml.safe_load(dump_config(self.config)),
+                "steps": self.config.steps,
+                "prompts": {"count": len(self.prompts), "dropped": self.prompts.dropped},
+                "world_size": self.world.size,
+                "versions": {
+                    "python": platform.python_version(),
+                    **{package: importlib.metadata.version(package) for package in _PACKAGES},
+                },
+            }
+            temporary = directory / f"{MANIFEST}.tmp"
+            temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            temporary.replace(directory / MANIFEST)
+        self.world.barrier()
+        self.reporter.say(f"saved to {self.run.path}")
+        return self.run.path
+
+    def _show(self, samples: Sequence[Sample], done: int) -> None:
+        sample = samples[0]
+        self.reporter.say(f"after {done} steps, to {sample.prompt[-1].content[:200]!r}: {sample.response[:400]!r}")
+
+
+def build(config: AlignConfig, run: RunDirectory, world: World, reporter: Reporter, stack: ExitStack) -> Parts:
+    """Put a run together. What must be closed in the end is given to ``stack``.
+
+    Raises:
+        ValueError: something in the configuration or the data cannot be used; said before the model is loaded where
+            that is possible.
+    """
+    if not config.prompts.train:
+        raise ValueError("prompts.train is empty: name at least one file, hub data set or synthetic: source")
+    if config.model.path is None:
+        raise ValueError("model.path is empty: name a policy to start from; keel train sft makes one")
+    tokenizer = load_tokenizer(config.model)
+    assert tokenizer is not None
+    held_out = None
+    if config.evaluation.data:
+        held_out = load_prompts(config.prompts, tokenizer, config.evaluation.data, config.evaluation.limit)
+    prompts = load_prompts(
+        config.prompts,
+        tokenizer,
+        config.prompts.train,
+        held_out=held_out.records if held_out is not None else (),
+    )
+    terms = build_terms(config.rewards, _verifiers(prompts))
+    measures = _with_defaults(terms, held_out)
+    for each in measures:
+        if hasattr(each.term, "close"):
+            stack.callback(each.term.close)
+    _describe(reporter, config, prompts, held_out)
+    with model_loading(config.engine, world) if config.engine.zero_stage == 3 else nullcontext():
+        policy = build_policy(config.model, tokenizer, config.engine.torch_dtype)
+    engine = build_engine(policy, config.engine, config.steps, world)
+    check_policy(policy, world.device)
+    reference = Reference(engine, world, offload=config.ref_offload) if config.loss.beta else None
+    rollout = build_rollout(config.rollout, engine, tokenizer, world)
+    stack.callback(rollout.shutdown)
+    sampler = Sampler(rollout, tokenizer, _end_ids(policy, tokenizer), world)
+    collector = Collector(config, prompts, sampler, terms, policy, engine, reference, world)
+    return Parts(
+        config,
+        run,
+        world,
+        reporter,
+        tokenizer,
+        prompts,
+        held_out,
+        measures,
+        policy,
+        engine,
+        reference,
+        sampler,
+        collector,
+    )
+
+
+def fingerprint(prompts: PromptSet) -> str:
+    """Changes with any prompt, its order or its answer."""
+    digest = hashlib.sha256()
+    for ids, record in zip(prompts.ids, prompts.records, strict=True):
+        digest.update(np.int64(len(ids)).tobytes() + ids.tobytes() + str(record.answer).encode())
+    return digest.hexdigest()[:16]
+
+
+def _verifiers(prompts: PromptSet) -> set[str]:
+    return {str(r.columns.get("verifier", "math")) for r in prompts.records if r.kind == "reasoning"}
+
+
+def _with_defaults(terms: list[WeightedTerm], held_out: PromptSet | None) -> list[WeightedTerm]:
+    """What is measured on held-out prompts: the rewards, and accuracy, format and language whatever the rewards are."""
+    if held_out is None:
+        return terms
+    usual = [TermConfig(term=name) for name in ("accuracy", "format", "language")]
+    known = {each.term.name for each in terms}
+    return [*terms, *(e for e in build_terms(usual, _verifiers(held_out)) if e.term.name not in known)]
+
+
+def _end_ids(policy: Policy, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What ends a response: the tokenizer's end token and whatever the model's generation settings name besides."""
+    named = getattr(policy.language_model.generation_config, "eos_token_id", None)
+    ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None}
+    if not ids:
+        raise ValueError("neither the tokenizer nor the model names an end token: no response would ever end")
+    return sorted(ids)
+
+
+def _describe(reporter: Reporter, config: AlignConfig, prompts: PromptSet, held_out: PromptSet | None) -> None:
+    """Say what was read and what was left out."""
+    out = "".join(f"; {number:,} left out ({reason})" for reason, number in prompts.dropped.items())
+    held = f"; {len(held_out):,} held out for evaluation" if held_out is not None else ""
+    reporter.say(f"{len(prompts):,} prompts{out}{held}")
+    rollouts = -(-config.steps // config.steps_per_rollout)
+    reporter.say(
+        f"{config.steps:,} steps of {config.prompts_per_step} × {config.samples_per_prompt} responses, out of "
+        f"{rollouts:,} rollouts of {config.prompts_per_rollout * config.samples_per_prompt:,}"
+    )

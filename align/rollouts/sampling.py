@@ -1,0 +1,107 @@
+"""Drawing tokens, and keeping what was drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from deepspeed.runtime.rollout import RolloutRequest
+
+from align.rollouts.base import Rollout, Sampling
+
+BLOCK = 64  # random numbers drawn at a time for a sample
+
+
+def draw_tokens(logits_NV: torch.Tensor, uniform_N: np.ndarray, sampling: Sampling) -> tuple[np.ndarray, np.ndarray]:
+    """A token of every row by inversion of its distribution function, and its log-probability before any truncation.
+
+    Args:
+        logits_NV: float32. ``uniform_N``: a number in [0, 1) for each row, which alone decides what is drawn.
+    """
+    scaled = logits_NV if sampling.temperature in (0, 1) else logits_NV / sampling.temperature
+    log_p = scaled.log_softmax(1)
+    if sampling.temperature == 0:
+        tokens = logits_NV.argmax(1)
+    else:
+        mass = _truncated(log_p.exp(), sampling).cumsum(1)
+        threshold = torch.from_numpy(uniform_N).to(mass) * mass[:, -1]
+        tokens = torch.searchsorted(mass, threshold[:, None], right=True)[:, 0].clamp_(max=mass.shape[1] - 1)
+    return tokens.cpu().numpy(), log_p.gather(1, tokens[:, None])[:, 0].cpu().numpy()
+
+
+def _truncated(p_NV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Probabilities with those outside top-k and top-p (the likeliest token always stays) set to 0."""
+    if sampling.top_k <= 0 and sampling.top_p >= 1:
+        return p_NV
+    ordered, index = p_NV.sort(dim=1, descending=True)
+    drop = (ordered.cumsum(1) - ordered) >= sampling.top_p
+    if sampling.top_k > 0:
+        drop[:, sampling.top_k :] = True
+    drop[:, 0] = False
+    return p_NV.masked_fill(torch.zeros_like(drop).scatter_(1, index, drop), 0.0)
+
+
+class Recorder:
+    """Tokens and log-probabilities of samples that are drawn in any order, and their random numbers.
+
+    Args:
+        count: samples. A sample's numbers come from a generator seeded with its own seed.
+    """
+
+    def __init__(self, count: int, sampling: Sampling) -> None:
+        if sampling.seeds and len(sampling.seeds) != count:
+            raise ValueError(f"{len(sampling.seeds)} seeds for {count} samples")
+        self.sampling, self.count = sampling, count
+        fresh = np.random.SeedSequence().generate_state(count, np.uint64).tolist()
+        self._generators = [np.random.Generator(np.random.Philox(key=int(s))) for s in (sampling.seeds or fresh)]
+        self._blocks = np.zeros((count, BLOCK))
+        self._drawn = np.zeros(count, np.int64)
+        self._newest = np.zeros(count, np.int64)
+        self._finished = np.zeros(count, bool)
+        self._steps: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def uniform(self, samples: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The next number of each of these samples, in [0, 1)."""
+        numbers = np.asarray(samples)
+        place = self._drawn[numbers] % BLOCK
+        for sample in numbers[place == 0].tolist():
+            self._blocks[sample] = self._generators[sample].random(BLOCK)
+        return self._blocks[numbers, place]
+
+    def record(self, samples: Sequence[int] | np.ndarray, tokens: np.ndarray, logprobs: np.ndarray) -> np.ndarray:
+        """Take these tokens down; returns which of the samples go on."""
+        numbers = np.asarray(samples)
+        self._steps.append((numbers, tokens, logprobs))
+        self._drawn[numbers] += 1
+        self._newest[numbers] = tokens
+        ended = np.isin(tokens, self.sampling.end_ids)
+        self._finished[numbers] = ended
+        return ~ended & (self._drawn[numbers] < self.sampling.max_new_tokens)
+
+    def newest(self, sample: int) -> int:
+        return int(self._newest[sample])
+
+    def rollout(self, request: RolloutRequest, pad_token_id: int) -> Rollout:
+        """Everything in DeepSpeed's layout."""
+        numbers, tokens, logprobs = (np.concatenate(part) for part in zip(*self._steps, strict=True))
+        order = np.argsort(numbers, kind="stable")
+        device, start = request.prompt_ids.device, request.prompt_ids.shape[1]
+        width = start + int(self._drawn.max())
+        group = self.sampling.n_samples_per_prompt
+        row = torch.from_numpy(numbers[order])
+        column = torch.from_numpy(np.concatenate([np.arange(n) for n in self._drawn]) + start)
+        ids = torch.full((self.count, width), pad_token_id, dtype=torch.int64)
+        mask, values = torch.zeros_like(ids), torch.zeros(self.count, width)
+        ids[:, :start] = request.prompt_ids.cpu().repeat_interleave(group, 0)
+        mask[:, :start] = request.prompt_attention_mask.cpu().repeat_interleave(group, 0)
+        ids[row, column] = torch.from_numpy(tokens[order]).long()
+        mask[row, column] = 1
+        values[row, column] = torch.from_numpy(logprobs[order]).float()
+        return Rollout(
+            ids.to(device),
+            mask.to(device),
+            torch.full((self.count,), start, device=device),
+            values.to(device),
+            torch.from_numpy(self._finished).to(device),
+        )

@@ -1,0 +1,86 @@
+"""The loop: collect experience, update the policy on it, step by step."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import torch
+import yaml
+
+from align.collect import Clock
+from align.config import AlignConfig
+from align.parts import MAY_CHANGE, build, is_complete
+from align.samples import SampleLog
+from align.update import MAXIMA, MEANS, minibatch, update
+from reward_models.runtime import distributed
+from reward_models.runtime.config import dump_config
+from reward_models.runtime.engine import NonFiniteError
+from reward_models.runtime.metrics import Metrics, RunLog, check_loggers
+from reward_models.runtime.run import Reporter, RunDirectory, StopSignal
+
+SHOWN = ("reward", "eval/accuracy_greedy", "response_length", "kl")
+
+
+def train(config: AlignConfig) -> Path | None:
+    """Train a policy, or go on; returns its directory, or ``None`` if a signal stopped the run early."""
+    check_loggers(config.loggers)
+    world = distributed.start(config.timeout_seconds)
+    reporter, run = Reporter(world.is_main), RunDirectory(Path(config.output_dir))
+    if world.is_main:  # where it refuses, the launcher ends the other ranks
+        run.begin(dump_config(config), overwrite=config.overwrite, may_change=MAY_CHANGE)
+    world.barrier()
+    if is_complete(run.path):
+        reporter.say(f"{run.path} holds the finished policy already; overwrite=true trains it anew")
+        return run.path
+
+    with ExitStack() as stack:
+        parts = build(config, run, world, reporter, stack)
+        first_step, experience = parts.resume()
+        kept = first_step or -1  # a run that starts anew writes the line of step 0 again
+        log = RunLog(run.path, config.loggers, kept, yaml.safe_load(dump_config(config))) if world.is_main else None
+        shown = SampleLog(run.path, kept, config.samples_per_log) if world.is_main else None
+        for opened in (log, shown):
+            if opened is not None:
+                stack.enter_context(closing(opened))
+        stop = stack.enter_context(StopSignal())
+        bar = stack.enter_context(reporter.progress("policy", config.steps, first_step, config.log_every))
+        if first_step == 0 and (values := parts.evaluate(0)) and log is not None:
+            log.write(0, values)
+
+        for step in range(first_step, config.steps):
+            began, clock = time.perf_counter(), Clock()
+            torch.manual_seed((config.seed * 1_000_003 + step) * 65_537 + world.rank)  # dropout: a function of the step
+            values = {}
+            if experience is None or step % config.steps_per_rollout == 0:
+                experience, values, samples, scores = parts.collect(step, clock)
+                if shown is not None:
+                    shown.write(step, samples, scores, experience.advantages_PG.flatten().tolist())
+            metrics = Metrics(MEANS, MAXIMA)
+            metrics.max("stop", float(stop.received is not None))
+            prompts = minibatch(experience, step, config)
+            try:
+                with clock.part("update"):
+                    grad_norm = update(parts.engine, parts.policy, experience, prompts, config, metrics, world)
+            except NonFiniteError as error:
+                raise NonFiniteError(
+                    f"step {step + 1}: {error}; nothing was updated, {parts.keep(experience)}"
+                ) from None
+            values |= metrics.reduce(world) | {"grad_norm": grad_norm}
+            stopping, done = values.pop("stop") > 0, step + 1
+            if parts.reference is not None and config.ref_update_steps and done % config.ref_update_steps == 0:
+                parts.reference.refresh()
+            values |= parts.evaluate(done)
+            values["lr"] = parts.engine.lr_scheduler.get_last_lr()[0]
+            values |= {f"seconds/{name}": seconds for name, seconds in clock.seconds.items()}
+            values["seconds/step"] = time.perf_counter() - began
+            if log is not None:
+                log.write(done, values, rollout=step // config.steps_per_rollout)
+            reporter.step(bar, done, {name: values[name] for name in SHOWN if name in values})
+            if stopping or done == config.steps or (config.save_every and done % config.save_every == 0):
+                parts.save(done, experience)
+            if stopping and done < config.steps:
+                reporter.say(f"stopped by a signal after step {done}, saved; the same command goes on from there")
+                return None
+        return parts.finish()

@@ -1,0 +1,253 @@
+"""Whole reinforcement-learning runs: ranks, ZeRO stages, kills across a reference update, signals, broken rewards."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import training_runs
+from training_runs import PARTITION_ALL, assert_close_run, assert_same_run, checkpoints, metrics, weights
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+
+from reward_models.data.chat import train_tokenizer
+from reward_models.data.sources import load
+
+MANIFEST = "policy.json"
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random policy of two layers."""
+    path = tmp_path_factory.mktemp("policy")
+    prompts = load(["synthetic:reasoning:train"], "prompt", limit=100).records
+    tokenizer = train_tokenizer([p.prompt[0].content for p in prompts], 380)
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = Qwen3ForCausalLM(
+        Qwen3Config(
+            **shape,
+            num_key_value_heads=1,
+            head_dim=16,
+            vocab_size=len(tokenizer),
+            max_position_embeddings=256,
+            tie_word_embeddings=True,
+            initializer_range=0.1,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def options(policy: Path) -> dict[str, Any]:
+    settings = (
+        f"model.path={policy}",
+        "prompts.train=['synthetic:reasoning:train']",
+        "prompts.limit=20",
+        "rewards=[{term: 'letters:Letters'}, {term: format, weight: 0.5}]",
+        "evaluation.data=['synthetic:reasoning:test']",
+        "evaluation.limit=3",
+        "evaluation.samples=2",
+        "steps=8",
+        "prompts_per_step=2",
+        "samples_per_prompt=4",
+        "steps_per_rollout=2",
+        "ref_update_steps=4",
+        "max_new_tokens=10",
+        "max_tokens=120",
+        "loss.beta=0.05",
+        "engine.dtype=fp32",
+        "engine.lr=3e-3",
+        "save_every=3",
+        "samples_per_log=2",
+        "loggers=[]",
+        "timeout_seconds=60",
+    )
+    return {"settings": settings, "program": "align.train"}
+
+
+@pytest.fixture(scope="module")
+def train(options: dict[str, Any]) -> Any:
+    return partial(training_runs.train, **options)
+
+
+@pytest.fixture(scope="module")
+def start(options: dict[str, Any]) -> Any:
+    return partial(training_runs.start, **options)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, train: Any) -> Path:
+    out = tmp_path_factory.mktemp("uninterrupted") / "run"
+    train(out)
+    return out
+
+
+def test_a_run_leaves_a_policy_its_metrics_and_samples(uninterrupted: Path, policy: Path) -> None:
+    lines = metrics(uninterrupted)
+    assert [line["step"] for line in lines] == list(range(9))
+    assert [line["rollout"] for line in lines[1:]] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert {"eval/accuracy_greedy", "eval/pass@2", "eval/format_sampled"} <= lines[0].keys() & lines[8].keys()
+    assert all("reward" in line for line in lines[1::2])
+    # The first step of a rollout starts at the old policy; the second has moved. The reference moves at step 4.
+    assert [line["ratio"] == pytest.approx(1, abs=1e-5) for line in lines[1:]] == [True, False] * 4
+    assert [line["kl"] == pytest.approx(0, abs=1e-6) for line in lines[1:]] == [True, *[False] * 3, True, *[False] * 3]
+    assert max(line["mismatch_max"] for line in lines[1:]) < 1e-4  # engine and trainer agree on probabilities
+    samples = [json.loads(line) for line in (uninterrupted / "samples.jsonl").read_text().splitlines()]
+    assert [s["step"] for s in samples] == [0, 0, 2, 2, 4, 4, 6, 6]
+    assert samples[0]["reward"] == pytest.approx(samples[0]["terms"]["letters"] + 0.5 * samples[0]["terms"]["format"])
+    trained = AutoModelForCausalLM.from_pretrained(uninterrupted)
+    assert not torch.equal(trained.lm_head.weight, AutoModelForCausalLM.from_pretrained(policy).lm_head.weight)
+    assert AutoTokenizer.from_pretrained(uninterrupted).chat_template
+
+
+def test_the_policy_earns_more(train: Any, tmp_path: Path) -> None:
+    words = ("steps=40", "steps_per_rollout=1", "prompts_per_step=4", "evaluation.data=[]", "loss.beta=0")
+    train(tmp_path / "run", *words)
+    rewards = [line["reward"] for line in metrics(tmp_path / "run")]
+    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.1
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_every_zero_stage_equals_stage_0(stage: int, uninterrupted: Path, tmp_path: Path, train: Any) -> None:
+    train(tmp_path / "run", f"engine.zero_stage={stage}", *([PARTITION_ALL] if stage == 3 else []))
+    assert_close_run(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_two_ranks_equal_one(stage: int, uninterrupted: Path, tmp_path: Path, train: Any) -> None:
+    train(tmp_path / "run", f"engine.zero_stage={stage}", *([PARTITION_ALL] if stage == 3 else []), ranks=2)
+    assert_close_run(tmp_path / "run", uninterrupted)
+
+
+def test_how_it_is_computed_changes_nothing(uninterrupted: Path, tmp_path: Path, train: Any) -> None:
+    train(tmp_path / "run", "max_tokens=40", "ref_offload=true", "model.gradient_checkpointing=true")
+    assert_close_run(tmp_path / "run", uninterrupted)
+
+
+def test_padded_batches_give_what_trees_give(uninterrupted: Path, tmp_path: Path, train: Any) -> None:
+    train(tmp_path / "run", "model.layout=padded")
+    assert_close_run(tmp_path / "run", uninterrupted)
+
+
+def test_two_ranks_go_on_as_one_in_another_stage(uninterrupted: Path, tmp_path: Path, train: Any, start: Any) -> None:
+    out = tmp_path / "run"
+    run = start(out, "engine.zero_stage=3", PARTITION_ALL, "save_every=1", ranks=2)
+    run.wait_for(lambda: any(path.name >= "step-00000005" for path in checkpoints(out)))
+    run.kill()
+    assert not (out / MANIFEST).exists()
+    train(out, "engine.zero_stage=1")
+    assert_close_run(out, uninterrupted)
+
+
+def test_killed_at_random_moments_a_run_resumes_to_the_same_bits(
+    uninterrupted: Path, tmp_path: Path, train: Any, start: Any
+) -> None:
+    out, moments = tmp_path / "run", random.Random(5)
+    seconds = (uninterrupted / MANIFEST).stat().st_mtime - (uninterrupted / "config.yaml").stat().st_mtime
+    for _ in range(10):
+        began = time.time()
+        run = start(out, "save_every=1")
+        run.wait_for(lambda t=began: (out / "config.yaml").is_file() and (out / "config.yaml").stat().st_mtime > t)
+        time.sleep(moments.uniform(0, seconds / 3))
+        run.kill()
+        if (out / MANIFEST).exists():
+            break
+    train(out)
+    assert_same_run(out, uninterrupted)
+
+
+@pytest.mark.parametrize("words", [(), ("model.lora={r: 4}", "engine.zero_stage=1")], ids=["full", "adapters"])
+def test_bf16_in_the_middle_of_a_rollout_and_after_a_reference_update(
+    words: tuple[str, ...], tmp_path: Path, train: Any, start: Any
+) -> None:
+    words = (*words, "engine.dtype=bf16", "steps=6", "steps_per_rollout=2", "ref_update_steps=2")
+    train(tmp_path / "whole", *words)
+    out = tmp_path / "run"
+    run = start(out, *words, "save_every=5")
+    run.wait_for(lambda: len(checkpoints(out)) > 0)
+    run.kill()
+    train(out, *words)
+    assert_same_run(out, tmp_path / "whole")
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(
+    uninterrupted: Path, tmp_path: Path, train: Any, start: Any
+) -> None:
+    out = tmp_path / "run"
+    run = start(out, "save_every=0")
+    run.wait_for(lambda: (out / "metrics.jsonl").is_file() and (out / "metrics.jsonl").read_text().count("\n") >= 2)
+    run.ranks[0].terminate()
+    assert "stopped by a signal" in run.finish()
+    assert len(checkpoints(out)) == 1
+    assert not (out / MANIFEST).exists()
+    train(out, "save_every=0")
+    assert_same_run(out, uninterrupted)
+
+
+def test_a_finished_run_is_not_trained_again_and_another_configuration_is_refused(
+    uninterrupted: Path, train: Any
+) -> None:
+    assert "holds the finished policy already" in train(uninterrupted)
+    assert "temperature" in train(uninterrupted, "temperature=0.5", status=1)
+
+
+def test_what_no_term_could_score_has_no_reward(tmp_path: Path, train: Any) -> None:
+    words = ("rewards=[{term: 'letters:Letters'}, {term: 'letters:Broken'}]", "steps=2", "evaluation.data=[]")
+    train(tmp_path / "run", *words, "samples_per_log=16")
+    first = metrics(tmp_path / "run")[0]
+    samples = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
+    unscored = [s for s in samples if s["terms"]["broken"] is None]
+    assert 0 < len(unscored) < len(samples) == 16
+    assert first["unscorable"] == len(unscored) == first["unscorable/broken"] + first["failures/broken"]
+    assert all(s["reward"] is None and s["advantage"] == 0 for s in unscored)
+
+
+def test_prompts_without_signal_are_drawn_anew(tmp_path: Path, train: Any) -> None:
+    # A format that an untrained policy never meets: no group has signal.
+    words = ("rewards=[{term: format}]", "steps=2", "evaluation.data=[]", "resample_rounds=2")
+    train(tmp_path / "run", *words)
+    first = metrics(tmp_path / "run")[0]
+    assert first["groups_without_signal"] == 1
+    assert (first["resampled_rounds"], first["prompts_drawn"]) == (2, 12)
+    # With one that tells all apart, nothing is drawn twice.
+    train(tmp_path / "other", "steps=2", "evaluation.data=[]", "resample_rounds=2")
+    first = metrics(tmp_path / "other")[0]
+    assert (first["resampled_rounds"], first["prompts_drawn"]) == (0, 4)
+
+
+def test_a_value_that_is_not_finite_stops_the_run_before_the_weights(tmp_path: Path, train: Any) -> None:
+    said = train(tmp_path / "run", "engine.lr=1e30", "evaluation.data=[]", status=1)
+    assert "not finite" in said
+    assert "nonfinite.safetensors" in said
+    assert (tmp_path / "run" / "nonfinite.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("prompts.train=[]",), "prompts.train is empty"),
+        (("rewards=[{term: acuracy}]",), "no term 'acuracy'"),
+        (("rewards=[{trm: accuracy}]",), "did you mean rewards[0].term"),
+        (("ref_update_steps=3",), "must be a multiple of steps_per_rollout"),
+        (("samples_per_prompt=1",), "relative to the prompt's other samples"),
+        (("prompts.max_length=3",), "no prompt is left"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_model_is_loaded(
+    words: tuple[str, ...], reason: str, tmp_path: Path, train: Any
+) -> None:
+    assert reason in train(tmp_path / "run", *words, status=1)
+
+
+def test_saved_weights_are_fp32_on_a_cpu(uninterrupted: Path) -> None:
+    assert {tensor.dtype for tensor in weights(uninterrupted).values()} == {torch.float32}
