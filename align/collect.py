@@ -12,7 +12,7 @@ import torch
 from deepspeed.runtime.rollout import RolloutEngine
 from transformers import PreTrainedTokenizerBase
 
-from align.advantages import group_advantages
+from align.advantages import Advantages, group_advantages
 from align.config import AlignConfig
 from align.experience import Experience, Piece, share_ragged
 from align.policy import FILLER, Policy
@@ -189,7 +189,7 @@ class Collector:
         experience = self._experience(responses, scores.total_N, advantages.advantages_PG)
         with clock.part("logprobs"):
             experience = self._with_logprobs(experience)
-        metrics = rollout_metrics(responses, scores, clock)
+        metrics = rollout_metrics(responses, scores)
         metrics |= {
             "groups_without_signal": float((~advantages.signal_P).float().mean()),
             "unscorable": float(advantages.unscorable),
@@ -214,7 +214,7 @@ class Collector:
             scores = score(self.terms, samples, self.world)
         return responses, samples, scores
 
-    def _advantages(self, scores: Scores):  # type: ignore[no-untyped-def]
+    def _advantages(self, scores: Scores) -> Advantages:
         return group_advantages(scores.total_N.view(-1, self.config.samples_per_prompt), self.config.loss.advantages)
 
     def _experience(self, responses: Responses, rewards_N: torch.Tensor, advantages_PG: torch.Tensor) -> Experience:
@@ -302,7 +302,7 @@ def _replace_silent(
     )
 
 
-def rollout_metrics(responses: Responses, scores: Scores, clock: Clock) -> dict[str, float]:
+def rollout_metrics(responses: Responses, scores: Scores) -> dict[str, float]:
     """Means over a rollout; a mean over nothing is left out."""
     lengths = responses.length_N.double()
     metrics = {
@@ -313,6 +313,5 @@ def rollout_metrics(responses: Responses, scores: Scores, clock: Clock) -> dict[
         **{f"reward/{name}": float(values.nanmean()) for name, values in scores.raw.items()},
         **{f"unscorable/{name}": float(number) for name, number in scores.unscorable.items() if number},
         **{f"failures/{name}": float(number) for name, number in scores.failures.items() if number},
-        **{f"seconds/{name}": value for name, value in clock.seconds.items()},
     }
     return {name: value for name, value in metrics.items() if value == value}

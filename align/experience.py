@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from reward_models.model import Layout
 from reward_models.runtime.distributed import World
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Experience:
     """One rollout.
 
@@ -54,21 +55,27 @@ class Experience:
 
     def trees(self, pieces: Sequence[Piece]) -> list[PromptTree]:
         """The prompts with those of their samples that the pieces name."""
-        prompts = self.prompt_T.numpy().astype(np.int32)
-        ends = self.prompt_length_P.cumsum(0).tolist()
-        responses = self.response_T.split(self.length_N.tolist())
+        prompts, responses = self.prompt_T.numpy(), self.response_T.numpy()
+        heads, places = self._prompt_places, self._places
         return [
             PromptTree(
-                prompts[ends[piece.prompt] - int(self.prompt_length_P[piece.prompt]) : ends[piece.prompt]],
-                tuple(responses[sample].numpy().astype(np.int32) for sample in piece.samples),
+                prompts[heads[piece.prompt]].astype(np.int32),
+                tuple(responses[places[sample]].astype(np.int32) for sample in piece.samples),
             )
             for piece in pieces
         ]
 
     def of(self, values_T: torch.Tensor, pieces: Sequence[Piece]) -> torch.Tensor:
         """The stretches of a ``_T`` tensor that belong to the pieces' samples, one after the other."""
-        parts = values_T.split(self.length_N.tolist())
-        return torch.cat([parts[sample] for piece in pieces for sample in piece.samples])
+        return torch.cat([values_T[self._places[sample]] for piece in pieces for sample in piece.samples])
+
+    @cached_property
+    def _places(self) -> list[slice]:
+        return _stretches(self.length_N)
+
+    @cached_property
+    def _prompt_places(self) -> list[slice]:
+        return _stretches(self.prompt_length_P)
 
     def pieces(self, prompts: Iterable[int], budget: int, layout: Layout) -> list[Piece]:
         """The prompts' samples, cut where a prompt with all of them is more than ``budget`` tokens.
@@ -89,6 +96,12 @@ class Experience:
                 tokens += length
             found.append(Piece(prompt, tuple(members), tokens))
         return found
+
+
+def _stretches(length: torch.Tensor) -> list[slice]:
+    """Where arrays of these lengths stand, one after the other."""
+    ends = length.cumsum(0).tolist()
+    return [slice(end - n, end) for end, n in zip(ends, length.tolist(), strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

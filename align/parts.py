@@ -20,7 +20,7 @@ from align.collect import Clock, Collector, Sampler, Scores
 from align.config import AlignConfig
 from align.evaluation import evaluate
 from align.experience import Experience, load_experience, save_experience
-from align.policy import Policy, build_policy, check_policy, save_policy
+from align.policy import Policy, build_policy, check_policy, policy_architecture, save_policy
 from align.prompts import PromptSet, load_prompts
 from align.reference import Reference
 from align.rewards.build import TermConfig, WeightedTerm, build_terms
@@ -83,12 +83,12 @@ class Parts:
             self._show(samples, done)
         return values
 
-    def save(self, done: int, experience: Experience) -> None:
+    def save(self, done: int, experience: Experience | None) -> None:
         """A checkpoint after ``done`` steps, with the reference and what is left to learn from the rollout."""
 
         def more(directory: Path) -> list[Path]:
             files = self.reference.save(directory) if self.reference is not None else []
-            if self.world.is_main and done % self.config.steps_per_rollout:
+            if self.world.is_main and experience is not None and done % self.config.steps_per_rollout:
                 save_experience(experience, directory / EXPERIENCE)
                 files.append(directory / EXPERIENCE)
             return files
@@ -178,6 +178,7 @@ def build(config: AlignConfig, run: RunDirectory, world: World, reporter: Report
     for each in measures:
         if hasattr(each.term, "close"):
             stack.callback(each.term.close)
+    _check_positions(config, tokenizer, prompts, held_out)
     _describe(reporter, config, prompts, held_out)
     with model_loading(config.engine, world) if config.engine.zero_stage == 3 else nullcontext():
         policy = build_policy(config.model, tokenizer, config.engine.torch_dtype)
@@ -233,6 +234,19 @@ def _end_ids(policy: Policy, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     if not ids:
         raise ValueError("neither the tokenizer nor the model names an end token: no response would ever end")
     return sorted(ids)
+
+
+def _check_positions(
+    config: AlignConfig, tokenizer: PreTrainedTokenizerBase, prompts: PromptSet, held_out: PromptSet | None
+) -> None:
+    """``ValueError`` if a response of full length would run beyond the positions that the model knows."""
+    limit = getattr(policy_architecture(config.model, tokenizer), "max_position_embeddings", None)
+    longest = max(len(ids) for part in (prompts, held_out) if part is not None for ids in part.ids)
+    if limit is not None and longest + config.max_new_tokens > limit:
+        raise ValueError(
+            f"the longest prompt has {longest} tokens; with max_new_tokens={config.max_new_tokens} that is more than "
+            f"the {limit} positions of {config.model.path}. Lower max_new_tokens, or prompts.max_length"
+        )
 
 
 def _describe(reporter: Reporter, config: AlignConfig, prompts: PromptSet, held_out: PromptSet | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -79,7 +79,7 @@ def load_prompts(
         columns=config.columns or None,
         prompt_kind=config.kind,
     )
-    records = list(loaded.records)
+    records = [replace(r, language=r.language or config.language) for r in loaded.records]
     dropped = {"bad rows": len(loaded.bad)}
     if held_out and config.decontaminate:
         clean = decontaminate(records, held_out)

@@ -50,6 +50,10 @@ def train(config: AlignConfig) -> Path | None:
             log.write(0, values)
 
         for step in range(first_step, config.steps):
+            if stop.anywhere(world):
+                parts.save(step, experience)
+                reporter.say(f"stopped by a signal after step {step}, saved; the same command goes on from there")
+                return None
             began, clock = time.perf_counter(), Clock()
             torch.manual_seed((config.seed * 1_000_003 + step) * 65_537 + world.rank)  # dropout: a function of the step
             values = {}
@@ -58,7 +62,6 @@ def train(config: AlignConfig) -> Path | None:
                 if shown is not None:
                     shown.write(step, samples, scores, experience.advantages_PG.flatten().tolist())
             metrics = Metrics(MEANS, MAXIMA)
-            metrics.max("stop", float(stop.received is not None))
             prompts = minibatch(experience, step, config)
             try:
                 with clock.part("update"):
@@ -68,7 +71,7 @@ def train(config: AlignConfig) -> Path | None:
                     f"step {step + 1}: {error}; nothing was updated, {parts.keep(experience)}"
                 ) from None
             values |= metrics.reduce(world) | {"grad_norm": grad_norm}
-            stopping, done = values.pop("stop") > 0, step + 1
+            done = step + 1
             if parts.reference is not None and config.ref_update_steps and done % config.ref_update_steps == 0:
                 parts.reference.refresh()
             values |= parts.evaluate(done)
@@ -78,9 +81,6 @@ def train(config: AlignConfig) -> Path | None:
             if log is not None:
                 log.write(done, values, rollout=step // config.steps_per_rollout)
             reporter.step(bar, done, {name: values[name] for name in SHOWN if name in values})
-            if stopping or done == config.steps or (config.save_every and done % config.save_every == 0):
+            if done == config.steps or (config.save_every and done % config.save_every == 0):
                 parts.save(done, experience)
-            if stopping and done < config.steps:
-                reporter.say(f"stopped by a signal after step {done}, saved; the same command goes on from there")
-                return None
         return parts.finish()

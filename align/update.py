@@ -17,7 +17,7 @@ from reward_models.runtime.engine import backward, optimizer_step
 from reward_models.runtime.metrics import Metrics
 
 MEANS = ("loss", "entropy", "ratio", "clipped_low", "clipped_high", "limited", "kl", "mismatch", "advantage_size")
-MAXIMA = ("stop", "mismatch_max")
+MAXIMA = ("mismatch_max",)
 
 
 def minibatch(experience: Experience, step: int, config: AlignConfig) -> list[int]:

@@ -13,12 +13,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from yaml import YAMLError
 
 from reward_models.runtime.config import ConfigError
+from reward_models.runtime.distributed import World
 
 CONFIG_FILE = "config.yaml"
 ONE_REQUEST = 1.0
@@ -103,6 +105,10 @@ class StopSignal:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    def anywhere(self, world: World) -> bool:
+        """Whether any rank has received one; every rank must ask."""
+        return bool(world.max(torch.tensor([float(self.received is not None)])).item())
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

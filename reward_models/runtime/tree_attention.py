@@ -90,8 +90,8 @@ def tree_attention(
 ) -> tuple[torch.Tensor, None]:
     """transformers' attention interface: query ``[1, heads, T, d]``, key and value ``[1, kv_heads, T, d]``.
 
-    With a ``cache`` as well as a tree, the cache is shown the tree's keys and values; with a cache alone, it computes the
-    attention: that is how responses are sampled, a token of each at a time.
+    With a ``cache`` as well as a tree, the cache is shown the tree's keys and values; with a cache alone, it computes
+    the attention: that is how responses are sampled, a token of each at a time.
 
     Returns ``[1, T, heads, d]``. Raises ``ValueError`` when called without a tree or for a variant it cannot compute,
     for a silent fallback would let sequences see each other.

@@ -241,6 +241,7 @@ def test_a_value_that_is_not_finite_stops_the_run_before_the_weights(tmp_path: P
         (("ref_update_steps=3",), "must be a multiple of steps_per_rollout"),
         (("samples_per_prompt=1",), "relative to the prompt's other samples"),
         (("prompts.max_length=3",), "no prompt is left"),
+        (("max_new_tokens=250",), "more than the 256 positions"),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_model_is_loaded(
