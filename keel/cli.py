@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -39,24 +40,62 @@ Overrides = Annotated[
 ]
 
 
+Processes = Annotated[int, typer.Option(min=1, help="Ranks on this machine, usually one per GPU.")]
+
+
 @train_app.command("rm")
 def train_rm(
     overrides: Overrides = None,
     config: ConfigOption = None,
-    processes: Annotated[int, typer.Option(min=1, help="Ranks on this machine, usually one per GPU.")] = 1,
+    processes: Processes = 1,
 ) -> None:
     """Train a reward model: helpful (pairwise) or safety (point-wise), as the configuration's `kind` says.
 
     The same command goes on with a run that was stopped or killed. For several machines start
     `deepspeed --module reward_models.train --config FILE key=value ...`
     """
+    _train("reward_models.train", config, overrides, processes)
+
+
+@train_app.command("sft")
+def train_sft(
+    overrides: Overrides = None,
+    config: Annotated[str | None, typer.Option("--config", help="YAML file, or a preset: sft_r1, sft_cpu")] = None,
+    processes: Processes = 1,
+) -> None:
+    """Fine-tune a policy on demonstrations: the cold start of reinforcement learning.
+
+    The same command goes on with a run that was stopped or killed. For several machines start
+    `deepspeed --module align.train_sft --config FILE key=value ...`
+    """
+    _train("align.train_sft", config, overrides, processes)
+
+
+@train_app.command("align")
+def train_align(
+    overrides: Overrides = None,
+    config: Annotated[
+        str | None, typer.Option("--config", help="YAML file, or a preset: r1_zero, r1_stage1, r1_stage2, cpu, …")
+    ] = None,
+    processes: Processes = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print every change that the schedule makes, and leave.")
+    ] = False,
+) -> None:
+    """Train a policy by reinforcement learning: GRPO with rule-based rewards, reward models, phases.
+
+    The same command goes on with a run that was stopped or killed. For several machines start
+    `deepspeed --module align.train --config FILE key=value ...`
+    """
+    _train("align.train", config, [*(overrides or []), *(["--dry-run"] if dry_run else [])], processes)
+
+
+def _train(module: str, config: str | None, overrides: list[str] | None, processes: int) -> None:
     words = [*(["--config", config] if config else []), *(overrides or [])]
     if processes == 1:
-        from reward_models.train import main
-
-        raise typer.Exit(main(words))
+        raise typer.Exit(importlib.import_module(module).main(words))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    os.execv(sys.executable, [*launch, "--module", "reward_models.train", *words])  # signals reach the launcher itself
+    os.execv(sys.executable, [*launch, "--module", module, *words])  # signals reach the launcher itself
 
 
 @app.command()
