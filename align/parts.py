@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import json
-import platform
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -13,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from transformers import PreTrainedTokenizerBase
 
 from align.collect import Clock, Collector, Sampler, Scores
 from align.config import AlignConfig
 from align.evaluation import evaluate
 from align.experience import Experience, load_experience, save_experience
+from align.manifest import write_manifest
 from align.policy import Policy, build_policy, check_policy, policy_architecture, save_policy
 from align.prompts import PromptSet, load_prompts
 from align.reference import Reference
@@ -29,7 +26,6 @@ from align.rollouts.build import build_rollout
 from reward_models.artifact import full_weights
 from reward_models.model import load_tokenizer
 from reward_models.runtime.checkpoint import CheckpointError, list_checkpoints, load_checkpoint, save_checkpoint
-from reward_models.runtime.config import dump_config
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import build_engine, model_loading
 from reward_models.runtime.run import Reporter, RunDirectory
@@ -41,13 +37,6 @@ MAY_CHANGE = (
     *("loggers", "overwrite", "timeout_seconds"),
 )
 EXPERIENCE = "experience.safetensors"  # in a checkpoint: the rollout that is being learnt from
-MANIFEST = "policy.json"  # beside the finished policy: all that is known of its training; written last
-_PACKAGES = ("keel-align", "torch", "transformers", "deepspeed", "peft", "math-verify")
-
-
-def is_complete(directory: Path) -> bool:
-    """Whether a finished policy stands here."""
-    return (directory / MANIFEST).is_file()
 
 
 @dataclass
@@ -125,23 +114,16 @@ class Parts:
 
     def finish(self) -> Path:
         """Save the policy with all that is known about it."""
-        weights = full_weights(self.engine, self.world)
+        weights = full_weights(self.engine.module.model, self.world)
         if self.world.is_main:
             directory = self.run.path
             save_policy(self.policy, weights, directory, self.tokenizer, self.config.model.lora)
-            manifest = {
-                "config": yaml.safe_load(dump_config(self.config)),
+            facts = {
                 "steps": self.config.steps,
                 "prompts": {"count": len(self.prompts), "dropped": self.prompts.dropped},
                 "world_size": self.world.size,
-                "versions": {
-                    "python": platform.python_version(),
-                    **{package: importlib.metadata.version(package) for package in _PACKAGES},
-                },
             }
-            temporary = directory / f"{MANIFEST}.tmp"
-            temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-            temporary.replace(directory / MANIFEST)
+            write_manifest(directory, self.config, facts)
         self.world.barrier()
         self.reporter.say(f"saved to {self.run.path}")
         return self.run.path

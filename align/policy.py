@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from align.logprobs import token_logprobs
+from align.templates import template_text
 from reward_models.data.trees import Batch, PromptTree, TreeBatch, pack, pad
 from reward_models.model import Layout, LoraConfig, ModelConfig, save_weights
 from reward_models.runtime.tree_attention import TREE_ATTENTION, supports_trees, tree_hidden_states
@@ -113,6 +114,10 @@ class PolicyConfig(ModelConfig):
     """Which language model to train: :class:`reward_models.model.ModelConfig`, but that ``chat_template`` may also name
     one of the templates of :mod:`align.templates`: ``r1_zero``, ``r1``.
     """
+
+    def template(self) -> str | None:
+        """The text of ``chat_template``. ``ValueError`` if there is no such template or file."""
+        return None if self.chat_template is None else template_text(self.chat_template)
 
 
 def build_policy(config: PolicyConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> Policy:

@@ -11,7 +11,8 @@ import yaml
 
 from align.collect import Clock
 from align.config import AlignConfig
-from align.parts import MAY_CHANGE, build, is_complete
+from align.manifest import is_complete
+from align.parts import MAY_CHANGE, build
 from align.samples import SampleLog
 from align.update import MAXIMA, MEANS, minibatch, update
 from reward_models.runtime import distributed

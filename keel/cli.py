@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -31,7 +32,7 @@ app.add_typer(evaluate_app, name="evaluate")
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 ConfigOption = Annotated[
-    str | None, typer.Option("--config", help="YAML file, or a preset: helpful_r1, safety_one_gpu, helpful_cpu, …")
+    str | None, typer.Option("--config", help="YAML file, or the name of a preset; a wrong name lists them.")
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -39,24 +40,46 @@ Overrides = Annotated[
 ]
 
 
+Processes = Annotated[int, typer.Option(min=1, help="Ranks on this machine, usually one per GPU.")]
+
+
 @train_app.command("rm")
-def train_rm(
-    overrides: Overrides = None,
-    config: ConfigOption = None,
-    processes: Annotated[int, typer.Option(min=1, help="Ranks on this machine, usually one per GPU.")] = 1,
-) -> None:
+def train_rm(overrides: Overrides = None, config: ConfigOption = None, processes: Processes = 1) -> None:
     """Train a reward model: helpful (pairwise) or safety (point-wise), as the configuration's `kind` says.
 
     The same command goes on with a run that was stopped or killed. For several machines start
     `deepspeed --module reward_models.train --config FILE key=value ...`
     """
+    _train("reward_models.train", config, overrides, processes)
+
+
+@train_app.command("sft")
+def train_sft(overrides: Overrides = None, config: ConfigOption = None, processes: Processes = 1) -> None:
+    """Fine-tune a policy on demonstrations, or make a new one of them: the cold start of reinforcement learning.
+
+    The same command goes on with a run that was stopped or killed. For several machines start
+    `deepspeed --module align.train_sft --config FILE key=value ...`
+    """
+    _train("align.train_sft", config, overrides, processes)
+
+
+@train_app.command("align")
+def train_align(overrides: Overrides = None, config: ConfigOption = None, processes: Processes = 1) -> None:
+    """Train a policy by reinforcement learning (GRPO) on its own responses to prompts.
+
+    The same command goes on with a run that was stopped or killed. For several machines start
+    `deepspeed --module align.train --config FILE key=value ...`
+    """
+    _train("align.train", config, overrides, processes)
+
+
+def _train(module: str, config: str | None, overrides: list[str] | None, processes: int) -> None:
+    """Run a training program's ``main``, in this process or in ranks of its own."""
     words = [*(["--config", config] if config else []), *(overrides or [])]
     if processes == 1:
-        from reward_models.train import main
-
-        raise typer.Exit(main(words))
+        raise typer.Exit(importlib.import_module(module).main(words))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    os.execv(sys.executable, [*launch, "--module", "reward_models.train", *words])  # signals reach the launcher itself
+    os.execv(sys.executable, [*launch, "--module", module, *words])  # signals reach the launcher itself
 
 
 @app.command()

@@ -39,8 +39,8 @@ def is_complete(directory: Path) -> bool:
     return (directory / MANIFEST).is_file()
 
 
-def full_weights(engine: Any, world: World) -> dict[str, torch.Tensor]:
-    """All weights of the scored model on the main rank's CPU, gathered one at a time; empty on other ranks.
+def full_weights(model: torch.nn.Module, world: World) -> dict[str, torch.Tensor]:
+    """All weights of a model in training on the main rank's CPU, gathered one at a time; empty on other ranks.
 
     Of a model trained on a CPU they are fp32 whatever it was trained in: bf16 rounds scores to three digits,
     differently in different batches, and saves a CPU too little to be worth that.
@@ -48,7 +48,7 @@ def full_weights(engine: Any, world: World) -> dict[str, torch.Tensor]:
     import deepspeed
 
     weights = {}
-    for name, tensor in engine.module.model.state_dict(keep_vars=True).items():
+    for name, tensor in model.state_dict(keep_vars=True).items():
         with deepspeed.zero.GatheredParameters([tensor], enabled=hasattr(tensor, "ds_id")):
             if world.is_main:
                 whole = tensor.detach().cpu().clone()

@@ -309,7 +309,7 @@ def finish(
     scores = score_sources(engine, scorer, data, config, world)
     held_apart = score_set(engine, scorer, data.calibration, config.max_tokens, world)
     fitted = calibration.fit(held_apart, data.calibration.label, config.kind, threshold_fpr=config.threshold_fpr)
-    state = artifact.full_weights(engine, world)
+    state = artifact.full_weights(engine.module.model, world)
     if world.is_main:
         (run.path / "deepspeed.json").write_text(json.dumps(deepspeed_config(config.engine, world.size), indent=1))
         for note in fitted.notes:

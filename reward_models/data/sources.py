@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 REASON_LIMIT = 300
-SYNTHETIC = ("helpful", "safety", "reasoning", "best_of_n")
+SYNTHETIC = ("helpful", "safety", "reasoning", "best_of_n", "demonstrations")
 Specs = Sequence[str] | str
 
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<subset>[\w.\-/]+?))?(?::(?P<split>[\w\[\]%:.]+))?")
@@ -148,9 +148,9 @@ def read(
     Args:
         spec: a file or glob (``~`` and environment variables are expanded), a hub data set
             ``owner/name[/subset][:split]`` (split ``train`` if none is named; a local directory of data files is read
-            the same way), ``synthetic:helpful|safety|reasoning|best_of_n[:train|test]``, or ``SCHEME://…`` for a scheme
-            that an installed package offers as an entry point of the group ``keel.sources``: a function from the spec
-            to rows.
+            the same way), ``synthetic:helpful|safety|reasoning|best_of_n|demonstrations[:train|test]``, or
+            ``SCHEME://…`` for a scheme that an installed package offers as an entry point of the group
+            ``keel.sources``: a function from the spec to rows.
         kind: the records wanted; ``None`` infers it row by row.
         columns: our column names to the source's, where they differ: ``{"chosen": "good"}``.
         prompt_kind: the kind of prompts whose rows do not say.
@@ -280,6 +280,9 @@ def _synthetic(spec: str, *, prompts: bool) -> _Stream:
     from reward_models.data import synthetic
 
     split = cast(synthetic.Split, split)
+    if kind == "demonstrations":
+        replies = (to_row(prompt) | {"response": reply} for prompt, reply in synthetic.demonstrations(split))
+        return _Stream(spec, f"synthetic:{kind}", enumerate(replies, start=1))
     records: Iterator[Record]
     if kind == "best_of_n":
         records = synthetic.candidates(split)

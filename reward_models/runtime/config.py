@@ -55,10 +55,14 @@ def dump_config(config: Any) -> str:
 
 
 def presets(schema: type) -> dict[str, Path]:
-    """Name → file of the presets for ``schema``: they are installed beside it, in its package's folder ``presets``."""
+    """Name → file of the presets for ``schema``: they are installed beside it, in its package's folder ``presets``.
+
+    Where schemas share a package, a preset belongs to those that declare its keys.
+    """
     package = resources.files(schema.__module__.partition(".")[0])
+    known = get_type_hints(schema).keys()
     with resources.as_file(package / "presets") as folder:
-        return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+        return {file.stem: file for file in sorted(folder.glob("*.yaml")) if _read_yaml(file).keys() <= known}
 
 
 def _find(path: str | Path, schema: type) -> Path:

@@ -23,7 +23,8 @@ class EngineConfig:
         zero_stage: 0 replicates everything; 1 partitions optimizer states, 2 gradients too, 3 parameters too.
         offload_optimizer, offload_params: keep them in CPU memory (stages 1-3; stage 3).
         dtype: of the computation; ``bf16`` keeps fp32 master weights in the optimizer.
-        lr: peak learning rate. ``schedule``: any name transformers' ``get_scheduler`` knows.
+        lr: peak learning rate. ``schedule``: any name transformers' ``get_scheduler`` knows; ``schedule_options``: its
+            own arguments, e.g. ``{min_lr_rate: 0.1}`` for ``cosine_with_min_lr``.
         warmup: share of all steps (< 1) or number of steps (≥ 1) over which the rate rises from 0.
         weight_decay: applied to matrices only, not to norms, biases and the score head's vector-shaped parts.
         grad_clip: largest global gradient norm; 0 switches clipping off.
@@ -39,6 +40,7 @@ class EngineConfig:
     eps: float = 1e-8
     weight_decay: float = 0.0
     schedule: str = "cosine"
+    schedule_options: dict[str, Any] = field(default_factory=dict)
     warmup: float = 0.03
     grad_clip: float = 1.0
     zero_options: dict[str, Any] = field(default_factory=dict)
@@ -65,14 +67,18 @@ class NonFiniteError(RuntimeError):
     """A loss or gradient is nan or infinite. The optimizer step was not made."""
 
 
-def deepspeed_config(config: EngineConfig, world_size: int) -> dict[str, Any]:
-    """DeepSpeed's own configuration for ours."""
+def zero_section(config: EngineConfig) -> dict[str, Any]:
+    """DeepSpeed's ``zero_optimization`` section for ours."""
     zero: dict[str, Any] = {"stage": config.zero_stage}
     if config.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     if config.offload_params:
         zero["offload_param"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
-    zero |= config.zero_options
+    return zero | config.zero_options
+
+
+def deepspeed_config(config: EngineConfig, world_size: int) -> dict[str, Any]:
+    """DeepSpeed's own configuration for ours."""
     return {
         # Micro-batches are cut by tokens and their number changes from step to step, so DeepSpeed's own counting is
         # switched off: backward() tells it where a step ends.
@@ -84,7 +90,7 @@ def deepspeed_config(config: EngineConfig, world_size: int) -> dict[str, Any]:
         "bf16": {"enabled": config.dtype == "bf16", "check_grad_overflow": True},
         # Gradients of many micro-batches are summed in fp32; stage 0 in bf16 knows no other accumulator than its own.
         **({"data_types": {"grad_accum_dtype": "fp32"}} if config.dtype == "bf16" and config.zero_stage else {}),
-        "zero_optimization": zero,
+        "zero_optimization": zero_section(config),
         "optimizer": {
             "type": "AdamW",
             "params": {
@@ -139,7 +145,11 @@ def build_engine(model: nn.Module, config: EngineConfig, total_steps: int, world
         model_parameters=[group for group in groups if group["params"]],
         config=deepspeed_config(config, world.size),
         lr_scheduler=lambda optimizer: get_scheduler(
-            config.schedule, optimizer, config.warmup_steps(total_steps), total_steps
+            config.schedule,
+            optimizer,
+            config.warmup_steps(total_steps),
+            total_steps,
+            scheduler_specific_kwargs=config.schedule_options or None,
         ),
     )
     _forget_rehearsal(engine)

@@ -1,0 +1,180 @@
+"""Demonstrations: conversations that a policy learns to answer like, as token ids of which some are to be learnt."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from reward_models.data.chat import prompt_text, tokenize_texts
+from reward_models.data.formats import rename, to_record, to_responses
+from reward_models.data.records import Conversation, Message, Prompt, RecordError
+from reward_models.data.sources import BadRow, BadRowsError, read_rows_of
+from reward_models.data.trees import TokenIds
+
+NOT_CONTINUING = "the reply does not continue the prompt as the chat template ends it"
+_CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's notes for a calculator
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemonstrationsConfig:
+    """Which demonstrations.
+
+    Attributes:
+        train: files, globs, hub data sets (``owner/name[/subset][:split]``) or ``synthetic:demonstrations:train``, of
+            conversations (``messages``), prompts with a ``response`` or ``completion``, or problems with a worked
+            ``solution`` and an ``answer``.
+        columns: our column names to the source's, where they differ.
+        limit: the most rows to read of each source.
+        max_bad: how many bad rows may be left out; one more stops the run before it starts.
+        max_length: longest conversation in tokens; longer ones are left out and counted.
+    """
+
+    train: list[str] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)
+    limit: int | None = None
+    max_bad: int = 0
+    max_length: int = 32768
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Demonstrations:
+    """Rendered and tokenized conversations.
+
+    Attributes:
+        ids: a conversation each. ``learnt``: for every one of its tokens, whether the assistant wrote it.
+        dropped: how many were left out, by reason.
+    """
+
+    ids: tuple[TokenIds, ...]
+    learnt: tuple[np.ndarray, ...]
+    dropped: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with any token, what is learnt of it, and the order."""
+        digest = hashlib.sha256()
+        for ids, learnt in zip(self.ids, self.learnt, strict=True):
+            digest.update(np.int64(len(ids)).tobytes() + ids.tobytes() + np.packbits(learnt).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def load_conversations(config: DemonstrationsConfig) -> tuple[list[Conversation], int]:
+    """Every conversation of ``config.train``, and the number of bad rows left out.
+
+    Raises:
+        SourceError, BadRowsError: as :func:`reward_models.data.sources.load`.
+    """
+
+    def convert(row: dict[str, Any], line: int, source: str) -> Conversation:
+        return to_demonstration(rename(row, config.columns))
+
+    conversations: list[Conversation] = []
+    bad: list[BadRow] = []
+    for stream in [read_rows_of(spec, convert) for spec in config.train]:
+        for item in islice(stream, config.limit):
+            if isinstance(item, BadRow):
+                bad.append(item)
+            else:
+                conversations.append(item)
+    if len(bad) > config.max_bad:
+        raise BadRowsError(bad, config.max_bad)
+    return conversations, len(bad)
+
+
+def to_demonstration(row: dict[str, Any]) -> Conversation:
+    """The conversation in a row, which ends with the assistant's reply.
+
+    Raises:
+        RecordError: there is none, or something in it is wrong.
+    """
+    if row.keys() & {"messages", "response", "completion"}:
+        prompt, responses = to_responses(row)
+        return prompt + responses["response"]
+    if "chosen" in row:
+        raise RecordError("a comparison is no demonstration; to learn from its better response, name it 'response'")
+    record = to_record(row, "prompt", prompt_kind="reasoning")
+    assert isinstance(record, Prompt)
+    worked = row.get("solution") or (row["answer"] if "question" in row and "####" in str(row.get("answer")) else None)
+    if not isinstance(worked, str) or record.answer is None:
+        raise RecordError("no reply: add 'messages', 'response' or 'completion', or a 'solution' and an 'answer'")
+    thoughts = _CALCULATION.sub("", worked.partition("####")[0]).strip()
+    return (*record.prompt, Message("assistant", f"<think>{thoughts}</think><answer>{record.answer}</answer>"))
+
+
+def encode(
+    conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> Demonstrations:
+    """Render and tokenize conversations, with the chat template's word on which tokens are the assistant's.
+
+    What is learnt of the last reply are the very tokens that the policy would have to sample after the prompt as
+    :func:`reward_models.data.chat.prompt_text` renders it; a conversation for which that does not hold is left out.
+
+    Raises:
+        ValueError: the template marks no tokens of the assistant's, does not let it end its turn, or refuses a
+            conversation; or none is left.
+    """
+    template = marked_template(tokenizer)
+    ids, learnt = [], []
+    dropped = {NOT_CONTINUING: 0, f"longer than {max_length} tokens": 0}
+    for conversation in conversations:
+        prompt = tokenize_texts(tokenizer, [prompt_text(tokenizer, conversation[:-1])])[0]
+        tokens, mask = _rendered(tokenizer, template, conversation)
+        if mask.any() and tokens[mask][-1] != tokenizer.eos_token_id:
+            raise ValueError(
+                f"the chat template ends the assistant's turn with {tokenizer.decode(tokens[mask][-1:])!r}, not with "
+                f"the end token {tokenizer.eos_token!r}: replies would never end. Choose another, e.g. "
+                "model.chat_template=r1"
+            )
+        if not np.array_equal(tokens[: len(prompt)], prompt) or not mask[len(prompt) :][:1].any():
+            dropped[NOT_CONTINUING] += 1
+        elif len(tokens) > max_length:
+            dropped[f"longer than {max_length} tokens"] += 1
+        else:
+            ids.append(tokens)
+            learnt.append(mask)
+    dropped = {reason: number for reason, number in dropped.items() if number}
+    if not ids:
+        raise ValueError(f"no demonstration is left of {len(conversations):,}: {dropped}")
+    return Demonstrations(tuple(ids), tuple(learnt), dropped)
+
+
+def marked_template(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The tokenizer's chat template with the assistant's tokens marked; TRL knows how, for well-known models.
+
+    Raises:
+        ValueError: it marks none, and TRL does not know it.
+    """
+    from trl.chat_template_utils import get_training_chat_template
+
+    try:
+        return get_training_chat_template(tokenizer) or str(tokenizer.chat_template)
+    except ValueError as error:
+        raise ValueError(
+            "the tokenizer's chat template does not say which tokens are the assistant's ({% generation %}); choose "
+            "another, e.g. model.chat_template=r1"
+        ) from error
+
+
+def _rendered(
+    tokenizer: PreTrainedTokenizerBase, template: str, conversation: Conversation
+) -> tuple[TokenIds, np.ndarray]:
+    messages = [{"role": m.role, "content": m.content} for m in conversation]
+    try:
+        encoded: Any = tokenizer.apply_chat_template(
+            messages, chat_template=template, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+        )
+    except TemplateError as error:
+        roles = ", ".join(m.role for m in conversation)
+        raise ValueError(f"the chat template refuses a conversation of {roles}: {error}") from error
+    return np.asarray(encoded["input_ids"], np.int32), np.asarray(encoded["assistant_masks"], bool)

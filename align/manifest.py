@@ -1,0 +1,33 @@
+"""``policy.json``, which stands beside a finished policy and says how it came about."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reward_models.runtime.config import dump_config
+
+MANIFEST = "policy.json"
+_PACKAGES = ("keel-align", "torch", "transformers", "deepspeed", "peft", "trl", "math-verify")
+
+
+def is_complete(directory: Path) -> bool:
+    """Whether a finished policy stands here: the manifest is written last."""
+    return (directory / MANIFEST).is_file()
+
+
+def write_manifest(directory: Path, config: Any, facts: dict[str, Any]) -> None:
+    """All that is known of the policy's training: the resolved configuration, ``facts``, and versions."""
+    manifest = {
+        "config": yaml.safe_load(dump_config(config)),
+        **facts,
+        "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in _PACKAGES}},
+    }
+    temporary = directory / f"{MANIFEST}.tmp"
+    temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    temporary.replace(directory / MANIFEST)
