@@ -7,6 +7,7 @@ from typing import Literal
 
 from align.advantages import AdvantageKind
 from align.losses import LossKind
+from align.phases import PhaseConfig, phases_of
 from align.policy import PolicyConfig
 from align.prompts import PromptsConfig
 from align.rewards.build import TermConfig
@@ -79,6 +80,7 @@ class AlignConfig:
         model: the policy to start from.
         prompts: what to sample responses for. ``rewards``: what they are worth; see :class:`TermConfig`.
         rollout: the engine that samples.
+        phases: one after the other up to ``steps``; without any, all steps are alike. See :class:`PhaseConfig`.
         steps: policy updates.
         temperature: of sampling; the log-probabilities of the loss are taken at it too.
         max_new_tokens: longest response; a longer one is cut there.
@@ -86,6 +88,8 @@ class AlignConfig:
         ref_offload: keep the reference model in CPU memory between its uses.
         resample_rounds: DAPO's dynamic sampling: draw other prompts for those whose responses all earned the same, so
             many times at most; 0: take them as they are.
+        reward_time_limit: seconds for one call of a reward term.
+        max_reward_failures: share of the samples that a term may fail on in a rollout; beyond it the run stops.
         max_tokens: most tokens of one micro-batch on one rank; memory grows with it, the result does not depend on it.
         save_every: in steps; 0: only at the end. ``keep_checkpoints``: how many to keep.
         samples_per_log: responses of each rollout that go into ``samples.jsonl``.
@@ -104,6 +108,7 @@ class AlignConfig:
     engine: EngineConfig = field(
         default_factory=lambda: EngineConfig(lr=3e-6, schedule="constant", warmup=0, weight_decay=0.0)
     )
+    phases: list[PhaseConfig] = field(default_factory=list)
     steps: int = 1000
     prompts_per_step: int = 32
     samples_per_prompt: int = 16
@@ -113,6 +118,8 @@ class AlignConfig:
     ref_update_steps: int = 400
     ref_offload: bool = False
     resample_rounds: int = 0
+    reward_time_limit: float = 600.0
+    max_reward_failures: float = 0.1
     max_tokens: int = 16384
     log_every: int = 1
     save_every: int = 50
@@ -143,6 +150,15 @@ class AlignConfig:
                 f"ref_update_steps={self.ref_update_steps} must be a multiple of steps_per_rollout="
                 f"{self.steps_per_rollout}: a rollout's reference log-probabilities are computed once"
             )
+
+        if self.reward_time_limit <= 0 or not 0 <= self.max_reward_failures <= 1:
+            raise ValueError("reward_time_limit must be positive, max_reward_failures a share between 0 and 1")
+        entries = {each.term for each in self.rewards}
+        for phase in phases_of(self):
+            if unknown := sorted(phase.weights.keys() - entries):
+                raise ValueError(
+                    f"phases: {phase.name} weighs {', '.join(unknown)}; rewards names {', '.join(sorted(entries))}"
+                )
 
     @property
     def prompts_per_rollout(self) -> int:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
-from align.collect import Sampler, Scores, score
 from align.config import AlignConfig
+from align.mixer import Mixed
 from align.prompts import PromptSet
-from align.rewards.build import WeightedTerm
 from align.rewards.terms import Sample
 from align.rollouts.base import Sampling
-from reward_models.runtime.distributed import World
+from align.sampler import Sampler
+from align.scorer import Scorer
 
 # Evaluations of a run draw from the same seeds, so that they differ by the policy alone.
 EVALUATION = 2**31
 
 
 def evaluate(
-    config: AlignConfig, prompts: PromptSet, sampler: Sampler, terms: Sequence[WeightedTerm], world: World
+    config: AlignConfig, prompts: PromptSet, sampler: Sampler, scorer: Scorer, max_new_tokens: int
 ) -> tuple[dict[str, float], list[Sample]]:
     """Metrics named ``eval/…`` and the greedy samples.
 
@@ -32,15 +30,16 @@ def evaluate(
     shown: list[Sample] = []
     for name, temperature, count in (("greedy", 0.0, 1), ("sampled", settings.temperature, settings.samples)):
         sampling = Sampling(
-            max_new_tokens=config.max_new_tokens,
+            max_new_tokens=max_new_tokens,
             temperature=temperature,
             top_p=settings.top_p if temperature else 1.0,
             n_samples_per_prompt=count,
         )
         responses = sampler(prompts, items, sampling, (config.seed, EVALUATION, count))
         samples = sampler.as_samples(prompts, responses)
-        scores = score(terms, samples, world)
-        right_PG = accuracy_of(scores).view(-1, count)
+        weights = scorer.mixer.weights(0, {}, {})
+        rewards = scorer.finish(scorer.start(samples), len(samples), weights, learn=False)
+        right_PG = accuracy_of(rewards).view(-1, count)
         shown = shown or samples
         metrics |= {
             f"eval/accuracy_{name}": float(right_PG.nanmean()),
@@ -48,7 +47,7 @@ def evaluate(
             f"eval/finished_{name}": float(responses.finished_N.double().mean()),
             **{
                 f"eval/{term}_{name}": float(values.nanmean())
-                for term, values in scores.raw.items()
+                for term, values in rewards.raw.items()
                 if not term.startswith("accuracy")
             },
         }
@@ -57,11 +56,11 @@ def evaluate(
     return {name: value for name, value in metrics.items() if value == value}, shown
 
 
-def accuracy_of(scores: Scores) -> torch.Tensor:
+def accuracy_of(rewards: Mixed) -> torch.Tensor:
     """1, 0 or nan for every response: what the verifiers say, of which one at most applies to it."""
-    verdicts = [values for name, values in scores.raw.items() if name.startswith("accuracy")]
+    verdicts = [values for name, values in rewards.raw.items() if name.startswith("accuracy")]
     if not verdicts:
-        return torch.full_like(scores.total_N, torch.nan)
+        return torch.full_like(rewards.total_N, torch.nan)
     stacked = torch.stack(verdicts)
     known = ~stacked.isnan()
     return torch.where(known.any(0), torch.where(known, stacked, 0.0).sum(0), torch.nan)

@@ -5,24 +5,28 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from align.collect import Clock, Collector, Sampler, Scores
+from align.collect import Collector, CollectorState, pools
 from align.config import AlignConfig
 from align.evaluation import evaluate
 from align.experience import Experience, load_experience, save_experience
 from align.manifest import write_manifest
+from align.mixer import Mixer, Running
+from align.phases import Phase, phase_at, phases_of
 from align.policy import Policy, build_policy, check_policy, policy_architecture, save_policy
 from align.prompts import PromptSet, load_prompts
 from align.reference import Reference
-from align.rewards.build import TermConfig, WeightedTerm, build_terms
+from align.rewards.build import MixedTerm, TermConfig, build_terms
 from align.rewards.terms import Sample
 from align.rollouts.build import build_rollout
+from align.sampler import Sampler
+from align.scorer import Scorer
 from reward_models.artifact import full_weights
 from reward_models.model import load_tokenizer
 from reward_models.runtime.checkpoint import CheckpointError, list_checkpoints, load_checkpoint, save_checkpoint
@@ -50,15 +54,13 @@ class Parts:
     tokenizer: PreTrainedTokenizerBase
     prompts: PromptSet
     held_out: PromptSet | None
-    measures: list[WeightedTerm]
+    measures: Scorer
+    phases: list[Phase]
     policy: Policy
     engine: Any
     reference: Reference | None
     sampler: Sampler
     collector: Collector
-
-    def collect(self, step: int, clock: Clock) -> tuple[Experience, dict[str, float], list[Sample], Scores]:
-        return self.collector(step, clock)
 
     def evaluate(self, done: int) -> dict[str, float]:
         """Held-out figures, where they are due after ``done`` steps; else nothing."""
@@ -67,7 +69,8 @@ class Parts:
         if self.held_out is None or not due:
             return {}
         self.sampler.engine.sync_weights(done)
-        values, samples = evaluate(self.config, self.held_out, self.sampler, self.measures, self.world)
+        longest = phase_at(self.phases, min(done, self.config.steps - 1)).max_new_tokens
+        values, samples = evaluate(self.config, self.held_out, self.sampler, self.measures, longest)
         if self.world.is_main:
             self._show(samples, done)
         return values
@@ -82,7 +85,8 @@ class Parts:
                 files.append(directory / EXPERIENCE)
             return files
 
-        state = {"prompts": fingerprint(self.prompts), "drawn": self.collector.drawn}
+        running = {name: asdict(each) for name, each in self.collector.scorer.mixer.statistics.items()}
+        state = {"prompts": fingerprint(self.prompts), "collector": asdict(self.collector.state), "running": running}
         save_checkpoint(
             self.run.checkpoints, self.engine, done, state, self.world, self.config.keep_checkpoints, more=more
         )
@@ -100,7 +104,8 @@ class Parts:
             )
         if self.reference is not None:
             self.reference.load(found[-1])
-        self.collector.drawn = int(state["drawn"])
+        self.collector.state = CollectorState(**state["collector"])
+        self.collector.scorer.mixer.statistics = {name: Running(**each) for name, each in state["running"].items()}
         self.reporter.say(f"going on from {found[-1]}")
         file = found[-1] / EXPERIENCE
         return int(state["step"]), load_experience(file) if file.is_file() else None
@@ -155,11 +160,19 @@ def build(config: AlignConfig, run: RunDirectory, world: World, reporter: Report
         config.prompts.train,
         held_out=held_out.records if held_out is not None else (),
     )
+    phases = phases_of(config)
+    _check_mixes(phases, prompts)
     terms = build_terms(config.rewards, _verifiers(prompts))
-    measures = _with_defaults(terms, held_out)
-    for each in measures:
+    measured = _with_defaults(terms, held_out)
+    for each in measured:
         if hasattr(each.term, "close"):
             stack.callback(each.term.close)
+    scorer, measures = (
+        Scorer(Mixer(mixed), world, time_limit=config.reward_time_limit, max_failures=config.max_reward_failures)
+        for mixed in (terms, measured)
+    )
+    stack.callback(scorer.close)
+    stack.callback(measures.close)
     _check_positions(config, tokenizer, prompts, held_out)
     _describe(reporter, config, prompts, held_out)
     with model_loading(config.engine, world) if config.engine.zero_stage == 3 else nullcontext():
@@ -170,21 +183,22 @@ def build(config: AlignConfig, run: RunDirectory, world: World, reporter: Report
     rollout = build_rollout(config.rollout, engine, tokenizer, world)
     stack.callback(rollout.shutdown)
     sampler = Sampler(rollout, tokenizer, _end_ids(policy, tokenizer), world)
-    collector = Collector(config, prompts, sampler, terms, policy, engine, reference, world)
+    collector = Collector(config, prompts, sampler, scorer, policy, engine, reference, world)
     return Parts(
-        config,
-        run,
-        world,
-        reporter,
-        tokenizer,
-        prompts,
-        held_out,
-        measures,
-        policy,
-        engine,
-        reference,
-        sampler,
-        collector,
+        config=config,
+        run=run,
+        world=world,
+        reporter=reporter,
+        tokenizer=tokenizer,
+        prompts=prompts,
+        held_out=held_out,
+        measures=measures,
+        phases=phases,
+        policy=policy,
+        engine=engine,
+        reference=reference,
+        sampler=sampler,
+        collector=collector,
     )
 
 
@@ -200,13 +214,21 @@ def _verifiers(prompts: PromptSet) -> set[str]:
     return {str(r.columns.get("verifier", "math")) for r in prompts.records if r.kind == "reasoning"}
 
 
-def _with_defaults(terms: list[WeightedTerm], held_out: PromptSet | None) -> list[WeightedTerm]:
+def _check_mixes(phases: list[Phase], prompts: PromptSet) -> None:
+    """``ValueError`` if a phase wants prompts of a kind that there are none of."""
+    there = pools(prompts)
+    for phase in phases:
+        if missing := sorted(kind for kind, share in phase.mix.items() if share and kind not in there):
+            raise ValueError(f"phases: {phase.name} mixes {', '.join(missing)} prompts, and prompts.train has none")
+
+
+def _with_defaults(terms: list[MixedTerm], held_out: PromptSet | None) -> list[MixedTerm]:
     """What is measured on held-out prompts: the rewards, and accuracy, format and language whatever the rewards are."""
     if held_out is None:
         return terms
     usual = [TermConfig(term=name) for name in ("accuracy", "format", "language")]
-    known = {each.term.name for each in terms}
-    return [*terms, *(e for e in build_terms(usual, _verifiers(held_out)) if e.term.name not in known)]
+    known = {each.name for each in terms}
+    return [*terms, *(e for e in build_terms(usual, _verifiers(held_out)) if e.name not in known)]
 
 
 def _end_ids(policy: Policy, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -224,9 +246,10 @@ def _check_positions(
     """``ValueError`` if a response of full length would run beyond the positions that the model knows."""
     limit = getattr(policy_architecture(config.model, tokenizer), "max_position_embeddings", None)
     longest = max(len(ids) for part in (prompts, held_out) if part is not None for ids in part.ids)
-    if limit is not None and longest + config.max_new_tokens > limit:
+    new = max(phase.max_new_tokens for phase in phases_of(config))
+    if limit is not None and longest + new > limit:
         raise ValueError(
-            f"the longest prompt has {longest} tokens; with max_new_tokens={config.max_new_tokens} that is more than "
+            f"the longest prompt has {longest} tokens; with max_new_tokens={new} that is more than "
             f"the {limit} positions of {config.model.path}. Lower max_new_tokens, or prompts.max_length"
         )
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from align.collect import Scores
+from align.collect import Collected
 from align.rewards.terms import Sample
 from reward_models.runtime.metrics import rewind
 
@@ -28,17 +27,20 @@ class SampleLog:
         rewind(path, start_step)
         self._file, self._count = path.open("a", encoding="utf-8"), count
 
-    def write(self, step: int, samples: Sequence[Sample], scores: Scores, advantages: Sequence[float]) -> None:
+    def write(self, step: int, phase: str, collected: Collected) -> None:
         """Responses of the rollout that begins after ``step`` updates."""
+        samples, rewards = collected.samples, collected.rewards
+        advantages = collected.experience.advantages_PG.flatten()
         count = min(self._count, len(samples))
         chosen = np.random.default_rng(step).choice(len(samples), count, replace=False)
         for number in sorted(chosen.tolist()):
             line = sample_line(samples[number]) | {
-                "reward": known(scores.total_N[number]),
-                "terms": {name: known(values[number]) for name, values in scores.raw.items()},
-                "advantage": advantages[number],
+                "reward": known(rewards.total_N[number]),
+                "terms": {name: known(values[number]) for name, values in rewards.raw.items()},
+                "weighted": {name: known(values[number]) for name, values in rewards.weighted.items()},
+                "advantage": float(advantages[number]),
             }
-            self._file.write(json.dumps({"step": step, **line}, ensure_ascii=False) + "\n")
+            self._file.write(json.dumps({"step": step, "phase": phase, **line}, ensure_ascii=False) + "\n")
         self._file.flush()
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import sys
 
 from align.config import AlignConfig
 from align.rewards.terms import TermError
+from align.scorer import RewardFailure
 from align.trainer import train
 from reward_models.runtime.checkpoint import CheckpointError
 from reward_models.runtime.config import load_config
@@ -23,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = parser.parse_intermixed_args(arguments)
     try:
         train(load_config(AlignConfig, parsed.config, parsed.overrides))
-    except (CheckpointError, NonFiniteError, TermError, ValueError, OSError) as error:
+    except (CheckpointError, NonFiniteError, RewardFailure, TermError, ValueError, OSError) as error:
         if os.environ.get("KEEL_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)

@@ -13,6 +13,7 @@ from align.collect import Clock
 from align.config import AlignConfig
 from align.manifest import is_complete
 from align.parts import MAY_CHANGE, build
+from align.phases import phase_at
 from align.samples import SampleLog
 from align.update import MAXIMA, MEANS, minibatch, update
 from reward_models.runtime import distributed
@@ -57,16 +58,17 @@ def train(config: AlignConfig) -> Path | None:
                 return None
             began, clock = time.perf_counter(), Clock()
             torch.manual_seed((config.seed * 1_000_003 + step) * 65_537 + world.rank)  # dropout: a function of the step
-            values = {}
+            phase, values = phase_at(parts.phases, step), {}
             if experience is None or step % config.steps_per_rollout == 0:
-                experience, values, samples, scores = parts.collect(step, clock)
+                collected = parts.collector(step, phase, clock)
+                experience, values = collected.experience, collected.metrics
                 if shown is not None:
-                    shown.write(step, samples, scores, experience.advantages_PG.flatten().tolist())
+                    shown.write(step, phase.name, collected)
             metrics = Metrics(MEANS, MAXIMA)
             prompts = minibatch(experience, step, config)
             try:
                 with clock.part("update"):
-                    grad_norm = update(parts.engine, parts.policy, experience, prompts, config, metrics, world)
+                    grad_norm = update(parts.engine, parts.policy, experience, prompts, config, phase, metrics, world)
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f"step {step + 1}: {error}; nothing was updated, {parts.keep(experience)}"
@@ -76,11 +78,11 @@ def train(config: AlignConfig) -> Path | None:
             if parts.reference is not None and config.ref_update_steps and done % config.ref_update_steps == 0:
                 parts.reference.refresh()
             values |= parts.evaluate(done)
-            values["lr"] = parts.engine.lr_scheduler.get_last_lr()[0]
+            values["lr"] = parts.engine.lr_scheduler.get_last_lr()[0] * phase.lr / config.engine.lr
             values |= {f"seconds/{name}": seconds for name, seconds in clock.seconds.items()}
             values["seconds/step"] = time.perf_counter() - began
             if log is not None:
-                log.write(done, values, rollout=step // config.steps_per_rollout)
+                log.write(done, values, phase=phase.name, rollout=step // config.steps_per_rollout)
             reporter.step(bar, done, {name: values[name] for name in SHOWN if name in values})
             if done == config.steps or (config.save_every and done % config.save_every == 0):
                 parts.save(done, experience)

@@ -11,6 +11,7 @@ from align.collect import plan
 from align.config import AlignConfig
 from align.experience import Experience, Piece
 from align.losses import PolicyLoss, importance_weights, policy_loss
+from align.phases import Phase
 from align.policy import FILLER, Policy
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import backward, optimizer_step
@@ -33,6 +34,7 @@ def update(
     experience: Experience,
     prompts: list[int],
     config: AlignConfig,
+    phase: Phase,
     metrics: Metrics,
     world: World,
 ) -> float:
@@ -40,12 +42,13 @@ def update(
 
     Returns the gradient norm. Raises :class:`NonFiniteError` before anything is updated.
     """
+    set_rate(engine, phase.lr / config.engine.lr)
     batches = plan(experience, prompts, policy, config.max_tokens, world)
     denominator = _denominator(experience, prompts, config)
     finite = True
     for number, pieces in enumerate(batches):
         batch = policy.collate(experience.trees(pieces) or [FILLER]).to(world.device)
-        logprobs_T, entropy_T = engine(batch, config.temperature)
+        logprobs_T, entropy_T = engine(batch, phase.temperature)
         if pieces:
             loss = _loss(logprobs_T, entropy_T, batch.sequence_T, experience, pieces, config, metrics).loss_N.sum()
         else:  # a rank without samples still takes part in every collective, with a gradient of zero
@@ -54,6 +57,12 @@ def update(
         finite = finite and bool(torch.isfinite(loss))
         backward(engine, loss, world, last=number == len(batches) - 1)
     return optimizer_step(engine, finite, world)
+
+
+def set_rate(engine: Any, factor: float) -> None:
+    """The learning rate of the coming step: ``factor`` times what the schedule says."""
+    for group, rate in zip(engine.basic_optimizer.param_groups, engine.lr_scheduler.get_last_lr(), strict=True):
+        group["lr"] = rate * factor
 
 
 def _denominator(experience: Experience, prompts: list[int], config: AlignConfig) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from align.rewards.answers import JUDGES, AnswerAccuracy
 from align.rewards.form import Format
@@ -13,7 +13,9 @@ from align.rewards.language import LanguageConsistency
 from align.rewards.mathematics import MathAccuracy
 from align.rewards.penalties import OverlongPenalty, RepetitionPenalty
 from align.rewards.programs import CodeAccuracy
-from align.rewards.terms import RewardTerm, Sample, TermError, TermScores, load_term
+from align.rewards.terms import RewardTerm, Sample, TermError, load_term
+from align.schedule import Schedule, parse_schedule
+from reward_models.data.records import PROMPT_KINDS
 
 VERIFIERS: dict[str, Callable[..., RewardTerm]] = {
     "math": MathAccuracy,
@@ -25,6 +27,8 @@ TERMS: dict[str, Callable[..., RewardTerm]] = {
     "language": LanguageConsistency,
     "repetition": RepetitionPenalty,
     "overlong": OverlongPenalty,
+    "helpful": lambda **arguments: _model("helpful", **arguments),
+    "safety": lambda **arguments: _model("safety", **arguments),
     **{f"accuracy_{name}": verifier for name, verifier in VERIFIERS.items()},
 }
 
@@ -35,24 +39,57 @@ class TermConfig:
 
     Attributes:
         term: ``accuracy`` (the verifier that each prompt's column ``verifier`` names: ``math`` without one, ``choice``,
-            ``exact``, ``regex``, ``json``, ``code``), ``format``, ``language``, ``repetition``, ``overlong``, one
-            verifier alone (``accuracy_math``), or an import path of your own (``package.module:Class``).
-        weight: what its value counts in the sum.
+            ``exact``, ``regex``, ``json``, ``code``), ``format``, ``language``, ``helpful`` or ``safety`` (a reward
+            model), ``repetition``, ``overlong``, one verifier alone (``accuracy_math``), or an import path of your own
+            (``package.module:Class``).
+        weight: what its value counts in the sum: a number, or ``[[step, value], …]``, see :mod:`align.schedule`.
+        kinds: of prompts it is for: ``reasoning``, ``helpfulness``, ``safety``; default: all it applies to.
+        normalise: ``running`` puts its values on a common scale: less their running mean, divided by their running
+            standard deviation.
         arguments: of the term's constructor; see :mod:`align.rewards`.
     """
 
     term: str
-    weight: float = 1.0
+    weight: Any = 1.0
+    kinds: list[str] | None = None
+    normalise: Literal["none", "running"] = "none"
     arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        parse_schedule(self.weight, f"rewards: weight of {self.term}")
+        if unknown := sorted(set(self.kinds or ()) - set(PROMPT_KINDS)):
+            raise ValueError(f"rewards: kinds names {', '.join(unknown)}; prompts are {', '.join(PROMPT_KINDS)}")
 
 
 @dataclass(frozen=True, slots=True)
-class WeightedTerm:
+class MixedTerm:
+    """A term in a mixture.
+
+    Attributes:
+        entry: the name its weight goes by; several verifiers share the entry ``accuracy``.
+        weight: of its value in the sum, at each step.
+        kinds: of prompts it is for; ``None``: all it applies to.
+        running: put its values on a common scale: less their running mean, divided by their running deviation.
+    """
+
+    entry: str
     term: RewardTerm
-    weight: float
+    weight: Schedule = 1.0
+    kinds: frozenset[str] | None = None
+    running: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.term.name
+
+    def applies(self, sample: Sample) -> bool:
+        return (self.kinds is None or sample.kind in self.kinds) and self.term.applies(sample)
+
+    def score(self, samples: Sequence[Sample]) -> Any:
+        return self.term.score(samples)
 
 
-def build_terms(configs: Sequence[TermConfig], verifiers: set[str]) -> list[WeightedTerm]:
+def build_terms(configs: Sequence[TermConfig], verifiers: set[str]) -> list[MixedTerm]:
     """The terms of ``configs``.
 
     Args:
@@ -63,39 +100,39 @@ def build_terms(configs: Sequence[TermConfig], verifiers: set[str]) -> list[Weig
     """
     built = []
     for config in configs:
-        if config.term == "accuracy":
-            if unknown := verifiers - VERIFIERS.keys():
-                raise TermError(
-                    f"prompts name the verifier {', '.join(sorted(unknown))}; there are {', '.join(VERIFIERS)}, and "
-                    "terms of your own by import path"
-                )
-            parts = [(f"accuracy_{name}", VERIFIERS[name]) for name in sorted(verifiers)]
-        elif config.term in TERMS:
-            parts = [(config.term, TERMS[config.term])]
-        elif ":" in config.term:
-            parts = [(config.term, partial(load_term, config.term))]
-        else:
-            raise TermError(
-                f"rewards: no term {config.term!r}; there are accuracy, {', '.join(TERMS)}, and package.module:Class"
-            )
-        for name, factory in parts:
+        for name, factory in _factories(config.term, verifiers):
             try:
-                built.append(WeightedTerm(factory(**config.arguments), config.weight))
+                term = factory(**config.arguments)
             except (TypeError, ValueError) as error:
                 raise TermError(f"rewards: {name} cannot be built from {config.arguments}: {error}") from error
+            built.append(
+                MixedTerm(
+                    entry=config.term,
+                    term=term,
+                    weight=parse_schedule(config.weight, config.term),
+                    kinds=None if config.kinds is None else frozenset(config.kinds),
+                    running=config.normalise == "running",
+                )
+            )
     return built
 
 
-def total_reward(
-    terms: Sequence[WeightedTerm], samples: Sequence[Sample], scores: dict[str, TermScores]
-) -> list[float | None]:
-    """Σ weight · value over the terms that apply to a sample.
+def _factories(term: str, verifiers: set[str]) -> list[tuple[str, Callable[..., RewardTerm]]]:
+    if term == "accuracy":
+        if unknown := verifiers - VERIFIERS.keys():
+            raise TermError(
+                f"prompts name the verifier {', '.join(sorted(unknown))}; there are {', '.join(VERIFIERS)}, and terms "
+                "of your own by import path"
+            )
+        return [(f"accuracy_{name}", VERIFIERS[name]) for name in sorted(verifiers)]
+    if term in TERMS:
+        return [(term, TERMS[term])]
+    if ":" in term:
+        return [(term, partial(load_term, term))]
+    raise TermError(f"rewards: no term {term!r}; there are accuracy, {', '.join(TERMS)}, and package.module:Class")
 
-    ``None``, and never a sum without the missing part, where one of them could not score it, and where none applies.
-    """
-    totals: list[float | None] = []
-    for number, sample in enumerate(samples):
-        values = [(each.weight, scores[each.term.name].scores[number]) for each in terms if each.term.applies(sample)]
-        known = [weight * value for weight, value in values if value is not None]
-        totals.append(sum(known) if known and len(known) == len(values) else None)
-    return totals
+
+def _model(kind: Literal["helpful", "safety"], **arguments: Any) -> RewardTerm:
+    from align.rewards.models import ModelReward  # the only term that needs torch
+
+    return ModelReward(kind=kind, **arguments)

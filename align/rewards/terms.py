@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import inspect
 import logging
 import math
+import threading
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast
 
@@ -52,8 +54,7 @@ class RewardTerm(Protocol):
     """A part of the reward. Any object with these three members is one; there is no class to inherit from.
 
     ``score`` may be a coroutine function. It gives one value per sample, in order; ``None`` means "cannot be scored"
-    and is never a stand-in for 0.0. A plain ``score`` runs in a thread, at the same time as the other terms, and bounds
-    its own time.
+    and is never a stand-in for 0.0. A plain ``score`` runs in a thread, at the same time as the other terms.
     """
 
     @property
@@ -77,23 +78,36 @@ class TermScores:
 
     Args:
         scores: one value per sample of the batch; ``None`` where the term does not apply, could not score, or failed.
-        applicable: samples that the term was asked about.
-        unscorable: of these, samples for which it answered ``None``.
-        failures: of these, samples for which it raised an exception or gave a number that is not finite.
+        applies: whether the term was asked about the sample.
+        unscorable: of the samples it was asked about, those for which it answered ``None``.
+        failures: of these, those for which it raised an exception, took too long, or gave a number that is not finite,
+            again and again.
         seconds: wall time.
     """
 
     scores: tuple[float | None, ...]
-    applicable: int
+    applies: tuple[bool, ...]
     unscorable: int
     failures: int
     seconds: float
 
+    @property
+    def applicable(self) -> int:
+        """How many samples the term was asked about."""
+        return sum(self.applies)
 
-async def score_terms(terms: Sequence[RewardTerm], samples: Sequence[Sample]) -> dict[str, TermScores]:
+
+async def score_terms(
+    terms: Sequence[RewardTerm], samples: Sequence[Sample], *, time_limit: float | None = None, retries: int = 1
+) -> dict[str, TermScores]:
     """Run all terms at the same time, each over the samples it applies to.
 
-    An exception inside a term costs the batch that term's scores, is logged and counted, and never becomes a reward.
+    What a term fails on (an exception, no answer within the limit, a number that is not finite) it is asked again; what
+    it keeps failing on has no score from it, is logged and counted, and never becomes a reward.
+
+    Args:
+        time_limit: seconds for one call of a term; ``None``: it bounds its own time.
+        retries: how often it is asked again.
 
     Raises:
         TermError: two terms share a name, or a term gives another number of scores than it was given samples, or
@@ -102,51 +116,87 @@ async def score_terms(terms: Sequence[RewardTerm], samples: Sequence[Sample]) ->
     names = [term.name for term in terms]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise TermError(f"several reward terms are called {', '.join(sorted(repeated))}")
-    results = await asyncio.gather(*(_score_term(term, samples) for term in terms))
+    results = await asyncio.gather(*(_score_term(term, samples, time_limit, retries) for term in terms))
     return dict(zip(names, results, strict=True))
 
 
-def run_terms(terms: Sequence[RewardTerm], samples: Sequence[Sample]) -> dict[str, TermScores]:
+def run_terms(
+    terms: Sequence[RewardTerm], samples: Sequence[Sample], *, time_limit: float | None = None, retries: int = 1
+) -> dict[str, TermScores]:
     """:func:`score_terms` for code that is not asynchronous."""
-    return asyncio.run(score_terms(terms, samples))
+    return asyncio.run(score_terms(terms, samples, time_limit=time_limit, retries=retries))
 
 
-async def _score_term(term: RewardTerm, samples: Sequence[Sample]) -> TermScores:
+async def _score_term(
+    term: RewardTerm, samples: Sequence[Sample], time_limit: float | None, retries: int
+) -> TermScores:
     start = time.perf_counter()
-    places = list(range(len(samples)))
     scores: list[float | None] = [None] * len(samples)
-    unscorable = failures = 0
     try:
-        places = [i for i in places if term.applies(samples[i])]
-        values = await _call(term, [samples[i] for i in places]) if places else []
+        applies = [bool(term.applies(sample)) for sample in samples]
+    except Exception:
+        LOGGER.exception("reward term %s could not tell which samples it applies to", term.name)
+        applies = [True] * len(samples)
+        return TermScores(tuple(scores), tuple(applies), 0, len(samples), time.perf_counter() - start)
+    pending = [i for i, does in enumerate(applies) if does]
+    unscorable = 0
+    for _ in range(retries + 1):
+        if not pending:
+            break
+        values = await _ask(term, [samples[i] for i in pending], time_limit)
+        unscorable += sum(value is None for value in values)
+        for place, value in zip(pending, values, strict=True):
+            if value is not None and math.isfinite(value):
+                scores[place] = value
+        pending = [i for i, v in zip(pending, values, strict=True) if v is not None and not math.isfinite(v)]
+    if pending:
+        LOGGER.error("reward term %s failed on %d samples; they have no reward from it", term.name, len(pending))
+    return TermScores(tuple(scores), tuple(applies), unscorable, len(pending), time.perf_counter() - start)
+
+
+async def _ask(term: RewardTerm, samples: list[Sample], time_limit: float | None) -> list[float | None]:
+    """The term's values; nan for all of them if it raised an exception or took too long."""
+    try:
+        return await asyncio.wait_for(_call(term, samples), time_limit)
     except TermError:
         raise
+    except TimeoutError:
+        LOGGER.warning("reward term %s gave no answer within %s s", term.name, time_limit)
     except Exception:
-        LOGGER.exception("reward term %s failed on %d samples; they have no reward from it", term.name, len(places))
-        values, failures = [], len(places)
-    for place, value in zip(places, values, strict=False):
-        if value is None:
-            unscorable += 1
-        elif math.isfinite(value):
-            scores[place] = value
-        else:
-            failures += 1
-            LOGGER.error("reward term %s gave %r to sample %d; it has no reward from it", term.name, value, place)
-    return TermScores(tuple(scores), len(places), unscorable, failures, time.perf_counter() - start)
+        LOGGER.warning("reward term %s failed on %d samples", term.name, len(samples), exc_info=True)
+    return [math.nan] * len(samples)
 
 
 async def _call(term: RewardTerm, samples: list[Sample]) -> list[float | None]:
-    if inspect.iscoroutinefunction(term.score):
-        values = await term.score(samples)
-    else:
-        values = await asyncio.to_thread(term.score, samples)
-    values = list(cast(Scores, values))
+    given = term.score(samples) if inspect.iscoroutinefunction(term.score) else await _in_thread(term.score, samples)
+    values = list(cast(Scores, await given if inspect.isawaitable(given) else given))
     if len(values) != len(samples):
         raise TermError(f"reward term {term.name} gave {len(values)} scores for {len(samples)} samples")
     try:
         return [None if value is None else float(value) for value in values]
     except (TypeError, ValueError) as error:
         raise TermError(f"reward term {term.name} gave something that is not a number or None: {error}") from error
+
+
+async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Like ``asyncio.to_thread``, in a thread that nobody waits for once its answer has come too late."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Any] = loop.create_future()
+
+    def settle(method: str, value: Any) -> None:
+        if not answer.done():
+            getattr(answer, method)(value)
+
+    def run() -> None:
+        try:
+            outcome = ("set_result", function(*arguments))
+        except BaseException as error:
+            outcome = ("set_exception", error)
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await answer
 
 
 def load_term(path: str, **arguments: Any) -> RewardTerm:

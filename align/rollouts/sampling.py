@@ -25,8 +25,10 @@ def draw_tokens(logits_NV: torch.Tensor, uniform_N: np.ndarray, sampling: Sampli
         tokens = logits_NV.argmax(1)
     else:
         mass = _truncated(log_p.exp(), sampling).cumsum(1)
-        threshold = torch.from_numpy(uniform_N).to(mass) * mass[:, -1]
-        tokens = torch.searchsorted(mass, threshold[:, None], right=True)[:, 0].clamp_(max=mass.shape[1] - 1)
+        total = mass[:, -1:].contiguous()
+        tokens = torch.searchsorted(mass, torch.from_numpy(uniform_N).to(mass)[:, None] * total, right=True)
+        # A number that rounds to 1 must not draw what comes after the last possible token.
+        tokens = torch.minimum(tokens, torch.searchsorted(mass, total))[:, 0]
     return tokens.cpu().numpy(), log_p.gather(1, tokens[:, None])[:, 0].cpu().numpy()
 
 

@@ -49,6 +49,13 @@ class World:
             dist.barrier()
 
 
+def local_device() -> torch.device:
+    """Where this process computes."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
 def start(timeout_seconds: float = 1800) -> World:
     """Join the job that ``deepspeed`` or ``torchrun`` started, or become a job of one process.
 
@@ -69,11 +76,9 @@ def start(timeout_seconds: float = 1800) -> World:
         # Left alone, every rank starts a thread per core and they fight over the cores.
         local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_size))
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank)
-        device = torch.device("cuda", local_rank)
-    else:
-        device = torch.device("cpu")
+    device = local_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if not dist.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
         # Gloo's own collectives do. DeepSpeed's for CPUs would be compiled at the first start, which takes a compiler

@@ -98,6 +98,7 @@ def test_a_run_leaves_a_policy_its_metrics_and_samples(uninterrupted: Path, poli
     assert [line["rollout"] for line in lines[1:]] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert {"eval/accuracy_greedy", "eval/pass@2", "eval/format_sampled"} <= lines[0].keys() & lines[8].keys()
     assert all("reward" in line for line in lines[1::2])
+    assert {line["phase"] for line in lines[1:]} == {"all"}
     # The first step of a rollout starts at the old policy; the second has moved. The reference moves at step 4.
     assert [line["ratio"] == pytest.approx(1, abs=1e-5) for line in lines[1:]] == [True, False] * 4
     assert [line["kl"] == pytest.approx(0, abs=1e-6) for line in lines[1:]] == [True, *[False] * 3, True, *[False] * 3]
@@ -203,6 +204,7 @@ def test_a_finished_run_is_not_trained_again_and_another_configuration_is_refuse
 
 def test_what_no_term_could_score_has_no_reward(tmp_path: Path, train: Any) -> None:
     words = ("rewards=[{term: 'letters:Letters'}, {term: 'letters:Broken'}]", "steps=2", "evaluation.data=[]")
+    words = (*words, "max_reward_failures=1")
     train(tmp_path / "run", *words, "samples_per_log=16")
     first = metrics(tmp_path / "run")[0]
     samples = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]

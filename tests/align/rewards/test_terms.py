@@ -93,10 +93,46 @@ def test_a_failing_term_gives_no_reward_is_counted_and_leaves_the_others_alone(
 
 def test_numbers_that_are_not_finite_are_failures(sample: Any, caplog: pytest.LogCaptureFixture) -> None:
     values = [float("nan"), float("-inf"), 1.0]
-    result = run_terms([Given("term", lambda _: values)], [sample("x")] * 3)["term"]
+    result = run_terms([Given("term", lambda _: values)], [sample("x")] * 3, retries=0)["term"]
     assert result.scores == (None, None, 1.0)
     assert (result.failures, result.unscorable) == (2, 0)
-    assert "term gave nan to sample 0" in caplog.text
+    assert "term failed on 2 samples" in caplog.text
+
+
+def test_what_a_term_fails_on_it_is_asked_again_and_nothing_else(sample: Any) -> None:
+    calls: list[list[str]] = []
+
+    def give(samples: Sequence[Sample]) -> list[float]:
+        calls.append([s.response for s in samples])
+        if len(calls) == 1:
+            return [float("nan"), 2.0, float("inf")]
+        if len(calls) == 2:
+            raise RuntimeError("again")
+        return [7.0, 8.0]
+
+    batch = [sample("a"), sample("b"), sample("c")]
+    result = run_terms([Given("term", give)], batch, retries=2)["term"]
+    assert calls == [["a", "b", "c"], ["a", "c"], ["a", "c"]]
+    assert (result.scores, result.failures) == ((7.0, 2.0, 8.0), 0)
+
+
+@pytest.mark.parametrize("kind", [Given, Later])
+def test_a_term_that_hangs_costs_its_own_scores_only(kind: type[Given], sample: Any) -> None:
+    release = threading.Event()
+
+    class Hangs(Given):
+        def score(self, samples: Sequence[Sample]) -> Any:
+            release.wait(30)
+
+    class HangsLater(Given):
+        async def score(self, samples: Sequence[Sample]) -> Any:
+            await asyncio.sleep(30)
+
+    hanging = Hangs("slow", lengths) if kind is Given else HangsLater("slow", lengths)
+    results = run_terms([hanging, Given("quick", lengths)], [sample("abc")], time_limit=0.05)
+    release.set()
+    assert results["quick"].scores == (3.0,)
+    assert (results["slow"].scores, results["slow"].failures) == ((None,), 1)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""Samples in, rewards out, the same on every rank."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from align.mixer import Mixed, Mixer
+from align.rewards.terms import Sample, TermScores, run_terms
+from reward_models.runtime.distributed import World
+
+
+class RewardFailure(RuntimeError):
+    """A reward term failed on more samples than is allowed: training on the rest would be training on chance."""
+
+
+class Scorer:
+    """Rewards of samples, every rank its share of them.
+
+    Args:
+        time_limit: seconds for one call of a term.
+        max_failures: share of the samples a term was asked about that it may fail on.
+    """
+
+    def __init__(self, mixer: Mixer, world: World, *, time_limit: float, max_failures: float) -> None:
+        self.mixer, self._world, self._time_limit, self._max_failures = mixer, world, time_limit, max_failures
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="rewards")
+
+    def start(self, samples: Sequence[Sample]) -> Callable[[], dict[str, TermScores]]:
+        """Begin to score this rank's share; what is returned waits for it. The model may run meanwhile."""
+        ours = list(samples[self._world.rank :: self._world.size])
+        return self._threads.submit(run_terms, self.mixer.terms, ours, time_limit=self._time_limit).result
+
+    def finish(
+        self, scored: Callable[[], dict[str, TermScores]], count: int, weights: dict[str, float], *, learn: bool
+    ) -> Mixed:
+        """The rewards of all ranks' samples.
+
+        Raises:
+            RewardFailure: a term failed on too many of them.
+        """
+        results = scored()
+        mine = range(self._world.rank, count, self._world.size)
+        values = torch.zeros(2 * len(results), count, dtype=torch.float64)
+        for row, result in enumerate(results.values()):
+            known = [math.nan if score is None else score for score in result.scores]
+            values[row, list(mine)] = torch.tensor(known, dtype=torch.float64)
+            values[len(results) + row, list(mine)] = torch.tensor(result.applies, dtype=torch.float64)
+        counts = torch.tensor([[r.unscorable, r.failures, r.applicable] for r in results.values()])
+        self._world.sum(values)
+        self._world.sum(counts)
+        raw = dict(zip(results, values[: len(results)], strict=True))
+        applied = dict(zip(results, values[len(results) :] > 0, strict=True))
+        unscorable, failures, asked = (dict(zip(results, column, strict=True)) for column in counts.t().tolist())
+        for name, number in failures.items():
+            if number > self._max_failures * asked[name]:
+                raise RewardFailure(
+                    f"reward term {name} failed on {number} of {asked[name]} samples, more than the share of "
+                    f"{self._max_failures:g} that max_reward_failures allows; the log says why"
+                )
+        return self.mixer.mix(raw, applied, weights, unscorable, failures, learn=learn)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
