@@ -116,7 +116,7 @@ def train(config: SftConfig) -> Path | None:
         return run.path
 
     conversations, bad = load_conversations(config.data)
-    tokenizer = _tokenizer(config.model, conversations)
+    tokenizer = tokenizer_for(config.model, conversations)
     data = encode(conversations, tokenizer, _longest(config, tokenizer))
     checkpoint = _latest(run)
     _check_same(run, data, checkpoint, world)
@@ -252,7 +252,7 @@ class _Loop(TrainerCallback):
         self._reporter.step(self._bar, state.global_step, shown)
 
 
-def _tokenizer(config: PolicyConfig, conversations: Sequence[Conversation]) -> PreTrainedTokenizerBase:
+def tokenizer_for(config: PolicyConfig, conversations: Sequence[Conversation]) -> PreTrainedTokenizerBase:
     """The model's own, or one trained on the demonstrations."""
     if (tokenizer := load_tokenizer(config)) is not None:
         return tokenizer

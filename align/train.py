@@ -7,6 +7,7 @@ import os
 import sys
 
 from align.config import AlignConfig
+from align.phases import changes
 from align.rewards.terms import TermError
 from align.scorer import RewardFailure
 from align.trainer import train
@@ -21,9 +22,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", help="YAML file, or the name of a preset, e.g. r1_zero")
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher adds it
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. engine.lr=1e-6 prompts.train=[a.jsonl]")
+    parser.add_argument("--dry-run", action="store_true", help="print every change that the schedule makes, and leave")
     parsed = parser.parse_intermixed_args(arguments)
     try:
-        train(load_config(AlignConfig, parsed.config, parsed.overrides))
+        config = load_config(AlignConfig, parsed.config, parsed.overrides)
+        if parsed.dry_run:
+            for step, change in changes(config):
+                print(f"step {step:>6,}  {change}")
+            return 0
+        train(config)
     except (CheckpointError, NonFiniteError, RewardFailure, TermError, ValueError, OSError) as error:
         if os.environ.get("KEEL_TRACEBACK"):
             raise

@@ -32,7 +32,7 @@ app.add_typer(evaluate_app, name="evaluate")
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 ConfigOption = Annotated[
-    str | None, typer.Option("--config", help="YAML file, or the name of a preset; a wrong name lists them.")
+    str | None, typer.Option("--config", help="YAML file, or a preset: helpful_r1, safety_one_gpu, helpful_cpu, …")
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -44,7 +44,11 @@ Processes = Annotated[int, typer.Option(min=1, help="Ranks on this machine, usua
 
 
 @train_app.command("rm")
-def train_rm(overrides: Overrides = None, config: ConfigOption = None, processes: Processes = 1) -> None:
+def train_rm(
+    overrides: Overrides = None,
+    config: ConfigOption = None,
+    processes: Processes = 1,
+) -> None:
     """Train a reward model: helpful (pairwise) or safety (point-wise), as the configuration's `kind` says.
 
     The same command goes on with a run that was stopped or killed. For several machines start
@@ -54,8 +58,12 @@ def train_rm(overrides: Overrides = None, config: ConfigOption = None, processes
 
 
 @train_app.command("sft")
-def train_sft(overrides: Overrides = None, config: ConfigOption = None, processes: Processes = 1) -> None:
-    """Fine-tune a policy on demonstrations, or make a new one of them: the cold start of reinforcement learning.
+def train_sft(
+    overrides: Overrides = None,
+    config: Annotated[str | None, typer.Option("--config", help="YAML file, or a preset: sft_r1, sft_cpu")] = None,
+    processes: Processes = 1,
+) -> None:
+    """Fine-tune a policy on demonstrations: the cold start of reinforcement learning.
 
     The same command goes on with a run that was stopped or killed. For several machines start
     `deepspeed --module align.train_sft --config FILE key=value ...`
@@ -64,17 +72,25 @@ def train_sft(overrides: Overrides = None, config: ConfigOption = None, processe
 
 
 @train_app.command("align")
-def train_align(overrides: Overrides = None, config: ConfigOption = None, processes: Processes = 1) -> None:
-    """Train a policy by reinforcement learning (GRPO) on its own responses to prompts.
+def train_align(
+    overrides: Overrides = None,
+    config: Annotated[
+        str | None, typer.Option("--config", help="YAML file, or a preset: r1_zero, r1_stage1, r1_stage2, cpu, …")
+    ] = None,
+    processes: Processes = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print every change that the schedule makes, and leave.")
+    ] = False,
+) -> None:
+    """Train a policy by reinforcement learning: GRPO with rule-based rewards, reward models, phases.
 
     The same command goes on with a run that was stopped or killed. For several machines start
     `deepspeed --module align.train --config FILE key=value ...`
     """
-    _train("align.train", config, overrides, processes)
+    _train("align.train", config, [*(overrides or []), *(["--dry-run"] if dry_run else [])], processes)
 
 
 def _train(module: str, config: str | None, overrides: list[str] | None, processes: int) -> None:
-    """Run a training program's ``main``, in this process or in ranks of its own."""
     words = [*(["--config", config] if config else []), *(overrides or [])]
     if processes == 1:
         raise typer.Exit(importlib.import_module(module).main(words))

@@ -35,6 +35,9 @@ def test_the_wheel_holds_the_presets_and_only_packages_of_ours(wheel: Path) -> N
     names = zipfile.ZipFile(wheel).namelist()
     presets = {path.name for path in (ROOT / "configs" / "reward_model").glob("*.yaml")}
     assert presets == {Path(n).name for n in names if n.startswith("reward_models/presets/")}
+    presets = {path.name for path in (ROOT / "configs" / "align").glob("*.yaml")}
+    assert presets == {Path(n).name for n in names if n.startswith("align/presets/")}
+    assert {"align/templates/r1.jinja", "align/templates/r1_zero.jinja"} <= set(names)
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     top = {name.partition("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} <= set(SOURCES) - {"configs"}

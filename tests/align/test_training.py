@@ -254,3 +254,15 @@ def test_what_cannot_work_is_refused_before_the_model_is_loaded(
 
 def test_saved_weights_are_fp32_on_a_cpu(uninterrupted: Path) -> None:
     assert {tensor.dtype for tensor in weights(uninterrupted).values()} == {torch.float32}
+
+
+def test_every_metric_is_documented(uninterrupted: Path) -> None:
+    text = (training_runs.ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
+    names = {name for line in lines for name in line} - {"step", "phase", "rollout"}
+    for name in names:
+        family, _, member = name.partition("/")
+        known = (f"`{name}`", f"`{family}/NAME`", f"`{family}/KIND`", f"`{family}/ENTRY`", f"`{family}/PART`")
+        ending = [f"`eval/NAME_{way}`" for way in ("greedy", "sampled") if member.endswith(way)]
+        known_pass = ["`eval/pass@K`"] if member.startswith("pass@") else []
+        assert any(each in text for each in (*known, *ending, *known_pass)), name

@@ -64,6 +64,7 @@ ENVIRONMENT = {
 }
 PRELOAD = [
     "align.train",
+    "align.train_sft",
     "deepspeed",
     "matplotlib.backends.backend_agg",
     "peft",
@@ -110,7 +111,7 @@ def start(
     *words: str,
     ranks: int = 1,
     settings: Sequence[str] = SETTINGS,
-    program: Literal["reward_models.train", "align.train"] = "reward_models.train",
+    program: Literal["reward_models.train", "align.train", "align.train_sft"] = "reward_models.train",
 ) -> Run:
     """Begin a run of ``settings`` and ``words`` that writes to ``out``."""
     context = multiprocessing.get_context("forkserver")

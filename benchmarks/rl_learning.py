@@ -1,0 +1,172 @@
+"""What a small policy learns by reinforcement: accuracy on held-out prompts before and after, over seeds.
+
+    python benchmarks/rl_learning.py --task calculation --out benchmarks/results/rl_learning_calculation.json
+    python benchmarks/rl_learning.py --task gsm8k --seeds 0 --base DIR --out benchmarks/results/rl_learning_gsm8k.json
+
+``calculation``: additions with carries and word problems of one to three steps, written by the built-in generator; a
+decoder from scratch is cold-started on a few worked solutions. ``gsm8k``: the real training prompts of the kit in
+``KEEL_DATA``; a pretrained decoder (``--base``, e.g. of ``pretrain_decoder.py``) is cold-started on their solutions.
+For each seed ``keel train sft`` and then ``keel train align`` run, each going on where it was stopped. Writes a JSON
+file, and beside it the curves as a picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from environment import ROOT, environment
+
+from reward_models.data.synthetic import reasoning
+from reward_models.runtime.metrics import read_metrics
+
+WORD_PROBLEMS = ("gain", "lose", "boxes", "boxes and more", "gain and lose", "three steps")
+FIGURES = ("accuracy_greedy", "accuracy_sampled", "pass@4", "format_greedy", "length_greedy", "finished_greedy")
+
+
+def write(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def calculation(runs: Path, demonstrations: int) -> tuple[list[str], list[str]]:
+    """Settings of both programs; each prompt occurs in one of the three files only."""
+    rng, seen = Random(0), set()
+    files: dict[str, list[dict[str, Any]]] = {"sft": [], "train": [], "test": []}
+    sizes = {"test": 256, "sft": demonstrations, "train": 4000}
+    for name, size in sizes.items():
+        while len(files[name]) < size:
+            task = reasoning.draw_task(rng)
+            wanted = task.family == "add" or task.family in WORD_PROBLEMS
+            if not wanted or reasoning.language_of(task.prompt) != "en" or task.prompt in seen:
+                continue
+            seen.add(task.prompt)
+            row = {"prompt": task.prompt, "answer": reasoning.solve(task.prompt), "language": "en"}
+            files[name].append(row | ({"response": reasoning.solution(task)} if name == "sft" else {}))
+    sft = write(runs / "sft.jsonl", files["sft"])
+    train, test = write(runs / "train.jsonl", files["train"]), write(runs / "test.jsonl", files["test"])
+    return (
+        ["--config", "sft_cpu", f"data.train=['{sft}']", "max_steps=150", "epochs=100", "loggers=[]"],
+        ["--config", "cpu", f"prompts.train=['{train}']", f"evaluation.data=['{test}']", "evaluation.limit=null"],
+    )
+
+
+def gsm8k(runs: Path, base: Path | None, data: Path) -> tuple[list[str], list[str]]:
+    if base is None or not (base / "config.json").is_file():
+        raise SystemExit("--task gsm8k needs --base: the directory of a pretrained decoder; see pretrain_decoder.py")
+    file = data / "math" / "gsm8k.train.jsonl.gz"
+    return (
+        [
+            *("--config", "sft_cpu", f"data.train=['{file}']", f"model.path={base}", "model.config=null", "epochs=1"),
+            *("max_steps=null", "engine.lr=5e-4", "micro_batch_size=16", "loggers=[]"),
+        ],
+        [
+            *("--config", "cpu", f"prompts.train=['{file}']", f"evaluation.data=['{data}/math/gsm8k.test.jsonl.gz']"),
+            *("prompts.language=en", "prompts_per_step=8", "max_new_tokens=200", "evaluation.limit=200"),
+            *("evaluation.every=50", "steps=120", "engine.lr=5e-5", "prompts.max_length=300"),
+        ],
+    )
+
+
+def run(module: str, words: list[str]) -> None:
+    subprocess.run([sys.executable, "-m", module, *words], check=True, cwd=ROOT)
+
+
+def curve(out: Path) -> list[dict[str, float]]:
+    return [line for line in read_metrics(out / "metrics.jsonl") if "eval/accuracy_greedy" in line]
+
+
+def summarise(curves: list[list[dict[str, float]]]) -> dict[str, Any]:
+    """Before and after: mean, and each seed's figure."""
+    table = {}
+    for figure in FIGURES:
+        rows = {
+            when: [line[place].get(f"eval/{figure}") for line in curves]
+            for when, place in (("before", 0), ("after", -1))
+        }
+        if all(value is not None for values in rows.values() for value in values):
+            table[figure] = {
+                when: {"mean": round(statistics.fmean(values), 4), "seeds": [round(v, 4) for v in values]}  # type: ignore[arg-type,type-var]
+                for when, values in rows.items()
+            }
+    return table
+
+
+def draw(curves: list[list[dict[str, float]]], rewards: list[list[dict[str, float]]], title: str, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
+    for name, colour in (("accuracy_greedy", "C0"), ("accuracy_sampled", "C1")):
+        for number, line in enumerate(curves):
+            label = name.replace("_", ", ") if number == 0 else None
+            axes[0].plot(
+                [p["step"] for p in line], [p[f"eval/{name}"] for p in line], f"{colour}o-", alpha=0.7, label=label
+            )
+    axes[0].set(xlabel="step", ylabel="accuracy on held-out prompts", ylim=(0, None), title=title)
+    axes[0].legend()
+    for line in rewards:
+        axes[1].plot([p["step"] for p in line], [p["reward"] for p in line], "C2", alpha=0.5)
+    axes[1].set(xlabel="step", ylabel="mean reward of the rollout", title=f"training, {len(rewards)} seed(s)")
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    data = Path(os.environ.get("KEEL_DATA", ROOT.parent / "shared" / "data"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--task", choices=("calculation", "gsm8k"), required=True)
+    add("--out", type=Path, required=True, help="JSON file to write; the picture goes beside it")
+    add("--runs", type=Path, default=ROOT / "runs" / "rl_learning", help="finished runs are not run again")
+    add("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    add("--base", type=Path, help="gsm8k: a pretrained decoder")
+    add("--demonstrations", type=int, default=1000, help="calculation: worked solutions of the cold start")
+    add("words", nargs="*", metavar="key=value", help="further settings of the RL runs")
+    arguments = parser.parse_args()
+    found = environment(arguments.seeds[0])
+    runs = arguments.runs / arguments.task
+    if arguments.task == "calculation":
+        sft, align = calculation(runs, arguments.demonstrations)
+    else:
+        sft, align = gsm8k(runs, arguments.base, data)
+    curves, rewards = [], []
+    for seed in arguments.seeds:
+        start, out = runs / f"sft_{seed}", runs / f"align_{seed}"
+        run("align.train_sft", [*sft, f"output_dir={start}", f"seed={seed}"])
+        run("align.train", [*align, f"model.path={start}", f"output_dir={out}", f"seed={seed}", *arguments.words])
+        curves.append(curve(out))
+        rewards.append([line for line in read_metrics(out / "metrics.jsonl") if "reward" in line])
+    result = {
+        "benchmark": f"rl_learning_{arguments.task}",
+        "repeats": len(arguments.seeds),
+        "summary": summarise(curves),
+        "reward": {
+            when: [round(statistics.fmean(p["reward"] for p in line[part]), 4) for line in rewards]
+            for when, part in (("first_ten_steps", slice(0, 10)), ("last_ten_steps", slice(-10, None)))
+        },
+        "curves": [
+            [{k: v for k, v in p.items() if k == "step" or k.startswith("eval/")} for p in line] for line in curves
+        ],
+        "commands": {"align.train_sft": sft, "align.train": [*align, *arguments.words]},
+        "environment": found,
+    }
+    text = json.dumps(result, indent=1).replace(f"{ROOT}/", "").replace(str(data), "$KEEL_DATA")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(text + "\n", encoding="utf-8")
+    draw(curves, rewards, arguments.task, arguments.out.with_suffix(".png"))
+    print(json.dumps(result["summary"], indent=1))
+
+
+if __name__ == "__main__":
+    main()

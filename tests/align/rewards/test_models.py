@@ -1,0 +1,103 @@
+"""Reward models as terms: routing, spans, ensembles, and scores equal to the library's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from align.rewards.models import ModelReward
+from align.rewards.terms import Sample
+from reward_models import RewardModel
+from reward_models.data.chat import ChatRenderer, train_tokenizer
+from reward_models.data.records import Message
+from reward_models.model import ModelConfig, build_model, save_model
+
+PROMPT = (Message("user", "What is 1 + 2?"),)
+THOUGHT = "<think>one and two</think>It is 3."
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two helpful models and a safety model, of random weights, with statistics as a calibration split gives them."""
+    folder = tmp_path_factory.mktemp("models")
+    tokenizer = train_tokenizer(["What is 1 + 2?", "one and two", "It is 3."], 300)
+    shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    shape |= {"num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 256, "initializer_range": 0.5}
+    saved = {}
+    for number, (name, kind, span) in enumerate(
+        [("helpful", "helpful", "summary"), ("other", "helpful", "summary"), ("safety", "safety", "full")]
+    ):
+        torch.manual_seed(number)
+        scorer = build_model(ModelConfig(config={"model_type": "qwen3", **shape}), tokenizer, kind, torch.float32)
+        facts = {
+            "kind": kind,
+        "span": span,
+        "template_fingerprint": ChatRenderer(tokenizer, span).fingerprint,  # type: ignore[arg-type]
+        "calibration": {"n": 50, "mean": 0.3, "std": 2.0, "temperature": 0.5},
+        }
+        saved[name] = folder / name
+        save_model(scorer, scorer.model.state_dict(), saved[name], tokenizer, facts, None)
+    return saved
+
+
+def sample(kind: Any, response: str = THOUGHT, prefilled: bool = False) -> Sample:
+    return Sample(prompt=PROMPT, response=response, kind=kind, tokens=5, finished=True, think_prefilled=prefilled)
+
+
+def test_each_model_scores_its_own_kind_of_prompt_and_none_scores_reasoning(models: dict[str, Path]) -> None:
+    terms = [
+        ModelReward(kind="helpful", model=str(models["helpful"])),
+        ModelReward(kind="safety", model=str(models["safety"])),
+    ]
+    for kind, expected in (("helpfulness", [True, False]), ("safety", [False, True]), ("reasoning", [False, False])):
+        assert [term.applies(sample(kind)) for term in terms] == expected
+    assert [term.name for term in terms] == ["helpful", "safety"]
+
+
+@pytest.mark.parametrize("offload", [False, True])
+def test_scores_are_the_librarys(models: dict[str, Path], offload: bool) -> None:
+    for kind in ("helpful", "safety"):
+        path = str(models[kind])
+        scores = RewardModel.load(path).score_responses([(PROMPT, (Message("assistant", THOUGHT),))])
+        batch = [
+            sample("safety"),
+            sample("safety", ""),
+            sample("safety", THOUGHT.removeprefix("<think>"), prefilled=True),
+        ]
+        calibrated = ModelReward(kind=kind, model=path, offload=offload).score(batch)  # type: ignore[arg-type]
+        assert calibrated == [pytest.approx(scores[0].calibrated), None, pytest.approx(scores[0].calibrated)]
+        raw = ModelReward(kind=kind, model=path, value="raw").score(batch[:1])  # type: ignore[arg-type]
+        assert raw == [pytest.approx(scores[0].raw)]
+
+
+def test_the_helpful_model_reads_the_summary_and_the_safety_model_all(models: dict[str, Path]) -> None:
+    other = THOUGHT.replace("one and two", "two and one")
+    helpful = ModelReward(kind="helpful", model=str(models["helpful"])).score(
+        [sample("helpfulness"), sample("helpfulness", other)]
+    )
+    safety = ModelReward(kind="safety", model=str(models["safety"])).score([sample("safety"), sample("safety", other)])
+    assert helpful[0] == pytest.approx(helpful[1])
+    assert safety[0] != pytest.approx(safety[1])
+
+
+def test_an_ensemble_is_as_pessimistic_as_asked_and_tells_its_disagreement(models: dict[str, Path]) -> None:
+    paths = [str(models["helpful"]), str(models["other"])]
+    single = [RewardModel.load(p).score_responses([(PROMPT, (Message("assistant", THOUGHT),))])[0].raw for p in paths]
+    standardised = [(raw - 0.3) / 2.0 for raw in single]
+    mean = ModelReward(kind="helpful", model=paths)
+    assert mean.score([sample("helpfulness")]) == [pytest.approx(sum(standardised) / 2)]
+    assert mean.disagreement == pytest.approx(abs(standardised[0] - standardised[1]) / 2)
+    minimum = ModelReward(kind="helpful", model=paths, value="minimum")
+    assert minimum.score([sample("helpfulness")]) == [pytest.approx(min(standardised))]
+
+
+def test_what_cannot_be_is_refused(models: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match="is no helpful model"):
+        ModelReward(kind="helpful", model=str(models["safety"]))
+    with pytest.raises(ValueError, match="none of calibrated, raw"):
+        ModelReward(kind="helpful", model=str(models["helpful"]), value="minimum")
+    with pytest.raises(ValueError, match="no directory"):
+        ModelReward(kind="helpful", model="runs/nothing")

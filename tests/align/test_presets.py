@@ -1,0 +1,97 @@
+"""The presets load, and those that bear the recipe's name hold its numbers (arXiv:2501.12948v2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from align import train as program
+from align.config import AlignConfig
+from align.phases import phases_of
+from align.sft import SftConfig
+from reward_models.runtime.config import load_config, presets
+from reward_models.trainer import RewardModelConfig
+
+PRESETS = Path(__file__).parents[2] / "configs" / "align"
+
+
+@pytest.mark.parametrize("path", sorted(PRESETS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_preset_loads_and_names_its_data(path: Path) -> None:
+    if path.stem.startswith("sft"):
+        sft = load_config(SftConfig, path)
+        assert sft.data.train
+        assert sft.output_dir == f"runs/{path.stem}"
+        return
+    config = load_config(AlignConfig, path)
+    assert config.prompts.train
+    assert config.evaluation.data
+    assert config.output_dir in (f"runs/{path.stem}", f"runs/align_{path.stem}")
+    assert phases_of(config)[-1].end == config.steps
+
+
+def test_every_program_knows_its_own_presets() -> None:
+    names = {path.stem for path in PRESETS.glob("*.yaml")}
+    sft = {name for name in names if name.startswith("sft")}
+    assert presets(SftConfig).keys() == sft
+    assert presets(AlignConfig).keys() == names - sft
+    assert not presets(RewardModelConfig).keys() & names
+
+
+@pytest.mark.parametrize(
+    ("name", "temperature", "rewards"),
+    [
+        ("r1_zero", 1.0, ["accuracy", "format"]),
+        ("r1_stage1", 1.0, ["accuracy", "format", "language"]),
+        ("r1_stage2", 0.7, ["accuracy", "format", "language", "helpful", "safety"]),
+    ],
+)
+def test_r1_presets_hold_the_reports_numbers(name: str, temperature: float, rewards: list[str]) -> None:
+    config = load_config(AlignConfig, name)
+    assert (config.prompts_per_step, config.samples_per_prompt, config.steps_per_rollout) == (32, 16, 16)
+    assert config.prompts_per_rollout * config.samples_per_prompt == 8192
+    assert (config.engine.lr, config.loss.beta, config.ref_update_steps) == (3e-6, 0.001, 400)
+    assert (config.loss.clip_low, config.loss.clip_high) == (10, 10)
+    assert (config.loss.kind, config.loss.advantages) == ("token", "group")
+    assert (config.temperature, config.max_new_tokens) == (temperature, 32768)
+    assert [term.term for term in config.rewards] == rewards
+    assert {term.weight for term in config.rewards} == {1.0}
+    # R1-Zero's template asks for <answer> tags; R1 closes its thoughts and answers in plain text.
+    form = next(term for term in config.rewards if term.term == "format")
+    assert form.arguments == ({} if name == "r1_zero" else {"answer": "plain"})
+    assert (config.engine.schedule, config.engine.warmup_steps(config.steps)) == ("constant", 0)
+
+
+def test_r1_zero_doubles_its_length_after_step_8200() -> None:
+    config = load_config(AlignConfig, "r1_zero")
+    assert config.steps == 10_400
+    first, second = phases_of(config)
+    assert (first.max_new_tokens, second.max_new_tokens) == (32_768, 65_536)
+    assert (config.phases[0].until, second.start) == (8_200, 8_208)  # with the next rollout
+
+
+def test_r1_stage_2_brings_preference_rewards_into_the_last_400_of_1700_steps() -> None:
+    config = load_config(AlignConfig, "r1_stage2")
+    assert config.steps == 1700
+    assert config.phases[0].until == 1300
+    first, second = phases_of(config)
+    assert first.mix.keys() == {"reasoning"}
+    assert second.mix.keys() == {"reasoning", "helpfulness", "safety"}
+    assert (first.end, second.start, second.end) == (1312, 1312, 1700)
+
+
+def test_sft_r1_holds_the_reports_numbers_for_distillation() -> None:
+    config = load_config(SftConfig, "sft_r1")
+    assert (config.batch_size, config.data.max_length) == (64, 32_768)
+    assert 2 <= config.epochs <= 3
+    assert 2e-5 <= config.engine.lr <= 1e-4
+    assert config.engine.schedule_options == {"min_lr_rate": 0.1}
+
+
+def test_a_dry_run_prints_the_schedule_without_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main(["--config", "r1_stage2", "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert next(line for line in lines if "preference until" in line).startswith("step  1,312")
+    assert sum("reference model" in line for line in lines) == 4
+    assert sum("evaluation" in line for line in lines) == 1700 // 48
+    assert lines[-1] == "step  1,700  end"
