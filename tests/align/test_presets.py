@@ -56,6 +56,9 @@ def test_r1_presets_hold_the_reports_numbers(name: str, temperature: float, rewa
     assert (config.temperature, config.max_new_tokens) == (temperature, 32768)
     assert [term.term for term in config.rewards] == rewards
     assert {term.weight for term in config.rewards} == {1.0}
+    # R1-Zero's template asks for <answer> tags; R1 closes its thoughts and answers in plain text.
+    form = next(term for term in config.rewards if term.term == "format")
+    assert form.arguments == ({} if name == "r1_zero" else {"answer": "plain"})
     assert (config.engine.schedule, config.engine.warmup_steps(config.steps)) == ("constant", 0)
 
 
