@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -55,13 +55,22 @@ class Scorer:
         raw = dict(zip(results, values[: len(results)], strict=True))
         applied = dict(zip(results, values[len(results) :] > 0, strict=True))
         unscorable, failures, asked = (dict(zip(results, column, strict=True)) for column in counts.t().tolist())
-        for name, number in failures.items():
-            if number > self._max_failures * asked[name]:
-                raise RewardFailure(
-                    f"reward term {name} failed on {number} of {asked[name]} samples, more than the share of "
-                    f"{self._max_failures:g} that max_reward_failures allows; the log says why"
-                )
+        check_failures({name: (number, asked[name]) for name, number in failures.items()}, self._max_failures)
         return self.mixer.mix(raw, applied, weights, unscorable, failures, learn=learn)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def check_failures(counts: Mapping[str, tuple[int, int]], allowed: float) -> None:
+    """:class:`RewardFailure` if a term failed on more than the share ``allowed`` of the samples it was asked about.
+
+    Args:
+        counts: term → (failures, samples asked about).
+    """
+    for name, (number, asked) in counts.items():
+        if number > allowed * asked:
+            raise RewardFailure(
+                f"reward term {name} failed on {number} of {asked} samples, more than the share of {allowed:g} that "
+                "max_reward_failures allows; the log says why"
+            )
