@@ -8,10 +8,10 @@ at 1,312, the first multiple of 16 from there on.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from align.schedule import parse_schedule, value_at
+from align.schedule import parse_schedule, stretched, value_at
 from reward_models.data.records import PROMPT_KINDS
 
 if TYPE_CHECKING:
@@ -116,6 +116,39 @@ def shares(mix: dict[str, float], count: int) -> dict[str, int]:
     for kind in sorted(exact, key=lambda k: (whole[k] - exact[k], k))[: count - sum(whole.values())]:
         whole[kind] += 1
     return whole
+
+
+def shortened(config: AlignConfig, steps: int) -> AlignConfig:
+    """The same run in fewer (or more) steps: phases, schedules, reference updates and evaluations in proportion.
+
+    Raises:
+        ValueError: a phase would become too short to begin.
+    """
+    factor, rollout = steps / config.steps, config.steps_per_rollout
+
+    def scaled(number: int, multiple: int = 1) -> int:
+        """0, which says never, stays."""
+        return number and max(multiple, round(number * factor / multiple) * multiple)
+
+    def stretched_weight(weight: Any) -> Any:
+        schedule = stretched(parse_schedule(weight, "weight"), factor)
+        return [list(point) for point in schedule] if isinstance(schedule, list) else schedule
+
+    return replace(
+        config,
+        steps=steps,
+        ref_update_steps=scaled(config.ref_update_steps, rollout),
+        rewards=[replace(each, weight=stretched_weight(each.weight)) for each in config.rewards],
+        phases=[
+            replace(
+                phase,
+                until=scaled(phase.until),
+                weights={term: stretched_weight(weight) for term, weight in phase.weights.items()},
+            )
+            for phase in config.phases
+        ],
+        evaluation=replace(config.evaluation, every=scaled(config.evaluation.every)),
+    )
 
 
 def changes(config: AlignConfig) -> list[tuple[int, str]]:

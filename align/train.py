@@ -8,7 +8,7 @@ import sys
 
 from align.config import AlignConfig
 from align.parts import GuardStop
-from align.phases import changes
+from align.phases import changes, shortened
 from align.rewards.terms import TermError
 from align.scorer import RewardFailure
 from align.trainer import train
@@ -24,9 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher adds it
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. engine.lr=1e-6 prompts.train=[a.jsonl]")
     parser.add_argument("--dry-run", action="store_true", help="print every change that the schedule makes, and leave")
+    parser.add_argument("--shorten-to", type=int, metavar="STEPS", help="the whole schedule in so many steps")
     parsed = parser.parse_intermixed_args(arguments)
     try:
         config = load_config(AlignConfig, parsed.config, parsed.overrides)
+        if parsed.shorten_to is not None:
+            config = shortened(config, parsed.shorten_to)
         if parsed.dry_run:
             for step, change in changes(config):
                 print(f"step {step:>6,}  {change}")

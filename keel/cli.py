@@ -81,13 +81,18 @@ def train_align(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print every change that the schedule makes, and leave.")
     ] = False,
+    shorten_to: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="STEPS", help="The whole schedule in so many steps, everything in proportion."),
+    ] = None,
 ) -> None:
     """Train a policy by reinforcement learning: GRPO with rule-based rewards, reward models, phases.
 
     The same command goes on with a run that was stopped or killed. For several machines start
     `deepspeed --module align.train --config FILE key=value ...`
     """
-    _train("align.train", config, [*(overrides or []), *(["--dry-run"] if dry_run else [])], processes)
+    options = [*(["--dry-run"] if dry_run else []), *(["--shorten-to", str(shorten_to)] if shorten_to else [])]
+    _train("align.train", config, [*options, *(overrides or [])], processes)
 
 
 def _train(module: str, config: str | None, overrides: list[str] | None, processes: int) -> None:

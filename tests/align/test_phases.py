@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from align.config import AlignConfig
-from align.phases import PhaseConfig, changes, phase_at, phases_of, shares
+from align.config import AlignConfig, EvaluationConfig
+from align.phases import PhaseConfig, changes, phase_at, phases_of, shares, shortened
 from align.policy import PolicyConfig
 from align.rewards.build import TermConfig
 from align.schedule import parse_schedule, stretched, value_at
@@ -78,6 +78,22 @@ def test_a_dry_run_tells_every_change_of_weights_and_settings() -> None:
         (8, "reference model: replaced by the policy"),
         (8, "end"),
     ]
+
+
+def test_a_shortened_run_keeps_its_proportions() -> None:
+    config = AlignConfig(
+        **R1_STAGE2,  # type: ignore[arg-type]
+        rewards=[TermConfig(term="format", weight=[[1300, 0.0], [1700, 1.0]])],
+        evaluation=EvaluationConfig(data=["x"], every=50),
+    )
+    short = shortened(config, 170)
+    assert (short.steps, short.ref_update_steps, short.evaluation.every) == (170, 32, 5)  # 40 is no multiple of 16
+    assert [phase.until for phase in short.phases] == [130, 170]
+    assert short.rewards[0].weight == [[130, 0.0], [170, 1.0]]
+    assert phases_of(short)[1].start == 144
+    assert shortened(config, 1700) == config
+    with pytest.raises(ValueError, match="would never begin"):
+        shortened(config, 10)
 
 
 @pytest.mark.parametrize(
