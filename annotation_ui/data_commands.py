@@ -158,7 +158,8 @@ def export_command(
         typer.echo(f"{count:6d} items {reason}")
     for path, rows in zip(files, result.rows.values(), strict=False):
         typer.echo(f"wrote {len(rows)} rows to {path}")
-    typer.echo(f"snapshot {result.snapshot}; train on it with data.train=[annotations://{db}#{result.snapshot}]")
+    source = f"annotations://{database.public_name}#{result.snapshot}"
+    typer.echo(f"snapshot {result.snapshot}; train on it with 'data.train=[{source}]'")
 
 
 @app.command("items")
