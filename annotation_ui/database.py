@@ -98,6 +98,14 @@ class Database:
             target.close()
         return copy
 
+    @property
+    def public_name(self) -> str:
+        """The path or URL to open this database by, without its password: that is left to the environment."""
+        if self.sqlite:
+            return str(self.url.database)
+        url = self.url
+        return URL.create("postgresql", url.username, None, url.host, url.port, url.database).render_as_string()
+
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
 

@@ -126,18 +126,19 @@ def export(session: Session, project: Project, snapshot_name: str, policy: Polic
 
 
 def rows_of(spec: str) -> Iterator[dict[str, Any]]:
-    """The rows of ``annotations://DATABASE#PROJECT@SNAPSHOT``, for ``reward_models.data.sources``.
+    """The rows of ``annotations://DATABASE#PROJECT@SNAPSHOT[:train|eval]``, for ``reward_models.data.sources``.
 
-    Evaluation items are marked by ``"split": "eval"`` and left out: they are for ``keel annotate export``.
+    Without a split they are those to train on; ``eval`` is the slice of the prompts kept for evaluation.
     """
     url, mark, rest = spec.removeprefix(SCHEME).rpartition("#")
-    project_name, at, snapshot_name = rest.rpartition("@")
-    if not mark or not at:
-        raise ProjectError(f"{spec!r} is not of the form annotations://DATABASE#PROJECT@SNAPSHOT")
+    project_name, at, named = rest.rpartition("@")
+    snapshot_name, _, split = named.partition(":")
+    if not mark or not at or split not in ("", "train", "eval"):
+        raise ProjectError(f"{spec!r} is not of the form annotations://DATABASE#PROJECT@SNAPSHOT[:train|eval]")
     database = open_database(url)
     try:
         with database.read() as session:
-            yield from export(session, find_project(session, project_name), snapshot_name).rows["train"]
+            yield from export(session, find_project(session, project_name), snapshot_name).rows[split or "train"]
     finally:
         database.close()
 

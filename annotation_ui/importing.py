@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any, cast
 
 from annotation_ui.database import Database
 from annotation_ui.projects import Added, Candidate, Vote, add_items, find_project
+from annotation_ui.samples import is_samples, read_samples
 from annotation_ui.verdicts import LABELS, STRENGTHS, Kind, Verdict
 from reward_models.data.conversations import quoted
 from reward_models.data.files import BadRow
@@ -44,7 +46,8 @@ def import_items(
     """Add every row of ``specs`` to a project, in one transaction: all of it is there afterwards, or nothing.
 
     The rows may be in any layout of ``reward_models.data.formats``, with or without a label, or carry ``annotations``:
-    a list of ``{"annotator", "label"}``, which become votes by accounts that cannot log in.
+    a list of ``{"annotator", "label"}``, which become votes by accounts that cannot log in. The ``samples.jsonl`` of an
+    RL run comes with what its reward terms disagree about most first (``annotation_ui.samples``).
 
     Args:
         gold: take each row's label as the known answer; the row must have one. Without it labels are left behind.
@@ -61,7 +64,9 @@ def import_items(
         named = rename(row, columns) if columns else row
         return to_candidate(named, kind, gold=gold, id=f"{source}:{line}", source=source)
 
-    streams = [read_rows_of(spec, convert) for spec in specs]
+    streams = [
+        _samples(Path(spec), kind, convert) if is_samples(spec) else read_rows_of(spec, convert) for spec in specs
+    ]
     candidates: list[Candidate] = []
     bad: list[BadRow] = []
     for stream in streams:
@@ -77,6 +82,19 @@ def import_items(
     with database.write() as session:
         added = add_items(session, find_project(session, project_name), candidates, author=author, now=now)
     return Imported(added, bad)
+
+
+def _samples(path: Path, kind: Kind, convert: Callable[[dict[str, Any], int, str], Candidate]) -> Iterator[Any]:
+    """The samples of an RL run, most disputed first; as :func:`reward_models.data.sources.read_rows_of` otherwise."""
+    for item in read_samples(path, kind):
+        if isinstance(item, BadRow):
+            yield item
+            continue
+        line, row = item
+        try:
+            yield convert(row, line, f"{path.parent.name}/samples")
+        except RecordError as error:
+            yield BadRow(str(path), line, str(error), row)
 
 
 def to_candidate(row: Mapping[str, Any], kind: Kind, *, gold: bool = False, id: str, source: str) -> Candidate:

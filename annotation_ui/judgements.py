@@ -112,7 +112,8 @@ def undo(session: Session, user: User, project: Project, judgement_id: int, *, n
 def edit(
     session: Session, user: User, project: Project, judgement_id: int, verdict: Verdict, *, now: float
 ) -> Judgement:
-    """Replace one's judgement ``judgement_id`` by ``verdict``, as a new revision.
+    """Replace one's judgement ``judgement_id`` by ``verdict``, as a new revision under the guideline of the old one,
+    which is the one that is shown to who edits.
 
     Raises:
         Stale: as :func:`undo`; also where the change would be from or to a skip, which is for :func:`undo`.
@@ -120,8 +121,6 @@ def edit(
     judgement, assignment = _own(session, user, project, judgement_id)
     if "skip" in (judgement.label, verdict.label):
         raise Stale("a skip cannot be edited; undo it instead")
-    assignment.guideline = newest_guideline(session, project)
-    session.flush()
     edited = _new(
         session,
         assignment,

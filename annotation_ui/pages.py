@@ -21,6 +21,7 @@ from annotation_ui import session as desk
 from annotation_ui.accounts import Forbidden
 from annotation_ui.database import Database
 from annotation_ui.exporting import take_snapshot
+from annotation_ui.jobs import ACTIVE, request_training
 from annotation_ui.judgements import LeaseLost, Stale
 from annotation_ui.projects import ProjectError
 from annotation_ui.quality import GAPS
@@ -158,7 +159,7 @@ def _decide(context: Context, asked: Said) -> Reply:
 
 
 def _dashboard(context: Context, asked: Said) -> Reply:
-    figures, snapshots = review.dashboard(context.database, context.who, context.project)
+    figures, snapshots, jobs = review.dashboard(context.database, context.who, context.project)
     return _page(
         context,
         "dashboard",
@@ -166,6 +167,8 @@ def _dashboard(context: Context, asked: Said) -> Reply:
         kind="preference" if figures.strengths else "safety",
         admin=desk.role_of(context.database, context.who) == "admin",
         snapshots=snapshots,
+        jobs=jobs,
+        working=any(job.state in ACTIVE for job in jobs),
         now=context.now,
         names=NAMES,
         gaps=[f"{low}–{high}" for low, high in pairwise(GAPS)] + [f"over {GAPS[-1]}"],
@@ -184,6 +187,14 @@ def _snapshot(context: Context, asked: Said) -> Reply:
     who = context.who or ""
     made = take_snapshot(context.database, who, context.project, name.strip() or None, now=context.now)
     return _dashboard(context, asked) | {"note": f"Snapshot {made} is taken"}
+
+
+def _train(context: Context, asked: Said) -> Reply:
+    snapshot = asked.get("snapshot")
+    if not isinstance(snapshot, str):
+        raise Ask("no snapshot to train on")
+    number = request_training(context.database, context.who, context.project, snapshot, now=context.now)
+    return _dashboard(context, asked) | {"note": f"Job {number}: training on {snapshot}"}
 
 
 def _difference(context: Context, asked: Said) -> Reply:
@@ -211,6 +222,7 @@ ACTIONS: dict[str, Callable[[Context, Said], Reply]] = {
     "decide": _decide,
     "dashboard": _dashboard,
     "snapshot": _snapshot,
+    "train": _train,
 }
 
 

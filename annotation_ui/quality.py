@@ -11,10 +11,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
-from annotation_ui.agreement import fleiss_kappa, krippendorff_alpha, label_matrix, mean_cohen_kappa, wilson
+from annotation_ui.agreement import (
+    MISSING,
+    dawid_skene,
+    fleiss_kappa,
+    krippendorff_alpha,
+    label_matrix,
+    mean_cohen_kappa,
+    wilson,
+)
 from annotation_ui.judgements import in_force
 from annotation_ui.tables import Assignment, Item, Judgement, Project, Score
 from annotation_ui.verdicts import across
@@ -67,7 +76,14 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """One annotator. ``hasty``: votes given faster than the text can be read."""
+    """One annotator.
+
+    Args:
+        seconds: the median time for a vote.
+        reliability: how often the label is right, as Dawid and Skene's model estimates from all votes.
+        hasty: votes given faster than the text can be read.
+        odd: votes whose time is an outlier among the annotator's own (see :func:`odd_times`).
+    """
 
     name: str
     votes: int
@@ -78,6 +94,8 @@ class Person:
     left: Share
     longer: Share
     hasty: Share
+    odd: Share
+    reliability: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +177,7 @@ def assess(votes: Sequence[Vote], margins: Mapping[str, Mapping[int, float]], ki
         if vote.guideline is not None:
             by_guideline[vote.guideline][vote.label] += 1
     seven = Counter(f"{v.side} {v.strength}" if v.strength else v.side for v in said if v.shown)
-    people = {vote.who for vote in votes}
+    reliability = _reliability(first, labels)
     return Quality(
         votes=len(said),
         items=len(items),
@@ -177,7 +195,7 @@ def assess(votes: Sequence[Vote], margins: Mapping[str, Mapping[int, float]], ki
         | {name: _model_longer(margin, first) for name, margin in margins.items()}
         if kind == "preference"
         else {},
-        people=sorted((_person(name, votes) for name in people), key=lambda p: (-p.votes, p.name)),
+        people=_people(votes, reliability),
     )
 
 
@@ -221,8 +239,35 @@ def _point(vote: Vote) -> str:
     return str(-vote.strength if vote.label == "a" else vote.strength)
 
 
-def _person(name: str, votes: Sequence[Vote]) -> Person:
-    mine = [vote for vote in votes if vote.who == name]
+def odd_times(milliseconds: Sequence[int]) -> int:
+    """How many times lie further than 3.5 robust standard deviations from the median, in logarithms (Iglewicz and
+    Hoaglin's modified z-score): a pause with the item left open, or a burst of clicks."""
+    logs = np.log(np.maximum(np.array(milliseconds, dtype=float), 1.0))
+    if not len(logs):
+        return 0
+    distance = np.abs(logs - np.median(logs))
+    spread = float(np.median(distance)) / 0.6745
+    return int(np.sum(distance > 3.5 * spread)) if spread > 0 else 0
+
+
+def _reliability(votes: Sequence[Vote], labels: tuple[str, ...]) -> dict[str, float]:
+    """Each annotator's, where items have more than one vote to compare."""
+    votes_NA, items, people = label_matrix([(v.item, v.who, v.label) for v in votes], labels)
+    if not items or not (np.sum(votes_NA != MISSING, axis=1) > 1).any():
+        return {}
+    reliability_A = dawid_skene(votes_NA, len(labels)).reliability_A
+    return dict(zip(people, reliability_A.tolist(), strict=True))
+
+
+def _people(votes: Sequence[Vote], reliability: Mapping[str, float]) -> list[Person]:
+    mine: dict[str, list[Vote]] = defaultdict(list)
+    for vote in votes:
+        mine[vote.who].append(vote)
+    people = (_person(name, own, reliability.get(name)) for name, own in mine.items())
+    return sorted(people, key=lambda person: (-person.votes, person.name))
+
+
+def _person(name: str, mine: Sequence[Vote], reliability: float | None) -> Person:
     said = [vote for vote in mine if vote.label != "skip"]
     timed = [vote for vote in said if vote.dwell_ms is not None]
     golden = [vote for vote in said if vote.gold is not None]
@@ -238,4 +283,6 @@ def _person(name: str, votes: Sequence[Vote]) -> Person:
         left=left_share(said),
         longer=longer_share((vote.label, vote.lengths) for vote in said),
         hasty=Share(of=sum((vote.dwell_ms or 0) / 1000 < vote.characters / READING for vote in timed), n=len(timed)),
+        odd=Share(of=odd_times([vote.dwell_ms for vote in timed if vote.dwell_ms is not None]), n=len(timed)),
+        reliability=reliability,
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import select
@@ -13,14 +14,16 @@ from annotation_ui import judgements
 from annotation_ui.accounts import Role, require
 from annotation_ui.assignment import newest_guideline
 from annotation_ui.database import Database
+from annotation_ui.jobs import jobs_of
 from annotation_ui.projects import find_project
 from annotation_ui.quality import Quality, quality
 from annotation_ui.session import Messages
-from annotation_ui.tables import Item, Judgement, Score, Snapshot
+from annotation_ui.tables import Item, Job, Judgement, Score, Snapshot
 from annotation_ui.verdicts import Kind, parse_verdict
 
 REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
 QUEUE = 100
+FIGURES = ("n", "accuracy", "auroc", "loss", "ece")  # of a job's evaluation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +80,11 @@ def disputes(database: Database, who: str | None, project_name: str | None) -> l
         for judgement in session.scalars(judgements.first_votes(project)):
             if judgement.label != "skip" and judgement.item_id not in decided:
                 votes[judgement.item_id].append(judgement.label)
-        sure = _sure_models(
-            session.execute(select(Score.item_id, Score.score_a, Score.score_b).where(Score.item_id.in_(list(votes))))
-        )
+        scored = select(Score).join(Item, Item.id == Score.item_id).where(Item.project_id == project.id)
+        sure = _sure_models(session.scalars(scored))
         found: list[Dispute] = []
         for item_id, labels in sorted(votes.items(), key=lambda entry: (-len(entry[1]), entry[0])):
-            reason = _reason(labels, sure.get(item_id))
+            reason = _reason(labels, sure.get(item_id, {}))
             if reason and len(found) < QUEUE:
                 item = session.get_one(Item, item_id)
                 opening = item.prompt[-1]["content"][:140]
@@ -90,22 +92,28 @@ def disputes(database: Database, who: str | None, project_name: str | None) -> l
         return found
 
 
-def _sure_models(scores: Any) -> dict[int, str]:
-    """The response a model is sure of: its margin is in the upper quarter of all margins."""
-    margins = {row[0]: row[1] - row[2] for row in scores if row[2] is not None}
-    if not margins:
-        return {}
-    sizes = sorted(abs(margin) for margin in margins.values())
-    border = sizes[3 * len(sizes) // 4]
-    return {item: "a" if margin > 0 else "b" for item, margin in margins.items() if abs(margin) >= border > 0}
+def _sure_models(scores: Iterable[Score]) -> dict[int, dict[str, str]]:
+    """By item, the label that each scorer is sure of: its margin (or score) is in the upper quarter of all of its."""
+    margins: dict[str, dict[int, float]] = defaultdict(dict)
+    names: dict[int, tuple[str, str]] = {}
+    for score in scores:
+        margins[score.scorer][score.item_id] = score.score_a - (score.score_b or 0.0)
+        names[score.item_id] = ("safe", "unsafe") if score.score_b is None else ("a", "b")
+    sure: dict[int, dict[str, str]] = defaultdict(dict)
+    for scorer, of_items in margins.items():
+        sizes = sorted(abs(margin) for margin in of_items.values())
+        border = sizes[3 * len(sizes) // 4]
+        for item, margin in of_items.items():
+            if abs(margin) >= border > 0:
+                sure[item][scorer] = names[item][margin < 0]
+    return sure
 
 
-def _reason(labels: list[str], sure: str | None) -> str | None:
+def _reason(labels: list[str], sure: Mapping[str, str]) -> str | None:
     if len(set(labels)) > 1:
         return "people disagree"
-    if sure and labels[0] in ("a", "b") and labels[0] != sure:
-        return "a model is sure of the other one"
-    return None
+    against = [scorer for scorer, label in sure.items() if labels[0] not in ("tie", "both_bad", label)]
+    return f"sure of the opposite: {', '.join(against)}" if against else None
 
 
 def case(database: Database, who: str | None, project_name: str | None, item_id: int) -> Case:
@@ -134,12 +142,7 @@ def case(database: Database, who: str | None, project_name: str | None, item_id:
             guideline=guideline.text,
             guideline_version=guideline.version,
             harms=tuple(guideline.harms),
-            opinions=tuple(
-                Opinion(
-                    who=j.user.name, label=j.label, strength=j.strength, harms=tuple(j.harms), rationale=j.rationale
-                )
-                for j in said
-            ),
+            opinions=tuple(_opinion(judgement) for judgement in said),
             margins=tuple((s.scorer, s.score_a - (s.score_b or 0.0)) for s in scores),
             seen=decision.id if decision else None,
             said=_in_sides(decision) if decision else None,
@@ -188,12 +191,45 @@ def decide(
         judgements.adjudicate(session, reviewer, project, item, verdict, seen=seen, now=now)
 
 
-def dashboard(database: Database, who: str | None, project_name: str | None) -> tuple[Quality, list[tuple[str, float]]]:
-    """The project's figures, and its snapshots with the time each was taken."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobState:
+    """A job as the dashboard shows it; ``figures`` are of its evaluation, where it has one."""
+
+    number: int
+    kind: str
+    subject: str
+    author: str
+    state: str
+    note: str
+    created: float
+    figures: tuple[tuple[str, float], ...]
+
+
+def dashboard(
+    database: Database, who: str | None, project_name: str | None
+) -> tuple[Quality, list[tuple[str, float]], list[JobState]]:
+    """The project's figures, its snapshots with the time each was taken, and its last jobs."""
     with database.read() as session:
         require(session, who, *REVIEWERS)
         project = find_project(session, project_name)
         snapshots = session.scalars(
             select(Snapshot).where(Snapshot.project_id == project.id).order_by(Snapshot.created.desc())
         )
-        return quality(session, project), [(made.name, made.created) for made in snapshots]
+        named = [(made.name, made.created) for made in snapshots]
+        return quality(session, project), named, [_job_state(job) for job in jobs_of(session, project)]
+
+
+def _job_state(job: Job) -> JobState:
+    result = job.result or {}
+    evaluation = result.get("evaluation", {})
+    shown = ((name, evaluation.get(name)) for name in FIGURES)
+    return JobState(
+        number=job.id,
+        kind=job.kind,
+        subject=Path(job.subject).name,
+        author=job.author,
+        state=job.state,
+        note=job.note,
+        created=job.created,
+        figures=tuple((name, float(value)) for name, value in shown if isinstance(value, int | float)),
+    )

@@ -206,10 +206,11 @@ def edit(
     with database.write() as session:
         user, project = _both(session, who, project_name, lock=True)
         found = session.get(Judgement, judgement)
-        if found is None or found.user_id != user.id:
+        assignment = session.get(Assignment, found.assignment_id) if found and found.assignment_id else None
+        if found is None or found.user_id != user.id or assignment is None:
             raise judgements.Stale("this judgement was changed or taken back before")
-        harms = judgements.newest_guideline(session, project).harms
-        verdict = parse_verdict(said, cast(Kind, project.kind), left=found.left or "a", harms=harms)
+        harms = assignment.guideline.harms
+        verdict = parse_verdict(said, cast(Kind, project.kind), left=assignment.left, harms=harms)
         judgements.edit(session, user, project, judgement, verdict, now=now)
 
 

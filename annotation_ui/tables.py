@@ -231,6 +231,30 @@ class SnapshotJudgement(Base):
     judgement_id: Mapped[int] = mapped_column(ForeignKey("judgements.id"), primary_key=True)
 
 
+class Job(Base):
+    """Work too long for a request: ``train`` on the snapshot ``subject``, or ``score`` the items by the model there.
+
+    ``note`` is how far it is, or why it failed; ``result`` what came out: where the model is, and its evaluation.
+    """
+
+    __tablename__ = "jobs"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), index=True)
+    kind: Mapped[str]
+    subject: Mapped[str]
+    author: Mapped[str]
+    state: Mapped[str]
+    note: Mapped[str]
+    result: Mapped[dict[str, Any] | None]
+    created: Mapped[float]
+    ended: Mapped[float | None]
+    project: Mapped[Project] = relationship()
+    __table_args__ = (
+        CheckConstraint("kind IN ('train', 'score')", name="kind"),
+        CheckConstraint("state IN ('waiting', 'running', 'done', 'failed')", name="state"),
+    )
+
+
 class Event(Base):
     """The audit trail: who did what, when. ``actor`` is a name, since names outlive accounts."""
 

@@ -1,10 +1,11 @@
 """Many annotators at once over HTTP: how long a verdict takes, and that none is lost, doubled or one too many.
 
-    python benchmarks/annotation_load.py --db load.db --annotators 50 --seconds 20 [--kill] --out load.json
+    python benchmarks/annotation_load.py --db load.db --annotators 50 --seconds 20 [--kill] [--think 2] --out load.json
 
 ``--db`` is a new SQLite file or an empty PostgreSQL database. Every simulated annotator is logged in, judges an item
-and waits for the next as fast as it can; a person would press a key every half minute. ``--kill`` sends SIGKILL to the
-server in the middle and starts it again.
+and waits for the next as fast as it can; with ``--think`` it looks at each item for so many seconds on average, where a
+person takes half a minute. ``--kill`` sends SIGKILL to the server in the middle and starts it again. Each run is added
+to ``--out`` under a name of its own.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx
 import numpy as np
+from environment import environment
 from sqlalchemy import select
 
 from annotation_ui.accounts import add_user, hash_password, open_login
@@ -103,9 +106,13 @@ class Server:
         self.process.wait()
 
 
-def annotate(url: str, cookie: str, until: float, log: Log) -> None:
-    """One annotator: judge until the time is up, going on after failures as a person would press again."""
+def annotate(url: str, cookie: str, until: float, log: Log, think: float) -> None:
+    """One annotator: judge until the time is up, going on after failures as a person would press again.
+
+    ``think``: mean seconds before a verdict, drawn from an exponential distribution.
+    """
     token = None
+    draw = Random(cookie)
     with httpx.Client(base_url=url, cookies={COOKIE: cookie}, timeout=60) as client:
         component = None
         while time.monotonic() < until:
@@ -116,6 +123,7 @@ def annotate(url: str, cookie: str, until: float, log: Log) -> None:
                 asked: dict[str, Any] = {"action": "annotate", "project": "load"}
                 if token is not None:
                     asked |= {"action": "vote", "token": token, "ms": 900, "said": {"label": "left", "strength": 2}}
+                    time.sleep(draw.expovariate(1 / think) if think else 0.0)
                 body = {"component_id": component, "fn_name": "act", "session_hash": "load", "data": asked}
                 began = time.perf_counter()
                 reply = client.post("/gradio_api/component_server", json=body)
@@ -136,14 +144,16 @@ def annotate(url: str, cookie: str, until: float, log: Log) -> None:
             token = found[1]
 
 
-def load(db: str, annotators: int, items: int, seconds: float, *, kill: bool) -> dict[str, Any]:
+def load(db: str, annotators: int, items: int, seconds: float, *, kill: bool, think: float = 0.0) -> dict[str, Any]:
     """Run the load and check the database afterwards; the figures, with the violations of every promise counted."""
     database = open_database(db)
     cookies = prepare(database, annotators, items)
     server = Server(db)
     log = Log()
     until = time.monotonic() + seconds
-    threads = [threading.Thread(target=annotate, args=(server.url, cookie, until, log)) for cookie in cookies.values()]
+    threads = [
+        threading.Thread(target=annotate, args=(server.url, cookie, until, log, think)) for cookie in cookies.values()
+    ]
     for thread in threads:
         thread.start()
     if kill:
@@ -153,7 +163,8 @@ def load(db: str, annotators: int, items: int, seconds: float, *, kill: bool) ->
     for thread in threads:
         thread.join()
     server.stop()
-    figures = check(database, log) | {"annotators": annotators, "items": items, "seconds": seconds, "killed": kill}
+    setting = {"annotators": annotators, "items": items, "seconds": seconds, "killed": kill, "think_seconds": think}
+    figures = {"database": "SQLite" if database.sqlite else "PostgreSQL", **setting, **check(database, log)}
     database.close()
     return figures
 
@@ -188,12 +199,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--kill", action="store_true")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--think", type=float, default=0.0, help="mean seconds before each verdict")
     options = parser.parse_args()
-    figures = load(options.db, options.annotators, options.items, options.seconds, kill=options.kill)
-    text = json.dumps(figures, indent=2)
-    print(text)
+    found = environment(0)
+    figures = load(
+        options.db, options.annotators, options.items, options.seconds, kill=options.kill, think=options.think
+    )
+    print(json.dumps(figures, indent=1))
     if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+        report = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {"runs": {}}
+        name = figures["database"] + (", killed" if options.kill else "") + (", thinking" if options.think else "")
+        report["environment"] = found
+        report["runs"][name] = figures
+        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

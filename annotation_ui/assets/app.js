@@ -20,14 +20,9 @@ function note(text, isError) {
   note.timer = setTimeout(() => box.classList.remove("k-on"), isError ? 8000 : 3500);
 }
 
-function mount() {
-  const place = find(".k-root");
-  if (!place) return null;
-  return place;
-}
-
 function show(html) {
-  const place = mount();
+  const place = find(".k-root");
+  const before = { page: desk()?.dataset.page, top: find("main")?.scrollTop ?? 0 };
   const views = { raw: desk()?.classList.contains("k-show-raw"), guideline: desk()?.classList.contains("k-show-guideline") };
   place.innerHTML = html;
   desk().classList.toggle("k-show-raw", Boolean(views.raw));
@@ -38,10 +33,20 @@ function show(html) {
   appeared = performance.now();
   looked = 0;
   clearTimeout(polling);
-  const seconds = find("[data-poll]")?.dataset.poll;
-  if (seconds) polling = setTimeout(() => !document.hidden && ask("annotate"), seconds * 1000);
+  poll();
   window.scrollTo(0, 0);
+  if (desk().dataset.page === "dashboard" && before.page === "dashboard") find("main").scrollTop = before.top;
   find(".k-prompt, main")?.focus({ preventScroll: true });
+}
+
+// A page that waits for something looks again by itself, but not while one is at a control of it or it is out of sight.
+function poll() {
+  const waiting = find("[data-poll]");
+  if (!waiting) return;
+  polling = setTimeout(() => {
+    if (document.hidden || busy || document.activeElement?.matches(".k-desk *:not(main)")) poll();
+    else ask(waiting.dataset.pollAction ?? "annotate");
+  }, waiting.dataset.poll * 1000);
 }
 
 async function ask(action, data = {}) {
@@ -138,6 +143,7 @@ const ACTS = {
   undo: (button) => button.dataset.judgement && ask("undo", { judgement: Number(button.dataset.judgement) }),
   edit: (button) => ask("open edit", { judgement: Number(button.dataset.judgement) }),
   case: (button) => ask("case", { item: Number(button.dataset.item) }),
+  train: (button) => ask("train", { snapshot: button.dataset.snapshot }),
   snapshot: () => ask("snapshot", { name: find("[name=snapshot]").value }),
 };
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -142,3 +143,15 @@ def _fill(
         golden = [make(1000 + n, gold=answer) for n in range(gold)]
         add_items(session, project, [*(make(n) for n in range(items)), *golden], author="root", now=NOW)
     return database
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the entry point that an installed distribution has, also for processes started by a test."""
+    folder = tmp_path / "installed"
+    (folder / "x-1.dist-info").mkdir(parents=True)
+    (folder / "x-1.dist-info" / "METADATA").write_text("Name: x\nVersion: 1\n")
+    points = "[keel.sources]\nannotations = annotation_ui.exporting:rows_of\n"
+    (folder / "x-1.dist-info" / "entry_points.txt").write_text(points)
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    return folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,15 +185,9 @@ def test_safety_rows(database: Database, fill: Fill) -> None:
     assert [(row["label"], row["category"]) for row in rows] == [(True, None), (False, "self-harm")]
 
 
-def test_training_straight_from_a_snapshot(
-    sqlite: Database, fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("installed")
+def test_training_straight_from_a_snapshot(sqlite: Database, fill: Fill) -> None:
     """The way ``data.train=[annotations://…]`` goes: an entry point of an installed distribution."""
-    (tmp_path / "site" / "x-1.dist-info").mkdir(parents=True)
-    (tmp_path / "site" / "x-1.dist-info" / "METADATA").write_text("Name: x\nVersion: 1\n")
-    points = "[keel.sources]\nannotations = annotation_ui.exporting:rows_of\n"
-    (tmp_path / "site" / "x-1.dist-info" / "entry_points.txt").write_text(points)
-    monkeypatch.setattr(sys, "path", [str(tmp_path / "site"), *sys.path])
     fill(sqlite, items=2, settings=SETTINGS)
     say(sqlite, 0, ("a", 3))
     exported(sqlite)
@@ -202,7 +195,9 @@ def test_training_straight_from_a_snapshot(
     [record] = load(spec, "comparison").records
     assert isinstance(record, Comparison)
     assert record.source == "made up"
-    for wrong in (spec + "9", spec.replace("#p", "#q"), spec.split("#")[0]):
+    assert load(f"{spec}:train", "comparison").records == [record]
+    assert load(f"{spec}:eval", "comparison").records == []
+    for wrong in (spec + "9", spec + ":test", spec.replace("#p", "#q"), spec.split("#")[0]):
         with pytest.raises(SourceError, match="annotations://"):
             load(wrong, "comparison")
     with pytest.raises(SourceError, match="no installed package reads nonsense://"):

@@ -87,16 +87,26 @@ def test_anything_at_all_may_be_asked(sqlite: Database, fill: Fill, asked: objec
 def test_no_account_no_answer(sqlite: Database, fill: Fill) -> None:
     fill(sqlite)
     for action in pages.ACTIONS:
-        asked = {"judgement": 1, "item": 1, "token": "x", "ms": 1, "said": {}, "name": "x", "left": "", "right": ""}
+        asked = {
+            "judgement": 1,
+            "item": 1,
+            "token": "x",
+            "ms": 1,
+            "said": {},
+            "name": "x",
+            "left": "",
+            "right": "",
+            "snapshot": "x",
+        }
         for who in (None, "nobody"):
             reply = act(sqlite, who, action, **asked)
             assert (reply["html"], reply["error"]) == (None, "log in first"), action
 
 
-@pytest.mark.parametrize("action", ["review", "case", "decide", "dashboard", "snapshot"])
+@pytest.mark.parametrize("action", ["review", "case", "decide", "dashboard", "snapshot", "train"])
 def test_what_reviewers_do_is_not_for_annotators(sqlite: Database, fill: Fill, action: str) -> None:
     fill(sqlite)
-    reply = act(sqlite, "ann", action, item=1, said={"label": "tie"}, name="x")
+    reply = act(sqlite, "ann", action, item=1, said={"label": "tie"}, name="x", snapshot="x")
     assert reply["html"] is None
     assert "role" in reply["error"]
     with sqlite.read() as session:
@@ -146,7 +156,7 @@ def test_a_confident_model_against_the_people_is_a_case(sqlite: Database, fill: 
         act(sqlite, "ann", "vote", token=token(reply), ms=1, said=said)
     html = act(sqlite, "rev", "review")["html"]
     assert re.findall(r'data-item="(\d+)"', html) == ["1"]
-    assert "a model is sure of the other one" in html
+    assert "sure of the opposite: rm" in html
 
 
 @pytest.mark.parametrize("kind", ["preference", "safety"])

@@ -13,7 +13,7 @@ from sklearn.metrics import cohen_kappa_score
 from annotation_ui.database import Database
 from annotation_ui.importing import import_items
 from annotation_ui.projects import Settings, create_project, find_project
-from annotation_ui.quality import GAPS, Vote, assess, longer_by_gap, quality
+from annotation_ui.quality import GAPS, Vote, assess, longer_by_gap, odd_times, quality
 from reward_models.data.files import read_rows
 
 NOW = 1_700_000_000.0
@@ -83,6 +83,28 @@ def test_figures_by_hand() -> None:
 def test_the_longer_share_by_gap() -> None:
     said = [("a", (10 + gap, 10)) for gap in GAPS[1:]] + [("b", (30, 10)), ("tie", (30, 10)), ("a", (10, 10))]
     assert [(share.of, share.n) for share in longer_by_gap(said)] == [(0, 1), (1, 1), (1, 1), (1, 1), (1, 1)]
+
+
+def test_times_far_from_the_usual_are_counted() -> None:
+    # The median is 10 s and the middle deviation from it log 1.1: the border is 10 s · 1.1^(3.5 · 1.4826) = 16.4 s.
+    usual = [9_000, 9_091, 10_000, 11_000, 12_000]
+    assert odd_times(usual) == 0
+    assert odd_times([*usual, 9_100, 10_900, 16_000]) == 0
+    assert odd_times([*usual, 500, 600_000]) == 2
+    assert odd_times([]) == odd_times([5, 5, 5, 900]) == 0  # without any spread there is nothing to measure by
+
+
+def test_reliability_needs_items_that_several_judged() -> None:
+    alone = assess([vote(n, "ann", "a") for n in range(5)], {}, "preference")
+    assert alone.people[0].reliability is None
+    labels = {"ann": "ababababab", "bob": "ababababab", "cyd": "bababababa"}
+    votes = [vote(n, who, label) for who, said in labels.items() for n, label in enumerate(said)]
+    known = {person.name: person.reliability for person in assess(votes, {}, "preference").people}
+    assert known["ann"] == known["bob"]
+    assert known["ann"] is not None
+    assert known["cyd"] is not None
+    assert known["ann"] > 0.85
+    assert known["cyd"] < 0.15
 
 
 def test_nothing_judged_is_undefined_not_zero() -> None:

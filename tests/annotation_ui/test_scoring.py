@@ -45,6 +45,19 @@ def test_people_judge_first_what_the_model_is_least_sure_of(database: Database, 
     assert order(database) == ["question 1", "question 3", "question 2", "question 0"]
 
 
+def test_with_several_models_first_what_they_disagree_about(sqlite: Database, fill: Fill) -> None:
+    fill(sqlite, items=4, settings=Settings(gold_rate=0, repeat_rate=0, eval_fraction=0))
+    margins(sqlite, {f"question {n}": margin for n, margin in enumerate((1.0, -1.0, 1.0, -1.0))})
+    # In units of their spreads, 1 and 30: (1, 1), (−1, −1/3), (1, −1), (−1, 1/3), so the gaps are 0, 2/3, 2, 4/3.
+    other = dict(enumerate((30.0, -10.0, -30.0, 10.0)))
+    with sqlite.write() as session:
+        session.add_all(
+            Score(item_id=n, scorer="judge x", score_a=100.0 * n, score_b=0.0, created=NOW) for n in range(1, 5)
+        )
+    margins(sqlite, {f"question {n}": margin * 1.5 for n, margin in other.items()}, "other")
+    assert order(sqlite) == ["question 2", "question 3", "question 1", "question 0"]
+
+
 def test_the_evaluation_slice_keeps_its_places(sqlite: Database, fill: Fill) -> None:
     fill(sqlite, items=30, settings=Settings(gold_rate=0, repeat_rate=0, eval_fraction=0.4))
     with sqlite.read() as session:
@@ -75,6 +88,7 @@ def test_a_new_call_replaces_the_scores_of_a_model(sqlite: Database, fill: Fill)
         ([{"id": 77}], [{}], "line 1: 'p' has no item 77"),
         ([{"id": 1}], [{"response_a": {"raw": 1.0}}], "line 1: no number at response_a.raw and response_b.raw"),
         ([{"id": 1}], [{"error": "x"}], "no number"),
+        ([{"id": 1}], [{"response_a": {"raw": "nan"}, "response_b": {"raw": 1}}], "not finite"),
     ],
 )
 def test_scores_that_do_not_fit(

@@ -209,6 +209,23 @@ def test_a_label_remembers_the_guideline_that_was_on_screen(database: Database, 
     assert versions == [1, 2]
 
 
+def test_an_edit_keeps_the_guideline_that_is_shown_with_it(database: Database, fill: Fill) -> None:
+    fill(database, kind="safety")
+    judge(database, "ann", {"label": "unsafe", "harms": ["animal abuse"]})
+    with database.write() as session:
+        add_guideline(session, find_project(session, "p"), "Second thoughts", ["other harm"], author="root", now=NOW)
+    [past] = desk.history(database, "ann", "p")
+    shown = desk.past_task(database, "ann", "p", past.judgement)
+    assert (shown.guideline_version, len(shown.harms)) == (1, 14)
+    said = {"label": "unsafe", "harms": ["animal abuse", "self-harm"]}
+    desk.edit(database, "ann", "p", past.judgement, said, now=NOW)
+    with database.read() as session:
+        last = session.scalars(select(Judgement).order_by(Judgement.id.desc())).first()
+        assert last is not None
+        assert last.guideline is not None
+        assert (last.guideline.version, last.harms) == (1, ["animal abuse", "self-harm"])
+
+
 def test_gold_items_and_repeats_are_mixed_in_and_do_not_count(database: Database, fill: Fill) -> None:
     fill(database, items=60, gold=30, settings=Settings(gold_rate=0.2, repeat_rate=0.2))
     seen: Counter[str] = Counter()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
+
+import httpx
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,5 +53,28 @@ def test_the_app_works_from_the_wheel(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(site)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert "No project yet" in done.stdout, done.stderr
+    assert "Loading" in demo_page(site, tmp_path)
     points = next(site.glob("*.dist-info")) / "entry_points.txt"
     assert "annotations = annotation_ui.exporting:rows_of" in points.read_text()
+
+
+def demo_page(site: Path, folder: Path) -> str:
+    """What ``keel annotate --demo`` of the wheel serves, started in a folder that holds nothing else of the project."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "keel.cli", "annotate", "--demo", "--port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(site), "TMPDIR": str(folder)}
+    with subprocess.Popen(command, cwd=site, env=environment, stdout=subprocess.DEVNULL) as server:
+        try:
+            for _ in range(600):
+                try:
+                    return httpx.get(f"http://127.0.0.1:{port}/", timeout=10).text
+                except httpx.TransportError:
+                    assert server.poll() is None
+                    time.sleep(0.1)
+            raise AssertionError("the server did not start")
+        finally:
+            server.terminate()
+            assert server.wait(20) == 0
+            assert not list(folder.glob("keel-annotate-*"))  # thrown away, as the help says
