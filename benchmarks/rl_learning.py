@@ -66,13 +66,13 @@ def gsm8k(runs: Path, base: Path | None, data: Path) -> tuple[list[str], list[st
     file = data / "math" / "gsm8k.train.jsonl.gz"
     return (
         [
-            *("--config", "sft_cpu", f"data.train=['{file}']", f"model.path={base}", "model.config=null", "epochs=1"),
-            *("max_steps=null", "engine.lr=5e-4", "micro_batch_size=16", "loggers=[]"),
+            *("--config", "sft_cpu", f"data.train=['{file}']", f"model.path={base}", "model.config=null"),
+            *("max_steps=80", "batch_size=32", "engine.lr=1e-3", "data.max_length=192", "loggers=[]"),
         ],
         [
             *("--config", "cpu", f"prompts.train=['{file}']", f"evaluation.data=['{data}/math/gsm8k.test.jsonl.gz']"),
-            *("prompts.language=en", "prompts_per_step=8", "max_new_tokens=200", "evaluation.limit=200"),
-            *("evaluation.every=50", "steps=120", "engine.lr=5e-5", "prompts.max_length=300"),
+            *("prompts.language=en", "prompts.max_length=160", "prompts_per_step=4", "max_new_tokens=128", "steps=110"),
+            *("evaluation.limit=128", "evaluation.every=55", "engine.lr=5e-5", "max_tokens=8192", "loggers=[]"),
         ],
     )
 

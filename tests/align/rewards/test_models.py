@@ -34,9 +34,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         scorer = build_model(ModelConfig(config={"model_type": "qwen3", **shape}), tokenizer, kind, torch.float32)
         facts = {
             "kind": kind,
-        "span": span,
-        "template_fingerprint": ChatRenderer(tokenizer, span).fingerprint,  # type: ignore[arg-type]
-        "calibration": {"n": 50, "mean": 0.3, "std": 2.0, "temperature": 0.5},
+            "span": span,
+            "template_fingerprint": ChatRenderer(tokenizer, span).fingerprint,  # type: ignore[arg-type]
+            "calibration": {"n": 50, "mean": 0.3, "std": 2.0, "temperature": 0.5},
         }
         saved[name] = folder / name
         save_model(scorer, scorer.model.state_dict(), saved[name], tokenizer, facts, None)
