@@ -15,6 +15,7 @@ import torch
 from align.advantages import Advantages, group_advantages
 from align.config import AlignConfig
 from align.experience import Experience, Piece, share_ragged
+from align.losses import k3
 from align.mixer import Mixed
 from align.phases import Phase, shares
 from align.policy import FILLER, Policy
@@ -87,10 +88,11 @@ class Collector:
         policy: Policy,
         engine: torch.nn.Module,
         reference: Reference | None,
+        first: Reference | None,
         world: World,
     ) -> None:
         self.config, self.prompts, self.sampler, self.scorer, self.world = config, prompts, sampler, scorer, world
-        self.policy, self.engine, self.reference = policy, engine, reference
+        self.policy, self.engine, self.reference, self.first = policy, engine, reference, first
         self.state = CollectorState()
         self.pools = pools(prompts)
 
@@ -123,7 +125,20 @@ class Collector:
             "resampled_rounds": float(rounds),
             "prompts_drawn": float(sum(self.state.drawn.values())),
         }
+        if self.first is not None:
+            metrics["kl_first"] = self._kl_first(experience, phase, clock)
         return Collected(experience, answered.samples, rewards, metrics)
+
+    def _kl_first(self, experience: Experience, phase: Phase, clock: Clock) -> float:
+        """k3 estimate of the divergence from the first policy, per token."""
+        assert self.first is not None
+        with clock.part("logprobs"), self.first.active():
+            first_T = self.logprobs(experience, phase.temperature)
+        now_T = experience.old_logprobs_T
+        if now_T is None:
+            with clock.part("logprobs"):
+                now_T = self.logprobs(experience, phase.temperature)
+        return float(k3(first_T - now_T).mean())
 
     def _rewarded(
         self,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from align.advantages import AdvantageKind
+from align.guards import GuardConfig
 from align.losses import LossKind
 from align.phases import PhaseConfig, phases_of
 from align.policy import PolicyConfig
@@ -81,6 +82,7 @@ class AlignConfig:
         prompts: what to sample responses for. ``rewards``: what they are worth; see :class:`TermConfig`.
         rollout: the engine that samples.
         phases: one after the other up to ``steps``; without any, all steps are alike. See :class:`PhaseConfig`.
+        guards: rules over the metrics, and what is done when one is broken; see :class:`GuardConfig`.
         steps: policy updates.
         temperature: of sampling; the log-probabilities of the loss are taken at it too.
         max_new_tokens: longest response; a longer one is cut there.
@@ -109,6 +111,7 @@ class AlignConfig:
         default_factory=lambda: EngineConfig(lr=3e-6, schedule="constant", warmup=0, weight_decay=0.0)
     )
     phases: list[PhaseConfig] = field(default_factory=list)
+    guards: list[GuardConfig] = field(default_factory=list)
     steps: int = 1000
     prompts_per_step: int = 32
     samples_per_prompt: int = 16
@@ -159,6 +162,14 @@ class AlignConfig:
                 raise ValueError(
                     f"phases: {phase.name} weighs {', '.join(unknown)}; rewards names {', '.join(sorted(entries))}"
                 )
+
+        for guard in self.guards:
+            if guard.action == "lower" and not entries & set(guard.entries):
+                raise ValueError(
+                    f"guards: {guard} lowers {', '.join(guard.entries)}; rewards names {', '.join(entries)}"
+                )
+            if guard.action == "rollback" and not self.save_every:
+                raise ValueError(f"guards: {guard} rolls back to a checkpoint; set save_every")
 
     @property
     def prompts_per_rollout(self) -> int:

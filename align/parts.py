@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
@@ -16,12 +17,14 @@ from align.collect import Collector, CollectorState, pools
 from align.config import AlignConfig
 from align.evaluation import evaluate
 from align.experience import Experience, load_experience, save_experience
+from align.guards import AlarmLog, Guards, GuardState
 from align.manifest import write_manifest
 from align.mixer import Mixer, Running
 from align.phases import Phase, phase_at, phases_of
 from align.policy import Policy, build_policy, check_policy, policy_architecture, save_policy
 from align.prompts import PromptSet, load_prompts
 from align.reference import Reference
+from align.report import report
 from align.rewards.build import MixedTerm, TermConfig, build_terms
 from align.rewards.terms import Sample
 from align.rollouts.build import build_rollout
@@ -40,7 +43,12 @@ MAY_CHANGE = (
     *("rollout", "ref_offload", "max_tokens", "log_every", "save_every", "keep_checkpoints", "samples_per_log"),
     *("loggers", "overwrite", "timeout_seconds"),
 )
+MAX_ROLLBACKS = 3  # what goes wrong this often goes wrong by itself
 EXPERIENCE = "experience.safetensors"  # in a checkpoint: the rollout that is being learnt from
+
+
+class GuardStop(RuntimeError):
+    """A guard has stopped the run; the last checkpoint stands."""
 
 
 @dataclass
@@ -61,6 +69,8 @@ class Parts:
     reference: Reference | None
     sampler: Sampler
     collector: Collector
+    guards: Guards
+    alarms: AlarmLog | None = None
 
     def evaluate(self, done: int) -> dict[str, float]:
         """Held-out figures, where they are due after ``done`` steps; else nothing."""
@@ -86,7 +96,12 @@ class Parts:
             return files
 
         running = {name: asdict(each) for name, each in self.collector.scorer.mixer.statistics.items()}
-        state = {"prompts": fingerprint(self.prompts), "collector": asdict(self.collector.state), "running": running}
+        state = {
+            "prompts": fingerprint(self.prompts),
+            "collector": asdict(self.collector.state),
+            "running": running,
+            "guards": [asdict(each) for each in self.guards.states],
+        }
         save_checkpoint(
             self.run.checkpoints, self.engine, done, state, self.world, self.config.keep_checkpoints, more=more
         )
@@ -94,20 +109,64 @@ class Parts:
     def resume(self) -> tuple[int, Experience | None]:
         """Load the latest checkpoint, if there is one; returns the steps already made, and their unfinished rollout."""
         found = list_checkpoints(self.run.checkpoints)
-        if not found:
-            return 0, None
-        state = load_checkpoint(found[-1], self.engine, self.world)
+        step, experience = self._load(found[-1]) if found else (0, None)
+        if self.world.is_main:
+            self.alarms = AlarmLog(self.run.path, step or -1)
+        return step, experience
+
+    def heed(self, step: int, values: dict[str, float]) -> tuple[int, Experience | None] | None:
+        """Let the guards look at a step's metrics and do what they call for.
+
+        Returns where to go on after a rollback: the steps made until then, and their unfinished rollout.
+
+        Raises:
+            GuardStop: a guard stops the run; there is no checkpoint to roll back to, or it was done too often.
+        """
+        back = None
+        for alarm in self.guards.check(step, values):
+            done = "warned"
+            if alarm.guard.action == "lower":
+                scale = self.collector.state.scale
+                scale |= {entry: scale.get(entry, 1.0) * alarm.guard.factor for entry in alarm.guard.entries}
+                done = ", ".join(f"{entry} × {scale[entry]:g}" for entry in alarm.guard.entries)
+            elif alarm.guard.action == "rollback" and back is None:
+                good = [path for path in list_checkpoints(self.run.checkpoints) if step_of(path) <= alarm.since]
+                done = f"back to {good[-1].name}" if good else "no checkpoint from before it"
+                if self.collector.state.attempt == MAX_ROLLBACKS:
+                    done, good = f"rolled back {MAX_ROLLBACKS} times already", []
+                back = good[-1] if good else None
+            if self.alarms is not None:
+                self.alarms.write(alarm, done)
+            self.reporter.say(f"guard: {alarm}: {done}")
+            if alarm.guard.action == "stop" or (alarm.guard.action == "rollback" and back is None):
+                raise GuardStop(f"a guard stopped the run {alarm}: {done}")
+        return None if back is None else self._go_back(back)
+
+    def _go_back(self, checkpoint: Path) -> tuple[int, Experience | None]:
+        """From a checkpoint on with other random numbers, weights of rewards as they are now."""
+        attempt, scale = self.collector.state.attempt + 1, self.collector.state.scale
+        step, _ = self._load(checkpoint)
+        self.collector.state.attempt, self.collector.state.scale = attempt, scale
+        for later in list_checkpoints(self.run.checkpoints):
+            if self.world.is_main and step_of(later) > step:
+                shutil.rmtree(later)
+        self.world.barrier()
+        return step, None
+
+    def _load(self, checkpoint: Path) -> tuple[int, Experience | None]:
+        state = load_checkpoint(checkpoint, self.engine, self.world)
         if state["prompts"] != fingerprint(self.prompts):
             raise CheckpointError(
-                f"{found[-1]} was trained on other prompts: the sources have changed since. Restore them, or start "
+                f"{checkpoint} was trained on other prompts: the sources have changed since. Restore them, or start "
                 "anew with another output_dir or overwrite=true"
             )
         if self.reference is not None:
-            self.reference.load(found[-1])
+            self.reference.load(checkpoint)
         self.collector.state = CollectorState(**state["collector"])
         self.collector.scorer.mixer.statistics = {name: Running(**each) for name, each in state["running"].items()}
-        self.reporter.say(f"going on from {found[-1]}")
-        file = found[-1] / EXPERIENCE
+        self.guards.states = [GuardState(**each) for each in state["guards"]]
+        self.reporter.say(f"going on from {checkpoint}")
+        file = checkpoint / EXPERIENCE
         return int(state["step"]), load_experience(file) if file.is_file() else None
 
     def keep(self, experience: Experience) -> str:
@@ -128,6 +187,7 @@ class Parts:
                 "prompts": {"count": len(self.prompts), "dropped": self.prompts.dropped},
                 "world_size": self.world.size,
             }
+            report([directory], directory / "report.html")
             write_manifest(directory, self.config, facts)
         self.world.barrier()
         self.reporter.say(f"saved to {self.run.path}")
@@ -180,10 +240,12 @@ def build(config: AlignConfig, run: RunDirectory, world: World, reporter: Report
     engine = build_engine(policy, config.engine, config.steps, world)
     check_policy(policy, world.device)
     reference = Reference(engine, world, offload=config.ref_offload) if config.loss.beta else None
+    watched = {guard.watch for guard in config.guards}
+    first = Reference(engine, world, offload=config.ref_offload) if "kl_first" in watched else None
     rollout = build_rollout(config.rollout, engine, tokenizer, world)
     stack.callback(rollout.shutdown)
     sampler = Sampler(rollout, tokenizer, _end_ids(policy, tokenizer), world)
-    collector = Collector(config, prompts, sampler, scorer, policy, engine, reference, world)
+    collector = Collector(config, prompts, sampler, scorer, policy, engine, reference, first, world)
     return Parts(
         config=config,
         run=run,
@@ -199,7 +261,12 @@ def build(config: AlignConfig, run: RunDirectory, world: World, reporter: Report
         reference=reference,
         sampler=sampler,
         collector=collector,
+        guards=Guards(config.guards),
     )
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def fingerprint(prompts: PromptSet) -> str:

@@ -18,14 +18,20 @@ class SampleLog:
     """Appends to ``samples.jsonl`` in the run's directory. Only the main rank keeps one.
 
     Args:
-        start_step: lines of later steps are removed: a resumed run writes them again.
+        start_step: lines of rollouts that begin there or later are removed: a resumed run writes them again.
         count: responses of each rollout, drawn at random.
     """
 
     def __init__(self, directory: Path, start_step: int, count: int) -> None:
-        path = directory / "samples.jsonl"
-        rewind(path, start_step)
-        self._file, self._count = path.open("a", encoding="utf-8"), count
+        self._path, self._count = directory / "samples.jsonl", count
+        rewind(self._path, start_step - 1)
+        self._file = self._path.open("a", encoding="utf-8")
+
+    def back_to(self, step: int) -> None:
+        """Forget the lines of rollouts after ``step`` updates: the run has gone back there."""
+        self._file.close()
+        rewind(self._path, step - 1)
+        self._file = self._path.open("a", encoding="utf-8")
 
     def write(self, step: int, phase: str, collected: Collected) -> None:
         """Responses of the rollout that begins after ``step`` updates."""

@@ -7,6 +7,7 @@ import os
 import sys
 
 from align.config import AlignConfig
+from align.parts import GuardStop
 from align.phases import changes
 from align.rewards.terms import TermError
 from align.scorer import RewardFailure
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"step {step:>6,}  {change}")
             return 0
         train(config)
-    except (CheckpointError, NonFiniteError, RewardFailure, TermError, ValueError, OSError) as error:
+    except (CheckpointError, GuardStop, NonFiniteError, RewardFailure, TermError, ValueError, OSError) as error:
         if os.environ.get("KEEL_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)

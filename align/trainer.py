@@ -51,7 +51,8 @@ def train(config: AlignConfig) -> Path | None:
         if first_step == 0 and (values := parts.evaluate(0)) and log is not None:
             log.write(0, values)
 
-        for step in range(first_step, config.steps):
+        step = first_step
+        while step < config.steps:
             if stop.anywhere(world):
                 parts.save(step, experience)
                 reporter.say(f"stopped by a signal after step {step}, saved; the same command goes on from there")
@@ -84,6 +85,13 @@ def train(config: AlignConfig) -> Path | None:
             if log is not None:
                 log.write(done, values, phase=phase.name, rollout=step // config.steps_per_rollout)
             reporter.step(bar, done, {name: values[name] for name in SHOWN if name in values})
+            if (back := parts.heed(done, values)) is not None:
+                step, experience = back
+                for opened in (log, shown):
+                    if opened is not None:
+                        opened.back_to(step)
+                continue
             if done == config.steps or (config.save_every and done % config.save_every == 0):
                 parts.save(done, experience)
+            step = done
         return parts.finish()

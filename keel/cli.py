@@ -180,6 +180,19 @@ def evaluate_rm(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs of keel train align.")],
+    out: Annotated[Path | None, typer.Option(help="The page; default: report.html in the first run.")] = None,
+) -> None:
+    """One page about runs of reinforcement learning, finished or under way: curves, alarms, samples, a comparison."""
+    from align.report import report as write
+
+    with data_commands.failures():
+        page = write(runs, out or runs[0] / "report.html")
+    typer.echo(f"Report: {page}")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where the models and the report go.")] = Path("runs/demo"),
 ) -> None:

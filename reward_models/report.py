@@ -97,7 +97,7 @@ def evaluation_sections(assessment: Assessment) -> list[Section]:
         title=title if model is None else f"{title}: {assessment.name}",
         lead=LEADS[assessment.kind] + (_reads(model.span) if model is not None else ""),
         cards=_cards(figures),
-        pictures=[_embedded(picture) for picture in (*assessment.pictures, *plots.training(metrics))],
+        pictures=[embedded(picture) for picture in (*assessment.pictures, *plots.training(metrics))],
         tables=_tables(figures),
         samples=_samples(assessment),
         sensitive=assessment.kind == "safety",
@@ -110,7 +110,8 @@ def _reads(span: str) -> str:
     return " It reads only what follows the reasoning." if span == "summary" else " It reads the reasoning too."
 
 
-def _embedded(picture: Picture) -> dict[str, str]:
+def embedded(picture: Picture) -> dict[str, str]:
+    """As the page takes it."""
     data = base64.b64encode(picture.png).decode()
     return {"title": picture.title, "caption": picture.caption, "data": data}
 

@@ -91,6 +91,12 @@ class RunLog:
         for tracker in self._trackers:
             tracker.log(dict(values), step=step)
 
+    def back_to(self, step: int) -> None:
+        """Forget the lines of later steps: the run has gone back there."""
+        self._file.close()
+        rewind(self.path, step)
+        self._file = self.path.open("a", encoding="utf-8")
+
     def close(self) -> None:
         self._file.close()
         if self._writer is not None:

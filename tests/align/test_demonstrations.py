@@ -55,11 +55,11 @@ def test_every_reply_of_a_conversation_is_learnt_and_keeps_its_thoughts(tokenize
 
 
 def test_what_is_too_long_is_left_out_and_counted(tokenizer: Any) -> None:
-    short, long = conversation("What is 1 + 2?", REPLY), conversation("What is 1 + 2?" * 50, REPLY)
-    data = encode([short, long], tokenizer, 250)
-    assert (len(data), data.dropped) == (1, {"longer than 250 tokens": 1})
+    short, long = conversation("What is 1 + 2?", REPLY), conversation("What is 1 + 2?" * 200, REPLY)
+    data = encode([short, long], tokenizer, 600)
+    assert (len(data), data.dropped) == (1, {"longer than 600 tokens": 1})
     with pytest.raises(ValueError, match="no demonstration is left of 1"):
-        encode([long], tokenizer, 250)
+        encode([long], tokenizer, 600)
 
 
 def test_a_reply_that_the_prefilled_prompt_does_not_lead_to_is_left_out() -> None:

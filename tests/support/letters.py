@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 
 from align.rewards.terms import Sample
@@ -27,3 +30,42 @@ class Broken(Letters):
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
         ways = (0.5, None, float("nan"))
         return [ways[len(s.response) % 3] for s in samples]
+
+
+class Raises(Letters):
+    name = "raises"
+
+    def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        raise RuntimeError("broken")
+
+
+class Hangs(Letters):
+    name = "hangs"
+
+    def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        time.sleep(30)
+        return super().score(samples)
+
+
+class Nan(Letters):
+    name = "nan"
+
+    def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        return [float("nan")] * len(samples)
+
+
+class TooFew(Letters):
+    name = "too_few"
+
+    def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        return super().score(samples[1:])
+
+
+class Dies(Letters):
+    """Its work is done by a process that dies."""
+
+    name = "dies"
+
+    def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        subprocess.run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], check=True)
+        return super().score(samples)

@@ -1,0 +1,161 @@
+"""Guards: rules over a run's metrics, and what is done when one is broken.
+
+The figure that matters most is DeepSeek-R1's (arXiv:2501.12948v2, figure 6): the reward models' reward rises while a
+verifiable metric falls. A guard may therefore watch a held-out metric fall *while* another one rises; a flat reward, or
+one that is large beside others, is no sign of anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from reward_models.runtime.metrics import rewind
+
+Action = Literal["warn", "lower", "rollback", "stop"]
+PREFERENCE = ("helpful", "safety")
+BASELINE = 5  # first observations that `grows` and `shrinks` compare with
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardConfig:
+    """A rule; exactly one of ``above``, ``below``, ``grows``, ``shrinks`` and ``falls`` says when it is broken.
+
+    Attributes:
+        watch: a metric of ``metrics.jsonl``, e.g. ``entropy``, ``eval/accuracy_greedy``, ``term/repetition``; besides,
+            ``kl_first``, the divergence from the first policy, which is computed if a guard watches it.
+        above, below: the metric is beyond this value.
+        grows, shrinks: it is beyond so many times the mean of its first five values.
+        falls: it is lower than it has been by this much, and if ``while_rises`` names another metric, that is higher
+            than it was then.
+        patience: so often in a row, before anything is done.
+        action: ``warn``; ``lower`` the weights of ``entries`` to ``factor`` of what they are; ``rollback`` to the last
+            checkpoint from before the rule was broken, and sample anew from there (three times at most); ``stop``.
+        entries: of the rewards; default: the reward models.
+    """
+
+    watch: str
+    above: float | None = None
+    below: float | None = None
+    grows: float | None = None
+    shrinks: float | None = None
+    falls: float | None = None
+    while_rises: str | None = None
+    patience: int = 1
+    action: Action = "warn"
+    factor: float = 0.5
+    entries: list[str] = field(default_factory=lambda: list(PREFERENCE))
+
+    def __post_init__(self) -> None:
+        given = [n for n in ("above", "below", "grows", "shrinks", "falls") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"guards: the one that watches {self.watch} needs one of above, below, grows, shrinks, falls; it has "
+                f"{', '.join(given) or 'none'}"
+            )
+        if self.while_rises is not None and self.falls is None:
+            raise ValueError(f"guards: {self.watch}: while_rises goes with falls")
+        if self.patience < 1 or not 0 <= self.factor < 1:
+            raise ValueError(f"guards: {self.watch}: patience must be at least 1, and 0 ≤ factor < 1")
+
+    def __str__(self) -> str:
+        for name in ("above", "below", "grows", "shrinks", "falls"):
+            if (limit := getattr(self, name)) is not None:
+                beside = f" while {self.while_rises} rises" if self.while_rises else ""
+                return f"{self.watch} {name} {limit:g}{beside}"
+        raise AssertionError
+
+
+@dataclass(slots=True)
+class GuardState:
+    """What a rule remembers.
+
+    Attributes:
+        first: the metric's first values. ``best``: the highest so far, and ``beside``, the other metric's value then.
+        other: the other metric's latest value, for the two are not always logged in the same step.
+        broken: how often in a row; ``since``: the step before the first of these.
+    """
+
+    first: list[float] = field(default_factory=list)
+    best: float | None = None
+    beside: float | None = None
+    other: float | None = None
+    broken: int = 0
+    since: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A rule that was broken often enough: after ``step`` steps, for the first time after ``since``."""
+
+    guard: GuardConfig
+    step: int
+    since: int
+    value: float
+
+    def __str__(self) -> str:
+        return f"after step {self.step}: {self.guard} ({self.guard.watch} is {self.value:.4g}); {self.guard.action}"
+
+
+class Guards:
+    """All rules of a run. Every rank holds the same, fed with the same metrics."""
+
+    def __init__(self, configs: Sequence[GuardConfig]) -> None:
+        self._configs = list(configs)
+        self.states = [GuardState() for _ in configs]
+
+    def check(self, step: int, values: Mapping[str, float]) -> list[Alarm]:
+        """The alarms of the step that has just been made, number ``step`` from 1."""
+        alarms = []
+        for config, state in zip(self._configs, self.states, strict=True):
+            if config.while_rises is not None and config.while_rises in values:
+                state.other = values[config.while_rises]
+            if config.watch not in values:
+                continue
+            value = values[config.watch]
+            if not _broken(config, state, value):
+                state.broken, state.since = 0, step
+                continue
+            state.broken += 1
+            if state.broken >= config.patience:
+                alarms.append(Alarm(config, step, state.since, value))
+                state.broken, state.best, state.beside = 0, None, None  # what falls further falls from here
+        return alarms
+
+
+def _broken(config: GuardConfig, state: GuardState, value: float) -> bool:
+    if config.above is not None:
+        return value > config.above
+    if config.below is not None:
+        return value < config.below
+    if config.falls is not None:
+        if state.best is None or value > state.best:
+            state.best, state.beside = value, state.other
+        rises = config.while_rises is None or (
+            state.other is not None and state.beside is not None and state.other > state.beside
+        )
+        return rises and value < state.best - config.falls
+    if len(state.first) < BASELINE:
+        state.first.append(value)
+        return False
+    usual = sum(state.first) / len(state.first)
+    if config.grows is not None:
+        return value > config.grows * usual
+    assert config.shrinks is not None
+    return value < config.shrinks * usual
+
+
+class AlarmLog:
+    """``guards.jsonl``: every alarm. Only the main rank keeps one."""
+
+    def __init__(self, directory: Path, start_step: int) -> None:
+        self.path = directory / "guards.jsonl"
+        rewind(self.path, start_step)
+
+    def write(self, alarm: Alarm, done: str) -> None:
+        line: dict[str, Any] = {"step": alarm.step, "rule": str(alarm.guard), "value": alarm.value}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line | {"action": alarm.guard.action, "done": done}) + "\n")

@@ -1,0 +1,232 @@
+"""One self-contained page about reinforcement-learning runs, finished or under way: did it go well?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from reward_models.charts import MODEL, RULE, TFIDF, WRONG, Picture, canvas, drawn
+from reward_models.report import Card, Section, Table, embedded, write_report
+from reward_models.runtime.metrics import read_metrics
+
+COLOURS = (MODEL, WRONG, "#009E73", TFIDF, "#E69F00", "#56B4E9", RULE)
+SAMPLES = 6  # of a run
+# Before and after, in this order; `finished` is the share of responses that the policy ended itself.
+FIGURES = {
+    "eval/accuracy_greedy": "accuracy, greedy",
+    "eval/accuracy_sampled": "accuracy, sampled",
+    "eval/format_greedy": "format",
+    "eval/language_greedy": "language",
+    "eval/helpful_greedy": "helpful model",
+    "eval/safety_greedy": "safety model",
+    "eval/length_greedy": "tokens of a response",
+    "eval/finished_greedy": "finished",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run has written so far.
+
+    Attributes:
+        lines: of ``metrics.jsonl``; ``samples``, ``alarms``: of the files of that name.
+    """
+
+    name: str
+    lines: list[dict[str, Any]]
+    samples: list[dict[str, Any]]
+    alarms: list[dict[str, Any]]
+    config: str
+
+    @property
+    def switches(self) -> list[tuple[int, str]]:
+        """(step, name) of every phase but the first."""
+        phases = [(line["step"], line["phase"]) for line in self.lines if "phase" in line]
+        return [(step - 1, name) for (_, before), (step, name) in pairwise(phases) if name != before]
+
+    def series(self, name: str) -> tuple[list[int], list[float]]:
+        points = [(line["step"], line[name]) for line in self.lines if name in line]
+        return [step for step, _ in points], [value for _, value in points]
+
+    def names(self, prefix: str) -> list[str]:
+        return list(dict.fromkeys(name for line in self.lines for name in line if name.startswith(prefix)))
+
+
+def read_run(directory: Path) -> Run:
+    """``ValueError`` if no run has written there."""
+    lines = read_metrics(directory / "metrics.jsonl")
+    if not lines:
+        raise ValueError(f"{directory} holds no metrics.jsonl: no run has written there yet")
+    config = directory / "config.yaml"
+    return Run(
+        directory.name,
+        lines,
+        read_metrics(directory / "samples.jsonl"),
+        read_metrics(directory / "guards.jsonl"),
+        config.read_text(encoding="utf-8") if config.is_file() else "",
+    )
+
+
+def report(directories: Sequence[Path], out: Path) -> Path:
+    """Write the page about these runs; several are compared first."""
+    runs = [read_run(directory) for directory in directories]
+    sections = [section_of(run) for run in runs]
+    if len(runs) > 1:
+        sections.insert(0, comparison(runs))
+    names = ", ".join(run.name for run in runs)
+    lead = "Dotted lines are changes of phase, red marks are guards' alarms."
+    return write_report(
+        sections, out, title=f"Reinforcement learning: {names}", lead=lead, summary=before_and_after(runs)
+    )
+
+
+def before_and_after(runs: Sequence[Run]) -> Table | None:
+    """Held-out figures at the first and the last evaluation."""
+    rows = []
+    for run in runs:
+        for name, title in FIGURES.items():
+            steps, values = run.series(name)
+            if steps:
+                cells = (_number(values[0]), _number(values[-1]), f"{steps[0]:,} → {steps[-1]:,}")
+                rows.append((title if len(runs) == 1 else f"{run.name}: {title}", *cells))
+    return Table("", ("on held-out prompts", "before", "after", "steps"), rows) if rows else None
+
+
+def section_of(run: Run) -> Section:
+    last = max(line["step"] for line in run.lines)
+    return Section(
+        title=run.name,
+        lead=f"{last:,} steps so far; {len(run.alarms)} alarms of guards.",
+        cards=_cards(run),
+        pictures=[embedded(picture) for picture in pictures(run)],
+        tables=_alarm_tables(run),
+        samples=[_sample(sample) for sample in run.samples[-SAMPLES:]],
+        sensitive=any(sample["kind"] == "safety" for sample in run.samples[-SAMPLES:]),
+        details=run.config,
+    )
+
+
+def pictures(run: Run) -> list[Picture]:
+    """Every chart that the run has figures for."""
+    weighted = {name: name.partition("/")[2] for name in run.names("weighted/")}
+    weights = {name: name.partition("/")[2] for name in run.names("weight/")}
+    held_out = {
+        name: name.removeprefix("eval/").removesuffix("_greedy")
+        for name in run.names("eval/")
+        if name.endswith("_greedy") and not name.startswith(("eval/accuracy", "eval/length"))
+    }
+    charts: list[tuple[str, Mapping[str, str], str]] = [
+        (
+            "Reward",
+            {"reward": "total", **weighted},
+            "Mean of the rollout's samples: the total, and each term as it enters the sum, where it applies.",
+        ),
+        (
+            "Held-out accuracy",
+            {"eval/accuracy_greedy": "greedy", "eval/accuracy_sampled": "sampled"},
+            "Reasoning prompts that are never trained on. Part of a gain in greedy accuracy is sharpening.",
+        ),
+        ("Other held-out figures", held_out, "Of greedy responses."),
+        ("Length", {"response_length": "sampled", "eval/length_greedy": "held out, greedy"}, "Tokens of a response."),
+        ("Divergence", {"kl": "from the reference", "kl_first": "from the first policy"}, "k3, nats per token."),
+        ("Entropy", {"entropy": "entropy"}, "Nats per token when sampling; near 0 nothing new is tried."),
+        (
+            "Groups without signal",
+            {"groups_without_signal": "share"},
+            "Prompts whose responses all earned the same: they teach nothing.",
+        ),
+        (
+            "Policy against its samples",
+            {"ratio": "π/π_old", "mismatch_max": "largest gap to the rollout engine"},
+            "The ratio stays near 1; the gap is a difference of log-probabilities.",
+        ),
+        ("Weights", weights, "Of the rewards, as schedule and guards set them."),
+    ]
+    return [
+        _chart(run, title, names, caption)
+        for title, names, caption in charts
+        if any(run.series(name)[0] for name in names)
+    ]
+
+
+def comparison(runs: Sequence[Run]) -> Section:
+    """The same figures of several runs on the same axes."""
+    shown = {"reward": "Reward", **FIGURES, "response_length": "Length", "kl": "Divergence from the reference"}
+    drawn_pictures = []
+    for name, title in shown.items():
+        if sum(bool(run.series(name)[0]) for run in runs) < 2:
+            continue
+        figure, (axes,) = canvas()
+        for run, colour in zip(runs, COLOURS * len(runs), strict=False):
+            axes.plot(*run.series(name), color=colour, label=run.name, linewidth=1.5)
+        axes.set_xlabel("step")
+        axes.legend()
+        drawn_pictures.append(embedded(drawn(figure, name.replace("/", "_"), title.capitalize(), "")))
+    return Section("Comparison", f"{len(runs)} runs on the same axes.", [], drawn_pictures, [])
+
+
+def _chart(run: Run, title: str, names: Mapping[str, str], caption: str) -> Picture:
+    figure, (axes,) = canvas()
+    for (name, label), colour in zip(names.items(), COLOURS * len(names), strict=False):
+        steps, values = run.series(name)
+        if steps:
+            marker = "o" if len(steps) < 30 else ""
+            axes.plot(steps, values, color=colour, label=label, linewidth=1.5, marker=marker, markersize=3)
+    _mark(axes, run)
+    axes.set_xlabel("step")
+    axes.legend()
+    return drawn(figure, title.lower().replace(" ", "_"), title, caption)
+
+
+def _mark(axes: Axes, run: Run) -> None:
+    for step, name in run.switches:
+        axes.axvline(step, color=RULE, linewidth=1, linestyle=":")
+        axes.annotate(name, (step, 1), xycoords=("data", "axes fraction"), fontsize=8, color=RULE, va="bottom")
+    for alarm in run.alarms:
+        axes.plot(alarm["step"], 0, marker="|", color="#c00000", markersize=9, transform=axes.get_xaxis_transform())
+
+
+def _cards(run: Run) -> list[Card]:
+    cards = []
+    for name, title in {"reward": "reward", **FIGURES}.items():
+        steps, values = run.series(name)
+        if steps and name in ("reward", "eval/accuracy_greedy", "eval/accuracy_sampled", "eval/format_greedy"):
+            cards.append(Card(_number(values[-1]), title, f"{_number(values[0])} at step {steps[0]:,}"))
+    steps, values = run.series("kl")
+    if steps:
+        cards.append(Card(_number(values[-1]), "divergence", "nats per token, from the reference"))
+    return cards
+
+
+def _alarm_tables(run: Run) -> list[Table]:
+    if not run.alarms:
+        return []
+    rows = [(f"{a['step']:,}", a["rule"], _number(a["value"]), a["action"], a["done"]) for a in run.alarms]
+    return [Table("Alarms", ("step", "rule", "value", "action", "done"), rows)]
+
+
+def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
+    reward = sample["reward"]
+    terms = ", ".join(f"{name} {_number(value)}" for name, value in sample["terms"].items() if value is not None)
+    ends = "" if sample["finished"] else " (cut at the length limit)"
+    return {
+        "why": f"step {sample['step']:,}, {sample['kind']}: {terms}",
+        "prompt": "\n\n".join(f"{m['role']}: {m['content']}" for m in sample["prompt"]),
+        "replies": [
+            {
+                "mood": "good" if sample["advantage"] > 0 else "bad" if sample["advantage"] < 0 else "",
+                "label": f"{sample['tokens']} tokens{ends}, advantage {sample['advantage']:.2f}",
+                "score": "none" if reward is None else _number(reward),
+                "text": sample["response"],
+            }
+        ],
+    }
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,0 +1,65 @@
+"""The report: what it shows of a run with phases, alarms and evaluations, and of several."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from align.report import before_and_after, pictures, read_run, report
+
+
+def write_run(directory: Path, gain: float) -> Path:
+    directory.mkdir()
+    lines: list[dict[str, object]] = [{"step": 0, "eval/accuracy_greedy": 0.25, "eval/format_greedy": 0.5}]
+    for step in range(1, 9):
+        line: dict[str, object] = {"step": step, "phase": "rules" if step <= 4 else "preference", "kl": 0.01 * step}
+        line |= {"reward": gain * step, "weighted/format": 0.1 * step, "entropy": 2.0, "weight/format": 1.0}
+        if step == 8:
+            line |= {"eval/accuracy_greedy": 0.25 + gain, "eval/format_greedy": 0.9}
+        lines.append(line)
+    sample = {"step": 6, "phase": "preference", "kind": "safety", "prompt": [{"role": "user", "content": "<b>hi</b>"}]}
+    sample |= {
+        "response": "<script>x</script>",
+        "tokens": 3,
+        "finished": True,
+        "reward": None,
+        "terms": {"format": 1.0},
+    }
+    sample |= {"weighted": {"format": 1.0}, "advantage": 0.0, "answer": None}
+    alarm = {"step": 7, "rule": "entropy below 3", "value": 2.0, "action": "warn", "done": "warned"}
+    for name, rows in (("metrics", lines), ("samples", [sample]), ("guards", [alarm])):
+        (directory / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (directory / "config.yaml").write_text("steps: 8\n")
+    return directory
+
+
+def test_a_run_is_told_in_figures_pictures_alarms_and_samples(tmp_path: Path) -> None:
+    out = report([write_run(tmp_path / "one", 0.5)], tmp_path / "page.html")
+    page = out.read_text(encoding="utf-8")
+    for title in ("Reward", "Held-out accuracy", "Divergence", "Entropy", "Weights", "Alarms", "entropy below 3"):
+        assert title in page
+    assert "Length" not in page  # nothing of it was logged
+    assert not re.search(r"(src|href)=\"http", page)  # nothing is loaded from elsewhere
+    assert "<script>x" not in page
+    assert "&lt;script&gt;x" in page
+    run = read_run(tmp_path / "one")
+    assert run.switches == [(4, "preference")]
+    assert len(pictures(run)) == len(re.findall("data:image/png", page))
+    table = before_and_after([run])
+    assert table is not None
+    assert ("accuracy, greedy", "0.25", "0.75", "0 → 8") in table.rows
+
+
+def test_several_runs_are_compared_first(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, gain) for name, gain in (("one", 0.5), ("two", 0.1))]
+    page = report(runs, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.index("Comparison") < page.index("<h2>one</h2>") < page.index("<h2>two</h2>")
+    assert "two: accuracy, greedy" in page
+
+
+def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no run has written there"):
+        report([tmp_path], tmp_path / "page.html")

@@ -1,0 +1,186 @@
+"""Phases, mixing and guards in a running loop: kills across the switch, two ranks, broken rewards, every action."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import training_runs
+from training_runs import assert_close_run, assert_same_run, checkpoints, metrics
+
+MANIFEST = "policy.json"
+LETTERS = "letters:Letters"
+
+
+@pytest.fixture(scope="module")
+def options(policy: Path) -> dict[str, Any]:
+    settings = (
+        f"model.path={policy}",
+        "prompts.train=['synthetic:reasoning:train', 'synthetic:helpful:train', 'synthetic:safety:train']",
+        "prompts.limit=12",
+        f"rewards=[{{term: '{LETTERS}', weight: [[0, 1.0], [8, 2.0]], normalise: running}}, {{term: format}}]",
+        "phases=[{name: rules, until: 3, mix: {reasoning: 1}}, {name: preference, until: 8, "
+        "mix: {reasoning: 1, helpfulness: 1, safety: 1}, temperature: 0.7, lr: 1e-3, max_new_tokens: 8}]",
+        "steps=8",
+        "prompts_per_step=3",
+        "samples_per_prompt=4",
+        "steps_per_rollout=2",
+        "ref_update_steps=4",
+        "max_new_tokens=10",
+        "max_tokens=200",
+        "loss.beta=0.05",
+        "engine.dtype=fp32",
+        "engine.lr=3e-3",
+        "save_every=1",
+        "samples_per_log=24",
+        "loggers=[]",
+        "timeout_seconds=60",
+    )
+    return {"settings": settings, "program": "align.train"}
+
+
+@pytest.fixture(scope="module")
+def train(options: dict[str, Any]) -> Any:
+    return partial(training_runs.train, **options)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, train: Any) -> Path:
+    out = tmp_path_factory.mktemp("phases") / "run"
+    train(out)
+    return out
+
+
+def samples(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
+
+
+def alarms(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "guards.jsonl").read_text().splitlines()]
+
+
+def test_the_second_phase_brings_its_prompts_and_settings_with_the_rollout_after_its_step(uninterrupted: Path) -> None:
+    lines = metrics(uninterrupted)
+    assert [line["phase"] for line in lines] == ["rules"] * 4 + ["preference"] * 4
+    assert [line["lr"] for line in lines] == pytest.approx([3e-3] * 4 + [1e-3] * 4)
+    weight = f"weight/{LETTERS}"
+    assert [line[weight] for line in lines if weight in line] == pytest.approx([1.0, 1.25, 1.5, 1.75])
+    by_phase = {name: [s for s in samples(uninterrupted) if s["phase"] == name] for name in ("rules", "preference")}
+    assert {s["kind"] for s in by_phase["rules"]} == {"reasoning"}
+    counts = {
+        kind: sum(s["kind"] == kind for s in by_phase["preference"]) for kind in ("reasoning", "helpfulness", "safety")
+    }
+    assert counts == {"reasoning": 16, "helpfulness": 16, "safety": 16}
+    assert max(s["tokens"] for s in by_phase["preference"]) == 8
+    for s in samples(uninterrupted):
+        assert s["reward"] == pytest.approx(sum(s["weighted"].values()))
+
+
+def test_killed_at_random_moments_across_the_switch_a_run_resumes_to_the_same_bits(
+    uninterrupted: Path, tmp_path: Path, options: dict[str, Any], train: Any
+) -> None:
+    out, moments = tmp_path / "run", random.Random(3)
+    seconds = (uninterrupted / MANIFEST).stat().st_mtime - (uninterrupted / "config.yaml").stat().st_mtime
+    for _ in range(6):
+        began = time.time()
+        run = training_runs.start(out, **options)
+        run.wait_for(lambda t=began: (out / "config.yaml").is_file() and (out / "config.yaml").stat().st_mtime > t)
+        time.sleep(moments.uniform(0.2, 0.6) * seconds)
+        run.kill()
+        if (out / MANIFEST).exists():
+            break
+    train(out)
+    assert_same_run(out, uninterrupted)
+    assert samples(out) == samples(uninterrupted)
+
+
+def test_two_ranks_equal_one(uninterrupted: Path, tmp_path: Path, train: Any) -> None:
+    train(tmp_path / "run", ranks=2)
+    assert_close_run(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize(
+    ("term", "reason"),
+    [
+        ("letters:Raises", "failed on 24 of 24 samples"),
+        ("letters:Hangs", "failed on 24 of 24 samples"),
+        ("letters:Nan", "failed on 24 of 24 samples"),
+        ("letters:TooFew", "gave 23 scores for 24 samples"),
+        ("letters:Dies", "failed on 24 of 24 samples"),
+    ],
+)
+def test_a_broken_reward_stops_the_run_and_says_why(term: str, reason: str, tmp_path: Path, train: Any) -> None:
+    words = (f"rewards=[{{term: '{LETTERS}'}}, {{term: '{term}'}}]", "reward_time_limit=2")
+    said = train(tmp_path / "run", *words, status=1)
+    assert reason in said
+    assert not checkpoints(tmp_path / "run")
+
+
+def rule(**settings: Any) -> str:
+    return f"guards=[{json.dumps(settings)}]"
+
+
+def test_a_warning_changes_nothing(uninterrupted: Path, tmp_path: Path, train: Any) -> None:
+    said = train(tmp_path / "run", rule(watch="entropy", above=0.0, patience=3))
+    assert "entropy above 0" in said
+    assert [line["step"] for line in alarms(tmp_path / "run")] == [3, 6]
+    assert_same_run(tmp_path / "run", uninterrupted)
+
+
+def test_weights_are_lowered_and_stay_so_after_a_resume(tmp_path: Path, train: Any, options: dict[str, Any]) -> None:
+    words = rule(watch="entropy", above=0.0, patience=3, action="lower", factor=0.5, entries=[LETTERS])
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    train(whole, words)
+    found = [line[f"weight/{LETTERS}"] for line in metrics(whole) if f"weight/{LETTERS}" in line]
+    assert found == pytest.approx([1.0, 1.25, 1.5 * 0.5, 1.75 * 0.25])  # after steps 3 and 6
+    run = training_runs.start(out, words, **options)
+    run.wait_for(lambda: any(path.name >= "step-00000005" for path in checkpoints(out)))
+    run.kill()
+    train(out, words)
+    assert_same_run(out, whole)
+
+
+def test_a_rollback_goes_to_before_the_trouble_and_samples_anew(tmp_path: Path, train: Any) -> None:
+    # kl is 0 in step 1, and too high in steps 2, 3 and 4, whatever is sampled.
+    words = (rule(watch="kl", above=1e-9, patience=3, action="rollback"), "keep_checkpoints=8")
+    said = train(tmp_path / "run", *words, status=1)
+    assert [(line["step"], line["done"]) for line in alarms(tmp_path / "run")] == [
+        *[(4, "back to step-00000001")] * 3,
+        (4, "rolled back 3 times already"),
+    ]
+    assert said.count("going on from") == 3
+    assert [line["step"] for line in metrics(tmp_path / "run")] == [1, 2, 3, 4]
+
+
+def test_a_guard_that_stops_leaves_the_last_checkpoint(tmp_path: Path, train: Any) -> None:
+    said = train(tmp_path / "run", rule(watch="entropy", above=0.0, patience=3, action="stop"), status=1)
+    assert "a guard stopped the run" in said
+    assert [line["done"] for line in alarms(tmp_path / "run")] == ["warned"]
+    assert max(path.name for path in checkpoints(tmp_path / "run")) == "step-00000002"
+
+
+def test_the_divergence_from_the_first_policy_is_computed_where_it_is_watched(tmp_path: Path, train: Any) -> None:
+    train(tmp_path / "run", rule(watch="kl_first", above=1e9), "loss.beta=0")
+    values: Sequence[float] = [line["kl_first"] for line in metrics(tmp_path / "run") if "kl_first" in line]
+    assert values[0] == pytest.approx(0, abs=1e-6)
+    assert min(values[1:]) > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("prompts.train=['synthetic:reasoning:train']",), "mixes helpfulness, safety prompts"),
+        ((rule(watch="x", above=1, action="lower"),), "lowers helpful, safety"),
+        ((rule(watch="x", above=1, action="rollback"), "save_every=0"), "set save_every"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_the_start(
+    words: tuple[str, ...], reason: str, tmp_path: Path, train: Any
+) -> None:
+    assert reason in train(tmp_path / "run", *words, status=1)
