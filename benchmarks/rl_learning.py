@@ -25,10 +25,15 @@ from typing import Any
 
 from environment import ROOT, environment
 
+from align.manifest import is_complete
 from reward_models.data.synthetic import reasoning
 from reward_models.runtime.metrics import read_metrics
 
 WORD_PROBLEMS = ("gain", "lose", "boxes", "boxes and more", "gain and lose", "three steps")
+SHAPE = (
+    "{model_type: qwen3, hidden_size: 128, intermediate_size: 352, num_hidden_layers: 4, num_attention_heads: 4, "
+    "num_key_value_heads: 4, head_dim: 32, max_position_embeddings: 512, tie_word_embeddings: true}"
+)
 FIGURES = ("accuracy_greedy", "accuracy_sampled", "pass@4", "format_greedy", "length_greedy", "finished_greedy")
 
 
@@ -55,8 +60,14 @@ def calculation(runs: Path, demonstrations: int) -> tuple[list[str], list[str]]:
     sft = write(runs / "sft.jsonl", files["sft"])
     train, test = write(runs / "train.jsonl", files["train"]), write(runs / "test.jsonl", files["test"])
     return (
-        ["--config", "sft_cpu", f"data.train=['{sft}']", "max_steps=150", "epochs=100", "loggers=[]"],
-        ["--config", "cpu", f"prompts.train=['{train}']", f"evaluation.data=['{test}']", "evaluation.limit=null"],
+        [
+            *("--config", "sft_cpu", f"data.train=['{sft}']", f"model.config={SHAPE}", "model.vocab_size=512"),
+            *("batch_size=32", "epochs=100", "max_steps=700", "engine.lr=2e-3", "loggers=[]"),
+        ],
+        [
+            *("--config", "cpu", f"prompts.train=['{train}']", f"evaluation.data=['{test}']", "evaluation.limit=200"),
+            *("evaluation.every=25", "max_new_tokens=80", "prompts_per_step=8", "loggers=[]"),
+        ],
     )
 
 
@@ -77,8 +88,11 @@ def gsm8k(runs: Path, base: Path | None, data: Path) -> tuple[list[str], list[st
     )
 
 
-def run(module: str, words: list[str]) -> None:
-    subprocess.run([sys.executable, "-m", module, *words], check=True, cwd=ROOT)
+def run(module: str, out: Path, words: list[str]) -> None:
+    """Train to the end; a run that a signal stopped ends the benchmark too."""
+    subprocess.run([sys.executable, "-m", module, f"output_dir={out}", *words], check=True, cwd=ROOT)
+    if not is_complete(out):
+        raise SystemExit(f"{out} was stopped; the same command goes on with it")
 
 
 def curve(out: Path) -> list[dict[str, float]]:
@@ -131,7 +145,7 @@ def main() -> None:
     add("--runs", type=Path, default=ROOT / "runs" / "rl_learning", help="finished runs are not run again")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--base", type=Path, help="gsm8k: a pretrained decoder")
-    add("--demonstrations", type=int, default=1000, help="calculation: worked solutions of the cold start")
+    add("--demonstrations", type=int, default=4000, help="calculation: worked solutions of the cold start")
     add("words", nargs="*", metavar="key=value", help="further settings of the RL runs")
     arguments = parser.parse_args()
     found = environment(arguments.seeds[0])
@@ -143,8 +157,8 @@ def main() -> None:
     curves, rewards = [], []
     for seed in arguments.seeds:
         start, out = runs / f"sft_{seed}", runs / f"align_{seed}"
-        run("align.train_sft", [*sft, f"output_dir={start}", f"seed={seed}"])
-        run("align.train", [*align, f"model.path={start}", f"output_dir={out}", f"seed={seed}", *arguments.words])
+        run("align.train_sft", start, [*sft, f"seed={seed}"])
+        run("align.train", out, [*align, f"model.path={start}", f"seed={seed}", *arguments.words])
         curves.append(curve(out))
         rewards.append([line for line in read_metrics(out / "metrics.jsonl") if "reward" in line])
     result = {
