@@ -6,8 +6,8 @@
 ``calculation``: additions with carries and word problems of one to three steps, written by the built-in generator; a
 decoder from scratch is cold-started on a few worked solutions. ``gsm8k``: the real training prompts of the kit in
 ``KEEL_DATA``; a pretrained decoder (``--base``, e.g. of ``pretrain_decoder.py``) is cold-started on their solutions.
-For each seed ``keel train sft`` and then ``keel train align`` run, each going on where it was stopped. Writes a JSON
-file, and beside it the curves as a picture.
+``keel train sft`` runs once, and from there ``keel train align`` for each seed, each going on where it was stopped.
+Writes a JSON file, and beside it the curves as a picture.
 """
 
 from __future__ import annotations
@@ -155,9 +155,10 @@ def main() -> None:
     else:
         sft, align = gsm8k(runs, arguments.base, data)
     curves, rewards = [], []
+    start = runs / "sft"
+    run("align.train_sft", start, [*sft, "seed=0"])
     for seed in arguments.seeds:
-        start, out = runs / f"sft_{seed}", runs / f"align_{seed}"
-        run("align.train_sft", start, [*sft, f"seed={seed}"])
+        out = runs / f"align_{seed}"
         run("align.train", out, [*align, f"model.path={start}", f"seed={seed}", *arguments.words])
         curves.append(curve(out))
         rewards.append([line for line in read_metrics(out / "metrics.jsonl") if "reward" in line])
