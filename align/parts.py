@@ -145,6 +145,7 @@ class Parts:
     def _go_back(self, checkpoint: Path) -> tuple[int, Experience | None]:
         """From a checkpoint on with other random numbers, weights of rewards as they are now."""
         attempt, scale = self.collector.state.attempt + 1, self.collector.state.scale
+        self.engine.empty_partition_cache()  # ZeRO stage 3: what is gathered now would outlive the weights' return
         step, _ = self._load(checkpoint)
         self.collector.state.attempt, self.collector.state.scale = attempt, scale
         for later in list_checkpoints(self.run.checkpoints):

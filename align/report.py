@@ -8,14 +8,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 from matplotlib.axes import Axes
 
-from reward_models.charts import MODEL, RULE, TFIDF, WRONG, Picture, canvas, drawn
+from reward_models.charts import MODEL, RULE, STYLE, TFIDF, WRONG, Picture, canvas, drawn
 from reward_models.report import Card, Section, Table, embedded, write_report
 from reward_models.runtime.metrics import read_metrics
 
 COLOURS = (MODEL, WRONG, "#009E73", TFIDF, "#E69F00", "#56B4E9", RULE)
 SAMPLES = 6  # of a run
+ALARMS = 20  # rows of the table
+SHARES = ("Held-out accuracy", "Groups without signal")  # on the whole scale: a small change should look small
 # Before and after, in this order; `finished` is the share of responses that the policy ended itself.
 FIGURES = {
     "eval/accuracy_greedy": "accuracy, greedy",
@@ -147,26 +150,28 @@ def pictures(run: Run) -> list[Picture]:
         ),
         ("Weights", weights, "Of the rewards, as schedule and guards set them."),
     ]
-    return [
-        _chart(run, title, names, caption)
-        for title, names, caption in charts
-        if any(run.series(name)[0] for name in names)
-    ]
+    with matplotlib.rc_context(STYLE):
+        return [
+            _chart(run, title, names, caption)
+            for title, names, caption in charts
+            if any(run.series(name)[0] for name in names)
+        ]
 
 
 def comparison(runs: Sequence[Run]) -> Section:
     """The same figures of several runs on the same axes."""
     shown = {"reward": "Reward", **FIGURES, "response_length": "Length", "kl": "Divergence from the reference"}
     drawn_pictures = []
-    for name, title in shown.items():
-        if sum(bool(run.series(name)[0]) for run in runs) < 2:
-            continue
-        figure, (axes,) = canvas()
-        for run, colour in zip(runs, COLOURS * len(runs), strict=False):
-            axes.plot(*run.series(name), color=colour, label=run.name, linewidth=1.5)
-        axes.set_xlabel("step")
-        axes.legend()
-        drawn_pictures.append(embedded(drawn(figure, name.replace("/", "_"), title.capitalize(), "")))
+    with matplotlib.rc_context(STYLE):
+        for name, title in shown.items():
+            if sum(bool(run.series(name)[0]) for run in runs) < 2:
+                continue
+            figure, (axes,) = canvas()
+            for run, colour in zip(runs, COLOURS * len(runs), strict=False):
+                axes.plot(*run.series(name), color=colour, label=run.name, linewidth=1.5)
+            axes.set_xlabel("step")
+            axes.legend()
+            drawn_pictures.append(embedded(drawn(figure, name.replace("/", "_"), title.capitalize(), "")))
     return Section("Comparison", f"{len(runs)} runs on the same axes.", [], drawn_pictures, [])
 
 
@@ -177,6 +182,8 @@ def _chart(run: Run, title: str, names: Mapping[str, str], caption: str) -> Pict
         if steps:
             marker = "o" if len(steps) < 30 else ""
             axes.plot(steps, values, color=colour, label=label, linewidth=1.5, marker=marker, markersize=3)
+    if title in SHARES:
+        axes.set_ylim(-0.02, 1.02)
     _mark(axes, run)
     axes.set_xlabel("step")
     axes.legend()
@@ -206,8 +213,9 @@ def _cards(run: Run) -> list[Card]:
 def _alarm_tables(run: Run) -> list[Table]:
     if not run.alarms:
         return []
-    rows = [(f"{a['step']:,}", a["rule"], _number(a["value"]), a["action"], a["done"]) for a in run.alarms]
-    return [Table("Alarms", ("step", "rule", "value", "action", "done"), rows)]
+    rows = [(f"{a['step']:,}", a["rule"], _number(a["value"]), a["action"], a["done"]) for a in run.alarms[-ALARMS:]]
+    note = f"The last {ALARMS} of {len(run.alarms)}; guards.jsonl holds all." if len(run.alarms) > ALARMS else ""
+    return [Table("Alarms", ("step", "rule", "value", "action", "done"), rows, note)]
 
 
 def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:

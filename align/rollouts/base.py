@@ -66,3 +66,36 @@ def left_padded(prompts: Sequence[TokenIds], pad_token_id: int, device: torch.de
         ids[row, width - len(prompt) :] = prompt
         mask[row, width - len(prompt) :] = 1
     return RolloutRequest(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+
+
+def lay_out(
+    request: RolloutRequest,
+    tokens_T: np.ndarray,
+    logprobs_T: np.ndarray,
+    length_N: np.ndarray,
+    finished_N: np.ndarray,
+    pad_token_id: int,
+) -> Rollout:
+    """Responses in DeepSpeed's layout.
+
+    Args:
+        tokens_T, logprobs_T: of all responses, one response after the other. ``length_N``: tokens of each.
+    """
+    count, (prompts, start) = len(length_N), request.prompt_ids.shape
+    row = torch.from_numpy(np.repeat(np.arange(count), length_N))
+    column = torch.from_numpy(np.concatenate([np.arange(n) for n in length_N]) + start)
+    ids = torch.full((count, start + int(length_N.max())), pad_token_id, dtype=torch.int64)
+    mask, values = torch.zeros_like(ids), torch.zeros(ids.shape)
+    ids[:, :start] = request.prompt_ids.cpu().repeat_interleave(count // prompts, 0)
+    mask[:, :start] = request.prompt_attention_mask.cpu().repeat_interleave(count // prompts, 0)
+    ids[row, column] = torch.from_numpy(tokens_T).long()
+    mask[row, column] = 1
+    values[row, column] = torch.from_numpy(logprobs_T).float()
+    device = request.prompt_ids.device
+    return Rollout(
+        ids.to(device),
+        mask.to(device),
+        torch.full((count,), start, device=device),
+        values.to(device),
+        torch.from_numpy(finished_N).to(device),
+    )

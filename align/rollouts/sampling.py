@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from deepspeed.runtime.rollout import RolloutRequest
 
-from align.rollouts.base import Rollout, Sampling
+from align.rollouts.base import Rollout, Sampling, lay_out
 
 BLOCK = 64  # random numbers drawn at a time for a sample
 
@@ -88,22 +88,4 @@ class Recorder:
         """Everything in DeepSpeed's layout."""
         numbers, tokens, logprobs = (np.concatenate(part) for part in zip(*self._steps, strict=True))
         order = np.argsort(numbers, kind="stable")
-        device, start = request.prompt_ids.device, request.prompt_ids.shape[1]
-        width = start + int(self._drawn.max())
-        group = self.sampling.n_samples_per_prompt
-        row = torch.from_numpy(numbers[order])
-        column = torch.from_numpy(np.concatenate([np.arange(n) for n in self._drawn]) + start)
-        ids = torch.full((self.count, width), pad_token_id, dtype=torch.int64)
-        mask, values = torch.zeros_like(ids), torch.zeros(self.count, width)
-        ids[:, :start] = request.prompt_ids.cpu().repeat_interleave(group, 0)
-        mask[:, :start] = request.prompt_attention_mask.cpu().repeat_interleave(group, 0)
-        ids[row, column] = torch.from_numpy(tokens[order]).long()
-        mask[row, column] = 1
-        values[row, column] = torch.from_numpy(logprobs[order]).float()
-        return Rollout(
-            ids.to(device),
-            mask.to(device),
-            torch.full((self.count,), start, device=device),
-            values.to(device),
-            torch.from_numpy(self._finished).to(device),
-        )
+        return lay_out(request, tokens[order], logprobs[order], self._drawn, self._finished, pad_token_id)

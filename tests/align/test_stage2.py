@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import training_runs
-from training_runs import assert_close_run, assert_same_run, checkpoints, metrics
+from training_runs import PARTITION_ALL, assert_close_run, assert_same_run, checkpoints, metrics
 
 MANIFEST = "policy.json"
 LETTERS = "letters:Letters"
@@ -146,9 +146,12 @@ def test_weights_are_lowered_and_stay_so_after_a_resume(tmp_path: Path, train: A
     assert_same_run(out, whole)
 
 
-def test_a_rollback_goes_to_before_the_trouble_and_samples_anew(tmp_path: Path, train: Any) -> None:
+@pytest.mark.parametrize("zero", [(), ("engine.zero_stage=3", PARTITION_ALL)], ids=["plain", "zero-3"])
+def test_a_rollback_goes_to_before_the_trouble_and_samples_anew(
+    zero: tuple[str, ...], tmp_path: Path, train: Any
+) -> None:
     # kl is 0 in step 1, and too high in steps 2, 3 and 4, whatever is sampled.
-    words = (rule(watch="kl", above=1e-9, patience=3, action="rollback"), "keep_checkpoints=8")
+    words = (rule(watch="kl", above=1e-9, patience=3, action="rollback"), "keep_checkpoints=8", *zero)
     said = train(tmp_path / "run", *words, status=1)
     assert [(line["step"], line["done"]) for line in alarms(tmp_path / "run")] == [
         *[(4, "back to step-00000001")] * 3,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import training_runs
+from stand_in_vllm import stand_in
 from training_runs import PARTITION_ALL, assert_close_run, assert_same_run, checkpoints, metrics, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -238,3 +239,29 @@ def test_every_metric_is_documented(uninterrupted: Path) -> None:
         ending = [f"`eval/NAME_{way}`" for way in ("greedy", "sampled") if member.endswith(way)]
         known_pass = ["`eval/pass@K`"] if member.startswith("pass@") else []
         assert any(each in text for each in (*known, *ending, *known_pass)), name
+
+
+def test_deepspeeds_engine_samples_under_zero_3_on_two_ranks(tmp_path: Path, train: Any) -> None:
+    words = ("rollout.engine=hybrid", "engine.zero_stage=3", PARTITION_ALL, "steps=2", "evaluation.data=[]")
+    train(tmp_path / "run", *words, ranks=2)
+    first, second = metrics(tmp_path / "run")
+    assert "reward" in first
+    assert second["ratio"] != pytest.approx(1, abs=1e-5)  # the policy has moved
+    assert "mismatch" not in first  # the engine's log-probabilities are unknown
+
+
+def test_a_server_samples_the_same_for_two_ranks_under_zero_3_as_for_one(tmp_path: Path, train: Any) -> None:
+    with stand_in() as server:
+        words = ("rollout.engine=vllm", f"rollout.vllm_base_url={server.url}", "steps=4", "evaluation.data=[]")
+        train(tmp_path / "one", *words, program="train_beside_vllm")
+        alone, server.announced = sorted(server.announced), []
+        train(*(tmp_path / "two", *words, "engine.zero_stage=3", PARTITION_ALL), ranks=2, program="train_beside_vllm")
+    assert sorted(server.announced) == alone  # whole weights, whatever the partitions
+    assert_close_run(tmp_path / "two", tmp_path / "one")
+
+
+def test_a_server_that_is_down_stops_every_rank(tmp_path: Path, train: Any) -> None:
+    words = ("rollout.engine=vllm", "rollout.vllm_base_url=http://127.0.0.1:9", "rollout.vllm_start_seconds=0.1")
+    said = train(tmp_path / "run", *words, ranks=2, status=1, program="train_beside_vllm")
+    assert said.count("not up after 0.1 s") == 2
+    assert "Traceback" not in said

@@ -19,7 +19,7 @@ from itertools import count
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -111,9 +111,9 @@ def start(
     *words: str,
     ranks: int = 1,
     settings: Sequence[str] = SETTINGS,
-    program: Literal["reward_models.train", "align.train", "align.train_sft"] = "reward_models.train",
+    program: str = "reward_models.train",
 ) -> Run:
-    """Begin a run of ``settings`` and ``words`` that writes to ``out``."""
+    """Begin a run of ``settings`` and ``words`` that writes to ``out``; ``program`` is a module with a ``main``."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     with patch.dict(os.environ, ENVIRONMENT):

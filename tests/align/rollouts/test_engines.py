@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from align.rollouts.base import Rollout, Sampling, left_padded
+from align.rollouts.hybrid import HybridRollout
 from align.rollouts.local import LocalRollout
 from align.rollouts.plain import PlainRollout
 from align.rollouts.sampling import draw_tokens
@@ -213,3 +215,38 @@ def test_an_empty_prompt_and_wrong_seeds_are_refused() -> None:
         left_padded([np.zeros(0, np.int32)], PAD, "cpu")
     with pytest.raises(ValueError, match="3 seeds for 5 samples"):
         sample(engine("qwen3"), prompts(), range(3))
+
+
+TOKENIZER: Any = SimpleNamespace(pad_token_id=PAD, eos_token_id=ENDS[0])
+
+
+def test_the_hybrid_engine_gives_what_the_local_one_gives_greedily_and_the_model_is_left_as_it_was() -> None:
+    model = model_of("qwen3")
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    expected = sample(LocalRollout(model, PAD, WORLD), prompts(), temperature=0.0, n_samples_per_prompt=2)
+    attention = model.config._attn_implementation
+    request = left_padded(prompts(), PAD, "cpu")
+    sampling = Sampling(max_new_tokens=20, temperature=0.0, n_samples_per_prompt=2, end_ids=ENDS)
+    rollout = HybridRollout(model, TOKENIZER).generate(request, sampling)
+    ours, theirs = expected.responses(), rollout.responses()
+    assert [ids.tolist() for ids, _ in theirs] == [ids.tolist() for ids, _ in ours]
+    assert all(np.isnan(logprobs).all() for _, logprobs in theirs)
+    assert rollout.finished.tolist() == expected.finished.tolist()
+    assert model.training
+    assert model.is_gradient_checkpointing
+    assert model.config._attn_implementation == attention
+    again = sample(LocalRollout(model, PAD, WORLD), prompts(), temperature=0.0, n_samples_per_prompt=2)
+    assert torch.equal(again.input_ids, expected.input_ids)
+
+
+def test_the_hybrid_engine_draws_different_samples_and_cuts_them_at_their_ends() -> None:
+    torch.manual_seed(0)
+    request = left_padded(prompts(), PAD, "cpu")
+    sampling = Sampling(max_new_tokens=8, n_samples_per_prompt=4, end_ids=ENDS)
+    responses = [
+        ids.tolist() for ids, _ in HybridRollout(model_of("gpt2"), TOKENIZER).generate(request, sampling).responses()
+    ]
+    assert len(responses) == 4 * len(prompts())
+    assert len({tuple(r) for r in responses[:4]}) > 1
+    assert all(token not in ENDS for r in responses for token in r[:-1])

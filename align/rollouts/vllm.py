@@ -1,0 +1,266 @@
+"""Sampling by a vLLM server, on other GPUs or machines, through TRL's client.
+
+Only the main rank talks to the server: it collects the prompts of all ranks, asks for their responses, and hands them
+out. Before a rollout the weights go to the server over NCCL, one at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from deepspeed.runtime.rollout import RolloutEngine, RolloutRequest, SamplingConfig
+
+from align.rollouts.base import Rollout, Sampling, lay_out
+from reward_models.data.trees import TokenIds
+from reward_models.runtime.distributed import World
+
+CONCURRENT = 64  # requests under way, one per prompt; as many as TRL's client keeps connections
+POLL_SECONDS = 1.0
+
+
+class RolloutServerError(OSError):
+    """The server cannot be reached, takes too long, or answers something else than it was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One response as it came from the server: int32 ids and float32 log-probabilities."""
+
+    ids: TokenIds
+    logprobs: np.ndarray
+
+
+class VllmRollout(RolloutEngine):
+    """Samples with the vLLM server at ``base_url``.
+
+    A group's seeds are derived from that of its first sample. vLLM does not promise that a response is the same
+    whatever it is batched with, so a run that is resumed samples other responses. Log-probabilities are those of the
+    sampling temperature if the server was started with ``--logprobs-mode processed_logprobs``; with top-k or top-p, and
+    for temperature 0, they are nan.
+
+    Args:
+        model: the transformers language model in training, or peft's wrapper around one; adapters arrive merged.
+        base_url: e.g. ``http://10.0.0.2:8000``.
+        group_port: of this machine, for NCCL to meet the server's workers.
+        start_seconds: how long to wait for the server to be up. ``request_seconds``: for the answer to one request.
+
+    Raises:
+        RolloutServerError: on every rank, if the server is not up in time.
+        ValueError: on every rank, if vLLM is not installed here or cannot receive weights from this device.
+    """
+
+    name = "vllm"
+
+    def __init__(
+        self,
+        model: Any,
+        pad_token_id: int,
+        world: World,
+        *,
+        base_url: str,
+        group_port: int = 51216,
+        start_seconds: float = 600.0,
+        request_seconds: float = 1800.0,
+    ) -> None:
+        self._model, self._pad, self._world, self._url = model, pad_token_id, world, base_url.rstrip("/")
+        self._client: Any = None  # of the main rank
+        self._synced: int | None = None
+
+        def connect() -> None:
+            self._client = _connect(self._url, group_port, start_seconds, request_seconds, world.device)
+
+        self._on_main("connecting", connect)
+
+    def sync_weights(self, step: int) -> None:
+        """Send the weights to the server, unless it has those of ``step`` already. Every rank must call it."""
+        if step == self._synced:
+            return
+        update = ExitStack()
+        self._on_main("a weight update", lambda: update.enter_context(self._client.weight_update()))
+        failure: Exception | None = None  # the other ranks go on gathering, and learn of it in the end
+        for name, weight in whole_weights(self._model):
+            if self._world.is_main and failure is None:
+                try:
+                    self._client.update_named_param(name, weight)
+                except Exception as error:
+                    failure = error
+
+        def finish() -> None:
+            if failure is not None:
+                with suppress(Exception):
+                    update.close()
+                raise failure
+            update.close()
+            self._client.reset_prefix_cache()
+
+        self._on_main("a weight update", finish)
+        self._synced = step
+
+    @torch.no_grad()
+    def generate(self, request: RolloutRequest, sampling: SamplingConfig) -> Rollout:
+        assert isinstance(sampling, Sampling)
+        rows = zip(request.prompt_ids.cpu(), request.prompt_attention_mask.cpu(), strict=True)
+        prompts = [ids[mask.bool()].tolist() for ids, mask in rows]
+        seeds = list(sampling.seeds[:: sampling.n_samples_per_prompt])
+        asked = self._gather((prompts, seeds))
+        every = [prompt for part, _ in asked for prompt in part]
+        firsts = [seed for _, part in asked for seed in part]
+        answers = self._on_main("sampling", lambda: self._ask(every, firsts, sampling))
+        before = sum(len(part) for part, _ in asked[: self._world.rank])
+        mine = [response for group in answers[before : before + len(prompts)] for response in group]
+        return lay_out(
+            request,
+            np.concatenate([r.ids for r in mine]),
+            np.concatenate([r.logprobs for r in mine]),
+            np.array([len(r.ids) for r in mine]),
+            np.array([int(r.ids[-1]) in sampling.end_ids for r in mine]),
+            self._pad,
+        )
+
+    def shutdown(self) -> None:
+        if self._client is not None:
+            self._client.close_communicator()
+
+    def _ask(self, prompts: list[list[int]], seeds: list[int], sampling: Sampling) -> list[list[Response]]:
+        """Responses to each prompt, a request per prompt."""
+
+        def ask(number: int) -> list[Response]:
+            options: dict[str, Any] = {"stop_token_ids": list(sampling.end_ids)}
+            if seeds:
+                options["seed"] = seeds[number] % 2**62  # vLLM counts a group's seeds up from it, in 64 bits
+            answer = self._client.generate(
+                [prompts[number]],
+                n=sampling.n_samples_per_prompt,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                top_k=max(sampling.top_k, 0),
+                max_tokens=sampling.max_new_tokens,
+                generation_kwargs=options,
+            )
+            return read_answer(answer, prompts[number], sampling, self._model.config.vocab_size)
+
+        with ThreadPoolExecutor(min(CONCURRENT, len(prompts))) as pool:
+            return list(pool.map(ask, range(len(prompts))))
+
+    def _gather(self, mine: Any) -> list[Any]:
+        """What every rank has, on every rank."""
+        if self._world.size == 1:
+            return [mine]
+        found: list[Any] = [None] * self._world.size
+        dist.all_gather_object(found, mine)
+        return found
+
+    def _on_main(self, what: str, call: Callable[[], Any]) -> Any:
+        """What ``call`` returns on the main rank, on every rank; where it fails, every rank raises."""
+        result: list[Any] = [None, None]
+        if self._world.is_main:
+            try:
+                result[0] = call()
+            except (ImportError, NotImplementedError) as error:
+                result[1] = ValueError(f"rollout.engine=vllm: {error}\n(pip install 'keel-align[vllm]', on a GPU)")
+            except Exception as error:  # TRL's client raises plain exceptions, and whatever a wrong answer leads to
+                problem = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+                result[1] = RolloutServerError(f"rollout server {self._url}: {what} failed: {problem}")
+        if self._world.size > 1:
+            dist.broadcast_object_list(result, src=0)
+        if result[1] is not None:
+            raise result[1]
+        return result[0]
+
+
+def _connect(url: str, group_port: int, start_seconds: float, request_seconds: float, device: torch.device) -> Any:
+    """TRL's client, with time limits, which its own has not, and in the server's NCCL group."""
+    from requests.adapters import HTTPAdapter
+    from trl.generation.vllm_client import VLLMClient
+    from urllib3.util.retry import Retry
+
+    _wait_until_up(url, start_seconds)
+    client = VLLMClient(base_url=url, group_port=group_port)
+    client.session.request = partial(client.session.request, timeout=request_seconds)  # type: ignore[method-assign]
+    # No second try after an answer that takes too long: it would take as long again.
+    retries = Retry(total=2, read=0, status_forcelist=[502, 503], allowed_methods=None, backoff_factor=0.5)
+    for scheme in ("http://", "https://"):
+        client.session.mount(scheme, HTTPAdapter(max_retries=retries, pool_maxsize=CONCURRENT))
+    client.init_communicator(device=device)
+    return client
+
+
+def _wait_until_up(url: str, seconds: float) -> None:
+    import requests
+
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            if requests.get(f"{url}/health", timeout=max(POLL_SECONDS, end - time.monotonic())).status_code == 200:
+                return
+            problem = "it answers /health with an error"
+        except requests.RequestException as error:
+            problem = type(error).__name__
+        if time.monotonic() >= end:
+            raise TimeoutError(f"not up after {seconds:g} s ({problem}); start it with: vllm serve MODEL …")
+        time.sleep(min(POLL_SECONDS, max(0.0, end - time.monotonic())))
+
+
+def read_answer(answer: dict[str, Any], prompt: Sequence[int], sampling: Sampling, vocabulary: int) -> list[Response]:
+    """The responses in an answer of TRL's client. ``ValueError`` if it is not an answer to what was asked."""
+    groups, ids, logprobs, tokens = (
+        answer[name] for name in ("prompt_ids", "completion_ids", "logprobs", "logprob_token_ids")
+    )
+    if len(ids) != sampling.n_samples_per_prompt:
+        raise ValueError(f"{len(ids)} responses instead of {sampling.n_samples_per_prompt}")
+    if groups != [list(prompt)]:
+        raise ValueError("the answer is to another prompt: does the server run the same model and tokenizer?")
+    if logprobs is None:
+        raise ValueError("no log-probabilities, which were asked for")
+    known = sampling.temperature > 0 and sampling.top_p >= 1 and sampling.top_k <= 0
+    found = []
+    for response, values, names in zip(ids, logprobs, tokens, strict=True):
+        if not 1 <= len(response) <= sampling.max_new_tokens or len(values) != len(response):
+            raise ValueError(
+                f"a response of {len(response)} tokens with {len(values)} log-probabilities, where 1 to "
+                f"{sampling.max_new_tokens} tokens were asked for"
+            )
+        if not all(0 <= token < vocabulary for token in response):
+            raise ValueError(f"a token outside the vocabulary of {vocabulary}: does the server run another model?")
+        # At every place the server names the token drawn, and may name others.
+        drawn = [row[of.index(token)] for row, of, token in zip(values, names, response, strict=True)]
+        unknown = [not known or value is None for value in drawn]
+        logprobs_T = np.where(unknown, np.nan, np.array(drawn, np.float32))
+        found.append(Response(np.array(response, np.int32), logprobs_T))
+    return found
+
+
+def whole_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every weight by its name in the plain transformers model, adapters added to what they adapt.
+
+    Under ZeRO stage 3 every rank must run through all of them; a weight is whole until the next is asked for. The
+    training weights stay as they are: merging and unmerging adapters in place would round bf16 weights at every step.
+    """
+    import deepspeed
+
+    adapted = hasattr(model, "peft_config")
+    base = model.get_base_model() if adapted else model
+    parameters = dict(base.named_parameters())
+    for name, parameter in parameters.items():
+        if adapted and ".lora_" in name:
+            continue
+        owner, _, leaf = name.rpartition(".")
+        inside = owner.removesuffix(".base_layer")
+        wrapper = base.get_submodule(inside) if inside != owner else None
+        needed = [parameter, *(p for n, p in parameters.items() if wrapper and n.startswith(f"{inside}.lora_"))]
+        partitioned = hasattr(parameter, "ds_id")
+        with deepspeed.zero.GatheredParameters(needed) if partitioned else nullcontext(), torch.no_grad():
+            weight = parameter.data
+            if wrapper is not None and leaf == "weight":
+                for adapter in wrapper.active_adapters:
+                    weight = weight + wrapper.get_delta_weight(adapter).to(weight.dtype)
+            yield f"{inside}.{leaf}" if inside else leaf, weight

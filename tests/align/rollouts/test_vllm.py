@@ -1,0 +1,201 @@
+"""The vLLM engine against a server that speaks the same HTTP: what it asks, what it is given, what goes wrong."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import peft
+import pytest
+import torch
+from stand_in_vllm import StandIn, client_without_nccl, expected, stand_in
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from align.rollouts.base import Rollout, Sampling, left_padded
+from align.rollouts.build import RolloutConfig
+from align.rollouts.vllm import RolloutServerError, VllmRollout, whole_weights
+from reward_models.runtime.distributed import World
+
+WORLD = World(0, 1, 0, torch.device("cpu"))
+PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12]]
+GROUP, LIMIT, END = 4, 6, 2
+SHAPE: dict[str, Any] = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "vocab_size": 32,
+    "tie_word_embeddings": True,
+}
+
+
+@pytest.fixture
+def server() -> Iterator[StandIn]:
+    with stand_in() as state:
+        yield state
+
+
+@pytest.fixture
+def received() -> Iterator[dict[str, torch.Tensor]]:
+    weights: dict[str, torch.Tensor] = {}
+    with client_without_nccl(weights):
+        yield weights
+
+
+def model(**options: Any) -> Any:
+    torch.manual_seed(0)
+    return Qwen3ForCausalLM(Qwen3Config(**(SHAPE | options)))
+
+
+def connect(server: StandIn, policy: Any = None, **options: Any) -> VllmRollout:
+    settings = {"base_url": server.url, "start_seconds": 2.0, "request_seconds": 5.0} | options
+    return VllmRollout(policy or model(), 0, WORLD, **settings)
+
+
+def sample(engine: VllmRollout, **options: Any) -> Rollout:
+    seeds = [100 * p + g for p in range(len(PROMPTS)) for g in range(GROUP)]
+    settings = {"max_new_tokens": LIMIT, "n_samples_per_prompt": GROUP, "end_ids": (END,), "seeds": seeds} | options
+    request = left_padded([np.array(p, np.int32) for p in PROMPTS], 0, "cpu")
+    return engine.generate(request, Sampling(**settings))
+
+
+def test_responses_come_back_in_order_with_their_log_probabilities(
+    server: StandIn, received: dict[str, torch.Tensor]
+) -> None:
+    rollout = sample(connect(server), temperature=0.7)
+    wanted = [expected(p, 100 * i + g, LIMIT, END) for i, p in enumerate(PROMPTS) for g in range(GROUP)]
+    assert [ids.tolist() for ids, _ in rollout.responses()] == wanted
+    for ids, logprobs in rollout.responses():
+        assert logprobs == pytest.approx(-ids / 10)
+    assert rollout.finished.tolist() == [ids[-1] == END for ids in wanted]
+    assert len(set(rollout.finished.tolist())) == 2
+    prompts = [row[mask.bool()].tolist() for row, mask in zip(rollout.input_ids, rollout.attention_mask, strict=True)]
+    assert prompts == [p + wanted[i * GROUP + g] for i, p in enumerate(PROMPTS) for g in range(GROUP)]
+
+
+def test_the_server_is_asked_for_what_was_configured(server: StandIn, received: dict[str, torch.Tensor]) -> None:
+    rollout = sample(connect(server), temperature=0.6, top_p=0.9, top_k=7)
+    asked = {tuple(payload["prompt"][0]): payload for payload in server.payloads}
+    assert set(asked) == {tuple(p) for p in PROMPTS}
+    payload = asked[tuple(PROMPTS[1])]
+    values = ("n", "temperature", "top_p", "top_k", "max_tokens", "stop_token_ids", "seed")
+    assert [payload[name] for name in values] == [GROUP, 0.6, 0.9, 7, LIMIT, [END], 100]
+    # vLLM's are those after truncation, which are not the policy's.
+    assert all(np.isnan(logprobs).all() for _, logprobs in rollout.responses())
+
+
+def test_weights_are_sent_once_for_a_step_by_their_names(server: StandIn, received: dict[str, torch.Tensor]) -> None:
+    policy = model()
+    engine = connect(server, policy)
+    engine.sync_weights(0)
+    assert received.keys() == {name for name, _ in policy.named_parameters()}
+    assert "lm_head.weight" not in received  # tied: the embedding is sent once
+    assert all(torch.equal(received[name], weight) for name, weight in policy.named_parameters())
+    assert {(n, tuple(s)) for n, _, s in server.announced} == {(n, tuple(w.shape)) for n, w in received.items()}
+    calls = [call for call in server.calls if call != "/update_weights"][-3:]
+    assert calls == ["/start_weight_update", "/finish_weight_update", "/reset_prefix_cache"]
+    engine.sync_weights(0)
+    assert server.calls.count("/start_weight_update") == 1
+    engine.sync_weights(1)
+    assert server.calls.count("/start_weight_update") == 2
+
+
+def test_adapters_are_sent_merged_and_the_training_weights_stay() -> None:
+    policy = peft.get_peft_model(model(), peft.LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"))
+    for name, weight in policy.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    before = {name: weight.detach().clone() for name, weight in policy.named_parameters()}
+    sent = {name: weight.clone() for name, weight in whole_weights(policy)}
+    assert all(torch.equal(before[name], weight) for name, weight in policy.named_parameters())
+    merged = dict(policy.merge_and_unload().named_parameters())
+    assert sent.keys() == merged.keys()
+    for name, weight in sent.items():
+        torch.testing.assert_close(weight, merged[name], rtol=1e-6, atol=1e-6)
+    assert not torch.equal(merged["model.layers.0.mlp.up_proj.weight"], model().model.layers[0].mlp.up_proj.weight)
+
+
+def test_a_server_that_is_down_is_reported_within_the_time_limit(received: dict[str, torch.Tensor]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # no one listens
+        down = StandIn()
+        down.url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(RolloutServerError, match=rf"{down.url}: connecting failed: .*not up after 0.2 s"):
+            connect(down, start_seconds=0.2)
+
+
+def test_a_server_that_hangs_is_reported_within_the_time_limit(
+    server: StandIn, received: dict[str, torch.Tensor]
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        mute = StandIn()
+        mute.url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(RolloutServerError, match=r"not up after 0\.2 s"):
+            connect(mute, start_seconds=0.2)
+    engine = connect(server, request_seconds=0.1)
+    server.delay = 1.0
+    with pytest.raises(RolloutServerError, match=r"sampling failed: .*timed out"):
+        sample(engine)
+
+
+def _short(answer: dict[str, Any]) -> Any:
+    answer["choices"].pop()
+    return answer
+
+
+def _each(change: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
+    return lambda answer: {"choices": [choice | change for choice in answer["choices"]]}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_short, "3 responses instead of 4"),
+        (_each({"prompt_token_ids": [1]}), "another prompt"),
+        (_each({"token_ids": []}), "a response of 0 tokens"),
+        (_each({"token_ids": [3] * (LIMIT + 1)}), f"a response of {LIMIT + 1} tokens"),
+        (_each({"logprobs": None}), "no log-probabilities"),
+        (lambda answer: {"choices": "nonsense"}, "sampling failed"),
+        (lambda answer: {}, "sampling failed: KeyError"),
+        (lambda answer: b"<html>", "sampling failed: JSONDecodeError"),
+    ],
+)
+def test_an_answer_to_something_else_is_refused(
+    spoil: Callable[[dict[str, Any]], Any], message: str, server: StandIn, received: dict[str, torch.Tensor]
+) -> None:
+    engine = connect(server)
+    server.spoil = spoil
+    with pytest.raises(RolloutServerError, match=message):
+        sample(engine)
+
+
+def test_tokens_of_another_vocabulary_are_refused(server: StandIn, received: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(RolloutServerError, match="outside the vocabulary of 10"):
+        sample(connect(server, model(vocab_size=10)))
+
+
+def test_errors_of_the_server_are_passed_on(server: StandIn, received: dict[str, torch.Tensor]) -> None:
+    engine = connect(server)
+    server.status = 400
+    with pytest.raises(RolloutServerError, match=r"sampling failed: .*400"):
+        sample(engine)
+    with pytest.raises(RolloutServerError, match=r"a weight update failed: .*400"):
+        engine.sync_weights(3)
+
+
+def test_without_vllm_the_way_out_is_named(server: StandIn) -> None:
+    with pytest.raises(ValueError, match=r"vLLM is not installed.*\s.*keel-align\[vllm\]"):
+        connect(server)
+
+
+def test_a_configuration_that_cannot_work_is_refused() -> None:
+    with pytest.raises(ValueError, match="must begin with http"):
+        RolloutConfig(vllm_base_url="gpu-box:8000")
+    with pytest.raises(ValueError, match="must be positive"):
+        RolloutConfig(vllm_request_seconds=0)
