@@ -6,8 +6,8 @@
 ``calculation``: additions with carries and word problems of one to three steps, written by the built-in generator; a
 decoder from scratch is cold-started on a few worked solutions. ``gsm8k``: the real training prompts of the kit in
 ``KEEL_DATA``; a pretrained decoder (``--base``, e.g. of ``pretrain_decoder.py``) is cold-started on their solutions.
-For each seed ``keel train sft`` and then ``keel train align`` run, each going on where it was stopped. Writes a JSON
-file, and beside it the curves as a picture.
+``keel train sft`` runs once, and from there ``keel train align`` for each seed, each going on where it was stopped.
+Writes a JSON file, and beside it the curves as a picture.
 """
 
 from __future__ import annotations
@@ -25,10 +25,15 @@ from typing import Any
 
 from environment import ROOT, environment
 
+from align.manifest import is_complete
 from reward_models.data.synthetic import reasoning
 from reward_models.runtime.metrics import read_metrics
 
 WORD_PROBLEMS = ("gain", "lose", "boxes", "boxes and more", "gain and lose", "three steps")
+SHAPE = (
+    "{model_type: qwen3, hidden_size: 128, intermediate_size: 352, num_hidden_layers: 4, num_attention_heads: 4, "
+    "num_key_value_heads: 4, head_dim: 32, max_position_embeddings: 512, tie_word_embeddings: true}"
+)
 FIGURES = ("accuracy_greedy", "accuracy_sampled", "pass@4", "format_greedy", "length_greedy", "finished_greedy")
 
 
@@ -55,8 +60,14 @@ def calculation(runs: Path, demonstrations: int) -> tuple[list[str], list[str]]:
     sft = write(runs / "sft.jsonl", files["sft"])
     train, test = write(runs / "train.jsonl", files["train"]), write(runs / "test.jsonl", files["test"])
     return (
-        ["--config", "sft_cpu", f"data.train=['{sft}']", "max_steps=150", "epochs=100", "loggers=[]"],
-        ["--config", "cpu", f"prompts.train=['{train}']", f"evaluation.data=['{test}']", "evaluation.limit=null"],
+        [
+            *("--config", "sft_cpu", f"data.train=['{sft}']", f"model.config={SHAPE}", "model.vocab_size=512"),
+            *("batch_size=32", "epochs=100", "max_steps=700", "engine.lr=2e-3", "loggers=[]"),
+        ],
+        [
+            *("--config", "cpu", f"prompts.train=['{train}']", f"evaluation.data=['{test}']", "evaluation.limit=200"),
+            *("evaluation.every=25", "max_new_tokens=80", "prompts_per_step=8", "loggers=[]"),
+        ],
     )
 
 
@@ -66,19 +77,22 @@ def gsm8k(runs: Path, base: Path | None, data: Path) -> tuple[list[str], list[st
     file = data / "math" / "gsm8k.train.jsonl.gz"
     return (
         [
-            *("--config", "sft_cpu", f"data.train=['{file}']", f"model.path={base}", "model.config=null", "epochs=1"),
-            *("max_steps=null", "engine.lr=5e-4", "micro_batch_size=16", "loggers=[]"),
+            *("--config", "sft_cpu", f"data.train=['{file}']", f"model.path={base}", "model.config=null"),
+            *("max_steps=80", "batch_size=32", "engine.lr=1e-3", "data.max_length=192", "loggers=[]"),
         ],
         [
             *("--config", "cpu", f"prompts.train=['{file}']", f"evaluation.data=['{data}/math/gsm8k.test.jsonl.gz']"),
-            *("prompts.language=en", "prompts_per_step=8", "max_new_tokens=200", "evaluation.limit=200"),
-            *("evaluation.every=50", "steps=120", "engine.lr=5e-5", "prompts.max_length=300"),
+            *("prompts.language=en", "prompts.max_length=160", "prompts_per_step=4", "max_new_tokens=128", "steps=110"),
+            *("evaluation.limit=128", "evaluation.every=55", "engine.lr=5e-5", "max_tokens=8192", "loggers=[]"),
         ],
     )
 
 
-def run(module: str, words: list[str]) -> None:
-    subprocess.run([sys.executable, "-m", module, *words], check=True, cwd=ROOT)
+def run(module: str, out: Path, words: list[str]) -> None:
+    """Train to the end; a run that a signal stopped ends the benchmark too."""
+    subprocess.run([sys.executable, "-m", module, f"output_dir={out}", *words], check=True, cwd=ROOT)
+    if not is_complete(out):
+        raise SystemExit(f"{out} was stopped; the same command goes on with it")
 
 
 def curve(out: Path) -> list[dict[str, float]]:
@@ -131,7 +145,7 @@ def main() -> None:
     add("--runs", type=Path, default=ROOT / "runs" / "rl_learning", help="finished runs are not run again")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--base", type=Path, help="gsm8k: a pretrained decoder")
-    add("--demonstrations", type=int, default=1000, help="calculation: worked solutions of the cold start")
+    add("--demonstrations", type=int, default=4000, help="calculation: worked solutions of the cold start")
     add("words", nargs="*", metavar="key=value", help="further settings of the RL runs")
     arguments = parser.parse_args()
     found = environment(arguments.seeds[0])
@@ -141,10 +155,11 @@ def main() -> None:
     else:
         sft, align = gsm8k(runs, arguments.base, data)
     curves, rewards = [], []
+    start = runs / "sft"
+    run("align.train_sft", start, [*sft, "seed=0"])
     for seed in arguments.seeds:
-        start, out = runs / f"sft_{seed}", runs / f"align_{seed}"
-        run("align.train_sft", [*sft, f"output_dir={start}", f"seed={seed}"])
-        run("align.train", [*align, f"model.path={start}", f"output_dir={out}", f"seed={seed}", *arguments.words])
+        out = runs / f"align_{seed}"
+        run("align.train", out, [*align, f"model.path={start}", f"seed={seed}", *arguments.words])
         curves.append(curve(out))
         rewards.append([line for line in read_metrics(out / "metrics.jsonl") if "reward" in line])
     result = {

@@ -98,11 +98,22 @@ def test_killed_or_stopped_a_run_goes_on_to_the_same_policy(uninterrupted: Path,
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_two_ranks_equal_one(uninterrupted: Path, tmp_path: Path) -> None:
-    train(tmp_path / "run", ranks=2)
+@pytest.mark.parametrize("words", [(), ("engine.zero_stage=3", training_runs.PARTITION_ALL)], ids=["plain", "ZeRO 3"])
+def test_two_ranks_equal_one(words: tuple[str, ...], uninterrupted: Path, tmp_path: Path) -> None:
+    train(tmp_path / "run", *words, ranks=2)
     ours, theirs = training_runs.weights(tmp_path / "run"), training_runs.weights(uninterrupted)
     for name in ours:
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=2e-4, msg=name)
+
+
+def test_adapters_are_merged_into_a_plain_model(uninterrupted: Path, tmp_path: Path) -> None:
+    start_from = (f"model.path={uninterrupted}", "model.config=null", "model.lora={r: 4}", "max_steps=2")
+    train(tmp_path / "run", *start_from, "engine.dtype=bf16")
+    before, after = training_runs.weights(uninterrupted), training_runs.weights(tmp_path / "run")
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved
+    assert all(name.endswith("_proj.weight") for name in moved)
 
 
 @pytest.mark.parametrize(
