@@ -57,12 +57,11 @@ def calculation(runs: Path, demonstrations: int) -> tuple[list[str], list[str]]:
     return (
         [
             *("--config", "sft_cpu", f"data.train=['{sft}']", "model.vocab_size=400", "batch_size=64"),
-            *("micro_batch_size=64", "epochs=100", "max_steps=200", "engine.lr=1e-3", "loggers=[]"),
-            "engine.schedule=constant_with_warmup",  # a rate that falls to 0 would leave too little entropy to learn by
+            *("micro_batch_size=64", "epochs=100", "max_steps=200", "loggers=[]"),
         ],
         [
             *("--config", "cpu", f"prompts.train=['{train}']", f"evaluation.data=['{test}']", "evaluation.limit=200"),
-            *("evaluation.every=20", "max_new_tokens=72", "engine.warmup=5", "loggers=[]"),
+            *("evaluation.every=20", "max_new_tokens=72", "loggers=[]"),
         ],
     )
 
@@ -74,7 +73,14 @@ def gsm8k(runs: Path, base: Path | None, data: Path) -> tuple[list[str], list[st
     return (
         [
             *("--config", "sft_cpu", f"data.train=['{file}']", f"model.path={base}", "model.config=null"),
-            *("max_steps=80", "batch_size=32", "engine.lr=1e-3", "data.max_length=192", "loggers=[]"),
+            *(
+                "max_steps=80",
+                "batch_size=32",
+                "engine.lr=1e-3",
+                "engine.schedule=cosine",
+                "data.max_length=192",
+                "loggers=[]",
+            ),
         ],
         [
             *("--config", "cpu", f"prompts.train=['{file}']", f"evaluation.data=['{data}/math/gsm8k.test.jsonl.gz']"),
