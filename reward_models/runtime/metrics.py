@@ -115,19 +115,27 @@ def check_loggers(loggers: Sequence[Logger]) -> None:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a ``metrics.jsonl``; a last line cut short by a kill is left out."""
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
-    return lines
+    return [line for line, _ in _lines(path)]
 
 
 def rewind(path: Path, step: int) -> None:
-    """Remove the lines of later steps from a JSONL file, if there is one."""
+    """Remove the lines of later steps from a JSONL file, if there is one; the others stay as they are."""
     if path.is_file():
-        kept = [line for line in read_metrics(path) if line["step"] <= step]
+        kept = [text for line, text in _lines(path) if line["step"] <= step]
         temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        temporary.write_text("".join(f"{text}\n" for text in kept), encoding="utf-8")
         temporary.replace(path)
+
+
+def _lines(path: Path) -> list[tuple[dict[str, Any], str]]:
+    """Each line, read and as it stands, up to one that a kill has cut short."""
+    found = []
+    # Not splitlines(): a text in JSON may hold other characters that it takes for the end of a line.
+    for text in path.read_text(encoding="utf-8").split("\n") if path.is_file() else []:
+        if not text:
+            continue
+        try:
+            found.append((json.loads(text), text))
+        except json.JSONDecodeError:
+            break
+    return found

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from reward_models.runtime.distributed import World
-from reward_models.runtime.metrics import Metrics, RunLog, check_loggers, read_metrics
+from reward_models.runtime.metrics import Metrics, RunLog, check_loggers, read_metrics, rewind
 
 ALONE = World(0, 1, 0, torch.device("cpu"))
 
@@ -191,3 +191,12 @@ def test_a_logger_that_is_not_installed_is_an_error_that_says_how(
     (tmp_path / "trackio").mkdir()  # a folder of that name is not the package
     with pytest.raises(ValueError, match="trackio is not installed"):
         check_loggers(["trackio"])
+
+
+def test_rewinding_leaves_the_lines_it_keeps_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    kept = '{"step": 1, "response": "剩多少\u2028\u0085 \\n end"}\n'
+    path.write_text(kept + '{"step": 2, "response": "x"}\n{"step": 3, "resp', encoding="utf-8")
+    assert [line["step"] for line in read_metrics(path)] == [1, 2]
+    rewind(path, 1)
+    assert path.read_text(encoding="utf-8") == kept
