@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from align.config import AlignConfig
@@ -12,35 +11,28 @@ from align.phases import changes, shortened
 from align.rewards.terms import TermError
 from align.scorer import RewardFailure
 from align.trainer import train
-from reward_models.runtime.checkpoint import CheckpointError
 from reward_models.runtime.config import load_config
-from reward_models.runtime.engine import NonFiniteError
+from reward_models.runtime.program import exit_status, training_parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and train; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="align.train", description=__doc__)
-    parser.add_argument("--config", help="YAML file, or the name of a preset, e.g. r1_zero")
-    parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher adds it
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. engine.lr=1e-6 prompts.train=[a.jsonl]")
+    parser = training_parser("align.train", __doc__, "r1_zero", "engine.lr=1e-6 prompts.train=[a.jsonl]")
     parser.add_argument("--dry-run", action="store_true", help="print every change that the schedule makes, and leave")
     parser.add_argument("--shorten-to", type=int, metavar="STEPS", help="the whole schedule in so many steps")
     parsed = parser.parse_intermixed_args(arguments)
-    try:
-        config = load_config(AlignConfig, parsed.config, parsed.overrides)
-        if parsed.shorten_to is not None:
-            config = shortened(config, parsed.shorten_to)
-        if parsed.dry_run:
-            for step, change in changes(config):
-                print(f"step {step:>6,}  {change}")
-            return 0
+    return exit_status(lambda: _run(parsed), GuardStop, RewardFailure, TermError)
+
+
+def _run(parsed: argparse.Namespace) -> None:
+    config = load_config(AlignConfig, parsed.config, parsed.overrides)
+    if parsed.shorten_to is not None:
+        config = shortened(config, parsed.shorten_to)
+    if not parsed.dry_run:
         train(config)
-    except (CheckpointError, GuardStop, NonFiniteError, RewardFailure, TermError, ValueError, OSError) as error:
-        if os.environ.get("KEEL_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return
+    for step, change in changes(config):
+        print(f"step {step:>6,}  {change}")
 
 
 if __name__ == "__main__":

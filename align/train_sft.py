@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 
 from align.sft import SftConfig, train
-from reward_models.runtime.checkpoint import CheckpointError
 from reward_models.runtime.config import load_config
-from reward_models.runtime.engine import NonFiniteError
+from reward_models.runtime.program import exit_status, training_parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and train; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="align.train_sft", description=__doc__)
-    parser.add_argument("--config", help="YAML file, or the name of a preset, e.g. sft_r1")
-    parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher adds it
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. engine.lr=1e-5 data.train=[a.jsonl]")
-    parsed = parser.parse_intermixed_args(arguments)
-    try:
-        train(load_config(SftConfig, parsed.config, parsed.overrides))
-    except (CheckpointError, NonFiniteError, ValueError, OSError) as error:
-        if os.environ.get("KEEL_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    example = "engine.lr=1e-5 data.train=[a.jsonl]"
+    parsed = training_parser("align.train_sft", __doc__, "sft_r1", example).parse_intermixed_args(arguments)
+    return exit_status(lambda: train(load_config(SftConfig, parsed.config, parsed.overrides)))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import torch
 from deepspeed.runtime.rollout import RolloutBatch, RolloutRequest, SamplingConfig
 
 from reward_models.data.trees import TokenIds
+from reward_models.runtime.distributed import World
 
 
 @dataclass
@@ -53,6 +54,24 @@ class Rollout(RolloutBatch):
             ids = self.input_ids[row, start : start + length].cpu().numpy().astype(np.int32)
             result.append((ids, self.logprobs[row, start : start + length].cpu().numpy()))
         return result
+
+
+class Lockstep:
+    """Under ZeRO stage 3 every forward pass is a collective operation: all ranks must make equally many.
+
+    Every rank asks :meth:`anyone` before each of its passes, and, once it has no more of its own, keeps company as long
+    as it says so. Otherwise nothing is communicated.
+    """
+
+    def __init__(self, model: torch.nn.Module, world: World) -> None:
+        self._world = world
+        self._needed = world.size > 1 and any(hasattr(p, "ds_id") for p in model.parameters())
+
+    def anyone(self, working: bool) -> bool:
+        """Whether any rank is about to run the model."""
+        if not self._needed:
+            return working
+        return bool(self._world.max(torch.tensor([float(working)])).item())
 
 
 def left_padded(prompts: Sequence[TokenIds], pad_token_id: int, device: torch.device | str) -> RolloutRequest:

@@ -17,11 +17,13 @@ import torch
 import torch.nn.functional as F
 from deepspeed.runtime.rollout import RolloutEngine, RolloutRequest, SamplingConfig
 
-from align.rollouts.base import Rollout, Sampling
+from align.rollouts.base import Lockstep, Rollout, Sampling
 from align.rollouts.sampling import Recorder, draw_tokens
 from reward_models.data.trees import PromptTree, pack
 from reward_models.runtime.distributed import World
+from reward_models.runtime.tree_attention import Keep
 
+EMPTY = np.zeros(0, np.int32)
 GROWTH = 64  # tokens by which the cache is enlarged at least
 
 
@@ -43,8 +45,7 @@ class LocalRollout(RolloutEngine):
         self._wrapper = model
         self._model = model.get_base_model() if hasattr(model, "peft_config") else model
         self._pad, self._world, self._max_rows, self._budget = pad_token_id, world, max_rows, max_prompt_tokens
-        # Under ZeRO stage 3 every forward pass is a collective operation: all ranks make equally many.
-        self._in_step = world.size > 1 and any(hasattr(p, "ds_id") for p in self._model.parameters())
+        self._lockstep = Lockstep(self._model, world)
 
     def sync_weights(self, step: int) -> None:
         """Nothing to do: it is the training model."""
@@ -56,15 +57,16 @@ class LocalRollout(RolloutEngine):
         self._wrapper.eval()
         try:
             recorder = self._sample(request, sampling)
-            while self._anyone(False):  # others are not done yet
-                self._forward([PromptTree(np.zeros(0, np.int32), (np.zeros(1, np.int32),))], None)
+            while self._lockstep.anyone(False):  # others are not done yet
+                self._forward([PromptTree(EMPTY, (np.zeros(1, np.int32),))], None)
         finally:
             self._wrapper.train(training)
         return recorder.rollout(request, self._pad)
 
     def _sample(self, request: RolloutRequest, sampling: Sampling) -> Recorder:
         group = sampling.n_samples_per_prompt
-        ids = [row[mask.bool()].cpu().numpy() for row, mask in zip(*_rows(request), strict=True)]
+        rows = zip(request.prompt_ids, request.prompt_attention_mask, strict=True)
+        ids = [row[mask.bool()].cpu().numpy().astype(np.int32) for row, mask in rows]
         recorder = Recorder(len(ids) * group, sampling)
         cache = _Slots(min(self._max_rows, len(ids) * group))
         waiting = deque(range(len(ids) * group))
@@ -89,10 +91,9 @@ class LocalRollout(RolloutEngine):
             following = numbers[place + 1] if place + 1 < len(numbers) else None
             tokens = sum(len(ids[n]) for n in part)
             if following is None or tokens + len(ids[following]) > self._budget:
-                self._anyone(True)
+                self._lockstep.anyone(True)
                 keeper = _Keeper()
-                empty = np.zeros(0, np.int32)
-                logits = self._forward([PromptTree(empty, (ids[n].astype(np.int32),)) for n in part], keeper)
+                logits = self._forward([PromptTree(EMPTY, (ids[n],)) for n in part], keeper.keep)
                 lengths = [len(ids[n]) for n in part]
                 layers = [(k.split(lengths, 1), v.split(lengths, 1)) for k, v in keeper.layers]
                 for i, n in enumerate(part):
@@ -119,14 +120,14 @@ class LocalRollout(RolloutEngine):
 
     def _step(self, cache: _Slots) -> torch.Tensor:
         """Run the newest token of every sequence through the model; returns next-token logits ``[rows, V]``."""
-        self._anyone(True)
+        self._lockstep.anyone(True)
         cache.prepare()
         output = self._model.base_model(
             input_ids=cache.tokens_N[:, None],
             attention_mask=None,
             position_ids=cache.position_N[:, None],
             use_cache=False,
-            cache=cache,
+            cached=cache.attend,
         )
         return self._head(output.last_hidden_state[:, 0])
 
@@ -134,7 +135,7 @@ class LocalRollout(RolloutEngine):
         drawn = draw_tokens(logits, recorder.uniform(cache.samples), recorder.sampling)
         cache.advance(drawn[0], recorder.record(cache.samples, *drawn))
 
-    def _forward(self, trees: list[PromptTree], keeper: _Keeper | None) -> torch.Tensor:
+    def _forward(self, trees: list[PromptTree], keep: Keep | None) -> torch.Tensor:
         batch = pack(trees).to(self._world.device)
         output = self._model.base_model(
             input_ids=batch.input_ids_T[None],
@@ -142,22 +143,12 @@ class LocalRollout(RolloutEngine):
             position_ids=batch.position_ids_T[None],
             use_cache=False,
             tree=batch,
-            cache=keeper,
+            keep=keep,
         )
         return self._head(output.last_hidden_state[0, batch.last_N])
 
     def _head(self, hidden: torch.Tensor) -> torch.Tensor:
         return self._model.get_output_embeddings()(hidden).float()
-
-    def _anyone(self, working: bool) -> bool:
-        """Whether any rank is about to run the model; every rank asks before each of its forward passes."""
-        if not self._in_step:
-            return working
-        return bool(self._world.max(torch.tensor([float(working)])).item())
-
-
-def _rows(request: RolloutRequest) -> tuple[torch.Tensor, torch.Tensor]:
-    return request.prompt_ids, request.prompt_attention_mask
 
 
 class _Keeper:
@@ -169,9 +160,6 @@ class _Keeper:
     def keep(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
         assert layer == len(self.layers)
         self.layers.append((key[0], value[0]))
-
-    def attend(self, *_: Any) -> torch.Tensor:
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +210,6 @@ class _Slots:
         self._places = torch.arange(self.rows, device=device)
         self._even = bool((self._length == self._length[0]).all())
         self._masks: dict[int | None, torch.Tensor | None] = {}
-
-    def keep(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
-        raise NotImplementedError
 
     def attend(
         self,
@@ -290,13 +275,12 @@ class _Slots:
             return
         enlarged = max(capacity, self.capacity + max(GROWTH, self.capacity // 2))
         if prompt is not None and not self._buffers:
-            shapes = [(key, value) for key, value in prompt.layers]
             self._buffers = [
                 (
                     k.new_zeros(self.size, k.shape[0], enlarged, k.shape[2]),
                     v.new_zeros(self.size, v.shape[0], enlarged, v.shape[2]),
                 )
-                for k, v in shapes
+                for k, v in prompt.layers
             ]
         else:
             self._buffers = [

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from deepspeed.runtime.rollout import RolloutEngine, RolloutRequest, SamplingConfig
 
-from align.rollouts.base import Rollout, Sampling
+from align.rollouts.base import Lockstep, Rollout, Sampling
 from align.rollouts.sampling import Recorder, draw_tokens
 from reward_models.runtime.distributed import World
 
@@ -27,7 +27,7 @@ class PlainRollout(RolloutEngine):
         self._model, self._pad, self._world, self._max_rows = model, pad_token_id, world, max_rows
         base = model.get_base_model() if hasattr(model, "peft_config") else model
         self._takes_positions = "position_ids" in inspect.signature(base.forward).parameters
-        self._in_step = world.size > 1 and any(hasattr(p, "ds_id") for p in model.parameters())
+        self._lockstep = Lockstep(model, world)
 
     def sync_weights(self, step: int) -> None:
         """Nothing to do: it is the training model."""
@@ -44,7 +44,7 @@ class PlainRollout(RolloutEngine):
             for at in range(0, len(request.prompt_ids), chunk):
                 part = slice(at, at + chunk)
                 self._chunk(request.prompt_ids[part], request.prompt_attention_mask[part], at * group, recorder)
-            while self._anyone(False):  # ZeRO stage 3: others are not done yet
+            while self._lockstep.anyone(False):  # ZeRO stage 3: others are not done yet
                 self._forward(torch.full((1, 1), self._pad, device=self._world.device), None, None)
         finally:
             self._model.train(training)
@@ -55,7 +55,7 @@ class PlainRollout(RolloutEngine):
         shared = int(mask.any(0).int().argmax())  # columns that are padding in every row
         ids, mask = ids[:, shared:], mask[:, shared:]
         samples = np.arange(first, first + len(ids) * group)
-        self._anyone(True)
+        self._lockstep.anyone(True)
         logits, past = self._forward(ids, mask, None)
         past.batch_repeat_interleave(group)
         logits, mask = logits.repeat_interleave(group, 0), mask.repeat_interleave(group, 0)
@@ -69,7 +69,7 @@ class PlainRollout(RolloutEngine):
                 past.batch_select_indices(keep)
                 samples, tokens, mask = samples[alive], tokens[alive], mask[keep]
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-            self._anyone(True)
+            self._lockstep.anyone(True)
             logits, past = self._forward(torch.from_numpy(tokens).to(mask.device)[:, None], mask, past)
 
     def _forward(self, ids: torch.Tensor, mask: torch.Tensor | None, past: Any) -> tuple[torch.Tensor, Any]:
@@ -78,9 +78,3 @@ class PlainRollout(RolloutEngine):
             options["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         output = self._model(input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=True, **options)
         return output.logits[:, -1].float(), output.past_key_values
-
-    def _anyone(self, working: bool) -> bool:
-        """Whether any rank is about to run the model; every rank asks before each of its forward passes."""
-        if not self._in_step:
-            return working
-        return bool(self._world.max(torch.tensor([float(working)])).item())

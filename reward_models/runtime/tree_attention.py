@@ -11,7 +11,8 @@ FlexAttention with a block mask made of tree and branch ids (CUDA).
 from __future__ import annotations
 
 import functools
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,22 +56,11 @@ def tree_hidden_states(backbone: PreTrainedModel, batch: TreeBatch) -> torch.Ten
     return output.last_hidden_state[0]
 
 
-class KeyValueCache(Protocol):
-    """Keys and values of what was read before."""
-
-    def keep(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
-        """See a tree's keys and values, ``[1, kv_heads, T, d]``."""
-
-    def attend(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scaling: float | None,
-        window: int | None,
-    ) -> torch.Tensor:
-        """Attention of one new token per sequence, ``[N, heads, 1, d]``, over all before it: ``[N, 1, heads, d]``."""
+# Sees a tree's keys and values in a layer, ``[1, kv_heads, T, d]``.
+Keep = Callable[[int, torch.Tensor, torch.Tensor], None]
+# Attention of one new token per sequence over all before it, from layer, query ``[N, heads, 1, d]``, key, value, scaling
+# and sliding window; returns ``[N, 1, heads, d]``.
+Cached = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor, "float | None", "int | None"], torch.Tensor]
 
 
 def tree_attention(
@@ -81,7 +71,8 @@ def tree_attention(
     attention_mask: torch.Tensor | None,
     *,
     tree: TreeBatch | None = None,
-    cache: KeyValueCache | None = None,
+    keep: Keep | None = None,
+    cached: Cached | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -90,14 +81,14 @@ def tree_attention(
 ) -> tuple[torch.Tensor, None]:
     """transformers' attention interface: query ``[1, heads, T, d]``, key and value ``[1, kv_heads, T, d]``.
 
-    With a ``cache`` as well as a tree, the cache is shown the tree's keys and values; with a cache alone, it computes
-    the attention: that is how responses are sampled, a token of each at a time.
+    ``keep`` is shown the tree's keys and values; ``cached`` takes the place of a tree and computes the attention
+    itself: that is how responses are sampled, a token of each at a time.
 
     Returns ``[1, T, heads, d]``. Raises ``ValueError`` when called without a tree or for a variant it cannot compute,
     for a silent fallback would let sequences see each other.
     """
-    if cache is not None and tree is None:
-        return cache.attend(module.layer_idx, query, key, value, scaling, sliding_window), None  # type: ignore[arg-type]
+    if cached is not None:
+        return cached(module.layer_idx, query, key, value, scaling, sliding_window), None  # type: ignore[arg-type]
     if tree is None or attention_mask is not None:
         raise ValueError("prompt-tree attention runs on packed trees only: call tree_hidden_states()")
     if softcap is not None or dropout:
@@ -106,8 +97,8 @@ def tree_attention(
         output = _flex(query, key, value, tree, scaling, sliding_window)
     else:
         output = _path_by_path(query, key, value, tree, scaling, sliding_window)
-    if cache is not None:
-        cache.keep(module.layer_idx, key, value)  # type: ignore[arg-type]
+    if keep is not None:
+        keep(module.layer_idx, key, value)  # type: ignore[arg-type]
     return output.transpose(1, 2), None
 
 
