@@ -6,7 +6,6 @@ and it is counted: taking it for a reward of 0.0 would push the policy away from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,21 +28,6 @@ class Advantages:
     advantages_PG: torch.Tensor
     signal_P: torch.Tensor
     unscorable: int
-
-
-def rewards_tensor(rewards: Sequence[float | None], samples_per_prompt: int) -> torch.Tensor:
-    """``rewards_PG``, float64, from the rewards of consecutive groups; ``None`` (unscorable) becomes nan.
-
-    Raises:
-        ValueError: the rewards are not whole groups, or one of them is not finite.
-    """
-    if samples_per_prompt < 1 or len(rewards) % samples_per_prompt:
-        raise ValueError(f"{len(rewards)} rewards are not whole groups of {samples_per_prompt}")
-    values = torch.tensor([float("nan") if r is None else float(r) for r in rewards], dtype=torch.float64)
-    wrong = [i for i, r in enumerate(rewards) if r is not None and not torch.isfinite(values[i])]
-    if wrong:
-        raise ValueError(f"reward {rewards[wrong[0]]} of sample {wrong[0]} is not finite; None says 'unscorable'")
-    return values.view(-1, samples_per_prompt)
 
 
 def group_advantages(

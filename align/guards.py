@@ -7,13 +7,9 @@ one that is large beside others, is no sign of anything.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
-
-from reward_models.runtime.metrics import rewind
+from typing import Literal
 
 Action = Literal["warn", "lower", "rollback", "stop"]
 PREFERENCE = ("helpful", "safety")
@@ -96,6 +92,11 @@ class Alarm:
     since: int
     value: float
 
+    def line(self, done: str) -> dict[str, object]:
+        """For ``guards.jsonl``, with what was done."""
+        rule, action = str(self.guard), self.guard.action
+        return {"step": self.step, "rule": rule, "value": self.value, "action": action, "done": done}
+
     def __str__(self) -> str:
         return f"after step {self.step}: {self.guard} ({self.guard.watch} is {self.value:.4g}); {self.guard.action}"
 
@@ -146,16 +147,3 @@ def _broken(config: GuardConfig, state: GuardState, value: float) -> bool:
         return value > config.grows * usual
     assert config.shrinks is not None
     return value < config.shrinks * usual
-
-
-class AlarmLog:
-    """``guards.jsonl``: every alarm. Only the main rank keeps one."""
-
-    def __init__(self, directory: Path, start_step: int) -> None:
-        self.path = directory / "guards.jsonl"
-        rewind(self.path, start_step)
-
-    def write(self, alarm: Alarm, done: str) -> None:
-        line: dict[str, Any] = {"step": alarm.step, "rule": str(alarm.guard), "value": alarm.value}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line | {"action": alarm.guard.action, "done": done}) + "\n")

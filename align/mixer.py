@@ -6,13 +6,23 @@ Every rank holds every term's value of every sample, so that what is normalised 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from align.rewards.build import MixedTerm
 from align.schedule import Schedule, value_at
+
+
+def as_tensor(scores: Sequence[float | None]) -> torch.Tensor:
+    """float64; ``None`` (no score) becomes nan."""
+    return torch.tensor([math.nan if score is None else score for score in scores], dtype=torch.float64)
+
+
+def as_list(values: torch.Tensor) -> list[float | None]:
+    """The way back."""
+    return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from align.collect import Collector, CollectorState, pools
 from align.config import AlignConfig
 from align.evaluation import evaluate
 from align.experience import Experience, load_experience, save_experience
-from align.guards import AlarmLog, Guards, GuardState
+from align.guards import Guards, GuardState
 from align.manifest import write_manifest
 from align.mixer import Mixer, Running
 from align.phases import Phase, phase_at, phases_of
@@ -35,6 +35,7 @@ from reward_models.model import load_tokenizer
 from reward_models.runtime.checkpoint import CheckpointError, list_checkpoints, load_checkpoint, save_checkpoint
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import build_engine, model_loading
+from reward_models.runtime.metrics import JsonLines
 from reward_models.runtime.run import Reporter, RunDirectory
 
 # What a resumed run may set differently: how it is computed, logged and kept, not what is computed.
@@ -70,7 +71,7 @@ class Parts:
     sampler: Sampler
     collector: Collector
     guards: Guards
-    alarms: AlarmLog | None = None
+    alarms: JsonLines | None = None
 
     def evaluate(self, done: int) -> dict[str, float]:
         """Held-out figures, where they are due after ``done`` steps; else nothing."""
@@ -111,7 +112,7 @@ class Parts:
         found = list_checkpoints(self.run.checkpoints)
         step, experience = self._load(found[-1]) if found else (0, None)
         if self.world.is_main:
-            self.alarms = AlarmLog(self.run.path, step or -1)
+            self.alarms = JsonLines(self.run.path / "guards.jsonl", step or -1)
         return step, experience
 
     def heed(self, step: int, values: dict[str, float]) -> tuple[int, Experience | None] | None:
@@ -136,7 +137,7 @@ class Parts:
                     done, good = f"rolled back {MAX_ROLLBACKS} times already", []
                 back = good[-1] if good else None
             if self.alarms is not None:
-                self.alarms.write(alarm, done)
+                self.alarms.write(alarm.line(done))
             self.reporter.say(f"guard: {alarm}: {done}")
             if alarm.guard.action == "stop" or (alarm.guard.action == "rollback" and back is None):
                 raise GuardStop(f"a guard stopped the run {alarm}: {done}")
@@ -219,6 +220,7 @@ def build(config: AlignConfig, run: RunDirectory, world: World, reporter: Report
         config.prompts,
         tokenizer,
         config.prompts.train,
+        config.prompts.limit,
         held_out=held_out.records if held_out is not None else (),
     )
     phases = phases_of(config)

@@ -24,7 +24,7 @@ class PromptsConfig:
         columns: our column names to the source's, where they differ.
         kind: of prompts whose row does not name one; a prompt with an answer is ``reasoning`` unless this says else.
         language: of prompts whose row does not name one, as an ISO 639-1 code.
-        limit: the most rows to read of each source.
+        limit: the most rows to read of each training source.
         max_bad: how many bad rows may be left out; one more stops the run before it starts.
         max_length: longest rendered prompt in tokens; longer ones are left out and counted.
         decontaminate: leave out training prompts that occur in the evaluation sources.
@@ -62,10 +62,10 @@ def load_prompts(
     config: PromptsConfig,
     tokenizer: PreTrainedTokenizerBase,
     specs: Sequence[str],
-    limit: int | None = None,
+    limit: int | None,
     held_out: Sequence[Prompt] = (),
 ) -> PromptSet:
-    """Read and render the prompts of ``specs``; ``held_out`` ones are left out.
+    """Read and render the prompts of ``specs``, at most ``limit`` of each; ``held_out`` ones are left out.
 
     Raises:
         SourceError, BadRowsError: see :func:`reward_models.data.sources.load`.
@@ -75,7 +75,7 @@ def load_prompts(
         list(specs),
         "prompt",
         max_bad=config.max_bad,
-        limit=limit or config.limit,
+        limit=limit,
         columns=config.columns or None,
         prompt_kind=config.kind,
     )
@@ -84,7 +84,7 @@ def load_prompts(
     if held_out and config.decontaminate:
         clean = decontaminate(records, held_out)
         records, dropped["prompts of evaluation"] = list(clean.kept), len(clean.removed)
-    texts = [prompt_text(tokenizer, record.prompt) for record in records]
+    texts = [_rendered(tokenizer, record) for record in records]
     ids = tokenize_texts(tokenizer, texts)
     kept = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= config.max_length]
     dropped[f"longer than {config.max_length} tokens"] = len(ids) - len(kept)
@@ -96,6 +96,13 @@ def load_prompts(
         tuple(texts[i].rstrip().endswith("<think>") for i in kept),
         {reason: number for reason, number in dropped.items() if number},
     )
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, record: Prompt) -> str:
+    try:
+        return prompt_text(tokenizer, record.prompt)
+    except ValueError as error:
+        raise ValueError(f"prompt {record.id} of {record.source}: {error}") from error
 
 
 def draw(items: int, start: int, count: int, seed: int) -> np.ndarray:

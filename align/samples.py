@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 
 from align.collect import Collected
-from align.rewards.terms import Sample
-from reward_models.runtime.metrics import rewind
+from reward_models.runtime.metrics import JsonLines
 
 
 class SampleLog:
@@ -23,15 +20,11 @@ class SampleLog:
     """
 
     def __init__(self, directory: Path, start_step: int, count: int) -> None:
-        self._path, self._count = directory / "samples.jsonl", count
-        rewind(self._path, start_step - 1)
-        self._file = self._path.open("a", encoding="utf-8")
+        self._lines, self._count = JsonLines(directory / "samples.jsonl", start_step - 1), count
 
     def back_to(self, step: int) -> None:
         """Forget the lines of rollouts after ``step`` updates: the run has gone back there."""
-        self._file.close()
-        rewind(self._path, step - 1)
-        self._file = self._path.open("a", encoding="utf-8")
+        self._lines.back_to(step - 1)
 
     def write(self, step: int, phase: str, collected: Collected) -> None:
         """Responses of the rollout that begins after ``step`` updates."""
@@ -40,29 +33,27 @@ class SampleLog:
         count = min(self._count, len(samples))
         chosen = np.random.default_rng(step).choice(len(samples), count, replace=False)
         for number in sorted(chosen.tolist()):
-            line = sample_line(samples[number]) | {
-                "reward": known(rewards.total_N[number]),
+            sample = samples[number]
+            line = {
+                "step": step,
+                "phase": phase,
+                "kind": sample.kind,
+                "prompt": [{"role": m.role, "content": m.content} for m in sample.prompt],
+                "response": sample.response,
+                "answer": sample.answer,
+                "tokens": sample.tokens,
+                "finished": sample.finished,
                 "terms": {name: known(values[number]) for name, values in rewards.raw.items()},
                 "weighted": {name: known(values[number]) for name, values in rewards.weighted.items()},
+                "reward": known(rewards.total_N[number]),
                 "advantage": float(advantages[number]),
             }
-            self._file.write(json.dumps({"step": step, "phase": phase, **line}, ensure_ascii=False) + "\n")
-        self._file.flush()
+            self._lines.write(line)
 
     def close(self) -> None:
-        self._file.close()
+        self._lines.close()
 
 
-def sample_line(sample: Sample) -> dict[str, Any]:
-    return {
-        "kind": sample.kind,
-        "prompt": [{"role": m.role, "content": m.content} for m in sample.prompt],
-        "response": sample.response,
-        "answer": sample.answer,
-        "tokens": sample.tokens,
-        "finished": sample.finished,
-    }
-
-
-def known(value: Any) -> float | None:
-    return None if math.isnan(value) else float(value)
+def known(value: torch.Tensor) -> float | None:
+    """``None`` for nan."""
+    return None if value.isnan() else float(value)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from align.mixer import Mixed, Mixer
+from align.mixer import Mixed, Mixer, as_tensor
 from align.rewards.terms import Sample, TermScores, run_terms
 from reward_models.runtime.distributed import World
 
@@ -46,8 +45,7 @@ class Scorer:
         mine = range(self._world.rank, count, self._world.size)
         values = torch.zeros(2 * len(results), count, dtype=torch.float64)
         for row, result in enumerate(results.values()):
-            known = [math.nan if score is None else score for score in result.scores]
-            values[row, list(mine)] = torch.tensor(known, dtype=torch.float64)
+            values[row, list(mine)] = as_tensor(result.scores)
             values[len(results) + row, list(mine)] = torch.tensor(result.applies, dtype=torch.float64)
         counts = torch.tensor([[r.unscorable, r.failures, r.applicable] for r in results.values()])
         self._world.sum(values)

@@ -43,7 +43,7 @@ def train(config: AlignConfig) -> Path | None:
         kept = first_step or -1  # a run that starts anew writes the line of step 0 again
         log = RunLog(run.path, config.loggers, kept, yaml.safe_load(dump_config(config))) if world.is_main else None
         shown = SampleLog(run.path, kept, config.samples_per_log) if world.is_main else None
-        for opened in (log, shown):
+        for opened in (log, shown, parts.alarms):
             if opened is not None:
                 stack.enter_context(closing(opened))
         stop = stack.enter_context(StopSignal())
@@ -87,9 +87,9 @@ def train(config: AlignConfig) -> Path | None:
             reporter.step(bar, done, {name: values[name] for name in SHOWN if name in values})
             if (back := parts.heed(done, values)) is not None:
                 step, experience = back
-                for opened in (log, shown):
-                    if opened is not None:
-                        opened.back_to(step)
+                for log_of_steps in (log, shown):
+                    if log_of_steps is not None:
+                        log_of_steps.back_to(step)
                 continue
             if done == config.steps or (config.save_every and done % config.save_every == 0):
                 parts.save(done, experience)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from align.config import AlignConfig
-from align.mixer import Mixed, Mixer
+from align.mixer import Mixed, Mixer, as_list, as_tensor
 from align.phases import phase_at, phases_of
 from align.rewards.build import build_terms
 from align.rewards.terms import Sample, run_terms
@@ -130,14 +130,6 @@ def filled(rewards: Sequence[float | None], prompts: Sequence[str]) -> list[floa
             result[start:end] = [mean if r is None else r for r in rewards[start:end]]
         start = end
     return result
-
-
-def as_tensor(scores: Sequence[float | None]) -> torch.Tensor:
-    return torch.tensor([float("nan") if score is None else score for score in scores], dtype=torch.float64)
-
-
-def as_list(values: torch.Tensor) -> list[float | None]:
-    return [None if value != value else value for value in values.tolist()]
 
 
 def _conversation(prompt: Turns) -> Conversation:

@@ -57,6 +57,32 @@ class Metrics:
         return result
 
 
+class JsonLines:
+    """A JSONL file that a run appends to; every line has a ``step``. Only the main rank keeps one.
+
+    Args:
+        start_step: lines of later steps are removed: a resumed run writes them again.
+    """
+
+    def __init__(self, path: Path, start_step: int) -> None:
+        self.path = path
+        rewind(path, start_step)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, *lines: Mapping[str, Any]) -> None:
+        self._file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        self._file.flush()
+
+    def back_to(self, step: int) -> None:
+        """Forget the lines of later steps: the run has gone back there."""
+        self._file.close()
+        rewind(self.path, step)
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class RunLog:
     """``metrics.jsonl`` and, if asked for, TensorBoard, W&B or trackio. Only the main rank keeps one.
 
@@ -66,9 +92,7 @@ class RunLog:
     """
 
     def __init__(self, directory: Path, loggers: Sequence[Logger], start_step: int, config: Mapping[str, Any]) -> None:
-        self.path = directory / "metrics.jsonl"
-        rewind(self.path, start_step)
-        self._file = self.path.open("a", encoding="utf-8")
+        self._lines = JsonLines(directory / "metrics.jsonl", start_step)
         self._writer: Any = None
         self._trackers: list[Any] = []
         for name in loggers:
@@ -83,8 +107,7 @@ class RunLog:
 
     def write(self, step: int, values: Mapping[str, float], **tags: Any) -> None:
         """One line: ``step`` updates have been made. ``tags`` go into the line only."""
-        self._file.write(json.dumps({"step": step, **tags, **values}) + "\n")
-        self._file.flush()
+        self._lines.write({"step": step, **tags, **values})
         if self._writer is not None:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, step)
@@ -93,12 +116,10 @@ class RunLog:
 
     def back_to(self, step: int) -> None:
         """Forget the lines of later steps: the run has gone back there."""
-        self._file.close()
-        rewind(self.path, step)
-        self._file = self.path.open("a", encoding="utf-8")
+        self._lines.back_to(step)
 
     def close(self) -> None:
-        self._file.close()
+        self._lines.close()
         if self._writer is not None:
             self._writer.close()
         for tracker in self._trackers:

@@ -58,8 +58,8 @@ def tree_hidden_states(backbone: PreTrainedModel, batch: TreeBatch) -> torch.Ten
 
 # Sees a tree's keys and values in a layer, ``[1, kv_heads, T, d]``.
 Keep = Callable[[int, torch.Tensor, torch.Tensor], None]
-# Attention of one new token per sequence over all before it, from layer, query ``[N, heads, 1, d]``, key, value, scaling
-# and sliding window; returns ``[N, 1, heads, d]``.
+# Attention of one new token per sequence over all before it, from layer, query ``[N, heads, 1, d]``, key, value,
+# scaling and sliding window; returns ``[N, 1, heads, d]``.
 Cached = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor, "float | None", "int | None"], torch.Tensor]
 
 

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from align.advantages import AdvantageKind, group_advantages, rewards_tensor
+from align.advantages import AdvantageKind, group_advantages
+from align.mixer import as_tensor
 
 KINDS: list[AdvantageKind] = ["group", "mean", "leave_one_out"]
 NAN = float("nan")
@@ -35,12 +36,12 @@ def test_values_by_hand(kind: AdvantageKind, expected: list[float]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_unscorable_samples_are_left_out_counted_and_have_advantage_zero(kind: AdvantageKind) -> None:
-    with_gap = group_advantages(rewards_tensor([0.0, None, 2.0, 1.0], 4), kind)
-    without = group_advantages(rewards_tensor([0.0, 2.0, 1.0], 3), kind)
+    with_gap = group_advantages(as_tensor([0.0, None, 2.0, 1.0])[None], kind)
+    without = group_advantages(as_tensor([0.0, 2.0, 1.0])[None], kind)
     assert with_gap.advantages_PG[0, [0, 2, 3]].tolist() == without.advantages_PG[0].tolist()
     assert with_gap.advantages_PG[0, 1] == 0
     assert with_gap.unscorable == 1
-    as_zero = group_advantages(rewards_tensor([0.0, 0.0, 2.0, 1.0], 4), kind)
+    as_zero = group_advantages(as_tensor([0.0, 0.0, 2.0, 1.0])[None], kind)
     assert not torch.allclose(with_gap.advantages_PG, as_zero.advantages_PG)  # None is not 0.0
 
 
@@ -49,7 +50,7 @@ def test_unscorable_samples_are_left_out_counted_and_have_advantage_zero(kind: A
     "rewards", [[1.0, 1.0, 1.0], [0.1 + 0.2, 0.3, 0.3], [None, 2.0, None], [None, None, None]], ids=str
 )
 def test_a_group_without_signal_moves_nothing(kind: AdvantageKind, rewards: list[float | None]) -> None:
-    result = group_advantages(rewards_tensor(rewards, 3), kind)
+    result = group_advantages(as_tensor(rewards)[None], kind)
     assert result.advantages_PG.tolist() == [[0.0, 0.0, 0.0]]
     assert result.signal_P.tolist() == [False]
 
@@ -98,10 +99,6 @@ def test_every_argument_matters() -> None:
 
 
 def test_errors_name_what_is_wrong() -> None:
-    with pytest.raises(ValueError, match="5 rewards are not whole groups of 2"):
-        rewards_tensor([1.0] * 5, 2)
-    with pytest.raises(ValueError, match="sample 1 is not finite; None says"):
-        rewards_tensor([1.0, NAN], 2)
     with pytest.raises(ValueError, match="none of group, mean"):
         group_advantages(torch.zeros(1, 2), "std")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"\[prompts, samples\]"):

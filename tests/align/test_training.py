@@ -107,6 +107,30 @@ def test_how_it_is_computed_changes_nothing(uninterrupted: Path, tmp_path: Path,
     assert_close_run(tmp_path / "run", uninterrupted)
 
 
+@pytest.mark.parametrize("kind", ["token", "sequence", "token_mean"])
+def test_every_loss_is_the_same_over_two_ranks_and_other_micro_batches(kind: str, tmp_path: Path, train: Any) -> None:
+    words = (
+        f"loss.kind={kind}",
+        "steps=4",
+        "evaluation.data=[]",
+        "loss.advantages=leave_one_out",
+        "loss.clip_high=0.2",
+    )
+    train(tmp_path / "one", *words)
+    train(tmp_path / "two", *words, "max_tokens=40", ranks=2)
+    assert_close_run(tmp_path / "two", tmp_path / "one")
+
+
+def test_where_engine_and_trainer_agree_importance_sampling_changes_nothing_and_its_cap_acts(
+    uninterrupted: Path, tmp_path: Path, train: Any
+) -> None:
+    train(tmp_path / "loose", "loss.importance_cap=2.0")
+    assert_close_run(tmp_path / "loose", uninterrupted)
+    train(tmp_path / "tight", "loss.importance_cap=0.5")  # every token's weight is then one half
+    first, expected = (metrics(path)[1] for path in (tmp_path / "tight", uninterrupted))
+    assert first["grad_norm"] == pytest.approx(expected["grad_norm"] / 2, rel=1e-3)
+
+
 def test_padded_batches_give_what_trees_give(uninterrupted: Path, tmp_path: Path, train: Any) -> None:
     train(tmp_path / "run", "model.layout=padded")
     assert_close_run(tmp_path / "run", uninterrupted)
