@@ -151,14 +151,6 @@ def importance_weights(old_logprobs_T: torch.Tensor, rollout_logprobs_T: torch.T
     return limited_exp(old_logprobs_T - rollout_logprobs_T).clamp(max=cap)
 
 
-def entropy(logits_TV: torch.Tensor) -> torch.Tensor:
-    """Entropy in nats of the distributions softmax(``logits_TV``), shape ``[T]``: −Σ p log p.
-
-    A token whose logit is −inf has probability 0 and adds nothing.
-    """
-    return torch.special.entr(logits_TV.softmax(dim=-1)).sum(dim=-1)
-
-
 def _sum_by(value_U: torch.Tensor, index_U: torch.Tensor, size: int) -> torch.Tensor:
     return torch.zeros(size, dtype=value_U.dtype, device=value_U.device).index_add(0, index_U, value_U)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from align.losses import LOG_RATIO_LIMIT, LossKind, PolicyLoss, entropy, importance_weights, k3, policy_loss
+from align.losses import LOG_RATIO_LIMIT, LossKind, PolicyLoss, importance_weights, k3, policy_loss
 
 KINDS: list[LossKind] = ["token", "sequence", "token_mean"]
 LOG2, LOG3 = math.log(2), math.log(3)
@@ -144,14 +144,6 @@ def test_extreme_log_ratios_stay_finite_and_are_counted(kind: LossKind) -> None:
     assert torch.isfinite(logprobs_T.grad).all()
     assert loss.limited_N.tolist() == [3, 0, 5, 0]
     assert loss.ratio_N[2] <= 5 * math.exp(LOG_RATIO_LIMIT) * (1 + 1e-9)
-
-
-def test_entropy_by_hand() -> None:
-    logits_TV = torch.tensor(
-        [[0.0, 0.0, 0.0, 0.0], [0.0, -math.inf, -math.inf, 0.0], [0.0, LOG3, -math.inf, -math.inf]]
-    )
-    expected = [math.log(4), LOG2, -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))]
-    assert torch.allclose(entropy(logits_TV), torch.tensor(expected))
 
 
 def test_importance_weights_are_capped_and_have_no_gradient() -> None:
