@@ -3,8 +3,8 @@
     python benchmarks/rl_learning.py --task calculation --out benchmarks/results/rl_learning_calculation.json
     python benchmarks/rl_learning.py --task gsm8k --seeds 0 --base DIR --out benchmarks/results/rl_learning_gsm8k.json
 
-``calculation``: additions with carries and word problems that ask for one, written by the built-in generator; a decoder
-from scratch is cold-started on worked solutions and stopped before it has mastered them. ``gsm8k``: the real training
+``calculation``: the presets ``sft_cpu`` and ``cpu``: additions with carries, plainly and in words, and a decoder from
+scratch that is cold-started on worked solutions and stopped before it has mastered them. ``gsm8k``: the real training
 prompts of the kit in ``KEEL_DATA``; a pretrained decoder (``--base``, e.g. of ``pretrain_decoder.py``) is cold-started
 on their solutions. ``keel train sft`` runs once, and from there ``keel train align`` for each seed, each going on where
 it was stopped. Writes a JSON file, and beside it the curves as a picture.
@@ -18,55 +18,23 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from environment import ROOT, environment
 
 from align.manifest import is_complete
-from reward_models.data.synthetic import reasoning
 from reward_models.runtime.metrics import read_metrics
 
-FAMILIES = ("add", "gain")  # three in four are additions of two or three digits, the others word problems
 FIGURES = ("accuracy_greedy", "accuracy_sampled", "pass@4", "format_greedy", "length_greedy", "finished_greedy")
 
 
-def write(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
+def calculation() -> tuple[list[str], list[str]]:
+    """The presets as they are."""
+    return ["--config", "sft_cpu", "loggers=[]"], ["--config", "cpu", "loggers=[]"]
 
 
-def calculation(runs: Path, demonstrations: int) -> tuple[list[str], list[str]]:
-    """Settings of both programs; each prompt occurs in one of the three files only."""
-    rng, seen = Random(0), set()
-    files: dict[str, list[dict[str, Any]]] = {"sft": [], "train": [], "test": []}
-    sizes = {"test": 200, "sft": demonstrations, "train": 3000}
-    for name, size in sizes.items():
-        while len(files[name]) < size:
-            task = reasoning.draw_task(rng)
-            if task.family not in FAMILIES or reasoning.language_of(task.prompt) != "en" or task.prompt in seen:
-                continue
-            seen.add(task.prompt)
-            row = {"prompt": task.prompt, "answer": reasoning.solve(task.prompt), "language": "en"}
-            files[name].append(row | ({"response": reasoning.solution(task)} if name == "sft" else {}))
-    sft = write(runs / "sft.jsonl", files["sft"])
-    train, test = write(runs / "train.jsonl", files["train"]), write(runs / "test.jsonl", files["test"])
-    return (
-        [
-            *("--config", "sft_cpu", f"data.train=['{sft}']", "model.vocab_size=400", "batch_size=64"),
-            *("micro_batch_size=64", "epochs=100", "max_steps=200", "loggers=[]"),
-        ],
-        [
-            *("--config", "cpu", f"prompts.train=['{train}']", f"evaluation.data=['{test}']", "evaluation.limit=200"),
-            *("evaluation.every=20", "max_new_tokens=72", "loggers=[]"),
-        ],
-    )
-
-
-def gsm8k(runs: Path, base: Path | None, data: Path) -> tuple[list[str], list[str]]:
+def gsm8k(base: Path | None, data: Path) -> tuple[list[str], list[str]]:
     if base is None or not (base / "config.json").is_file():
         raise SystemExit("--task gsm8k needs --base: the directory of a pretrained decoder; see pretrain_decoder.py")
     file = data / "math" / "gsm8k.train.jsonl.gz"
@@ -76,6 +44,7 @@ def gsm8k(runs: Path, base: Path | None, data: Path) -> tuple[list[str], list[st
             *(
                 "max_steps=80",
                 "batch_size=32",
+                "micro_batch_size=32",
                 "engine.lr=1e-3",
                 "engine.schedule=cosine",
                 "data.max_length=192",
@@ -147,15 +116,14 @@ def main() -> None:
     add("--runs", type=Path, default=ROOT / "runs" / "rl_learning", help="finished runs are not run again")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--base", type=Path, help="gsm8k: a pretrained decoder")
-    add("--demonstrations", type=int, default=3000, help="calculation: worked solutions of the cold start")
     add("words", nargs="*", metavar="key=value", help="further settings of the RL runs")
     arguments = parser.parse_args()
     found = environment(arguments.seeds[0])
     runs = arguments.runs / arguments.task
     if arguments.task == "calculation":
-        sft, align = calculation(runs, arguments.demonstrations)
+        sft, align = calculation()
     else:
-        sft, align = gsm8k(runs, arguments.base, data)
+        sft, align = gsm8k(arguments.base, data)
     curves, rewards = [], []
     start = runs / "sft"
     run("align.train_sft", start, [*sft, "seed=0"])

@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 REASON_LIMIT = 300
-SYNTHETIC = ("helpful", "safety", "reasoning", "best_of_n", "demonstrations")
+SYNTHETIC = ("helpful", "safety", "reasoning", "best_of_n", "demonstrations", "additions")
 Specs = Sequence[str] | str
 
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<subset>[\w.\-/]+?))?(?::(?P<split>[\w\[\]%:.]+))?")
@@ -148,7 +148,7 @@ def read(
     Args:
         spec: a file or glob (``~`` and environment variables are expanded), a hub data set
             ``owner/name[/subset][:split]`` (split ``train`` if none is named; a local directory of data files is read
-            the same way), ``synthetic:helpful|safety|reasoning|best_of_n|demonstrations[:train|test]``, or
+            the same way), ``synthetic:helpful|safety|reasoning|best_of_n|demonstrations|additions[:train|test]``, or
             ``SCHEME://…`` for a scheme that an installed package offers as an entry point of the group
             ``keel.sources``: a function from the spec to rows.
         kind: the records wanted; ``None`` infers it row by row.
@@ -280,8 +280,9 @@ def _synthetic(spec: str, *, prompts: bool) -> _Stream:
     from reward_models.data import synthetic
 
     split = cast(synthetic.Split, split)
-    if kind == "demonstrations":
-        replies = (to_row(prompt) | {"response": reply} for prompt, reply in synthetic.demonstrations(split))
+    if kind in ("demonstrations", "additions"):
+        pairs = synthetic.additions(split) if kind == "additions" else synthetic.demonstrations(split)
+        replies = (to_row(prompt) | {"response": reply} for prompt, reply in pairs)
         return _Stream(spec, f"synthetic:{kind}", enumerate(replies, start=1))
     records: Iterator[Record]
     if kind == "best_of_n":

@@ -1,9 +1,9 @@
 """A synthetic data set with a programmatic gold judge: everything Keel does, offline and on a CPU.
 
 ``records`` yields what a reward model trains on, ``prompts`` what reinforcement learning samples from,
-``demonstrations`` what a policy is started from. Everything is a function of its arguments: the same on every
-machine, and the first records of a longer draw are those of a shorter one. A prompt is in the test split or in the
-train split by a hash of its text.
+``demonstrations`` what a policy is started from, ``additions`` a task so narrow that a small policy learns it in
+minutes. Everything is a function of its arguments: the same on every machine, and the first records of a longer draw
+are those of a shorter one. A prompt is in the test split or in the train split by a hash of its text.
 """
 
 from __future__ import annotations
@@ -40,12 +40,16 @@ PROMPT_SIZES: dict[Kind, dict[Split, int]] = {
 SAFETY_NOISE = 0.02
 SAFETY_REPEATS = 4
 
+ADDITIONS = ("add", "gain")  # sums of two numbers: plainly, three in four, and in words
+
 __all__ = [
+    "ADDITIONS",
     "KINDS",
     "SIZES",
     "SPLITS",
     "VERSION",
     "JudgedComparison",
+    "additions",
     "candidates",
     "demonstrations",
     "helpfulness",
@@ -167,3 +171,19 @@ def demonstrations(split: Split, n: int | None = None, seed: int = 0) -> Iterato
         else:
             reply = f"<think>{thought_about(rng, task)}</think>\n{general.good_reply(rng, task)}"
         yield _prompt(kind, split, index, task), reply
+
+
+def additions(split: Split, n: int | None = None, seed: int = 0) -> Iterator[tuple[Prompt, str]]:
+    """English prompts that ask for the sum of two numbers, each once, with a correct solution worked column by column.
+
+    ``None`` gives 3,000 for training and 200 for testing.
+    """
+    count = (3000 if split == "train" else 200) if n is None else n
+    _check("reasoning", split)
+    tasks = (
+        task
+        for task in _tasks("reasoning", split, seed)
+        if task.family in ADDITIONS and reasoning.language_of(task.prompt) == "en"
+    )
+    for index, task in enumerate(islice(tasks, count)):
+        yield _prompt("reasoning", split, index, task), reasoning.solution(task)

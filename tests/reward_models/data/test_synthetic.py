@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from itertools import islice
 from random import Random
 
@@ -249,6 +250,18 @@ def test_reasoning_prompts_have_answers_and_one_in_five_is_chinese() -> None:
     assert all(isinstance(prompt, Prompt) and prompt.answer is not None for prompt in prompts)
     share = np.mean([prompt.language == "zh" for prompt in prompts if isinstance(prompt, Prompt)])
     assert 0.17 < share < 0.23
+
+
+def test_additions_are_right_once_each_and_split_by_prompt() -> None:
+    pairs = {split: list(synthetic.additions(split)) for split in synthetic.SPLITS}
+    assert {split: len(found) for split, found in pairs.items()} == {"train": 3000, "test": 200}
+    texts = [_prompt_text(prompt) for found in pairs.values() for prompt, _ in found]
+    assert len(set(texts)) == len(texts)
+    for prompt, reply in pairs["test"]:
+        first, *_, second = map(int, re.findall(r"\d+", _prompt_text(prompt)))  # an age may stand between them
+        assert prompt.answer == str(first + second)
+        assert reply.endswith(f"<answer>{first + second}</answer>")
+    assert list(synthetic.additions("train", 5)) == pairs["train"][:5]
 
 
 def test_demonstrations_are_good_except_for_the_documented_share() -> None:
