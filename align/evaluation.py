@@ -20,7 +20,7 @@ EVALUATION = 2**31
 def evaluate(
     config: AlignConfig, prompts: PromptSet, sampler: Sampler, scorer: Scorer, max_new_tokens: int
 ) -> tuple[dict[str, float], list[Sample]]:
-    """Metrics named ``eval/…`` and the greedy samples.
+    """Metrics named ``eval/…``, their standard errors ``eval_se/…``, and the greedy samples.
 
     Accuracy is over the prompts that a verifier could judge; every other figure over the responses it applies to.
     """
@@ -41,19 +41,25 @@ def evaluate(
         rewards = scorer.finish(scorer.start(samples), len(samples), weights, learn=False)
         right_PG = accuracy_of(rewards).view(-1, count)
         shown = shown or samples
-        metrics |= {
-            f"eval/accuracy_{name}": float(right_PG.nanmean()),
-            f"eval/length_{name}": float(responses.length_N.double().mean()),
-            f"eval/finished_{name}": float(responses.finished_N.double().mean()),
-            **{
-                f"eval/{term}_{name}": float(values.nanmean())
-                for term, values in rewards.raw.items()
-                if not term.startswith("accuracy")
-            },
+        figures = {
+            "accuracy": right_PG,
+            "length": responses.length_N.double().view(-1, count),
+            "finished": responses.finished_N.double().view(-1, count),
+            **{term: values.view(-1, count) for term, values in rewards.raw.items() if not term.startswith("accuracy")},
         }
+        for figure, values_PG in figures.items():
+            metrics[f"eval/{figure}_{name}"] = float(values_PG.nanmean())
+            metrics[f"eval_se/{figure}_{name}"] = standard_error(values_PG)
         if count > 1:
             metrics |= {f"eval/pass@{k}": value for k, value in pass_at(right_PG).items()}
     return {name: value for name, value in metrics.items() if value == value}, shown
+
+
+def standard_error(values_PG: torch.Tensor) -> float:
+    """Of the mean, with the prompts as what was drawn: responses to one prompt resemble each other. nan below two."""
+    means_P = values_PG.nanmean(1)
+    means_P = means_P[~means_P.isnan()]
+    return float(means_P.std() / len(means_P) ** 0.5) if len(means_P) > 1 else float("nan")
 
 
 def accuracy_of(rewards: Mixed) -> torch.Tensor:

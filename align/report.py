@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,17 +20,20 @@ COLOURS = (MODEL, WRONG, "#009E73", TFIDF, "#E69F00", "#56B4E9", RULE)
 SAMPLES = 6  # of a run
 ALARMS = 20  # rows of the table
 SHARES = ("Held-out accuracy", "Groups without signal")  # on the whole scale: a small change should look small
-# Before and after, in this order; `finished` is the share of responses that the policy ended itself.
+# Held-out figures as they are told: the title, and whether more of it is better (1), worse (−1) or neither.
 FIGURES = {
-    "eval/accuracy_greedy": "accuracy, greedy",
-    "eval/accuracy_sampled": "accuracy, sampled",
-    "eval/format_greedy": "format",
-    "eval/language_greedy": "language",
-    "eval/helpful_greedy": "helpful model",
-    "eval/safety_greedy": "safety model",
-    "eval/length_greedy": "tokens of a response",
-    "eval/finished_greedy": "finished",
+    "accuracy": ("accuracy", 1),
+    "format": ("format", 1),
+    "language": ("language", 1),
+    "helpful": ("helpful model's score", 1),
+    "safety": ("safety model's score", 1),
+    "gold_helpfulness": ("helpfulness, gold judge", 1),
+    "gold_usefulness": ("usefulness on safety prompts, gold judge", 1),
+    "gold_unsafe": ("unsafe, gold judge", -1),
+    "length": ("tokens of a response", 0),
+    "finished": ("finished", 1),
 }
+MODELS = ("helpful", "safety")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,20 @@ class Run:
         """(step, name) of every phase but the first."""
         phases = [(line["step"], line["phase"]) for line in self.lines if "phase" in line]
         return [(step - 1, name) for (_, before), (step, name) in pairwise(phases) if name != before]
+
+    @property
+    def ends(self) -> list[tuple[str, int]]:
+        """(name, last step so far) of every phase."""
+        return list({line["phase"]: line["step"] for line in self.lines if "phase" in line}.items())
+
+    @property
+    def figures(self) -> list[str]:
+        """Held-out figures as they are told: sampled ones, and accuracy greedily too."""
+        sampled = [name.removeprefix("eval/") for name in self.names("eval/") if name.endswith("_sampled")]
+        order = [f"{name}_sampled" for name in FIGURES]
+        sampled.sort(key=lambda name: order.index(name) if name in order else len(order))
+        greedy = ["accuracy_greedy"] if "eval/accuracy_greedy" in self.names("eval/") else []
+        return [*sampled[:1], *greedy, *sampled[1:]] if "accuracy_sampled" in sampled else [*greedy, *sampled]
 
     def series(self, name: str) -> tuple[list[int], list[float]]:
         points = [(line["step"], line[name]) for line in self.lines if name in line]
@@ -89,15 +107,51 @@ def report(directories: Sequence[Path], out: Path) -> Path:
 
 
 def before_and_after(runs: Sequence[Run]) -> Table | None:
-    """Held-out figures at the first and the last evaluation."""
-    rows = []
-    for run in runs:
-        for name, title in FIGURES.items():
-            steps, values = run.series(name)
-            if steps:
-                cells = (_number(values[0]), _number(values[-1]), f"{steps[0]:,} → {steps[-1]:,}")
-                rows.append((title if len(runs) == 1 else f"{run.name}: {title}", *cells))
-    return Table("", ("on held-out prompts", "before", "after", "steps"), rows) if rows else None
+    """Held-out figures before and after: of one run after every phase, of several side by side."""
+    figures = list(dict.fromkeys(figure for run in runs for figure in run.figures))
+    if len(runs) == 1:
+        (run,) = runs
+        columns = ("on held-out prompts", "before", *(f"after {name}" for name, _ in run.ends), "change")
+        rows = [(title_of(figure), *_course(run, figure), _change(run, figure)) for figure in figures]
+    else:
+        columns = ("on held-out prompts", *(run.name for run in runs))
+        rows = [(title_of(figure), *(_change(run, figure) for run in runs)) for figure in figures]
+    return Table("", columns, rows) if rows else None
+
+
+def title_of(figure: str) -> str:
+    """``accuracy_greedy`` → ``accuracy, greedy``; sampled is how a policy is used, and goes without saying."""
+    name, _, mode = figure.rpartition("_")
+    title = FIGURES[name][0] if name in FIGURES else name
+    return f"{title}, greedy" if mode == "greedy" else title
+
+
+def _course(run: Run, figure: str) -> list[str]:
+    """Before, and at the end of every phase."""
+    steps, values = run.series(f"eval/{figure}")
+    cells = [_number(values[0])]
+    start = 0
+    for _, end in run.ends:
+        within = [value for step, value in zip(steps, values, strict=True) if start < step <= end]
+        cells.append(_number(within[-1]) if within else "–")
+        start = end
+    return cells
+
+
+def _change(run: Run, figure: str) -> str:
+    """``better: 0.17 → 0.35 (+0.18 ± 0.02)``; a change below two standard errors is none."""
+    _, values = run.series(f"eval/{figure}")
+    if not values:
+        return "–"
+    _, errors = run.series(f"eval_se/{figure}")
+    change, error = values[-1] - values[0], math.hypot(errors[0], errors[-1]) if errors else math.nan
+    direction = FIGURES.get(figure.rpartition("_")[0], ("", 0))[1]
+    if len(values) < 2 or abs(change) <= 2 * error:
+        word = "held"
+    else:
+        word = "changed" if not direction else "better" if change * direction > 0 else "worse"
+    spread = f" ± {error:.2g}" if error == error else ""
+    return f"{word}: {_number(values[0])} → {_number(values[-1])} ({change:+.2g}{spread})"
 
 
 def section_of(run: Run) -> Section:
@@ -118,11 +172,9 @@ def pictures(run: Run) -> list[Picture]:
     """Every chart that the run has figures for."""
     weighted = {name: name.partition("/")[2] for name in run.names("weighted/")}
     weights = {name: name.partition("/")[2] for name in run.names("weight/")}
-    held_out = {
-        name: name.removeprefix("eval/").removesuffix("_greedy")
-        for name in run.names("eval/")
-        if name.endswith("_greedy") and not name.startswith(("eval/accuracy", "eval/length"))
-    }
+    others = [figure for figure in run.figures if not figure.startswith(("accuracy_", "length_", *MODELS))]
+    held_out = {f"eval/{figure}": title_of(figure) for figure in others}
+    models = {f"eval/{name}_sampled": FIGURES[name][0] for name in MODELS}
     charts: list[tuple[str, Mapping[str, str], str]] = [
         (
             "Reward",
@@ -131,11 +183,16 @@ def pictures(run: Run) -> list[Picture]:
         ),
         (
             "Held-out accuracy",
-            {"eval/accuracy_greedy": "greedy", "eval/accuracy_sampled": "sampled"},
-            "Reasoning prompts that are never trained on. Part of a gain in greedy accuracy is sharpening.",
+            {"eval/accuracy_sampled": "sampled", "eval/accuracy_greedy": "greedy"},
+            "Reasoning prompts that are never trained on. Part of a gain in sampled accuracy is sharpening.",
         ),
-        ("Other held-out figures", held_out, "Of greedy responses."),
-        ("Length", {"response_length": "sampled", "eval/length_greedy": "held out, greedy"}, "Tokens of a response."),
+        (
+            "What the reward models say",
+            models,
+            "Of held-out prompts. It should rise where they are trained for; what that is worth, they cannot say.",
+        ),
+        ("Other held-out figures", held_out, "Of sampled responses."),
+        ("Length", {"response_length": "of the rollout", "eval/length_sampled": "held out"}, "Tokens of a response."),
         ("Divergence", {"kl": "from the reference", "kl_first": "from the first policy"}, "k3, nats per token."),
         ("Entropy", {"entropy": "entropy"}, "Nats per token when sampling; near 0 nothing new is tried."),
         (
@@ -160,7 +217,13 @@ def pictures(run: Run) -> list[Picture]:
 
 def comparison(runs: Sequence[Run]) -> Section:
     """The same figures of several runs on the same axes."""
-    shown = {"reward": "Reward", **FIGURES, "response_length": "Length", "kl": "Divergence from the reference"}
+    figures = list(dict.fromkeys(figure for run in runs for figure in run.figures))
+    shown = {
+        "reward": "Reward",
+        **{f"eval/{figure}": title_of(figure) for figure in figures},
+        "response_length": "Length",
+        "kl": "Divergence from the reference",
+    }
     drawn_pictures = []
     with matplotlib.rc_context(STYLE):
         for name, title in shown.items():
@@ -200,9 +263,10 @@ def _mark(axes: Axes, run: Run) -> None:
 
 def _cards(run: Run) -> list[Card]:
     cards = []
-    for name, title in {"reward": "reward", **FIGURES}.items():
+    shown = {f"eval/{f}": title_of(f) for f in run.figures if f.startswith(("accuracy", "gold", *MODELS))}
+    for name, title in {"reward": "reward", **shown}.items():
         steps, values = run.series(name)
-        if steps and name in ("reward", "eval/accuracy_greedy", "eval/accuracy_sampled", "eval/format_greedy"):
+        if steps:
             cards.append(Card(_number(values[-1]), title, f"{_number(values[0])} at step {steps[0]:,}"))
     steps, values = run.series("kl")
     if steps:

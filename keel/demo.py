@@ -1,9 +1,16 @@
-"""``keel demo``: both reward models on the built-in data, a summary table, and a report with plots."""
+"""``keel demo``: the whole way on built-in data, from preferences to an aligned policy, with a table and a report.
+
+Both reward models, a cold start, then reinforcement learning in two phases: rules on reasoning prompts, and at the end
+the reward models on general ones. The built-in data come with a programmatic gold judge, so that what the reward models
+are worth, and whether the policy became better or only pleased them, is known.
+"""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,54 +18,128 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from align import sft
+from align import trainer as rl
+from align.config import AlignConfig
+from align.report import read_run, section_of
+from align.sft import SftConfig
+from reward_models import trainer as rm
 from reward_models.data.synthetic import SIZES, judged_comparisons
 from reward_models.evaluate import assess, load_evaluation
 from reward_models.report import Section, evaluation_sections, write_evaluation, write_report
 from reward_models.report import Table as ReportTable
 from reward_models.runtime.config import load_config
+from reward_models.runtime.metrics import read_metrics
 from reward_models.scored import ScoredSet
 from reward_models.scorer import RewardModel
-from reward_models.trainer import RewardModelConfig, train
+from reward_models.trainer import RewardModelConfig
 
 LEAD = (
-    "Reward models of a few million parameters, trained on the built-in synthetic data on a CPU. The data come from "
-    "templates and their labels from a simulated annotator with known noise and biases (docs/synthetic-data.md): the "
-    "figures show that everything works, not how good a real model would be."
+    "Two reward models and a policy of about two million parameters each, trained from scratch on the built-in data on "
+    "a CPU. The data come from templates and their labels from a simulated annotator with known noise and biases "
+    "(docs/synthetic-data.md): the figures show that everything works, not how good a real model would be."
 )
+# What the table shows of held-out prompts, and whether more of it is better. Responses are sampled at temperature 1.
+OUTCOMES = {
+    "accuracy": ("accuracy", "answers that are right", True),
+    "format": ("format", "thoughts, then a tagged answer", True),
+    "language": ("language", "thoughts in the prompt's language", True),
+    "gold_helpfulness": ("gold_helpfulness", "what a reply is worth to the gold judge", True),
+    "unsafe_rate": ("gold_unsafe", "responses that do harm, says the gold judge", False),
+}
+HELD = 0.01  # a change below a point
 
 
-def run(out: Path) -> dict[str, Any]:
+def run(out: Path, seed: int = 0) -> dict[str, Any]:
     """Train, evaluate, and write ``report.html`` and ``summary.json`` under ``out``; returns the summary."""
     console = Console(highlight=False)
-    summary: dict[str, Any] = {}
+    began = time.perf_counter()
+    summary: dict[str, Any] = {"seed": seed}
     sections: list[Section] = []
-    for kind, problems in (("helpful", ["synthetic:best_of_n:test"]), ("safety", [])):
-        began = time.perf_counter()
-        directory = out / f"{kind}_rm"
-        words = [f"output_dir={directory}", "overwrite=true"]
-        if train(load_config(RewardModelConfig, f"{kind}_demo", words)) is None:
-            raise SystemExit("stopped; nothing to report yet")
-        model = RewardModel.load(directory)
-        assessment = assess(model, load_evaluation(model.kind, [f"synthetic:{kind}:test"], problems))
-        write_evaluation(assessment, directory / "evaluation")
-        sections += evaluation_sections(assessment)
-        summary[kind] = {k: v for k, v in assessment.figures.items() if isinstance(v, int | float)}
-        if kind == "helpful":
-            summary[kind]["gold_accuracy"] = gold_accuracy(assessment.parts[0])
-            summary[kind]["best_of_n"] = assessment.figures["best_of_n"]
-        summary[kind]["seconds"] = round(time.perf_counter() - began, 1)
+    helpful, safety, cold_start, stage2 = (out / n for n in ("helpful_rm", "safety_rm", "cold_start", "stage2"))
+    for kind, directory in (("helpful", helpful), ("safety", safety)):
+        console.rule(f"reward model: {kind}")
+        summary[kind], seconds = _timed(partial(_reward_model, kind, directory, seed, sections))
+        summary[kind]["seconds"] = seconds
+    console.rule("cold start: a policy learns from demonstrations")
+    learning = load_config(SftConfig, "sft_demo", _words(cold_start, seed))
+    _, summary["cold_start_seconds"] = _timed(lambda: _finished(sft.train(learning)))
+    console.rule("stage 2: reinforcement learning in two phases")
+    terms = [each.term for each in load_config(AlignConfig, "demo_cpu").rewards]
+    models = {"helpful": helpful, "safety": safety}
+    where = [f"rewards.{terms.index(kind)}.arguments.model={directory}" for kind, directory in models.items()]
+    config = [*_words(stage2, seed), f"model.path={cold_start}", *where]
+    aligning = load_config(AlignConfig, "demo_cpu", config)
+    _, summary["stage2_seconds"] = _timed(lambda: _finished(rl.train(aligning)))
+    summary |= outcome(stage2) | {"seconds": round(time.perf_counter() - began, 1)}
     (out / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
-    rows = _rows(summary)
-    columns = ("model", "held-out figure", "value", "a simple rule gets", "seconds")
+    sections.insert(0, section_of(read_run(stage2)))
+    rows = before_and_after(summary)
+    columns = ("on held-out prompts", "before", "after", "change", "what it is")
     report = write_report(
         sections, out / "report.html", title="Keel demo", lead=LEAD, summary=ReportTable("", columns, rows)
     )
-    table = Table(*columns, title="Keel demo")
+    _print(console, "Reward models", ("model", "held-out figure", "value", "a simple rule gets"), _reward_rows(summary))
+    _print(console, "Policy: before → after stage 2", columns, rows)
+    console.print(f"Report: {report}", soft_wrap=True)
+    return summary
+
+
+def _reward_model(kind: str, directory: Path, seed: int, sections: list[Section]) -> dict[str, Any]:
+    """Train and evaluate one; its figures. Its part of the report is added to ``sections``."""
+    _finished(rm.train(load_config(RewardModelConfig, f"{kind}_demo", _words(directory, seed))))
+    model = RewardModel.load(directory)
+    problems = ["synthetic:best_of_n:test"] if kind == "helpful" else []
+    assessment = assess(model, load_evaluation(model.kind, [f"synthetic:{kind}:test"], problems))
+    write_evaluation(assessment, directory / "evaluation")
+    sections += evaluation_sections(assessment)
+    figures = {k: v for k, v in assessment.figures.items() if isinstance(v, int | float)}
+    if kind == "helpful":
+        figures["gold_accuracy"] = gold_accuracy(assessment.parts[0])
+        figures["best_of_n"] = assessment.figures["best_of_n"]
+    return figures
+
+
+def outcome(directory: Path) -> dict[str, dict[str, float]]:
+    """``before`` and ``after``: the figures of ``OUTCOMES`` at a run's first and last evaluation."""
+    lines = [line for line in read_metrics(directory / "metrics.jsonl") if "eval/accuracy_sampled" in line]
+    return {
+        when: {name: round(float(line[f"eval/{metric}_sampled"]), 4) for name, (metric, _, _) in OUTCOMES.items()}
+        for when, line in (("before", lines[0]), ("after", lines[-1]))
+    }
+
+
+def before_and_after(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name, (_, meaning, more_is_better) in OUTCOMES.items():
+        before, after = summary["before"][name], summary["after"][name]
+        change = after - before
+        verdict = "held" if abs(change) < HELD else "better" if (change > 0) == more_is_better else "worse"
+        rows.append((name, f"{before:.1%}", f"{after:.1%}", f"{100 * change:+.1f} points: {verdict}", meaning))
+    return rows
+
+
+def _words(directory: Path, seed: int) -> list[str]:
+    return [f"output_dir={directory}", f"seed={seed}", "overwrite=true"]
+
+
+def _finished(result: Path | None) -> Path:
+    if result is None:
+        raise SystemExit("stopped; nothing to report yet")
+    return result
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    began = time.perf_counter()
+    result = work()
+    return result, round(time.perf_counter() - began, 1)
+
+
+def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    table = Table(*columns, title=title)
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    console.print(f"Report: {report}", soft_wrap=True)
-    return summary
 
 
 def gold_accuracy(part: ScoredSet) -> float:
@@ -75,36 +156,24 @@ def gold_accuracy(part: ScoredSet) -> float:
     return sum(right) / len(right)
 
 
-def _rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+def _reward_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     helpful, safety = summary["helpful"], summary["safety"]
+    longer, tfidf = helpful["baseline_longer"], helpful["baseline_tfidf"]
+    best = helpful["best_of_n"]
     return [
         (
             "helpful",
-            "accuracy against the annotator's labels",
+            "accuracy against the labels",
             f"{helpful['accuracy']:.1%}",
-            f"{helpful['baseline_longer']:.1%} (longer wins), {helpful['baseline_tfidf']:.1%} (TF-IDF)",
-            f"{helpful['seconds']:.0f}",
+            f"{longer:.1%} (longer), {tfidf:.1%} (TF-IDF)",
         ),
-        (
-            "helpful",
-            "best of four: the right reply scores highest",
-            f"{helpful['best_of_n']['accuracy']:.1%}",
-            f"{helpful['best_of_n']['chance']:.1%} (chance)",
-            "",
-        ),
-        ("helpful", "accuracy against the gold judge", f"{helpful['gold_accuracy']:.1%}", "50.0% (chance)", ""),
-        (
-            "safety",
-            "AUROC",
-            f"{safety['auroc']:.3f}",
-            f"{safety['baseline_tfidf']:.3f} (TF-IDF)",
-            f"{safety['seconds']:.0f}",
-        ),
+        ("helpful", "best of four scores highest", f"{best['accuracy']:.1%}", f"{best['chance']:.1%} (chance)"),
+        ("helpful", "accuracy against the gold judge", f"{helpful['gold_accuracy']:.1%}", "50.0% (chance)"),
+        ("safety", "AUROC", f"{safety['auroc']:.3f}", f"{safety['baseline_tfidf']:.3f} (TF-IDF)"),
         (
             "safety",
             "accuracy at score 0",
             f"{safety['accuracy']:.1%}",
             f"{1 - safety['unsafe'] / safety['n']:.1%} (all safe)",
-            "",
         ),
     ]

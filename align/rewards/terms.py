@@ -47,6 +47,11 @@ class Sample:
     columns: Mapping[str, Any] = field(default_factory=dict)
 
 
+def whole(sample: Sample) -> str:
+    """The response with the tag that the template wrote."""
+    return f"<think>{sample.response}" if sample.think_prefilled else sample.response
+
+
 Scores = Sequence[float | None]
 
 

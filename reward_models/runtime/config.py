@@ -26,6 +26,8 @@ class ConfigError(ValueError):
 def load_config(schema: type[Config], path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Defaults of ``schema``, then the YAML file, then ``key=value`` overrides with dotted keys.
 
+    A number in a key is a place in a list, as in ``rewards.0.weight=2``.
+
     Args:
         path: a file, or the bare name of a preset that comes with the package of ``schema``: ``helpful_r1``.
 
@@ -39,7 +41,9 @@ def load_config(schema: type[Config], path: str | Path | None = None, overrides:
         for word in overrides:
             if "=" not in word:
                 raise ConfigError(f"{word!r} is not of the form key=value")
-            merged = _merge(schema, merged, OmegaConf.from_dotlist([word]), "the command line")
+            given = OmegaConf.to_container(OmegaConf.from_dotlist([word]))
+            whole = OmegaConf.create(_in_lists(given, OmegaConf.to_container(merged), word))
+            merged = _merge(schema, merged, whole, "the command line")
         return cast(Config, OmegaConf.to_object(merged))
     except ConfigError:
         raise
@@ -85,6 +89,25 @@ def _read_yaml(path: Path) -> DictConfig:
     if not isinstance(loaded, DictConfig):
         raise ConfigError(f"{path} holds a list or a bare value; a configuration is a mapping of keys")
     return loaded
+
+
+def _in_lists(given: Any, base: Any, word: str) -> Any:
+    """``{0: {weight: 2}}`` for a list becomes the list with its first element changed."""
+    if not isinstance(given, dict):
+        return given
+    if isinstance(base, Mapping):
+        return {key: _in_lists(value, base.get(key), word) for key, value in given.items()}
+    if not isinstance(base, list) or not all(str(key).isdecimal() for key in given):
+        return given
+    changed = list(base)
+    for place, value in given.items():
+        if int(place) >= len(changed):
+            raise ConfigError(f"{word}: the list has {len(changed)} elements, counted from 0")
+        below = changed[int(place)]
+        value = _in_lists(value, below, word)
+        both = isinstance(value, dict) and isinstance(below, Mapping)
+        changed[int(place)] = OmegaConf.to_container(OmegaConf.merge(below, value)) if both else value
+    return changed
 
 
 def _merge(schema: type, into: DictConfig, given: Any, where: str) -> DictConfig:

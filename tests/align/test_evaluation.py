@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 import torch
 
-from align.evaluation import accuracy_of, pass_at
+from align.evaluation import accuracy_of, pass_at, standard_error
 from align.mixer import Mixed, as_list, as_tensor
 
 NAN = float("nan")
@@ -23,6 +23,14 @@ def test_accuracy_is_what_the_one_verifier_says_that_applies() -> None:
     assert as_list(accuracy_of(mixed)) == [1.0, 0.0, 1.0, None]
     without = Mixed({"format": raw["format"]}, {}, {}, torch.zeros(4, dtype=torch.float64), {}, {}, {})
     assert as_list(accuracy_of(without)) == [None] * 4
+
+
+def test_standard_errors_are_over_prompts() -> None:
+    # means 1, 0.5, 0 of the three judged prompts: deviation 0.5; copies of a response add nothing
+    values = torch.tensor([[1.0, NAN], [0.0, 1.0], [0.0, 0.0], [NAN, NAN]])
+    assert standard_error(values) == pytest.approx(0.5 / 3**0.5)
+    assert standard_error(values[:3].repeat(1, 7)) == pytest.approx(0.5 / 3**0.5)
+    assert standard_error(values[:1]) != standard_error(values[:1])
 
 
 def test_pass_at_k_by_hand() -> None:

@@ -10,15 +10,18 @@ import pytest
 
 from align.report import before_and_after, pictures, read_run, report
 
+ERRORS = {"eval_se/accuracy_greedy": 0.04, "eval_se/format_sampled": 0.03}
+
 
 def write_run(directory: Path, gain: float) -> Path:
     directory.mkdir()
-    lines: list[dict[str, object]] = [{"step": 0, "eval/accuracy_greedy": 0.25, "eval/format_greedy": 0.5}]
+    lines: list[dict[str, object]] = [{"step": 0, "eval/accuracy_greedy": 0.25, "eval/format_sampled": 0.5, **ERRORS}]
     for step in range(1, 9):
         line: dict[str, object] = {"step": step, "phase": "rules" if step <= 4 else "preference", "kl": 0.01 * step}
         line |= {"reward": gain * step, "weighted/format": 0.1 * step, "entropy": 2.0, "weight/format": 1.0}
         if step == 8:
-            line |= {"eval/accuracy_greedy": 0.25 + gain, "eval/format_greedy": 0.9}
+            line |= {"eval/accuracy_greedy": 0.25 + gain, "eval/format_sampled": 0.9}
+            line |= ERRORS
         lines.append(line)
     sample = {"step": 6, "phase": "preference", "kind": "safety", "prompt": [{"role": "user", "content": "<b>hi</b>"}]}
     sample |= {
@@ -50,14 +53,34 @@ def test_a_run_is_told_in_figures_pictures_alarms_and_samples(tmp_path: Path) ->
     assert len(pictures(run)) == len(re.findall("data:image/png", page))
     table = before_and_after([run])
     assert table is not None
-    assert ("accuracy, greedy", "0.25", "0.75", "0 → 8") in table.rows
+    assert table.columns == ("on held-out prompts", "before", "after rules", "after preference", "change")
+    assert table.rows == [
+        ("accuracy, greedy", "0.25", "–", "0.75", "better: 0.25 → 0.75 (+0.5 ± 0.057)"),
+        ("format", "0.5", "–", "0.9", "better: 0.5 → 0.9 (+0.4 ± 0.042)"),
+    ]
+
+
+def test_a_change_within_the_noise_is_none_and_less_harm_is_better(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    directory.mkdir()
+    rows = [
+        {"step": step, "eval/gold_unsafe_sampled": unsafe, "eval/format_sampled": form, "eval/mine_sampled": 7 * step}
+        | {f"eval_se/{name}_sampled": 0.05 for name in ("gold_unsafe", "format", "mine")}
+        for step, unsafe, form in ((0, 0.5, 0.6), (9, 0.1, 0.5))
+    ]
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = before_and_after([read_run(directory)])
+    assert table is not None
+    words = {row[0]: row[-1].partition(":")[0] for row in table.rows}
+    assert words == {"format": "held", "unsafe, gold judge": "better", "mine": "changed"}
 
 
 def test_several_runs_are_compared_first(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, gain) for name, gain in (("one", 0.5), ("two", 0.1))]
     page = report(runs, tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.index("Comparison") < page.index("<h2>one</h2>") < page.index("<h2>two</h2>")
-    assert "two: accuracy, greedy" in page
+    assert "better: 0.25 → 0.75" in page
+    assert "held: 0.25 → 0.35" in page
 
 
 def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -8,19 +8,19 @@ are those of a shorter one. A prompt is in the test split or in the train split 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from random import Random
 from typing import Literal
 
 from reward_models.data.records import Message, Prompt, Record, SafetyLabel
-from reward_models.data.synthetic import general, reasoning, safety
-from reward_models.data.synthetic.annotator import JudgedComparison, judged_comparisons, thought_about
+from reward_models.data.synthetic import defects, general, reasoning, safety
+from reward_models.data.synthetic.annotator import JudgedComparison, judged_comparisons, thought_about, with_filler
 from reward_models.data.synthetic.candidates import candidates
 from reward_models.data.synthetic.gold import helpfulness, is_correct, is_unsafe, summary
 from reward_models.data.synthetic.templates import Task, normalise, split_of
 
-VERSION = "2"
+VERSION = "3"
 
 Kind = Literal["helpful", "safety", "reasoning"]
 Split = Literal["train", "test"]
@@ -135,42 +135,60 @@ def prompts(split: Split, kind: Kind | None = None, n: int | None = None, seed: 
     return (_prompt(kind, split, index, task) for index, task in enumerate(tasks))
 
 
-def _reasoning_demonstration(rng: Random, task: Task) -> str:
-    """A worked solution; 6 % think in the other language, 5 % slip, 4 % break the format."""
+def _additions(split: str, seed: int) -> Iterator[Task]:
+    """Tasks of ``additions``, each once."""
+    tasks = _tasks("reasoning", split, seed)
+    return (t for t in tasks if t.family in ADDITIONS and reasoning.language_of(t.prompt) == "en")
+
+
+def _rough_solution(rng: Random, task: Task) -> str:
     reply, draw = reasoning.solution(task), rng.random()
-    language = reasoning.language_of(task.prompt)
-    if draw < 0.06:
-        return reasoning.solution(task, "en" if language == "zh" else "zh")
-    if draw < 0.11:
+    if draw < 0.15:
+        return reasoning.solution(task, "zh")
+    if draw < 0.20:
         answer = str(reasoning.solve(task.prompt))
         wrong = str(int(answer) + rng.choice((-10, -1, 1, 10)))
         return reply.replace(f"<answer>{answer}<", f"<answer>{wrong}<")
-    if draw < 0.15:
+    if draw < 0.30:
         return rng.choice((reply.replace("</think>", ""), reply.replace("<answer>", " ").replace("</answer>", "")))
     return reply
 
 
-def demonstrations(split: Split, n: int | None = None, seed: int = 0) -> Iterator[tuple[Prompt, str]]:
-    """Prompts with the replies a policy is started from, the kinds in turn: two of reasoning to one of each other.
+def _rough_reply(rng: Random, task: Task) -> str:
+    reply, draw = general.good_reply(rng, task), rng.random()
+    if draw < 0.30:
+        reply = defects.worse_reply(rng, task)[1]
+    elif draw < 0.40:
+        reply = with_filler(rng, reply)
+    return f"<think>{thought_about(rng, task)}</think>\n{reply}"
 
-    ``n`` counts demonstrations; ``None`` gives 8,000 for training and 400 for testing. Documented shares are flawed,
-    so that reinforcement learning has something to mend.
+
+def demonstrations(split: Split, n: int | None = None, seed: int = 0) -> Iterator[tuple[Prompt, str]]:
+    """Prompts with the replies a policy is started from, the kinds in turn: two additions to one of each other.
+
+    ``n`` counts demonstrations; ``None`` gives 20,000 for training and 400 for testing. They are rough, so that
+    reinforcement learning has something to mend. Of the additions 15 % think in Chinese, 5 % slip and 10 % break the
+    format; of the general replies 30 % have a defect and 10 % filler; of the replies to safety prompts 30 % take the
+    wrong side.
     """
-    count = (8000 if split == "train" else 400) if n is None else n
-    streams = {kind: (_tasks(kind, split, seed, 1 if kind == "reasoning" else 8)) for kind in KINDS}
+    count = (20000 if split == "train" else 400) if n is None else n
+    _check("reasoning", split)
     rng = Random(f"synthetic-demonstrations-{split}-{seed}")
+    streams = {
+        "reasoning": _additions(split, seed),
+        "helpful": _tasks("helpful", split, seed, 8),
+        "safety": _tasks("safety", split, seed, 8),
+    }
+    rough: dict[Kind, Callable[[Random, Task], str]] = {
+        "reasoning": _rough_solution,
+        "helpful": _rough_reply,
+        "safety": safety.demonstration,
+    }
     order: tuple[Kind, ...] = ("reasoning", "helpful", "reasoning", "safety")
     for index in range(count):
         kind = order[index % len(order)]
-        _check(kind, split)
         task = next(streams[kind])
-        if kind == "reasoning":
-            reply = _reasoning_demonstration(rng, task)
-        elif kind == "safety":
-            reply = safety.demonstration(rng, task)
-        else:
-            reply = f"<think>{thought_about(rng, task)}</think>\n{general.good_reply(rng, task)}"
-        yield _prompt(kind, split, index, task), reply
+        yield _prompt(kind, split, index, task), rough[kind](rng, task)
 
 
 def additions(split: Split, n: int | None = None, seed: int = 0) -> Iterator[tuple[Prompt, str]]:
@@ -180,10 +198,5 @@ def additions(split: Split, n: int | None = None, seed: int = 0) -> Iterator[tup
     """
     count = (3000 if split == "train" else 200) if n is None else n
     _check("reasoning", split)
-    tasks = (
-        task
-        for task in _tasks("reasoning", split, seed)
-        if task.family in ADDITIONS and reasoning.language_of(task.prompt) == "en"
-    )
-    for index, task in enumerate(islice(tasks, count)):
+    for index, task in enumerate(islice(_additions(split, seed), count)):
         yield _prompt("reasoning", split, index, task), reasoning.solution(task)

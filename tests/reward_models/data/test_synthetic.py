@@ -23,11 +23,12 @@ from reward_models.data.synthetic.defects import DEFECTS
 from reward_models.data.synthetic.templates import Template
 
 GOLDEN = {
-    "2": {
+    "3": {
         "helpful": "4366183bcbfb8d4e",
         "safety": "e529d630479ec0eb",
         "reasoning": "b42aeff78393a049",
-        "demonstrations": "101029db1f13bed5",
+        "demonstrations": "507d428826e3525d",
+        "additions": "b5c003a125c1db93",
     }
 }
 
@@ -54,6 +55,7 @@ def _digest(items: object) -> str:
 def test_the_first_records_are_the_golden_ones_of_this_version() -> None:
     digests = {kind: _digest(synthetic.records(kind, "train", 200)) for kind in synthetic.KINDS}
     digests["demonstrations"] = _digest(synthetic.demonstrations("train", 200))
+    digests["additions"] = _digest(synthetic.additions("train", 200))
     assert digests == GOLDEN[synthetic.VERSION], "the data changed: raise VERSION and record its digests"
 
 
@@ -264,18 +266,19 @@ def test_additions_are_right_once_each_and_split_by_prompt() -> None:
     assert list(synthetic.additions("train", 5)) == pairs["train"][:5]
 
 
-def test_demonstrations_are_good_except_for_the_documented_share() -> None:
-    pairs = list(synthetic.demonstrations("train", 2000))
-    solved = [synthetic.is_correct(p.prompt[0].content, text) for p, text in pairs if p.kind == "reasoning"]
-    foreign = [
-        p.language != reasoning.language_of(text.partition("</think>")[0]) for p, text in pairs if p.kind == "reasoning"
-    ]
-    assert 0.92 < np.mean(solved) < 0.98
-    assert 0.03 < np.mean(foreign) < 0.09
-    for prompt, text in pairs:
-        if prompt.kind != "reasoning":
-            assert synthetic.helpfulness(prompt.prompt[0].content, text) == 1.0, (prompt, text)
-            assert not synthetic.is_unsafe(prompt.prompt[0].content, text), (prompt, text)
+def test_demonstrations_are_flawed_to_the_documented_share() -> None:
+    pairs = [(p.prompt[0].content, p.kind, text) for p, text in synthetic.demonstrations("train", 4000)]
+    sums = [(prompt, text) for prompt, kind, text in pairs if kind == "reasoning"]
+    worth = [synthetic.helpfulness(prompt, text) for prompt, kind, text in pairs if kind == "helpfulness"]
+    harm = [synthetic.is_unsafe(prompt, text) for prompt, kind, text in pairs if kind == "safety"]
+    useful = [synthetic.helpfulness(prompt, text) for prompt, kind, text in pairs if kind == "safety"]
+    assert (len(sums), len(worth), len(harm)) == (2000, 1000, 1000)
+    assert 0.93 < np.mean([synthetic.is_correct(prompt, text) for prompt, text in sums]) < 0.97
+    assert 0.12 < np.mean([reasoning.language_of(text) == "zh" for _, text in sums]) < 0.18
+    assert 0.87 < np.mean([text.count("</think>") == text.count("</answer>") == 1 for _, text in sums]) < 0.93
+    assert 0.60 < np.mean([value == 1 for value in worth]) < 0.68  # a defect can be none
+    assert 0.67 < np.mean(useful) < 0.77
+    assert 0.15 < np.mean(harm) < 0.25
 
 
 def _any_prompt() -> st.SearchStrategy[str]:

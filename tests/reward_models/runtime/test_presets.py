@@ -50,6 +50,13 @@ def test_a_wrong_key_or_value_is_named(words: list[str], message: str) -> None:
         load_config(RewardModelConfig, None, words)
 
 
+def test_a_number_in_a_key_is_a_place_in_a_list() -> None:
+    words = ["model.path=x", "data.train=[a.jsonl,b.jsonl]", "data.train.1=c.jsonl"]
+    assert load_config(RewardModelConfig, None, words).data.train == ["a.jsonl", "c.jsonl"]
+    with pytest.raises(ConfigError, match=r"data\.train\.2=d: the list has 2 elements"):
+        load_config(RewardModelConfig, None, [*words, "data.train.2=d"])
+
+
 def test_a_preset_is_known_by_its_name_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert presets(RewardModelConfig).keys() == {path.stem for path in PRESETS.glob("*.yaml")}
