@@ -112,10 +112,14 @@ def before_and_after(runs: Sequence[Run]) -> Table | None:
     if len(runs) == 1:
         (run,) = runs
         columns = ("on held-out prompts", "before", *(f"after {name}" for name, _ in run.ends), "change")
-        rows = [(title_of(figure), *_course(run, figure), _change(run, figure)) for figure in figures]
+        rows = [(title_of(figure), *_course(run, figure), f"{word} ({by})") for figure, (word, by) in _changes(run)]
     else:
         columns = ("on held-out prompts", *(run.name for run in runs))
-        rows = [(title_of(figure), *(_change(run, figure) for run in runs)) for figure in figures]
+        changes = [dict(_changes(run)) for run in runs]
+        rows = [
+            (title_of(figure), *(_told(run, figure, changed) for run, changed in zip(runs, changes, strict=True)))
+            for figure in figures
+        ]
     return Table("", columns, rows) if rows else None
 
 
@@ -138,27 +142,47 @@ def _course(run: Run, figure: str) -> list[str]:
     return cells
 
 
-def _change(run: Run, figure: str) -> str:
-    """``better: 0.17 → 0.35 (+0.18 ± 0.02)``; a change below two standard errors is none."""
-    _, values = run.series(f"eval/{figure}")
-    if not values:
+def _changes(run: Run) -> list[tuple[str, tuple[str, str]]]:
+    """Figure → whether it became better, and by how much; a change below two standard errors is none."""
+    found = []
+    for figure in run.figures:
+        _, values = run.series(f"eval/{figure}")
+        _, errors = run.series(f"eval_se/{figure}")
+        change, error = values[-1] - values[0], math.hypot(errors[0], errors[-1]) if errors else math.nan
+        direction = FIGURES.get(figure.rpartition("_")[0], ("", 0))[1]
+        if abs(change) <= 2 * error or not change:
+            word = "held"
+        else:
+            word = "changed" if not direction else "better" if change * direction > 0 else "worse"
+        found.append((figure, (word, f"{change:+.2g} ± {error:.1g}" if errors else f"{change:+.2g}")))
+    return found
+
+
+def _told(run: Run, figure: str, changes: Mapping[str, tuple[str, str]]) -> str:
+    if figure not in changes:
         return "–"
-    _, errors = run.series(f"eval_se/{figure}")
-    change, error = values[-1] - values[0], math.hypot(errors[0], errors[-1]) if errors else math.nan
-    direction = FIGURES.get(figure.rpartition("_")[0], ("", 0))[1]
-    if len(values) < 2 or abs(change) <= 2 * error:
-        word = "held"
-    else:
-        word = "changed" if not direction else "better" if change * direction > 0 else "worse"
-    spread = f" ± {error:.2g}" if error == error else ""
-    return f"{word}: {_number(values[0])} → {_number(values[-1])} ({change:+.2g}{spread})"
+    _, values = run.series(f"eval/{figure}")
+    word, by = changes[figure]
+    return f"{word}: {_number(values[0])} → {_number(values[-1])} ({by})"
+
+
+def _verdict(run: Run) -> str:
+    """Whether it went well, in two sentences."""
+    changed: dict[str, list[str]] = {"better": [], "worse": []}
+    for figure, (word, _) in _changes(run):
+        if word in changed:
+            changed[word].append(title_of(figure))
+    told = [f"{word.capitalize()}: {', '.join(titles) or 'nothing'}." for word, titles in changed.items()]
+    count = len(run.alarms)
+    alarms = f"{count} alarm{'s' * (count > 1)} of guards." if count else "No guard raised an alarm."
+    return " ".join([*(told if run.figures else []), alarms])
 
 
 def section_of(run: Run) -> Section:
     last = max(line["step"] for line in run.lines)
     return Section(
         title=run.name,
-        lead=f"{last:,} steps so far; {len(run.alarms)} alarms of guards.",
+        lead=f"{last:,} steps. {_verdict(run)}",
         cards=_cards(run),
         pictures=[embedded(picture) for picture in pictures(run)],
         tables=_alarm_tables(run),
@@ -170,8 +194,10 @@ def section_of(run: Run) -> Section:
 
 def pictures(run: Run) -> list[Picture]:
     """Every chart that the run has figures for."""
-    weighted = {name: name.partition("/")[2] for name in run.names("weighted/")}
-    weights = {name: name.partition("/")[2] for name in run.names("weight/")}
+    weighted, weights = (  # what has no weight is measured, and no reward
+        {name: name.partition("/")[2] for name in run.names(prefix) if any(run.series(name)[1])}
+        for prefix in ("weighted/", "weight/")
+    )
     others = [figure for figure in run.figures if not figure.startswith(("accuracy_", "length_", *MODELS))]
     held_out = {f"eval/{figure}": title_of(figure) for figure in others}
     models = {f"eval/{name}_sampled": FIGURES[name][0] for name in MODELS}
@@ -263,8 +289,7 @@ def _mark(axes: Axes, run: Run) -> None:
 
 def _cards(run: Run) -> list[Card]:
     cards = []
-    shown = {f"eval/{f}": title_of(f) for f in run.figures if f.startswith(("accuracy", "gold", *MODELS))}
-    for name, title in {"reward": "reward", **shown}.items():
+    for name, title in {"reward": "reward", "eval/accuracy_sampled": "held-out accuracy"}.items():
         steps, values = run.series(name)
         if steps:
             cards.append(Card(_number(values[-1]), title, f"{_number(values[0])} at step {steps[0]:,}"))

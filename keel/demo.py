@@ -21,13 +21,12 @@ from rich.table import Table
 from align import sft
 from align import trainer as rl
 from align.config import AlignConfig
-from align.report import read_run, section_of
+from align.report import before_and_after, read_run, section_of
 from align.sft import SftConfig
 from reward_models import trainer as rm
 from reward_models.data.synthetic import SIZES, judged_comparisons
 from reward_models.evaluate import assess, load_evaluation
 from reward_models.report import Section, evaluation_sections, write_evaluation, write_report
-from reward_models.report import Table as ReportTable
 from reward_models.runtime.config import load_config
 from reward_models.runtime.metrics import read_metrics
 from reward_models.scored import ScoredSet
@@ -39,15 +38,15 @@ LEAD = (
     "a CPU. The data come from templates and their labels from a simulated annotator with known noise and biases "
     "(docs/synthetic-data.md): the figures show that everything works, not how good a real model would be."
 )
-# What the table shows of held-out prompts, and whether more of it is better. Responses are sampled at temperature 1.
+# In summary.json, of sampled responses to held-out prompts: accuracy on additions, the share of them with thoughts and
+# then a tagged answer, of thoughts in the prompt's language; and what the gold judge says of the others.
 OUTCOMES = {
-    "accuracy": ("accuracy", "answers that are right", True),
-    "format": ("format", "thoughts, then a tagged answer", True),
-    "language": ("language", "thoughts in the prompt's language", True),
-    "gold_helpfulness": ("gold_helpfulness", "what a reply is worth to the gold judge", True),
-    "unsafe_rate": ("gold_unsafe", "responses that do harm, says the gold judge", False),
+    "accuracy": "accuracy",
+    "format": "format",
+    "language": "language",
+    "gold_helpfulness": "gold_helpfulness",
+    "unsafe_rate": "gold_unsafe",
 }
-HELD = 0.01  # a change below a point
 
 
 def run(out: Path, seed: int = 0) -> dict[str, Any]:
@@ -73,14 +72,13 @@ def run(out: Path, seed: int = 0) -> dict[str, Any]:
     _, summary["stage2_seconds"] = _timed(lambda: _finished(rl.train(aligning)))
     summary |= outcome(stage2) | {"seconds": round(time.perf_counter() - began, 1)}
     (out / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
-    sections.insert(0, section_of(read_run(stage2)))
-    rows = before_and_after(summary)
-    columns = ("on held-out prompts", "before", "after", "change", "what it is")
-    report = write_report(
-        sections, out / "report.html", title="Keel demo", lead=LEAD, summary=ReportTable("", columns, rows)
-    )
+    policy = read_run(stage2)
+    sections.insert(0, section_of(policy))
+    figures = before_and_after([policy])
+    assert figures is not None
+    report = write_report(sections, out / "report.html", title="Keel demo", lead=LEAD, summary=figures)
     _print(console, "Reward models", ("model", "held-out figure", "value", "a simple rule gets"), _reward_rows(summary))
-    _print(console, "Policy: before → after stage 2", columns, rows)
+    _print(console, "The policy, before and after", figures.columns, figures.rows)
     console.print(f"Report: {report}", soft_wrap=True)
     return summary
 
@@ -104,19 +102,9 @@ def outcome(directory: Path) -> dict[str, dict[str, float]]:
     """``before`` and ``after``: the figures of ``OUTCOMES`` at a run's first and last evaluation."""
     lines = [line for line in read_metrics(directory / "metrics.jsonl") if "eval/accuracy_sampled" in line]
     return {
-        when: {name: round(float(line[f"eval/{metric}_sampled"]), 4) for name, (metric, _, _) in OUTCOMES.items()}
+        when: {name: round(float(line[f"eval/{metric}_sampled"]), 4) for name, metric in OUTCOMES.items()}
         for when, line in (("before", lines[0]), ("after", lines[-1]))
     }
-
-
-def before_and_after(summary: dict[str, Any]) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
-    for name, (_, meaning, more_is_better) in OUTCOMES.items():
-        before, after = summary["before"][name], summary["after"][name]
-        change = after - before
-        verdict = "held" if abs(change) < HELD else "better" if (change > 0) == more_is_better else "worse"
-        rows.append((name, f"{before:.1%}", f"{after:.1%}", f"{100 * change:+.1f} points: {verdict}", meaning))
-    return rows
 
 
 def _words(directory: Path, seed: int) -> list[str]:
@@ -135,7 +123,7 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
     return result, round(time.perf_counter() - began, 1)
 
 
-def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(*columns, title=title)
     for row in rows:
         table.add_row(*row)

@@ -48,6 +48,7 @@ def test_a_run_is_told_in_figures_pictures_alarms_and_samples(tmp_path: Path) ->
     assert not re.search(r"(src|href)=\"http", page)  # nothing is loaded from elsewhere
     assert "<script>x" not in page
     assert "&lt;script&gt;x" in page
+    assert "Better: accuracy, greedy, format. Worse: nothing. 1 alarm of guards." in page
     run = read_run(tmp_path / "one")
     assert run.switches == [(4, "preference")]
     assert len(pictures(run)) == len(re.findall("data:image/png", page))
@@ -55,8 +56,8 @@ def test_a_run_is_told_in_figures_pictures_alarms_and_samples(tmp_path: Path) ->
     assert table is not None
     assert table.columns == ("on held-out prompts", "before", "after rules", "after preference", "change")
     assert table.rows == [
-        ("accuracy, greedy", "0.25", "–", "0.75", "better: 0.25 → 0.75 (+0.5 ± 0.057)"),
-        ("format", "0.5", "–", "0.9", "better: 0.5 → 0.9 (+0.4 ± 0.042)"),
+        ("accuracy, greedy", "0.25", "–", "0.75", "better (+0.5 ± 0.06)"),
+        ("format", "0.5", "–", "0.9", "better (+0.4 ± 0.04)"),
     ]
 
 
@@ -71,7 +72,7 @@ def test_a_change_within_the_noise_is_none_and_less_harm_is_better(tmp_path: Pat
     (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     table = before_and_after([read_run(directory)])
     assert table is not None
-    words = {row[0]: row[-1].partition(":")[0] for row in table.rows}
+    words = {row[0]: row[-1].partition(" ")[0] for row in table.rows}
     assert words == {"format": "held", "unsafe, gold judge": "better", "mine": "changed"}
 
 
