@@ -18,7 +18,7 @@ TINY = {
     "sft_demo": ["max_steps=2", "data.limit=200"],
     "demo_cpu": [
         *("steps=2", "prompts_per_step=2", "samples_per_prompt=2", "max_new_tokens=6", "ref_update_steps=0"),
-        *("evaluation.limit=2", "evaluation.samples=2", "evaluation.every=1"),
+        *("evaluation.limit=8", "evaluation.samples=2", "evaluation.every=1"),
         *("phases.0.until=1", "phases.1.until=2"),
     ],
 }

@@ -40,10 +40,14 @@ PROMPT_SIZES: dict[Kind, dict[Split, int]] = {
 SAFETY_NOISE = 0.02
 SAFETY_REPEATS = 4
 
-ADDITIONS = ("add", "gain")  # sums of two numbers: plainly, three in four, and in words
+# What a small policy learns in minutes: sums of two numbers, plainly (three in four) and in words; instructions that take
+# a word or two from the prompt.
+ADDITIONS = ("add", "gain")
+INSTRUCTIONS = ("note", "story", "name", "opposite")
 
 __all__ = [
     "ADDITIONS",
+    "INSTRUCTIONS",
     "KINDS",
     "SIZES",
     "SPLITS",
@@ -166,6 +170,8 @@ def _rough_reply(rng: Random, task: Task) -> str:
 def demonstrations(split: Split, n: int | None = None, seed: int = 0) -> Iterator[tuple[Prompt, str]]:
     """Prompts with the replies a policy is started from, the kinds in turn: two additions to one of each other.
 
+    General instructions are of the families ``INSTRUCTIONS``. A training prompt of these and of safety comes at most
+    eight times, every other once.
     ``n`` counts demonstrations; ``None`` gives 20,000 for training and 400 for testing. They are rough, so that
     reinforcement learning has something to mend. Of the additions 15 % think in Chinese, 5 % slip and 10 % break the
     format; of the general replies 30 % have a defect and 10 % filler; of the replies to safety prompts 30 % take the
@@ -173,11 +179,11 @@ def demonstrations(split: Split, n: int | None = None, seed: int = 0) -> Iterato
     """
     count = (20000 if split == "train" else 400) if n is None else n
     _check("reasoning", split)
-    rng = Random(f"synthetic-demonstrations-{split}-{seed}")
+    rng, repeats = Random(f"synthetic-demonstrations-{split}-{seed}"), 8 if split == "train" else 1
     streams = {
         "reasoning": _additions(split, seed),
-        "helpful": _tasks("helpful", split, seed, 8),
-        "safety": _tasks("safety", split, seed, 8),
+        "helpful": (task for task in _tasks("helpful", split, seed, repeats) if task.family in INSTRUCTIONS),
+        "safety": _tasks("safety", split, seed, repeats),
     }
     rough: dict[Kind, Callable[[Random, Task], str]] = {
         "reasoning": _rough_solution,

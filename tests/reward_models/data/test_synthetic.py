@@ -27,7 +27,7 @@ GOLDEN = {
         "helpful": "4366183bcbfb8d4e",
         "safety": "e529d630479ec0eb",
         "reasoning": "b42aeff78393a049",
-        "demonstrations": "507d428826e3525d",
+        "demonstrations": "519f9f9a5d6d617a",
         "additions": "b5c003a125c1db93",
     }
 }
