@@ -13,7 +13,7 @@ from align.rewards.language import LanguageConsistency
 from align.rewards.mathematics import MathAccuracy
 from align.rewards.penalties import OverlongPenalty, RepetitionPenalty
 from align.rewards.programs import CodeAccuracy
-from align.rewards.terms import RewardTerm, Sample, TermError, load_term
+from align.rewards.terms import RewardTerm, Sample, TermError, load_term, measures_of
 from align.schedule import Schedule, parse_schedule
 from reward_models.data.records import PROMPT_KINDS
 
@@ -81,6 +81,10 @@ class MixedTerm:
     @property
     def name(self) -> str:
         return self.term.name
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return measures_of(self.term)
 
     def applies(self, sample: Sample) -> bool:
         return (self.kinds is None or sample.kind in self.kinds) and self.term.applies(sample)

@@ -88,8 +88,11 @@ def test_an_ensemble_is_as_pessimistic_as_asked_and_tells_its_disagreement(model
     single = [RewardModel.load(p).score_responses([(PROMPT, (Message("assistant", THOUGHT),))])[0].raw for p in paths]
     standardised = [(raw - 0.3) / 2.0 for raw in single]
     mean = ModelReward(kind="helpful", model=paths)
-    assert mean.score([sample("helpfulness")]) == [pytest.approx(sum(standardised) / 2)]
-    assert mean.disagreement == pytest.approx(abs(standardised[0] - standardised[1]) / 2)
+    scores = mean.score([sample("helpfulness"), sample("helpfulness", " ")])
+    assert scores == [pytest.approx(sum(standardised) / 2), None]
+    apart = pytest.approx(abs(standardised[0] - standardised[1]) / 2)
+    assert (mean.measures, scores.beside) == (("disagreement",), {"disagreement": [apart, None]})
+    assert ModelReward(kind="helpful", model=paths[0]).measures == ()
     minimum = ModelReward(kind="helpful", model=paths, value="minimum")
     assert minimum.score([sample("helpfulness")]) == [pytest.approx(min(standardised))]
 
