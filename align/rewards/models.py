@@ -72,7 +72,8 @@ class ModelReward:
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
         said = [i for i, sample in enumerate(samples) if sample.response.strip()]
         pairs = [(samples[i].prompt, (Message("assistant", _whole(samples[i])),)) for i in said]
-        scores = Measured([None] * len(samples), **{name: [None] * len(samples) for name in self.measures})
+        nothing: list[float | None] = [None] * len(samples)
+        scores = Measured(nothing, **{name: list(nothing) for name in self.measures})
         if not pairs:
             return scores
         self._move(self._device)

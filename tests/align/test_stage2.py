@@ -194,7 +194,7 @@ def test_a_rollback_goes_to_before_the_trouble_and_samples_anew(
 def test_a_guard_that_stops_leaves_the_last_checkpoint(tmp_path: Path, train: Any) -> None:
     said = train(tmp_path / "run", rule(watch="entropy", above=0.0, patience=3, action="stop"), status=1)
     assert "a guard stopped the run" in said
-    assert [line["done"] for line in alarms(tmp_path / "run")] == ["warned"]
+    assert [line["done"] for line in alarms(tmp_path / "run")] == ["stopped"]
     assert max(path.name for path in checkpoints(tmp_path / "run")) == "step-00000002"
 
 
