@@ -121,6 +121,12 @@ def build_terms(configs: Sequence[TermConfig], verifiers: set[str]) -> list[Mixe
     return built
 
 
+def check_terms(configs: Sequence[TermConfig]) -> None:
+    """:class:`TermError` if there is no term of a name; nothing is built."""
+    for config in configs:
+        _factories(config.term, set())
+
+
 def _factories(term: str, verifiers: set[str]) -> list[tuple[str, Callable[..., RewardTerm]]]:
     if term == "accuracy":
         if unknown := verifiers - VERIFIERS.keys():
