@@ -75,12 +75,12 @@ def plan(stages: Sequence[Stage], console: Console) -> dict[str, list[Input]]:
         ConfigError: something cannot work.
     """
     inputs = {stage.name: inputs_of(stage, stages) for stage in stages}
+    lines = []
     for number, stage in enumerate(stages, start=1):
         done = " (finished)" if stage.finished else ""
-        console.print(f"[bold]{number}. {stage.name}[/bold]{done} → {stage.directory}")
-        console.print(f"   {stage.shown_command}", markup=False)
-        for each in inputs[stage.name]:
-            console.print(f"   {each.key}: {each.value} ({each.what})", markup=False)
+        lines += [f"{number}. {stage.name}{done} → {stage.directory}", f"   {stage.shown_command}"]
+        lines += [f"   {each.key}: {each.value} ({each.what})" for each in inputs[stage.name]]
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
     return inputs
 
 

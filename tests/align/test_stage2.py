@@ -14,6 +14,9 @@ import pytest
 import training_runs
 from training_runs import PARTITION_ALL, assert_close_run, assert_same_run, checkpoints, metrics
 
+from align.config import AlignConfig
+from reward_models.runtime.config import load_config
+
 MANIFEST = "policy.json"
 LETTERS = "letters:Letters"
 
@@ -268,3 +271,35 @@ def test_ranks_stop_together_where_an_ensemble_disagrees(models: dict[str, Path]
     guard = rule(watch="disagreement/helpful", above=0.05, action="stop")
     said = train(tmp_path / "run", ensemble(models, "helpful", "other"), guard, ranks=2, status=1)
     assert said.count("a guard stopped the run after step 5: disagreement/helpful above 0.05") == 2
+
+
+def test_the_preset_for_one_gpu_runs_at_a_small_size(
+    policy: Path, models: dict[str, Path], tmp_path: Path, options: dict[str, Any]
+) -> None:
+    preset = load_config(AlignConfig, "stage2_one_gpu")
+    rewards = [
+        {"term": r.term, "weight": r.weight, "kinds": r.kinds, "normalise": r.normalise, "arguments": r.arguments}
+        for r in preset.rewards
+    ]
+    for reward in rewards:
+        if reward["term"] in models:
+            reward["arguments"] = reward["arguments"] | {"model": str(models[reward["term"]])}
+    words = (
+        *("--config", "stage2_one_gpu", "--shorten-to", "16"),
+        f"model.path={policy}",
+        f"rewards={json.dumps(rewards)}",
+        "prompts.train=['synthetic:reasoning:train', 'synthetic:helpful:train', 'synthetic:safety:train']",
+        "prompts.limit=12",
+        "evaluation.data=['synthetic:reasoning:test']",
+        "evaluation.limit=4",
+        "prompts_per_step=3",
+        "samples_per_prompt=2",
+        "max_new_tokens=8",
+        "loggers=[]",
+    )
+    training_runs.train(tmp_path / "run", *words, settings=(), program=options["program"])
+    lines = metrics(tmp_path / "run")
+    assert [line["phase"] for line in lines if "phase" in line] == ["reasoning"] * 12 + ["preference"] * 4
+    assert {s["kind"] for s in samples(tmp_path / "run") if s["step"] == 12} == {"reasoning", "helpfulness", "safety"}
+    assert {"weighted/helpful", "weighted/safety", "kl_first", "ratio_max"} <= {name for line in lines for name in line}
+    assert (tmp_path / "run" / "model.safetensors").is_file()  # the adapters are merged
