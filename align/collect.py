@@ -287,6 +287,7 @@ def _replace_silent(
         rewards.weights,
         {name: number + other.unscorable[name] for name, number in rewards.unscorable.items()},
         {name: number + other.failures[name] for name, number in rewards.failures.items()},
+        {name: chosen(values, other.beside[name]) for name, values in rewards.beside.items()},
     )
     samples = [*old.samples, *new.samples]
     return Answered(responses, [samples[row] for row in rows], old.kinds), mixed
@@ -310,6 +311,7 @@ def rollout_metrics(answered: Answered, rewards: Mixed) -> dict[str, float]:
         **by_kind,
         **{f"term/{name}": float(values.nanmean()) for name, values in rewards.raw.items()},
         **{f"weighted/{name}": float(values.nanmean()) for name, values in rewards.weighted.items()},
+        **{name: float(values.nanmean()) for name, values in rewards.beside.items()},
         **{f"weight/{entry}": weight for entry, weight in rewards.weights.items()},
         **{f"unscorable/{name}": float(number) for name, number in rewards.unscorable.items() if number},
         **{f"failures/{name}": float(number) for name, number in rewards.failures.items() if number},

@@ -94,7 +94,8 @@ class AlignConfig:
         max_reward_failures: share of the samples that a term may fail on in a rollout; beyond it the run stops.
         max_tokens: most tokens of one micro-batch on one rank; memory grows with it, the result does not depend on it.
         save_every: in steps; 0: only at the end. ``keep_checkpoints``: how many to keep.
-        samples_per_log: responses of each rollout that go into ``samples.jsonl``.
+        samples_per_log: responses of each rollout to each kind of prompt that go into ``samples.jsonl``, drawn at
+            random; the best and the worst of each kind besides. 0: none at all.
         overwrite: delete what ``output_dir`` holds instead of resuming it.
         timeout_seconds: how long ranks wait for one another before the job fails.
     """

@@ -59,6 +59,7 @@ class Mixed:
         total_N: Σ of what applies and has a weight; nan if a part of that is missing, and where there is none.
         weights: of each entry.
         unscorable, failures: per term, samples it was asked about and could not score, or failed on.
+        beside: ``MEASURE/TERM`` → what a term measured per sample beside its score; no part of the sum.
     """
 
     raw: dict[str, torch.Tensor]
@@ -68,6 +69,7 @@ class Mixed:
     weights: dict[str, float]
     unscorable: dict[str, int]
     failures: dict[str, int]
+    beside: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass

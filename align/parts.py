@@ -125,7 +125,7 @@ class Parts:
         """
         back = None
         for alarm in self.guards.check(step, values):
-            done = "warned"
+            done = "stopped" if alarm.guard.action == "stop" else "warned"
             if alarm.guard.action == "lower":
                 scale = self.collector.state.scale
                 scale |= {entry: scale.get(entry, 1.0) * alarm.guard.factor for entry in alarm.guard.entries}

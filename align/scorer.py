@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import torch
 
@@ -42,19 +43,27 @@ class Scorer:
             RewardFailure: a term failed on too many of them.
         """
         results = scored()
-        mine = range(self._world.rank, count, self._world.size)
-        values = torch.zeros(2 * len(results), count, dtype=torch.float64)
+        beside = {
+            f"{name}/{each.name}": results[each.name].beside[name]
+            for each in self.mixer.terms
+            for name in each.measures
+        }
+        mine = list(range(self._world.rank, count, self._world.size))
+        values = torch.zeros(2 * len(results) + len(beside), count, dtype=torch.float64)
         for row, result in enumerate(results.values()):
-            values[row, list(mine)] = as_tensor(result.scores)
-            values[len(results) + row, list(mine)] = torch.tensor(result.applies, dtype=torch.float64)
+            values[row, mine] = as_tensor(result.scores)
+            values[len(results) + row, mine] = torch.tensor(result.applies, dtype=torch.float64)
+        for row, measured in enumerate(beside.values(), start=2 * len(results)):
+            values[row, mine] = as_tensor(measured)
         counts = torch.tensor([[r.unscorable, r.failures, r.applicable] for r in results.values()])
         self._world.sum(values)
         self._world.sum(counts)
         raw = dict(zip(results, values[: len(results)], strict=True))
-        applied = dict(zip(results, values[len(results) :] > 0, strict=True))
+        applied = dict(zip(results, values[len(results) : 2 * len(results)] > 0, strict=True))
         unscorable, failures, asked = (dict(zip(results, column, strict=True)) for column in counts.t().tolist())
         check_failures({name: (number, asked[name]) for name, number in failures.items()}, self._max_failures)
-        return self.mixer.mix(raw, applied, weights, unscorable, failures, learn=learn)
+        mixed = self.mixer.mix(raw, applied, weights, unscorable, failures, learn=learn)
+        return replace(mixed, beside=dict(zip(beside, values[2 * len(results) :], strict=True)))
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -10,7 +10,7 @@ import torch
 from align.collect import plan
 from align.config import AlignConfig
 from align.experience import Experience, Piece
-from align.losses import PolicyLoss, importance_weights, policy_loss
+from align.losses import PolicyLoss, importance_weights, limited_exp, policy_loss
 from align.phases import Phase
 from align.policy import FILLER, Policy
 from reward_models.runtime.distributed import World
@@ -18,7 +18,7 @@ from reward_models.runtime.engine import backward, optimizer_step
 from reward_models.runtime.metrics import Metrics
 
 MEANS = ("loss", "entropy", "ratio", "clipped_low", "clipped_high", "limited", "kl", "mismatch", "advantage_size")
-MAXIMA = ("mismatch_max",)
+MAXIMA = ("ratio_max", "mismatch_max")
 
 
 def minibatch(experience: Experience, step: int, config: AlignConfig) -> list[int]:
@@ -108,6 +108,7 @@ def _loss(
     metrics.add("entropy", entropy_T)
     metrics.add("advantage_size", experience.advantages_PG.flatten()[samples].abs())
     metrics.add_sum("ratio", loss.ratio_N, tokens)
+    metrics.max("ratio_max", float(limited_exp(logprobs_T.detach() - old_T).max()))
     metrics.add_sum("clipped_low", loss.clipped_low_N, tokens)
     metrics.add_sum("clipped_high", loss.clipped_high_N, tokens)
     metrics.add_sum("limited", loss.limited_N, tokens)

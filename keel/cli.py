@@ -198,6 +198,43 @@ def report(
 
 
 @app.command()
+def run(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="YAML of a project, or a preset: hub_one_gpu, cpu.")],
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check every stage, print what would be done, and leave.")
+    ] = False,
+    only: Annotated[str | None, typer.Option("--only", metavar="STAGE", help="This stage alone.")] = None,
+    first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="This stage and those after it.")] = None,
+) -> None:
+    """From preferences to an aligned policy: the stages of a project, one after the other.
+
+    The same command goes on where it was stopped or killed; what is finished is not trained again. Exits with 2 if the
+    project cannot be run as it is, with 1 if a stage fails, with 128 + the signal's number where one stops it.
+    """
+    from rich.console import Console
+
+    from keel import run as projects
+    from keel.project import load_project
+
+    console = Console(highlight=False)
+    with data_commands.failures():
+        project, stages = load_project(file, overrides or [])
+        todo = projects.chosen(stages, only, first)
+        inputs = projects.plan(stages, console)
+        if dry_run:
+            return
+        try:
+            projects.run(project, stages, inputs, todo, console)
+        except projects.StageFailed as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from None
+        except projects.Stopped as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(error.status) from None
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where the models and the report go.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Of everything that is drawn at random.")] = 0,

@@ -13,7 +13,7 @@ from align.rewards.language import LanguageConsistency
 from align.rewards.mathematics import MathAccuracy
 from align.rewards.penalties import OverlongPenalty, RepetitionPenalty
 from align.rewards.programs import CodeAccuracy
-from align.rewards.terms import RewardTerm, Sample, TermError, load_term
+from align.rewards.terms import RewardTerm, Sample, TermError, load_term, measures_of
 from align.schedule import Schedule, parse_schedule
 from reward_models.data.records import PROMPT_KINDS
 
@@ -82,6 +82,10 @@ class MixedTerm:
     def name(self) -> str:
         return self.term.name
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return measures_of(self.term)
+
     def applies(self, sample: Sample) -> bool:
         return (self.kinds is None or sample.kind in self.kinds) and self.term.applies(sample)
 
@@ -115,6 +119,12 @@ def build_terms(configs: Sequence[TermConfig], verifiers: set[str]) -> list[Mixe
                 )
             )
     return built
+
+
+def check_terms(configs: Sequence[TermConfig]) -> None:
+    """:class:`TermError` if there is no term of a name; nothing is built."""
+    for config in configs:
+        _factories(config.term, set())
 
 
 def _factories(term: str, verifiers: set[str]) -> list[tuple[str, Callable[..., RewardTerm]]]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from align.rewards.terms import Sample, whole
+from align.rewards.terms import Measured, Sample, whole
 from reward_models.data.records import Message
 from reward_models.ensemble import Ensemble
 from reward_models.runtime.distributed import local_device
@@ -26,7 +26,8 @@ ROUTES = {"helpful": "helpfulness", "safety": "safety"}
 class ModelReward:
     """A reward model's score of a response.
 
-    ``None`` for an empty response, which is nothing that a conversation could hold.
+    ``None`` for an empty response, which is nothing that a conversation could hold. An ensemble also measures its
+    ``disagreement``: the standard deviation over its members.
 
     Args:
         kind: ``helpful`` or ``safety``; a model of the other kind is refused.
@@ -35,9 +36,6 @@ class ModelReward:
             members' standardised scores. Default: ``calibrated``; ``mean``.
         device, dtype, max_tokens: see :meth:`RewardModel.load`.
         offload: keep the model in CPU memory between uses.
-
-    Attributes:
-        disagreement: of an ensemble: mean standard deviation over its members, in the last batch.
     """
 
     def __init__(
@@ -66,7 +64,7 @@ class ModelReward:
             )
         self.name, self._route, self._offload, self._members = kind, ROUTES[kind], offload, members
         self._ensemble = Ensemble(members) if len(members) > 1 else None
-        self.disagreement: float | None = None
+        self.measures = ("disagreement",) if self._ensemble is not None else ()
 
     def applies(self, sample: Sample) -> bool:
         return sample.kind == self._route
@@ -74,14 +72,16 @@ class ModelReward:
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
         said = [i for i, sample in enumerate(samples) if sample.response.strip()]
         pairs = [(samples[i].prompt, (Message("assistant", whole(samples[i])),)) for i in said]
-        scores: list[float | None] = [None] * len(samples)
+        nothing: list[float | None] = [None] * len(samples)
+        scores = Measured(nothing, **{name: list(nothing) for name in self.measures})
         if not pairs:
             return scores
         self._move(self._device)
         if self._ensemble is not None:
             result = self._ensemble.score_responses(pairs)
             values = getattr(result, f"{self._value}_N").tolist()
-            self.disagreement = float(result.disagreement_N.mean())
+            for place, value in zip(said, result.disagreement_N.tolist(), strict=True):
+                scores.beside["disagreement"][place] = value
         else:
             values = [getattr(score, self._value) for score in self._members[0].score_responses(pairs)]
         self._move("cpu")

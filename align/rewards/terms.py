@@ -55,11 +55,24 @@ def whole(sample: Sample) -> str:
 Scores = Sequence[float | None]
 
 
+class Measured(list[float | None]):
+    """Scores, and beside each what else the term found out about its sample, under the names in its ``measures``.
+
+    Beside a score of ``None`` stands ``None``.
+    """
+
+    def __init__(self, scores: Scores, **beside: list[float | None]) -> None:
+        super().__init__(scores)
+        self.beside = beside
+
+
 class RewardTerm(Protocol):
     """A part of the reward. Any object with these three members is one; there is no class to inherit from.
 
     ``score`` may be a coroutine function. It gives one value per sample, in order; ``None`` means "cannot be scored"
     and is never a stand-in for 0.0. A plain ``score`` runs in a thread, at the same time as the other terms.
+
+    A term that measures more than its score lists the names in an attribute ``measures`` and returns :class:`Measured`.
     """
 
     @property
@@ -88,6 +101,7 @@ class TermScores:
         failures: of these, those for which it raised an exception, took too long, or gave a number that is not finite,
             again and again.
         seconds: wall time.
+        beside: what the term measures besides, by name, like ``scores``.
     """
 
     scores: tuple[float | None, ...]
@@ -95,6 +109,7 @@ class TermScores:
     unscorable: int
     failures: int
     seconds: float
+    beside: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
 
     @property
     def applicable(self) -> int:
@@ -137,12 +152,13 @@ async def _score_term(
 ) -> TermScores:
     start = time.perf_counter()
     scores: list[float | None] = [None] * len(samples)
+    beside: dict[str, list[float | None]] = {name: [None] * len(samples) for name in measures_of(term)}
     try:
         applies = [bool(term.applies(sample)) for sample in samples]
     except Exception:
         LOGGER.exception("reward term %s could not tell which samples it applies to", term.name)
         applies = [True] * len(samples)
-        return TermScores(tuple(scores), tuple(applies), 0, len(samples), time.perf_counter() - start)
+        return _frozen(scores, applies, 0, len(samples), start, beside)
     pending = [i for i, does in enumerate(applies) if does]
     unscorable = 0
     for _ in range(retries + 1):
@@ -153,13 +169,29 @@ async def _score_term(
         for place, value in zip(pending, values, strict=True):
             if value is not None and math.isfinite(value):
                 scores[place] = value
+        for name, found in values.beside.items():
+            for place, value in zip(pending, found, strict=True):
+                beside[name][place] = value
         pending = [i for i, v in zip(pending, values, strict=True) if v is not None and not math.isfinite(v)]
     if pending:
         LOGGER.error("reward term %s failed on %d samples; they have no reward from it", term.name, len(pending))
-    return TermScores(tuple(scores), tuple(applies), unscorable, len(pending), time.perf_counter() - start)
+    return _frozen(scores, applies, unscorable, len(pending), start, beside)
 
 
-async def _ask(term: RewardTerm, samples: list[Sample], time_limit: float | None) -> list[float | None]:
+def _frozen(
+    scores: Scores, applies: Sequence[bool], unscorable: int, failures: int, start: float, beside: Mapping[str, Scores]
+) -> TermScores:
+    seconds = time.perf_counter() - start
+    frozen = {name: tuple(values) for name, values in beside.items()}
+    return TermScores(tuple(scores), tuple(applies), unscorable, failures, seconds, frozen)
+
+
+def measures_of(term: RewardTerm) -> tuple[str, ...]:
+    """What a term measures beside its scores; most measure nothing."""
+    return tuple(getattr(term, "measures", ()))
+
+
+async def _ask(term: RewardTerm, samples: list[Sample], time_limit: float | None) -> Measured:
     """The term's values; nan for all of them if it raised an exception or took too long."""
     try:
         return await asyncio.wait_for(_call(term, samples), time_limit)
@@ -169,13 +201,23 @@ async def _ask(term: RewardTerm, samples: list[Sample], time_limit: float | None
         LOGGER.warning("reward term %s gave no answer within %s s", term.name, time_limit)
     except Exception:
         LOGGER.warning("reward term %s failed on %d samples", term.name, len(samples), exc_info=True)
-    return [math.nan] * len(samples)
+    return Measured([math.nan] * len(samples))
 
 
-async def _call(term: RewardTerm, samples: list[Sample]) -> list[float | None]:
+async def _call(term: RewardTerm, samples: list[Sample]) -> Measured:
     given = term.score(samples) if inspect.iscoroutinefunction(term.score) else await _in_thread(term.score, samples)
-    values = list(cast(Scores, await given if inspect.isawaitable(given) else given))
-    if len(values) != len(samples):
+    scores = cast(Scores, await given if inspect.isawaitable(given) else given)
+    beside = scores.beside if isinstance(scores, Measured) else {}
+    if beside.keys() != set(measures_of(term)):
+        raise TermError(
+            f"reward term {term.name} measured {', '.join(beside) or 'nothing'}; its attribute measures names "
+            f"{', '.join(measures_of(term)) or 'nothing'}"
+        )
+    return Measured(_numbers(term, scores, samples), **{k: _numbers(term, v, samples) for k, v in beside.items()})
+
+
+def _numbers(term: RewardTerm, values: Scores, samples: Sequence[Sample]) -> list[float | None]:
+    if len(values := list(values)) != len(samples):
         raise TermError(f"reward term {term.name} gave {len(values)} scores for {len(samples)} samples")
     try:
         return [None if value is None else float(value) for value in values]

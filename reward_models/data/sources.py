@@ -32,6 +32,7 @@ __all__ = [
     "Loaded",
     "SourceError",
     "expand",
+    "is_hub",
     "load",
     "read",
     "read_responses",
@@ -88,6 +89,7 @@ class LoadOptions(TypedDict, total=False):
     limit: int | None
     columns: Mapping[str, str] | None
     prompt_kind: str | None
+    prompt_kinds: Mapping[str, str] | None
 
 
 @overload
@@ -110,11 +112,12 @@ def load(
     limit: int | None = None,
     columns: Mapping[str, str] | None = None,
     prompt_kind: str | None = None,
+    prompt_kinds: Mapping[str, str] | None = None,
 ) -> Loaded[Any]:
     """Every record of ``specs``.
 
     Args:
-        kind, columns, prompt_kind: as in :func:`read`.
+        kind, columns, prompt_kind: as in :func:`read`. ``prompt_kinds``: spec → its own ``prompt_kind``.
         max_bad: how many bad rows may be left out, over all specs.
         limit: the most rows to read of each spec.
 
@@ -126,7 +129,8 @@ def load(
     counts: dict[str, int] = {}
     bad: list[BadRow] = []
     names = [specs] if isinstance(specs, str) else list(specs)
-    streams = [read(spec, kind, columns=columns, prompt_kind=prompt_kind) for spec in names]
+    kinds = prompt_kinds or {}
+    streams = [read(spec, kind, columns=columns, prompt_kind=kinds.get(spec, prompt_kind)) for spec in names]
     for spec, stream in zip(names, streams, strict=True):
         before = len(records)
         for item in islice(stream, limit):
@@ -233,6 +237,14 @@ def expand(spec: str) -> list[str]:
     if glob.has_magic(expanded) and not Path(expanded).is_file():
         return [name for name in sorted(glob.glob(expanded, recursive=True)) if Path(name).is_file()] or [spec]
     return [spec]
+
+
+def is_hub(spec: str) -> bool:
+    """Whether ``spec`` is read from the hub: it has the form of a data set's name, and nothing here is called so."""
+    if spec.startswith(("synthetic:", ".", "/", "~", "$")) or "://" in spec or expand(spec) != [spec]:
+        return False
+    here = Path(spec).is_file() or Path(spec.partition(":")[0]).is_dir()
+    return not here and not data_suffix(Path(spec)) and _HUB.fullmatch(spec) is not None
 
 
 def _streams(spec: str, kind: Kind | None) -> list[_Stream]:

@@ -131,6 +131,12 @@ def _check_keys(schema: type, given: Mapping[Any, Any], where: str, prefix: str)
                 raise ConfigError(f"{where}: {prefix}{key} is a list of sections of the keys {keys}, and not {value!r}")
             for number, each in enumerate(value):
                 _check_keys(cast(type, nested), each, where, f"{prefix}{key}[{number}].")
+        elif nested is not None and get_origin(hints[key]) is dict:
+            if not isinstance(value, Mapping) or not all(isinstance(each, Mapping) for each in value.values()):
+                keys = ", ".join(get_type_hints(nested))
+                raise ConfigError(f"{where}: {prefix}{key} names sections of the keys {keys}, and is not {value!r}")
+            for name, each in value.items():
+                _check_keys(cast(type, nested), each, where, f"{prefix}{key}.{name}.")
         elif nested is not None and isinstance(value, Mapping):
             _check_keys(cast(type, nested), value, where, f"{prefix}{key}.")
         elif nested is not None and value is not None:

@@ -53,7 +53,7 @@ class RunDirectory:
             raise ConfigError(f"output_dir={self.path} is neither empty nor a run of ours; choose another")
         if before is not None and overwrite:
             shutil.rmtree(self.path)
-        elif before is not None and (differs := _differences(before, OmegaConf.create(resolved), may_change)):
+        elif before is not None and (differs := self.differences(resolved, may_change)):
             raise ConfigError(
                 f"{self.path} holds a run with another configuration ({'; '.join(differs[:5])}). Choose another "
                 "output_dir, go back to its configuration to resume it, or set overwrite=true to delete it"
@@ -61,6 +61,11 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         temporary.write_text(resolved, encoding="utf-8")
         temporary.replace(file)  # a kill leaves the old one or the new one
+
+    def differences(self, resolved: str, may_change: tuple[str, ...]) -> list[str]:
+        """What the run that is here has otherwise than ``resolved``, key by key; nothing if there is none."""
+        before = _read_config(self.path / CONFIG_FILE)
+        return [] if before is None else _differences(before, OmegaConf.create(resolved), may_change)
 
 
 def _read_config(file: Path) -> Any:

@@ -1,4 +1,4 @@
-"""A random policy for whole runs."""
+"""A random policy and random reward models for whole runs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from reward_models.data.chat import train_tokenizer
+from reward_models.data.chat import ChatRenderer, train_tokenizer
 from reward_models.data.sources import load
+from reward_models.model import ModelConfig, build_model, save_model
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +37,37 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Reward models of random weights, with statistics as a calibration split gives them.
+
+    ``other`` is a helpful model unlike ``helpful``, ``twin`` one that is nearly the same.
+    """
+    folder = tmp_path_factory.mktemp("models")
+    tokenizer = train_tokenizer(["What is 1 + 2?", "one and two", "It is 3."], 300)
+    shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    shape |= {"num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 1024, "initializer_range": 0.5}
+    saved = {}
+    for name, seed, kind, span in (
+        ("helpful", 0, "helpful", "summary"),
+        ("other", 1, "helpful", "summary"),
+        ("safety", 2, "safety", "full"),
+        ("twin", 0, "helpful", "summary"),
+    ):
+        torch.manual_seed(seed)
+        scorer = build_model(ModelConfig(config={"model_type": "qwen3", **shape}), tokenizer, kind, torch.float32)
+        weights = {
+            key: w + (1e-3 * torch.randn_like(w) if name == "twin" else 0)
+            for key, w in scorer.model.state_dict().items()
+        }
+        facts = {
+            "kind": kind,
+            "span": span,
+            "template_fingerprint": ChatRenderer(tokenizer, span).fingerprint,  # type: ignore[arg-type]
+            "calibration": {"n": 50, "mean": 0.3, "std": 2.0, "temperature": 0.5},
+        }
+        saved[name] = folder / name
+        save_model(scorer, weights, saved[name], tokenizer, facts, None)
+    return saved

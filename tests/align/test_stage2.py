@@ -14,17 +14,25 @@ import pytest
 import training_runs
 from training_runs import PARTITION_ALL, assert_close_run, assert_same_run, checkpoints, metrics
 
+from align.config import AlignConfig
+from reward_models.runtime.config import load_config
+
 MANIFEST = "policy.json"
 LETTERS = "letters:Letters"
 
 
 @pytest.fixture(scope="module")
-def options(policy: Path) -> dict[str, Any]:
+def options(policy: Path, models: dict[str, Path]) -> dict[str, Any]:
+    helpful = (
+        f"{{term: helpful, arguments: {{model: ['{models['helpful']}', '{models['other']}'], value: lower_bound}}}}"
+    )
+    safety = f"{{term: safety, arguments: {{model: '{models['safety']}', value: raw}}}}"
     settings = (
         f"model.path={policy}",
         "prompts.train=['synthetic:reasoning:train', 'synthetic:helpful:train', 'synthetic:safety:train']",
         "prompts.limit=12",
-        f"rewards=[{{term: '{LETTERS}', weight: [[0, 1.0], [8, 2.0]], normalise: running}}, {{term: format}}]",
+        f"rewards=[{{term: '{LETTERS}', weight: [[0, 1.0], [8, 2.0]], normalise: running}}, {{term: format}}, "
+        f"{helpful}, {safety}]",
         "phases=[{name: rules, until: 3, mix: {reasoning: 1}}, {name: preference, until: 8, "
         "mix: {reasoning: 1, helpfulness: 1, safety: 1}, temperature: 0.7, lr: 1e-3, max_new_tokens: 8}]",
         "steps=8",
@@ -71,7 +79,8 @@ def test_the_second_phase_brings_its_prompts_and_settings_with_the_rollout_after
     assert [line["lr"] for line in lines] == pytest.approx([3e-3] * 4 + [1e-3] * 4)
     weight = f"weight/{LETTERS}"
     assert [line[weight] for line in lines if weight in line] == pytest.approx([1.0, 1.25, 1.5, 1.75])
-    by_phase = {name: [s for s in samples(uninterrupted) if s["phase"] == name] for name in ("rules", "preference")}
+    drawn = [s for s in samples(uninterrupted) if s["pick"] == "random"]  # all there are
+    by_phase = {name: [s for s in drawn if s["phase"] == name] for name in ("rules", "preference")}
     assert {s["kind"] for s in by_phase["rules"]} == {"reasoning"}
     counts = {
         kind: sum(s["kind"] == kind for s in by_phase["preference"]) for kind in ("reasoning", "helpfulness", "safety")
@@ -79,30 +88,48 @@ def test_the_second_phase_brings_its_prompts_and_settings_with_the_rollout_after
     assert counts == {"reasoning": 16, "helpfulness": 16, "safety": 16}
     assert max(s["tokens"] for s in by_phase["preference"]) == 8
     for s in samples(uninterrupted):
-        assert s["reward"] == pytest.approx(sum(s["weighted"].values()))
+        assert s["reward"] == pytest.approx(sum(value for value in s["weighted"].values() if value is not None))
+        assert (s["terms"]["helpful"] is not None) == (s["kind"] == "helpfulness" and bool(s["response"].strip()))
+        assert (s["beside"]["disagreement/helpful"] is None) == (s["terms"]["helpful"] is None)
 
 
-def test_killed_at_random_moments_across_the_switch_a_run_resumes_to_the_same_bits(
+def test_killed_at_ten_random_moments_across_the_switch_a_run_resumes_to_the_same_bits(
     uninterrupted: Path, tmp_path: Path, options: dict[str, Any], train: Any
 ) -> None:
-    out, moments = tmp_path / "run", random.Random(3)
+    moments, runs = random.Random(3), [tmp_path / "run"]
     seconds = (uninterrupted / MANIFEST).stat().st_mtime - (uninterrupted / "config.yaml").stat().st_mtime
-    for _ in range(6):
-        began = time.time()
+    for _ in range(10):
+        if (runs[-1] / MANIFEST).exists():
+            runs.append(tmp_path / f"run {len(runs)}")
+        out, began = runs[-1], time.time()
         run = training_runs.start(out, **options)
-        run.wait_for(lambda t=began: (out / "config.yaml").is_file() and (out / "config.yaml").stat().st_mtime > t)
+        run.wait_for(lambda f=out / "config.yaml", t=began: f.is_file() and f.stat().st_mtime > t)
         time.sleep(moments.uniform(0.2, 0.6) * seconds)
         run.kill()
-        if (out / MANIFEST).exists():
-            break
-    train(out)
-    assert_same_run(out, uninterrupted)
-    assert samples(out) == samples(uninterrupted)
+    for out in runs:
+        train(out)
+        assert_same_run(out, uninterrupted)
+        assert samples(out) == samples(uninterrupted)
 
 
-def test_two_ranks_equal_one(uninterrupted: Path, tmp_path: Path, train: Any) -> None:
+def test_two_ranks_equal_one_in_metrics_weights_and_samples(uninterrupted: Path, tmp_path: Path, train: Any) -> None:
     train(tmp_path / "run", ranks=2)
     assert_close_run(tmp_path / "run", uninterrupted)
+    written = ("step", "kind", "pick", "response")
+    ours, theirs = ([[s[key] for key in written] for s in samples(out)] for out in (tmp_path / "run", uninterrupted))
+    assert ours == theirs
+
+
+def test_the_best_and_the_worst_of_each_kind_are_written_with_their_rewards(uninterrupted: Path) -> None:
+    rollouts = {(s["step"], s["kind"]) for s in samples(uninterrupted)}
+    assert {kind for _, kind in rollouts} == {"reasoning", "helpfulness", "safety"}
+    for step, kind in rollouts:
+        lines = [s for s in samples(uninterrupted) if (s["step"], s["kind"]) == (step, kind)]
+        rewards = [s["reward"] for s in lines if s["pick"] == "random" and s["reward"] is not None]
+        assert {s["pick"]: s["reward"] for s in lines if s["pick"] != "random"} == {
+            "best": max(rewards),
+            "worst": min(rewards),
+        }
 
 
 @pytest.mark.parametrize(
@@ -120,6 +147,12 @@ def test_a_broken_reward_stops_the_run_and_says_why(term: str, reason: str, tmp_
     said = train(tmp_path / "run", *words, status=1)
     assert reason in said
     assert not checkpoints(tmp_path / "run")
+
+
+def test_a_reward_that_fails_once_is_asked_again(tmp_path: Path, train: Any) -> None:
+    said = train(tmp_path / "run", "rewards=[{term: 'letters:Flaky'}]", "steps=2", "phases=[]")
+    assert "reward term flaky failed on 24 samples" in said
+    assert not [name for line in metrics(tmp_path / "run") for name in line if name.startswith("failures/")]
 
 
 def rule(**settings: Any) -> str:
@@ -164,7 +197,7 @@ def test_a_rollback_goes_to_before_the_trouble_and_samples_anew(
 def test_a_guard_that_stops_leaves_the_last_checkpoint(tmp_path: Path, train: Any) -> None:
     said = train(tmp_path / "run", rule(watch="entropy", above=0.0, patience=3, action="stop"), status=1)
     assert "a guard stopped the run" in said
-    assert [line["done"] for line in alarms(tmp_path / "run")] == ["warned"]
+    assert [line["done"] for line in alarms(tmp_path / "run")] == ["stopped"]
     assert max(path.name for path in checkpoints(tmp_path / "run")) == "step-00000002"
 
 
@@ -179,7 +212,7 @@ def test_the_divergence_from_the_first_policy_is_computed_where_it_is_watched(tm
     ("words", "reason"),
     [
         (("prompts.train=['synthetic:reasoning:train']",), "mixes helpfulness, safety prompts"),
-        ((rule(watch="x", above=1, action="lower"),), "lowers helpful, safety"),
+        ((rule(watch="x", above=1, action="lower"), "rewards=[{term: format}]"), "lowers helpful, safety"),
         ((rule(watch="x", above=1, action="rollback"), "save_every=0"), "set save_every"),
     ],
 )
@@ -187,3 +220,86 @@ def test_what_cannot_work_is_refused_at_the_start(
     words: tuple[str, ...], reason: str, tmp_path: Path, train: Any
 ) -> None:
     assert reason in train(tmp_path / "run", *words, status=1)
+
+
+def test_a_rollback_that_helps_goes_on_to_the_end(tmp_path: Path, train: Any) -> None:
+    words = (
+        "rewards=[{term: 'letters:Letters'}, {term: 'letters:Spike', weight: 0, arguments: {call: 3}}]",
+        rule(watch="term/spike", above=1, action="rollback"),
+    )
+    train(tmp_path / "run", *words)
+    (alarm,) = alarms(tmp_path / "run")
+    assert (alarm["step"], alarm["value"], alarm["done"]) == (
+        5,
+        100,
+        "back to step-00000003",
+    )  # the last step at which all was well
+    assert [line["step"] for line in metrics(tmp_path / "run")] == list(range(1, 9))
+    assert [s["step"] for s in samples(tmp_path / "run")] == sorted(s["step"] for s in samples(tmp_path / "run"))
+
+
+def ensemble(models: dict[str, Path], *names: str) -> str:
+    paths = ", ".join(f"'{models[name]}'" for name in names)
+    return f"rewards=[{{term: '{LETTERS}'}}, {{term: helpful, arguments: {{model: [{paths}]}}}}]"
+
+
+def test_an_ensemble_that_disagrees_is_lowered_and_one_that_agrees_is_not(
+    models: dict[str, Path], tmp_path: Path, train: Any
+) -> None:
+    guard = rule(watch="disagreement/helpful", above=0.05, action="lower", entries=["helpful"])
+    for members, ranks in ((("helpful", "other"), 1), (("helpful", "other"), 2), (("helpful", "twin"), 1)):
+        train(tmp_path / f"{members[1]}-{ranks}", ensemble(models, *members), guard, ranks=ranks)
+
+    def column(run: str, name: str) -> list[float]:
+        return [line[name] for line in metrics(tmp_path / run) if name in line]
+
+    apart, close = column("other-1", "disagreement/helpful"), column("twin-1", "disagreement/helpful")
+    assert len(apart) == len(close) == 2  # rollouts of the second phase
+    assert min(apart) > 0.05 > max(close) > 0
+    assert column("other-1", "weight/helpful") == [1, 1, 1, 0.5]
+    assert column("twin-1", "weight/helpful") == [1, 1, 1, 1]
+    assert not (tmp_path / "twin-1" / "guards.jsonl").read_text()
+    assert_close_run(tmp_path / "other-2", tmp_path / "other-1")
+    assert (
+        [line["step"] for line in alarms(tmp_path / "other-2")]
+        == [line["step"] for line in alarms(tmp_path / "other-1")]
+        == [5, 7]
+    )
+
+
+def test_ranks_stop_together_where_an_ensemble_disagrees(models: dict[str, Path], tmp_path: Path, train: Any) -> None:
+    guard = rule(watch="disagreement/helpful", above=0.05, action="stop")
+    said = train(tmp_path / "run", ensemble(models, "helpful", "other"), guard, ranks=2, status=1)
+    assert said.count("a guard stopped the run after step 5: disagreement/helpful above 0.05") == 2
+
+
+def test_the_preset_for_one_gpu_runs_at_a_small_size(
+    policy: Path, models: dict[str, Path], tmp_path: Path, options: dict[str, Any]
+) -> None:
+    preset = load_config(AlignConfig, "stage2_one_gpu")
+    rewards = [
+        {"term": r.term, "weight": r.weight, "kinds": r.kinds, "normalise": r.normalise, "arguments": r.arguments}
+        for r in preset.rewards
+    ]
+    for reward in rewards:
+        if reward["term"] in models:
+            reward["arguments"] = reward["arguments"] | {"model": str(models[reward["term"]])}
+    words = (
+        *("--config", "stage2_one_gpu", "--shorten-to", "16"),
+        f"model.path={policy}",
+        f"rewards={json.dumps(rewards)}",
+        "prompts.train=['synthetic:reasoning:train', 'synthetic:helpful:train', 'synthetic:safety:train']",
+        "prompts.limit=12",
+        "evaluation.data=['synthetic:reasoning:test']",
+        "evaluation.limit=4",
+        "prompts_per_step=3",
+        "samples_per_prompt=2",
+        "max_new_tokens=8",
+        "loggers=[]",
+    )
+    training_runs.train(tmp_path / "run", *words, settings=(), program=options["program"])
+    lines = metrics(tmp_path / "run")
+    assert [line["phase"] for line in lines if "phase" in line] == ["reasoning"] * 12 + ["preference"] * 4
+    assert {s["kind"] for s in samples(tmp_path / "run") if s["step"] == 12} == {"reasoning", "helpfulness", "safety"}
+    assert {"weighted/helpful", "weighted/safety", "kl_first", "ratio_max"} <= {name for line in lines for name in line}
+    assert (tmp_path / "run" / "model.safetensors").is_file()  # the adapters are merged

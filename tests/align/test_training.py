@@ -76,7 +76,8 @@ def test_a_run_leaves_a_policy_its_metrics_and_samples(uninterrupted: Path, poli
     assert [line["kl"] == pytest.approx(0, abs=1e-6) for line in lines[1:]] == [True, *[False] * 3, True, *[False] * 3]
     assert max(line["mismatch_max"] for line in lines[1:]) < 1e-4  # engine and trainer agree on probabilities
     samples = [json.loads(line) for line in (uninterrupted / "samples.jsonl").read_text().splitlines()]
-    assert [s["step"] for s in samples] == [0, 0, 2, 2, 4, 4, 6, 6]
+    picks = ("random", "random", "best", "worst")
+    assert [(s["step"], s["pick"]) for s in samples] == [(step, pick) for step in (0, 2, 4, 6) for pick in picks]
     assert samples[0]["reward"] == pytest.approx(samples[0]["terms"]["letters"] + 0.5 * samples[0]["terms"]["format"])
     trained = AutoModelForCausalLM.from_pretrained(uninterrupted)
     assert not torch.equal(trained.lm_head.weight, AutoModelForCausalLM.from_pretrained(policy).lm_head.weight)
@@ -205,6 +206,7 @@ def test_what_no_term_could_score_has_no_reward(tmp_path: Path, train: Any) -> N
     train(tmp_path / "run", *words, "samples_per_log=16")
     first = metrics(tmp_path / "run")[0]
     samples = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
+    samples = [s for s in samples if s["pick"] == "random"]
     unscored = [s for s in samples if s["terms"]["broken"] is None]
     assert 0 < len(unscored) < len(samples) == 16
     assert first["unscorable"] == len(unscored) == first["unscorable/broken"] + first["failures/broken"]

@@ -69,3 +69,49 @@ class Dies(Letters):
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
         subprocess.run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], check=True)
         return super().score(samples)
+
+
+class Flaky(Letters):
+    """Fails at its first call and answers when it is asked again."""
+
+    name = "flaky"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        self.calls += 1
+        if self.calls == 1:
+            raise ConnectionError("not there yet")
+        return super().score(samples)
+
+
+class Spike(Letters):
+    """Far too high in one call, and never again."""
+
+    name = "spike"
+
+    def __init__(self, call: int) -> None:
+        self.call, self.calls = call, 0
+
+    def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        self.calls += 1
+        return [100.0 if self.calls == self.call else 0.0] * len(samples)
+
+
+class Late(Letters):
+    """The share of letters of the second half of the alphabet: where :class:`Letters` rises, it falls."""
+
+    name = "late"
+
+    def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        return [sum("n" <= c <= "z" for c in s.response) / max(1, len(s.response)) for s in samples]
+
+
+class Brief(Letters):
+    """Fewer characters earn more."""
+
+    name = "brief"
+
+    def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        return [-float(s.tokens) for s in samples]

@@ -40,8 +40,8 @@ PROMPT_SIZES: dict[Kind, dict[Split, int]] = {
 SAFETY_NOISE = 0.02
 SAFETY_REPEATS = 4
 
-# What a small policy learns in minutes: sums of two numbers, plainly (three in four) and in words; instructions that take
-# a word or two from the prompt.
+# What a small policy learns in minutes: sums of two numbers, plainly (three in four) and in words; instructions that
+# take a word or two from the prompt.
 ADDITIONS = ("add", "gain")
 INSTRUCTIONS = ("note", "story", "name", "opposite")
 
