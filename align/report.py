@@ -17,7 +17,7 @@ from reward_models.report import Card, Section, Table, embedded, write_report
 from reward_models.runtime.metrics import read_metrics
 
 COLOURS = (MODEL, WRONG, "#009E73", TFIDF, "#E69F00", "#56B4E9", RULE)
-SAMPLES = 6  # of a run
+PICKS = ("best", "worst", "random")  # samples that are shown of each kind of prompt, latest first
 ALARMS = 20  # rows of the table
 SHARES = ("Held-out accuracy", "Groups without signal")  # on the whole scale: a small change should look small
 # Held-out figures as they are told: the title, and whether more of it is better (1), worse (−1) or neither.
@@ -186,10 +186,17 @@ def section_of(run: Run) -> Section:
         cards=_cards(run),
         pictures=[embedded(picture) for picture in pictures(run)],
         tables=_alarm_tables(run),
-        samples=[_sample(sample) for sample in run.samples[-SAMPLES:]],
-        sensitive=any(sample["kind"] == "safety" for sample in run.samples[-SAMPLES:]),
+        samples=[_sample(sample) for sample in to_read(run)],
+        sensitive=any(sample["kind"] == "safety" for sample in to_read(run)),
         details=run.config,
     )
+
+
+def to_read(run: Run) -> list[dict[str, Any]]:
+    """Of each kind of prompt the best, the worst and a random response of the last rollout that had any."""
+    latest = {(sample["kind"], sample["pick"]): sample for sample in run.samples}
+    kinds = sorted({kind for kind, _ in latest})
+    return [latest[kind, pick] for kind in kinds for pick in PICKS if (kind, pick) in latest]
 
 
 def pictures(run: Run) -> list[Picture]:
@@ -309,10 +316,15 @@ def _alarm_tables(run: Run) -> list[Table]:
 
 def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
     reward = sample["reward"]
-    terms = ", ".join(f"{name} {_number(value)}" for name, value in sample["terms"].items() if value is not None)
+    weighted = sample["weighted"]
+    terms = ", ".join(
+        f"{name} {_number(value)}" + (f" (weighted {_number(weighted[name])})" if weighted[name] != value else "")
+        for name, value in sample["terms"].items()
+        if value is not None
+    )
     ends = "" if sample["finished"] else " (cut at the length limit)"
     return {
-        "why": f"step {sample['step']:,}, {sample['kind']}: {terms}",
+        "why": f"{sample['kind']}, {sample['pick']} of step {sample['step']:,}: {terms}",
         "prompt": "\n\n".join(f"{m['role']}: {m['content']}" for m in sample["prompt"]),
         "replies": [
             {

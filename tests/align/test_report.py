@@ -23,7 +23,13 @@ def write_run(directory: Path, gain: float) -> Path:
             line |= {"eval/accuracy_greedy": 0.25 + gain, "eval/format_sampled": 0.9}
             line |= ERRORS
         lines.append(line)
-    sample = {"step": 6, "phase": "preference", "kind": "safety", "prompt": [{"role": "user", "content": "<b>hi</b>"}]}
+    sample = {
+        "step": 6,
+        "phase": "preference",
+        "kind": "safety",
+        "pick": "best",
+        "prompt": [{"role": "user", "content": "<b>hi</b>"}],
+    }
     sample |= {
         "response": "<script>x</script>",
         "tokens": 3,
