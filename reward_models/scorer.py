@@ -181,6 +181,12 @@ class RewardModel:
             raw = self._run(sequences, list(groups.values()))
         return [Score(value, self.calibration.apply(value, self.kind)) for value in raw]
 
+    def score_tokens(self, sequences: Sequence[Sequence[int] | np.ndarray]) -> list[float]:
+        """Raw scores of token sequences as they stand: nothing is rendered, cut or added."""
+        arrays = [np.asarray(sequence, dtype=np.int32) for sequence in sequences]
+        with self._lock:
+            return self._run(arrays, [[place] for place in range(len(arrays))])
+
     def _tokenize(self, pairs: Sequence[tuple[Conversation, Conversation]]) -> list[np.ndarray]:
         texts = [self.renderer.text(prompt, response) for prompt, response in pairs]
         sequences = self.renderer.tokenize(texts) if texts else []

@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from align.rewards.terms import Sample
+from align.rewards.terms import ROUTES, Sample
 from reward_models.data.records import Message
 from reward_models.ensemble import Ensemble
 from reward_models.runtime.distributed import local_device
@@ -20,7 +20,6 @@ from reward_models.scorer import Dtype, RewardModel
 
 Kind = Literal["helpful", "safety"]
 Value = Literal["calibrated", "raw", "mean", "minimum", "lower_bound"]
-ROUTES = {"helpful": "helpfulness", "safety": "safety"}
 
 
 class ModelReward:
@@ -73,7 +72,7 @@ class ModelReward:
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
         said = [i for i, sample in enumerate(samples) if sample.response.strip()]
-        pairs = [(samples[i].prompt, (Message("assistant", _whole(samples[i])),)) for i in said]
+        pairs = [(samples[i].prompt, (Message("assistant", samples[i].whole),)) for i in said]
         scores: list[float | None] = [None] * len(samples)
         if not pairs:
             return scores
@@ -93,11 +92,6 @@ class ModelReward:
         if self._offload:
             for member in self._members:
                 member.scorer.to(torch.device(device))
-
-
-def _whole(sample: Sample) -> str:
-    """The response with the tag that the template wrote, which the models were trained to see."""
-    return f"<think>{sample.response}" if sample.think_prefilled else sample.response
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""A random policy for whole runs."""
+"""A random policy for whole runs, and reward models."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from reward_models.data.chat import train_tokenizer
+from reward_models.data.chat import ChatRenderer, train_tokenizer
 from reward_models.data.sources import load
+from reward_models.model import ModelConfig, build_model, save_model
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +37,27 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two helpful models and a safety model, of random weights, with statistics as a calibration split gives them."""
+    folder = tmp_path_factory.mktemp("models")
+    tokenizer = train_tokenizer(["What is 1 + 2?", "one and two", "It is 3."], 300)
+    shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    shape |= {"num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 256, "initializer_range": 0.5}
+    saved = {}
+    for number, (name, kind, span) in enumerate(
+        [("helpful", "helpful", "summary"), ("other", "helpful", "summary"), ("safety", "safety", "full")]
+    ):
+        torch.manual_seed(number)
+        scorer = build_model(ModelConfig(config={"model_type": "qwen3", **shape}), tokenizer, kind, torch.float32)
+        facts = {
+            "kind": kind,
+            "span": span,
+            "template_fingerprint": ChatRenderer(tokenizer, span).fingerprint,  # type: ignore[arg-type]
+            "calibration": {"n": 50, "mean": 0.3, "std": 2.0, "temperature": 0.5},
+        }
+        saved[name] = folder / name
+        save_model(scorer, scorer.model.state_dict(), saved[name], tokenizer, facts, None)
+    return saved

@@ -6,41 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from align.rewards.models import ModelReward
 from align.rewards.terms import Sample
 from reward_models import RewardModel
-from reward_models.data.chat import ChatRenderer, train_tokenizer
 from reward_models.data.records import Message
-from reward_models.model import ModelConfig, build_model, save_model
 
 PROMPT = (Message("user", "What is 1 + 2?"),)
 THOUGHT = "<think>one and two</think>It is 3."
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two helpful models and a safety model, of random weights, with statistics as a calibration split gives them."""
-    folder = tmp_path_factory.mktemp("models")
-    tokenizer = train_tokenizer(["What is 1 + 2?", "one and two", "It is 3."], 300)
-    shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
-    shape |= {"num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 256, "initializer_range": 0.5}
-    saved = {}
-    for number, (name, kind, span) in enumerate(
-        [("helpful", "helpful", "summary"), ("other", "helpful", "summary"), ("safety", "safety", "full")]
-    ):
-        torch.manual_seed(number)
-        scorer = build_model(ModelConfig(config={"model_type": "qwen3", **shape}), tokenizer, kind, torch.float32)
-        facts = {
-            "kind": kind,
-            "span": span,
-            "template_fingerprint": ChatRenderer(tokenizer, span).fingerprint,  # type: ignore[arg-type]
-            "calibration": {"n": 50, "mean": 0.3, "std": 2.0, "temperature": 0.5},
-        }
-        saved[name] = folder / name
-        save_model(scorer, scorer.model.state_dict(), saved[name], tokenizer, facts, None)
-    return saved
 
 
 def sample(kind: Any, response: str = THOUGHT, prefilled: bool = False) -> Sample:
