@@ -73,8 +73,12 @@ class Rewards:
 class Rewarder(Protocol):
     """What every bridge asks for rewards."""
 
-    async def rewards(self, samples: Sequence[Sample], step: int) -> Rewards:
-        """Raises :class:`RewardFailure` if too many samples have no score because something failed."""
+    async def rewards(self, samples: Sequence[Sample], step: int | None) -> Rewards:
+        """``step`` is ``None`` where the library does not tell it.
+
+        Raises:
+            RewardFailure: too many samples have no score because something failed.
+        """
 
 
 class LocalRewarder:
@@ -102,12 +106,12 @@ class LocalRewarder:
                 self._mixer = Mixer(build_terms(self.config.rewards, set(self._verifiers)))
             return self._mixer
 
-    async def rewards(self, samples: Sequence[Sample], step: int) -> Rewards:
+    async def rewards(self, samples: Sequence[Sample], step: int | None) -> Rewards:
         mixer = await asyncio.to_thread(lambda: self.mixer)
         results = await score_terms(mixer.terms, samples, time_limit=self.config.reward_time_limit)
         failures = {name: r.failures for name, r in results.items()}
         check_failures({n: (failures[n], r.applicable) for n, r in results.items()}, self.config.max_reward_failures)
-        step = min(step, self.config.steps - 1)
+        step = min(step or 0, self.config.steps - 1)
         with self._lock:  # of running statistics
             mixed = mixer.mix(
                 {name: as_tensor(r.scores) for name, r in results.items()},
@@ -132,10 +136,10 @@ class RemoteRewarder:
     def __init__(self, urls: Sequence[str], *, max_failures: float = 0.1, **options: Any) -> None:
         self.client, self._max_failures = RewardClient(urls, **options), max_failures
 
-    async def rewards(self, samples: Sequence[Sample], step: int) -> Rewards:
+    async def rewards(self, samples: Sequence[Sample], step: int | None) -> Rewards:
         answers = await self.client.answers(samples, step=step)
         served = self.client.served
-        check_failures({served.name: (sum(a.error is not None for a in answers), len(answers))}, self._max_failures)
+        check_failures({served.name: (sum(a.failed for a in answers), len(answers))}, self._max_failures)
         if served.kind != "mixer":
             values = [a.raw if a.calibrated is None else a.calibrated for a in answers]
             return Rewards(values, {served.name: values}, {served.name: values}, {})
@@ -197,9 +201,9 @@ def _of_process(spec: str, model: str | None, knows_step: bool, knows_tokens: bo
     return rewarder(spec, model=model, knows_step=knows_step, knows_tokens=knows_tokens)
 
 
-def fixed_step() -> int:
-    """For libraries that do not tell the step."""
-    return int(os.environ.get(STEP, "0"))
+def fixed_step() -> int | None:
+    """For libraries that do not tell the step; a server whose weights change then refuses, unless it is fixed."""
+    return int(os.environ[STEP]) if STEP in os.environ else None
 
 
 def a_number(total: float | None) -> float:

@@ -171,15 +171,17 @@ class RewardClient:
 
     def _request(self, samples: Sequence[Sample], step: int | None) -> tuple[str, Any, Callable[[Any], list[Answer]]]:
         """Path, body, and what reads the answer."""
-        pairs = [(s.prompt, (Message("assistant", s.whole),) if s.whole.strip() else ()) for s in samples]
         if self.protocol != "keel":
-            return self._token_request(pairs)
+            return self._token_request([(s.prompt, (Message("assistant", s.whole),)) for s in samples])
         served = self._served
         assert served is not None
-        body: dict[str, Any] = {"model": served.name, "conversations": [_turns(*pair) for pair in pairs]}
+        body: dict[str, Any] = {"model": served.name}
         if served.kind == "mixer":
+            body |= {"conversations": [[*_turns(s.prompt), _reply(s.response)] for s in samples]}
             body |= {"kinds": [s.kind for s in samples], "columns": columns_of(samples)}
             body |= {} if step is None else {"step": step}
+        else:
+            body |= {"conversations": [[*_turns(s.prompt), _reply(s.whole)] for s in samples]}
         return "/v1/score", body, partial(read_keel, count=len(samples), served=served)
 
     def _token_request(
@@ -228,7 +230,7 @@ class RewardClient:
             return Served(self.model or "", self._reference.kind, "")
         listed = await replicas.get(url, "/models")
         try:
-            models = [Served(m["name"], m["kind"], m["manifest"]) for m in listed]
+            models = [Served(m["name"], m["kind"], m["manifest"]) for m in listed["models"]]
         except (TypeError, LookupError):
             raise RewardServerError(f"{url}/models lists no models: {str(listed)[:200]}") from None
         fitting = [m for m in models if self.model in (None, m.name)]
@@ -257,8 +259,12 @@ async def _made(config: ReplicaConfig, health: str, counts: Counter[str]) -> Rep
 
 
 def columns_of(samples: Sequence[Sample]) -> dict[str, list[Any]]:
-    """The columns that terms of a mixer read, by name. :class:`RewardServerError` for what JSON cannot hold."""
-    rows = [{**s.columns, "answer": s.answer, "language": s.language} for s in samples]
+    """What a mixer is told of samples beside their text, by name: the row's columns and the sample's own facts.
+
+    Raises:
+        RewardServerError: JSON cannot hold a value.
+    """
+    rows = [{**s.columns, **_facts(s)} for s in samples]
     columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
     for name, values in columns.items():
         try:
@@ -270,10 +276,21 @@ def columns_of(samples: Sequence[Sample]) -> dict[str, list[Any]]:
     return columns
 
 
-def _turns(prompt: Conversation, response: Conversation) -> list[dict[str, str]]:
-    """As JSON. A silent response is an empty turn, which no :class:`Message` could be."""
-    said = response or (None,)
-    return [
-        {"role": "assistant", "content": ""} if message is None else {"role": message.role, "content": message.content}
-        for message in (*prompt, *said)
-    ]
+def _facts(sample: Sample) -> dict[str, Any]:
+    """No tokens are an unknown number of them: even an empty response ends with one."""
+    return {
+        "answer": sample.answer,
+        "language": sample.language,
+        "think_prefilled": sample.think_prefilled,
+        "finished": sample.finished,
+        "tokens": sample.tokens or None,
+    }
+
+
+def _turns(conversation: Conversation) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in conversation]
+
+
+def _reply(text: str) -> dict[str, str]:
+    """A silent one is an empty turn, which no :class:`Message` could be."""
+    return {"role": "assistant", "content": text}

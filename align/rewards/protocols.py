@@ -30,13 +30,18 @@ class Answer:
     Attributes:
         raw, calibrated: ``None`` where it cannot be scored. Of a mixer, ``raw`` is the whole reward.
         terms: of a mixer: term → (raw, weighted).
-        error: why the server failed on it; then there is no score.
+        error: why there is no score. With ``terms`` beside it, a mixer has judged, and one of its terms could not tell;
+            without them, the server failed.
     """
 
     raw: float | None = None
     calibrated: float | None = None
     terms: Mapping[str, tuple[float | None, float | None]] | None = None
     error: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.error is not None and self.terms is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +124,6 @@ def read_keel(payload: Any, count: int, served: Served) -> list[Answer]:
 def _keel_answer(result: Any) -> Answer:
     if not isinstance(result, dict) or not {"raw", "error"} <= result.keys():
         raise Garbage(f"a result is {str(result)[:100]!r}")
-    if result["error"] is not None:
-        return Answer(error=str(result["error"]))
     terms = result.get("terms")
     if not isinstance(terms, dict | None):
         raise Garbage(f"terms are {str(terms)[:100]!r}")
@@ -128,7 +131,10 @@ def _keel_answer(result: Any) -> Answer:
         parts = {str(n): (_number(t["raw"]), _number(t["weighted"])) for n, t in (terms or {}).items()}
     except (LookupError, TypeError) as error:
         raise Garbage(f"terms are {str(terms)[:100]!r} ({type(error).__name__}: {error})") from None
-    return Answer(_number(result["raw"]), _number(result.get("calibrated")), parts if terms is not None else None)
+    known = parts if terms is not None else None
+    if result["error"] is not None:
+        return Answer(terms=known, error=str(result["error"]))
+    return Answer(_number(result["raw"]), _number(result.get("calibrated")), known)
 
 
 def _one_number(value: Any) -> float:

@@ -165,4 +165,6 @@ def _expected(model: RewardModel) -> dict[str, np.ndarray]:
         variants["the reasoning, which this model must not read"] = renderer.tokenize(full)
     plain = ["".join(f"{m.role}: {m.content}\n" for m in (*p, *r)) for p, r in pairs]
     variants["text without the chat template"] = renderer.tokenize(plain)
-    return {name: np.array(model.score_tokens(sequences)) for name, sequences in variants.items()}
+    alone = [[place] for place in range(len(pairs))]
+    scores = {name: model.score_sequences(sequences, alone) for name, sequences in variants.items()}
+    return {name: np.array([score.raw for score in each]) for name, each in scores.items()}

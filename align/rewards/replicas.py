@@ -229,7 +229,8 @@ class Replicas:
         seconds = min(self.config.timeout, max(0.0, end - time.monotonic()))
         try:
             async with asyncio.timeout(seconds):
-                response = await self._client.post(replica.url + path, json=body)
+                headers = {"X-Deadline-Ms": str(max(1, int(seconds * 1000)))}  # whoever knows it drops what is too late
+                response = await self._client.post(replica.url + path, json=body, headers=headers)
             value = self._value(replica, response, read)
         except TimeoutError:
             raise self._failure(replica, "timeouts", f"no answer within {seconds:.3g} s") from None

@@ -76,7 +76,7 @@ def _handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             if self.path == "/models":
-                self._send(200, {}, json.dumps(stand_in.models).encode())
+                self._send(200, {}, json.dumps({"models": stand_in.models}).encode())
             else:
                 self._send(200 if stand_in.healthy else 503, {}, b"{}")
 

@@ -89,7 +89,8 @@ def test_a_mixer_on_a_server_is_told_all_it_needs_and_logged_like_a_local_one() 
     assert values == [1.0, 5.0]
     body = stand_in.requests[-1][1]
     assert (body["step"], body["kinds"]) == (7, ["reasoning", "reasoning"])
-    assert body["columns"] == {"difficulty": [1, 2], "answer": ["3", "3"], "language": [None, None]}
+    facts = {"think_prefilled": [False] * 2, "finished": [True] * 2, "tokens": [None] * 2}
+    assert body["columns"] == {"difficulty": [1, 2], "answer": ["3", "3"], "language": [None] * 2, **facts}
     assert metrics == {"term/long": 2.0, "weighted/long": 4.0, "unscorable": 0.0}
     assert extra == {"raw long": [1.0, 3.0], "weighted long": [2.0, 6.0]}
 
@@ -101,6 +102,16 @@ def test_a_mixer_that_fails_stops_the_trainer_and_what_json_cannot_hold_is_named
             reward(prompts=["a"], completions=["b"])
         with pytest.raises(ValueError, match="column 'image' cannot be sent"):
             reward(prompts=["a"], completions=["b"], image=[object()])
+
+
+def test_a_server_whose_terms_could_not_tell_is_no_failure() -> None:
+    unscorable = {"error": "no score from accuracy_math", "terms": {"accuracy_math": {"raw": None, "weighted": None}}}
+    with serving(keel(lambda c: unscorable if c[-1]["content"] == "b" else scored(c), "stage2", "mixer")) as urls:
+        metrics: dict[str, float] = {}
+        reward = MixedReward(urls[0])
+        values = reward(prompts=["a"] * 3, completions=["aa", "b", "aa"], log_metric=metrics.__setitem__)
+    assert values == [3.0, 3.0, 3.0]
+    assert metrics["unscorable"] == 1.0
 
 
 def test_single_terms_leave_out_what_they_do_not_apply_to_and_fill_in_what_they_cannot_tell() -> None:

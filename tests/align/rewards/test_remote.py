@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from stand_in_rewards import StandIn, keel, serving
 
@@ -69,13 +70,17 @@ def library(model: RewardModel) -> StandIn:
 def engine(model: RewardModel, change: Callable[[float], float] = lambda score: score, cut: int = 0) -> StandIn:
     """vLLM and SGLang as their sources answer; an activation unless the request says no."""
 
+    def raw(sequences: list[list[int]]) -> list[float]:
+        arrays = [np.array(ids, dtype=np.int32) for ids in sequences]
+        return [score.raw for score in model.score_sequences(arrays, [[place] for place in range(len(arrays))])]
+
     def answer(path: str, body: Any) -> Any:
         if "input_ids" in body:
             assert path == "/classify"
-            found = model.score_tokens(body["input_ids"])
+            found = raw(body["input_ids"])
             return [{"embedding": [change(value)], "meta_info": {}} for value in found]
         assert body["use_activation"] is False
-        found = [change(v) for v in model.score_tokens([ids[: len(ids) - cut] for ids in body["input"]])]
+        found = [change(v) for v in raw([ids[: len(ids) - cut] for ids in body["input"]])]
         if path == "/pooling":
             assert body["task"] == "classify"
             return {"object": "list", "data": [{"index": i, "data": [v]} for i, v in enumerate(found)]}
