@@ -1,7 +1,8 @@
 """Rewards for OpenRLHF (0.11): this file is its ``reward_func.py``.
 
     export KEEL_REWARD=configs/my_rewards.yaml     # or http://a:8000,http://b:8000
-    python -m openrlhf.cli.train_ppo_ray --reward.remote_url $(python -m align.bridges.openrlhf) ...
+    file=$(python -c "from importlib.util import find_spec; print(find_spec('align.bridges.openrlhf').origin)")
+    python -m openrlhf.cli.train_ppo_ray --reward.remote_url $file ...
 
 OpenRLHF calls it in threads, with one sample at a time. It knows texts only: the prompt as it was rendered, and a
 label. A label is the reference answer, or a JSON object with columns of our own prompts, ``{"prompt": [messages],
@@ -85,7 +86,3 @@ def labelled(label: Any) -> dict[str, Any]:
         except ValueError:
             pass  # an answer that begins with a brace
     return {"answer": label} if label not in (None, "") else {"kind": "reasoning"}
-
-
-if __name__ == "__main__":
-    print(__file__)

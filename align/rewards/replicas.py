@@ -214,7 +214,8 @@ class Replicas:
                 except _Failed as error:
                     failure = error
                     continue
-                self.counts["hedges_won"] += len(tries) == 2 and not tries[0].done()
+                if len(tries) == 2 and not tries[0].done():
+                    self.counts["hedges_won"] += 1
                 return value
             raise failure
         finally:

@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import json
 import math
+import re
 import subprocess
 import sys
 from abc import ABC, abstractmethod
@@ -28,8 +29,11 @@ from align.bridges.ms_swift import register as register_orm
 from align.bridges.open_instruct import register as register_verifier
 from align.bridges.rewards import CONFIG, MODEL, STEP, UNSCORABLE, as_sample, rewarder
 from align.bridges.slime import reward as slime_reward
+from align.config import AlignConfig
+from align.rewards.client import RewardClient
+from align.rewards.replicas import TOKEN_VARIABLE
 from align.scorer import RewardFailure
-from reward_models.runtime.config import ConfigError
+from reward_models.runtime.config import ConfigError, load_config
 
 RIGHT, WRONG = "<think>abc</think><answer>3</answer>", "<think>abc</think><answer>4</answer>"
 TERMS = "rewards: [{term: accuracy}, {term: format, weight: 0.5}, {term: 'letters:Letters', weight: 0.0}]\n"
@@ -364,3 +368,19 @@ def test_no_bridge_imports_its_library() -> None:
         "sys.exit(bool({'trl', 'verl', 'slime', 'swift', 'openrlhf', 'open_instruct'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_documentation_can_be_followed(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "bridges.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(\w+)\n(.*?)```", text, flags=re.DOTALL)
+    (configuration,) = (block for language, block in blocks if language == "yaml")
+    (tmp_path / "remote.yaml").write_text(configuration, encoding="utf-8")
+    config = load_config(AlignConfig, tmp_path / "remote.yaml")
+    for term in config.rewards[1:]:
+        options = {name: value for name, value in term.arguments.items() if name != "urls"}
+        RewardClient(list(term.arguments["urls"]), **options)  # it takes these arguments; nobody is asked yet
+    for language, block in blocks:
+        if language == "python":
+            compile(block, "docs/bridges.md", "exec")
+    named = set(re.findall(r"`(KEEL_[A-Z_]+)`", text))
+    assert named == {CONFIG, MODEL, STEP, UNSCORABLE, TOKEN_VARIABLE}
