@@ -38,9 +38,14 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[key=value]...", help="Settings over the file's, e.g. engine.lr=1e-5 data.train=[a.jsonl]"),
 ]
-
-
 Processes = Annotated[int, typer.Option(min=1, help="Ranks on this machine, usually one per GPU.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", metavar="OURS=THEIRS", help="A column of ours under another name. Repeatable."),
+]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Tokens of one forward pass; memory grows with it.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the GPU if there is one.")]
+DtypeOption = Annotated[Dtype | None, typer.Option("--dtype", help="Of weights and computation; default: as saved.")]
 
 
 @train_app.command("rm")
@@ -108,12 +113,10 @@ def score(
     model: Annotated[str, typer.Option(help="Directory of a trained reward model, or a hub name.")],
     data: Annotated[list[str], typer.Option(help="File, glob or hub data set with responses. Repeatable.")],
     out: Annotated[Path, typer.Option(help="JSONL file to write: a line for every row, in order.")],
-    column: Annotated[
-        list[str] | None, typer.Option(metavar="OURS=THEIRS", help="A column of ours under another name. Repeatable.")
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one forward pass; memory grows with it.")] = 16384,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the GPU if there is one.")] = None,
-    dtype: Annotated[Dtype | None, typer.Option(help="Of weights and computation; default: as saved.")] = None,
+    column: Columns = None,
+    max_tokens: MaxTokens = 16384,
+    device: Device = None,
+    dtype: DtypeOption = None,
     max_bad: Annotated[int, typer.Option(min=0, help="Rows without a response that are all right.")] = 0,
     overwrite: Annotated[bool, typer.Option(help="Begin anew instead of going on after the last line.")] = False,
 ) -> None:
@@ -151,13 +154,15 @@ def evaluate_rm(
         list[str] | None,
         typer.Option(help="Rows with lists of right (chosen) and wrong (rejected) responses, as RewardBench 2 has."),
     ] = None,
-    k: Annotated[float, typer.Option(min=0, help="Standard deviations of an ensemble's lower bound.")] = 1.0,
-    column: Annotated[
-        list[str] | None, typer.Option(metavar="OURS=THEIRS", help="A column of ours under another name. Repeatable.")
+    rewardbench: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Rows of RewardBench or RewardBench 2, reported by its sections."),
     ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one forward pass; memory grows with it.")] = 16384,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the GPU if there is one.")] = None,
-    dtype: Annotated[Dtype | None, typer.Option(help="Of weights and computation; default: as saved.")] = None,
+    k: Annotated[float, typer.Option(min=0, help="Standard deviations of an ensemble's lower bound.")] = 1.0,
+    column: Columns = None,
+    max_tokens: MaxTokens = 16384,
+    device: Device = None,
+    dtype: DtypeOption = None,
     max_bad: Annotated[int, typer.Option(min=0, help="How many bad rows of a file are left out.")] = 0,
 ) -> None:
     """Evaluate reward models on labelled data: figures in evaluation.json, plots and examples in report.html.
@@ -174,7 +179,9 @@ def evaluate_rm(
     with data_commands.failures():
         models = [RewardModel.load(path, device=device, dtype=dtype, max_tokens=max_tokens) for path in model]
         ensemble = Ensemble(models, k=k) if len(models) > 1 else None
-        rows = load_evaluation(models[0].kind, data or [], best_of_n or [], columns=columns, max_bad=max_bad)
+        rows = load_evaluation(
+            models[0].kind, data or [], best_of_n or [], rewardbench, columns=columns, max_bad=max_bad
+        )
         assessment = assess(models[0], rows) if ensemble is None else assess_ensemble(ensemble, rows)
         report = write_evaluation(assessment, out)
     if rows.bad:
@@ -232,6 +239,32 @@ def run(
         except projects.Stopped as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(error.status) from None
+
+
+@app.command()
+def push(
+    directory: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a finished reward model or policy.")],
+    name: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="On the Hugging Face hub.")],
+    public: Annotated[
+        bool, typer.Option("--public", help="For everybody to see. Without it, a new one is private.")
+    ] = False,
+    evaluation: Annotated[
+        Path | None, typer.Option(help="evaluation.json of keel evaluate rm, in the place of the model's own.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be uploaded, and leave.")] = False,
+) -> None:
+    """Upload a model, its card and its evaluation to the hub; needs `hf auth login` or HF_TOKEN.
+
+    Checkpoints, samples and logs stay here. Exits with 2 if there is no model, or the hub refuses.
+    """
+    from keel.push import plan
+    from keel.push import push as upload
+
+    with data_commands.failures():
+        planned = plan(directory, name, evaluation)
+        typer.echo("\n".join(planned.lines(private=not public)), err=True)
+        if not dry_run:
+            typer.echo(upload(planned, private=not public))
 
 
 @app.command()

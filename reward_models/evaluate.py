@@ -19,6 +19,7 @@ from reward_models.data.splits import opening_key
 from reward_models.dataset import RewardKind, RewardRecord
 from reward_models.ensemble import Ensemble, EnsembleScores, standardised
 from reward_models.evaluation import best_of_n, evaluate, headline
+from reward_models.rewardbench import RewardBench, load_rewardbench
 from reward_models.scored import ScoredSet, margins_of, scored_set, short_names, together
 from reward_models.scorer import RewardModel
 
@@ -32,11 +33,12 @@ class EvaluationData:
     records: dict[str, list[RewardRecord]]
     problems: dict[str, list[Candidates]]
     bad: int = 0
+    rewardbench: RewardBench | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
         """What ``evaluation.json`` says of the data: the files by the names that tables use, and rows left out."""
-        files = [*self.records, *self.problems]
+        files = [*self.records, *self.problems, *([self.rewardbench.file] if self.rewardbench else [])]
         return {"files": dict(zip(short_names(files), files, strict=True)), "bad_rows": self.bad}
 
 
@@ -64,6 +66,7 @@ def load_evaluation(
     kind: RewardKind,
     data: Sequence[str],
     problems: Sequence[str] = (),
+    rewardbench: str | None = None,
     *,
     columns: Mapping[str, str] | None = None,
     max_bad: int = 0,
@@ -72,10 +75,12 @@ def load_evaluation(
 
     Raises:
         SourceError, BadRowsError: see :func:`reward_models.data.sources.load`; also for a file without rows.
-        ValueError: nothing to evaluate on.
+        ValueError: nothing to evaluate on, or RewardBench for a safety model.
     """
-    if not data and not problems:
-        raise ValueError("nothing to evaluate on: name at least one --data or --best-of-n")
+    if not data and not problems and not rewardbench:
+        raise ValueError("nothing to evaluate on: name at least one --data, --best-of-n or --rewardbench")
+    if rewardbench and kind != "helpful":
+        raise ValueError(f"RewardBench compares responses: it is for helpful models, not for {kind} ones")
     wanted: Any = "comparison" if kind == "helpful" else "safety"
 
     def read(specs: Sequence[str], wanted: Any) -> dict[str, Loaded[Any]]:
@@ -86,10 +91,12 @@ def load_evaluation(
     loaded = [*records.items(), *groups.items()]
     if empty := [file for file, rows in loaded if not rows.records]:
         raise SourceError(f"no rows in {', '.join(empty)}")
+    benchmark = load_rewardbench(rewardbench, max_bad=max_bad) if rewardbench else None
     return EvaluationData(
         {file: rows.records for file, rows in records.items()},
         {file: rows.records for file, rows in groups.items()},
-        sum(len(rows.bad) for _, rows in loaded),
+        sum(len(rows.bad) for _, rows in loaded) + (benchmark.bad if benchmark else 0),
+        benchmark,
     )
 
 
@@ -112,6 +119,8 @@ def assess(model: RewardModel, data: EvaluationData, name: str | None = None) ->
     ]
     scores = {source: _raw(model, _candidates(rows)) for source, rows in data.problems.items()}
     figures = {"kind": model.kind, **evaluate(parts), **_best_of_n(data.problems, scores), **data.facts}
+    if data.rewardbench is not None:
+        figures["rewardbench"] = data.rewardbench.figures(_raw(model, data.rewardbench.pairs))
     figures |= {"model": str(model.directory or ""), "truncated": model.truncated - truncated}
     name = name or (model.directory.name if model.directory else "model")
     return Assessment(name, model.kind, figures, parts, data.records, _pictures(parts, figures), model)
@@ -127,6 +136,8 @@ def assess_ensemble(ensemble: Ensemble, data: EvaluationData) -> Assessment:
     scores = {source: ensemble.score_responses(_candidates(rows)) for source, rows in data.problems.items()}
     figures: dict[str, Any] = {"kind": ensemble.kind, **evaluate(parts)}
     figures |= _best_of_n(data.problems, {source: s.mean_N for source, s in scores.items()})
+    if data.rewardbench is not None:
+        figures["rewardbench"] = data.rewardbench.figures(ensemble.score_responses(data.rewardbench.pairs).mean_N)
     figures["combinations"] = {
         name: {
             **_combination(parts, [s for _, s in combined], attribute),

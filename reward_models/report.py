@@ -68,7 +68,7 @@ def write_evaluation(assessment: Assessment, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     (out / EVALUATION).write_text(json.dumps(assessment.figures, indent=1), encoding="utf-8")
     write_scores(assessment.parts, out / EVAL_SCORES)
-    sources = ", ".join(short_names(list(assessment.records))) or "best-of-N problems"
+    sources = ", ".join(short_names(list(assessment.figures["files"].values())))
     title = f"Evaluation of {assessment.name}"
     return write_report(evaluation_sections(assessment), out / "report.html", title=title, lead=f"On {sources}.")
 
@@ -168,6 +168,12 @@ def _tables(figures: Mapping[str, Any]) -> list[Table]:
         if len(rows) > 1:
             rows.append(["all", *(shown(figures[c]) for c in columns)])
         tables.append(Table("By source", ("source", *columns.values()), rows))
+    if bench := figures.get("rewardbench"):
+        rows = [[name, shown(score)] for name, score in bench["sections"].items()]
+        title = "RewardBench" if bench["version"] == 1 else "RewardBench 2"
+        tables.append(Table(title, ("section", "score"), [*rows, ["all", shown(bench["score"])]]))
+        rows = [[name, f"{each['n']:,}", shown(each["score"])] for name, each in bench["subsets"].items()]
+        tables.append(Table(f"{title}: subsets", ("subset", "rows", "score"), rows))
     if confusion := figures.get("confusion"):
         rows = [
             ["unsafe", f"{confusion['unsafe_found']:,}", f"{confusion['unsafe_missed']:,}"],

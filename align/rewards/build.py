@@ -40,8 +40,8 @@ class TermConfig:
     Attributes:
         term: ``accuracy`` (the verifier that each prompt's column ``verifier`` names: ``math`` without one, ``choice``,
             ``exact``, ``regex``, ``json``, ``code``), ``format``, ``language``, ``helpful`` or ``safety`` (a reward
-            model), ``repetition``, ``overlong``, one verifier alone (``accuracy_math``), or an import path of your own
-            (``package.module:Class``).
+            model here, or behind servers if ``arguments`` has ``urls``), ``repetition``, ``overlong``, one verifier
+            alone (``accuracy_math``), or an import path of your own (``package.module:Class``).
         weight: what its value counts in the sum: a number, or ``[[step, value], …]``, see :mod:`align.schedule`.
         kinds: of prompts it is for: ``reasoning``, ``helpfulness``, ``safety``; default: all it applies to.
         normalise: ``running`` puts its values on a common scale: less their running mean, divided by their running
@@ -143,6 +143,10 @@ def _factories(term: str, verifiers: set[str]) -> list[tuple[str, Callable[..., 
 
 
 def _model(kind: Literal["helpful", "safety"], **arguments: Any) -> RewardTerm:
+    if "urls" in arguments:
+        from align.rewards.remote import RemoteReward
+
+        return RemoteReward(kind=kind, **arguments)
     from align.rewards.models import ModelReward  # the only term that needs torch
 
     return ModelReward(kind=kind, **arguments)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from align.rewards.terms import Sample, whole
+from align.rewards.terms import Sample
 from reward_models.data import synthetic
 
 
@@ -21,7 +21,7 @@ class GoldHelpfulness:
         return sample.kind == "helpfulness"
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
-        return [synthetic.helpfulness(sample.prompt[-1].content, whole(sample)) for sample in samples]
+        return [synthetic.helpfulness(sample.prompt[-1].content, sample.whole) for sample in samples]
 
 
 class GoldUnsafe:
@@ -33,7 +33,7 @@ class GoldUnsafe:
         return sample.kind == "safety"
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
-        return [float(synthetic.is_unsafe(sample.prompt[-1].content, whole(sample))) for sample in samples]
+        return [float(synthetic.is_unsafe(sample.prompt[-1].content, sample.whole)) for sample in samples]
 
 
 class GoldUsefulness:
@@ -46,4 +46,4 @@ class GoldUsefulness:
         return sample.kind == "safety"
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
-        return [synthetic.helpfulness(sample.prompt[-1].content, whole(sample)) for sample in samples]
+        return [synthetic.helpfulness(sample.prompt[-1].content, sample.whole) for sample in samples]

@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from align.rewards.terms import Measured, Sample, whole
+from align.rewards.terms import ROUTES, Measured, Sample
 from reward_models.data.records import Message
 from reward_models.ensemble import Ensemble
 from reward_models.runtime.distributed import local_device
@@ -20,7 +20,6 @@ from reward_models.scorer import Dtype, RewardModel
 
 Kind = Literal["helpful", "safety"]
 Value = Literal["calibrated", "raw", "mean", "minimum", "lower_bound"]
-ROUTES = {"helpful": "helpfulness", "safety": "safety"}
 
 
 class ModelReward:
@@ -71,7 +70,7 @@ class ModelReward:
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
         said = [i for i, sample in enumerate(samples) if sample.response.strip()]
-        pairs = [(samples[i].prompt, (Message("assistant", whole(samples[i])),)) for i in said]
+        pairs = [(samples[i].prompt, (Message("assistant", samples[i].whole),)) for i in said]
         nothing: list[float | None] = [None] * len(samples)
         scores = Measured(nothing, **{name: list(nothing) for name in self.measures})
         if not pairs:

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, cast
 from reward_models.data.records import Conversation
 
 LOGGER = logging.getLogger(__name__)
+ROUTES = {"helpful": "helpfulness", "safety": "safety"}  # the kind of prompts that each kind of reward model is for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +47,10 @@ class Sample:
     finished: bool
     columns: Mapping[str, Any] = field(default_factory=dict)
 
-
-def whole(sample: Sample) -> str:
-    """The response with the tag that the template wrote."""
-    return f"<think>{sample.response}" if sample.think_prefilled else sample.response
+    @property
+    def whole(self) -> str:
+        """The response with the tag that the template wrote, which reward models were trained to see."""
+        return f"<think>{self.response}" if self.think_prefilled else self.response
 
 
 Scores = Sequence[float | None]

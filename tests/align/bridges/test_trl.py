@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import logging
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from stand_in_rewards import keel, serving
+from trl.trainer.utils import get_callable_name
 
-from align.bridges.trl import MixedReward, filled
+from align.bridges.rewards import filled
+from align.bridges.trl import MixedReward, TermReward
 from align.scorer import RewardFailure
 
 SETTINGS = (
@@ -24,6 +30,7 @@ RIGHT = "<think>abc</think><answer>3</answer>"
 
 def test_a_missing_reward_becomes_the_mean_of_its_group() -> None:
     assert filled([1.0, None, 3.0, None, None, 5.0], list("aaabbc")) == [1.0, 2.0, 3.0, None, None, 5.0]
+    assert filled([1.0, None, 3.0, None, None, 5.0], list("abcabc")) == [1.0, None, 3.0, 1.0, None, 5.0]
 
 
 @pytest.mark.parametrize("conversational", [False, True])
@@ -58,12 +65,109 @@ def test_a_term_that_fails_stops_the_trainer() -> None:
         reward(prompts=["a"], completions=["b"])
 
 
+def scored(conversation: list[dict[str, str]]) -> dict[str, Any]:
+    """A mixer's result: twice the length, less one."""
+    length = float(len(conversation[-1]["content"]))
+    return {"raw": 2 * length - 1, "terms": {"long": {"raw": length, "weighted": 2 * length}}}
+
+
+def test_a_mixer_on_a_server_is_told_all_it_needs_and_logged_like_a_local_one() -> None:
+    stand_in = keel(scored, "stage2", "mixer")
+    with serving(stand_in) as urls:
+        reward = pickle.loads(pickle.dumps(MixedReward(",".join(urls), model="stage2")))
+        metrics: dict[str, float] = {}
+        extra: dict[str, list[Any]] = {}
+        values = reward(
+            prompts=["1 + 2?", "1 + 2?"],
+            completions=["a", "bcd"],
+            answer=["3", "3"],
+            difficulty=[1, 2],
+            trainer_state=SimpleNamespace(global_step=7),
+            log_metric=metrics.__setitem__,
+            log_extra=extra.__setitem__,
+        )
+    assert values == [1.0, 5.0]
+    body = stand_in.requests[-1][1]
+    assert (body["step"], body["kinds"]) == (7, ["reasoning", "reasoning"])
+    facts = {"think_prefilled": [False] * 2, "finished": [True] * 2, "tokens": [None] * 2}
+    assert body["columns"] == {"difficulty": [1, 2], "answer": ["3", "3"], "language": [None] * 2, **facts}
+    assert metrics == {"term/long": 2.0, "weighted/long": 4.0, "unscorable": 0.0}
+    assert extra == {"raw long": [1.0, 3.0], "weighted long": [2.0, 6.0]}
+
+
+def test_a_mixer_that_fails_stops_the_trainer_and_what_json_cannot_hold_is_named() -> None:
+    with serving(keel(lambda conversation: {"error": "broken"}, "stage2", "mixer")) as urls:
+        reward = MixedReward(urls[0])
+        with pytest.raises(RewardFailure, match="stage2 failed on 1 of 1"):
+            reward(prompts=["a"], completions=["b"])
+        with pytest.raises(ValueError, match="column 'image' cannot be sent"):
+            reward(prompts=["a"], completions=["b"], image=[object()])
+
+
+def test_a_server_whose_terms_could_not_tell_is_no_failure() -> None:
+    unscorable = {"error": "no score from accuracy_math", "terms": {"accuracy_math": {"raw": None, "weighted": None}}}
+    with serving(keel(lambda c: unscorable if c[-1]["content"] == "b" else scored(c), "stage2", "mixer")) as urls:
+        metrics: dict[str, float] = {}
+        reward = MixedReward(urls[0])
+        values = reward(prompts=["a"] * 3, completions=["aa", "b", "aa"], log_metric=metrics.__setitem__)
+    assert values == [3.0, 3.0, 3.0]
+    assert metrics["unscorable"] == 1.0
+
+
+def test_single_terms_leave_out_what_they_do_not_apply_to_and_fill_in_what_they_cannot_tell() -> None:
+    reward = pickle.loads(pickle.dumps(TermReward("accuracy_math")))
+    assert get_callable_name(reward) == "accuracy_math"
+    values = reward(
+        prompts=["a", "a", "b", "b"],
+        completions=[RIGHT, "<answer>4</answer>", RIGHT, RIGHT],
+        answer=["3", "3", None, None],
+        trainer_state=SimpleNamespace(global_step=0),
+    )
+    assert values == [1.0, 0.0, None, None]
+    broken = TermReward("letters:Broken", max_failures=1.0)
+    assert broken(prompts=["a"] * 3, completions=["bbb", "c", "ddd"]) == [0.5, 0.5, 0.5]
+    with pytest.raises(RewardFailure):
+        TermReward("letters:Raises")(prompts=["a"], completions=["b"])
+
+
+def test_the_asynchronous_worker_scores_a_group_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``AsyncRolloutWorker`` pickles its functions and calls them as its source does: here that source is what runs."""
+    module: Any = importlib.import_module("trl.experimental.async_grpo.async_rollout_worker")
+    monkeypatch.setattr(module, "logger", logging.getLogger("trl"))  # accelerate's wants a whole trainer
+    functions = pickle.loads(pickle.dumps([MixedReward(None, SETTINGS), TermReward("format")]))
+    worker = SimpleNamespace(
+        reward_funcs=functions,
+        reward_func_names=[get_callable_name(f) for f in functions],
+        _env_reward_types=[],
+        _provides_rollout_reward=False,
+    )
+    sequence = SimpleNamespace(input_ids=[1], completion_mask=[1], old_log_probs=[0.0])
+    group = SimpleNamespace(
+        prompts=["1 + 2?"] * 2,
+        completions=[RIGHT, "zzz"],
+        completions_ids=[[1, 2], [3]],
+        completions_sequences=[[sequence], [sequence]],
+        model_version=0,
+        group_id=0,
+        reward_kwargs={"answer": ["3", "3"]},
+        tool_call_counts=[0, 0],
+        tool_failure_counts=[0, 0],
+    )
+    samples: Any = asyncio.run(module._AsyncRolloutLoop._score_group(worker, group))
+    mixed = [each.metrics["rewards/mixed_reward"] for each in samples]
+    assert mixed == MixedReward(None, SETTINGS)(prompts=group.prompts, completions=group.completions, answer=["3", "3"])
+    assert [each.metrics["rewards/format"] for each in samples] == [1.0, 0.0]
+    assert [each.advantage for each in samples] == pytest.approx([1.0, -1.0], abs=1e-6)
+
+
+ROWS = [{"prompt": [{"role": "user", "content": f"What is {i} + 2?"}], "answer": str(i + 2)} for i in range(8)]
+
+
 def test_trl_trains_with_it(policy: Path, tmp_path: Path) -> None:
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import GRPOConfig, GRPOTrainer
 
-    rows = [{"prompt": [{"role": "user", "content": f"What is {i} + 2?"}], "answer": str(i + 2)} for i in range(8)]
     trainer = GRPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(policy),
         reward_funcs=MixedReward(None, SETTINGS),
@@ -79,7 +183,7 @@ def test_trl_trains_with_it(policy: Path, tmp_path: Path) -> None:
             report_to="none",
             save_strategy="no",
         ),
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=Dataset.from_list(ROWS),
         processing_class=AutoTokenizer.from_pretrained(policy),
     )
     trainer.train()
@@ -87,3 +191,41 @@ def test_trl_trains_with_it(policy: Path, tmp_path: Path) -> None:
     assert [line["weight/letters:Letters"] for line in lines] == [2.0, 2.0, 1.0, 1.0]
     for line in lines:
         assert line["reward"] == pytest.approx(line["weighted/letters"] + line["weighted/format"], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["RLOO", "OnlineDPO"])
+def test_the_other_trainers_train_with_it(policy: Path, tmp_path: Path, name: str) -> None:
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    module = importlib.import_module("trl" if name == "RLOO" else "trl.experimental.online_dpo")
+    options: dict[str, Any] = {"num_generations": 4, "max_completion_length": 8} if name == "RLOO" else {}
+    options |= {"max_new_tokens": 8} if name == "OnlineDPO" else {}
+    seen: list[list[float | None]] = []
+
+    class Seen(TermReward):
+        def __call__(self, *arguments: Any, **columns: Any) -> list[float | None]:
+            seen.append(super().__call__(*arguments, **columns))
+            return seen[-1]
+
+    trainer = getattr(module, f"{name}Trainer")(
+        model=AutoModelForCausalLM.from_pretrained(policy),
+        reward_funcs=[MixedReward(None, SETTINGS), Seen("letters:Letters")],
+        args=getattr(module, f"{name}Config")(
+            output_dir=str(tmp_path),
+            per_device_train_batch_size=4,
+            max_steps=2,
+            logging_steps=1,
+            use_cpu=True,
+            bf16=False,
+            report_to="none",
+            save_strategy="no",
+            **options,
+        ),
+        train_dataset=Dataset.from_list(ROWS),
+        processing_class=AutoTokenizer.from_pretrained(policy),
+    )
+    trainer.train()
+    assert len(seen) == 2
+    assert all(0 <= value <= 1 for values in seen for value in values if value is not None)
+    assert any("reward" in key for line in trainer.state.log_history for key in line)

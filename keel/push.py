@@ -1,0 +1,195 @@
+"""``keel push``: a trained model, its card and its evaluation to the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, EvalResult, HfApi, ModelCard, get_token
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+from align import manifest as policies
+from reward_models.artifact import EVALUATION
+from reward_models.model import MANIFEST
+
+# What makes up a model and says how it came about. What a run leaves besides (checkpoints, optimizer states, samples of
+# prompts and responses, TensorBoard logs) stays at home.
+PATTERNS = (
+    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json"),
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.jinja"),
+    *(MANIFEST, policies.MANIFEST, EVALUATION, "baseline_tfidf.json", "metrics.jsonl", "plots/*.png", "README.md"),
+)
+NOT_THESE = ("nonfinite.safetensors",)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What a push would do.
+
+    Attributes:
+        files: path in the repository → local file; ``left``: what stays at home.
+        card: the README, which takes the place of the local one.
+    """
+
+    directory: Path
+    name: str
+    files: dict[str, Path]
+    left: list[str]
+    card: str
+
+    def lines(self, private: bool) -> list[str]:
+        """For people to read before it is done."""
+        sizes = [f"  {path} ({_size(file.stat().st_size)})" for path, file in self.files.items() if path != "README.md"]
+        return [
+            f"{self.directory} → {self.name} ({'private' if private else 'PUBLIC'}):",
+            f"  README.md ({_size(len(self.card.encode()))}), the model card",
+            *sizes,
+            *([f"left here: {', '.join(self.left)}"] if self.left else []),
+        ]
+
+
+def plan(directory: Path, name: str, evaluation: Path | None = None) -> Upload:
+    """What to upload.
+
+    Args:
+        directory: of a finished reward model or policy.
+        name: ``owner/name`` on the hub.
+        evaluation: an ``evaluation.json`` of ``keel evaluate rm`` in the place of the model's own.
+
+    Raises:
+        ValueError: no finished model, no name of that form, or no evaluation there.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name on the hub; write owner/name")
+    known = [file for file in (MANIFEST, policies.MANIFEST) if (directory / file).is_file()]
+    if not known:
+        raise ValueError(f"{directory} holds neither {MANIFEST} nor {policies.MANIFEST}: it is no finished model")
+    manifest = json.loads((directory / known[0]).read_text(encoding="utf-8"))
+    figures = _figures(evaluation or directory / EVALUATION, required=evaluation is not None)
+    paths = [p for p in sorted(directory.rglob("*")) if p.is_file()]
+    names = {str(path.relative_to(directory)): path for path in paths}
+    files = {name: path for name, path in names.items() if _belongs(name)}
+    if evaluation is not None:
+        files[EVALUATION] = evaluation
+    left = sorted({name.partition("/")[0] for name in names.keys() - files.keys()})
+    readme = directory / "README.md"
+    card = ModelCard(readme.read_text(encoding="utf-8")) if readme.is_file() else policy_card(name, manifest)
+    if results := eval_results(figures):
+        card.data.model_name, card.data.eval_results = name.partition("/")[2], results
+    return Upload(directory, name, files, left, str(card))
+
+
+def push(upload: Upload, *, private: bool = True) -> str:
+    """Create the repository if there is none, and commit the files; returns the commit's address.
+
+    A repository that exists keeps its visibility.
+
+    Raises:
+        ValueError: not logged in, the hub refuses, or the repository is public and ``private`` is wanted.
+    """
+    if get_token() is None:
+        raise ValueError("not logged in to the hub: run `hf auth login`, or set HF_TOKEN")
+    api = HfApi(library_name="keel")
+    operations = [CommitOperationAdd("README.md", upload.card.encode())]
+    operations += [CommitOperationAdd(path, file) for path, file in upload.files.items() if path != "README.md"]
+    try:
+        try:
+            exists_public = not api.model_info(upload.name).private
+        except RepositoryNotFoundError:
+            api.create_repo(upload.name, private=private)
+        else:
+            if private and exists_public:
+                raise ValueError(f"{upload.name} is public; say --public if everybody may see this model")
+        commit = api.create_commit(upload.name, operations, commit_message=f"Upload {upload.directory.name} with Keel")
+    except HfHubHTTPError as error:
+        raise ValueError(f"the hub refuses {upload.name}: {error}") from error
+    return commit.commit_url
+
+
+def eval_results(figures: Mapping[str, Any]) -> list[EvalResult]:
+    """Figures of ``evaluation.json`` in the hub's format, which stands as ``model-index`` in a card's header."""
+    if not figures:
+        return []
+    metrics = {"helpful": ("accuracy",), "safety": ("auroc", "auprc", "f1")}[figures["kind"]]
+    results = [
+        _result(name, metric, each[metric])
+        for name, each in figures.get("by_source", {}).items()
+        for metric in metrics
+        if each.get(metric) is not None
+    ]
+    bench = figures.get("rewardbench")
+    if bench:
+        dataset = "allenai/reward-bench" if bench["version"] == 1 else "allenai/reward-bench-2"
+        title = "RewardBench" if bench["version"] == 1 else "RewardBench 2"
+        scores = {title: bench["score"], **{f"{title} {name}": score for name, score in bench["sections"].items()}}
+        results += [
+            _result(name, "accuracy", score, dataset=dataset) for name, score in scores.items() if score is not None
+        ]
+    return results
+
+
+def policy_card(name: str, manifest: Mapping[str, Any]) -> ModelCard:
+    """The README of a policy, which has none of its own."""
+    config = manifest["config"]
+    base, rewards = config["model"]["path"], [each["term"] for each in config.get("rewards", [])]
+    header = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["keel", "grpo" if rewards else "sft"],
+        **({"base_model": base} if base and not Path(base).exists() else {}),
+    }
+    how = (
+        f"by reinforcement learning (GRPO) for {manifest['steps']:,} steps, with the rewards {', '.join(rewards)}"
+        if rewards
+        else f"by supervised fine-tuning for {manifest['steps']:,} steps"
+    )
+    lines = [
+        "---",
+        *(f"{key}: {json.dumps(value)}" for key, value in header.items()),
+        "---",
+        f"# {name.partition('/')[2]}",
+    ]
+    text = f"A language model trained with Keel {how}. The resolved configuration and versions are in `policy.json`."
+    return ModelCard("\n".join([*lines, "", text, ""]))
+
+
+def _result(source: str, metric: str, value: float, *, dataset: str | None = None) -> EvalResult:
+    return EvalResult(
+        task_type="text-classification",
+        dataset_type=dataset or source,
+        dataset_name=source,
+        metric_type=metric,
+        metric_value=round(value, 4),
+    )
+
+
+def _figures(file: Path, *, required: bool) -> dict[str, Any]:
+    if not file.is_file():
+        if required:
+            raise ValueError(f"no evaluation at {file}; it is the evaluation.json that keel evaluate rm writes")
+        return {}
+    figures = json.loads(file.read_text(encoding="utf-8"))
+    if figures and figures.get("kind") not in ("helpful", "safety"):
+        raise ValueError(f"{file} is no evaluation of a reward model")
+    return figures
+
+
+def _belongs(name: str) -> bool:
+    """Folders other than plots hold nothing of the model: ``*`` must not reach into them."""
+    if "/" in name and not name.startswith("plots/"):
+        return False
+    return name not in NOT_THESE and any(fnmatch(name, pattern) for pattern in PATTERNS)
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:,.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} GB"
