@@ -107,8 +107,8 @@ def test_stages_are_presets_with_what_the_project_says_over_them(project: Path) 
         (["stages.alignment.settings.model.path=out/helpful"], "which makes a helpful reward model"),
         (["stages.alignment.settings.model.path=./nothing"], "model.path: no directory ./nothing"),
         (
-            ["stages.alignment.settings.rewards=[{term: helpful, arguments: {model: out/safety}}]"],
-            "which makes a safety reward model",
+            ["stages.alignment.settings.rewards=[{term: safety, arguments: {model: out/helpful}}]"],
+            "rewards.safety names stage helpful, which makes a helpful reward model",
         ),
         (["stages.alignment.settings.rewards=[{term: acuracy}]"], "no term 'acuracy'"),
         (["--only", "alignmnt"], "no stage is called alignmnt"),
