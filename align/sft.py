@@ -235,6 +235,8 @@ class _Loop(TrainerCallback):
         self._log, self._reporter, self._bar, self._stop, self._world = log, reporter, bar, stop, world
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == state.max_steps:
+            control.should_log = True  # and so checked, before it is saved
         if self._stop.anywhere(self._world):
             control.should_log = control.should_save = control.should_training_stop = True
 

@@ -155,7 +155,7 @@ def _stage(name: str, settings: StageConfig, root: Path, file: str) -> Stage:
     words = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.settings.items()]
     words.append(f"output_dir={json.dumps(str(root / name), ensure_ascii=False)}")
     try:
-        config = load_config(PROGRAMS[settings.train].schema, settings.config, words)
+        config: Any = load_config(PROGRAMS[settings.train].schema, settings.config, words)
     except ConfigError as error:
         said = str(error).replace("the command line", "settings")
         raise ConfigError(f"{file}: stages.{name}: {said}") from error

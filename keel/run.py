@@ -117,6 +117,7 @@ def run(
         state = State.load(root)
         for stage in todo:
             _check_unchanged(stage, inputs[stage.name], state, stages)
+            _check_made(stage, inputs[stage.name], stages, todo)
         outcomes = [Outcome(stage, "finished before" if stage.finished else "not reached") for stage in stages]
         try:
             for outcome in outcomes:
@@ -127,7 +128,6 @@ def run(
                 if stage.finished:
                     console.print(f"{stage.name}: finished before, in {stage.directory}", markup=False)
                     continue
-                _check_ready(stage, inputs[stage.name], stages)
                 _run_stage(outcome, inputs[stage.name], state, descriptor, console)
         finally:
             for outcome in outcomes:
@@ -167,9 +167,10 @@ def _check_unchanged(stage: Stage, inputs: Sequence[Input], state: State, stages
         )
 
 
-def _check_ready(stage: Stage, inputs: Sequence[Input], stages: Sequence[Stage]) -> None:
-    made = {each.name: each.finished for each in stages}
-    if missing := [each.stage for each in inputs if each.stage is not None and not made[each.stage]]:
+def _check_made(stage: Stage, inputs: Sequence[Input], stages: Sequence[Stage], todo: Sequence[Stage]) -> None:
+    """``ConfigError`` if the stage needs another one that is not finished, and will not be."""
+    there = {each.name for each in stages if each.finished} | {each.name for each in todo}
+    if missing := [each.stage for each in inputs if each.stage is not None and each.stage not in there]:
         raise ConfigError(f"stages.{stage.name} needs {', '.join(dict.fromkeys(missing))}, which is not finished")
 
 

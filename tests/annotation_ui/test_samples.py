@@ -60,6 +60,12 @@ def test_pairs_of_one_prompt_the_most_disputed_first(sqlite: Database, fill: Fil
     assert (first.source, first.source_id) == ("run/samples", "run/samples:3")
 
 
+def test_a_response_that_was_picked_twice_is_one_item(sqlite: Database, fill: Fill, tmp_path: Path) -> None:
+    fill(sqlite, items=0, kind="safety")
+    lines = [line("p", "r", 1.0, 0.0, pick=pick, beside={"disagreement/helpful": 0.2}) for pick in ("random", "best")]
+    assert len(imported(sqlite, tmp_path, [*lines, line("p", "s", 0.0, 0.0, pick="worst")])) == 2
+
+
 def test_single_responses_for_safety(sqlite: Database, fill: Fill, tmp_path: Path) -> None:
     fill(sqlite, items=0, kind="safety")
     items = imported(sqlite, tmp_path, LINES)

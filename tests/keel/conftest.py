@@ -22,23 +22,22 @@ MODEL = {
 QUICK = {"loggers": [], "save_every": 1, "timeout_seconds": 60}
 
 
-def reward_model(kind: str) -> dict[str, Any]:
-    settings = {
-        "model": {"config": MODEL, "vocab_size": 400},
-        "data": {"limit": 60, "eval": [], "eval_fraction": 0.2, "calibration_fraction": 0.2},
-        "batch_size": 8,
-        "max_steps": 2,
-        "max_tokens": 2048,
-    }
-    return {"train": "rm", "config": f"{kind}_demo", "settings": QUICK | settings}
-
-
 PROJECT: dict[str, Any] = {
     "name": "tiny",
     "output_dir": "out",
     "stages": {
-        "helpful": reward_model("helpful"),
-        "safety": reward_model("safety"),
+        "helpful": {
+            "train": "rm",
+            "config": "helpful_demo",
+            "settings": QUICK
+            | {
+                "model": {"config": MODEL, "vocab_size": 400},
+                "data": {"limit": 60, "eval": [], "eval_fraction": 0.2, "calibration_fraction": 0.2},
+                "batch_size": 8,
+                "max_steps": 3,
+                "max_tokens": 2048,
+            },
+        },
         "cold_start": {
             "train": "sft",
             "config": "sft_cpu",
@@ -58,23 +57,22 @@ PROJECT: dict[str, Any] = {
             | {
                 "model": {"path": "${output_dir}/cold_start"},
                 "prompts": {
-                    "train": ["synthetic:reasoning:train", "synthetic:helpful:train", "synthetic:safety:train"],
+                    "train": ["synthetic:reasoning:train", "synthetic:helpful:train"],
                     "limit": 8,
                 },
                 "evaluation": {"data": ["synthetic:reasoning:test"], "limit": 2, "samples": 1},
                 "steps": 4,
-                "prompts_per_step": 3,
+                "prompts_per_step": 2,
                 "samples_per_prompt": 2,
                 "steps_per_rollout": 2,
                 "max_new_tokens": 8,
                 "phases": [
                     {"until": 2, "mix": {"reasoning": 1}},
-                    {"until": 4, "mix": {"reasoning": 1, "helpfulness": 1, "safety": 1}},
+                    {"until": 4, "mix": {"reasoning": 1, "helpfulness": 1}},
                 ],
                 "rewards": [
                     {"term": "accuracy"},
                     {"term": "helpful", "arguments": {"model": "${output_dir}/helpful", "value": "raw"}},
-                    {"term": "safety", "arguments": {"model": "${output_dir}/safety", "value": "raw"}},
                 ],
             },
         },

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from training_runs import ENVIRONMENT, ROOT
@@ -20,26 +20,29 @@ from keel.cli import app
 from keel.project import ProjectConfig, load_project
 from reward_models.runtime.config import load_config, presets
 
-STAGES = ("helpful", "safety", "cold_start", "alignment")
+STAGES = ("helpful", "cold_start", "alignment")
 
 
-def dry_run(file: Path | str, *words: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["run", str(file), "--dry-run", *words])
+def keel_run(file: Path | str, *words: str) -> tuple[int, str]:
+    """``keel run`` in this process; its stages are processes of their own."""
+    done = CliRunner(env=ENVIRONMENT).invoke(app, ["run", str(file), *words])
     return done.exit_code, done.output
 
 
-def start(file: Path, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "keel.cli", "run", str(file), *words]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    environment = os.environ | ENVIRONMENT | {"COLUMNS": "200"}
-    return subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes)  # type: ignore[call-overload, no-any-return]
+def dry_run(file: Path | str, *words: str) -> tuple[int, str]:
+    return keel_run(file, "--dry-run", *words)
 
 
-def run(file: Path, *words: str, status: int = 0) -> str:
-    process = start(file, *words)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == status, said
+def refused(file: Path, *words: str) -> str:
+    status, said = keel_run(file, *words)
+    assert status == 2, said
     return said
+
+
+def start(file: Path) -> subprocess.Popen[str]:
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    command = [sys.executable, "-m", "keel.cli", "run", str(file)]
+    return subprocess.Popen(command, env=os.environ | ENVIRONMENT, text=True, start_new_session=True, **pipes)
 
 
 def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -75,27 +78,27 @@ def test_stages_are_presets_with_what_the_project_says_over_them(project: Path) 
     assert by_name["alignment"].rewards[1].arguments["model"] == "elsewhere/helpful"
     assert (by_name["alignment"].steps, by_name["alignment"].engine.lr) == (6, 1e-4)  # the latter is the preset's
     assert (by_name["cold_start"].max_steps, by_name["cold_start"].model.chat_template) == (6, "r1")
-    ranks = load_project(str(project), ["stages.safety.processes=4"])[1][1]
-    assert ranks.shown_command.endswith("--config out/configs/safety.yaml --processes 4")
-    spread = load_project(str(project), ["stages.safety.launcher='deepspeed --hostfile hosts'"])[1][1]
+    ranks = load_project(str(project), ["stages.helpful.processes=4"])[1][0]
+    assert ranks.shown_command.endswith("--config out/configs/helpful.yaml --processes 4")
+    spread = load_project(str(project), ["stages.helpful.launcher='deepspeed --hostfile hosts'"])[1][0]
     assert spread.command == [
         *("deepspeed", "--hostfile", "hosts", "--module", "reward_models.train"),
-        *("--config", "out/configs/safety.yaml"),
+        *("--config", "out/configs/helpful.yaml"),
     ]
 
 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["stages.safety.settings.epoch=1"], "stages.safety: settings: unknown key epoch; did you mean epochs?"),
-        (["stages.safety.confg=x"], "unknown key stages.safety.confg; did you mean stages.safety.config?"),
+        (["stages.helpful.settings.epoch=1"], "stages.helpful: settings: unknown key epoch; did you mean epochs?"),
+        (["stages.helpful.confg=x"], "unknown key stages.helpful.confg; did you mean stages.helpful.config?"),
         (
-            ["stages.safety.config=safety_dmo"],
-            "stages.safety: no configuration file or preset safety_dmo; there are safety_demo",
+            ["stages.helpful.config=helpful_dmo"],
+            "stages.helpful: no configuration file or preset helpful_dmo; there are helpful_demo",
         ),
-        (["stages.safety.settings.output_dir=x"], "is the project's to say"),
-        (["stages.safety.settings.data.train=[nothing.jsonl]"], "stages.safety: data.train: no file 'nothing.jsonl'"),
-        (["stages.safety.settings.data.train=['demonstrations.jsonl']"], "demonstrations.jsonl:1: "),
+        (["stages.helpful.settings.output_dir=x"], "is the project's to say"),
+        (["stages.helpful.settings.data.train=[nothing.jsonl]"], "stages.helpful: data.train: no file 'nothing.jsonl'"),
+        (["stages.helpful.settings.data.train=['demonstrations.jsonl']"], "demonstrations.jsonl:1: "),
         (["stages.cold_start.settings.data.train=[]"], "data.train is empty"),
         (
             ["stages.alignment.settings.model.path=out/cold_strat"],
@@ -104,8 +107,8 @@ def test_stages_are_presets_with_what_the_project_says_over_them(project: Path) 
         (["stages.alignment.settings.model.path=out/helpful"], "which makes a helpful reward model"),
         (["stages.alignment.settings.model.path=./nothing"], "model.path: no directory ./nothing"),
         (
-            ["stages.alignment.settings.rewards=[{term: helpful, arguments: {model: out/safety}}]"],
-            "which makes a safety reward model",
+            ["stages.alignment.settings.rewards=[{term: safety, arguments: {model: out/helpful}}]"],
+            "rewards.safety names stage helpful, which makes a helpful reward model",
         ),
         (["stages.alignment.settings.rewards=[{term: acuracy}]"], "no term 'acuracy'"),
         (["--only", "alignmnt"], "no stage is called alignmnt"),
@@ -139,7 +142,7 @@ def test_every_project_that_comes_with_the_package_passes(
 
 def test_killed_stopped_and_resumed_a_project_comes_to_its_end_and_notices_changes(project: Path) -> None:
     out = Path("out")
-    # SIGKILL in the middle of the first stage; a signal in the middle of the last.
+    # SIGKILL in the middle of one stage, a signal in the middle of the next.
     killed = start(project)
     wait_for(lambda: any((out / "helpful" / "checkpoints").glob("step-*")), killed)
     os.killpg(killed.pid, signal.SIGKILL)
@@ -147,49 +150,58 @@ def test_killed_stopped_and_resumed_a_project_comes_to_its_end_and_notices_chang
     assert not (out / "helpful" / "manifest.json").exists()
 
     stopped = start(project)
-    wait_for(lambda: any((out / "alignment" / "checkpoints").glob("step-*")), stopped)
+    wait_for(lambda: any((out / "cold_start" / "checkpoints").glob("checkpoint-*")), stopped)
     stopped.send_signal(signal.SIGINT)
     said, _ = stopped.communicate(timeout=120)
     assert stopped.returncode == 128 + signal.SIGINT, said
     assert "helpful │ going on from out/helpful/checkpoints/step-" in said
-    assert "alignment was stopped by a signal; the same command goes on from there" in said
-    assert "finished before" not in said
+    assert "cold_start was stopped by a signal; the same command goes on from there" in said
+    assert not (out / "cold_start" / "policy.json").exists()
 
-    said = run(project)
-    assert [f"{name}: finished before" in said for name in STAGES] == [True, True, True, False]
-    assert "alignment │ going on from" in said
+    status, said = keel_run(project)
+    assert status == 0, said
+    assert "helpful: finished before" in said
+    assert "cold_start │ going on from" in said
     assert (out / "alignment" / "policy.json").is_file()
     page = (out / "report.html").read_text()
-    assert 'href="alignment.html"' in page
-    assert 'href="alignment/report.html"' in page
-    assert 'href="helpful/README.md"' in page
-    assert (out / "alignment.html").is_file()
-    assert "saved to out/safety" in (out / "logs" / "safety.log").read_text()
+    for place in ("alignment.html", "alignment/report.html", "helpful/README.md", "configs/cold_start.yaml"):
+        assert f'href="{place}"' in page
+        assert (out / place).is_file()
+    assert "saved to out/helpful" in (out / "logs" / "helpful.log").read_text()
+    assert all(each["seconds"] > 0 for each in json.loads((out / "project.json").read_text()).values())
 
     # Once more: nothing to do. Other settings or data: said, and nothing is touched.
     trained = (out / "alignment" / "policy.json").stat().st_mtime
-    assert run(project).count(": finished before") == 4
-    said = run(project, "stages.alignment.settings.temperature=0.5", status=2)
+    status, said = keel_run(project)
+    assert (status, said.count(": finished before")) == (0, 3)
+    said = refused(project, "stages.alignment.settings.temperature=0.5")
     assert "stages.alignment was begun with other settings or data (temperature: 1.0 there, 0.5 here)" in said
+    assert "delete out/alignment to train it anew" in said
+    assert keel_run(project, "stages.alignment.settings.save_every=2")[0] == 0  # how it is kept, not what it is
     with Path("demonstrations.jsonl").open("a") as file:
-        file.write('{"prompt": "1 + 1?", "response": "<think>easy</think><answer>2</answer>"}\n')
-    said = run(project, status=2)
+        file.write(json.dumps({"prompt": "1 + 1?", "response": "<think>easy</think><answer>2</answer>"}) + "\n")
+    said = refused(project)
     assert "stages.cold_start was begun with other settings or data (demonstrations.jsonl has changed)" in said
     assert "delete out/cold_start (and later stages that build on it: alignment)" in said
+    assert keel_run(project, "--from", "alignment")[0] == 0  # what comes before is taken as it stands
+    manifest = out / "cold_start" / "policy.json"
+    manifest.write_text(manifest.read_text().replace('"steps": 6', '"steps": 7'))
+    assert "stages.alignment was begun with other settings or data (out/cold_start has changed)" in refused(
+        project, "--only", "alignment"
+    )
     assert (out / "alignment" / "policy.json").stat().st_mtime == trained
-    # As it says: without the folder the stage is trained anew, and what was built on the old one is found out.
-    shutil.rmtree(out / "cold_start")
-    said = run(project, status=2)
-    assert "cold_start │ saved to out/cold_start" in said
-    assert "stages.alignment was begun with other settings or data (out/cold_start has changed)" in said
+
+
+def test_what_a_stage_needs_and_nobody_makes_is_said_at_once(project: Path) -> None:
+    assert "stages.alignment needs cold_start, helpful, which is not finished" in refused(
+        project, "--only", "alignment"
+    )
+    assert "stages.alignment needs helpful, which is not finished" in refused(project, "--from", "cold_start")
 
 
 def test_a_stage_that_fails_ends_the_run_with_its_last_words(project: Path) -> None:
-    said = run(project, "--only", "alignment", status=2)
-    assert "stages.alignment needs cold_start, helpful, safety, which is not finished" in said
-    said = run(project, "--from", "cold_start", "stages.cold_start.settings.engine.lr=1e30", status=1)
+    status, said = keel_run(project, "--only", "cold_start", "stages.cold_start.settings.engine.lr=1e30")
+    assert status == 1
     assert "cold_start failed with status 1; out/logs/cold_start.log ends with" in said
     assert "not finite" in said
-    state = json.loads((Path("out") / "project.json").read_text())
-    assert state.keys() == {"cold_start"}
-    assert state["cold_start"]["seconds"] > 0
+    assert not (Path("out") / "cold_start" / "policy.json").exists()
