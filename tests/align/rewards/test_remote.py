@@ -7,9 +7,12 @@ import itertools
 import json
 import math
 import pickle
+import random
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -372,3 +375,49 @@ def test_an_error_of_one_sample_is_a_failure_of_it_alone() -> None:
     assert found.failures == 1
     assert found.scores[3] is None
     assert [s for s in found.scores if s is not None] == [v for i, v in enumerate(lengths()) if i != 3]
+
+
+def test_many_threads_ask_for_one_sample_each_as_openrlhf_does() -> None:
+    stand_in = keel(length)
+    with serving(stand_in) as urls, ThreadPoolExecutor(32) as threads:
+        client = RewardClient(urls, concurrency=8)
+        found = list(threads.map(lambda s: asyncio.run(client.answers([s]))[0].calibrated, SAMPLES * 20))
+    assert found == lengths() * 20
+    assert len(stand_in.requests) == client.counts["requests"] == 200
+
+
+def test_whatever_happens_no_score_is_wrong_and_every_failure_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three replicas that lie, stall, refuse and die at random, for as long as it takes to ask for 600 scores."""
+    monkeypatch.setattr("align.rewards.replicas.LONGEST_WAIT", 0.2)
+    chance = random.Random(0)
+    replicas = [keel(length) for _ in range(3)]
+    lies = [kind for kind in GARBAGE if kind is not None]
+    for replica in replicas:
+        garbled(iter(lambda: chance.choice(lies) if chance.random() < 0.3 else None, object()))(replica)
+    ended = threading.Event()
+
+    def unrest() -> None:
+        while not ended.wait(0.05):
+            victim = chance.choice(replicas)
+            victim.stop()
+            victim.delay = chance.choice([0.0, 0.0, 0.3])
+            ended.wait(0.05)
+            victim.start()
+
+    with serving(*replicas) as urls:
+        term = RemoteReward(
+            kind="helpful", urls=urls, batch=2, timeout=0.2, give_up_after=20, first_wait=0.01, breaker_seconds=0.05
+        )
+        trouble = threading.Thread(target=unrest)
+        trouble.start()
+        began = time.monotonic()
+        found = scores(term, SAMPLES * 60)
+        took = time.monotonic() - began
+        ended.set()
+        trouble.join()
+    wrong = [(f, e) for f, e in zip(found, lengths() * 60, strict=True) if f != e and not math.isnan(f or 0.0)]
+    assert not wrong
+    assert sum(math.isnan(f or 0.0) for f in found) == term.counts["failed"] == 2 * term.counts["gave_up"]
+    assert term.counts["garbage"] > 50
+    assert term.counts["unreachable"] + term.counts["timeouts"] > 0
+    assert took < 60
