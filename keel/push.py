@@ -80,8 +80,9 @@ def plan(directory: Path, name: str, evaluation: Path | None = None) -> Upload:
     left = sorted({name.partition("/")[0] for name in names.keys() - files.keys()})
     readme = directory / "README.md"
     card = ModelCard(readme.read_text(encoding="utf-8")) if readme.is_file() else policy_card(name, manifest)
+    header: Any = card.data  # ModelCardData, which the library's own type does not say
     if results := eval_results(figures):
-        card.data.model_name, card.data.eval_results = name.partition("/")[2], results
+        header.model_name, header.eval_results = name.partition("/")[2], results
     return Upload(directory, name, files, left, str(card))
 
 

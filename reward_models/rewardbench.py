@@ -63,7 +63,7 @@ class RewardBench:
 
     file: str
     version: Literal[1, 2]
-    records: list[Comparison] | list[Candidates]
+    records: Sequence[Comparison | Candidates]
     bad: int = 0
 
     @property

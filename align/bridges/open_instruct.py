@@ -19,7 +19,8 @@ import importlib
 from typing import Any
 
 from align.bridges.openrlhf import labelled
-from align.bridges.rewards import a_number, as_sample, fixed_step, rewarder_from_environment, run
+from align.bridges.rewards import a_number, fixed_step, rewarder_from_environment, run
+from align.bridges.samples import as_sample
 
 
 def register() -> type:

@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from align.bridges.rewards import a_number, as_sample, extras, fixed_step, rewarder_from_environment, run
+from align.bridges.rewards import a_number, extras, fixed_step, rewarder_from_environment, run
+from align.bridges.samples import as_sample
 from align.rewards.terms import Sample
 
 LOGGER = logging.getLogger(__name__)

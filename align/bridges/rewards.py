@@ -20,13 +20,14 @@ import functools
 import math
 import os
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch
 
+from align.bridges.samples import mean
 from align.config import AlignConfig
 from align.mixer import Mixer, as_list, as_tensor
 from align.phases import phase_at, phases_of
@@ -35,11 +36,9 @@ from align.rewards.client import RewardClient
 from align.rewards.terms import Sample, score_terms
 from align.schedule import parse_schedule
 from align.scorer import RewardFailure, check_failures
-from reward_models.data.records import PROMPT_KINDS, Conversation, Message
 from reward_models.runtime.config import ConfigError, load_config
 
 T = TypeVar("T")
-Turns = str | Sequence[Mapping[str, Any]]
 CONFIG, MODEL, STEP, UNSCORABLE = "KEEL_REWARD", "KEEL_REWARD_MODEL", "KEEL_REWARD_STEP", "KEEL_UNSCORABLE"
 _CREATING = threading.Lock()
 
@@ -62,8 +61,8 @@ class Rewards:
     def means(self) -> dict[str, float]:
         """What is worth a curve: ``term/…``, ``weighted/…``, ``weight/…`` and ``unscorable``; no mean over nothing."""
         found = {
-            **{f"term/{name}": _mean(values) for name, values in self.raw.items()},
-            **{f"weighted/{name}": _mean(values) for name, values in self.weighted.items()},
+            **{f"term/{name}": mean(values) for name, values in self.raw.items()},
+            **{f"weighted/{name}": mean(values) for name, values in self.weighted.items()},
             **{f"weight/{entry}": weight for entry, weight in self.weights.items()},
             "unscorable": float(sum(value is None for value in self.total)),
         }
@@ -239,66 +238,6 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         return thread.submit(asyncio.run, coroutine).result()
 
 
-def as_sample(
-    prompt: Turns | None,
-    response: str,
-    row: Mapping[str, Any],
-    *,
-    tokens: int = 0,
-    finished: bool = True,
-    think_prefilled: bool = False,
-) -> Sample:
-    """A sample from what a library knows of it.
-
-    Args:
-        prompt: text or messages; ``None`` where the library does not tell it: then only rules can judge the response.
-        row: the data set's columns; ``answer``, ``kind`` and ``language`` as in our own prompts. Without a kind, a
-            prompt with an answer is ``reasoning``, and one without is ``helpfulness``.
-
-    Raises:
-        ValueError: an unknown kind, or a prompt for reward models that is not there.
-    """
-    columns = dict(row)
-    answer = columns.pop("answer", None)
-    kind: Any = columns.pop("kind", None) or ("reasoning" if answer is not None else "helpfulness")
-    if kind not in PROMPT_KINDS:
-        raise ValueError(f"kind {kind!r} is none of {', '.join(PROMPT_KINDS)}")
-    if prompt is None and kind != "reasoning":
-        raise ValueError(
-            f"a {kind} sample without its prompt: reward models read the conversation, see docs/bridges.md"
-        )
-    return Sample(
-        prompt=_conversation(prompt if prompt is not None else "(not told)"),
-        response=response,
-        kind=kind,
-        answer=None if answer is None else str(answer),
-        language=columns.pop("language", None),
-        think_prefilled=think_prefilled,
-        tokens=tokens,
-        finished=finished,
-        columns=columns,
-    )
-
-
-def filled(rewards: Sequence[float | None], prompts: Sequence[str]) -> list[float | None]:
-    """Rewards with the mean of its group in the place of what is missing: an advantage of 0.
-
-    Samples of a prompt stand side by side. Only where no two neighbours share a prompt do they stand apart, as in
-    TRL's OnlineDPO, which gives all first responses and then all second ones.
-    """
-    starts = [i for i in range(len(prompts)) if i == 0 or prompts[i] != prompts[i - 1]]
-    if len(starts) == len(prompts):
-        groups = [[i for i, other in enumerate(prompts) if other == prompt] for prompt in dict.fromkeys(prompts)]
-    else:
-        groups = [list(range(a, b)) for a, b in zip(starts, [*starts[1:], len(prompts)], strict=True)]
-    result = list(rewards)
-    for group in groups:
-        mean = _mean([rewards[i] for i in group])
-        for i in group:
-            result[i] = mean if rewards[i] is None else rewards[i]
-    return result
-
-
 def _scheduled(config: AlignConfig) -> str | None:
     """An entry whose weight is not the same at every step."""
     weights = {
@@ -306,14 +245,3 @@ def _scheduled(config: AlignConfig) -> str | None:
         for each in config.rewards
     }
     return next((name for name, seen in weights.items() if len(seen) > 1 or "[" in next(iter(seen))), None)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
-def _conversation(prompt: Turns) -> Conversation:
-    if isinstance(prompt, str):
-        return (Message("user", prompt),)
-    return tuple(Message(turn["role"], turn["content"]) for turn in prompt)

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from align.bridges.rewards import a_number, as_sample, filled, fixed_step, rewarder_from_environment
+from align.bridges.rewards import a_number, fixed_step, rewarder_from_environment
+from align.bridges.samples import as_sample, filled
 from align.rewards.terms import Sample
 
 

@@ -20,7 +20,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from align.bridges.rewards import Rewarder, Turns, as_sample, filled, rewarder, run
+from align.bridges.rewards import Rewarder, rewarder, run
+from align.bridges.samples import Turns, as_sample, filled
 from align.rewards.build import MixedTerm, TermConfig, build_terms
 from align.rewards.terms import Sample, TermScores, score_terms
 from align.scorer import check_failures

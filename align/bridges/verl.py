@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from align.bridges.rewards import Rewarder, Turns, a_number, as_sample, extras, fixed_step, rewarder_from_environment
+from align.bridges.rewards import Rewarder, a_number, extras, fixed_step, rewarder_from_environment
+from align.bridges.samples import Turns, as_sample
 from align.rewards.terms import Sample
 
 

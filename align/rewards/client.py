@@ -9,7 +9,6 @@ It can be pickled and forked: connections are made where it is used, after the s
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import threading
 from collections import Counter
@@ -17,9 +16,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar, get_args
 
-from align.rewards.protocols import TOKEN_PROTOCOLS, Answer, Protocol, Served, read_keel
+from align.rewards.background import LoopThread
+from align.rewards.protocols import TOKEN_PROTOCOLS, Answer, Protocol, Served, keel_body, read_keel
 from align.rewards.reference import PROBES, Check, Reference, compare
-from align.rewards.replicas import GaveUp, LoopThread, Refused, ReplicaConfig, Replicas, RewardServerError
+from align.rewards.replicas import GaveUp, Refused, ReplicaConfig, Replicas, RewardServerError
 from align.rewards.terms import Sample
 from reward_models.data.records import Conversation, Message
 
@@ -175,14 +175,7 @@ class RewardClient:
             return self._token_request([(s.prompt, (Message("assistant", s.whole),)) for s in samples])
         served = self._served
         assert served is not None
-        body: dict[str, Any] = {"model": served.name}
-        if served.kind == "mixer":
-            body |= {"conversations": [[*_turns(s.prompt), _reply(s.response)] for s in samples]}
-            body |= {"kinds": [s.kind for s in samples], "columns": columns_of(samples)}
-            body |= {} if step is None else {"step": step}
-        else:
-            body |= {"conversations": [[*_turns(s.prompt), _reply(s.whole)] for s in samples]}
-        return "/v1/score", body, partial(read_keel, count=len(samples), served=served)
+        return "/v1/score", keel_body(samples, served, step), partial(read_keel, count=len(samples), served=served)
 
     def _token_request(
         self, pairs: Sequence[tuple[Conversation, Conversation]]
@@ -256,41 +249,3 @@ class RewardClient:
 
 async def _made(config: ReplicaConfig, health: str, counts: Counter[str]) -> Replicas:
     return Replicas(config, health, counts)
-
-
-def columns_of(samples: Sequence[Sample]) -> dict[str, list[Any]]:
-    """What a mixer is told of samples beside their text, by name: the row's columns and the sample's own facts.
-
-    Raises:
-        RewardServerError: JSON cannot hold a value.
-    """
-    rows = [{**s.columns, **_facts(s)} for s in samples]
-    columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
-    for name, values in columns.items():
-        try:
-            json.dumps(values, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise RewardServerError(
-                f"column {name!r} cannot be sent to a reward server ({error}); remove it from the data"
-            ) from None
-    return columns
-
-
-def _facts(sample: Sample) -> dict[str, Any]:
-    """No tokens are an unknown number of them: even an empty response ends with one."""
-    return {
-        "answer": sample.answer,
-        "language": sample.language,
-        "think_prefilled": sample.think_prefilled,
-        "finished": sample.finished,
-        "tokens": sample.tokens or None,
-    }
-
-
-def _turns(conversation: Conversation) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in conversation]
-
-
-def _reply(text: str) -> dict[str, str]:
-    """A silent one is an empty turn, which no :class:`Message` could be."""
-    return {"role": "assistant", "content": text}

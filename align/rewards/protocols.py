@@ -13,12 +13,15 @@ Token ids, and not text: a server that tokenizes text may add a second BOS.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from align.rewards.replicas import Garbage
+from align.rewards.replicas import Garbage, RewardServerError
+from align.rewards.terms import Sample
+from reward_models.data.records import Conversation
 
 Protocol = Literal["keel", "vllm_classify", "vllm_pooling", "sglang"]
 
@@ -104,6 +107,20 @@ TOKEN_PROTOCOLS: dict[str, TokenProtocol] = {
 }
 
 
+def keel_body(samples: Sequence[Sample], served: Served, step: int | None) -> dict[str, Any]:
+    """A request to ``/v1/score``. Only mixers are told more than the conversations.
+
+    Raises:
+        RewardServerError: JSON cannot hold a column.
+    """
+    body: dict[str, Any] = {"model": served.name}
+    if served.kind != "mixer":
+        return body | {"conversations": [[*_turns(s.prompt), _reply(s.whole)] for s in samples]}
+    body |= {"conversations": [[*_turns(s.prompt), _reply(s.response)] for s in samples]}
+    body |= {"kinds": [s.kind for s in samples], "columns": _columns(samples)}
+    return body if step is None else body | {"step": step}
+
+
 def read_keel(payload: Any, count: int, served: Served) -> list[Answer]:
     """The answers of ``/v1/score``.
 
@@ -119,6 +136,44 @@ def read_keel(payload: Any, count: int, served: Served) -> list[Answer]:
     if len(payload["results"]) != count:
         raise Garbage(f"{len(payload['results'])} results for {count} conversations")
     return [_keel_answer(result) for result in payload["results"]]
+
+
+def _columns(samples: Sequence[Sample]) -> dict[str, list[Any]]:
+    """What a mixer is told of samples beside their text, by name: the row's columns and the sample's own facts.
+
+    Raises:
+        RewardServerError: JSON cannot hold a value.
+    """
+    rows = [{**s.columns, **_facts(s)} for s in samples]
+    columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
+    for name, values in columns.items():
+        try:
+            json.dumps(values, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise RewardServerError(
+                f"column {name!r} cannot be sent to a reward server ({error}); remove it from the data"
+            ) from None
+    return columns
+
+
+def _facts(sample: Sample) -> dict[str, Any]:
+    """No tokens are an unknown number of them: even an empty response ends with one."""
+    return {
+        "answer": sample.answer,
+        "language": sample.language,
+        "think_prefilled": sample.think_prefilled,
+        "finished": sample.finished,
+        "tokens": sample.tokens or None,
+    }
+
+
+def _turns(conversation: Conversation) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in conversation]
+
+
+def _reply(text: str) -> dict[str, str]:
+    """A silent one is an empty turn, which no :class:`Message` could be."""
+    return {"role": "assistant", "content": text}
 
 
 def _keel_answer(result: Any) -> Answer:

@@ -1,7 +1,6 @@
 """Requests to several servers that answer alike: retries elsewhere, circuits, hedging, and counts of what went wrong.
 
-Everything runs on one event loop in a thread of its own, so that connections outlive the calls, and callers may be
-plain functions, threads, or any event loop.
+All of it belongs to one event loop.
 """
 
 from __future__ import annotations
@@ -9,11 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -276,28 +273,6 @@ class Replicas:
             self.counts["circuits"] += 1
             replica.out_until = time.monotonic() + self.config.breaker_seconds
         return _Failed(f"{replica.url}: {detail}")
-
-
-class LoopThread:
-    """An event loop in a thread of its own, begun when it is first needed, and anew in a forked process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
-
-    def begin(self) -> bool:
-        """Whether the loop is a new one: what was bound to the old one is lost."""
-        with self._lock:
-            if self._loop is not None and self._pid == os.getpid():
-                return False
-            self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
-            threading.Thread(target=self._loop.run_forever, name="reward-client", daemon=True).start()
-            return True
-
-    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
 
 def quoted(response: httpx2.Response) -> str:

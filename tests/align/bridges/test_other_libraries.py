@@ -27,7 +27,8 @@ from stand_in_rewards import keel, serving
 from align.bridges import rewards as bridge
 from align.bridges.ms_swift import register as register_orm
 from align.bridges.open_instruct import register as register_verifier
-from align.bridges.rewards import CONFIG, MODEL, STEP, UNSCORABLE, as_sample, rewarder
+from align.bridges.rewards import CONFIG, MODEL, STEP, UNSCORABLE, rewarder
+from align.bridges.samples import as_sample
 from align.bridges.slime import reward as slime_reward
 from align.config import AlignConfig
 from align.rewards.client import RewardClient

@@ -14,7 +14,7 @@ import pytest
 from stand_in_rewards import keel, serving
 from trl.trainer.utils import get_callable_name
 
-from align.bridges.rewards import filled
+from align.bridges.samples import filled
 from align.bridges.trl import MixedReward, TermReward
 from align.scorer import RewardFailure
 

@@ -18,7 +18,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from stand_in_rewards import StandIn, keel, serving
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer
 
 from align.rewards.build import TermConfig, build_terms
 from align.rewards.client import RewardClient
@@ -173,6 +176,33 @@ def test_a_server_that_gives_other_scores_is_refused_and_the_trap_named(
         RemoteReward(kind="helpful", urls=urls, protocol=protocol, reference=str(models["helpful"]))
 
 
+def test_a_second_bos_and_reasoning_that_must_not_be_read_are_named(
+    models: dict[str, Path], helpful: RewardModel, tmp_path: Path
+) -> None:
+    shutil.copytree(models["helpful"], tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(models["helpful"])
+    bos = tokenizer.convert_tokens_to_ids("<|im_start|>")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing("<|im_start|> $A", None, [("<|im_start|>", bos)])
+    tokenizer.save_pretrained(tmp_path / "model")
+
+    def raw(ids: list[int]) -> float:
+        return helpful.score_sequences([np.array(ids, dtype=np.int32)], [[0]])[0].raw
+
+    twice = StandIn(lambda path, body: [{"embedding": [raw([bos, *ids])]} for ids in body["input_ids"]])
+    with (
+        serving(twice) as urls,
+        pytest.raises(RewardServerError, match=r"the special tokens \(BOS\) added a second time"),
+    ):
+        RewardClient(urls, protocol="sglang", reference=str(tmp_path / "model")).connect()
+
+    def unread(conversation: list[dict[str, str]]) -> dict[str, Any]:
+        text: Any = tokenizer.apply_chat_template(conversation, tokenize=False)
+        return {"raw": raw(tokenizer(text, add_special_tokens=False)["input_ids"]), "calibrated": 0.0}
+
+    with serving(keel(unread)) as urls, pytest.raises(RewardServerError, match="the reasoning, which this model must"):
+        RewardClient(urls, reference=str(models["helpful"])).connect()
+
+
 @pytest.mark.parametrize(("change", "said"), [(SIGMOID, "a sigmoid"), (lambda score: 1.0, "softmax over one label")])
 def test_statistics_alone_tell_the_worst_traps(
     models: dict[str, Path], helpful: RewardModel, tmp_path: Path, change: Any, said: str
@@ -190,6 +220,11 @@ def test_statistics_alone_tell_the_worst_traps(
         )
     with serving(engine(helpful, change)) as urls, pytest.raises(RewardServerError, match=said):
         RemoteReward(kind="helpful", urls=urls, **options)
+
+
+def test_a_server_that_computes_in_bf16_is_no_trap(models: dict[str, Path], helpful: RewardModel) -> None:
+    with serving(engine(helpful, lambda score: float(torch.tensor(score).bfloat16()))) as urls:
+        RewardClient(urls, protocol="vllm_classify", reference=str(models["helpful"])).connect()
 
 
 def test_every_replica_is_checked(models: dict[str, Path], helpful: RewardModel) -> None:

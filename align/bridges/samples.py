@@ -1,0 +1,83 @@
+"""What other libraries know of a response, as a sample of ours; and what stands in for a reward that is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from align.rewards.terms import Sample
+from reward_models.data.records import PROMPT_KINDS, Conversation, Message
+
+Turns = str | Sequence[Mapping[str, Any]]
+
+
+def as_sample(
+    prompt: Turns | None,
+    response: str,
+    row: Mapping[str, Any],
+    *,
+    tokens: int = 0,
+    finished: bool = True,
+    think_prefilled: bool = False,
+) -> Sample:
+    """A sample from what a library knows of it.
+
+    Args:
+        prompt: text or messages; ``None`` where the library does not tell it: then only rules can judge the response.
+        row: the data set's columns; ``answer``, ``kind`` and ``language`` as in our own prompts. Without a kind, a
+            prompt with an answer is ``reasoning``, and one without is ``helpfulness``.
+
+    Raises:
+        ValueError: an unknown kind, or a prompt for reward models that is not there.
+    """
+    columns = dict(row)
+    answer = columns.pop("answer", None)
+    kind: Any = columns.pop("kind", None) or ("reasoning" if answer is not None else "helpfulness")
+    if kind not in PROMPT_KINDS:
+        raise ValueError(f"kind {kind!r} is none of {', '.join(PROMPT_KINDS)}")
+    if prompt is None and kind != "reasoning":
+        raise ValueError(
+            f"a {kind} sample without its prompt: reward models read the conversation, see docs/bridges.md"
+        )
+    return Sample(
+        prompt=_conversation(prompt if prompt is not None else "(not told)"),
+        response=response,
+        kind=kind,
+        answer=None if answer is None else str(answer),
+        language=columns.pop("language", None),
+        think_prefilled=think_prefilled,
+        tokens=tokens,
+        finished=finished,
+        columns=columns,
+    )
+
+
+def filled(rewards: Sequence[float | None], prompts: Sequence[str]) -> list[float | None]:
+    """Rewards with the mean of its group in the place of what is missing: an advantage of 0.
+
+    Samples of a prompt stand side by side. Only where no two neighbours share a prompt do they stand apart, as in
+    TRL's OnlineDPO, which gives all first responses and then all second ones.
+    """
+    starts = [i for i in range(len(prompts)) if i == 0 or prompts[i] != prompts[i - 1]]
+    if len(starts) == len(prompts):
+        groups = [[i for i, other in enumerate(prompts) if other == prompt] for prompt in dict.fromkeys(prompts)]
+    else:
+        groups = [list(range(a, b)) for a, b in zip(starts, [*starts[1:], len(prompts)], strict=True)]
+    result = list(rewards)
+    for group in groups:
+        usual = mean([rewards[i] for i in group])
+        for i in group:
+            result[i] = usual if rewards[i] is None else rewards[i]
+    return result
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Of what is there."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _conversation(prompt: Turns) -> Conversation:
+    if isinstance(prompt, str):
+        return (Message("user", prompt),)
+    return tuple(Message(turn["role"], turn["content"]) for turn in prompt)

@@ -1,0 +1,34 @@
+"""An event loop that outlives the calls: connections stay open, whoever calls: functions, threads, other loops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """An event loop in a thread of its own, begun when it is first needed, and anew in a forked process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+
+    def begin(self) -> bool:
+        """Whether the loop is a new one: what was bound to the old one is lost."""
+        with self._lock:
+            if self._loop is not None and self._pid == os.getpid():
+                return False
+            self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
+            threading.Thread(target=self._loop.run_forever, name="reward-client", daemon=True).start()
+            return True
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
