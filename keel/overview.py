@@ -19,12 +19,12 @@ ALIGNMENT = "alignment.html"  # keel report over all runs of reinforcement learn
 EVALUATED = {"accuracy": "accuracy", "auroc": "AUROC", "ece": "ECE"}
 LEARNT = {"loss": "loss", "token_accuracy": "accuracy of tokens"}
 EARNED = {
-    "reward": "reward",
     "eval/accuracy_greedy": "held-out accuracy",
     "eval/helpful_greedy": "helpful",
     "eval/safety_greedy": "safety",
     "kl_first": "divergence from the first policy",
 }
+REWARD = {"reward": "reward"}  # where nothing is held out: phases change what it is made of
 
 
 def figures_of(stage: Stage) -> dict[str, str]:
@@ -37,7 +37,8 @@ def figures_of(stage: Stage) -> dict[str, str]:
     if stage.settings.train == "sft":
         return {title: f"{lines[-1][key]:.3f}" for key, title in LEARNT.items() if lines and key in lines[-1]}
     found = {}
-    for key, title in EARNED.items():
+    held_out = any(key.startswith("eval/") for line in lines for key in line)
+    for key, title in (EARNED if held_out else REWARD | EARNED).items():
         if values := [line[key] for line in lines if key in line]:
             found[title] = f"{values[0]:.3g} → {values[-1]:.3g}"
     if alarms := len(read_metrics(stage.directory / "guards.jsonl")):
@@ -55,12 +56,12 @@ def write_overview(name: str, root: Path, rows: Sequence[tuple[Stage, str, float
     aligned = [s.directory for s in stages if s.settings.train == "align" and (s.directory / "metrics.jsonl").is_file()]
     if aligned:
         alignment_report(aligned, root / ALIGNMENT)
-    columns = ("stage", "status", "seconds", "figures", "more")
+    columns = ("stage", "status", "seconds", "to read", "figures")
     cells = []
     for stage, status, seconds in rows:
-        figures = "; ".join(f"{title} {value}" for title, value in figures_of(stage).items())
+        figures = Markup("<br>").join(f"{title} {value}" for title, value in figures_of(stage).items())
         time = "–" if seconds is None else f"{seconds:,.0f}"
-        cells.append((stage.name, status, time, figures or "–", _links(stage, root)))
+        cells.append((stage.name, status, time, _links(stage, root), figures or "–"))
     lead = "The stages in order; an arrow leads from a figure at the beginning to the one at the end."
     sections = [section for stage in stages if (section := _section(stage)) is not None]
     return write_report(sections, root / "report.html", title=name, lead=lead, summary=Table("", columns, cells))

@@ -215,8 +215,9 @@ def _follow(stage: Stage, descriptor: int, console: Console) -> tuple[int, int |
         for line in process.stdout:
             log.write(line)
             log.flush()
-            last.append(line.rstrip())
-            console.print(f"{stage.name} │ {line.rstrip()}", markup=False, soft_wrap=True)
+            if text := line.rstrip():
+                last.append(text)
+                console.print(f"{stage.name} │ {text}", markup=False, soft_wrap=True)
         return process.wait(), received[0] if received else None, list(last)
 
 
