@@ -93,8 +93,8 @@ def act(database: Database, who: str | None, asked: object, *, now: float, can_l
         project = asked.get("project")
         context = Context(database, who, project if isinstance(project, str) and project else None, now, can_log_out)
         if context.project is None:
-            known = desk.projects_of(database, who)
-            context = Context(database, who, known[0][0] if known else None, now, can_log_out)
+            known = desk.frame(database, who).projects
+            context = Context(database, who, known[0] if known else None, now, can_log_out)
         return action(context, asked)
     except (LeaseLost, Stale) as error:
         reply = _annotate(context)
@@ -116,7 +116,9 @@ def _vote(context: Context, asked: Said) -> Reply:
     token = asked.get("token")
     if not isinstance(token, str):
         raise Ask("a vote without the token of its item")
-    reveals = desk.vote(context.database, context.who, context.project, token, said, dwell_ms=dwell_ms, now=context.now)
+    reveals = desk.vote(
+        context.database, context.who, context.project, token, said, dwell_ms=dwell_ms, go_on=True, now=context.now
+    )
     return _annotate(context) | {"note": " · ".join(["Saved", *map(_reveal, reveals)])}
 
 
@@ -165,7 +167,6 @@ def _dashboard(context: Context, asked: Said) -> Reply:
         "dashboard",
         q=figures,
         kind="preference" if figures.strengths else "safety",
-        admin=desk.role_of(context.database, context.who) == "admin",
         snapshots=snapshots,
         jobs=jobs,
         working=any(job.state in ACTIVE for job in jobs),
@@ -197,12 +198,22 @@ def _train(context: Context, asked: Said) -> Reply:
     return _dashboard(context, asked) | {"note": f"Job {number}: training on {snapshot}"}
 
 
+def _prepare(context: Context, asked: Said) -> Reply:
+    """Render what is likely to come next while the annotator reads, so that a verdict does not wait for it."""
+    prompt, responses = desk.upcoming_texts(context.database, context.who, context.project)
+    for message in prompt:
+        rendering.markdown(message["content"])
+    for message in (message for response in responses for message in response):
+        rendering.response(message["content"], open_reasoning=len(responses) == 1)
+    return {"html": None, "note": None, "error": None}
+
+
 def _difference(context: Context, asked: Said) -> Reply:
     """The two texts that the browser has on screen, with the words marked in which they differ."""
     left, right = asked.get("left"), asked.get("right")
     if not isinstance(left, str) or not isinstance(right, str) or len(left) + len(right) > 400_000:
         raise Ask("no two texts to compare")
-    desk.role_of(context.database, context.who)
+    desk.frame(context.database, context.who)  # for annotators of any role, but for nobody else
     marked = rendering.difference(left, right)
     if marked is None:
         return {"html": None, "note": None, "error": "These responses are too long to compare word by word"}
@@ -216,6 +227,7 @@ ACTIONS: dict[str, Callable[[Context, Said], Reply]] = {
     "history": _history,
     "open edit": _open_edit,
     "edit": _edit,
+    "prepare": _prepare,
     "difference": _difference,
     "review": _review,
     "case": _case,
@@ -230,16 +242,16 @@ def _annotate(context: Context, task: desk.Task | None = None) -> Reply:
     if context.project is None:
         return _page(context, "nothing")
     if task is None:
-        task = desk.next_task(context.database, context.who, context.project, now=context.now)
-    progress = desk.progress(context.database, context.who, context.project, now=context.now)
-    last = desk.history(context.database, context.who, context.project, limit=1)
+        screen = desk.screen(context.database, context.who, context.project, now=context.now)
+        task, progress = screen.task, screen.progress
+    else:
+        progress = desk.progress(context.database, context.who, context.project, now=context.now)
     title, why = _why_empty(progress, context.now) if task is None else ("", "")
     return _page(
         context,
         "annotate",
         task=task,
         progress=progress,
-        undoable=last[0].judgement if last else None,
         empty_title=title,
         empty_why=why,
     )
@@ -263,15 +275,16 @@ def _why_empty(progress: desk.Progress, now: float) -> tuple[str, str]:
 
 
 def _page(context: Context, name: str, **values: Any) -> Reply:
-    role = desk.role_of(context.database, context.who)
+    frame = desk.frame(context.database, context.who)
     html = (
         environment()
         .get_template(f"{name}.html")
         .render(
             page=name,
-            pages=PAGES[role],
+            pages=PAGES[frame.role],
+            admin=frame.role == "admin",
             project=context.project or "",
-            projects=desk.projects_of(context.database, context.who),
+            projects=frame.projects,
             who=context.who,
             can_log_out=context.can_log_out,
             keys=KEYS,

@@ -3,14 +3,15 @@
     python benchmarks/annotation_load.py --db load.db --annotators 50 --seconds 20 [--kill] [--think 2] --out load.json
 
 ``--db`` is a new SQLite file or an empty PostgreSQL database. Every simulated annotator is logged in, judges an item
-and waits for the next as fast as it can; with ``--think`` it looks at each item for so many seconds on average, where a
-person takes half a minute. ``--kill`` sends SIGKILL to the server in the middle and starts it again. Each run is added
-to ``--out`` under a name of its own.
+and waits for the next as fast as it can, and in between has the item after that prepared, as a browser does. With
+``--think`` it looks at each item for so many seconds on average, where a person takes half a minute. ``--kill`` sends
+SIGKILL to the server in the middle and starts it again. Each run is added to ``--out`` under a name of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import signal
@@ -20,6 +21,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -124,9 +126,8 @@ def annotate(url: str, cookie: str, until: float, log: Log, think: float) -> Non
                 if token is not None:
                     asked |= {"action": "vote", "token": token, "ms": 900, "said": {"label": "left", "strength": 2}}
                     time.sleep(draw.expovariate(1 / think) if think else 0.0)
-                body = {"component_id": component, "fn_name": "act", "session_hash": "load", "data": asked}
                 began = time.perf_counter()
-                reply = client.post("/gradio_api/component_server", json=body)
+                reply = act(client, component, asked)
                 took = 1000 * (time.perf_counter() - began)
                 answer = reply.json()
             except (httpx.TransportError, ValueError) as error:
@@ -142,6 +143,14 @@ def annotate(url: str, cookie: str, until: float, log: Log, think: float) -> Non
             if found is None:
                 return
             token = found[1]
+            with contextlib.suppress(httpx.TransportError):
+                act(client, component, {"action": "prepare", "project": "load"})
+
+
+def act(client: httpx.Client, component: int, asked: Mapping[str, Any]) -> httpx.Response:
+    """What the page sends when it calls our Python function."""
+    body = {"component_id": component, "fn_name": "act", "session_hash": "load", "data": asked}
+    return client.post("/gradio_api/component_server", json=body)
 
 
 def load(db: str, annotators: int, items: int, seconds: float, *, kill: bool, think: float = 0.0) -> dict[str, Any]:

@@ -37,6 +37,12 @@ function show(html) {
   window.scrollTo(0, 0);
   if (desk().dataset.page === "dashboard" && before.page === "dashboard") find("main").scrollTop = before.top;
   find(".k-prompt, main")?.focus({ preventScroll: true });
+  if (find("main").dataset.token) requestIdleCallback(prepare, { timeout: 1000 });
+}
+
+// While the annotator reads, the server renders what is likely to come next; without an answer it renders it later.
+function prepare() {
+  server.act({ action: "prepare", project: desk().dataset.project }).catch(() => {});
 }
 
 // A page that waits for something looks again by itself, but not while one is at a control of it or it is out of sight.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from annotation_ui import pages
+from annotation_ui import pages, rendering
 from annotation_ui.accounts import add_user
 from annotation_ui.database import Database
 from annotation_ui.projects import Settings
@@ -43,6 +43,17 @@ def test_a_vote_brings_the_next_item(sqlite: Database, fill: Fill) -> None:
     assert "<b>1</b> by you" in second["html"]
     again = act(sqlite, "ann", "vote", token=token(first), ms=5, said={"label": "tie"})
     assert token(again) == token(second)
+
+
+def test_what_comes_next_is_rendered_while_one_reads(sqlite: Database, fill: Fill) -> None:
+    fill(sqlite)
+    first = act(sqlite, "ann", "annotate")
+    assert act(sqlite, "ann", "prepare") == {"html": None, "note": None, "error": None}
+    before = rendering.markdown.cache_info()
+    second = act(sqlite, "ann", "vote", token=token(first), ms=5, said={"label": "tie"})
+    assert "question" in second["html"]
+    assert rendering.markdown.cache_info().misses == before.misses
+    assert act(sqlite, "ann", "annotate")["html"] == second["html"]
 
 
 def test_errors_say_what_was_not_done(sqlite: Database, fill: Fill) -> None:
