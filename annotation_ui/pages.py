@@ -20,6 +20,7 @@ from annotation_ui import rendering, review
 from annotation_ui import session as desk
 from annotation_ui.accounts import Forbidden
 from annotation_ui.database import Database
+from annotation_ui.dwell import TICKS, along
 from annotation_ui.exporting import take_snapshot
 from annotation_ui.jobs import ACTIVE, request_training
 from annotation_ui.judgements import LeaseLost, Stale
@@ -172,6 +173,7 @@ def _dashboard(context: Context, asked: Said) -> Reply:
         working=any(job.state in ACTIVE for job in jobs),
         now=context.now,
         names=NAMES,
+        ticks=TICKS,
         gaps=[f"{low}–{high}" for low, high in pairwise(GAPS)] + [f"over {GAPS[-1]}"],
         days=[(date.fromordinal(EPOCH + day).isoformat(), count) for day, count in figures.days][-14:],
         strength_names=[(words, figures.strengths[n][1]) for n, (_, _, words, _, _) in enumerate(SCALE)]
@@ -312,9 +314,14 @@ def said_in_words(past: desk.Past) -> str:
 
 
 def _reveal(reveal: desk.Reveal) -> str:
-    if reveal.pair:
-        return f"{reveal.scorer} prefers {'A' if reveal.margin > 0 else 'B'}, margin {abs(reveal.margin):.2f}"
-    return f"{reveal.scorer} says {'safe' if reveal.margin > 0 else 'unsafe'}, score {reveal.margin:+.2f}"
+    return f"{reveal.scorer} {_leaning(reveal.margin, reveal.pair)}"
+
+
+def _leaning(margin: float, pair: bool) -> str:
+    """What a scorer says, by its margin between A and B or its score of the only response."""
+    if pair:
+        return f"prefers {'A' if margin > 0 else 'B'}, margin {abs(margin):.2f}"
+    return f"says {'safe' if margin > 0 else 'unsafe'}, score {margin:+.2f}"
 
 
 def _ago(then: float, now: float) -> str:
@@ -323,6 +330,12 @@ def _ago(then: float, now: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit} ago"
     return "just now"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
 
 
 def _whole(asked: Said, key: str) -> int:
@@ -348,4 +361,7 @@ def environment() -> Environment:
     made.filters["raw"] = lambda text: Markup(rendering.raw(text))
     made.filters["said"] = said_in_words
     made.filters["ago"] = _ago
+    made.filters["leaning"] = _leaning
+    made.filters["along"] = along
+    made.filters["duration"] = _duration
     return made

@@ -143,7 +143,7 @@ def difference(left: str, right: str) -> tuple[str, str] | None:
 
 def code_styles() -> str:
     """The style sheet for highlighted code, light and dark."""
-    light = HtmlFormatter(style="default", classprefix="c-").get_style_defs(".k-text")
+    light = HtmlFormatter(style="xcode", classprefix="c-").get_style_defs(".k-text")
     dark = HtmlFormatter(style="github-dark", classprefix="c-").get_style_defs(".dark .k-text")
     # Without the boxes around what a lexer takes for an error: models write fragments.
     rules = [line for line in f"{light}\n{dark}".splitlines() if ".c-" in line and ".c-err" not in line]

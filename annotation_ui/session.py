@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any, cast
 
 from sqlalchemy import select
@@ -24,6 +25,7 @@ from annotation_ui.verdicts import Kind, across, parse_verdict
 
 Messages = list[dict[str, str]]
 HISTORY = 30
+OPENING = 140  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +185,7 @@ def history(database: Database, who: str | None, project_name: str | None, *, li
                 label=across(j.label, j.left),
                 strength=j.strength,
                 created=j.created,
-                opening=j.item.prompt[-1]["content"][:120],
+                opening=opening(j.item.prompt),
             )
             for j in found
         ]
@@ -243,6 +245,11 @@ def progress(database: Database, who: str | None, project_name: str | None, *, n
 def _screen(session: Session, user: User, project: Project, mine: Assignment | None, now: float) -> Screen:
     task = None if mine is None else _task(mine, project)
     return Screen(task=task, progress=progress_of(session, user, project, now=now))
+
+
+def opening(prompt: Messages) -> str:
+    """How the last turn of a prompt begins, on one line."""
+    return shorten(prompt[-1]["content"][:2000], OPENING, placeholder=" …")
 
 
 def _both(session: Session, who: str | None, project_name: str | None, *, lock: bool = False) -> tuple[User, Project]:

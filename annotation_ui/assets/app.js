@@ -11,10 +11,13 @@ const find = (selector) => element.querySelector(selector);
 const desk = () => find(".k-desk");
 const visible = (node) => node && !node.closest("[hidden]") && !node.disabled;
 
-function note(text, isError) {
+function note(text, isError, aside = "") {
   const box = find(".k-note");
-  if (!box || !text) return;
-  box.textContent = text;
+  if (!text) return;
+  const heard = document.createElement("span");
+  heard.className = "k-hidden";
+  heard.textContent = aside;
+  box.replaceChildren(text, heard);
   box.className = isError ? "k-note k-error k-on" : "k-note k-on";
   clearTimeout(note.timer);
   note.timer = setTimeout(() => box.classList.remove("k-on"), isError ? 8000 : 3500);
@@ -37,12 +40,16 @@ function show(html) {
   window.scrollTo(0, 0);
   if (desk().dataset.page === "dashboard" && before.page === "dashboard") find("main").scrollTop = before.top;
   find(".k-prompt, main")?.focus({ preventScroll: true });
-  if (find("main").dataset.token) requestIdleCallback(prepare, { timeout: 1000 });
+  requestIdleCallback(settle, { timeout: 1000 });
 }
 
-// While the annotator reads, the server renders what is likely to come next; without an answer it renders it later.
-function prepare() {
-  server.act({ action: "prepare", project: desk().dataset.project }).catch(() => {});
+// What can wait until the page is painted.
+function settle() {
+  for (const box of element.querySelectorAll(".k-text pre, .k-wide-table")) {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; // so that the keyboard can scroll it
+  }
+  // While the annotator reads, the server renders what is likely to come next; if this fails, it does so later.
+  if (find("main").dataset.token) server.act({ action: "prepare", project: desk().dataset.project }).catch(() => {});
 }
 
 // A page that waits for something looks again by itself, but not while one is at a control of it or it is out of sight.
@@ -63,7 +70,8 @@ async function ask(action, data = {}) {
     const project = data.project ?? desk()?.dataset.project ?? null;
     const reply = await server.act({ action, ...data, project });
     if (typeof reply.html === "string") show(reply.html);
-    note(reply.error || reply.note, Boolean(reply.error));
+    const left = action === "vote" ? find("main").dataset.left : null;
+    note(reply.error || reply.note, Boolean(reply.error), left ? `. Next item, ${left} left for you` : "");
     return reply;
   } catch (error) {
     note("The server does not answer, so nothing was changed. Press again in a moment.", true);
@@ -182,7 +190,8 @@ function escape() {
   for (const id of ["#k-skip", "#k-harms"]) {
     if (find(`${id}:not([hidden])`)) return panel(id, false);
   }
-  if (desk().dataset.page !== "annotate" || find("main").dataset.judgement) ask("annotate");
+  if (desk().dataset.page !== "annotate" || find("main").dataset.judgement) element.closest("main")?.setAttribute("role", "none"); // Gradio's: ours is inside
+ask("annotate");
 }
 
 function onKey(event) {
@@ -220,4 +229,5 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden) looked += performance.now() - appeared;
   else appeared = performance.now();
 });
+element.closest("main")?.setAttribute("role", "none"); // Gradio's: ours is inside
 ask("annotate");
