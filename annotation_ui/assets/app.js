@@ -25,7 +25,7 @@ function note(text, isError, aside = "") {
 
 function show(html) {
   const place = find(".k-root");
-  const before = { page: desk()?.dataset.page, top: find("main")?.scrollTop ?? 0 };
+  const before = { page: desk()?.dataset.page, top: find(".k-main")?.scrollTop ?? 0 };
   const views = { raw: desk()?.classList.contains("k-show-raw"), guideline: desk()?.classList.contains("k-show-guideline") };
   place.innerHTML = html;
   desk().classList.toggle("k-show-raw", Boolean(views.raw));
@@ -38,8 +38,8 @@ function show(html) {
   clearTimeout(polling);
   poll();
   window.scrollTo(0, 0);
-  if (desk().dataset.page === "dashboard" && before.page === "dashboard") find("main").scrollTop = before.top;
-  find(".k-prompt, main")?.focus({ preventScroll: true });
+  if (desk().dataset.page === "dashboard" && before.page === "dashboard") find(".k-main").scrollTop = before.top;
+  (find(".k-prompt") ?? find(".k-main"))?.focus({ preventScroll: true });
   requestIdleCallback(settle, { timeout: 1000 });
 }
 
@@ -49,7 +49,7 @@ function settle() {
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; // so that the keyboard can scroll it
   }
   // While the annotator reads, the server renders what is likely to come next; if this fails, it does so later.
-  if (find("main").dataset.token) server.act({ action: "prepare", project: desk().dataset.project }).catch(() => {});
+  if (find(".k-main").dataset.token) server.act({ action: "prepare", project: desk().dataset.project }).catch(() => {});
 }
 
 // A page that waits for something looks again by itself, but not while one is at a control of it or it is out of sight.
@@ -57,7 +57,7 @@ function poll() {
   const waiting = find("[data-poll]");
   if (!waiting) return;
   polling = setTimeout(() => {
-    if (document.hidden || busy || document.activeElement?.matches(".k-desk *:not(main)")) poll();
+    if (document.hidden || busy || document.activeElement?.matches(".k-desk *:not(.k-main, .k-prompt)")) poll();
     else ask(waiting.dataset.pollAction ?? "annotate");
   }, waiting.dataset.poll * 1000);
 }
@@ -70,7 +70,7 @@ async function ask(action, data = {}) {
     const project = data.project ?? desk()?.dataset.project ?? null;
     const reply = await server.act({ action, ...data, project });
     if (typeof reply.html === "string") show(reply.html);
-    const left = action === "vote" ? find("main").dataset.left : null;
+    const left = action === "vote" ? find(".k-main").dataset.left : null;
     note(reply.error || reply.note, Boolean(reply.error), left ? `. Next item, ${left} left for you` : "");
     return reply;
   } catch (error) {
@@ -88,7 +88,7 @@ function dwell() {
 
 function verdict(label, button) {
   const form = find(".k-verdict");
-  const main = find("main");
+  const main = find(".k-main");
   const said = { label, rationale: form.querySelector("[name=rationale]").value };
   if (button?.dataset.strength) said.strength = Number(button.dataset.strength);
   if (label === "skip") said.skip_reason = button.dataset.reason;
@@ -111,7 +111,7 @@ function panel(id, open) {
   box.hidden = !open;
   find(`[aria-controls=${id.slice(1)}]`)?.setAttribute("aria-expanded", String(open));
   if (open) box.querySelector("button, input")?.focus();
-  else find(".k-prompt, main")?.focus({ preventScroll: true });
+  else (find(".k-prompt") ?? find(".k-main"))?.focus({ preventScroll: true });
 }
 
 function toggle(act) {
@@ -190,8 +190,7 @@ function escape() {
   for (const id of ["#k-skip", "#k-harms"]) {
     if (find(`${id}:not([hidden])`)) return panel(id, false);
   }
-  if (desk().dataset.page !== "annotate" || find("main").dataset.judgement) element.closest("main")?.setAttribute("role", "none"); // Gradio's: ours is inside
-ask("annotate");
+  if (desk().dataset.page !== "annotate" || find(".k-main").dataset.judgement) ask("annotate");
 }
 
 function onKey(event) {
@@ -229,5 +228,4 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden) looked += performance.now() - appeared;
   else appeared = performance.now();
 });
-element.closest("main")?.setAttribute("role", "none"); // Gradio's: ours is inside
 ask("annotate");
