@@ -33,7 +33,7 @@ from environment import environment
 from sqlalchemy import select
 
 from annotation_ui.accounts import add_user, hash_password, open_login
-from annotation_ui.database import Database, open_database
+from annotation_ui.database import Database
 from annotation_ui.projects import Candidate, Settings, add_items, create_project
 from annotation_ui.server import COOKIE
 from annotation_ui.tables import Item, Judgement, User
@@ -155,7 +155,8 @@ def act(client: httpx.Client, component: int, asked: Mapping[str, Any]) -> httpx
 
 def load(db: str, annotators: int, items: int, seconds: float, *, kill: bool, think: float = 0.0) -> dict[str, Any]:
     """Run the load and check the database afterwards; the figures, with the violations of every promise counted."""
-    database = open_database(db)
+    database = Database(db)
+    database.migrate()
     cookies = prepare(database, annotators, items)
     server = Server(db)
     log = Log()
