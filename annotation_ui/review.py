@@ -23,7 +23,7 @@ from annotation_ui.verdicts import Kind, parse_verdict
 
 REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
 QUEUE = 100
-FIGURES = ("n", "accuracy", "auroc", "loss", "ece")  # of a job's evaluation
+FIGURES = ("items", "n", "accuracy", "auroc", "loss", "ece")  # of a job's result and evaluation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,8 +220,8 @@ def dashboard(
 
 def _job_state(job: Job) -> JobState:
     result = job.result or {}
-    evaluation = result.get("evaluation", {})
-    shown = ((name, evaluation.get(name)) for name in FIGURES)
+    result = {**result, **result.get("evaluation", {})}
+    shown = ((name, result.get(name)) for name in FIGURES)
     return JobState(
         number=job.id,
         kind=job.kind,

@@ -60,6 +60,7 @@ def test_the_train_button(
         page.wait_for_selector("tr:has-text('train on') .k-job-done", timeout=60_000)
         page.wait_for_selector("tr:has-text('score with') .k-job-done", timeout=60_000)
         told = page.inner_text("tr:has-text('train on') .k-how-far")
+        assert page.inner_text("tr:has-text('score with') .k-how-far").split() == ["items", "40"]
         assert page.is_enabled("[data-act=train]")
         page.evaluate("document.querySelector('.k-main').scrollTop = 1e6")
         page.screenshot(path=str(tmp_path / "trained.png"))
