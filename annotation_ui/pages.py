@@ -332,6 +332,13 @@ def _ago(then: float, now: float) -> str:
     return "just now"
 
 
+def _about(count: int, checks: bool) -> str:
+    """A count as annotators see it: exact only where no task is a check."""
+    if not checks or count == 0:
+        return str(count)
+    return f"about {round(count, -1)}" if count >= 10 else "fewer than 10"
+
+
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
@@ -362,6 +369,7 @@ def environment() -> Environment:
     made.filters["said"] = said_in_words
     made.filters["ago"] = _ago
     made.filters["leaning"] = _leaning
+    made.filters["about"] = _about
     made.filters["along"] = along
     made.filters["duration"] = _duration
     return made

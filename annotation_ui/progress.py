@@ -82,6 +82,7 @@ class Progress:
     Args:
         seconds_per_item: the median of the last fifty.
         undoable: the annotator's last judgement in force, to take back.
+        checks: whether some tasks count for nothing but check the annotator; exact counts would give them away.
     """
 
     mine: int
@@ -91,6 +92,7 @@ class Progress:
     votes_needed: int
     seconds_per_item: float | None
     undoable: int | None
+    checks: bool
     queue: QueueState
 
 
@@ -112,5 +114,6 @@ def progress_of(session: Session, user: User, project: Project, *, now: float) -
         votes_needed=queue.total * project.votes_per_item,
         seconds_per_item=median(dwell) / 1000 if dwell else None,
         undoable=undoable,
+        checks=project.gold_rate + project.repeat_rate > 0,
         queue=queue,
     )
