@@ -14,7 +14,8 @@ from annotation_ui.database import Database
 from annotation_ui.rendering import code_styles
 
 ASSETS = Path(__file__).parent / "assets"
-WAITING = '<div class="k-root"><p class="k-hidden" role="status">Loading</p></div>'
+# What is said to the user stays in the page while the pages change: only so does a screen reader notice it.
+WAITING = '<div class="k-root">Loading</div><div class="k-note" role="status" aria-live="polite"></div>'
 Identify = Callable[[Any], str | None]
 
 

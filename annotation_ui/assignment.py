@@ -29,19 +29,14 @@ def lease(session: Session, user: User, project: Project, *, now: float) -> Assi
     mine = in_hand(session, user, project)
     if mine is not None and mine.expires > now:
         return mine
-    had = session.scalar(_mine(user, project, func.count(Assignment.id))) or 0
-    draw = Random(f"{project.id}:{user.id}:{had}")  # seeded by text: the same on every machine
-    check, flip = draw.random(), draw.random() < 0.5
-    if check < project.gold_rate:
-        item = _gold(session, user, project, draw)
-        if item is not None:
-            return _hand_out(session, item, user, project, flip=flip, now=now)
-    elif check < project.gold_rate + project.repeat_rate:
-        before = _repeatable(session, user, project, draw)
-        if before is not None:
-            return _hand_out(session, before.item, user, project, flip=before.left == "a", now=now, round=1)
-    item = _next(session, user, project)
-    return None if item is None else _hand_out(session, item, user, project, flip=flip, now=now)
+    picked = _pick(session, user, project, lock=True)
+    return None if picked is None else _hand_out(session, picked, user, project, now=now)
+
+
+def upcoming(session: Session, user: User, project: Project) -> Item | None:
+    """The item that :func:`lease` is likely to give after the one in hand, as things stand; it stays in the queue."""
+    picked = _pick(session, user, project, lock=False)
+    return None if picked is None else picked.item
 
 
 def in_hand(session: Session, user: User, project: Project) -> Assignment | None:
@@ -95,61 +90,7 @@ def release_expired(session: Session, project: Project, *, now: float) -> int:
     return len(overdue)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueState:
-    """Why there is no next item, in numbers of items (gold items left out).
-
-    Args:
-        total: in the project. The others are parts of it, from the user's point of view:
-        judged, skipped: by this user.
-        complete: with all the votes they need, none of them this user's.
-        leased: waiting in the hands of others; ``next_free`` says when the first of those leases ends.
-        open: that this user could still get.
-    """
-
-    total: int
-    judged: int
-    skipped: int
-    complete: int
-    leased: int
-    open: int
-    next_free: float | None
-
-
-def queue_state(session: Session, user: User, project: Project) -> QueueState:
-    items = (Item.project_id == project.id) & Item.gold.is_(None)
-    total = session.scalar(select(func.count(Item.id)).where(items)) or 0
-    states = (
-        select(Assignment.state, func.count())
-        .join(Item)
-        .where(items, Assignment.user_id == user.id, Assignment.round == 0)
-        .group_by(Assignment.state)
-    )
-    mine = {row[0]: row[1] for row in session.execute(states)}
-    held = aliased(Assignment)
-    out = exists().where(held.item_id == Item.id, held.user_id != user.id, held.state == "leased")
-    full = items & ~_had(user) & (Item.taken >= project.votes_per_item)
-    leased = session.scalar(select(func.count(Item.id)).where(full, out)) or 0
-    complete = (session.scalar(select(func.count(Item.id)).where(full)) or 0) - leased
-    next_free = session.scalar(
-        select(func.min(Assignment.expires))
-        .join(Item)
-        .where(full, Assignment.user_id != user.id, Assignment.state == "leased")
-    )
-    judged, skipped = mine.get("done", 0), mine.get("skipped", 0)
-    open_ = total - judged - skipped - complete - leased
-    return QueueState(
-        total=total,
-        judged=judged,
-        skipped=skipped,
-        complete=complete,
-        leased=leased,
-        open=open_,
-        next_free=next_free,
-    )
-
-
-def _had(user: User) -> Exists:
+def had_by(user: User) -> Exists:
     """That an item is or was in the user's hands; one that was given back untouched may come again."""
     given = aliased(Assignment)
     return exists().where(given.item_id == Item.id, given.user_id == user.id, given.state != "expired")
@@ -159,20 +100,48 @@ def _mine(user: User, project: Project, what: Any) -> Select[Any]:
     return select(what).join(Item).where(Item.project_id == project.id, Assignment.user_id == user.id)
 
 
-def _next(session: Session, user: User, project: Project) -> Item | None:
+@dataclass(frozen=True, slots=True)
+class _Picked:
+    item: Item
+    flip: bool
+    round: int = 0
+
+
+def _pick(session: Session, user: User, project: Project, *, lock: bool) -> _Picked | None:
+    had = session.scalar(_mine(user, project, func.count(Assignment.id))) or 0
+    draw = Random(f"{project.id}:{user.id}:{had}")  # seeded by text: the same on every machine
+    check, flip = draw.random(), draw.random() < 0.5
+    if check < project.gold_rate:
+        item = _gold(session, user, project, draw)
+        if item is not None:
+            return _Picked(item, flip)
+    elif check < project.gold_rate + project.repeat_rate:
+        before = _repeatable(session, user, project, draw)
+        if before is not None:
+            return _Picked(before.item, before.left == "a", round=1)
+    item = _next(session, user, project, lock=lock)
+    return None if item is None else _Picked(item, flip)
+
+
+def _next(session: Session, user: User, project: Project, *, lock: bool) -> Item | None:
     free = (
         select(Item)
-        .where(Item.project_id == project.id, Item.gold.is_(None), Item.taken < project.votes_per_item, ~_had(user))
+        .where(Item.project_id == project.id, Item.gold.is_(None), Item.taken < project.votes_per_item, ~had_by(user))
         .order_by(Item.rank, Item.id)
         .limit(1)
     )
-    # Another transaction may hold the first one for a moment: pass it by, and wait only if it is the last.
-    return session.scalar(free.with_for_update(skip_locked=True)) or session.scalar(free.with_for_update())
+    if not lock:
+        return session.scalar(free)
+    # Another transaction may hold the first one for a moment: pass it by, and wait only if it is the last. The lock
+    # (``key_share``: FOR NO KEY UPDATE) lets verdicts on the item in, which refer to it and may wait for another one.
+    return session.scalar(free.with_for_update(skip_locked=True, key_share=True)) or session.scalar(
+        free.with_for_update(key_share=True)
+    )
 
 
 def _gold(session: Session, user: User, project: Project, draw: Random) -> Item | None:
     unseen = session.scalars(
-        select(Item.id).where(Item.project_id == project.id, Item.gold.is_not(None), ~_had(user)).order_by(Item.id)
+        select(Item.id).where(Item.project_id == project.id, Item.gold.is_not(None), ~had_by(user)).order_by(Item.id)
     ).all()
     return session.get(Item, draw.choice(unseen)) if unseen else None
 
@@ -189,16 +158,15 @@ def _repeatable(session: Session, user: User, project: Project, draw: Random) ->
     return draw.choice(old) if old else None
 
 
-def _hand_out(
-    session: Session, item: Item, user: User, project: Project, *, flip: bool, now: float, round: int = 0
-) -> Assignment:
+def _hand_out(session: Session, picked: _Picked, user: User, project: Project, *, now: float) -> Assignment:
+    item, round = picked.item, picked.round
     assignment = session.scalar(
         select(Assignment).where(
             Assignment.item_id == item.id, Assignment.user_id == user.id, Assignment.round == round
         )
     )
     if assignment is None:
-        assignment = Assignment(item_id=item.id, user_id=user.id, round=round, left="b" if flip else "a")
+        assignment = Assignment(item_id=item.id, user_id=user.id, round=round, left="b" if picked.flip else "a")
     reopen(session, assignment, project, now=now)
     session.add(assignment)
     if counts(item, round):

@@ -79,6 +79,8 @@ def import_command(
         f"{added.items} items added, {added.known} were there; {added.votes} votes by {len(added.annotators)} people "
         f"added, {added.known_votes} were there; {len(done.bad)} bad rows left out"
     )
+    if gold and added.known:
+        typer.echo(f"the {added.known} that were there stay as they are; a known answer comes with a new item")
 
 
 def _prepare(

@@ -15,7 +15,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -76,7 +76,7 @@ class Database:
         return current != newest.get_current_head()
 
     def migrate(self) -> Path | None:
-        """Bring the schema to this version's. A SQLite file that is not empty is copied first: returns the copy."""
+        """Bring the schema to this version's. A SQLite file with tables in it is copied first: returns the copy."""
         backup = self._backup() if self.pending else None
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
@@ -87,7 +87,7 @@ class Database:
 
     def _backup(self) -> Path | None:
         file = Path(self.url.database or "")
-        if not self.sqlite or not file.is_file() or file.stat().st_size == 0:
+        if not self.sqlite or not inspect(self.engine).get_table_names():
             return None
         copy = file.with_name(f"{file.name}.{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.backup")
         source, target = sqlite3.connect(file), sqlite3.connect(copy)

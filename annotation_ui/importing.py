@@ -106,7 +106,8 @@ def to_candidate(row: Mapping[str, Any], kind: Kind, *, gold: bool = False, id: 
     votes = row.get("annotations")
     labelled = dict(row)
     unlabelled = not any(row.get(key) is not None for key in ("label", "is_safe", "overall_preference", "chosen"))
-    if unlabelled:  # what the record needs to be well formed, and is not read again
+    if unlabelled and any(key.startswith(("response", "completion")) for key in row):
+        # What the record needs to be well formed, and is not read again.
         labelled["label"] = "tie" if kind == "preference" else "safe"
     record = to_record(labelled, "comparison" if kind == "preference" else "safety", id=id, source=source)
     responses: tuple[Conversation, ...]

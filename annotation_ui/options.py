@@ -30,7 +30,7 @@ def failures() -> Iterator[None]:
     try:
         yield
     except BadRowsError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(str(error).replace("max_bad=", "--max-bad "), err=True)  # as it is called here
         raise typer.Exit(1) from None
     except (SourceError, DatabaseError, ProjectError, AccountError, JudgeError, OSError) as error:
         typer.echo(str(error), err=True)

@@ -9,62 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
 from itertools import pairwise
 from typing import Any
-
-from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
 
 from annotation_ui import rendering, review
 from annotation_ui import session as desk
 from annotation_ui.accounts import Forbidden
 from annotation_ui.database import Database
+from annotation_ui.dwell import TICKS
 from annotation_ui.exporting import take_snapshot
 from annotation_ui.jobs import ACTIVE, request_training
 from annotation_ui.judgements import LeaseLost, Stale
 from annotation_ui.projects import ProjectError
 from annotation_ui.quality import GAPS
 from annotation_ui.verdicts import SEVERITIES, SKIP_REASONS, STRENGTHS, VerdictError
+from annotation_ui.wording import KEYS, NAMES, SCALE, environment, revealed
 
 Reply = dict[str, Any]
 Said = Mapping[str, Any]
 
-SCALE = (
-    ("left", 3, "A much better", "A+++", "1"),
-    ("left", 2, "A better", "A++", "2"),
-    ("left", 1, "A slightly", "A+", "3"),
-    ("tie", None, "Tie", "=", "4"),
-    ("right", 1, "B slightly", "B+", "5"),
-    ("right", 2, "B better", "B++", "6"),
-    ("right", 3, "B much better", "B+++", "7"),
-)
-NAMES = {
-    "a": "A",
-    "b": "B",
-    "left": "A",
-    "right": "B",
-    "tie": "Tie",
-    "both_bad": "Both bad",
-    "safe": "Safe",
-    "unsafe": "Unsafe",
-    "skip": "Skipped",
-}
 EPOCH = date(1970, 1, 1).toordinal()
-KEYS = (
-    ("1 … 7", "A much better … tie … B much better"),
-    ("1  2", "safe · unsafe (then letters for harms, 1–3 severity, Enter)"),
-    ("B", "both are bad"),
-    ("S", "skip, with a reason"),
-    ("U", "undo the last verdict"),
-    ("H", "my last verdicts; back with Esc"),
-    ("N", "write why; Esc leaves the field"),
-    ("R", "raw text, as the reward model reads it"),
-    ("D", "the words in which the responses differ"),
-    ("G", "guideline"),
-    ("T", "fold or unfold the reasoning"),
-    ("?", "these keys"),
-)
 
 
 class Ask(ValueError):
@@ -93,8 +57,8 @@ def act(database: Database, who: str | None, asked: object, *, now: float, can_l
         project = asked.get("project")
         context = Context(database, who, project if isinstance(project, str) and project else None, now, can_log_out)
         if context.project is None:
-            known = desk.projects_of(database, who)
-            context = Context(database, who, known[0][0] if known else None, now, can_log_out)
+            known = desk.frame(database, who).projects
+            context = Context(database, who, known[0] if known else None, now, can_log_out)
         return action(context, asked)
     except (LeaseLost, Stale) as error:
         reply = _annotate(context)
@@ -116,8 +80,10 @@ def _vote(context: Context, asked: Said) -> Reply:
     token = asked.get("token")
     if not isinstance(token, str):
         raise Ask("a vote without the token of its item")
-    reveals = desk.vote(context.database, context.who, context.project, token, said, dwell_ms=dwell_ms, now=context.now)
-    return _annotate(context) | {"note": " · ".join(["Saved", *map(_reveal, reveals)])}
+    reveals = desk.vote(
+        context.database, context.who, context.project, token, said, dwell_ms=dwell_ms, go_on=True, now=context.now
+    )
+    return _annotate(context) | {"note": " · ".join(["Saved", *map(revealed, reveals)])}
 
 
 def _undo(context: Context, asked: Said) -> Reply:
@@ -165,12 +131,12 @@ def _dashboard(context: Context, asked: Said) -> Reply:
         "dashboard",
         q=figures,
         kind="preference" if figures.strengths else "safety",
-        admin=desk.role_of(context.database, context.who) == "admin",
         snapshots=snapshots,
         jobs=jobs,
         working=any(job.state in ACTIVE for job in jobs),
         now=context.now,
         names=NAMES,
+        ticks=TICKS,
         gaps=[f"{low}–{high}" for low, high in pairwise(GAPS)] + [f"over {GAPS[-1]}"],
         days=[(date.fromordinal(EPOCH + day).isoformat(), count) for day, count in figures.days][-14:],
         strength_names=[(words, figures.strengths[n][1]) for n, (_, _, words, _, _) in enumerate(SCALE)]
@@ -197,12 +163,22 @@ def _train(context: Context, asked: Said) -> Reply:
     return _dashboard(context, asked) | {"note": f"Job {number}: training on {snapshot}"}
 
 
+def _prepare(context: Context, asked: Said) -> Reply:
+    """Render what is likely to come next while the annotator reads, so that a verdict does not wait for it."""
+    prompt, responses = desk.upcoming_texts(context.database, context.who, context.project)
+    for message in prompt:
+        rendering.markdown(message["content"])
+    for message in (message for response in responses for message in response):
+        rendering.response(message["content"], open_reasoning=len(responses) == 1)
+    return {"html": None, "note": None, "error": None}
+
+
 def _difference(context: Context, asked: Said) -> Reply:
     """The two texts that the browser has on screen, with the words marked in which they differ."""
     left, right = asked.get("left"), asked.get("right")
     if not isinstance(left, str) or not isinstance(right, str) or len(left) + len(right) > 400_000:
         raise Ask("no two texts to compare")
-    desk.role_of(context.database, context.who)
+    desk.frame(context.database, context.who)  # for annotators of any role, but for nobody else
     marked = rendering.difference(left, right)
     if marked is None:
         return {"html": None, "note": None, "error": "These responses are too long to compare word by word"}
@@ -216,6 +192,7 @@ ACTIONS: dict[str, Callable[[Context, Said], Reply]] = {
     "history": _history,
     "open edit": _open_edit,
     "edit": _edit,
+    "prepare": _prepare,
     "difference": _difference,
     "review": _review,
     "case": _case,
@@ -230,16 +207,16 @@ def _annotate(context: Context, task: desk.Task | None = None) -> Reply:
     if context.project is None:
         return _page(context, "nothing")
     if task is None:
-        task = desk.next_task(context.database, context.who, context.project, now=context.now)
-    progress = desk.progress(context.database, context.who, context.project, now=context.now)
-    last = desk.history(context.database, context.who, context.project, limit=1)
+        screen = desk.screen(context.database, context.who, context.project, now=context.now)
+        task, progress = screen.task, screen.progress
+    else:
+        progress = desk.progress(context.database, context.who, context.project, now=context.now)
     title, why = _why_empty(progress, context.now) if task is None else ("", "")
     return _page(
         context,
         "annotate",
         task=task,
         progress=progress,
-        undoable=last[0].judgement if last else None,
         empty_title=title,
         empty_why=why,
     )
@@ -263,15 +240,16 @@ def _why_empty(progress: desk.Progress, now: float) -> tuple[str, str]:
 
 
 def _page(context: Context, name: str, **values: Any) -> Reply:
-    role = desk.role_of(context.database, context.who)
+    frame = desk.frame(context.database, context.who)
     html = (
         environment()
         .get_template(f"{name}.html")
         .render(
             page=name,
-            pages=PAGES[role],
+            pages=PAGES[frame.role],
+            admin=frame.role == "admin",
             project=context.project or "",
-            projects=desk.projects_of(context.database, context.who),
+            projects=frame.projects,
             who=context.who,
             can_log_out=context.can_log_out,
             keys=KEYS,
@@ -293,25 +271,6 @@ PAGES: dict[str, tuple[tuple[str, str], ...]] = {
 }
 
 
-def said_in_words(past: desk.Past) -> str:
-    name = NAMES[past.label]
-    return f"{name} {STRENGTHS[past.strength]}" if past.strength else name
-
-
-def _reveal(reveal: desk.Reveal) -> str:
-    if reveal.pair:
-        return f"{reveal.scorer} prefers {'A' if reveal.margin > 0 else 'B'}, margin {abs(reveal.margin):.2f}"
-    return f"{reveal.scorer} says {'safe' if reveal.margin > 0 else 'unsafe'}, score {reveal.margin:+.2f}"
-
-
-def _ago(then: float, now: float) -> str:
-    seconds = max(0.0, now - then)
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return "just now"
-
-
 def _whole(asked: Said, key: str) -> int:
     value = asked.get(key)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
@@ -324,15 +283,3 @@ def _mapping(asked: Said, key: str) -> Said:
     if not isinstance(value, dict):
         raise Ask(f"{key} is missing")
     return value
-
-
-@cache
-def environment() -> Environment:
-    """The templates; everything put into them is escaped unless ``rendering`` made it."""
-    made = Environment(loader=PackageLoader("annotation_ui"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    made.filters["markdown"] = lambda text: Markup(rendering.markdown(text))
-    made.filters["response"] = lambda text, opened: Markup(rendering.response(text, open_reasoning=opened))
-    made.filters["raw"] = lambda text: Markup(rendering.raw(text))
-    made.filters["said"] = said_in_words
-    made.filters["ago"] = _ago
-    return made

@@ -166,10 +166,11 @@ def find_project(session: Session, name: str | None) -> Project:
     Raises:
         ProjectError: there is none, or several and no name.
     """
-    names = session.scalars(select(Project.name).order_by(Project.name)).all()
-    wanted = name or (names[0] if len(names) == 1 else None)
-    project = session.scalar(select(Project).where(Project.name == wanted))
+    project = session.scalar(select(Project).where(Project.name == name)) if name else None
     if project is None:
+        names = session.scalars(select(Project.name).order_by(Project.name)).all()
+        if not name and len(names) == 1:
+            return session.scalars(select(Project)).one()
         known = f"there are: {', '.join(names)}" if names else "there is none yet; `keel annotate import` makes one"
         raise ProjectError(f"no project {name!r}; {known}" if name else f"name a project; {known}")
     return project

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 import numpy as np
 from sqlalchemy import select
@@ -24,6 +23,7 @@ from annotation_ui.agreement import (
     mean_cohen_kappa,
     wilson,
 )
+from annotation_ui.dwell import Times, times_of
 from annotation_ui.judgements import in_force
 from annotation_ui.tables import Assignment, Item, Judgement, Project, Score
 from annotation_ui.verdicts import across
@@ -79,22 +79,20 @@ class Person:
     """One annotator.
 
     Args:
-        seconds: the median time for a vote.
+        times: how long the votes took, where that is known.
         reliability: how often the label is right, as Dawid and Skene's model estimates from all votes.
         hasty: votes given faster than the text can be read.
-        odd: votes whose time is an outlier among the annotator's own (see :func:`odd_times`).
     """
 
     name: str
     votes: int
     skips: int
-    seconds: float | None
+    times: Times | None
     gold: Share
     consistent: Share
     left: Share
     longer: Share
     hasty: Share
-    odd: Share
     reliability: float | None = None
 
 
@@ -239,17 +237,6 @@ def _point(vote: Vote) -> str:
     return str(-vote.strength if vote.label == "a" else vote.strength)
 
 
-def odd_times(milliseconds: Sequence[int]) -> int:
-    """How many times lie further than 3.5 robust standard deviations from the median, in logarithms (Iglewicz and
-    Hoaglin's modified z-score): a pause with the item left open, or a burst of clicks."""
-    logs = np.log(np.maximum(np.array(milliseconds, dtype=float), 1.0))
-    if not len(logs):
-        return 0
-    distance = np.abs(logs - np.median(logs))
-    spread = float(np.median(distance)) / 0.6745
-    return int(np.sum(distance > 3.5 * spread)) if spread > 0 else 0
-
-
 def _reliability(votes: Sequence[Vote], labels: tuple[str, ...]) -> dict[str, float]:
     """Each annotator's, where items have more than one vote to compare."""
     votes_NA, items, people = label_matrix([(v.item, v.who, v.label) for v in votes], labels)
@@ -277,12 +264,11 @@ def _person(name: str, mine: Sequence[Vote], reliability: float | None) -> Perso
         name=name,
         votes=len(said),
         skips=len(mine) - len(said),
-        seconds=median(vote.dwell_ms / 1000 for vote in timed if vote.dwell_ms is not None) if timed else None,
+        times=times_of([vote.dwell_ms for vote in timed if vote.dwell_ms is not None]),
         gold=Share(of=sum(vote.label == vote.gold for vote in golden), n=len(golden)),
         consistent=Share(of=sum(vote.label == before[vote.item] for vote in again), n=len(again)),
         left=left_share(said),
         longer=longer_share((vote.label, vote.lengths) for vote in said),
         hasty=Share(of=sum((vote.dwell_ms or 0) / 1000 < vote.characters / READING for vote in timed), n=len(timed)),
-        odd=Share(of=odd_times([vote.dwell_ms for vote in timed if vote.dwell_ms is not None]), n=len(timed)),
         reliability=reliability,
     )

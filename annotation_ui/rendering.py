@@ -27,6 +27,7 @@ MATH_LIMIT = 2_000
 CODE_LIMIT = 20_000
 MARKDOWN_LIMIT = 60_000
 DIFF_WORDS = 3_000
+KEPT = 256
 _REASONING = re.compile(r"<think>(.*?)(?:</think>|\Z)", re.DOTALL)
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 _MATHML = re.compile(
@@ -91,8 +92,12 @@ def _link_close(renderer: RendererHTML, tokens: Sequence[Any], index: int, optio
     return "</span>"
 
 
+@lru_cache(maxsize=KEPT)
 def markdown(text: str) -> str:
-    """``text`` as inert HTML; as plain text where it is too long to parse at once."""
+    """``text`` as inert HTML; as plain text where it is too long to parse at once.
+
+    The last texts are kept rendered: an item is shown to several people, and prepared before it is shown at all.
+    """
     if len(text) > MARKDOWN_LIMIT:
         return f"<pre class=k-raw>{escape(text)}</pre>"
     return str(_parser().render(text))
@@ -138,7 +143,7 @@ def difference(left: str, right: str) -> tuple[str, str] | None:
 
 def code_styles() -> str:
     """The style sheet for highlighted code, light and dark."""
-    light = HtmlFormatter(style="default", classprefix="c-").get_style_defs(".k-text")
+    light = HtmlFormatter(style="xcode", classprefix="c-").get_style_defs(".k-text")
     dark = HtmlFormatter(style="github-dark", classprefix="c-").get_style_defs(".dark .k-text")
     # Without the boxes around what a lexer takes for an error: models write fragments.
     rules = [line for line in f"{light}\n{dark}".splitlines() if ".c-" in line and ".c-err" not in line]

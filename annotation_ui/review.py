@@ -17,13 +17,13 @@ from annotation_ui.database import Database
 from annotation_ui.jobs import jobs_of
 from annotation_ui.projects import find_project
 from annotation_ui.quality import Quality, quality
-from annotation_ui.session import Messages
+from annotation_ui.session import Messages, opening
 from annotation_ui.tables import Item, Job, Judgement, Score, Snapshot
 from annotation_ui.verdicts import Kind, parse_verdict
 
 REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
 QUEUE = 100
-FIGURES = ("n", "accuracy", "auroc", "loss", "ece")  # of a job's evaluation
+FIGURES = ("items", "n", "accuracy", "auroc", "loss", "ece")  # of a job's result and evaluation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +87,7 @@ def disputes(database: Database, who: str | None, project_name: str | None) -> l
             reason = _reason(labels, sure.get(item_id, {}))
             if reason and len(found) < QUEUE:
                 item = session.get_one(Item, item_id)
-                opening = item.prompt[-1]["content"][:140]
-                found.append(Dispute(item=item_id, opening=opening, labels=tuple(labels), reason=reason))
+                found.append(Dispute(item=item_id, opening=opening(item.prompt), labels=tuple(labels), reason=reason))
         return found
 
 
@@ -221,8 +220,8 @@ def dashboard(
 
 def _job_state(job: Job) -> JobState:
     result = job.result or {}
-    evaluation = result.get("evaluation", {})
-    shown = ((name, evaluation.get(name)) for name in FIGURES)
+    result = {**result, **result.get("evaluation", {})}
+    shown = ((name, result.get(name)) for name in FIGURES)
     return JobState(
         number=job.id,
         kind=job.kind,

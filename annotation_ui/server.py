@@ -12,8 +12,9 @@ import gradio as gr
 from fastapi import FastAPI, Form, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 
-from annotation_ui import accounts, app, pages
+from annotation_ui import accounts, app
 from annotation_ui.database import Database
+from annotation_ui.wording import environment
 
 COOKIE = "keel_session"
 MAX_BODY = 2_000_000
@@ -85,7 +86,7 @@ def _add_login(server: FastAPI, database: Database, secure_cookie: bool) -> None
     one_at_a_time = threading.Lock()  # so that guesses sent at once are counted, and do not fill the memory
 
     def page(error: str = "", status: int = 200) -> HTMLResponse:
-        return HTMLResponse(pages.environment().get_template("login.html").render(error=error), status)
+        return HTMLResponse(environment().get_template("login.html").render(error=error), status)
 
     @server.get("/login")
     def form() -> HTMLResponse:

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import median
+from textwrap import shorten
 from typing import Any, cast
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation_ui import judgements
 from annotation_ui.accounts import ROLES, Forbidden, require
-from annotation_ui.assignment import QueueState, in_hand, lease, queue_state, release_expired
+from annotation_ui.assignment import in_hand, lease, release_expired, upcoming
 from annotation_ui.database import Database
+from annotation_ui.progress import Progress, progress_of
 from annotation_ui.projects import find_project
 from annotation_ui.tables import Assignment, Item, Judgement, Project, Score, User
 from annotation_ui.verdicts import Kind, across, parse_verdict
 
 Messages = list[dict[str, str]]
 HISTORY = 30
+OPENING = 140  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,45 +75,58 @@ class Reveal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Where an annotator and the project stand. ``seconds_per_item`` is the median of the last fifty."""
+class Screen:
+    """What an annotator has before them."""
 
-    mine: int
-    today: int
-    items: int
-    votes: int
-    votes_needed: int
-    seconds_per_item: float | None
-    queue: QueueState
+    task: Task | None
+    progress: Progress
 
 
-def projects_of(database: Database, who: str | None) -> list[tuple[str, str]]:
-    """``(name, kind)`` of every project."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """The account's role, and the names of the projects."""
+
+    role: str
+    projects: tuple[str, ...]
+
+
+def frame(database: Database, who: str | None) -> Frame:
+    """What stands around every page."""
     with database.read() as session:
-        require(session, who, *ROLES)
-        return [(p.name, p.kind) for p in session.scalars(select(Project).order_by(Project.name))]
-
-
-def role_of(database: Database, who: str | None) -> str:
-    with database.read() as session:
-        return require(session, who, *ROLES).role
+        role = require(session, who, *ROLES).role
+        return Frame(role=role, projects=tuple(session.scalars(select(Project.name).order_by(Project.name))))
 
 
 def next_task(database: Database, who: str | None, project_name: str | None, *, now: float) -> Task | None:
     """The item in hand, or a new one; ``None`` if there is none, and :func:`progress` says why."""
+    return screen(database, who, project_name, now=now).task
+
+
+def screen(database: Database, who: str | None, project_name: str | None, *, now: float) -> Screen:
+    """The item in hand, or a new one, and what is shown around it."""
     with database.read() as session:
         user, project = _both(session, who, project_name)
         mine = in_hand(session, user, project)
         if mine is not None and mine.expires > now:
-            return _task(mine, project)
+            return _screen(session, user, project, mine, now)
         overdue = _overdue(session, project, now)
     if overdue:
         with database.write() as session:
             release_expired(session, find_project(session, project_name), now=now)
     with database.write() as session:
         user, project = _both(session, who, project_name, lock=True)
-        assignment = lease(session, user, project, now=now)
-        return None if assignment is None else _task(assignment, project)
+        taken = lease(session, user, project, now=now)
+    with database.read() as session:
+        user, project = _both(session, who, project_name)
+        return _screen(session, user, project, session.get(Assignment, taken.id) if taken else None, now)
+
+
+def upcoming_texts(database: Database, who: str | None, project_name: str | None) -> tuple[Messages, list[Messages]]:
+    """The prompt and the responses that are likely to be shown next, for the server to render beforehand."""
+    with database.read() as session:
+        user, project = _both(session, who, project_name)
+        item = upcoming(session, user, project)
+        return (item.prompt, [response.messages for response in item.responses]) if item else ([], [])
 
 
 def vote(
@@ -122,9 +137,13 @@ def vote(
     said: Mapping[str, Any],
     *,
     dwell_ms: int | None = None,
+    go_on: bool = False,
     now: float,
 ) -> list[Reveal]:
     """Record a verdict on the item under ``token``; what models think of it. Sent twice, it counts once.
+
+    Args:
+        go_on: lease the next item in the same transaction, where that can be done, for :func:`screen` to show.
 
     Raises:
         VerdictError, LeaseLost, Forbidden: nothing was recorded.
@@ -138,7 +157,10 @@ def vote(
                 raise judgements.LeaseLost("this item went back to the queue; your verdict was not recorded")
             return _reveal(session, known)
         verdict = parse_verdict(said, cast(Kind, project.kind), left=assignment.left, harms=assignment.guideline.harms)
-        judgement, _ = judgements.record(session, user, project, token, verdict, dwell_ms=dwell_ms, now=now)
+        judgement, new = judgements.record(session, user, project, token, verdict, dwell_ms=dwell_ms, now=now)
+        # Two items would be locked after a skip, which frees a place; what is overdue must go back to the queue first.
+        if go_on and new and verdict.label != "skip" and not _overdue(session, project, now):
+            lease(session, user, project, now=now)
         return _reveal(session, judgement)
 
 
@@ -163,7 +185,7 @@ def history(database: Database, who: str | None, project_name: str | None, *, li
                 label=across(j.label, j.left),
                 strength=j.strength,
                 created=j.created,
-                opening=j.item.prompt[-1]["content"][:120],
+                opening=opening(j.item.prompt),
             )
             for j in found
         ]
@@ -217,25 +239,17 @@ def edit(
 def progress(database: Database, who: str | None, project_name: str | None, *, now: float) -> Progress:
     with database.read() as session:
         user, project = _both(session, who, project_name)
-        mine = judgements.in_force(project).where(Judgement.user_id == user.id).order_by(None).subquery()
-        count, today = session.execute(
-            select(func.count(), func.count().filter(mine.c.created > now - now % 86400)).select_from(mine)
-        ).one()
-        everyone = judgements.first_votes(project).where(Judgement.label != "skip").order_by(None)
-        votes = session.scalar(select(func.count()).select_from(everyone.subquery())) or 0
-        dwell = session.scalars(
-            select(mine.c.dwell_ms).where(mine.c.dwell_ms.is_not(None)).order_by(mine.c.id.desc()).limit(50)
-        ).all()
-        queue = queue_state(session, user, project)
-        return Progress(
-            mine=count,
-            today=today,
-            items=queue.total,
-            votes=votes,
-            votes_needed=queue.total * project.votes_per_item,
-            seconds_per_item=median(dwell) / 1000 if dwell else None,
-            queue=queue,
-        )
+        return progress_of(session, user, project, now=now)
+
+
+def _screen(session: Session, user: User, project: Project, mine: Assignment | None, now: float) -> Screen:
+    task = None if mine is None else _task(mine, project)
+    return Screen(task=task, progress=progress_of(session, user, project, now=now))
+
+
+def opening(prompt: Messages) -> str:
+    """How the last turn of a prompt begins, on one line."""
+    return shorten(prompt[-1]["content"][:2000], OPENING, placeholder=" …")
 
 
 def _both(session: Session, who: str | None, project_name: str | None, *, lock: bool = False) -> tuple[User, Project]:

@@ -49,7 +49,7 @@ WATCH = """() => {
   let pressed = null;
   document.addEventListener("keydown", () => (pressed = performance.now()), true);
   new MutationObserver(() => {
-    if (pressed === null || !document.querySelector("main[data-token]")) return;
+    if (pressed === null || !document.querySelector(".k-main[data-token]")) return;
     const from = pressed;
     pressed = null;
     requestAnimationFrame(() => setTimeout(() => window.waits.push(performance.now() - from)));

@@ -3,14 +3,15 @@
     python benchmarks/annotation_load.py --db load.db --annotators 50 --seconds 20 [--kill] [--think 2] --out load.json
 
 ``--db`` is a new SQLite file or an empty PostgreSQL database. Every simulated annotator is logged in, judges an item
-and waits for the next as fast as it can; with ``--think`` it looks at each item for so many seconds on average, where a
-person takes half a minute. ``--kill`` sends SIGKILL to the server in the middle and starts it again. Each run is added
-to ``--out`` under a name of its own.
+and waits for the next as fast as it can, and in between has the item after that prepared, as a browser does. With
+``--think`` it looks at each item for so many seconds on average, where a person takes half a minute. ``--kill`` sends
+SIGKILL to the server in the middle and starts it again. Each run is added to ``--out`` under a name of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import signal
@@ -20,6 +21,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -31,7 +33,7 @@ from environment import environment
 from sqlalchemy import select
 
 from annotation_ui.accounts import add_user, hash_password, open_login
-from annotation_ui.database import Database, open_database
+from annotation_ui.database import Database
 from annotation_ui.projects import Candidate, Settings, add_items, create_project
 from annotation_ui.server import COOKIE
 from annotation_ui.tables import Item, Judgement, User
@@ -124,9 +126,8 @@ def annotate(url: str, cookie: str, until: float, log: Log, think: float) -> Non
                 if token is not None:
                     asked |= {"action": "vote", "token": token, "ms": 900, "said": {"label": "left", "strength": 2}}
                     time.sleep(draw.expovariate(1 / think) if think else 0.0)
-                body = {"component_id": component, "fn_name": "act", "session_hash": "load", "data": asked}
                 began = time.perf_counter()
-                reply = client.post("/gradio_api/component_server", json=body)
+                reply = act(client, component, asked)
                 took = 1000 * (time.perf_counter() - began)
                 answer = reply.json()
             except (httpx.TransportError, ValueError) as error:
@@ -142,11 +143,20 @@ def annotate(url: str, cookie: str, until: float, log: Log, think: float) -> Non
             if found is None:
                 return
             token = found[1]
+            with contextlib.suppress(httpx.TransportError):
+                act(client, component, {"action": "prepare", "project": "load"})
+
+
+def act(client: httpx.Client, component: int, asked: Mapping[str, Any]) -> httpx.Response:
+    """What the page sends when it calls our Python function."""
+    body = {"component_id": component, "fn_name": "act", "session_hash": "load", "data": asked}
+    return client.post("/gradio_api/component_server", json=body)
 
 
 def load(db: str, annotators: int, items: int, seconds: float, *, kill: bool, think: float = 0.0) -> dict[str, Any]:
     """Run the load and check the database afterwards; the figures, with the violations of every promise counted."""
-    database = open_database(db)
+    database = Database(db)
+    database.migrate()
     cookies = prepare(database, annotators, items)
     server = Server(db)
     log = Log()

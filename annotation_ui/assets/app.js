@@ -11,10 +11,13 @@ const find = (selector) => element.querySelector(selector);
 const desk = () => find(".k-desk");
 const visible = (node) => node && !node.closest("[hidden]") && !node.disabled;
 
-function note(text, isError) {
+function note(text, isError, aside = "") {
   const box = find(".k-note");
-  if (!box || !text) return;
-  box.textContent = text;
+  if (!text) return;
+  const heard = document.createElement("span");
+  heard.className = "k-hidden";
+  heard.textContent = aside;
+  box.replaceChildren(text, heard);
   box.className = isError ? "k-note k-error k-on" : "k-note k-on";
   clearTimeout(note.timer);
   note.timer = setTimeout(() => box.classList.remove("k-on"), isError ? 8000 : 3500);
@@ -22,7 +25,7 @@ function note(text, isError) {
 
 function show(html) {
   const place = find(".k-root");
-  const before = { page: desk()?.dataset.page, top: find("main")?.scrollTop ?? 0 };
+  const before = { page: desk()?.dataset.page, top: find(".k-main")?.scrollTop ?? 0 };
   const views = { raw: desk()?.classList.contains("k-show-raw"), guideline: desk()?.classList.contains("k-show-guideline") };
   place.innerHTML = html;
   desk().classList.toggle("k-show-raw", Boolean(views.raw));
@@ -35,8 +38,18 @@ function show(html) {
   clearTimeout(polling);
   poll();
   window.scrollTo(0, 0);
-  if (desk().dataset.page === "dashboard" && before.page === "dashboard") find("main").scrollTop = before.top;
-  find(".k-prompt, main")?.focus({ preventScroll: true });
+  if (desk().dataset.page === "dashboard" && before.page === "dashboard") find(".k-main").scrollTop = before.top;
+  (find(".k-prompt") ?? find(".k-main"))?.focus({ preventScroll: true });
+  requestIdleCallback(settle, { timeout: 1000 });
+}
+
+// What can wait until the page is painted.
+function settle() {
+  for (const box of element.querySelectorAll(".k-text pre, .k-wide-table")) {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; // so that the keyboard can scroll it
+  }
+  // While the annotator reads, the server renders what is likely to come next; if this fails, it does so later.
+  if (find(".k-main").dataset.token) server.act({ action: "prepare", project: desk().dataset.project }).catch(() => {});
 }
 
 // A page that waits for something looks again by itself, but not while one is at a control of it or it is out of sight.
@@ -44,7 +57,7 @@ function poll() {
   const waiting = find("[data-poll]");
   if (!waiting) return;
   polling = setTimeout(() => {
-    if (document.hidden || busy || document.activeElement?.matches(".k-desk *:not(main)")) poll();
+    if (document.hidden || busy || document.activeElement?.matches(".k-desk *:not(.k-main, .k-prompt)")) poll();
     else ask(waiting.dataset.pollAction ?? "annotate");
   }, waiting.dataset.poll * 1000);
 }
@@ -57,7 +70,8 @@ async function ask(action, data = {}) {
     const project = data.project ?? desk()?.dataset.project ?? null;
     const reply = await server.act({ action, ...data, project });
     if (typeof reply.html === "string") show(reply.html);
-    note(reply.error || reply.note, Boolean(reply.error));
+    const left = action === "vote" ? find(".k-main").dataset.left : null;
+    note(reply.error || reply.note, Boolean(reply.error), left ? `. Next item, ${left} left for you` : "");
     return reply;
   } catch (error) {
     note("The server does not answer, so nothing was changed. Press again in a moment.", true);
@@ -74,7 +88,7 @@ function dwell() {
 
 function verdict(label, button) {
   const form = find(".k-verdict");
-  const main = find("main");
+  const main = find(".k-main");
   const said = { label, rationale: form.querySelector("[name=rationale]").value };
   if (button?.dataset.strength) said.strength = Number(button.dataset.strength);
   if (label === "skip") said.skip_reason = button.dataset.reason;
@@ -97,7 +111,7 @@ function panel(id, open) {
   box.hidden = !open;
   find(`[aria-controls=${id.slice(1)}]`)?.setAttribute("aria-expanded", String(open));
   if (open) box.querySelector("button, input")?.focus();
-  else find(".k-prompt, main")?.focus({ preventScroll: true });
+  else (find(".k-prompt") ?? find(".k-main"))?.focus({ preventScroll: true });
 }
 
 function toggle(act) {
@@ -176,7 +190,7 @@ function escape() {
   for (const id of ["#k-skip", "#k-harms"]) {
     if (find(`${id}:not([hidden])`)) return panel(id, false);
   }
-  if (desk().dataset.page !== "annotate" || find("main").dataset.judgement) ask("annotate");
+  if (desk().dataset.page !== "annotate" || find(".k-main").dataset.judgement) ask("annotate");
 }
 
 function onKey(event) {

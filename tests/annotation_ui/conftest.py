@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -155,3 +156,42 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "x-1.dist-info" / "entry_points.txt").write_text(points)
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from browsing import CHROMIUM
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def site(browser: Any, sqlite: Database) -> Iterator[Callable[..., Any]]:
+    from browsing import Site
+
+    running: list[Site] = []
+
+    def start(who: str | None = "ann") -> Any:
+        running.append(Site(browser, sqlite, who))
+        return running[0]
+
+    yield start
+    for one in running:
+        one.stop()
+        assert one.problems == []
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path) -> Path:
+    """The settings of a helpful model small enough to train in a second."""
+    from omegaconf import OmegaConf
+    from training_runs import SETTINGS
+
+    words = [word for word in SETTINGS if not word.startswith(("data.", "save_every"))]
+    file = tmp_path / "tiny.yaml"
+    OmegaConf.save(OmegaConf.from_dotlist(["kind=helpful", *words]), file)
+    return file

@@ -9,9 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 from sqlalchemy import select
-from training_runs import ENVIRONMENT, SETTINGS
+from training_runs import ENVIRONMENT
 
 from annotation_ui import pages
 from annotation_ui.accounts import add_user
@@ -35,16 +34,13 @@ def alpha(units: list[list[str]]) -> float:
     return 1 - (n - 1) * observed / sum(count * (n - count) for count in counts.values())
 
 
-def config(folder: Path) -> str:
-    """A model small enough to train in a second."""
-    words = [word for word in SETTINGS if not word.startswith(("data.", "save_every"))]
-    file = folder / "tiny.yaml"
-    OmegaConf.save(OmegaConf.from_dotlist(["kind=helpful", *words]), file)
-    return str(file)
-
-
 def test_votes_train_a_model_that_asks_for_votes(
-    sqlite: Database, keel_data: Path, tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite: Database,
+    keel_data: Path,
+    tmp_path: Path,
+    installed: Path,
+    tiny_config: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -71,7 +67,7 @@ def test_votes_train_a_model_that_asks_for_votes(
     ask = {"project": "p", "name": "s1", "snapshot": "s1"}
     assert "Snapshot s1" in pages.act(sqlite, "root", {"action": "snapshot", **ask}, now=NOW)["note"]
     assert "Job 1" in pages.act(sqlite, "root", {"action": "train", **ask}, now=NOW)["note"]
-    workshop = Workshop(runs=tmp_path / "runs", configs={"preference": config(tmp_path), "safety": "unused"})
+    workshop = Workshop(runs=tmp_path / "runs", configs={"preference": str(tiny_config), "safety": "unused"})
     worker = Worker(sqlite, workshop)
     while worker.work_once():
         pass

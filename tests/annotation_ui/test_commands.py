@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -30,6 +34,7 @@ def test_import_and_export(tmp_path: Path) -> None:
     bad = run(db, "import", rows, "--project", "p", "--kind", "preference")
     assert bad.exit_code == 1
     assert "rows.jsonl:2:" in bad.output
+    assert "--max-bad 1." in bad.output
     done = run(db, "import", rows, "--project", "p", "--max-bad", 1)
     assert done.exit_code == 0, done.output
     assert "1 items added" in done.output
@@ -44,6 +49,30 @@ def test_import_and_export(tmp_path: Path) -> None:
     written = [json.loads(line) for f in ("train", "eval") for line in (tmp_path / "out" / f"{f}.jsonl").open()]
     assert [(row["chosen"][0]["content"], row["margin"], row["snapshot"]) for row in written] == [("two", 1.0, "p@s1")]
     assert "already" not in run(db, "export", tmp_path / "again", "--snapshot", "s1").output
+
+
+def test_rows_that_cannot_be_read_are_named_in_every_format(tmp_path: Path) -> None:
+    """Comma-separated and Parquet files with the same faults: each row by its place and what is wrong with it."""
+    db = tmp_path / "a.db"
+    columns = ("prompt", "response_a", "response_b", "label")
+    rows = [("q", "one", "two", "a"), ("q", "", "two", "b"), ("q", "s", "s", "tie"), ("q", "g", "h", "zebra")]
+    with (tmp_path / "rows.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows, ("too", "few"), ("one", "cell", "too", "many", "here")])
+    pq.write_table(
+        pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows]), tmp_path / "rows.parquet"
+    )
+    for name, words in (("rows.csv", {5: "response_b", 6: "more cells"}), ("rows.parquet", {})):
+        done = run(db, "import", tmp_path / name, "--project", "p", "--kind", "preference", "--max-bad", 9)
+        assert done.exit_code == 0, done.output
+        for line, reason in ({2: "response_a", 3: "identical", 4: "zebra"} | words).items():
+            assert re.search(rf"{name}:{line}: .*{reason}", done.output), done.output
+        assert f"{3 + len(words)} bad rows left out" in done.output
+    assert "0 items added, 1 were there" in done.output
+    again = run(db, "import", tmp_path / "rows.parquet", "--project", "p", "--max-bad", 9, "--gold")
+    assert "stay as they are" in again.output
+    (tmp_path / "semicolons.csv").write_text("prompt;response_a;response_b\nq;one;two\n")
+    wrong = run(db, "import", tmp_path / "semicolons.csv", "--project", "p")
+    assert "(columns: prompt;response_a;response_b)" in wrong.output
 
 
 def test_accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,11 @@ def test_an_old_file_is_copied_before_it_is_migrated(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.backup"))) == 1
 
 
+def test_a_new_file_needs_no_copy(tmp_path: Path) -> None:
+    open_database(str(tmp_path / "new.db")).close()
+    assert list(tmp_path.glob("*.backup")) == []
+
+
 def test_a_file_of_a_newer_version_is_left_alone(sqlite: Database) -> None:
     with sqlite.write() as session:
         session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from sqlalchemy import select
+from stand_in_judge import StandInJudge
+from typer.testing import CliRunner
 
 from annotation_ui import session as desk
 from annotation_ui.database import Database
+from annotation_ui.exporting import export
+from annotation_ui.exporting import snapshot as take
 from annotation_ui.judging import Prejudged, prejudge, questions_about
-from annotation_ui.projects import ProjectError
+from annotation_ui.projects import ProjectError, find_project
+from annotation_ui.quality import quality
 from annotation_ui.tables import Judgement, Score
+from keel.cli import app
 from reward_models.data.curation.judging import Judgement as Answer
 from reward_models.data.curation.judging import Question
 
@@ -63,3 +70,38 @@ def test_a_judge_compares(sqlite: Database, fill: Fill) -> None:
     fill(sqlite, kind="safety")
     with pytest.raises(ProjectError, match="compares two responses"):
         questions_about(sqlite, "p", draws=2, seed=0)
+
+
+def test_a_judge_behind_an_endpoint(sqlite: Database, fill: Fill, tmp_path: Path) -> None:
+    """The command, over HTTP: every pair in both orders, paid for once, and beside what people say."""
+    fill(sqlite, items=4)
+    task = desk.next_task(sqlite, "ann", "p", now=NOW)
+    assert task is not None
+    desk.vote(sqlite, "ann", "p", task.token, {"label": "tie"}, now=NOW)
+
+    def first_is_better(one: str, other: str) -> float:
+        return 1.0 if one.startswith("first") else -1.0
+
+    with StandInJudge(first_is_better, bias=0.6, noise=0.0, faults=0.0) as judge:
+        db = str(sqlite.url.database)
+        words = ["annotate", "judge", judge.url, "--model", "stand-in", "--db", db, "--project", "p"]
+        words += ["--answers", str(tmp_path / "answers.jsonl")]
+        outputs = [CliRunner().invoke(app, words) for _ in range(2)]
+        asked = sum(judge.requests.values())
+        shown = [body["messages"][-1]["content"] for body in judge.bodies if len(body["messages"][-1]["content"]) > 20]
+    assert [result.exit_code for result in outputs] == [0, 0], outputs[0].output
+    assert "4 items judged by stand-in; 0 without a verdict" in outputs[0].output
+    assert "8 judgements, 0 to ask for" in outputs[1].output
+    assert asked >= 8
+    assert sum("first 2" in text for text in shown) == 2
+    with sqlite.read() as session:
+        scores = session.scalars(select(Score).order_by(Score.item_id)).all()
+        people = session.scalars(select(Judgement)).all()
+        figures = quality(session, find_project(session, "p"))
+    assert [(score.scorer, score.score_b) for score in scores] == [("judge stand-in", 0.0)] * 4
+    assert all(0 < score.score_a <= 2 for score in scores)  # response a is better, whichever was shown first
+    assert [judgement.label for judgement in people] == ["tie"]
+    assert (figures.votes, set(figures.longer)) == (1, {"people", "judge stand-in"})
+    with sqlite.write() as session:
+        made = take(session, find_project(session, "p"), None, author="root", now=NOW)
+        assert sum(export(session, find_project(session, "p"), made.name).counts.values()) == 1  # the person's only

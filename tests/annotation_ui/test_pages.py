@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from annotation_ui import pages
+from annotation_ui import pages, rendering
 from annotation_ui.accounts import add_user
 from annotation_ui.database import Database
 from annotation_ui.projects import Settings
@@ -43,6 +43,28 @@ def test_a_vote_brings_the_next_item(sqlite: Database, fill: Fill) -> None:
     assert "<b>1</b> by you" in second["html"]
     again = act(sqlite, "ann", "vote", token=token(first), ms=5, said={"label": "tie"})
     assert token(again) == token(second)
+
+
+def test_what_comes_next_is_rendered_while_one_reads(sqlite: Database, fill: Fill) -> None:
+    fill(sqlite)
+    first = act(sqlite, "ann", "annotate")
+    assert act(sqlite, "ann", "prepare") == {"html": None, "note": None, "error": None}
+    before = rendering.markdown.cache_info()
+    second = act(sqlite, "ann", "vote", token=token(first), ms=5, said={"label": "tie"})
+    assert "question" in second["html"]
+    assert rendering.markdown.cache_info().misses == before.misses
+    assert act(sqlite, "ann", "annotate")["html"] == second["html"]
+
+
+def test_no_count_on_the_page_tells_a_gold_item_or_a_repeat(sqlite: Database, fill: Fill) -> None:
+    fill(sqlite, items=40, gold=20, settings=Settings(gold_rate=0.3, repeat_rate=0.2))
+    shown = set()
+    for _ in range(30):
+        html = judge(sqlite, "ann")["html"]
+        shown.update(re.findall(r"<span>(.*) of 40 votes</span>", html) + re.findall(r"<span>(.*) left for you", html))
+        shown.update(re.findall(r'aria-valuenow="(\d+)"', html))
+    assert len(shown) > 5
+    assert all(re.fullmatch(r"0|fewer than 10|about \d+0|\d+0", text) for text in shown), shown
 
 
 def test_errors_say_what_was_not_done(sqlite: Database, fill: Fill) -> None:

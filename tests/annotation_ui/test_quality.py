@@ -11,9 +11,10 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from annotation_ui.database import Database
+from annotation_ui.dwell import along, odd_times, times_of
 from annotation_ui.importing import import_items
 from annotation_ui.projects import Settings, create_project, find_project
-from annotation_ui.quality import GAPS, Vote, assess, longer_by_gap, odd_times, quality
+from annotation_ui.quality import GAPS, Vote, assess, longer_by_gap, quality
 from reward_models.data.files import read_rows
 
 NOW = 1_700_000_000.0
@@ -88,10 +89,15 @@ def test_the_longer_share_by_gap() -> None:
 def test_times_far_from_the_usual_are_counted() -> None:
     # The median is 10 s and the middle deviation from it log 1.1: the border is 10 s · 1.1^(3.5 · 1.4826) = 16.4 s.
     usual = [9_000, 9_091, 10_000, 11_000, 12_000]
-    assert odd_times(usual) == 0
-    assert odd_times([*usual, 9_100, 10_900, 16_000]) == 0
-    assert odd_times([*usual, 500, 600_000]) == 2
-    assert odd_times([]) == odd_times([5, 5, 5, 900]) == 0  # without any spread there is nothing to measure by
+    assert odd_times(usual) == []
+    assert odd_times([*usual, 9_100, 10_900, 16_000]) == []
+    assert odd_times([*usual, 500, 600_000]) == [500, 600_000]
+    times = times_of([*usual, 500, 600_000])
+    assert times is not None
+    assert (times.n, times.low, times.median, times.high) == (7, 9.0455, 10.0, 11.5)
+    assert times.odd == (0.5, 600.0)
+    assert times_of([]) is None
+    assert odd_times([]) == odd_times([5, 5, 5, 900]) == []  # without any spread there is nothing to measure by
 
 
 def test_reliability_needs_items_that_several_judged() -> None:
@@ -141,3 +147,7 @@ def test_agreement_of_real_votes(sqlite: Database, keel_data: Path) -> None:
     columns = list(zip(*([v["label"] for v in row["annotations"]] for row in rows), strict=True))
     pairwise = [cohen_kappa_score(columns[i], columns[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
     assert figures.kappa == pytest.approx(np.mean(pairwise))
+
+
+def test_the_axis_of_times_is_logarithmic_and_ends_at_an_hour() -> None:
+    assert [along(seconds) for seconds in (0.2, 1, 60, 3600, 90_000)] == [0.0, 0.0, 50.0, 100.0, 100.0]

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from annotation_ui import session as desk
 from annotation_ui.accounts import Forbidden
 from annotation_ui.database import Database
-from annotation_ui.judgements import LeaseLost, Stale, in_force
+from annotation_ui.judgements import LeaseLost, Stale, first_votes, in_force
 from annotation_ui.projects import Settings, add_guideline, find_project
 from annotation_ui.tables import Assignment, Event, Item, Judgement, Score
 from annotation_ui.verdicts import VerdictError
@@ -21,6 +21,7 @@ from annotation_ui.verdicts import VerdictError
 Fill = Callable[..., Database]
 NOW = 1_700_000_000.0
 LEFT = {"label": "left", "strength": 2}
+SKIP = {"label": "skip", "skip_reason": "I cannot tell"}
 
 
 def taken_adds_up(database: Database) -> bool:
@@ -35,6 +36,11 @@ def taken_adds_up(database: Database) -> bool:
             if item.taken != (0 if item.gold else held):
                 return False
     return True
+
+
+def in_hands(database: Database) -> int:
+    with database.read() as session:
+        return session.scalar(select(func.count(Assignment.id)).where(Assignment.state == "leased")) or 0
 
 
 def judge(database: Database, who: str, said: dict[str, object] = LEFT, now: float = NOW) -> str:
@@ -76,6 +82,62 @@ def test_a_vote_sent_twice_counts_once(database: Database, fill: Fill) -> None:
     with database.read() as session:
         judged = session.scalars(select(Judgement)).all()
     assert [(j.label, j.strength) for j in judged] == [("a" if judged[0].left == "a" else "b", 2)]
+
+
+def test_a_vote_that_goes_on_leases_the_next_item_with_it(database: Database, fill: Fill) -> None:
+    fill(database, items=4)
+    first = desk.next_task(database, "ann", "p", now=NOW)
+    assert first is not None
+    for _ in range(2):  # the second one is a repetition of the first, and takes nothing
+        desk.vote(database, "ann", "p", first.token, LEFT, go_on=True, now=NOW)
+        with database.read() as session:
+            assert session.scalars(select(Assignment.state).order_by(Assignment.id)).all() == ["done", "leased"]
+    second = desk.next_task(database, "ann", "p", now=NOW + 1)
+    assert second is not None
+    assert second.expires == NOW + 900  # leased by the vote, not by asking
+    desk.vote(database, "ann", "p", second.token, SKIP, go_on=True, now=NOW)
+    assert in_hands(database) == 0
+    assert taken_adds_up(database)
+
+
+def test_what_was_left_alone_comes_before_what_a_vote_would_go_on_to(database: Database, fill: Fill) -> None:
+    fill(database, items=3)
+    left_alone = desk.next_task(database, "ann", "p", now=NOW)
+    mine = desk.next_task(database, "bob", "p", now=NOW + 800)
+    assert left_alone is not None
+    assert mine is not None
+    desk.vote(database, "bob", "p", mine.token, LEFT, go_on=True, now=NOW + 901)
+    after = desk.next_task(database, "bob", "p", now=NOW + 901)
+    assert after is not None
+    assert after.prompt == left_alone.prompt
+
+
+def test_the_progress_counts_the_votes_in_force(database: Database, fill: Fill) -> None:
+    fill(database, items=40, gold=10, settings=Settings(votes_per_item=2, gold_rate=0.2, repeat_rate=0.2))
+    for n in range(30):
+        judge(database, ("ann", "bob")[n % 2], SKIP if n % 7 == 0 else LEFT)
+    desk.undo(database, "bob", "p", desk.history(database, "bob", "p")[1].judgement, now=NOW)
+    desk.next_task(database, "cyd", "p", now=NOW)
+    with database.read() as session:
+        votes = first_votes(find_project(session, "p")).where(Judgement.label != "skip").order_by(None)
+        counted = session.scalar(select(func.count()).select_from(votes.subquery()))
+    assert desk.progress(database, "ann", "p", now=NOW).votes == counted
+    assert counted is not None
+    assert 0 < counted < 29
+
+
+def test_what_comes_next_is_known_beforehand_and_stays_in_the_queue(database: Database, fill: Fill) -> None:
+    fill(database, items=30, gold=10, settings=Settings(gold_rate=0.2, repeat_rate=0.0))
+    for _ in range(30):
+        task = desk.next_task(database, "ann", "p", now=NOW)
+        assert task is not None
+        expected, responses = desk.upcoming_texts(database, "ann", "p")
+        assert in_hands(database) == 1
+        desk.vote(database, "ann", "p", task.token, LEFT, now=NOW)
+        following = desk.next_task(database, "ann", "p", now=NOW)
+        assert following is not None
+        assert following.prompt == expected
+        assert sorted(map(str, following.shown)) == sorted(map(str, responses))
 
 
 def test_a_verdict_is_stored_for_the_response_that_was_shown_there(database: Database, fill: Fill) -> None:
@@ -158,7 +220,7 @@ def test_undoing_goes_back_further_each_time(database: Database, fill: Fill) -> 
 
 def test_a_skip_frees_the_place_and_cannot_be_undone_once_it_is_filled(database: Database, fill: Fill) -> None:
     fill(database, items=1)
-    judge(database, "ann", {"label": "skip", "skip_reason": "I cannot tell"})
+    judge(database, "ann", SKIP)
     [past] = desk.history(database, "ann", "p")
     assert desk.next_task(database, "ann", "p", now=NOW) is None
     judge(database, "bob")
@@ -169,7 +231,7 @@ def test_a_skip_frees_the_place_and_cannot_be_undone_once_it_is_filled(database:
 
 def test_a_skip_can_be_undone_while_the_place_is_free(database: Database, fill: Fill) -> None:
     fill(database, items=1)
-    judge(database, "ann", {"label": "skip", "skip_reason": "I cannot tell"})
+    judge(database, "ann", SKIP)
     desk.undo(database, "ann", "p", desk.history(database, "ann", "p")[0].judgement, now=NOW)
     assert taken_adds_up(database)
     judge(database, "ann")
@@ -332,7 +394,8 @@ def test_nobody_acts_without_an_account(sqlite: Database, fill: Fill) -> None:
             desk.next_task(sqlite, who, "p", now=NOW)
 
 
-def test_many_at_once_neither_lose_nor_double_anything(database: Database, fill: Fill) -> None:
+@pytest.mark.parametrize("go_on", [False, True])
+def test_many_at_once_neither_lose_nor_double_anything(database: Database, fill: Fill, go_on: bool) -> None:
     people = tuple(f"user{n}" for n in range(8))
     fill(database, items=20, people=people, settings=Settings(votes_per_item=3, gold_rate=0, repeat_rate=0))
     acknowledged: list[str] = []
@@ -341,7 +404,7 @@ def test_many_at_once_neither_lose_nor_double_anything(database: Database, fill:
     def work(who: str) -> None:
         try:
             while (task := desk.next_task(database, who, "p", now=NOW)) is not None:
-                desk.vote(database, who, "p", task.token, LEFT, now=NOW)
+                desk.vote(database, who, "p", task.token, LEFT, go_on=go_on, now=NOW)
                 acknowledged.append(task.token)
         except BaseException as error:
             errors.append(error)

@@ -9,7 +9,7 @@ import pytest
 from annotation_ui.app import css
 
 TEXT = ("text", "dim", "accent", "a", "b", "good", "bad")
-GROUND = ("bg", "card", "soft")
+GROUND = ("bg", "card", "soft", "code")
 
 
 def colours(selector: str) -> dict[str, str]:
@@ -41,3 +41,12 @@ def test_every_text_colour_can_be_read_on_every_ground(selector: str) -> None:
     pairs += [("text", "del"), ("card", "bad"), ("bg", "text")]
     low = {pair: contrast(palette[pair[0]], palette[pair[1]]) for pair in pairs}
     assert {pair: round(ratio, 2) for pair, ratio in low.items() if ratio < 4.5} == {}
+
+
+@pytest.mark.parametrize(("selector", "prefix"), [(":root", ""), (".dark", r"\.dark ")])
+def test_every_colour_of_code_can_be_read(selector: str, prefix: str) -> None:
+    ground = colours(selector)["code"]
+    rules = re.findall(rf"^{prefix}\.k-text (\.c-\w+) {{ color: (#[0-9A-Fa-f]{{6}})", css(), re.MULTILINE)
+    assert len(rules) > 30
+    ratios = {name: round(contrast(colour, ground), 2) for name, colour in rules if name != ".c-w"}  # white space
+    assert {name: ratio for name, ratio in ratios.items() if ratio < 4.5} == {}
