@@ -77,7 +77,8 @@ class RewardModel:
         self.manifest, self.directory, self.max_tokens = dict(manifest or {}), directory, max_tokens
         self.limit = position_limit(scorer.classifier)
         self.truncated = 0
-        self._lock = threading.Lock()  # fast tokenizers keep state between calls, and so does a GPU's memory
+        self._encoding = threading.Lock()  # fast tokenizers keep state between calls
+        self._computing = threading.Lock()  # and so does a GPU's memory
 
     @property
     def span(self) -> Span:
@@ -156,7 +157,7 @@ class RewardModel:
         pairs = []
         for number, turns in enumerate(conversations):
             try:
-                pairs.append(_split(turns))
+                pairs.append(split_turns(turns))
             except RecordError as error:
                 raise RecordError(f"conversation {number}: {error}") from None
         return self.score_responses(pairs)
@@ -176,14 +177,36 @@ class RewardModel:
         groups: dict[Conversation, list[int]] = {}
         for place, (prompt, _) in enumerate(pairs):
             groups.setdefault(prompt, []).append(place)
-        with self._lock:
-            sequences = self._tokenize(pairs)
-            raw = self._run(sequences, list(groups.values()))
+        return self.score_sequences(self.encode(pairs), list(groups.values()))
+
+    def encode(self, pairs: Sequence[tuple[Conversation, Conversation]]) -> list[np.ndarray]:
+        """The token ids that the model reads of each (prompt, response), cut to ``limit``.
+
+        Raises:
+            ValueError: the chat template does not take a conversation.
+        """
+        texts = [self.renderer.text(prompt, response) for prompt, response in pairs]
+        if not texts:
+            return []
+        with self._encoding:
+            return self._cut(pairs, self.renderer.tokenize(texts))
+
+    def encode_texts(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Token ids of texts that the chat template has rendered already. They are not cut."""
+        with self._encoding:
+            return self.renderer.tokenize(texts) if texts else []
+
+    def score_sequences(self, sequences: Sequence[np.ndarray], groups: Sequence[Sequence[int]]) -> list[Score]:
+        """One score per sequence of token ids, in order.
+
+        Args:
+            groups: a partition of the sequences' places; those of one group begin alike and are computed together.
+        """
+        with self._computing:
+            raw = self._run(sequences, groups)
         return [Score(value, self.calibration.apply(value, self.kind)) for value in raw]
 
-    def _tokenize(self, pairs: Sequence[tuple[Conversation, Conversation]]) -> list[np.ndarray]:
-        texts = [self.renderer.text(prompt, response) for prompt, response in pairs]
-        sequences = self.renderer.tokenize(texts) if texts else []
+    def _cut(self, pairs: Sequence[tuple[Conversation, Conversation]], sequences: list[np.ndarray]) -> list[np.ndarray]:
         if self.limit is not None:
             for place, sequence in enumerate(sequences):
                 if len(sequence) > self.limit:
@@ -217,8 +240,12 @@ class RewardModel:
         return plan_padded([tree.longest for tree in trees], 1, self.max_tokens)[0]
 
 
-def _split(turns: Turns) -> tuple[Conversation, Conversation]:
-    """A conversation as (prompt, response); the response is its last message."""
+def split_turns(turns: Turns) -> tuple[Conversation, Conversation]:
+    """A conversation as (prompt, response); the response is its last message.
+
+    Raises:
+        RecordError: it is no conversation.
+    """
     messages = tuple(t if isinstance(t, Message) else Message(*_fields(t)) for t in turns)
     if len(messages) < 2 or messages[-1].role != "assistant":
         raise RecordError("it must hold a prompt and end with the assistant's message")

@@ -100,6 +100,11 @@ def _whole(sample: Sample) -> str:
     return f"<think>{sample.response}" if sample.think_prefilled else sample.response
 
 
+def forget_models() -> None:
+    """Terms built from now on read their models anew, as they lie in their directories then."""
+    _load.cache_clear()
+
+
 @functools.cache
 def _load(path: str, device: str, dtype: Dtype | None, max_tokens: int) -> RewardModel:
     """Each model once, however many terms read it."""
