@@ -6,8 +6,8 @@ Both servers load the same saved model, run as processes of their own with the s
 requests over the same protocol, ``/get_reward``: first one sample a request, as OpenRLHF and verl send them, then 16
 samples of a prompt a request. Every client has one request under way at a time. They take turns; the scores must agree.
 
-The peer is ``RewardModelProxy`` of a checkout of github.com/OpenRLHF/OpenRLHF itself, and the handler around it with the
-lines of ``openrlhf/cli/serve_rm.py``, where it cannot be imported. Two things differ: packages that other parts of it
+The peer is ``RewardModelProxy`` of a checkout of github.com/OpenRLHF/OpenRLHF itself, and the handler around it with
+the lines of ``openrlhf/cli/serve_rm.py``, where it cannot be imported. Two things differ: packages that other parts of it
 import and that are not installed, such as ``flash_attn``, are empty modules; and weights are loaded in fp32.
 
 Two shapes: questions of about 150 tokens with short replies, and questions about retrieved passages, 900 tokens.
@@ -37,6 +37,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import torch
 from environment import ROOT, environment
+from http_client import Client
 from rm_training import MODELS
 from scoring import conversations, save
 
@@ -123,30 +124,6 @@ class _Empty(ModuleType):
 # --- clients --------------------------------------------------------------------------------------------------------
 
 
-class Client:
-    """One connection that is kept: as little as HTTP needs, so that the clients take no time from the servers."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    async def __aenter__(self) -> Client:
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.writer.close()
-
-    async def post(self, path: str, body: bytes) -> Any:
-        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        self.writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        answer = await self.reader.readuntil(b"\r\n\r\n")
-        length = next(int(line[15:]) for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        content = await self.reader.readexactly(length)
-        if b" 200 " not in answer.split(b"\r\n", 1)[0]:
-            raise RuntimeError(f"{answer[:200]!r} {content[:200]!r}")
-        return json.loads(content)
-
-
 async def load_with(port: int, bodies: Sequence[bytes], clients: int) -> tuple[float, list[float], list[list[float]]]:
     """All requests by so many clients; returns wall time, each request's seconds, and the rewards."""
     seconds, rewards = [0.0] * len(bodies), [[0.0]] * len(bodies)
@@ -156,7 +133,10 @@ async def load_with(port: int, bodies: Sequence[bytes], clients: int) -> tuple[f
         async with Client(port) as client:
             for i in left:
                 began = time.perf_counter()
-                rewards[i] = (await client.post("/get_reward", bodies[i]))["rewards"]
+                status, _, content = await client.post("/get_reward", bodies[i])
+                if status != 200:
+                    raise RuntimeError(f"{status} {content[:200]!r}")
+                rewards[i] = json.loads(content)["rewards"]
                 seconds[i] = time.perf_counter() - began
 
     began = time.perf_counter()

@@ -43,7 +43,6 @@ def serve_command(
 
     SIGTERM finishes what was asked and leaves; SIGHUP loads the models anew. The protocols are in docs/serving.md.
     """
-    from align.serving import load_mixer
     from reward_models.scorer import RewardModel
     from reward_models.serving.limits import Limits
     from reward_models.serving.metrics import Metrics
@@ -56,6 +55,8 @@ def serve_command(
         return ModelService(name, loaded, limits, metrics)
 
     def load_mix(name: str, path: str) -> Service:
+        from align.serving import load_mixer
+
         return load_mixer(name, path, limits, metrics)
 
     with failures():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from reward_models.serving import protocols
@@ -15,6 +16,7 @@ from reward_models.serving.metrics import Metrics
 from reward_models.serving.registry import Registry
 from reward_models.serving.service import Context
 
+MAX_PROBLEMS = 5  # of a body that is no request; a broken list of a thousand would name a thousand
 ABOUT = (
     "Scores of reward models and of mixtures of rewards. A score depends on the conversation alone, not on its batch."
 )
@@ -42,6 +44,11 @@ def build(registry: Registry, limits: Limits, metrics: Metrics, *, token: str | 
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> JSONResponse:
         return refuse(error.status, str(error), {"Retry-After": str(error.retry_after)} if error.retry_after else None)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        found = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:MAX_PROBLEMS]]
+        return refuse(422, "; ".join(found))
 
     @app.post("/v1/score")
     async def score(body: ScoreRequest) -> ScoreResponse:

@@ -85,4 +85,4 @@ class State(BaseModel):
 class Problem(BaseModel):
     """Why a request was not answered."""
 
-    detail: Any
+    detail: str
