@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from annotation_ui import commands as annotate_commands
+from keel.serve import serve_command
 from reward_models.curate import curate_command
 from reward_models.data import commands as data_commands
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 train_app = typer.Typer(help="Train models.", no_args_is_help=True)
 evaluate_app = typer.Typer(help="Evaluate models.", no_args_is_help=True)
 data_commands.app.command("curate")(curate_command)
+app.command("serve")(serve_command)
 app.add_typer(annotate_commands.app, name="annotate")
 app.add_typer(data_commands.app, name="data")
 app.add_typer(train_app, name="train")

@@ -94,6 +94,11 @@ class ModelReward:
                 member.scorer.to(torch.device(device))
 
 
+def forget_models() -> None:
+    """Terms built from now on read their models anew, as they lie in their directories then."""
+    _load.cache_clear()
+
+
 @functools.cache
 def _load(path: str, device: str, dtype: Dtype | None, max_tokens: int) -> RewardModel:
     """Each model once, however many terms read it."""

@@ -105,3 +105,39 @@ def _cheapest_cuts(sizes: np.ndarray, budget: int) -> list[tuple[int, int]]:
         cuts.append((int(begin[end]), end))
         end = int(begin[end])
     return cuts[::-1]
+
+
+def group_by_prefix(sequences: Sequence[np.ndarray], least: int = 16) -> list[list[int]]:
+    """Which sequences to compute as one tree each, whoever they came from: places, every one in one group.
+
+    In lexicographic order sequences that begin alike are neighbours; of all ways to cut that order into groups, the one
+    that leaves the fewest tokens is found (dynamic programming).
+
+    Args:
+        least: tokens that a branch must save to be worth a place in a tree.
+    """
+    order = sorted(range(len(sequences)), key=lambda i: sequences[i].astype(">i4").tobytes())
+    saved = np.zeros(len(order) + 1)  # by the best cut of the first so many
+    begin = np.zeros(len(order) + 1, dtype=np.int64)
+    shared = np.full(len(order), np.iinfo(np.int64).max)  # prefix of a group from here to the sequence at hand
+    for end in range(1, len(order) + 1):
+        if end > 1:
+            common = common_prefix(sequences[order[end - 2]], sequences[order[end - 1]])
+            shared[: end - 1] = np.minimum(shared[: end - 1], common)
+        branches = end - 1 - np.arange(end)  # beside the first
+        gains = saved[:end] + branches * np.where(branches > 0, shared[:end] - least, 0)
+        begin[end] = gains.argmax()
+        saved[end] = gains[begin[end]]
+    groups = []
+    end = len(order)
+    while end:
+        groups.append(order[begin[end] : end])
+        end = int(begin[end])
+    return groups[::-1]
+
+
+def common_prefix(a: np.ndarray, b: np.ndarray) -> int:
+    """How many tokens two sequences begin with in common."""
+    shorter = min(len(a), len(b))
+    differs = np.flatnonzero(a[:shorter] != b[:shorter])
+    return int(differs[0]) if differs.size else shorter

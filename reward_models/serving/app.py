@@ -1,0 +1,96 @@
+"""The application: our own protocol, those of RL libraries, and what operators look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from reward_models.serving import protocols
+from reward_models.serving.bodies import Models, Problem, ReloadRequest, ScoreRequest, ScoreResponse, Served, State
+from reward_models.serving.guard import Guard, refuse
+from reward_models.serving.limits import Limits, Refused
+from reward_models.serving.metrics import Metrics
+from reward_models.serving.registry import Registry
+from reward_models.serving.service import Context
+
+MAX_PROBLEMS = 5  # of a body that is no request; a broken list of a thousand would name a thousand
+ABOUT = (
+    "Scores of reward models and of mixtures of rewards. A score depends on the conversation alone, not on its batch."
+)
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem, "description": "No token, or a wrong one."},
+    404: {"model": Problem, "description": "No model of that name."},
+    413: {"model": Problem, "description": "Too large."},
+    422: {"model": Problem, "description": "Not a request."},
+    429: {"model": Problem, "description": "Too much is waiting; come back after Retry-After seconds."},
+    500: {"model": Problem, "description": "The model failed."},
+    503: {"model": Problem, "description": "The server is about to end."},
+    504: {"model": Problem, "description": "No answer within the deadline."},
+}
+
+
+def build(registry: Registry, limits: Limits, metrics: Metrics, *, token: str | None = None) -> Guard:
+    """The whole application.
+
+    Args:
+        token: what clients must show; without one there is no reloading over HTTP.
+    """
+    app = FastAPI(title="Keel", description=ABOUT, version="1", responses=PROBLEMS, redoc_url=None)
+    app.include_router(protocols.router(registry, metrics))
+
+    @app.exception_handler(Refused)
+    async def refused(_: Request, error: Refused) -> JSONResponse:
+        return refuse(error.status, str(error), {"Retry-After": str(error.retry_after)} if error.retry_after else None)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        found = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:MAX_PROBLEMS]]
+        return refuse(422, "; ".join(found))
+
+    @app.post("/v1/score")
+    async def score(body: ScoreRequest) -> ScoreResponse:
+        """Score conversations. What is wrong with one of them stands in its result; the others are scored."""
+        name, service = registry.get(body.model)
+        context = Context(body.kinds, body.step, body.columns)
+        results = (await service.score(body.conversations, context)).results  # type: ignore[arg-type]
+        metrics.outcomes(name, results)
+        return ScoreResponse(model=name, kind=service.kind, manifest=service.manifest, results=results)
+
+    @app.post("/v1/reload")
+    async def reload(body: ReloadRequest) -> Models:
+        """Load a model anew from where it lies; no request is dropped. Answers when the old one is gone."""
+        if token is None:
+            raise Refused(403, "reloading over HTTP needs a server with a token; SIGHUP does the same")
+        return _models(registry, await registry.reload(body.model))
+
+    @app.get("/models")
+    async def models() -> Models:
+        """What is served."""
+        return _models(registry)
+
+    @app.get("/health")
+    async def health() -> State:
+        """Whether the process is alive."""
+        return State(status="draining" if registry.draining else "ok")
+
+    @app.get("/ready")
+    async def ready() -> State:
+        """Whether requests are taken."""
+        return State(status="ready")
+
+    @app.get("/metrics", response_class=Response)
+    async def figures() -> Response:
+        """For Prometheus."""
+        metrics.waiting_now(registry.waiting())
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    paths = frozenset(app.openapi()["paths"]) | {"/openapi.json", "/docs"}
+    return Guard(app, registry=registry, limits=limits, metrics=metrics, token=token, paths=paths)
+
+
+def _models(registry: Registry, names: list[str] | None = None) -> Models:
+    known = registry.describe()
+    return Models(models=[Served(**each) for each in known if names is None or each["name"] in names])

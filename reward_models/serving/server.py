@@ -1,0 +1,113 @@
+"""The server as a process: where it listens, and what signals mean to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from reward_models.serving.app import build
+from reward_models.serving.guard import LOCAL
+from reward_models.serving.limits import Limits, Refused
+from reward_models.serving.metrics import Metrics
+from reward_models.serving.registry import Registry
+
+LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where to listen.
+
+    Attributes:
+        port: 0 takes a free one.
+        certificate, key: PEM files; both or none.
+        token: what clients must show.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    certificate: Path | None = None
+    key: Path | None = None
+    token: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("TLS needs both a certificate and its key")
+        for file in (self.certificate, self.key):
+            if file is not None and not file.is_file():
+                raise ValueError(f"no file {file}")
+        if self.token is not None and len(self.token) < 16:
+            raise ValueError(f"the token has {len(self.token)} characters; 16 are the least that cannot be guessed")
+        if self.token is None and self.host not in LOCAL:
+            raise ValueError(
+                f"not listening on {self.host} without a token: put one into the environment variable KEEL_SERVE_TOKEN "
+                "(openssl rand -hex 32), or listen on 127.0.0.1"
+            )
+
+
+class Server(uvicorn.Server):
+    """Answers SIGTERM and SIGINT by finishing what it was asked, and SIGHUP by loading its models anew."""
+
+    def __init__(self, config: uvicorn.Config, registry: Registry, metrics: Metrics, deadline: float) -> None:
+        super().__init__(config)
+        self._registry, self._metrics, self._deadline = registry, metrics, deadline
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def startup(self, sockets: list | None = None) -> None:
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        with suppress(NotImplementedError, RuntimeError):  # Windows; a thread that is not the main one
+            self._loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._reload()))
+
+    async def shutdown(self, sockets: list | None = None) -> None:
+        await super().shutdown(sockets)
+        await self._registry.close()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, a second one ends at once."""
+        if self._registry.draining or not self.started:
+            self.should_exit = self.force_exit = True
+            return
+        self._registry.draining = True
+        self._loop.call_soon_threadsafe(lambda: self._start(self._drain()))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _drain(self) -> None:
+        """Refuse what is new with 503, and leave when the rest is answered."""
+        LOGGER.info("finishing %d requests", self._metrics.active_now())
+        until = self._loop.time() + self._deadline
+        while self._metrics.active_now() and self._loop.time() < until:
+            await asyncio.sleep(0.02)
+        self.should_exit = True
+
+    async def _reload(self) -> None:
+        with suppress(Refused):  # it is in the log
+            await self._registry.reload()
+
+
+def serve(registry: Registry, address: Address, limits: Limits, metrics: Metrics) -> None:
+    """Serve until a signal ends it."""
+    config = uvicorn.Config(
+        build(registry, limits, metrics, token=address.token),
+        host=address.host,
+        port=address.port,
+        ssl_certfile=address.certificate,
+        ssl_keyfile=address.key,
+        access_log=False,  # it is in the metrics
+        server_header=False,
+        timeout_graceful_shutdown=int(limits.deadline) + 1,
+    )
+    Server(config, registry, metrics, limits.deadline).run()

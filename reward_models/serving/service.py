@@ -1,0 +1,231 @@
+"""A loaded reward model as a service: conversations or rendered texts in, a result or an error for each."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from reward_models.data.batching import group_by_prefix
+from reward_models.data.chat import THINK_END
+from reward_models.data.records import Conversation, RecordError
+from reward_models.scorer import RewardModel, Score, split_turns
+from reward_models.serving.batcher import Batcher
+from reward_models.serving.limits import Admission, Limits, Refused
+from reward_models.serving.metrics import Metrics
+
+ENCODED_AT_ONCE = 64  # of a large request; between such parts the encoder turns to other requests
+LINGER = 0.004  # seconds; a tenth of what a batch takes on a fast machine
+Turns = Sequence[dict[str, str]]
+Text = str | list[int]  # rendered by the chat template, as text or as token ids
+
+
+@dataclass(frozen=True, slots=True)
+class TermValue:
+    """A reward term's value of a sample, and what it counts in the sum; ``None`` where there is none."""
+
+    raw: float | None
+    weighted: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What is said of one conversation.
+
+    Attributes:
+        raw: the model's score, or a mixer's reward. ``None`` is never a score: ``error`` says why there is none.
+        calibrated: see :class:`reward_models.scorer.Score`.
+        terms: of a mixer: every term by name.
+    """
+
+    raw: float | None = None
+    calibrated: float | None = None
+    terms: dict[str, TermValue] | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Results in the order of what was sent, and the tokens of each; 0 where none were counted."""
+
+    results: list[Result]
+    tokens: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a mixer knows of conversations beside their text; a model takes none of it."""
+
+    kinds: Sequence[str] | None = None
+    step: int | None = None
+    columns: dict[str, list[Any]] | None = None
+
+
+class Service(Protocol):
+    """What answers under one name. Methods are called by the event loop's thread."""
+
+    manifest: str
+    admission: Admission
+
+    @property
+    def kind(self) -> Literal["helpful", "safety", "mixer"]: ...
+
+    async def score(self, conversations: Sequence[Turns], context: Context) -> Answer:
+        """One result per conversation, in order. :class:`Refused` if the request as a whole cannot be served."""
+
+    async def score_texts(self, texts: Sequence[Text]) -> Answer:
+        """The same for texts that the chat template has rendered already."""
+
+    def close(self) -> None:
+        """Answer what is waiting, then let go of everything. Blocks."""
+
+
+class ModelService:
+    """One reward model: a thread that encodes, a thread that computes, a queue between them."""
+
+    def __init__(
+        self, name: str, model: RewardModel, limits: Limits, metrics: Metrics, *, linger: float = LINGER
+    ) -> None:
+        self.manifest = fingerprint(model)
+        self.admission = Admission(limits)
+        self._name, self._model, self._limits, self._metrics = name, model, limits, metrics
+        self._vocabulary = len(model.scorer.classifier.get_input_embeddings().weight)  # type: ignore[arg-type]
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix=f"encoder-{name}")
+        self._batcher = Batcher(self._compute, model.max_tokens, name=name, linger=linger, observe=self._observe)
+
+    @property
+    def kind(self) -> Literal["helpful", "safety"]:
+        return self._model.kind
+
+    async def score(self, conversations: Sequence[Turns], context: Context) -> Answer:
+        if context != Context():
+            raise Refused(422, f"{self._name} is a model: kinds, step and columns are for mixers")
+        size = sum(len(turn["content"]) for turns in conversations for turn in turns)
+        return await self._score(conversations, size, self._encode)
+
+    async def score_texts(self, texts: Sequence[Text]) -> Answer:
+        return await self._score(texts, sum(map(len, texts)), self._encode_texts)
+
+    def close(self) -> None:
+        self._batcher.close()
+        self._encoder.shutdown()
+
+    async def _score(
+        self, inputs: Sequence[Any], size: int, encode: Callable[[Sequence[Any]], list[np.ndarray | str]]
+    ) -> Answer:
+        loop = asyncio.get_running_loop()
+        with self.admission.admit(len(inputs), size):
+            encoded: list[np.ndarray | str] = []
+            for at in range(0, len(inputs), ENCODED_AT_ONCE):
+                encoded += await loop.run_in_executor(self._encoder, encode, inputs[at : at + ENCODED_AT_ONCE])
+            sequences = {place: each for place, each in enumerate(encoded) if isinstance(each, np.ndarray)}
+            if (total := sum(map(len, sequences.values()))) > self._limits.request_tokens:
+                raise Refused(413, f"{total} tokens are more than the {self._limits.request_tokens} of one request")
+            places = self._in_order(sequences)
+            job = self._batcher.submit([sequences[i] for i in places], [len(sequences[i]) for i in places])
+            scores = dict(zip(places, await computed(job, self._name), strict=True))
+        results = [result_of(scores[i]) if i in scores else Result(error=str(each)) for i, each in enumerate(encoded)]
+        return Answer(results, [len(sequences[i]) if i in sequences else 0 for i in range(len(inputs))])
+
+    def _in_order(self, sequences: dict[int, np.ndarray]) -> list[int]:
+        """Places in the order to compute them in: neighbours share a prompt, or are of one length."""
+        if self._model.scorer.layout == "padded":
+            return sorted(sequences, key=lambda i: -len(sequences[i]))
+        return sorted(sequences, key=lambda i: sequences[i].astype(">i4").tobytes())
+
+    def _encode(self, conversations: Sequence[Turns]) -> list[np.ndarray | str]:
+        """Token ids of each conversation, or what is wrong with it."""
+        out: list[Any] = [None] * len(conversations)
+        pairs = {}
+        for place, turns in enumerate(conversations):
+            try:
+                pairs[place] = split_turns(turns)
+            except RecordError as error:
+                out[place] = str(error)
+        for place, sequence in zip(pairs, self._encode_pairs(list(pairs.values())), strict=True):
+            out[place] = sequence if isinstance(sequence, str) else self._checked(sequence)
+        self._metrics.truncated.labels(self._name).set(self._model.truncated)
+        return out
+
+    def _encode_pairs(self, pairs: Sequence[tuple[Conversation, Conversation]]) -> list[np.ndarray | str]:
+        """Together, or one by one where the chat template refuses one of them."""
+        try:
+            return list(self._model.encode(pairs))
+        except ValueError as error:
+            return [str(error)] if len(pairs) == 1 else [each for pair in pairs for each in self._encode_pairs([pair])]
+
+    def _encode_texts(self, texts: Sequence[Text]) -> list[np.ndarray | str]:
+        """The same for rendered texts, to which no special token is added."""
+        words = [text for text in texts if isinstance(text, str)]
+        encoded = iter(self._model.encode_texts(words))
+        out: list[np.ndarray | str] = []
+        for text in texts:
+            if isinstance(text, str) and self._model.span == "summary" and THINK_END in text:
+                next(encoded)
+                out.append(
+                    f"{self._name} reads summaries, and the text holds {THINK_END}: leave the reasoning out, or send "
+                    "the conversation to /v1/score, which does"
+                )
+            elif isinstance(text, str):
+                out.append(self._checked(next(encoded), cut=False))
+            else:
+                out.append(self._checked(np.asarray(text, dtype=np.int64), cut=False))
+        return out
+
+    def _checked(self, sequence: np.ndarray, *, cut: bool = True) -> np.ndarray | str:
+        limit = self._limits.conversation_tokens
+        if not cut and self._model.limit is not None:
+            limit = min(limit, self._model.limit)
+        if not len(sequence):
+            return "it has no tokens"
+        if len(sequence) > limit:
+            return f"{len(sequence)} tokens are more than the {limit} of one conversation"
+        if sequence.min() < 0 or sequence.max() >= self._vocabulary:
+            return f"a token id is not between 0 and {self._vocabulary - 1}"
+        return sequence.astype(np.int32)
+
+    def _compute(self, sequences: list[np.ndarray]) -> list[Score]:
+        tree = self._model.scorer.layout == "tree"
+        groups = group_by_prefix(sequences) if tree else [[place] for place in range(len(sequences))]
+        return self._model.score_sequences(sequences, groups)
+
+    def _observe(self, requests: int, items: int, tokens: int, seconds: float) -> None:
+        self.admission.computed(items, seconds)
+        self._metrics.batch(self._name, requests, tokens, seconds)
+
+
+async def computed(job: Future[list[Any]], name: str) -> list[Any]:
+    """The results of a job; cancelling the wait cancels it.
+
+    Raises:
+        Refused: 500, they could not be computed.
+    """
+    try:
+        return await asyncio.wrap_future(job)
+    except Exception as error:
+        raise Refused(500, f"{name} failed with {type(error).__name__}; the server's log says why") from error
+
+
+def result_of(score: Score) -> Result:
+    if not math.isfinite(score.raw):
+        return Result(error=f"the model's score is not finite: {score.raw}")
+    return Result(raw=score.raw, calibrated=score.calibrated)
+
+
+def fingerprint(model: RewardModel) -> str:
+    """Changes with the model's weights, tokenizer or settings; a hub model's name and commit."""
+    config = model.scorer.classifier.config
+    if model.directory is None:
+        return f"{config.name_or_path}@{getattr(config, '_commit_hash', None) or 'unknown'}"
+    digest = hashlib.sha256()
+    for file in sorted(model.directory.iterdir()):
+        if file.suffix in (".json", ".jinja", ".safetensors", ".model") and file.is_file():
+            with file.open("rb") as content:
+                digest.update(file.name.encode() + hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()[:16]
