@@ -48,8 +48,8 @@ class MixerService:
     def __init__(self, name: str, config: AlignConfig, limits: Limits, metrics: Metrics) -> None:
         if running := [each.term for each in config.rewards if each.normalise == "running"]:
             raise ValueError(
-                f"{name}: {', '.join(running)} has normalise: running; rewards that depend on what was scored before cannot "
-                "be served"
+                f"{name}: {', '.join(running)} has normalise: running; rewards that depend on what was scored "
+                "before cannot be served"
             )
         forget_models()  # a reload must read them anew
         self.manifest = hashlib.sha256(dump_config(config).encode()).hexdigest()[:16]

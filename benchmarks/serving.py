@@ -7,8 +7,8 @@ requests over the same protocol, ``/get_reward``: first one sample a request, as
 samples of a prompt a request. Every client has one request under way at a time. They take turns; the scores must agree.
 
 The peer is ``RewardModelProxy`` of a checkout of github.com/OpenRLHF/OpenRLHF itself, and the handler around it with
-the lines of ``openrlhf/cli/serve_rm.py``, where it cannot be imported. Two things differ: packages that other parts of it
-import and that are not installed, such as ``flash_attn``, are empty modules; and weights are loaded in fp32.
+the lines of ``openrlhf/cli/serve_rm.py``, where it cannot be imported. Two things differ: packages that other parts of
+it import and that are not installed, such as ``flash_attn``, are empty modules; and weights are loaded in fp32.
 
 Two shapes: questions of about 150 tokens with short replies, and questions about retrieved passages, 900 tokens.
 """
