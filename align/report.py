@@ -235,8 +235,14 @@ def pictures(run: Run) -> list[Picture]:
         ),
         (
             "Policy against its samples",
-            {"ratio": "π/π_old", "mismatch_max": "largest gap to the rollout engine"},
-            "The ratio stays near 1; the gap is a difference of log-probabilities.",
+            {"ratio": "π/π_old", "ratio_max": "largest π/π_old", "mismatch_max": "largest gap to the rollout engine"},
+            "The mean ratio stays near 1 whatever happens, the largest one does not; the gap is a difference of "
+            "log-probabilities.",
+        ),
+        (
+            "Disagreement of reward models",
+            {name: name.partition("/")[2] for name in run.names("disagreement/")},
+            "Standard deviation over the members of an ensemble: where it grows, responses are unlike what they know.",
         ),
         ("Weights", weights, "Of the rewards, as schedule and guards set them."),
     ]
