@@ -300,9 +300,7 @@ def main() -> None:
         "benchmark": "serving",
         "peer": "RewardModelProxy of openrlhf/cli/serve_rm.py, fp32, SDPA, behind the handler of that file",
         "peer_commit": _commit(arguments.openrlhf),
-        "settings": {
-            k: getattr(arguments, k) for k in ("model", "dtype", "clients", "prompts", "samples", "max_tokens")
-        },
+        "settings": {k: getattr(arguments, k) for k in SETTINGS},
         "repeats": arguments.repeats,
     }
     for name in arguments.shapes:

@@ -21,6 +21,7 @@ ABOUT = (
     "Scores of reward models and of mixtures of rewards. A score depends on the conversation alone, not on its batch."
 )
 PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "Not JSON, or too deep."},
     401: {"model": Problem, "description": "No token, or a wrong one."},
     404: {"model": Problem, "description": "No model of that name."},
     413: {"model": Problem, "description": "Too large."},
