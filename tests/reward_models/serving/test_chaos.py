@@ -66,7 +66,7 @@ def test_requests_made_from_the_specification_get_the_answers_it_promises(live: 
         for case in examples(operation.ok(), 12):
             case.validate_response(case.call(timeout=30), checks=CHECKS)
             answered += 1
-    assert answered > 80
+    assert answered > 40
 
 
 def examples(operation: Any, count: int) -> list[Any]:
