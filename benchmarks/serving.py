@@ -48,7 +48,7 @@ from reward_models.scorer import split_turns
 
 NAMES = ("openrlhf", "keel")
 SETTINGS = ("model", "device", "dtype", "clients", "samples", "max_tokens")
-SHAPES = {"chat": ("hh_helpful_base", 150, 16), "retrieval": ("qa_feedback", 900, 8)}  # file, tokens, prompts
+SHAPES = {"chat": ("hh_helpful_base", 150, 8), "retrieval": ("qa_feedback", 900, 4)}  # file, tokens, prompts
 
 
 # --- the peer -------------------------------------------------------------------------------------------------------
