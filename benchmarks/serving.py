@@ -48,7 +48,7 @@ from reward_models.scorer import split_turns
 
 NAMES = ("openrlhf", "keel")
 SETTINGS = ("model", "device", "dtype", "clients", "samples", "max_tokens")
-SHAPES = {"chat": ("hh_helpful_base", 150, 16), "retrieval": ("qa_feedback", 900, 8)}  # file, tokens, prompts
+SHAPES = {"chat": ("hh_helpful_base", 150, 8), "retrieval": ("qa_feedback", 900, 4)}  # file, tokens, prompts
 
 
 # --- the peer -------------------------------------------------------------------------------------------------------
@@ -300,9 +300,7 @@ def main() -> None:
         "benchmark": "serving",
         "peer": "RewardModelProxy of openrlhf/cli/serve_rm.py, fp32, SDPA, behind the handler of that file",
         "peer_commit": _commit(arguments.openrlhf),
-        "settings": {
-            k: getattr(arguments, k) for k in ("model", "dtype", "clients", "prompts", "samples", "max_tokens")
-        },
+        "settings": {k: getattr(arguments, k) for k in SETTINGS},
         "repeats": arguments.repeats,
     }
     for name in arguments.shapes:

@@ -21,7 +21,9 @@ ABOUT = (
     "Scores of reward models and of mixtures of rewards. A score depends on the conversation alone, not on its batch."
 )
 PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "Not JSON, or too deep."},
     401: {"model": Problem, "description": "No token, or a wrong one."},
+    403: {"model": Problem, "description": "Not without a token."},
     404: {"model": Problem, "description": "No model of that name."},
     413: {"model": Problem, "description": "Too large."},
     422: {"model": Problem, "description": "Not a request."},

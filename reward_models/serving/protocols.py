@@ -130,7 +130,7 @@ class SGLangResponse(BaseModel):
 
 def _protocol(body: Any) -> str | None:
     """Whose request it is, by its fields."""
-    fields = body.keys() if isinstance(body, dict) else body.model_fields_set
+    fields = body.model_fields_set if isinstance(body, BaseModel) else body if isinstance(body, dict) else ()
     for field, name in (("text", "sglang"), ("input_ids", "sglang"), ("messages", "chat"), ("input", "texts")):
         if field in fields:
             return name

@@ -63,10 +63,10 @@ class Server(uvicorn.Server):
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list | None = None) -> None:
-        await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
         with suppress(NotImplementedError, RuntimeError):  # Windows; a thread that is not the main one
             self._loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._reload()))
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list | None = None) -> None:
         await super().shutdown(sockets)

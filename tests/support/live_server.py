@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -130,3 +131,19 @@ def running(
 def model_loader(name: str, directory: Path, limits: Limits | None = None, **options: Any) -> Callable[..., Service]:
     """What :func:`running` takes: it loads the model as it lies in its directory then."""
     return lambda metrics: ModelService(name, RewardModel.load(directory, **options), limits or Limits(), metrics)
+
+
+def conversations(groups: int = 12, size: int = 6) -> list[list[dict[str, str]]]:
+    """Pairs and groups over common prompts, short and long."""
+    rng = random.Random(5)
+
+    def text(longest: int) -> str:
+        return " ".join(rng.choice(WORDS) for _ in range(rng.randint(1, longest)))
+
+    out = []
+    for group in range(groups):
+        prompt = [{"role": "user", "content": text(80 if group % 3 else 8)}]
+        if group % 4 == 0:
+            prompt += [{"role": "assistant", "content": text(9)}, {"role": "user", "content": text(20)}]
+        out += [[*prompt, {"role": "assistant", "content": text(60 if i % 2 else 5)}] for i in range(size)]
+    return out

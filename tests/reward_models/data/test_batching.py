@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward_models.data.batching import EpochSampler, plan_padded, plan_trees
+from reward_models.data.batching import EpochSampler, group_by_prefix, plan_padded, plan_trees
+from reward_models.data.trees import PromptTree
 
 Plan = list[list[list[int]]]
 sizes = st.lists(st.integers(1, 40), max_size=30)
@@ -126,3 +127,40 @@ def test_padded_batches_are_cut_where_it_costs_least(sizes: list[int], budget: i
 def test_padded_groups_are_split_until_every_rank_has_one(items: int, ranks: int, batches: list[list[int]]) -> None:
     plan = plan_padded([5] * items, rows=1, budget=100, ranks=ranks)
     assert [[len(batch) for batch in rank] for rank in plan] == batches
+
+
+SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=7)
+
+
+def tree_tokens(sequences: list[np.ndarray], groups: Sequence[Sequence[int]], least: int) -> int:
+    """What groups cost: tokens of their trees, and ``least`` for every branch but the first."""
+    trees = [PromptTree.from_sequences([sequences[i] for i in group]) for group in groups]
+    return sum(tree.tokens + least * (len(tree.branches) - 1) for tree in trees)
+
+
+@given(SEQUENCES, st.integers(0, 3))
+def test_groups_by_prefix_are_the_cheapest_cut_of_the_sorted_sequences(drawn: list[list[int]], least: int) -> None:
+    sequences = [np.array(each, dtype=np.int32) for each in drawn]
+    groups = group_by_prefix(sequences, least)
+    order = [i for group in groups for i in group]
+    assert sorted(order) == list(range(len(sequences)))
+    assert [drawn[i] for i in order] == sorted(drawn)
+    cuts = product((False, True), repeat=len(order) - 1)
+    every = []
+    for cut in cuts:
+        borders = [0, *(i + 1 for i, here in enumerate(cut) if here), len(order)]
+        every.append([order[a:b] for a, b in pairwise(borders)])
+    # a tree keeps the last token of its shortest sequence for a branch, so it may save a token less than the prefix has
+    slack = sum(len(group) - 1 for group in groups)
+    assert tree_tokens(sequences, groups, least) <= min(tree_tokens(sequences, each, least) for each in every) + slack
+
+
+def test_samples_of_one_prompt_find_each_other_whoever_sent_them() -> None:
+    rng = np.random.default_rng(0)
+    prompts = [rng.integers(10, 99, 50) for _ in range(4)]
+    head = np.arange(5)  # every conversation begins alike
+    sequences = [np.concatenate([head, prompts[i % 4], rng.integers(10, 99, 9)]).astype(np.int32) for i in range(32)]
+    groups = group_by_prefix(sequences)
+    assert sorted(map(len, groups)) == [8] * 4
+    assert all(len({i % 4 for i in group}) == 1 for group in groups)
+    assert group_by_prefix([]) == []

@@ -8,29 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_server import WORDS, Live
+from live_server import Live, conversations
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from reward_models import RewardModel
 from reward_models.scorer import split_turns
 
 Turns = list[dict[str, str]]
-
-
-def conversations(groups: int = 12, size: int = 6) -> list[Turns]:
-    """Pairs and groups over common prompts, short and long."""
-    rng = random.Random(5)
-
-    def text(longest: int) -> str:
-        return " ".join(rng.choice(WORDS) for _ in range(rng.randint(1, longest)))
-
-    out = []
-    for group in range(groups):
-        prompt = [{"role": "user", "content": text(80 if group % 3 else 8)}]
-        if group % 4 == 0:
-            prompt += [{"role": "assistant", "content": text(9)}, {"role": "user", "content": text(20)}]
-        out += [[*prompt, {"role": "assistant", "content": text(60 if i % 2 else 5)}] for i in range(size)]
-    return out
 
 
 def rendered(directory: Path, turns: list[Turns]) -> list[str]:
