@@ -1,4 +1,4 @@
-"""GRPOTrainer of TRL on a mixture behind a server, whose phase changes in the middle, as on the same mixture at hand."""
+"""TRL's GRPOTrainer on a mixture behind a server, whose phase changes in the middle, as on the same mixture at hand."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def test_trl_trains_on_a_servers_mixture_as_on_ours(policy: Path, models: dict[s
         served = rewarded(reward, policy, tmp_path / "served")
     assert [line["weight/letters:Letters"] for line in ours] == [2.0, 2.0, 0.5, 0.5]
     assert [line["weight/helpful"] for line in ours] == [0.0, 0.0, 1.0, 1.0]
-    assert any(line["weighted/helpful"] for line in served[2:])
+    assert any(line.get("weighted/helpful") for line in served[2:])
     assert not any(line.get("weighted/helpful") for line in served[:2])
     for a, b in zip(ours, served, strict=True):
         for name in ("reward", "reward_std", "term/letters", "weighted/letters", "weighted/helpful", "grad_norm"):
-            assert b[name] == pytest.approx(a[name], abs=1e-5), name
+            assert b.get(name) == pytest.approx(a.get(name), abs=1e-5), name
