@@ -52,3 +52,11 @@ def test_no_vague_names_and_no_pickle(file: Path) -> None:
 def test_reading_records_needs_no_torch() -> None:
     code = "import sys, reward_models.data.sources, reward_models.data.splits; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_web_stays_at_the_edge_of_the_server() -> None:
+    """Queues, batches and services know nothing of HTTP: another front could stand before them."""
+    edge = {"app.py", "guard.py", "protocols.py", "server.py"}
+    for file in (ROOT / "reward_models" / "serving").glob("*.py"):
+        web = {name for name in imports(file) if name.partition(".")[0] in ("fastapi", "starlette", "uvicorn")}
+        assert bool(web) == (file.name in edge), f"{file}: {web}"

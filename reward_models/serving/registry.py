@@ -29,6 +29,7 @@ class Registry:
         self._loaders, self.metrics = dict(loaders), metrics
         self._services = {name: load() for name, load in self._loaders.items()}
         self._reloading = asyncio.Lock()
+        self._exchanges: set[asyncio.Future[None]] = set()
         self.draining = False
 
     def get(self, name: str | None) -> tuple[str, Service]:
@@ -64,21 +65,27 @@ class Registry:
             Refused: 404, no such model; 500, loading failed.
         """
         names = list(self._services) if name is None else [self.get(name)[0]]
-        async with self._reloading:
-            for each in names:
+        exchange = asyncio.ensure_future(self._exchange(names))
+        self._exchanges.add(exchange)
+        exchange.add_done_callback(self._exchanges.discard)
+        await asyncio.shield(exchange)  # whoever asked may leave: an exchange that was begun is finished
+        return names
+
+    async def _exchange(self, names: list[str]) -> None:
+        for name in names:
+            async with self._reloading:
                 try:
-                    fresh = await asyncio.to_thread(self._loaders[each])
+                    fresh = await asyncio.to_thread(self._loaders[name])
                 except Exception as error:
-                    LOGGER.exception("%s could not be loaded anew; the old one stays", each)
-                    self.metrics.reloads.labels(each, "failed").inc()
-                    raise Refused(500, f"{each} could not be loaded anew, the old one stays: {error}") from error
-                old, self._services[each] = self._services[each], fresh
-                self.metrics.reloads.labels(each, "done").inc()
-                LOGGER.info("%s exchanged: %s for %s", each, fresh.manifest, old.manifest)
+                    LOGGER.exception("%s could not be loaded anew; the old one stays", name)
+                    self.metrics.reloads.labels(name, "failed").inc()
+                    raise Refused(500, f"{name} could not be loaded anew, the old one stays: {error}") from error
+                old, self._services[name] = self._services[name], fresh
+                self.metrics.reloads.labels(name, "done").inc()
+                LOGGER.info("%s exchanged: %s for %s", name, fresh.manifest, old.manifest)
                 while old.admission.waiting:
                     await asyncio.sleep(POLL)
                 await asyncio.to_thread(old.close)
-        return names
 
     async def close(self) -> None:
         """Answer what is waiting, then unload everything."""
