@@ -87,11 +87,9 @@ class MixerService:
 
     def _step(self, step: int | None) -> int:
         last = self._config.steps - 1
-        if step is not None and step > last:
-            raise Refused(422, f"step {step} is behind the last one of {self._name}, {last}")
         if step is None and self._changing:
             raise Refused(422, f"the weights of {self._name} change with the step: say which, 0 to {last}")
-        return step or 0
+        return min(step or 0, last)  # a trainer's evaluation after its last step
 
     def _sample(self, turns: Turns, row: dict[str, Any]) -> Sample | str:
         """The conversation as a sample, or why it cannot be one."""
