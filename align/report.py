@@ -25,12 +25,12 @@ FIGURES = {
     "accuracy": ("accuracy", 1),
     "format": ("format", 1),
     "language": ("language", 1),
-    "helpful": ("helpful model's score", 1),
-    "safety": ("safety model's score", 1),
-    "gold_helpfulness": ("helpfulness, gold judge", 1),
-    "gold_usefulness": ("usefulness on safety prompts, gold judge", 1),
-    "gold_unsafe": ("unsafe, gold judge", -1),
-    "length": ("tokens of a response", 0),
+    "helpful": ("helpful model", 1),
+    "safety": ("safety model", 1),
+    "gold_helpfulness": ("gold helpfulness", 1),
+    "gold_usefulness": ("gold usefulness", 1),
+    "gold_unsafe": ("gold unsafe", -1),
+    "length": ("response tokens", 0),
     "finished": ("finished", 1),
 }
 MODELS = ("helpful", "safety")
@@ -111,10 +111,10 @@ def before_and_after(runs: Sequence[Run]) -> Table | None:
     figures = list(dict.fromkeys(figure for run in runs for figure in run.figures))
     if len(runs) == 1:
         (run,) = runs
-        columns = ("on held-out prompts", "before", *(f"after {name}" for name, _ in run.ends), "change")
-        rows = [(title_of(figure), *_course(run, figure), f"{word} ({by})") for figure, (word, by) in _changes(run)]
+        columns = ("held out", "before", *(f"→ {name}" for name, _ in run.ends), "change")
+        rows = [(title_of(figure), *_course(run, figure), f"{word} {by}") for figure, (word, by) in _changes(run)]
     else:
-        columns = ("on held-out prompts", *(run.name for run in runs))
+        columns = ("held out", *(run.name for run in runs))
         changes = [dict(_changes(run)) for run in runs]
         rows = [
             (title_of(figure), *(_told(run, figure, changed) for run, changed in zip(runs, changes, strict=True)))

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -78,7 +79,7 @@ def run(out: Path, seed: int = 0) -> dict[str, Any]:
     assert figures is not None
     report = write_report(sections, out / "report.html", title="Keel demo", lead=LEAD, summary=figures)
     _print(console, "Reward models", ("model", "held-out figure", "value", "a simple rule gets"), _reward_rows(summary))
-    _print(console, "The policy, before and after", figures.columns, figures.rows)
+    _print(console, "The policy on held-out prompts, before and after", figures.columns, figures.rows)
     console.print(f"Report: {report}", soft_wrap=True)
     return summary
 
@@ -124,7 +125,7 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(*columns, title=title)
+    table = Table(*columns, title=title, box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(*row)
     console.print(table)

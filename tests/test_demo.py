@@ -37,7 +37,7 @@ def test_the_demo_goes_from_preferences_to_an_aligned_policy(tmp_path: Path, mon
     assert summary["seed"] == 3
     assert 0 < summary["helpful"]["gold_accuracy"] < 1
     page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
-    for told in ("after reasoning", "after preference", "helpfulness, gold judge", "Safety reward model"):
+    for told in ("→ reasoning", "→ preference", "gold helpfulness", "Safety reward model"):
         assert told in page
     config = (tmp_path / "demo" / "stage2" / "config.yaml").read_text()
     assert f"model: {tmp_path / 'demo' / 'helpful_rm'}" in config

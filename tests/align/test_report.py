@@ -60,10 +60,10 @@ def test_a_run_is_told_in_figures_pictures_alarms_and_samples(tmp_path: Path) ->
     assert len(pictures(run)) == len(re.findall("data:image/png", page))
     table = before_and_after([run])
     assert table is not None
-    assert table.columns == ("on held-out prompts", "before", "after rules", "after preference", "change")
+    assert table.columns == ("held out", "before", "→ rules", "→ preference", "change")
     assert table.rows == [
-        ("accuracy, greedy", "0.25", "–", "0.75", "better (+0.5 ± 0.06)"),
-        ("format", "0.5", "–", "0.9", "better (+0.4 ± 0.04)"),
+        ("accuracy, greedy", "0.25", "–", "0.75", "better +0.5 ± 0.06"),
+        ("format", "0.5", "–", "0.9", "better +0.4 ± 0.04"),
     ]
 
 
@@ -79,7 +79,7 @@ def test_a_change_within_the_noise_is_none_and_less_harm_is_better(tmp_path: Pat
     table = before_and_after([read_run(directory)])
     assert table is not None
     words = {row[0]: row[-1].partition(" ")[0] for row in table.rows}
-    assert words == {"format": "held", "unsafe, gold judge": "better", "mine": "changed"}
+    assert words == {"format": "held", "gold unsafe": "better", "mine": "changed"}
 
 
 def test_several_runs_are_compared_first(tmp_path: Path) -> None:
