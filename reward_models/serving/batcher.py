@@ -13,6 +13,7 @@ from typing import Any
 
 LOGGER = logging.getLogger(__name__)
 OLDEST_SHARE = 4  # one part in so many of every batch belongs to the request that has waited longest
+SMALL_SHARE = 8  # requests of up to one part in so many go as they came: samples of a prompt come together
 
 # Requests, items, tokens and seconds of a batch.
 Observe = Callable[[int, int, int, float], None]
@@ -63,7 +64,8 @@ def choose(jobs: Sequence[Job], budget: int) -> list[tuple[Job, range]]:
     """
     before = {job: job.taken for job in jobs}
     left = budget - jobs[0].take(budget // OLDEST_SHARE, at_least_one=True)
-    for job in sorted(jobs, key=lambda job: job.left):
+    small = budget // SMALL_SHARE
+    for job in sorted(jobs, key=lambda job: max(job.left, small)):
         left -= job.take(left)
     return [(job, range(start, job.taken)) for job, start in before.items() if job.taken > start]
 
