@@ -14,6 +14,7 @@ from typing import Any
 LOGGER = logging.getLogger(__name__)
 OLDEST_SHARE = 4  # one part in so many of every batch belongs to the request that has waited longest
 SMALL_SHARE = 8  # requests of up to one part in so many go as they came: samples of a prompt come together
+WIDTH = 4  # small requests together may come to so many budgets, for what they begin with in common is computed once
 
 # Requests, items, tokens and seconds of a batch.
 Observe = Callable[[int, int, int, float], None]
@@ -63,10 +64,9 @@ def choose(jobs: Sequence[Job], budget: int) -> list[tuple[Job, range]]:
         jobs: oldest first; none of them is fully taken.
     """
     before = {job: job.taken for job in jobs}
-    left = budget - jobs[0].take(budget // OLDEST_SHARE, at_least_one=True)
-    small = budget // SMALL_SHARE
+    spent, small = jobs[0].take(budget // OLDEST_SHARE, at_least_one=True), budget // SMALL_SHARE
     for job in sorted(jobs, key=lambda job: max(job.left, small)):
-        left -= job.take(left)
+        spent += job.take((budget * WIDTH if job.left <= small else budget) - spent)
     return [(job, range(start, job.taken)) for job, start in before.items() if job.taken > start]
 
 
@@ -79,7 +79,7 @@ class Batcher:
 
     Args:
         compute: items → one result each, in order; runs in the worker thread only.
-        budget: most tokens of a batch; a larger item travels alone.
+        budget: most tokens of a batch, apart from what small requests share; a larger item travels alone.
         linger: seconds that a batch waits for company, as long as company keeps coming.
         observe: is told of every batch.
     """
