@@ -21,7 +21,7 @@ from reward_models.serving.limits import Admission, Limits, Refused
 from reward_models.serving.metrics import Metrics
 
 ENCODED_AT_ONCE = 64  # of a large request; between such parts the encoder turns to other requests
-LINGER = 0.004  # seconds; a tenth of what a batch takes on a fast machine
+LINGER = 0.05  # of what a batch takes
 Turns = Sequence[dict[str, str]]
 Text = str | list[int]  # rendered by the chat template, as text or as token ids
 
