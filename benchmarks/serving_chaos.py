@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -164,13 +164,14 @@ async def storm(
     clients: int,
     bodies: int,
     reload_every: float,
+    seed: int = 0,
 ) -> Seen:
     """All of it at once, for so many seconds."""
     seen, until = Seen(), time.monotonic() + seconds
     await asyncio.gather(
         *(honest(port, turns, expected, seen, until, seed) for seed in range(clients)),
         *(leaving(port, turns, seen, until) for _ in range(4)),
-        malformed(port, seen, bodies, until),
+        malformed(port, seen, bodies, until, seed),
         reloading(port, seen, until, reload_every),
     )
     return seen
@@ -253,7 +254,7 @@ def main() -> None:
             memory, parts = [], []
             for part in range(6):  # the first one warms everything up
                 share = arguments.seconds / 6
-                options = {"clients": arguments.clients, "bodies": 250, "reload_every": 1.0}
+                options = {"clients": arguments.clients, "bodies": 250, "reload_every": 1.0, "seed": part}
                 parts.append(asyncio.run(storm(port, turns, expected, seconds=share, **options)))  # type: ignore[arg-type]
                 memory.append(round(resident(process), 1))
                 print(part, memory[-1], parts[-1], flush=True)
@@ -261,15 +262,15 @@ def main() -> None:
             status = process.wait(30)
         finally:
             process.kill()
-    together = asdict(parts[0])
+    together = dict(vars(parts[0]))
     for part in parts[1:]:
-        for name, value in asdict(part).items():
+        for name, value in vars(part).items():
             together[name] = max(together[name], value) if name in ("largest", "slowest") else together[name] + value
     result = {
         "benchmark": "serving_chaos",
         "storm": together,
         "resident_mib": memory,
-        "sigterm": asdict(last) | {"exit_status": status},
+        "sigterm": vars(last) | {"exit_status": status},
         "settings": {"seconds": arguments.seconds, "clients": arguments.clients, "queue": arguments.queue},
         "environment": found,
     }

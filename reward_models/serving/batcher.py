@@ -13,6 +13,9 @@ from typing import Any
 
 LOGGER = logging.getLogger(__name__)
 OLDEST_SHARE = 4  # one part in so many of every batch belongs to the request that has waited longest
+SMALL_SHARE = 8  # requests of up to one part in so many go as they came: samples of a prompt come together
+WIDTH = 4  # small requests together may come to so many budgets, for what they begin with in common is computed once
+LONGEST_LINGER = 0.1  # seconds
 
 # Requests, items, tokens and seconds of a batch.
 Observe = Callable[[int, int, int, float], None]
@@ -62,9 +65,9 @@ def choose(jobs: Sequence[Job], budget: int) -> list[tuple[Job, range]]:
         jobs: oldest first; none of them is fully taken.
     """
     before = {job: job.taken for job in jobs}
-    left = budget - jobs[0].take(budget // OLDEST_SHARE, at_least_one=True)
-    for job in sorted(jobs, key=lambda job: job.left):
-        left -= job.take(left)
+    spent, small = jobs[0].take(budget // OLDEST_SHARE, at_least_one=True), budget // SMALL_SHARE
+    for job in sorted(jobs, key=lambda job: max(job.left, small)):
+        spent += job.take((budget * WIDTH if job.left <= small else budget) - spent)
     return [(job, range(start, job.taken)) for job, start in before.items() if job.taken > start]
 
 
@@ -77,8 +80,8 @@ class Batcher:
 
     Args:
         compute: items → one result each, in order; runs in the worker thread only.
-        budget: most tokens of a batch; a larger item travels alone.
-        linger: seconds that a batch waits for company, as long as company keeps coming.
+        budget: most tokens of a batch, apart from what small requests share; a larger item travels alone.
+        linger: a batch waits for company, as long as company keeps coming, for this share of what the last one took.
         observe: is told of every batch.
     """
 
@@ -95,6 +98,7 @@ class Batcher:
         self._jobs: list[Job] = []
         self._changed = threading.Condition()
         self._closing = False
+        self._last_seconds = 0.0
         self._thread = threading.Thread(target=self._work, name=f"model-{name}", daemon=True)
         self._thread.start()
 
@@ -138,11 +142,11 @@ class Batcher:
                 self._changed.wait()
 
     def _wait_for_company(self) -> None:
-        if self._linger <= 0:
-            return
-        until = time.monotonic() + self._linger
-        while not self._closing and sum(job.left for job in self._jobs) < self._budget:
-            count, pause = len(self._jobs), min(self._linger / 4, until - time.monotonic())
+        """Those who were answered by the last batch are about to ask again, and belong together."""
+        longest = min(LONGEST_LINGER, self._linger * self._last_seconds)
+        until = time.monotonic() + longest
+        while not self._closing and sum(job.left for job in self._jobs) < WIDTH * self._budget:
+            count, pause = len(self._jobs), min(longest / 4, until - time.monotonic())
             if pause <= 0 or (not self._changed.wait(pause) and len(self._jobs) == count):
                 return
 
@@ -162,9 +166,10 @@ class Batcher:
             with suppress(InvalidStateError):
                 batch[0][0].future.set_exception(error)
             return
+        self._last_seconds = time.perf_counter() - began
         if self._observe is not None:
             tokens = sum(job.costs[i] for job, places in batch for i in places)
-            self._observe(len(batch), len(items), tokens, time.perf_counter() - began)
+            self._observe(len(batch), len(items), tokens, self._last_seconds)
         self._deliver(batch, results)
 
     def _deliver(self, batch: list[tuple[Job, range]], results: Sequence[Any]) -> None:

@@ -8,11 +8,12 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from reward_models.data.batching import group_by_prefix
+from reward_models.data.batching import common_prefix, group_by_prefix
 from reward_models.data.chat import THINK_END
 from reward_models.data.records import Conversation, RecordError
 from reward_models.scorer import RewardModel, Score, split_turns
@@ -21,7 +22,7 @@ from reward_models.serving.limits import Admission, Limits, Refused
 from reward_models.serving.metrics import Metrics
 
 ENCODED_AT_ONCE = 64  # of a large request; between such parts the encoder turns to other requests
-LINGER = 0.004  # seconds; a tenth of what a batch takes on a fast machine
+LINGER = 0.05  # of what a batch takes
 Turns = Sequence[dict[str, str]]
 Text = str | list[int]  # rendered by the chat template, as text or as token ids
 
@@ -128,7 +129,8 @@ class ModelService:
             if (total := sum(map(len, sequences.values()))) > self._limits.request_tokens:
                 raise Refused(413, f"{total} tokens are more than the {self._limits.request_tokens} of one request")
             places = self._in_order(sequences)
-            job = self._batcher.submit([sequences[i] for i in places], [len(sequences[i]) for i in places])
+            ordered = [sequences[i] for i in places]
+            job = self._batcher.submit(ordered, self._costs(ordered))
             scores = dict(zip(places, await computed(job, self._name), strict=True))
         results = [result_of(scores[i]) if i in scores else Result(error=str(each)) for i, each in enumerate(encoded)]
         return Answer(results, [len(sequences[i]) if i in sequences else 0 for i in range(len(inputs))])
@@ -138,6 +140,14 @@ class ModelService:
         if self._model.scorer.layout == "padded":
             return sorted(sequences, key=lambda i: -len(sequences[i]))
         return sorted(sequences, key=lambda i: sequences[i].astype(">i4").tobytes())
+
+    def _costs(self, ordered: Sequence[np.ndarray]) -> list[int]:
+        """Tokens that each sequence adds to the one before it."""
+        lengths = [len(sequence) for sequence in ordered]
+        if self._model.scorer.layout == "padded" or len(ordered) < 2:
+            return lengths
+        shared = [0, *(common_prefix(a, b) for a, b in pairwise(ordered))]
+        return [max(1, length - common) for length, common in zip(lengths, shared, strict=True)]
 
     def _encode(self, conversations: Sequence[Turns]) -> list[np.ndarray | str]:
         """Token ids of each conversation, or what is wrong with it."""
