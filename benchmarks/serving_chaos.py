@@ -170,7 +170,7 @@ async def storm(
     seen, until = Seen(), time.monotonic() + seconds
     await asyncio.gather(
         *(honest(port, turns, expected, seen, until, seed) for seed in range(clients)),
-        *(leaving(port, turns, seen, until) for _ in range(4)),
+        *(leaving(port, turns[:24], seen, until) for _ in range(4)),
         malformed(port, seen, bodies, until, seed),
         reloading(port, seen, until, reload_every),
     )
@@ -239,7 +239,7 @@ def main() -> None:
     add = parser.add_argument
     add("--out", type=Path, required=True, help="JSON file to write")
     add("--seconds", type=float, default=120)
-    add("--clients", type=int, default=64)
+    add("--clients", type=int, default=128)
     add("--queue", type=int, default=64)
     arguments = parser.parse_args()
     found = environment(0)
