@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, with_config
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from reward_models.serving.service import Result
@@ -22,6 +22,18 @@ MIXER_EXAMPLE: dict[str, Any] = EXAMPLE | {
 }
 
 
+def _unicode(text: str) -> str:
+    """JSON can write half of a surrogate pair, which is no character and which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("text that is no Unicode: half of a surrogate pair") from error
+    return text
+
+
+Words = Annotated[str, AfterValidator(_unicode)]
+
+
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -30,8 +42,8 @@ class Body(BaseModel):
 class Turn(TypedDict):
     """One message."""
 
-    role: str
-    content: str
+    role: Words
+    content: Words
 
 
 class ScoreRequest(Body):

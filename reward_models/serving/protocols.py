@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from reward_models.serving.bodies import QUESTION, Turn
+from reward_models.serving.bodies import QUESTION, Turn, Words
 from reward_models.serving.limits import Refused
 from reward_models.serving.metrics import Metrics
 from reward_models.serving.registry import Registry
@@ -23,7 +23,7 @@ from reward_models.serving.service import Answer, Context, Service, Text
 
 RENDERED = "<|im_start|>user\nWhat is 2 + 2?<|im_end|><|im_start|>assistant\n4.<|im_end|>"
 Named = Annotated[str | None, Query(description="Which model; needed where several are served.")]
-Texts = Annotated[str | list[str] | list[int] | list[list[int]], Field(min_length=1)]
+Texts = Annotated[Words | list[Words] | list[int] | list[list[int]], Field(min_length=1)]
 
 
 class Foreign(BaseModel):
@@ -34,7 +34,7 @@ class OpenRLHFRequest(Foreign):
     """``--reward.remote_url``: whole texts, decoded with their special tokens."""
 
     model_config = ConfigDict(extra="ignore", strict=True, json_schema_extra={"examples": [{"query": [RENDERED]}]})
-    query: list[str]
+    query: list[Words]
     prompts: list[str] | None = None
     labels: list[Any] | None = None
 
@@ -80,7 +80,7 @@ class SGLangRequest(Foreign):
 
     model_config = ConfigDict(extra="ignore", strict=True, json_schema_extra={"examples": [{"text": [RENDERED]}]})
     model: str | None = None
-    text: Annotated[str | list[str], Field(min_length=1)] | None = None
+    text: Annotated[Words | list[Words], Field(min_length=1)] | None = None
     input_ids: Annotated[list[int] | list[list[int]], Field(min_length=1)] | None = None
 
 
@@ -90,8 +90,8 @@ class SlimeRequest(Foreign):
     model_config = ConfigDict(
         extra="ignore", strict=True, json_schema_extra={"examples": [{"prompt": [QUESTION], "response": "4."}]}
     )
-    prompt: str | list[Turn]
-    response: str
+    prompt: Words | list[Turn]
+    response: Words
     label: Any = None
 
 

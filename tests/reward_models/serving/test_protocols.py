@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from pathlib import Path
@@ -170,6 +171,13 @@ def test_what_cannot_be_answered_says_why(live: Live, path: str, body: Any, stat
     answer = live.post(path, body)
     assert answer.status_code == status
     assert message in answer.json()["detail"]
+
+
+def test_half_a_character_is_refused(live: Live) -> None:
+    body = json.dumps({"prompt": "x", "response": "\ud800"}).encode()
+    answer = live.call("POST", "/slime?model=helpful", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert "body.response: Value error, text that is no Unicode" in answer.json()["detail"]
 
 
 def test_what_operators_look_at(live: Live) -> None:
