@@ -110,7 +110,7 @@ def main() -> None:
     add("--runs", type=Path, default=ROOT / "runs" / "reward_hacking")
     add("--demos", type=Path, default=ROOT / "runs" / "demo_seeds", help="where demo_seeds.py has its runs")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    add("--steps", type=int, default=240)
+    add("--steps", type=int, default=170)
     add("--words", nargs="*", default=[], metavar="key=value", help="further settings of all runs")
     arguments = parser.parse_args()
     found = environment(arguments.seeds[0])
