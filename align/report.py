@@ -172,7 +172,7 @@ def _verdict(run: Run) -> str:
     for figure, (word, _) in _changes(run):
         if word in changed:
             changed[word].append(title_of(figure))
-    told = [f"{word.capitalize()}: {', '.join(titles) or 'nothing'}." for word, titles in changed.items()]
+    told = [f"{word.capitalize()}: {'; '.join(titles) or 'nothing'}." for word, titles in changed.items()]
     count = len(run.alarms)
     alarms = f"{count} alarm{'s' * (count > 1)} of guards." if count else "No guard raised an alarm."
     return " ".join([*(told if run.figures else []), alarms])

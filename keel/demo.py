@@ -35,7 +35,7 @@ from reward_models.scorer import RewardModel
 from reward_models.trainer import RewardModelConfig
 
 LEAD = (
-    "Two reward models and a policy of about two million parameters each, trained from scratch on the built-in data on "
+    "Two reward models and a policy of about a million parameters each, trained from scratch on the built-in data on "
     "a CPU. The data come from templates and their labels from a simulated annotator with known noise and biases "
     "(docs/synthetic-data.md): the figures show that everything works, not how good a real model would be."
 )

@@ -54,7 +54,7 @@ def test_a_run_is_told_in_figures_pictures_alarms_and_samples(tmp_path: Path) ->
     assert not re.search(r"(src|href)=\"http", page)  # nothing is loaded from elsewhere
     assert "<script>x" not in page
     assert "&lt;script&gt;x" in page
-    assert "Better: accuracy, greedy, format. Worse: nothing. 1 alarm of guards." in page
+    assert "Better: accuracy, greedy; format. Worse: nothing. 1 alarm of guards." in page
     run = read_run(tmp_path / "one")
     assert run.switches == [(4, "preference")]
     assert len(pictures(run)) == len(re.findall("data:image/png", page))
