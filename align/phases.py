@@ -103,6 +103,16 @@ def phases_of(config: AlignConfig) -> list[Phase]:
     return found
 
 
+def scheduled(config: AlignConfig) -> str | None:
+    """An entry of the rewards whose weight is not the same at every step, if there is one."""
+    for each in config.rewards:
+        own = parse_schedule(each.weight, each.term)
+        weights = [phase.weights.get(each.term, own) for phase in phases_of(config)]
+        if any(isinstance(weight, list) or weight != weights[0] for weight in weights):
+            return each.term
+    return None
+
+
 def phase_at(phases: list[Phase], step: int) -> Phase:
     """The phase in whose rollout this step lies."""
     return next(phase for phase in phases if step < phase.end)

@@ -14,7 +14,7 @@ import torch
 
 from align.config import AlignConfig
 from align.mixer import Mixed, Mixer, as_list, as_tensor
-from align.phases import phase_at, phases_of
+from align.phases import phase_at, phases_of, scheduled
 from align.rewards.build import VERIFIERS, MixedTerm, build_terms
 from align.rewards.models import forget_models
 from align.rewards.sandbox import SandboxError
@@ -55,12 +55,9 @@ class MixerService:
         self.manifest = hashlib.sha256(dump_config(config).encode()).hexdigest()[:16]
         self.admission = Admission(limits)
         self._name, self._config, self._metrics = name, config, metrics
-        self._phases = phases_of(config)
+        self._phases, self._scheduled = phases_of(config), scheduled(config)
         self._verifiers = _verifiers(config)
         self._mixer = Mixer(build_terms(config.rewards, set(self._verifiers)))
-        overrides = [phase.weights for phase in self._phases]
-        schedules = [*(each.weight for each in self._mixer.terms), *(s for o in overrides for s in o.values())]
-        self._changing = any(isinstance(s, list) for s in schedules) or any(o != overrides[0] for o in overrides)
         self._batcher = Batcher(self._compute, BATCH_CHARACTERS, name=name, observe=self._observe)
 
     async def score(self, conversations: Sequence[Turns], context: Context) -> Answer:
@@ -87,8 +84,8 @@ class MixerService:
 
     def _step(self, step: int | None) -> int:
         last = self._config.steps - 1
-        if step is None and self._changing:
-            raise Refused(422, f"the weights of {self._name} change with the step: say which, 0 to {last}")
+        if step is None and (entry := self._scheduled) is not None:
+            raise Refused(422, f"the weight of {entry} in {self._name} follows the step: say which, 0 to {last}")
         return min(step or 0, last)  # a trainer's evaluation after its last step
 
     def _sample(self, turns: Turns, row: dict[str, Any]) -> Sample | str:

@@ -30,11 +30,10 @@ import torch
 from align.bridges.samples import mean
 from align.config import AlignConfig
 from align.mixer import Mixer, as_list, as_tensor
-from align.phases import phase_at, phases_of
+from align.phases import phase_at, phases_of, scheduled
 from align.rewards.build import build_terms
 from align.rewards.client import RewardClient
 from align.rewards.terms import Sample, score_terms
-from align.schedule import parse_schedule
 from align.scorer import RewardFailure, check_failures
 from reward_models.runtime.config import ConfigError, load_config
 
@@ -176,7 +175,7 @@ def rewarder(
         return RemoteRewarder(tuple(url.strip() for url in spec.split(",")), model=model, **options)
     config = load_config(AlignConfig, spec, overrides)
     where = spec or "the configuration"
-    if not knows_step and STEP not in os.environ and (name := _scheduled(config)):
+    if not knows_step and STEP not in os.environ and (name := scheduled(config)):
         raise ConfigError(
             f"{where}: the weight of {name} follows the step, which this library does not tell; give a number, or the "
             f"step in {STEP}"
@@ -236,12 +235,3 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(coroutine)
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, coroutine).result()
-
-
-def _scheduled(config: AlignConfig) -> str | None:
-    """An entry whose weight is not the same at every step."""
-    weights = {
-        each.term: {str(parse_schedule(p.weights.get(each.term, each.weight), each.term)) for p in phases_of(config)}
-        for each in config.rewards
-    }
-    return next((name for name, seen in weights.items() if len(seen) > 1 or "[" in next(iter(seen))), None)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from align.config import AlignConfig, EvaluationConfig
-from align.phases import PhaseConfig, changes, phase_at, phases_of, shares, shortened
+from align.phases import PhaseConfig, changes, phase_at, phases_of, scheduled, shares, shortened
 from align.policy import PolicyConfig
 from align.rewards.build import TermConfig
 from align.schedule import parse_schedule, stretched, value_at
@@ -29,6 +29,19 @@ def test_a_schedule_is_linear_between_its_points_and_constant_outside() -> None:
     assert value_at(parse_schedule(0.3, "weight"), 7) == 0.3
     assert value_at(parse_schedule([[4, 0.3]], "weight"), 0) == 0.3
     assert value_at(stretched(schedule, 10), 150) == pytest.approx(0.5)
+
+
+def test_a_weight_is_scheduled_if_any_step_or_phase_changes_it() -> None:
+    def config(weight: Any, *phases: dict[str, Any]) -> AlignConfig:
+        own = [PhaseConfig(until=10 * (n + 1), weights=weights) for n, weights in enumerate(phases)]
+        terms = [TermConfig(term="accuracy"), TermConfig(term="format", weight=weight)]
+        return AlignConfig(rewards=terms, steps=20, steps_per_rollout=1, ref_update_steps=0, phases=own)
+
+    assert scheduled(config(0.5)) is None
+    assert scheduled(config(0.5, {}, {"format": 0.5})) is None
+    assert scheduled(config(0.5, {}, {"format": 0.4})) == "format"
+    assert scheduled(config([[0, 1.0], [9, 0.0]])) == "format"
+    assert scheduled(config([[0, 1.0], [9, 0.0]], {"format": 1.0}, {"format": 1.0})) is None
 
 
 @pytest.mark.parametrize("wrong", ["0.5", [], [[1]], [[5, 1], [4, 1]], [[0, float("nan")]], [[-1, 0]], True, None])

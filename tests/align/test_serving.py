@@ -105,7 +105,7 @@ def test_requests_of_several_steps_share_a_batch_and_keep_their_weights(live: Li
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "the weights of stage2 change with the step: say which, 0 to 31"),
+        ({}, "in stage2 follows the step: say which, 0 to 31"),
         ({"step": 0, "kinds": ["reasoning"]}, "kind has 1 values for 4 conversations"),
         ({"step": 0, "columns": {"answer": ["3"] * 3}}, "answer has 3 values for 4 conversations"),
         ({"step": 0, "columns": {"answer": [3] * 4}}, "answer: '3' is not of type str"),

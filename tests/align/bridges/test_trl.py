@@ -11,12 +11,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from live_server import running
 from stand_in_rewards import keel, serving
 from trl.trainer.utils import get_callable_name
 
 from align.bridges.samples import filled
 from align.bridges.trl import MixedReward, TermReward
+from align.config import AlignConfig
 from align.scorer import RewardFailure
+from align.serving import MixerService
+from reward_models.runtime.config import load_config
+from reward_models.serving.limits import Limits
 
 SETTINGS = (
     "steps=4",
@@ -163,58 +168,21 @@ def test_the_asynchronous_worker_scores_a_group_with_them(monkeypatch: pytest.Mo
 ROWS = [{"prompt": [{"role": "user", "content": f"What is {i} + 2?"}], "answer": str(i + 2)} for i in range(8)]
 
 
-def test_trl_trains_with_it(policy: Path, tmp_path: Path) -> None:
-    from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import GRPOConfig, GRPOTrainer
-
-    trainer = GRPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(policy),
-        reward_funcs=MixedReward(None, SETTINGS),
-        args=GRPOConfig(
-            output_dir=str(tmp_path),
-            per_device_train_batch_size=8,
-            num_generations=4,
-            max_completion_length=8,
-            max_steps=4,
-            logging_steps=1,
-            use_cpu=True,
-            bf16=False,
-            report_to="none",
-            save_strategy="no",
-        ),
-        train_dataset=Dataset.from_list(ROWS),
-        processing_class=AutoTokenizer.from_pretrained(policy),
-    )
-    trainer.train()
-    lines = [line for line in trainer.state.log_history if "reward" in line]
-    assert [line["weight/letters:Letters"] for line in lines] == [2.0, 2.0, 1.0, 1.0]
-    for line in lines:
-        assert line["reward"] == pytest.approx(line["weighted/letters"] + line["weighted/format"], abs=1e-5)
-
-
-@pytest.mark.parametrize("name", ["RLOO", "OnlineDPO"])
-def test_the_other_trainers_train_with_it(policy: Path, tmp_path: Path, name: str) -> None:
+def trained(name: str, rewards: Any, policy: Path, out: Path, rows: list[dict[str, Any]], **options: Any) -> list[Any]:
+    """The lines that one of TRL's trainers logs of its steps."""
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    module = importlib.import_module("trl" if name == "RLOO" else "trl.experimental.online_dpo")
-    options: dict[str, Any] = {"num_generations": 4, "max_completion_length": 8} if name == "RLOO" else {}
-    options |= {"max_new_tokens": 8} if name == "OnlineDPO" else {}
-    seen: list[list[float | None]] = []
-
-    class Seen(TermReward):
-        def __call__(self, *arguments: Any, **columns: Any) -> list[float | None]:
-            seen.append(super().__call__(*arguments, **columns))
-            return seen[-1]
-
+    module = importlib.import_module("trl.experimental.online_dpo" if name == "OnlineDPO" else "trl")
+    if name == "OnlineDPO":
+        options |= {"max_new_tokens": 8}
+    else:
+        options |= {"num_generations": 4, "max_completion_length": 8}
     trainer = getattr(module, f"{name}Trainer")(
         model=AutoModelForCausalLM.from_pretrained(policy),
-        reward_funcs=[MixedReward(None, SETTINGS), Seen("letters:Letters")],
+        reward_funcs=rewards,
         args=getattr(module, f"{name}Config")(
-            output_dir=str(tmp_path),
-            per_device_train_batch_size=4,
-            max_steps=2,
+            output_dir=str(out),
             logging_steps=1,
             use_cpu=True,
             bf16=False,
@@ -222,10 +190,55 @@ def test_the_other_trainers_train_with_it(policy: Path, tmp_path: Path, name: st
             save_strategy="no",
             **options,
         ),
-        train_dataset=Dataset.from_list(ROWS),
+        train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(policy),
     )
     trainer.train()
+    return [line for line in trainer.state.log_history if any("reward" in key for key in line)]
+
+
+def test_trl_trains_with_it(policy: Path, tmp_path: Path) -> None:
+    reward = MixedReward(None, SETTINGS)
+    lines = trained("GRPO", reward, policy, tmp_path, ROWS, max_steps=4, per_device_train_batch_size=8)
+    assert [line["weight/letters:Letters"] for line in lines] == [2.0, 2.0, 1.0, 1.0]
+    for line in lines:
+        assert line["reward"] == pytest.approx(line["weighted/letters"] + line["weighted/format"], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["RLOO", "OnlineDPO"])
+def test_the_other_trainers_train_with_it(policy: Path, tmp_path: Path, name: str) -> None:
+    seen: list[list[float | None]] = []
+
+    class Seen(TermReward):
+        def __call__(self, *arguments: Any, **columns: Any) -> list[float | None]:
+            seen.append(super().__call__(*arguments, **columns))
+            return seen[-1]
+
+    rewards = [MixedReward(None, SETTINGS), Seen("letters:Letters")]
+    assert trained(name, rewards, policy, tmp_path, ROWS, max_steps=2, per_device_train_batch_size=4)
     assert len(seen) == 2
     assert all(0 <= value <= 1 for values in seen for value in values if value is not None)
-    assert any("reward" in key for line in trainer.state.log_history for key in line)
+
+
+def test_trl_trains_on_a_servers_mixture_as_on_ours(policy: Path, models: dict[str, Path], tmp_path: Path) -> None:
+    kinds = ["reasoning", "helpfulness", "safety", "reasoning"] * 2
+    rows = [{**row, "kind": kind} for row, kind in zip(ROWS, kinds, strict=True)]
+    terms = ", ".join(f"{{term: {kind}, arguments: {{model: '{models[kind]}'}}}}" for kind in ("helpful", "safety"))
+    settings = (
+        *("steps=4", "steps_per_rollout=1", "ref_update_steps=0", "guards=[]"),
+        f"rewards=[{{term: 'letters:Letters', weight: 2.0}}, {terms}]",
+        "phases=[{until: 2, weights: {helpful: 0, safety: 0}}, {until: 4, weights: {'letters:Letters': 0.5}}]",
+    )
+    options = {"max_steps": 4, "per_device_train_batch_size": 16}
+    ours = trained("GRPO", MixedReward(None, settings), policy, tmp_path / "ours", rows, **options)
+    config = load_config(AlignConfig, None, settings)
+    with running({"stage2": lambda metrics: MixerService("stage2", config, Limits(), metrics)}) as live:
+        reward = MixedReward(f"http://127.0.0.1:{live.port}", model="stage2")
+        served = trained("GRPO", reward, policy, tmp_path / "served", rows, **options)
+    assert [line["weight/letters:Letters"] for line in ours] == [2.0, 2.0, 0.5, 0.5]
+    assert [line["weight/helpful"] for line in ours] == [0.0, 0.0, 1.0, 1.0]
+    assert any(line.get("weighted/helpful") for line in served[2:])
+    assert not any(line.get("weighted/helpful") for line in served[:2])
+    for a, b in zip(ours, served, strict=True):
+        for name in ("reward", "reward_std", "term/letters", "weighted/letters", "weighted/helpful", "grad_norm"):
+            assert b.get(name) == pytest.approx(a.get(name), abs=1e-5), name
