@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from align.bridges.samples import as_sample
 from align.config import AlignConfig
 from align.mixer import Mixed, Mixer, as_list, as_tensor
 from align.phases import phase_at, phases_of, scheduled
@@ -19,7 +20,7 @@ from align.rewards.build import VERIFIERS, MixedTerm, build_terms
 from align.rewards.models import forget_models
 from align.rewards.sandbox import SandboxError
 from align.rewards.terms import Sample, TermError, run_terms
-from reward_models.data.records import Message, RecordError
+from reward_models.data.records import RecordError
 from reward_models.runtime.config import dump_config, load_config
 from reward_models.serving.batcher import Batcher
 from reward_models.serving.limits import Admission, Limits, Refused
@@ -29,7 +30,8 @@ from reward_models.serving.service import Answer, Context, Result, TermValue, Te
 LOGGER = logging.getLogger(__name__)
 BATCH_CHARACTERS = 2**20  # of one round of all terms
 # Columns that are facts of a sample and not further columns of its row, with their types.
-FACTS: dict[str, type] = {"answer": str, "language": str, "think_prefilled": bool, "tokens": int, "finished": bool}
+OF_RESPONSE: dict[str, type] = {"think_prefilled": bool, "tokens": int, "finished": bool}
+FACTS: dict[str, type] = {"answer": str, "language": str, **OF_RESPONSE}
 
 
 class MixerService:
@@ -158,22 +160,14 @@ def _rows(count: int, context: Context) -> list[dict[str, Any]]:
 
 def _sample(turns: Turns, row: dict[str, Any]) -> Sample | str:
     """The conversation as a sample, or what is wrong with it. An empty response is one that a policy may give."""
+    if len(turns) < 2 or turns[-1]["role"] != "assistant" or turns[-2]["role"] == "assistant":
+        return "it must hold a prompt and end with the assistant's message"
+    facts: dict[str, Any] = {name: row[name] for name in OF_RESPONSE if row.get(name) is not None}
+    columns = {name: value for name, value in row.items() if name not in OF_RESPONSE}
     try:
-        messages = [Message(turn["role"], turn["content"]) for turn in turns[:-1]]  # type: ignore[arg-type]
+        return as_sample(turns[:-1], turns[-1]["content"], columns, **facts)
     except RecordError as error:
         return str(error)
-    if not messages or turns[-1]["role"] != "assistant" or messages[-1].role == "assistant":
-        return "it must hold a prompt and end with the assistant's message"
-    facts = {name: row[name] for name in FACTS if row.get(name) is not None}
-    facts.setdefault("tokens", 0)
-    facts.setdefault("finished", True)
-    return Sample(
-        prompt=tuple(messages),
-        response=turns[-1]["content"],
-        kind=row.get("kind") or ("reasoning" if "answer" in facts else "helpfulness"),
-        columns={name: value for name, value in row.items() if name not in FACTS and name != "kind"},
-        **facts,
-    )
 
 
 def _results(mixed: Mixed, terms: Sequence[MixedTerm]) -> list[Result]:
