@@ -1,0 +1,33 @@
+"""Samples whose score anybody can check, and a client in a hurry, for tests of reward servers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from align.rewards.remote import RemoteReward
+from align.rewards.terms import Sample
+from reward_models.data.records import Message
+
+PROMPT = (Message("user", "What is 1 + 2?"),)
+QUICK = {"timeout": 1.0, "give_up_after": 3.0, "first_wait": 0.01, "breaker_seconds": 0.2}
+
+
+def sample(response: str, kind: Any = "helpfulness") -> Sample:
+    return Sample(prompt=PROMPT, response=response, kind=kind, tokens=5, finished=True)
+
+
+SAMPLES = [sample(f"It is {i}." + " Truly." * (i % 3)) for i in range(10)]
+
+
+def length(conversation: list[dict[str, str]]) -> dict[str, Any]:
+    """A score that anybody can check."""
+    return {"raw": float(len(conversation[-1]["content"])), "calibrated": len(conversation[-1]["content"]) / 10}
+
+
+def scores(term: RemoteReward, samples: list[Sample] = SAMPLES) -> list[float | None]:
+    return asyncio.run(term.score(samples))
+
+
+def lengths(samples: list[Sample] = SAMPLES) -> list[float]:
+    return [len(s.response) / 10 for s in samples]
