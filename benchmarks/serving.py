@@ -6,9 +6,13 @@ Both servers load the same saved model, run as processes of their own with the s
 requests over the same protocol, ``/get_reward``: first one sample a request, as OpenRLHF and verl send them, then 16
 samples of a prompt a request. Every client has one request under way at a time. They take turns; the scores must agree.
 
+``work`` counts the multiplications that each cannot do without: the peer computes every sample with its prompt, and a
+request's samples padded to the longest; ours a prompt once for all of its samples. Where a device computes one sequence
+as fast per token as many, as a CPU core does, their ratio is what can be gained.
+
 The peer is ``RewardModelProxy`` of a checkout of github.com/OpenRLHF/OpenRLHF itself, and the handler around it with
 the lines of ``openrlhf/cli/serve_rm.py``, where it cannot be imported. Two things differ: packages that other parts of
-it import and that are not installed, such as ``flash_attn``, are empty modules; and weights are loaded in fp32.
+it import and that are not installed, such as ``flash_attn``, are empty modules; and ``--dtype`` is fp32.
 
 Two shapes: questions of about 150 tokens with short replies, and questions about retrieved passages, 900 tokens.
 """
@@ -44,7 +48,8 @@ from scoring import conversations, save
 from reward_models import RewardModel
 from reward_models.data.batching import group_by_prefix
 from reward_models.data.sources import load
-from reward_models.scorer import split_turns
+from reward_models.data.trees import PromptTree
+from reward_models.scorer import DTYPES, split_turns
 
 NAMES = ("openrlhf", "keel")
 SETTINGS = ("model", "device", "dtype", "clients", "samples", "max_tokens")
@@ -88,7 +93,8 @@ def _proxy(arguments: argparse.Namespace) -> Any:
             if error.name is None or error.name.startswith("openrlhf"):
                 raise
             sys.modules[error.name] = _Empty(error.name)
-    sys.modules["openrlhf.utils.utils"].convert_to_torch_dtype = lambda name: torch.float32  # type: ignore[attr-defined]
+    dtype = DTYPES[arguments.dtype]
+    sys.modules["openrlhf.utils.utils"].convert_to_torch_dtype = lambda name: dtype  # type: ignore[attr-defined]
     return module.RewardModelProxy(
         SimpleNamespace(
             reward=SimpleNamespace(model_name_or_path=str(arguments.serve_peer), normalize_enable=False),
@@ -154,10 +160,11 @@ def start(name: str, directory: Path, arguments: argparse.Namespace) -> tuple[su
         port = free.getsockname()[1]
     if name == "keel":
         words = ["-m", "keel.cli", "serve", "--model", f"model={directory}", "--port", str(port)]
-        words += ["--device", arguments.device, "--max-tokens", str(arguments.max_tokens)]
+        words += ["--device", arguments.device]
+        words += ["--max-tokens", str(arguments.max_tokens)] if arguments.max_tokens else []
     else:
         words = [__file__, "--serve-peer", str(directory), "--openrlhf", str(arguments.openrlhf), "--port", str(port)]
-        words += ["--threads", str(arguments.threads), "--out", os.devnull]
+        words += ["--threads", str(arguments.threads), "--dtype", arguments.dtype, "--out", os.devnull]
     paths = os.pathsep.join(map(str, (ROOT, ROOT / "benchmarks")))
     variables = os.environ | {"OMP_NUM_THREADS": str(arguments.threads), "PYTHONPATH": paths}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
@@ -213,16 +220,33 @@ def shape(arguments: argparse.Namespace, file: Path, openrlhf: bool) -> dict[str
                 process.terminate()
                 process.wait(30)
     lengths = np.array([len(s) for s in sequences])
-    shared = _shared(sequences)
+    shared = sum(tree.tokens for tree in _trees(sequences))
     tokens = {"all": int(lengths.sum()), "prompt_shared": shared, "mean": round(float(lengths.mean()), 1)}
     return {"data": file.name, "prompts": arguments.prompts, "tokens": tokens, **found}
 
 
-def _shared(sequences: Sequence[np.ndarray]) -> int:
-    from reward_models.data.trees import PromptTree
+def _trees(sequences: Sequence[np.ndarray]) -> list[PromptTree]:
+    return [PromptTree.from_sequences([sequences[i] for i in group]) for group in group_by_prefix(sequences)]
 
-    groups = group_by_prefix(sequences)
-    return sum(PromptTree.from_sequences([sequences[i] for i in group]).tokens for group in groups)
+
+def work(model: RewardModel, sequences: Sequence[np.ndarray], size: int) -> dict[str, float]:
+    """10⁹ multiplications of both over all requests of ``size`` samples: linear layers, and causal attention."""
+    config: Any = model.scorer.classifier.config
+    linear = sum(p.numel() for name, p in model.scorer.model.named_parameters() if p.ndim == 2 and "embed" not in name)
+    of_pair = 2 * config.num_hidden_layers * config.num_attention_heads * config.head_dim  # query · key, weight · value
+
+    def triangle(length: int) -> int:
+        return length * (length + 1) // 2
+
+    lengths = [len(s) for s in sequences]
+    parts = [lengths[at : at + size] for at in range(0, len(lengths), size)]
+    padded = [max(part) for part in parts for _ in part]
+    theirs = linear * sum(padded) + of_pair * sum(map(triangle, padded))
+    ours = 0
+    for tree in _trees(sequences):
+        twice = (len(tree.branches) - 1) * triangle(len(tree.prompt))
+        ours += linear * tree.tokens + of_pair * (sum(triangle(len(s)) for s in tree.sequences) - twice)
+    return {"openrlhf": round(theirs / 1e9, 1), "keel": round(ours / 1e9, 1), "ratio": round(theirs / ours, 2)}
 
 
 def measure(
@@ -254,6 +278,7 @@ def measure(
     apart = {n: max(abs(a - b) for a, b in zip(values, expected, strict=True)) for n, values in rewards.items()}
     result: dict[str, Any] = {
         "requests": len(bodies),
+        "work": work(model, sequences, size),
         "seconds": {name: [round(s, 3) for s in values] for name, values in runs.items()},
         "requests_per_second": {n: round(len(bodies) / statistics.median(runs[n]), 2) for n in servers},
         "p50_seconds": {n: round(float(np.percentile(v, 50)), 3) for n, v in latencies.items()},
@@ -279,11 +304,11 @@ def main() -> None:
     add("--data", type=Path, default=data / "helpful")
     add("--shapes", nargs="+", default=list(SHAPES), choices=tuple(SHAPES))
     add("--device", choices=("cpu", "cuda"), default="cpu")
-    add("--dtype", choices=("fp32",), default="fp32")
+    add("--dtype", choices=("fp32", "bf16"), default="fp32", help="of both; OpenRLHF's own default is bf16")
     add("--model", choices=tuple(MODELS), default="12.6m")
     add("--clients", type=int, default=64)
     add("--samples", type=int, default=16)
-    add("--max-tokens", type=int, default=16384)
+    add("--max-tokens", type=int, help="of a forward pass of ours; default: keel serve's")
     add("--repeats", type=int, default=3)
     add("--threads", type=int, default=os.cpu_count())
     add("--seed", type=int, default=0)
@@ -298,7 +323,7 @@ def main() -> None:
     found = environment(arguments.seed, arguments.threads)
     result: dict[str, Any] = {
         "benchmark": "serving",
-        "peer": "RewardModelProxy of openrlhf/cli/serve_rm.py, fp32, SDPA, behind the handler of that file",
+        "peer": "RewardModelProxy of openrlhf/cli/serve_rm.py, SDPA, behind the handler of that file",
         "peer_commit": _commit(arguments.openrlhf),
         "settings": {k: getattr(arguments, k) for k in SETTINGS},
         "repeats": arguments.repeats,

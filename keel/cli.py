@@ -45,7 +45,10 @@ Columns = Annotated[
     list[str] | None,
     typer.Option("--column", metavar="OURS=THEIRS", help="A column of ours under another name. Repeatable."),
 ]
-MaxTokens = Annotated[int, typer.Option(min=1, help="Tokens of one forward pass; memory grows with it.")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(min=1, help="Tokens of one forward pass; memory grows with it. Default: 16384, on a CPU 4096."),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the GPU if there is one.")]
 DtypeOption = Annotated[Dtype | None, typer.Option("--dtype", help="Of weights and computation; default: as saved.")]
 
@@ -116,7 +119,7 @@ def score(
     data: Annotated[list[str], typer.Option(help="File, glob or hub data set with responses. Repeatable.")],
     out: Annotated[Path, typer.Option(help="JSONL file to write: a line for every row, in order.")],
     column: Columns = None,
-    max_tokens: MaxTokens = 16384,
+    max_tokens: MaxTokens = None,
     device: Device = None,
     dtype: DtypeOption = None,
     max_bad: Annotated[int, typer.Option(min=0, help="Rows without a response that are all right.")] = 0,
@@ -162,7 +165,7 @@ def evaluate_rm(
     ] = None,
     k: Annotated[float, typer.Option(min=0, help="Standard deviations of an ensemble's lower bound.")] = 1.0,
     column: Columns = None,
-    max_tokens: MaxTokens = 16384,
+    max_tokens: MaxTokens = None,
     device: Device = None,
     dtype: DtypeOption = None,
     max_bad: Annotated[int, typer.Option(min=0, help="How many bad rows of a file are left out.")] = 0,

@@ -34,7 +34,10 @@ def serve_command(
     dtype: Annotated[
         Literal["fp32", "bf16", "fp16"] | None, typer.Option(help="Of weights and computation; default: as saved.")
     ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one forward pass; memory grows with it.")] = 16384,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens of one forward pass; memory grows with it. Default: 16384, on a CPU 4096."),
+    ] = None,
     deadline: Annotated[float, typer.Option(min=0.001, help="Seconds until a request is given up.")] = 170.0,
     conversations: Annotated[int, typer.Option(min=1, help="Most conversations of one request.")] = 1024,
     queue: Annotated[int, typer.Option(min=1, help="Most conversations that wait for one model.")] = 4096,

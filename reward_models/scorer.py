@@ -35,6 +35,7 @@ from reward_models.model import KEEL_KEY, MANIFEST, SequenceScorer, load_scorer,
 Dtype = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Turns = Sequence[Mapping[str, str] | Message]
+MAX_TOKENS, MAX_TOKENS_CPU = 16384, 4096  # of a forward pass; on a CPU the activations of more leave its cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,12 @@ class RewardModel:
         *,
         manifest: Mapping[str, Any] | None = None,
         directory: Path | None = None,
-        max_tokens: int = 16384,
+        max_tokens: int | None = None,
     ) -> None:
-        if max_tokens < 1:
+        if max_tokens is not None and max_tokens < 1:
             raise ValueError(f"max_tokens={max_tokens} must be at least 1")
         self.scorer, self.renderer, self.kind, self.calibration = scorer.eval(), renderer, kind, calibration
-        self.manifest, self.directory, self.max_tokens = dict(manifest or {}), directory, max_tokens
+        self.manifest, self.directory, self._max_tokens = dict(manifest or {}), directory, max_tokens
         self.limit = position_limit(scorer.classifier)
         self.truncated = 0
         self._encoding = threading.Lock()  # fast tokenizers keep state between calls
@@ -88,6 +89,11 @@ class RewardModel:
     def device(self) -> torch.device:
         return next(self.scorer.parameters()).device
 
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of one forward pass."""
+        return self._max_tokens or (MAX_TOKENS_CPU if self.device.type == "cpu" else MAX_TOKENS)
+
     @classmethod
     def load(
         cls,
@@ -95,7 +101,7 @@ class RewardModel:
         *,
         device: str | torch.device | None = None,
         dtype: Dtype | torch.dtype | None = None,
-        max_tokens: int = 16384,
+        max_tokens: int | None = None,
         kind: RewardKind | None = None,
         span: Span | None = None,
         trust_remote_code: bool = False,
@@ -107,7 +113,8 @@ class RewardModel:
             device: default: the GPU if there is one.
             dtype: of weights and computation; default: as saved (fp32 if trained on a CPU). In bf16 a score has about
                 three digits, and the last of them may depend on the other members of its batch.
-            max_tokens: most tokens of one forward pass. Memory grows with it, scores do not depend on it.
+            max_tokens: most tokens of one forward pass; default: 16,384, on a CPU 4,096. Memory grows with it, scores
+                do not depend on it.
             kind, span: for models that Keel did not train; for its own they are saved with the model.
 
         Raises:

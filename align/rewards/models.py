@@ -45,7 +45,7 @@ class ModelReward:
         value: Value | None = None,
         device: str | None = None,
         dtype: Dtype | None = None,
-        max_tokens: int = 16384,
+        max_tokens: int | None = None,
         offload: bool = False,
     ) -> None:
         paths = [model] if isinstance(model, str) else list(model)
@@ -100,6 +100,6 @@ def forget_models() -> None:
 
 
 @functools.cache
-def _load(path: str, device: str, dtype: Dtype | None, max_tokens: int) -> RewardModel:
+def _load(path: str, device: str, dtype: Dtype | None, max_tokens: int | None) -> RewardModel:
     """Each model once, however many terms read it."""
     return RewardModel.load(path, device=device, dtype=dtype, max_tokens=max_tokens)

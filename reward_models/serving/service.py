@@ -98,7 +98,7 @@ class ModelService:
         self._name, self._model, self._limits, self._metrics = name, model, limits, metrics
         self._vocabulary = len(model.scorer.classifier.get_input_embeddings().weight)  # type: ignore[arg-type]
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix=f"encoder-{name}")
-        self._batcher = Batcher(self._compute, model.max_tokens, name=name, linger=linger, observe=self._observe)
+        self._batcher = Batcher(self._compute, limits.batch_tokens, name=name, linger=linger, observe=self._observe)
 
     @property
     def kind(self) -> Literal["helpful", "safety"]:
