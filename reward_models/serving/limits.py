@@ -31,8 +31,6 @@ class Limits:
     request_tokens: most tokens of a request.
     queue: most conversations that wait for one model, over all clients; beyond it clients are told to come back.
     queue_characters: most text that waits for one model.
-    batch_tokens: most tokens that are computed in one go, in as many forward passes as they take. What waits
-        meanwhile waits for all of them; what is computed in one go can share prompts.
     deadline: seconds until a request is given up; clients may ask for less. OpenRLHF waits for 180.
     """
 
@@ -42,7 +40,6 @@ class Limits:
     request_tokens: int = 2**20
     queue: int = 4096
     queue_characters: int = 64 * 2**20
-    batch_tokens: int = 16384
     deadline: float = 170.0
 
     def __post_init__(self) -> None:

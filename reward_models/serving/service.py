@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -98,7 +97,16 @@ class ModelService:
         self._name, self._model, self._limits, self._metrics = name, model, limits, metrics
         self._vocabulary = len(model.scorer.classifier.get_input_embeddings().weight)  # type: ignore[arg-type]
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix=f"encoder-{name}")
-        self._batcher = Batcher(self._compute, limits.batch_tokens, name=name, linger=linger, observe=self._observe)
+        tree = model.scorer.layout == "tree"
+        self._batcher = Batcher(
+            self._compute,
+            model.max_tokens,
+            name=name,
+            key=_tokens if tree else _length,
+            **({"common": common_prefix} if tree else {}),
+            linger=linger,
+            observe=self._observe,
+        )
 
     @property
     def kind(self) -> Literal["helpful", "safety"]:
@@ -128,26 +136,10 @@ class ModelService:
             sequences = {place: each for place, each in enumerate(encoded) if isinstance(each, np.ndarray)}
             if (total := sum(map(len, sequences.values()))) > self._limits.request_tokens:
                 raise Refused(413, f"{total} tokens are more than the {self._limits.request_tokens} of one request")
-            places = self._in_order(sequences)
-            ordered = [sequences[i] for i in places]
-            job = self._batcher.submit(ordered, self._costs(ordered))
-            scores = dict(zip(places, await computed(job, self._name), strict=True))
+            job = self._batcher.submit(list(sequences.values()), list(map(len, sequences.values())))
+            scores = dict(zip(sequences, await computed(job, self._name), strict=True))
         results = [result_of(scores[i]) if i in scores else Result(error=str(each)) for i, each in enumerate(encoded)]
         return Answer(results, [len(sequences[i]) if i in sequences else 0 for i in range(len(inputs))])
-
-    def _in_order(self, sequences: dict[int, np.ndarray]) -> list[int]:
-        """Places in the order to compute them in: neighbours share a prompt, or are of one length."""
-        if self._model.scorer.layout == "padded":
-            return sorted(sequences, key=lambda i: -len(sequences[i]))
-        return sorted(sequences, key=lambda i: sequences[i].astype(">i4").tobytes())
-
-    def _costs(self, ordered: Sequence[np.ndarray]) -> list[int]:
-        """Tokens that each sequence adds to the one before it."""
-        lengths = [len(sequence) for sequence in ordered]
-        if self._model.scorer.layout == "padded" or len(ordered) < 2:
-            return lengths
-        shared = [0, *(common_prefix(a, b) for a, b in pairwise(ordered))]
-        return [max(1, length - common) for length, common in zip(lengths, shared, strict=True)]
 
     def _encode(self, conversations: Sequence[Turns]) -> list[np.ndarray | str]:
         """Token ids of each conversation, or what is wrong with it."""
@@ -208,6 +200,15 @@ class ModelService:
     def _observe(self, requests: int, items: int, tokens: int, seconds: float) -> None:
         self.admission.computed(items, seconds)
         self._metrics.batch(self._name, requests, tokens, seconds)
+
+
+def _tokens(sequence: np.ndarray) -> bytes:
+    return sequence.astype(">i4").tobytes()
+
+
+def _length(sequence: np.ndarray) -> bytes:
+    """Neighbours are of one length, which keeps padding short."""
+    return len(sequence).to_bytes(4, "big")
 
 
 async def computed(job: Future[list[Any]], name: str) -> list[Any]:

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from live_server import Live, model_loader, running, save_small
 
-from reward_models.serving.limits import Limits
-
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -26,7 +24,5 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def live(models: dict[str, Path]) -> Iterator[Live]:
     """Small batches, so that requests are cut and mixed."""
-    small = Limits(batch_tokens=1200)  # a batch of two forward passes and more
-    loaders = {name: model_loader(name, path, small, max_tokens=600) for name, path in models.items()}
-    with running(loaders) as server:
+    with running({name: model_loader(name, path, max_tokens=600) for name, path in models.items()}) as server:
         yield server

@@ -4,49 +4,106 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from itertools import pairwise, takewhile
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward_models.serving.batcher import WIDTH, Batcher, Job, choose
+from reward_models.serving.batcher import Batcher, Job, Line, make_job
 
-COSTS = st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=12), min_size=1, max_size=12)
+WORDS = st.lists(st.text("abc", min_size=1, max_size=12), min_size=1, max_size=12)
 
 
-@given(COSTS, st.integers(20, 100))
-def test_every_item_is_computed_once_within_the_budget_and_the_oldest_always_goes_on(
-    costs: list[list[int]], budget: int
-) -> None:
-    jobs = [Job(each, each) for each in costs]
-    taken: dict[Job, list[int]] = {job: [] for job in jobs}
-    left = list(jobs)
-    while left:
-        batch = choose(left, budget)
-        assert any(job is left[0] for job, _ in batch)
-        items = [job.costs[i] for job, places in batch for i in places]
-        assert sum(items) <= WIDTH * budget or len(items) == 1
-        for job, places in batch:
-            taken[job] += places
-        left = [job for job in left if job.taken < len(job.items)]
-    assert all(places == list(range(len(job.items))) for job, places in taken.items())
+def common(a: str, b: str) -> int:
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False))))
+
+
+def job(*words: str) -> Job:
+    """A request of words, of which every letter is a token."""
+    return make_job(words, [len(word) for word in words], str.encode, common)
+
+
+def choices(jobs: Sequence[Job], budget: int) -> Iterator[tuple[list[str], int]]:
+    """All batches until nothing is left."""
+    line = Line(common)
+    line.renew(jobs)
+    while line.jobs:
+        batch, tokens = line.choose(budget)
+        yield [item.value for item in batch], tokens
+        line.renew(())
+
+
+def tree(words: Sequence[str]) -> int:
+    """Tokens of words that share whatever they can."""
+    ordered = sorted(words)
+    return sum(map(len, ordered)) - sum(common(a, b) for a, b in pairwise(ordered))
+
+
+@given(st.lists(WORDS, min_size=1, max_size=12), st.integers(3, 40))
+def test_every_item_is_computed_once_and_within_the_budget(requests: list[list[str]], budget: int) -> None:
+    batches = list(choices([job(*words) for words in requests], budget))
+    assert sorted(w for words, _ in batches for w in words) == sorted(w for words in requests for w in words)
+    for words, tokens in batches:
+        assert tree(words) <= tokens
+        assert tokens <= budget or len(words) == 1
+
+
+@given(st.lists(WORDS, min_size=1, max_size=12), st.integers(3, 40))
+def test_the_oldest_request_goes_on_with_every_batch(requests: list[list[str]], budget: int) -> None:
+    jobs = [job(*words) for words in requests]
+    line = Line(common)
+    line.renew(jobs)
+    while line.jobs:
+        oldest = line.jobs[0]
+        batch, _ = line.choose(budget)
+        assert any(item.job is oldest for item in batch)
+        line.renew(())
+
+
+def test_what_begins_alike_goes_together_whoever_sent_it_and_in_whatever_order() -> None:
+    prompts = ["a" * 20, "b" * 20, "c" * 20]
+    samples = [prompt + end for end in "uvwxyz" for prompt in prompts]  # one of each prompt, then the next of each
+    batches = list(choices([job(sample) for sample in samples], 30))
+    assert [(sorted(words), tokens) for words, tokens in batches] == [
+        ([prompt + end for end in "uvwxyz"], 26) for prompt in prompts
+    ]
+
+
+def test_a_family_that_fits_is_not_torn_and_a_larger_one_is() -> None:
+    first, family = job("c" * 10), [job("a" * 10 + end) for end in "uvwxyz"]
+    assert [len(words) for words, _ in choices([first, *family], 20)] == [1, 6]
+    large = [job("a" * 10 + end * 5) for end in "uvwxyz"]
+    assert [tokens for _, tokens in choices(large, 22)] == [20, 20, 20]
+
+
+def test_those_with_the_most_in_common_come_first() -> None:
+    """Not what merely has the same instructions before it."""
+    seed, others = job("i" * 10 + "m" * 10 + "m"), [job("i" * 10 + letter * 10 + "a") for letter in "xyz"]
+    own = [job("i" * 10 + "m" * 10 + end) for end in "abcxyz"]
+    words, tokens = next(iter(choices([seed, *others, *own], 30)))
+    assert sorted(words) == sorted("i" * 10 + "m" * 10 + end for end in "abcmxyz")
+    assert tokens == 27
 
 
 def test_small_requests_pass_a_large_one_that_still_advances() -> None:
-    large = Job(range(100), [10] * 100)
-    small = [Job([0], [10]) for _ in range(6)]
-    batch = dict(choose([large, *small], 80))
-    assert batch == {large: range(2), **{job: range(1) for job in small}}
-    # a new flood of small ones does not stop it
-    assert choose([large, *(Job([0], [10]) for _ in range(50))], 80)[0] == (large, range(2, 4))
+    words = [letter * 10 for letter in "abcdefghijklmnopqrstuvwxyz"]
+    large, small = job(*words), [job(str(number) * 10) for number in range(6)]
+    batches = [words for words, _ in choices([large, *small], 80)]
+    assert batches[0] == ["a" * 10, "b" * 10, *(str(number) * 10 for number in range(6))]
+    assert len(batches) == 4
+    flood = [job(str(number % 10) * 5 + str(number) * 5) for number in range(200)]
+    first = next(iter(choices([job(*words), *flood], 80)))[0]
+    assert first[:2] == ["a" * 10, "b" * 10]
+    assert set(first[2:]).isdisjoint(words)
 
 
 def test_an_item_over_the_budget_travels_alone() -> None:
-    huge, other, small = Job([0, 1], [500, 5]), Job([0], [500]), Job([0], [5])
-    assert choose([huge, small], 100) == [(huge, range(1))]
-    assert choose([small, other], 100) == [(small, range(1))]
+    huge, small = job("a" * 500, "b" * 5), job("c" * 5)
+    assert [words for words, _ in choices([huge, small], 100)] == [["a" * 500], ["b" * 5, "c" * 5]]
+    assert [len(words) for words, _ in choices([job("c" * 5), job("a" * 500)], 100)] == [1, 1]
 
 
 class Slow:

@@ -25,13 +25,13 @@ from reward_models import RewardModel
 from reward_models.serving.limits import Limits, Refused
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-LIMITS = Limits(queue=24, conversations=24, batch_tokens=300, deadline=20)
+LIMITS = Limits(queue=24, conversations=24, deadline=20)
 
 
 def test_a_storm_gives_no_wrong_score_and_everybody_an_answer(models: dict[str, Path]) -> None:
     turns = conversations(4, 6)
     expected = [score.raw for score in RewardModel.load(models["helpful"]).score(turns)]
-    loader = model_loader("model", models["helpful"], LIMITS)
+    loader = model_loader("model", models["helpful"], LIMITS, max_tokens=300)
     with running({"model": loader}, LIMITS, TOKEN) as server:
         options: dict[str, Any] = {"seconds": 4.0, "clients": 40, "bodies": 100, "reload_every": 0.3}
         seen = asyncio.run(storm(server.port, turns, expected, **options))
@@ -130,7 +130,7 @@ def test_a_small_request_does_not_wait_for_a_huge_one(models: dict[str, Path]) -
         [{"role": "user", "content": " ".join(rng.choices(words, k=300))}, {"role": "assistant", "content": "one"}]
         for _ in range(300)
     ]
-    with running({"model": model_loader("model", models["helpful"], Limits(batch_tokens=2000))}) as server:
+    with running({"model": model_loader("model", models["helpful"], max_tokens=2000)}) as server:
         ended: dict[str, float] = {}
 
         def ask(name: str, turns: Any) -> None:
