@@ -119,7 +119,7 @@ def main() -> None:
     add("--prompts", type=int, default=8)
     add("--samples", type=int, default=16)
     add("--prompt-tokens", type=int, default=150)
-    add("--max-tokens", type=int, default=16384)
+    add("--max-tokens", type=int, help="of a forward pass of ours; default: as keel score has it")
     add("--repeats", type=int, default=7)
     add("--threads", type=int, default=os.cpu_count())
     add("--seed", type=int, default=0)

@@ -230,7 +230,9 @@ def resident(process: subprocess.Popen[bytes]) -> float:
 
 
 def main() -> None:
-    from environment import environment
+    from environment import ROOT, environment
+
+    sys.path.append(str(ROOT / "tests" / "support"))
     from live_server import conversations, save_small
 
     from reward_models import RewardModel

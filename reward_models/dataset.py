@@ -130,7 +130,7 @@ def tokenize(records: Records, renderer: ChatRenderer, config: DataConfig, limit
     """
     longest = config.max_length if limit is None else min(config.max_length, limit)
     return TokenizedData(
-        tokenize_records(records.train, renderer, longest, ties=config.ties, overlong=config.overlong),
+        tokenize_records(records.train, renderer, longest, config.ties, config.overlong, same=False),
         tokenize_records(records.calibration, renderer, limit, overlong="cut"),
         {name: tokenize_records(rows, renderer, limit, overlong="cut") for name, rows in records.eval.items()},
     )

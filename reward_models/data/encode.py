@@ -80,6 +80,7 @@ def tokenize_records(
     max_length: int | None,
     ties: bool = True,
     overlong: Overlong = "drop",
+    same: bool = True,
 ) -> TokenizedSet:
     """Render and tokenize records.
 
@@ -89,6 +90,8 @@ def tokenize_records(
             limit.
         ties: whether ties are kept.
         overlong: an item whose responses do not fit by themselves is dropped and counted, or its responses are cut.
+        same: whether pairs are kept whose responses read the same, as two answers after different reasoning do where
+            the span is the summary. They have no gradient.
     """
     flat: list[np.ndarray] = []
     spans: list[np.ndarray] = []
@@ -117,6 +120,9 @@ def tokenize_records(
                     dropped["response longer than max_length"] = dropped.get("response longer than max_length", 0) + 1
                     continue
                 truncated += 1
+            if not same and whole is not None and len(whole) == 2 and np.array_equal(whole[0], whole[1]):
+                dropped["responses that read the same"] = dropped.get("responses that read the same", 0) + 1
+                continue
             tree = PromptTree.from_sequences(whole or ())
             parts = [tree.prompt, *tree.branches]
             flat.extend(parts)

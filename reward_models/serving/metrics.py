@@ -27,7 +27,7 @@ class Metrics:
             "keel_conversations", "Conversations by model and outcome: scored, or error.", ["model", "outcome"], **own
         )
         self.waiting = Gauge("keel_waiting_conversations", "Conversations that wait for a model.", ["model"], **own)
-        self.tokens = Counter("keel_tokens", "Tokens, what samples of a request share once.", ["model"], **own)
+        self.tokens = Counter("keel_tokens", "Tokens, what samples of a batch share once.", ["model"], **own)
         self.compute_seconds = Counter("keel_compute_seconds", "Time in batches.", ["model"], **own)
         self.batch_tokens = Histogram("keel_batch_tokens", "Tokens of a batch.", ["model"], buckets=POWERS, **own)
         self.batch_requests = Histogram("keel_batch_requests", "Requests of a batch.", ["model"], buckets=POWERS, **own)

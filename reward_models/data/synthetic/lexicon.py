@@ -60,11 +60,6 @@ def number_word(value: int) -> str:
     return NUMBER_WORDS[value] if 0 <= value < len(NUMBER_WORDS) else str(value)
 
 
-def article(word: str) -> str:
-    """``word`` with its indefinite article."""
-    return ("an " if word[0] in "aeiou" else "a ") + word
-
-
 FLATTERY = (
     "Great question!",
     "What a lovely request!",

@@ -154,6 +154,18 @@ def test_cut_and_dropped_items_are_counted(renderer: ChatRenderer) -> None:
     assert max(max(lengths) for lengths in data.branch_lengths) <= 10
 
 
+def test_pairs_that_read_the_same_are_left_out_of_training_and_counted() -> None:
+    def thought(word: str) -> tuple[Message, ...]:
+        return (Message("assistant", f"<think> {word} </think> w40 w41"),)
+
+    same = Comparison(prompt=(say("user", 0, 4),), response_a=thought("w1"), response_b=thought("w2"), label="a")
+    summary = ChatRenderer(word_tokenizer(), "summary")
+    data = tokenize_records([same, pair()], summary, None, same=False)
+    assert (len(data), data.dropped) == (1, {"responses that read the same": 1})
+    assert len(tokenize_records([same, pair()], summary, None)) == 2
+    assert len(tokenize_records([same], ChatRenderer(word_tokenizer(), "full"), None, same=False)) == 1
+
+
 def test_a_cut_never_ends_in_half_a_character() -> None:
     tokenizer = train_tokenizer(["plain words"], 300)  # ✓ is three tokens, one a byte
     renderer = ChatRenderer(tokenizer, "full")
