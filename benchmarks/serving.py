@@ -12,7 +12,8 @@ as fast per token as many, as a CPU core does, their ratio is what can be gained
 
 The peer is ``RewardModelProxy`` of a checkout of github.com/OpenRLHF/OpenRLHF itself, and the handler around it with
 the lines of ``openrlhf/cli/serve_rm.py``, where it cannot be imported. Two things differ: packages that other parts of
-it import and that are not installed, such as ``flash_attn``, are empty modules; and ``--dtype`` is fp32.
+it import and that are not installed, such as ``flash_attn``, are empty modules; and it loads fp32 unless ``--dtype``
+says otherwise.
 
 Two shapes: questions of about 150 tokens with short replies, and questions about retrieved passages, 900 tokens.
 """

@@ -103,7 +103,7 @@ class ModelService:
             model.max_tokens,
             name=name,
             key=_tokens if tree else _length,
-            **({"common": common_prefix} if tree else {}),
+            common=common_prefix if tree else lambda before, sequence: 0,  # rows of a padded batch share nothing
             linger=linger,
             observe=self._observe,
         )
