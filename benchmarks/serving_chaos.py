@@ -93,10 +93,11 @@ def check(results: Sequence[Any], expected: Sequence[float], seen: Seen) -> None
 
 
 async def leaving(port: int, turns: Sequence[Any], seen: Seen, until: float) -> None:
-    """Sends large requests and hangs up, now and then in the middle of sending."""
-    body = json.dumps({"model": "model", "conversations": list(turns)}).encode()
+    """Sends requests, small ones and some that the queue has no place for, and hangs up, now and then while sending."""
     rng = random.Random(1)
     while time.monotonic() < until:
+        some = list(turns[: rng.choice((1, 6, len(turns)))])
+        body = json.dumps({"model": "model", "conversations": some}).encode()
         try:
             async with Client(port, BEARER) as client:
                 client.send("/v1/score", body if rng.random() < 0.7 else body[: len(body) // 2] + b" " * 10)
