@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 
 help:
 	@echo "make install  create $(VENV) and install everything, at the tested versions"
-	@echo "make demo     the whole way on built-in data, under ten minutes; writes runs/demo/report.html"
+	@echo "make demo     the whole way on built-in data, in about ten minutes; writes runs/demo/report.html"
 	@echo "make test     run the tests"
 	@echo "make check    lint, types and tests"
 

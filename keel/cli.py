@@ -277,7 +277,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where the models and the report go.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Of everything that is drawn at random.")] = 0,
 ) -> None:
-    """From preferences to an aligned policy on built-in data: a CPU, no network, under ten minutes.
+    """From preferences to an aligned policy on built-in data: a CPU, no network, about ten minutes.
 
     Both reward models, a cold start, reinforcement learning in two phases, and a report of what became better.
     """
