@@ -67,6 +67,11 @@ class Job:
     done: int = 0
 
 
+def unrelated(before: Any, value: Any) -> int:
+    """No two values have anything in common."""
+    return 0
+
+
 def make_job(
     values: Sequence[Any],
     costs: Sequence[int],
@@ -210,7 +215,7 @@ class Batcher:
         *,
         name: str,
         key: Callable[[Any], bytes] = lambda value: b"",
-        common: Callable[[Any, Any], int] = lambda before, value: 0,
+        common: Callable[[Any, Any], int] = unrelated,
         linger: float = 0.0,
         observe: Observe | None = None,
     ) -> None:

@@ -16,7 +16,7 @@ from reward_models.data.batching import common_prefix, group_by_prefix
 from reward_models.data.chat import THINK_END
 from reward_models.data.records import Conversation, RecordError
 from reward_models.scorer import RewardModel, Score, split_turns
-from reward_models.serving.batcher import Batcher
+from reward_models.serving.batcher import Batcher, unrelated
 from reward_models.serving.limits import Admission, Limits, Refused
 from reward_models.serving.metrics import Metrics
 
@@ -103,7 +103,7 @@ class ModelService:
             model.max_tokens,
             name=name,
             key=_tokens if tree else _length,
-            common=common_prefix if tree else lambda before, sequence: 0,  # rows of a padded batch share nothing
+            common=common_prefix if tree else unrelated,
             linger=linger,
             observe=self._observe,
         )
