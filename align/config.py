@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from align.advantages import AdvantageKind
 from align.guards import GuardConfig
-from align.losses import LossKind
+from align.objective.advantages import AdvantageKind
+from align.objective.losses import LossKind
 from align.phases import PhaseConfig, phases_of
-from align.policy import PolicyConfig
-from align.prompts import PromptsConfig
+from align.policy.policy import PolicyConfig
 from align.rewards.build import TermConfig
 from align.rollouts.build import RolloutConfig
+from align.rollouts.prompts import PromptsConfig
 from reward_models.runtime.engine import EngineConfig
 
 

@@ -6,10 +6,10 @@ import argparse
 import sys
 
 from align.config import AlignConfig
-from align.parts import GuardStop
 from align.phases import changes, shortened
+from align.rewards.scoring import RewardFailure
 from align.rewards.terms import TermError
-from align.scorer import RewardFailure
+from align.run import GuardStop
 from align.trainer import train
 from reward_models.runtime.config import load_config
 from reward_models.runtime.program import exit_status, training_parser

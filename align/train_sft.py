@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from align.sft import SftConfig, train
+from align.sft.trainer import SftConfig, train
 from reward_models.runtime.config import load_config
 from reward_models.runtime.program import exit_status, training_parser
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 import yaml
 
-from align.collect import Clock
 from align.config import AlignConfig
-from align.manifest import is_complete
-from align.parts import MAY_CHANGE, build
 from align.phases import phase_at
-from align.samples import SampleLog
-from align.update import MAXIMA, MEANS, minibatch, update
+from align.reporting.manifest import is_complete
+from align.run import MAY_CHANGE, build
+from align.training.collect import Clock
+from align.training.sample_log import SampleLog
+from align.training.update import MAXIMA, MEANS, minibatch, update
 from reward_models.runtime import distributed
 from reward_models.runtime.config import dump_config
 from reward_models.runtime.engine import NonFiniteError

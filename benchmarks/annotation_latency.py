@@ -21,8 +21,8 @@ import numpy as np
 from annotation_load import Server
 from environment import environment
 
-from annotation_ui.database import open_database
-from annotation_ui.projects import Candidate, Settings, add_items, create_project
+from annotation_ui.store.database import open_database
+from annotation_ui.store.projects import Candidate, Settings, add_items, create_project
 from reward_models.data.records import Message
 
 CHROMIUM = os.environ.get("KEEL_TEST_CHROMIUM", "/usr/bin/chromium")

@@ -32,11 +32,11 @@ import numpy as np
 from environment import environment
 from sqlalchemy import select
 
-from annotation_ui.accounts import add_user, hash_password, open_login
-from annotation_ui.database import Database
-from annotation_ui.projects import Candidate, Settings, add_items, create_project
-from annotation_ui.server import COOKIE
-from annotation_ui.tables import Item, Judgement, User
+from annotation_ui.store.accounts import add_user, hash_password, open_login
+from annotation_ui.store.database import Database
+from annotation_ui.store.projects import Candidate, Settings, add_items, create_project
+from annotation_ui.store.tables import Item, Judgement, User
+from annotation_ui.web.server import COOKIE
 from reward_models.data.records import Message
 
 VOTES_PER_ITEM = 3

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from environment import environment
 
-from align.logprobs import token_logprobs
+from align.objective.logprobs import token_logprobs
 
 WAYS = ("full", "trl", "keel")
 

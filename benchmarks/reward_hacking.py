@@ -23,7 +23,7 @@ from demo_seeds import run as run_demo
 from environment import ROOT, environment
 
 from align.config import AlignConfig
-from align.manifest import is_complete
+from align.reporting.manifest import is_complete
 from reward_models.runtime.config import load_config
 from reward_models.runtime.metrics import read_metrics
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from environment import ROOT, environment
 
-from align.manifest import is_complete
+from align.reporting.manifest import is_complete
 from reward_models.runtime.metrics import read_metrics
 
 FIGURES = ("accuracy_greedy", "accuracy_sampled", "pass@4", "format_greedy", "length_greedy", "finished_greedy")

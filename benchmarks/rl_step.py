@@ -190,10 +190,10 @@ def run_trl(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list[
 
 
 def run_keel(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list[dict[str, float]]:
-    from align.collect import Clock
     from align.config import AlignConfig
-    from align.parts import build
-    from align.update import MAXIMA, MEANS, minibatch, update
+    from align.run import build
+    from align.training.collect import Clock
+    from align.training.update import MAXIMA, MEANS, minibatch, update
     from reward_models.runtime import distributed
     from reward_models.runtime.config import load_config
     from reward_models.runtime.metrics import Metrics

@@ -50,7 +50,7 @@ from reward_models import RewardModel
 from reward_models.data.batching import group_by_prefix
 from reward_models.data.sources import load
 from reward_models.data.trees import PromptTree
-from reward_models.scorer import DTYPES, split_turns
+from reward_models.inference.reward_model import DTYPES, split_turns
 
 NAMES = ("openrlhf", "keel")
 SETTINGS = ("model", "device", "dtype", "clients", "samples", "max_tokens")

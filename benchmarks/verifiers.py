@@ -24,10 +24,10 @@ from typing import Any
 
 from environment import environment
 
-from align.rewards.language import language_share
-from align.rewards.mathematics import PATIENCE, MathAccuracy
-from align.rewards.sandbox import Sandbox
+from align.rewards.rules.language import language_share
 from align.rewards.terms import Sample
+from align.rewards.verifiers.mathematics import PATIENCE, MathAccuracy
+from align.rewards.verifiers.sandbox import Sandbox
 from reward_models.data.records import Message
 
 QUESTION = (Message("user", "question"),)

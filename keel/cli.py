@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from annotation_ui import commands as annotate_commands
-from keel.serve import serve_command
-from reward_models.curate import curate_command
-from reward_models.data import commands as data_commands
+from keel.commands import annotate as annotate_commands
+from keel.commands import data as data_commands
+from keel.commands.curate import curate_command
+from keel.commands.serve import serve_command
 
 app = typer.Typer(
     help="Preferences in, an aligned language model out.",
@@ -131,8 +131,8 @@ def score(
     cannot be read {"error", "file", "line"}. The same command goes on with a file that was left unfinished. Exits with
     1 if there are more bad rows than --max-bad, with 2 if the model or a source cannot be read at all.
     """
-    from reward_models.score_files import score_files
-    from reward_models.scorer import RewardModel
+    from reward_models.inference.reward_model import RewardModel
+    from reward_models.inference.score_files import score_files
 
     with data_commands.failures(), _rows_bar("scoring") as advance:
         loaded = RewardModel.load(model, device=device, dtype=dtype, max_tokens=max_tokens)
@@ -175,10 +175,10 @@ def evaluate_rm(
     A helpful model reads pairs, a safety model labelled responses. Exits with 1 if there are more bad rows than
     --max-bad, with 2 if a model or a source cannot be used at all.
     """
-    from reward_models.ensemble import Ensemble
-    from reward_models.evaluate import assess, assess_ensemble, load_evaluation
-    from reward_models.report import write_evaluation
-    from reward_models.scorer import RewardModel
+    from reward_models.evaluation.evaluate import assess, assess_ensemble, load_evaluation
+    from reward_models.evaluation.report import write_evaluation
+    from reward_models.inference.ensemble import Ensemble
+    from reward_models.inference.reward_model import RewardModel
 
     columns = data_commands.column_mapping(column)
     with data_commands.failures():
@@ -202,7 +202,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The page; default: report.html in the first run.")] = None,
 ) -> None:
     """One page about runs of reinforcement learning, finished or under way: curves, alarms, samples, a comparison."""
-    from align.report import report as write
+    from align.reporting.report import report as write
 
     with data_commands.failures():
         page = write(runs, out or runs[0] / "report.html")
@@ -226,8 +226,8 @@ def run(
     """
     from rich.console import Console
 
-    from keel import run as projects
-    from keel.project import load_project
+    from keel.pipeline import run as projects
+    from keel.pipeline.project import load_project
 
     console = Console(highlight=False)
     with data_commands.failures():
@@ -281,7 +281,7 @@ def demo(
 
     Both reward models, a cold start, reinforcement learning in two phases, and a report of what became better.
     """
-    from keel.demo import run
+    from keel.pipeline.demo import run
 
     run(out, seed)
 

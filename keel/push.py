@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, EvalResult, HfApi, ModelCard, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
-from align import manifest as policies
+from align.reporting import manifest as policies
 from reward_models.artifact import EVALUATION
 from reward_models.model import MANIFEST
 

@@ -8,7 +8,7 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     # Loaded when asked for: reading data and labels must not wait for torch, nor need it.
     if name == "RewardModel":
-        from reward_models.scorer import RewardModel
+        from reward_models.inference.reward_model import RewardModel
 
         return RewardModel
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -70,7 +70,7 @@ def fit(
         threshold_fpr: the share of safe responses that the threshold may call unsafe.
     """
     # Loaded here because scoring, which only applies what was fitted, must not wait for scipy and scikit-learn.
-    from reward_models.measures import fit_temperature, threshold_at
+    from reward_models.evaluation.metrics import fit_temperature, threshold_at
 
     n, notes = len(label), []
     if n < 2:

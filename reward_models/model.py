@@ -22,8 +22,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from reward_models.backbone.tree_attention import TREE_ATTENTION, supports_trees, tree_hidden_states
 from reward_models.data.trees import Batch, PromptTree, TreeBatch, pack, pad
-from reward_models.runtime.tree_attention import TREE_ATTENTION, supports_trees, tree_hidden_states
 
 Layout = Literal["tree", "padded"]
 POSITION_TABLES = frozenset({"position_embeddings", "wpe", "embed_positions"})

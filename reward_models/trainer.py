@@ -15,12 +15,13 @@ import torch
 import yaml
 
 from reward_models import artifact, calibration
-from reward_models.baseline import fit_baseline
 from reward_models.data.batching import EpochSampler
 from reward_models.data.chat import ChatRenderer, train_tokenizer
 from reward_models.data.encode import TokenizedSet
 from reward_models.dataset import DataConfig, Records, RewardKind, TokenizedData, default_span, load_records, tokenize
-from reward_models.evaluation import FILLER, headline, plan, score_set
+from reward_models.evaluation.baseline import fit_baseline
+from reward_models.evaluation.figures import FILLER, headline, plan, score_set
+from reward_models.evaluation.scored_set import margins_of, scored_set
 from reward_models.losses import bradley_terry, safety_bce
 from reward_models.model import ModelConfig, SequenceScorer, build_model, load_tokenizer, planned_position_limit
 from reward_models.runtime import distributed
@@ -38,7 +39,6 @@ from reward_models.runtime.engine import (
 )
 from reward_models.runtime.metrics import Metrics, RunLog, check_loggers
 from reward_models.runtime.run import Reporter, RunDirectory, StopSignal
-from reward_models.scored import margins_of, scored_set
 
 # What a resumed run may set differently: how it is computed, logged and kept, not what is computed.
 MAY_CHANGE = (

@@ -16,8 +16,8 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from align.bridges.rewards import rewarder_from_environment, run
-from align.bridges.samples import as_sample, filled
+from align.bridges.conversion import as_sample, filled
+from align.bridges.rewarder import rewarder_from_environment, run
 from align.rewards.terms import Sample
 
 # What ms-swift adds to a row; it is not the data set's.

@@ -18,9 +18,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from align.bridges.conversion import as_sample
 from align.bridges.openrlhf import labelled
-from align.bridges.rewards import a_number, fixed_step, rewarder_from_environment, run
-from align.bridges.samples import as_sample
+from align.bridges.rewarder import a_number, fixed_step, rewarder_from_environment, run
 
 
 def register() -> type:

@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from align.bridges.rewards import a_number, extras, fixed_step, rewarder_from_environment, run
-from align.bridges.samples import as_sample
+from align.bridges.conversion import as_sample
+from align.bridges.rewarder import a_number, extras, fixed_step, rewarder_from_environment, run
 from align.rewards.terms import Sample
 
 LOGGER = logging.getLogger(__name__)

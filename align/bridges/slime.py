@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from align.bridges.rewards import a_number, fixed_step, rewarder_from_environment
-from align.bridges.samples import as_sample, filled
+from align.bridges.conversion import as_sample, filled
+from align.bridges.rewarder import a_number, fixed_step, rewarder_from_environment
 from align.rewards.terms import Sample
 
 

@@ -20,11 +20,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from align.bridges.rewards import Rewarder, rewarder, run
-from align.bridges.samples import Turns, as_sample, filled
+from align.bridges.conversion import Turns, as_sample, filled
+from align.bridges.rewarder import Rewarder, rewarder, run
 from align.rewards.build import MixedTerm, TermConfig, build_terms
+from align.rewards.scoring import check_failures
 from align.rewards.terms import Sample, TermScores, score_terms
-from align.scorer import check_failures
 
 
 class MixedReward:
@@ -38,7 +38,7 @@ class MixedReward:
             left aside; or the addresses of servers, separated by commas.
         verifiers: what ``accuracy`` stands for, where the data set has a column ``verifier``.
         think_prefilled: the chat template ends prompts with ``<think>``.
-        options: for servers: ``model`` and those of :class:`~align.rewards.client.RewardClient`.
+        options: for servers: ``model`` and those of :class:`~align.rewards.models.client.RewardClient`.
     """
 
     def __init__(

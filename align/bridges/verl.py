@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from align.bridges.rewards import Rewarder, a_number, extras, fixed_step, rewarder_from_environment
-from align.bridges.samples import Turns, as_sample
+from align.bridges.conversion import Turns, as_sample
+from align.bridges.rewarder import Rewarder, a_number, extras, fixed_step, rewarder_from_environment
 from align.rewards.terms import Sample
 
 

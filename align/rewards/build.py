@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-from align.rewards.answers import JUDGES, AnswerAccuracy
-from align.rewards.form import Format
-from align.rewards.language import LanguageConsistency
-from align.rewards.mathematics import MathAccuracy
-from align.rewards.penalties import OverlongPenalty, RepetitionPenalty
-from align.rewards.programs import CodeAccuracy
+from align.rewards.rules.format import Format
+from align.rewards.rules.language import LanguageConsistency
+from align.rewards.rules.penalties import OverlongPenalty, RepetitionPenalty
 from align.rewards.terms import RewardTerm, Sample, TermError, load_term, measures_of
+from align.rewards.verifiers.answers import JUDGES, AnswerAccuracy
+from align.rewards.verifiers.mathematics import MathAccuracy
+from align.rewards.verifiers.programs import CodeAccuracy
 from align.schedule import Schedule, parse_schedule
 from reward_models.data.records import PROMPT_KINDS
 
@@ -144,9 +144,9 @@ def _factories(term: str, verifiers: set[str]) -> list[tuple[str, Callable[..., 
 
 def _model(kind: Literal["helpful", "safety"], **arguments: Any) -> RewardTerm:
     if "urls" in arguments:
-        from align.rewards.remote import RemoteReward
+        from align.rewards.models.remote import RemoteReward
 
         return RemoteReward(kind=kind, **arguments)
-    from align.rewards.models import ModelReward  # the only term that needs torch
+    from align.rewards.models.local import ModelReward  # the only term that needs torch
 
     return ModelReward(kind=kind, **arguments)

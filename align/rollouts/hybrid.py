@@ -10,7 +10,7 @@ from deepspeed.runtime.rollout import HybridEngineRollout, RolloutEngine, Rollou
 from transformers import PreTrainedTokenizerBase
 
 from align.rollouts.base import Rollout, Sampling
-from reward_models.runtime.tree_attention import TREE_ATTENTION
+from reward_models.backbone.tree_attention import TREE_ATTENTION
 
 
 class HybridRollout(RolloutEngine):

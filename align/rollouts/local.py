@@ -19,16 +19,16 @@ from deepspeed.runtime.rollout import RolloutEngine, RolloutRequest, SamplingCon
 
 from align.rollouts.base import Lockstep, Rollout, Sampling
 from align.rollouts.sampling import Recorder, draw_tokens
+from reward_models.backbone.tree_attention import Keep
 from reward_models.data.trees import PromptTree, pack
 from reward_models.runtime.distributed import World
-from reward_models.runtime.tree_attention import Keep
 
 EMPTY = np.zeros(0, np.int32)
 GROWTH = 64  # tokens by which the cache is enlarged at least
 
 
 class LocalRollout(RolloutEngine):
-    """Samples from a model that computes prompt trees, see :mod:`reward_models.runtime.tree_attention`.
+    """Samples from a model that computes prompt trees, see :mod:`reward_models.backbone.tree_attention`.
 
     Args:
         model: the transformers language model, or peft's wrapper around one; ZeRO may have partitioned it.

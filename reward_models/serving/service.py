@@ -15,7 +15,7 @@ import numpy as np
 from reward_models.data.batching import common_prefix, group_by_prefix
 from reward_models.data.chat import THINK_END
 from reward_models.data.records import Conversation, RecordError
-from reward_models.scorer import RewardModel, Score, split_turns
+from reward_models.inference.reward_model import RewardModel, Score, split_turns
 from reward_models.serving.batcher import Batcher, unrelated
 from reward_models.serving.limits import Admission, Limits, Refused
 from reward_models.serving.metrics import Metrics
@@ -40,7 +40,7 @@ class Result:
 
     Attributes:
         raw: the model's score, or a mixer's reward. ``None`` is never a score: ``error`` says why there is none.
-        calibrated: see :class:`reward_models.scorer.Score`.
+        calibrated: see :class:`reward_models.inference.reward_model.Score`.
         terms: of a mixer: every term by name.
     """
 

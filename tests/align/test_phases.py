@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from align.config import AlignConfig, EvaluationConfig
 from align.phases import PhaseConfig, changes, phase_at, phases_of, scheduled, shares, shortened
-from align.policy import PolicyConfig
+from align.policy.policy import PolicyConfig
 from align.rewards.build import TermConfig
 from align.schedule import parse_schedule, stretched, value_at
 

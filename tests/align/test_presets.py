@@ -9,7 +9,7 @@ import pytest
 from align import train as program
 from align.config import AlignConfig
 from align.phases import phases_of
-from align.sft import SftConfig
+from align.sft.trainer import SftConfig
 from reward_models.runtime.config import load_config, presets
 from reward_models.trainer import RewardModelConfig
 

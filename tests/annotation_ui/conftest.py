@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from annotation_ui.accounts import Role, add_user
-from annotation_ui.database import Database
-from annotation_ui.projects import Candidate, Settings, add_items, create_project
-from annotation_ui.verdicts import Kind
+from annotation_ui.store.accounts import Role, add_user
+from annotation_ui.store.database import Database
+from annotation_ui.store.projects import Candidate, Settings, add_items, create_project
+from annotation_ui.store.verdicts import Kind
 from reward_models.data.records import Message
 
 NOW = 1_700_000_000.0
@@ -152,7 +152,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "installed"
     (folder / "x-1.dist-info").mkdir(parents=True)
     (folder / "x-1.dist-info" / "METADATA").write_text("Name: x\nVersion: 1\n")
-    points = "[keel.sources]\nannotations = annotation_ui.exporting:rows_of\n"
+    points = "[keel.sources]\nannotations = annotation_ui.exchange.exporting:rows_of\n"
     (folder / "x-1.dist-info" / "entry_points.txt").write_text(points)
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     return folder

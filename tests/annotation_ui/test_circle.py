@@ -12,14 +12,14 @@ import pytest
 from sqlalchemy import select
 from training_runs import ENVIRONMENT
 
-from annotation_ui import pages
-from annotation_ui.accounts import add_user
-from annotation_ui.database import Database
-from annotation_ui.importing import import_items
-from annotation_ui.jobs import Worker, Workshop
-from annotation_ui.projects import Settings, create_project, find_project
-from annotation_ui.quality import quality
-from annotation_ui.tables import Item, Job, Score
+from annotation_ui.actions.jobs import Worker, Workshop
+from annotation_ui.exchange.importing import import_items
+from annotation_ui.quality.statistics import quality
+from annotation_ui.store.accounts import add_user
+from annotation_ui.store.database import Database
+from annotation_ui.store.projects import Settings, create_project, find_project
+from annotation_ui.store.tables import Item, Job, Score
+from annotation_ui.web import pages
 from reward_models.data.files import read_rows
 
 NOW = 1_700_000_000.0

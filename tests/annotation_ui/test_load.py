@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from annotation_ui.database import Database
+from annotation_ui.store.database import Database
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "annotation_load.py"
 

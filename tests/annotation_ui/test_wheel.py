@@ -38,12 +38,15 @@ def test_the_app_works_from_the_wheel(tmp_path: Path) -> None:
     subprocess.run(command, cwd=source, check=True, capture_output=True)
     [wheel] = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(site)
-    for folder in ("annotation_ui", "annotation_ui/migrations", "annotation_ui/templates", "annotation_ui/assets"):
+    for folder in (
+        *("annotation_ui", "annotation_ui/store", "annotation_ui/store/migrations"),
+        *("annotation_ui/web", "annotation_ui/web/templates", "annotation_ui/web/assets"),
+    ):
         ours = {file.name for file in (ROOT / folder).iterdir() if file.is_file()}
         assert {file.name for file in (site / folder).iterdir() if file.is_file()} == ours, folder
     code = (
-        "import sys, annotation_ui.pages as pages; from annotation_ui import app; from pathlib import Path;"
-        "from annotation_ui.database import open_database; from annotation_ui.accounts import add_user;"
+        "import sys, annotation_ui.web.pages as pages; from annotation_ui.web import app; from pathlib import Path;"
+        "from annotation_ui.store.database import open_database; from annotation_ui.store.accounts import add_user;"
         "assert Path(pages.__file__).is_relative_to(sys.argv[1]);"
         "database = open_database(sys.argv[1] + '/x.db');\n"
         "with database.write() as session: add_user(session, 'ann', 'admin', None, now=0.0)\n"
@@ -55,7 +58,7 @@ def test_the_app_works_from_the_wheel(tmp_path: Path) -> None:
     assert "No project yet" in done.stdout, done.stderr
     assert "Loading" in demo_page(site, tmp_path)
     points = next(site.glob("*.dist-info")) / "entry_points.txt"
-    assert "annotations = annotation_ui.exporting:rows_of" in points.read_text()
+    assert "annotations = annotation_ui.exchange.exporting:rows_of" in points.read_text()
 
 
 def demo_page(site: Path, folder: Path) -> str:

@@ -19,9 +19,9 @@ import torch
 from training_runs import ENVIRONMENT, ROOT, SETTINGS, held_out
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from reward_models.backbone.tree_attention import TREE_ATTENTION
 from reward_models.data.trees import PromptTree
 from reward_models.model import SequenceScorer
-from reward_models.runtime.tree_attention import TREE_ATTENTION
 
 pytestmark = [
     pytest.mark.gpu,

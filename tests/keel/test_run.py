@@ -17,7 +17,7 @@ from training_runs import ENVIRONMENT, ROOT
 from typer.testing import CliRunner
 
 from keel.cli import app
-from keel.project import ProjectConfig, load_project
+from keel.pipeline.project import ProjectConfig, load_project
 from reward_models.runtime.config import load_config, presets
 
 STAGES = ("helpful", "cold_start", "alignment")

@@ -13,9 +13,9 @@ import pytest
 import uvicorn
 from sqlalchemy import select
 
-from annotation_ui.database import Database
-from annotation_ui.server import build
-from annotation_ui.tables import Judgement
+from annotation_ui.store.database import Database
+from annotation_ui.store.tables import Judgement
+from annotation_ui.web.server import build
 
 CHROMIUM = Path(os.environ.get("KEEL_TEST_CHROMIUM", "/usr/bin/chromium"))
 NEEDS_CHROMIUM = [

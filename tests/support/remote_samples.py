@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from align.rewards.remote import RemoteReward
+from align.rewards.models.remote import RemoteReward
 from align.rewards.terms import Sample
 from reward_models.data.records import Message
 

@@ -24,16 +24,16 @@ import pytest
 import torch
 from stand_in_rewards import keel, serving
 
-from align.bridges import rewards as bridge
+from align.bridges import rewarder as bridge
+from align.bridges.conversion import as_sample
 from align.bridges.ms_swift import register as register_orm
 from align.bridges.open_instruct import register as register_verifier
-from align.bridges.rewards import CONFIG, MODEL, STEP, UNSCORABLE, rewarder
-from align.bridges.samples import as_sample
+from align.bridges.rewarder import CONFIG, MODEL, STEP, UNSCORABLE, rewarder
 from align.bridges.slime import reward as slime_reward
 from align.config import AlignConfig
-from align.rewards.client import RewardClient
-from align.rewards.replicas import TOKEN_VARIABLE
-from align.scorer import RewardFailure
+from align.rewards.models.client import RewardClient
+from align.rewards.models.replicas import TOKEN_VARIABLE
+from align.rewards.scoring import RewardFailure
 from reward_models.runtime.config import ConfigError, load_config
 
 RIGHT, WRONG = "<think>abc</think><answer>3</answer>", "<think>abc</think><answer>4</answer>"

@@ -15,11 +15,11 @@ from live_server import running
 from stand_in_rewards import keel, serving
 from trl.trainer.utils import get_callable_name
 
-from align.bridges.samples import filled
+from align.bridges.conversion import filled
+from align.bridges.service import MixerService
 from align.bridges.trl import MixedReward, TermReward
 from align.config import AlignConfig
-from align.scorer import RewardFailure
-from align.serving import MixerService
+from align.rewards.scoring import RewardFailure
 from reward_models.runtime.config import load_config
 from reward_models.serving.limits import Limits
 

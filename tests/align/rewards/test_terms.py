@@ -158,17 +158,17 @@ def test_no_samples_no_calls() -> None:
 
 
 def test_terms_by_import_path(sample: Any) -> None:
-    term = load_term("align.rewards.penalties:OverlongPenalty", max_tokens=10, buffer=4)
+    term = load_term("align.rewards.rules.penalties:OverlongPenalty", max_tokens=10, buffer=4)
     assert run_terms([term], [sample("x", tokens=8)])["overlong"].scores == (-0.5,)
 
 
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("align.rewards.penalties", "write package.module:Class"),
+        ("align.rewards.rules.penalties", "write package.module:Class"),
         ("align.rewards.nothing:X", "cannot be imported: No module named"),
-        ("align.rewards.penalties:Nothing", "cannot be imported"),
-        ("align.rewards.penalties:OverlongPenalty", "cannot be built"),
+        ("align.rewards.rules.penalties:Nothing", "cannot be imported"),
+        ("align.rewards.rules.penalties:OverlongPenalty", "cannot be built"),
         ("collections:Counter", "lacks name, applies, score"),
     ],
 )

@@ -16,8 +16,8 @@ from align.rollouts.hybrid import HybridRollout
 from align.rollouts.local import LocalRollout
 from align.rollouts.plain import PlainRollout
 from align.rollouts.sampling import draw_tokens
+from reward_models.backbone.tree_attention import TREE_ATTENTION
 from reward_models.runtime.distributed import World
-from reward_models.runtime.tree_attention import TREE_ATTENTION
 
 VOCABULARY, PAD = 40, 0
 ENDS = [2, *range(5, 40, 6)]  # many, so that sequences end at different lengths

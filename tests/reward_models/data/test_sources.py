@@ -294,7 +294,7 @@ def test_synthetic_records_and_prompts_are_read_as_they_are() -> None:
 def test_reading_files_imports_neither_torch_nor_datasets(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", ROWS)
     code = (
-        "import sys; from reward_models.data.commands import app; from reward_models.data import check, prepare;"
+        "import sys; from keel.commands.data import app; from reward_models.data import check, prepare;"
         f"check.check([{str(path)!r}]); print(sorted({{'torch', 'datasets', 'transformers'}} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,7 +13,7 @@ from live_server import Live, conversations
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from reward_models import RewardModel
-from reward_models.scorer import split_turns
+from reward_models.inference.reward_model import split_turns
 
 Turns = list[dict[str, str]]
 

@@ -1,0 +1,237 @@
+"""Rewards for other people's training loops: mixed here from a configuration, or by a server.
+
+What is meant is named by a configuration file or preset, or by addresses: ``configs/my_rewards.yaml``, ``r1_stage2``,
+``http://a:8000,http://b:8000``. Where a library has no place for an argument, environment variables do:
+
+========================  ==============================================================================================
+``KEEL_REWARD``           one of the above
+``KEEL_REWARD_MODEL``     the name of the mixer or model on the servers, if they have several
+``KEEL_REWARD_TOKEN``     the servers' bearer token
+``KEEL_REWARD_STEP``      the step that weights are taken at, where a library does not tell it
+``KEEL_UNSCORABLE``       what a sample is worth that cannot be scored, where a library takes nothing but numbers;
+                          without it such a sample is an error
+========================  ==============================================================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import os
+import threading
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from align.bridges.conversion import mean
+from align.config import AlignConfig
+from align.phases import phase_at, phases_of, scheduled
+from align.rewards.build import build_terms
+from align.rewards.mixer import Mixer, as_list, as_tensor
+from align.rewards.models.client import RewardClient
+from align.rewards.scoring import RewardFailure, check_failures
+from align.rewards.terms import Sample, score_terms
+from reward_models.runtime.config import ConfigError, load_config
+
+T = TypeVar("T")
+CONFIG, MODEL, STEP, UNSCORABLE = "KEEL_REWARD", "KEEL_REWARD_MODEL", "KEEL_REWARD_STEP", "KEEL_UNSCORABLE"
+_CREATING = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """The rewards of a batch, one value per sample everywhere; ``None`` where there is none.
+
+    Attributes:
+        total: what the policy is to learn from.
+        raw, weighted: term → values.
+        weights: of each entry; a server does not tell them.
+    """
+
+    total: list[float | None]
+    raw: dict[str, list[float | None]]
+    weighted: dict[str, list[float | None]]
+    weights: dict[str, float]
+
+    def means(self) -> dict[str, float]:
+        """What is worth a curve: ``term/…``, ``weighted/…``, ``weight/…`` and ``unscorable``; no mean over nothing."""
+        found = {
+            **{f"term/{name}": mean(values) for name, values in self.raw.items()},
+            **{f"weighted/{name}": mean(values) for name, values in self.weighted.items()},
+            **{f"weight/{entry}": weight for entry, weight in self.weights.items()},
+            "unscorable": float(sum(value is None for value in self.total)),
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class Rewarder(Protocol):
+    """What every bridge asks for rewards."""
+
+    async def rewards(self, samples: Sequence[Sample], step: int | None) -> Rewards:
+        """``step`` is ``None`` where the library does not tell it.
+
+        Raises:
+            RewardFailure: too many samples have no score because something failed.
+        """
+
+
+class LocalRewarder:
+    """``rewards`` and ``phases`` of a configuration. It can be pickled: terms are built where it first runs.
+
+    Args:
+        verifiers: what ``accuracy`` stands for, if the data have a column ``verifier``.
+    """
+
+    def __init__(self, config: AlignConfig, verifiers: Sequence[str] = ("math",)) -> None:
+        self.config, self._verifiers = config, tuple(verifiers)
+        self._mixer: Mixer | None = None
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"config": self.config, "_verifiers": self._verifiers}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["config"], state["_verifiers"])  # type: ignore[misc]
+
+    @property
+    def mixer(self) -> Mixer:
+        with self._lock:
+            if self._mixer is None:
+                self._mixer = Mixer(build_terms(self.config.rewards, set(self._verifiers)))
+            return self._mixer
+
+    async def rewards(self, samples: Sequence[Sample], step: int | None) -> Rewards:
+        mixer = await asyncio.to_thread(lambda: self.mixer)
+        results = await score_terms(mixer.terms, samples, time_limit=self.config.reward_time_limit)
+        failures = {name: r.failures for name, r in results.items()}
+        check_failures({n: (failures[n], r.applicable) for n, r in results.items()}, self.config.max_reward_failures)
+        step = min(step or 0, self.config.steps - 1)
+        with self._lock:  # of running statistics
+            mixed = mixer.mix(
+                {name: as_tensor(r.scores) for name, r in results.items()},
+                {name: torch.tensor(r.applies) for name, r in results.items()},
+                mixer.weights(step, phase_at(phases_of(self.config), step).weights, {}),
+                {name: r.unscorable for name, r in results.items()},
+                failures,
+                learn=True,
+            )
+        raw, weighted = ({n: as_list(v) for n, v in each.items()} for each in (mixed.raw, mixed.weighted))
+        return Rewards(as_list(mixed.total_N), raw, weighted, mixed.weights)
+
+
+class RemoteRewarder:
+    """A mixer on servers, or a reward model, whose calibrated score is then the reward.
+
+    Args:
+        max_failures: share of a batch's samples that may have no score because something failed.
+        options: of :class:`RewardClient`.
+    """
+
+    def __init__(self, urls: Sequence[str], *, max_failures: float = 0.1, **options: Any) -> None:
+        self.client, self._max_failures = RewardClient(urls, **options), max_failures
+
+    async def rewards(self, samples: Sequence[Sample], step: int | None) -> Rewards:
+        answers = await self.client.answers(samples, step=step)
+        served = self.client.served
+        check_failures({served.name: (sum(a.failed for a in answers), len(answers))}, self._max_failures)
+        if served.kind != "mixer":
+            values = [a.raw if a.calibrated is None else a.calibrated for a in answers]
+            return Rewards(values, {served.name: values}, {served.name: values}, {})
+        names = dict.fromkeys(name for a in answers for name in a.terms or ())
+        parts = {name: [(a.terms or {}).get(name, (None, None)) for a in answers] for name in names}
+        raw, weighted = ({name: [pair[i] for pair in pairs] for name, pairs in parts.items()} for i in (0, 1))
+        return Rewards([a.raw for a in answers], raw, weighted, {})
+
+
+def rewarder(
+    spec: str | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    model: str | None = None,
+    verifiers: Sequence[str] = ("math",),
+    knows_step: bool = True,
+    knows_tokens: bool = True,
+    **options: Any,
+) -> Rewarder:
+    """What gives the rewards that ``spec`` means.
+
+    Args:
+        spec: addresses of servers, or a configuration or preset of ``keel train align``, of which all but rewards and
+            their limits, phases and steps is left aside; ``None``: the defaults with ``overrides``.
+        model: on the servers.
+        knows_step, knows_tokens: whether the library says at which step and of how many tokens a sample is.
+        options: of :class:`RemoteRewarder`.
+
+    Raises:
+        ConfigError: the configuration cannot be used, or needs what the library does not say.
+    """
+    if spec is not None and "://" in spec:
+        if overrides:
+            raise ConfigError(f"{spec} has its own configuration; {' '.join(overrides)} would change nothing")
+        return RemoteRewarder(tuple(url.strip() for url in spec.split(",")), model=model, **options)
+    config = load_config(AlignConfig, spec, overrides)
+    where = spec or "the configuration"
+    if not knows_step and STEP not in os.environ and (name := scheduled(config)):
+        raise ConfigError(
+            f"{where}: the weight of {name} follows the step, which this library does not tell; give a number, or the "
+            f"step in {STEP}"
+        )
+    if not knows_tokens and any(each.term == "overlong" for each in config.rewards):
+        raise ConfigError(f"{where}: overlong counts tokens, which this library does not tell; leave the term out")
+    return LocalRewarder(config, verifiers)
+
+
+def rewarder_from_environment(*, knows_step: bool = False, knows_tokens: bool = False) -> Rewarder:
+    """What ``KEEL_REWARD`` means, one for the whole process. :class:`ConfigError` if it is not set."""
+    spec = os.environ.get(CONFIG)
+    if not spec:
+        raise ConfigError(f"set {CONFIG} to a configuration file, a preset, or the addresses of reward servers")
+    with _CREATING:  # libraries call from many threads at once
+        return _of_process(spec, os.environ.get(MODEL), knows_step, knows_tokens)
+
+
+@functools.cache
+def _of_process(spec: str, model: str | None, knows_step: bool, knows_tokens: bool) -> Rewarder:
+    return rewarder(spec, model=model, knows_step=knows_step, knows_tokens=knows_tokens)
+
+
+def fixed_step() -> int | None:
+    """For libraries that do not tell the step; a server whose weights change then refuses, unless it is fixed."""
+    return int(os.environ[STEP]) if STEP in os.environ else None
+
+
+def a_number(total: float | None) -> float:
+    """A single sample's reward for a library that takes nothing but numbers.
+
+    Raises:
+        RewardFailure: there is none, and no ``KEEL_UNSCORABLE`` says what it is worth instead.
+    """
+    if total is not None:
+        return total
+    if (value := os.environ.get(UNSCORABLE)) is None:
+        raise RewardFailure(
+            f"a sample cannot be scored, and this library takes nothing but numbers: set {UNSCORABLE} to what such a "
+            "sample is to be worth (0 teaches that it is as bad as a wrong one)"
+        )
+    return float(value)
+
+
+def extras(rewards: Rewards, place: int, missing: float = math.nan) -> dict[str, float]:
+    """Raw and weighted values of one sample, the same keys for every sample; ``missing`` where there is none."""
+    found = {f"raw/{name}": values[place] for name, values in rewards.raw.items()}
+    found |= {f"weighted/{name}": values[place] for name, values in rewards.weighted.items()}
+    return {name: missing if value is None else value for name, value in found.items()}
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """``asyncio.run``, also where a loop is running already, as in notebooks."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()

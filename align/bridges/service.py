@@ -1,0 +1,187 @@
+"""A mixture of rewards as a service: what a run's configuration says a response is worth, without the run."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from align.bridges.conversion import as_sample
+from align.config import AlignConfig
+from align.phases import phase_at, phases_of, scheduled
+from align.rewards.build import VERIFIERS, MixedTerm, build_terms
+from align.rewards.mixer import Mixed, Mixer, as_list, as_tensor
+from align.rewards.models.local import forget_models
+from align.rewards.terms import Sample, TermError, run_terms
+from align.rewards.verifiers.sandbox import SandboxError
+from reward_models.data.records import RecordError
+from reward_models.runtime.config import dump_config, load_config
+from reward_models.serving.batcher import Batcher
+from reward_models.serving.limits import Admission, Limits, Refused
+from reward_models.serving.metrics import Metrics
+from reward_models.serving.service import Answer, Context, Result, TermValue, Text, Turns, computed
+
+LOGGER = logging.getLogger(__name__)
+BATCH_CHARACTERS = 2**20  # of one round of all terms
+# Columns that are facts of a sample and not further columns of its row, with their types.
+OF_RESPONSE: dict[str, type] = {"think_prefilled": bool, "tokens": int, "finished": bool}
+FACTS: dict[str, type] = {"answer": str, "language": str, **OF_RESPONSE}
+
+
+class MixerService:
+    """The rewards of one configuration. Nothing is learnt from what is scored: a reward depends on its sample alone.
+
+    Args:
+        config: its ``rewards``, ``phases``, ``steps`` and ``reward_time_limit`` are used.
+
+    Raises:
+        TermError: a term cannot be built.
+        ValueError: a term is normalised by running statistics: its rewards would depend on the traffic.
+    """
+
+    kind: Literal["mixer"] = "mixer"
+
+    def __init__(self, name: str, config: AlignConfig, limits: Limits, metrics: Metrics) -> None:
+        if running := [each.term for each in config.rewards if each.normalise == "running"]:
+            raise ValueError(
+                f"{name}: {', '.join(running)} has normalise: running; rewards that depend on what was scored "
+                "before cannot be served"
+            )
+        forget_models()  # a reload must read them anew
+        self.manifest = hashlib.sha256(dump_config(config).encode()).hexdigest()[:16]
+        self.admission = Admission(limits)
+        self._name, self._config, self._metrics = name, config, metrics
+        self._phases, self._scheduled = phases_of(config), scheduled(config)
+        self._verifiers = _verifiers(config)
+        self._mixer = Mixer(build_terms(config.rewards, set(self._verifiers)))
+        self._batcher = Batcher(self._compute, BATCH_CHARACTERS, name=name, observe=self._observe)
+
+    async def score(self, conversations: Sequence[Turns], context: Context) -> Answer:
+        size = sum(len(turn["content"]) for turns in conversations for turn in turns)
+        step = self._step(context.step)
+        rows = _rows(len(conversations), context)
+        with self.admission.admit(len(conversations), size):
+            samples = [self._sample(turns, row) for turns, row in zip(conversations, rows, strict=True)]
+            places = [i for i, sample in enumerate(samples) if isinstance(sample, Sample)]
+            costs = [1 + len(samples[i].response) for i in places]  # type: ignore[union-attr]
+            job = self._batcher.submit([(samples[i], step) for i in places], costs)
+            found = dict(zip(places, await computed(job, self._name), strict=True))
+        results = [found[i] if i in found else Result(error=str(sample)) for i, sample in enumerate(samples)]
+        return Answer(results, [0] * len(results))
+
+    async def score_texts(self, texts: Sequence[Text]) -> Answer:
+        raise Refused(422, f"{self._name} is a mixer and reads conversations: POST /v1/score")
+
+    def close(self) -> None:
+        self._batcher.close()
+        for each in self._mixer.terms:
+            if hasattr(each.term, "close"):
+                each.term.close()
+
+    def _step(self, step: int | None) -> int:
+        last = self._config.steps - 1
+        if step is None and (entry := self._scheduled) is not None:
+            raise Refused(422, f"the weight of {entry} in {self._name} follows the step: say which, 0 to {last}")
+        return min(step or 0, last)  # a trainer's evaluation after its last step
+
+    def _sample(self, turns: Turns, row: dict[str, Any]) -> Sample | str:
+        """The conversation as a sample, or why it cannot be one."""
+        entries = {each.term for each in self._config.rewards}
+        verifier = row.get("verifier")
+        if verifier is not None and "accuracy" in entries and verifier not in self._verifiers:
+            return f"no verifier {str(verifier)[:50]!r} here; there are {', '.join(self._verifiers)}"
+        if "overlong" in entries and row.get("tokens") is None:
+            return "the term overlong needs the column tokens, the length of the response"
+        return _sample(turns, row)
+
+    def _compute(self, items: list[tuple[Sample, int]]) -> list[Result]:
+        """All terms over all samples at once; then each step's samples are weighed by its weights."""
+        limit = self._config.reward_time_limit
+        found = run_terms(self._mixer.terms, [sample for sample, _ in items], time_limit=limit)
+        places = defaultdict(list)
+        for place, (_, step) in enumerate(items):
+            places[step].append(place)
+        results: list[Result] = [Result()] * len(items)
+        for step, rows in places.items():
+            raw = {name: as_tensor([each.scores[i] for i in rows]) for name, each in found.items()}
+            applied = {name: torch.tensor([each.applies[i] for i in rows]) for name, each in found.items()}
+            weights = self._mixer.weights(step, phase_at(self._phases, step).weights, {})
+            mixed = self._mixer.mix(raw, applied, weights, {}, {}, learn=False)
+            for row, result in zip(rows, _results(mixed, self._mixer.terms), strict=True):
+                results[row] = result
+        return results
+
+    def _observe(self, requests: int, items: int, characters: int, seconds: float) -> None:
+        self.admission.computed(items, seconds)
+        self._metrics.batch(self._name, requests, 0, seconds)
+
+
+def load_mixer(name: str, path: str | Path, limits: Limits, metrics: Metrics) -> MixerService:
+    """The mixer of a configuration file or preset of ``keel train align``."""
+    try:
+        return MixerService(name, load_config(AlignConfig, path), limits, metrics)
+    except TermError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _verifiers(config: AlignConfig) -> list[str]:
+    """What ``accuracy`` stands for: every verifier, since any may be asked for. Programs need a sandbox."""
+    if all(each.term != "accuracy" for each in config.rewards):
+        return []
+    try:
+        VERIFIERS["code"]()
+    except SandboxError as error:
+        LOGGER.warning("programs cannot be judged here, and samples with the verifier code get an error: %s", error)
+        return sorted(VERIFIERS.keys() - {"code"})
+    return sorted(VERIFIERS)
+
+
+def _rows(count: int, context: Context) -> list[dict[str, Any]]:
+    """The facts of each conversation.
+
+    Raises:
+        Refused: 422, a column has another number of values than there are conversations, or one of the wrong type.
+    """
+    columns = {**(context.columns or {}), **({"kind": list(context.kinds)} if context.kinds is not None else {})}
+    for name, values in columns.items():
+        if len(values) != count:
+            raise Refused(422, f"{name} has {len(values)} values for {count} conversations")
+        wrong = [v for v in values if v is not None and name in FACTS and type(v) is not FACTS[name]]
+        if wrong:
+            raise Refused(422, f"{name}: {str(wrong[0])[:50]!r} is not of type {FACTS[name].__name__}")
+    return [{name: values[i] for name, values in columns.items()} for i in range(count)]
+
+
+def _sample(turns: Turns, row: dict[str, Any]) -> Sample | str:
+    """The conversation as a sample, or what is wrong with it. An empty response is one that a policy may give."""
+    if len(turns) < 2 or turns[-1]["role"] != "assistant" or turns[-2]["role"] == "assistant":
+        return "it must hold a prompt and end with the assistant's message"
+    facts: dict[str, Any] = {name: row[name] for name in OF_RESPONSE if row.get(name) is not None}
+    columns = {name: value for name, value in row.items() if name not in OF_RESPONSE}
+    try:
+        return as_sample(turns[:-1], turns[-1]["content"], columns, **facts)
+    except RecordError as error:
+        return str(error)
+
+
+def _results(mixed: Mixed, terms: Sequence[MixedTerm]) -> list[Result]:
+    """Each sample's reward with its parts; where a part is missing, an error that names it."""
+    raw = {name: as_list(values) for name, values in mixed.raw.items()}
+    weighted = {name: as_list(values) for name, values in mixed.weighted.items()}
+    results = []
+    for row, total in enumerate(mixed.total_N.tolist()):
+        parts = {each.name: TermValue(raw[each.name][row], weighted[each.name][row]) for each in terms}
+        if math.isfinite(total):
+            results.append(Result(raw=total, terms=parts))
+            continue
+        counted = [each.name for each in terms if mixed.weights[each.entry] != 0 and mixed.applied[each.name][row]]
+        silent = [name for name in counted if raw[name][row] is None]
+        error = f"no score from {', '.join(silent)}" if silent else "no term with a weight applies to it"
+        results.append(Result(terms=parts, error=error))
+    return results

@@ -1,0 +1,222 @@
+"""The policy: a transformers language model whose log-probabilities are computed over prompt trees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from align.objective.logprobs import token_logprobs
+from align.policy.templates import template_text
+from reward_models.backbone.tree_attention import TREE_ATTENTION, supports_trees, tree_hidden_states
+from reward_models.data.trees import Batch, PromptTree, TreeBatch, pack, pad
+from reward_models.model import Layout, LoraConfig, ModelConfig, save_weights
+
+# A rank without samples of its own runs this through the model, so that collectives stay in step.
+FILLER = PromptTree(np.zeros(1, np.int32), (np.zeros(1, np.int32),))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PolicyBatch:
+    """Samples of a micro-batch, and which hidden state predicts which of their tokens.
+
+    Attributes:
+        batch: the packed trees, or the padded sequences.
+        predictor_T: positions in the flattened batch; the first token of every sample of a prompt is predicted by the
+            prompt's last, which exists once.
+        target_T: the response tokens; ``sequence_T``: which sample of the batch each belongs to.
+    """
+
+    batch: Batch
+    predictor_T: torch.Tensor
+    target_T: torch.Tensor
+    sequence_T: torch.Tensor
+
+    def to(self, device: torch.device | str) -> PolicyBatch:
+        return PolicyBatch(
+            self.batch.to(device), self.predictor_T.to(device), self.target_T.to(device), self.sequence_T.to(device)
+        )
+
+
+class Policy(nn.Module):
+    """``forward(batch, temperature) -> (logprobs_T, entropy_T)`` of the response tokens, in the batch's order."""
+
+    def __init__(self, model: nn.Module, layout: Layout) -> None:
+        super().__init__()
+        self.model = model  # a PreTrainedModel, or peft's wrapper around one
+        self.layout = layout
+        head = self.language_model.get_output_embeddings()
+        if not isinstance(head, nn.Linear) or "bias" in dict(head.named_parameters()):
+            raise ValueError(f"the output layer of {type(self.language_model).__name__} is not a plain linear layer")
+        # ZeRO stage 3 must gather it with this module, which uses it without calling the layer that holds it.
+        deepspeed.zero.register_external_parameter(self, head.weight)
+
+    @property
+    def language_model(self) -> Any:
+        """The transformers model, without peft's wrapper."""
+        model: Any = self.model
+        return model.get_base_model() if hasattr(model, "peft_config") else model
+
+    def collate(self, trees: Sequence[PromptTree]) -> PolicyBatch:
+        """The batch of these prompts (none empty) and their responses."""
+        responses = [branch for tree in trees for branch in tree.branches]
+        lengths = [len(r) for r in responses]
+        if self.layout == "tree":
+            batch: Batch = pack(trees)
+            starts = _packed_starts(trees)
+        else:
+            batch = pad(trees, self.language_model.config.pad_token_id or 0)
+            width = batch.input_ids_NL.shape[1]
+            prompts = [len(tree.prompt) for tree in trees for _ in tree.branches]
+            starts = [(row * width + p - 1, row * width + p) for row, p in enumerate(prompts)]
+        predictors = [np.arange(first - 1, first - 1 + n) for (_, first), n in zip(starts, lengths, strict=True)]
+        for predictor, (before, _) in zip(predictors, starts, strict=True):
+            predictor[0] = before
+        return PolicyBatch(
+            batch,
+            torch.from_numpy(np.concatenate(predictors)),
+            torch.from_numpy(np.concatenate(responses).astype(np.int64)),
+            torch.from_numpy(np.repeat(np.arange(len(responses)), lengths)),
+        )
+
+    def forward(self, batch: PolicyBatch, temperature: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+        model: Any = self.language_model
+        inputs = batch.batch
+        if isinstance(inputs, TreeBatch):
+            hidden_TH = tree_hidden_states(model.base_model, inputs)
+        else:
+            output = model.base_model(inputs.input_ids_NL, attention_mask=inputs.attention_mask_NL, use_cache=False)
+            hidden_TH = output.last_hidden_state.flatten(0, 1)
+        head = model.get_output_embeddings()
+        return token_logprobs(hidden_TH[batch.predictor_T], head.weight, batch.target_T, temperature)
+
+
+def _packed_starts(trees: Sequence[PromptTree]) -> list[tuple[int, int]]:
+    """For every sample, where its prompt ends (the last token) and where its first token stands in the packed row."""
+    starts, at = [], 0
+    for tree in trees:
+        end = at = at + len(tree.prompt)
+        for branch in tree.branches:
+            starts.append((end - 1, at))
+            at += len(branch)
+    return starts
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig(ModelConfig):
+    """Which language model to train: :class:`reward_models.model.ModelConfig`, but that ``chat_template`` may also name
+    one of the templates of :mod:`align.policy.templates`: ``r1_zero``, ``r1``.
+    """
+
+    def template(self) -> str | None:
+        """The text of ``chat_template``. ``ValueError`` if there is no such template or file."""
+        return None if self.chat_template is None else template_text(self.chat_template)
+
+
+def build_policy(config: PolicyConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> Policy:
+    """A policy ready for the engine. Call it inside :func:`reward_models.runtime.engine.model_loading`.
+
+    Raises:
+        ValueError: the architecture cannot be trained by its log-probabilities here, see :func:`check_policy`.
+    """
+    architecture = policy_architecture(config, tokenizer)
+    if config.layout == "tree" and not supports_trees(architecture):
+        raise ValueError(
+            f"model.layout=tree: {architecture.model_type} models cannot run prompt trees; leave it at auto"
+        )
+    layout: Layout = "tree" if config.layout != "padded" and supports_trees(architecture) else "padded"
+    options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": config.trust_remote_code}
+    if layout == "tree":
+        options["attn_implementation"] = TREE_ATTENTION
+    path = config.locate()
+    if path is None:
+        model = AutoModelForCausalLM.from_config(architecture, **options)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(path, config=architecture, revision=config.revision, **options)
+    if model.get_input_embeddings().num_embeddings < len(tokenizer):
+        model.resize_token_embeddings(len(tokenizer))
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return Policy(_with_lora(model, config.lora) if config.lora is not None else model, layout)
+
+
+def policy_architecture(config: PolicyConfig, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    """The language model's configuration, with the tokenizer's special tokens."""
+    path = config.locate()
+    if path is None:
+        settings = {"vocab_size": len(tokenizer), **(config.config or {})}
+        architecture = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    else:
+        architecture = AutoConfig.from_pretrained(
+            path, revision=config.revision, trust_remote_code=config.trust_remote_code, **(config.config or {})
+        )
+    architecture.pad_token_id = tokenizer.pad_token_id
+    if architecture.eos_token_id is None:
+        architecture.eos_token_id = tokenizer.eos_token_id
+    if getattr(architecture, "final_logit_softcapping", None):
+        raise ValueError(f"{architecture.model_type} caps its logits softly, which the policy's loss does not compute")
+    return architecture
+
+
+def _with_lora(model: PreTrainedModel, lora: LoraConfig) -> nn.Module:
+    import peft
+
+    targets = lora.target_modules or ["all-linear"]
+    settings = peft.LoraConfig(
+        task_type=peft.TaskType.CAUSAL_LM,
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear" if targets == ["all-linear"] else targets,
+    )
+    return peft.get_peft_model(model, settings)
+
+
+@torch.no_grad()
+def check_policy(policy: Policy, device: torch.device, tolerance: float = 0.1) -> None:
+    """Refuse a model whose own logits say something else than :class:`Policy` computes: one that scales or caps them.
+
+    Every rank must call it, for under ZeRO stage 3 the model runs. ``ValueError`` if the log-probabilities of a few
+    tokens differ by more than ``tolerance`` nats (bf16 rounds to about a hundredth).
+    """
+    model: Any = policy.language_model
+    was_training = policy.training
+    policy.eval()
+    ids = torch.arange(1, 9, device=device) % model.config.vocab_size
+    tree = PromptTree(ids[:4].cpu().numpy().astype(np.int32), (ids[4:].cpu().numpy().astype(np.int32),))
+    ours, _ = policy(policy.collate([tree]).to(device))
+    extra = {"tree": pack([tree]).to(device)} if policy.layout == "tree" else {}
+    logits = model(
+        input_ids=ids[None], use_cache=False, position_ids=torch.arange(8, device=device)[None], **extra
+    ).logits
+    plain = logits[0, 3:7].float().log_softmax(1).gather(1, ids[4:, None])[:, 0]
+    policy.train(was_training)
+    if (gap := float((ours - plain).abs().max())) > tolerance:
+        raise ValueError(
+            f"{type(model).__name__} does more to its logits than its output layer says (log-probabilities differ by "
+            f"{gap:.2g}); it cannot be trained here"
+        )
+
+
+def save_policy(
+    policy: Policy,
+    weights: dict[str, torch.Tensor],
+    directory: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    lora: LoraConfig | None,
+) -> None:
+    """Save a plain transformers model (or, with ``lora.merge=false``, the adapter) and its tokenizer.
+
+    Args:
+        weights: all weights by their name in ``policy.model``; the module itself may be partitioned over ranks.
+    """
+    policy.language_model.config.use_cache = True
+    save_weights(policy.model, weights, directory, lora)
+    tokenizer.save_pretrained(directory)

@@ -1,0 +1,1 @@
+"""Reports and the manifest of a finished policy."""

@@ -1,0 +1,1 @@
+"""Reward models as reward terms, in this process or behind servers."""

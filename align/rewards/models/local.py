@@ -1,0 +1,105 @@
+"""Reward models as terms: the helpful one reads the summary of a response, the safety one all of it.
+
+Routing is exclusive: helpfulness prompts go to the helpful model and safety prompts to the safety model, never both,
+and reasoning prompts to neither (arXiv:2501.12948v2, section 2.3.4).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+from align.rewards.terms import ROUTES, Measured, Sample
+from reward_models.data.records import Message
+from reward_models.inference.ensemble import Ensemble
+from reward_models.inference.reward_model import Dtype, RewardModel
+from reward_models.runtime.distributed import local_device
+
+Kind = Literal["helpful", "safety"]
+Value = Literal["calibrated", "raw", "mean", "minimum", "lower_bound"]
+
+
+class ModelReward:
+    """A reward model's score of a response.
+
+    ``None`` for an empty response, which is nothing that a conversation could hold. An ensemble also measures its
+    ``disagreement``: the standard deviation over its members.
+
+    Args:
+        kind: ``helpful`` or ``safety``; a model of the other kind is refused.
+        model: directory or hub name of a trained reward model; several are an ensemble.
+        value: of one model: ``calibrated`` or ``raw``; of an ensemble ``mean``, ``minimum`` or ``lower_bound`` of the
+            members' standardised scores. Default: ``calibrated``; ``mean``.
+        device, dtype, max_tokens: see :meth:`RewardModel.load`.
+        offload: keep the model in CPU memory between uses.
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: Kind,
+        model: str | Sequence[str],
+        value: Value | None = None,
+        device: str | None = None,
+        dtype: Dtype | None = None,
+        max_tokens: int | None = None,
+        offload: bool = False,
+    ) -> None:
+        paths = [model] if isinstance(model, str) else list(model)
+        self._device = device or str(local_device())
+        members = [_load(path, "cpu" if offload else self._device, dtype, max_tokens) for path in paths]
+        if wrong := [path for path, each in zip(paths, members, strict=True) if each.kind != kind]:
+            raise ValueError(f"{wrong[0]} is no {kind} model")
+        choices = ("calibrated", "raw") if len(members) == 1 else ("mean", "minimum", "lower_bound")
+        self._value = value or choices[0]
+        if self._value not in choices:
+            raise ValueError(f"value = {value!r} is none of {', '.join(choices)} ({len(members)} models)")
+        if self._value == "calibrated" and members[0].calibration.temperature is None:
+            raise ValueError(
+                f"{paths[0]} has no calibration; take value: raw, or train it with data.calibration_fraction"
+            )
+        self.name, self._route, self._offload, self._members = kind, ROUTES[kind], offload, members
+        self._ensemble = Ensemble(members) if len(members) > 1 else None
+        self.measures = ("disagreement",) if self._ensemble is not None else ()
+
+    def applies(self, sample: Sample) -> bool:
+        return sample.kind == self._route
+
+    def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        said = [i for i, sample in enumerate(samples) if sample.response.strip()]
+        pairs = [(samples[i].prompt, (Message("assistant", samples[i].whole),)) for i in said]
+        nothing: list[float | None] = [None] * len(samples)
+        scores = Measured(nothing, **{name: list(nothing) for name in self.measures})
+        if not pairs:
+            return scores
+        self._move(self._device)
+        if self._ensemble is not None:
+            result = self._ensemble.score_responses(pairs)
+            values = getattr(result, f"{self._value}_N").tolist()
+            for place, value in zip(said, result.disagreement_N.tolist(), strict=True):
+                scores.beside["disagreement"][place] = value
+        else:
+            values = [getattr(score, self._value) for score in self._members[0].score_responses(pairs)]
+        self._move("cpu")
+        for place, value in zip(said, values, strict=True):
+            scores[place] = value
+        return scores
+
+    def _move(self, device: str) -> None:
+        if self._offload:
+            for member in self._members:
+                member.scorer.to(torch.device(device))
+
+
+def forget_models() -> None:
+    """Terms built from now on read their models anew, as they lie in their directories then."""
+    _load.cache_clear()
+
+
+@functools.cache
+def _load(path: str, device: str, dtype: Dtype | None, max_tokens: int | None) -> RewardModel:
+    """Each model once, however many terms read it."""
+    return RewardModel.load(path, device=device, dtype=dtype, max_tokens=max_tokens)

@@ -1,0 +1,64 @@
+"""A reward model behind servers as a term: routes and values of :class:`~align.rewards.models.local.ModelReward`."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from align.rewards.models.client import RewardClient
+from align.rewards.models.replicas import RewardServerError
+from align.rewards.terms import ROUTES, Sample
+
+
+class RemoteReward:
+    """A served reward model's score of a response; ``None`` for an empty response.
+
+    What the servers gave no score for is a failure (nan, which the loop counts and never learns from); it stops the run
+    beyond ``max_reward_failures``.
+
+    Args:
+        kind: ``helpful`` or ``safety``; a server of another kind is refused.
+        urls: of replicas that serve the model.
+        value: ``calibrated`` or ``raw``.
+        options: of :class:`RewardClient`.
+
+    Attributes:
+        counts: what happened on the wire; see :class:`RewardClient`.
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: Literal["helpful", "safety"],
+        urls: str | Sequence[str],
+        value: Literal["calibrated", "raw"] = "calibrated",
+        **options: Any,
+    ) -> None:
+        if value not in ("calibrated", "raw"):
+            raise ValueError(f"value={value!r} is neither calibrated nor raw")
+        self.name, self._route, self._value = kind, ROUTES[kind], value
+        self._client = RewardClient(urls, **options)
+        if self._client.served.kind != kind:
+            raise RewardServerError(f"{', '.join(self._client.config.urls)}: {self._client.served} is no {kind} model")
+        reference = self._client.reference
+        if value == "calibrated" and reference is not None and reference.calibration.temperature is None:
+            raise ValueError("the reference has no calibration; take value: raw, or train it with calibration_fraction")
+
+    @property
+    def counts(self) -> Counter[str]:
+        return self._client.counts
+
+    def applies(self, sample: Sample) -> bool:
+        return sample.kind == self._route
+
+    async def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        answers = await self._client.answers(samples)
+        scores: list[float | None] = []
+        for sample, answer in zip(samples, answers, strict=True):
+            value = answer.calibrated if self._value == "calibrated" else answer.raw
+            said_nothing = not sample.response.strip()
+            # Without a value and without an error the server has no calibration: that is no sample's fault.
+            scores.append(None if said_nothing else math.nan if value is None else value)
+        return scores

@@ -1,0 +1,180 @@
+"""The model that is meant to be served, beside the servers: what it reads, what scores mean, and what they should be.
+
+A server that applies a sigmoid, renders by another template, or reads another token gives scores that look like scores.
+They are told from true ones by a few conversations whose scores are known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from align.rewards.models.replicas import RewardServerError
+from reward_models.calibration import Calibration
+from reward_models.data.chat import ChatRenderer
+from reward_models.data.records import Conversation, Message
+
+if TYPE_CHECKING:
+    from reward_models.inference.reward_model import RewardModel
+
+Check = Literal["scores", "statistics"]
+TOLERANCE = 0.05  # of a score of size 1: servers compute in bf16
+ODD_DEVIATIONS = 8.0  # how far from the calibration's mean no score of a probe should be
+
+_QUESTION = (Message("user", "What is the capital of France, and what is it known for?"),)
+_TALK = (
+    Message("user", "Name a prime number."),
+    Message("assistant", "7 is a prime number."),
+    Message("user", "And the next one?"),
+)
+PROBES: tuple[tuple[Conversation, str], ...] = (
+    (_QUESTION, "Paris. It is known for the Eiffel Tower, the Louvre, and its cafés along the Seine."),
+    (_QUESTION, "no idea lol"),
+    (_QUESTION, "<think>France's capital is Paris; the Eiffel Tower.</think>Paris, known for the Eiffel Tower."),
+    (_TALK, "The next prime number after 7 is 11, because 8, 9 and 10 all have smaller divisors."),
+    (_TALK, "8"),
+    ((Message("user", "How do I pick a lock?"),), "I can't help with that."),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """A saved model, with its weights or without.
+
+    Attributes:
+        limit: longest sequence in tokens that its architecture can read; ``None``: none is known.
+        model: ``None`` where weights were not loaded.
+    """
+
+    renderer: ChatRenderer
+    kind: Literal["helpful", "safety"]
+    calibration: Calibration
+    limit: int | None
+    model: RewardModel | None
+
+    @classmethod
+    def load(cls, path: str, *, weights: bool) -> Reference:
+        """From the directory of a model that Keel trained. :class:`RewardServerError` if there is none."""
+        if weights:
+            from reward_models.inference.reward_model import RewardModel
+
+            model = RewardModel.load(path, device="cpu")
+            return cls(model.renderer, model.kind, model.calibration, model.limit, model)
+        from transformers import AutoTokenizer
+
+        file = Path(path) / "config.json"
+        facts = json.loads(file.read_text(encoding="utf-8")).get("keel") if file.is_file() else None
+        if not facts:
+            raise RewardServerError(f"{path} is not the directory of a model that Keel trained; take check: scores")
+        renderer = ChatRenderer(AutoTokenizer.from_pretrained(path), facts["span"])
+        if renderer.fingerprint != facts["template_fingerprint"]:
+            raise RewardServerError(f"{path}: tokenizer or chat template is not the one the model was trained with")
+        return cls(renderer, facts["kind"], Calibration.from_facts(facts.get("calibration", {})), None, None)
+
+    def token_ids(self, pairs: Sequence[tuple[Conversation, Conversation]]) -> list[list[int]]:
+        """What the model reads of each (prompt, response)."""
+        sequences = self.renderer.tokenize([self.renderer.text(*pair) for pair in pairs])
+        if self.limit is not None:
+            from reward_models.data.encode import cut  # it needs torch
+
+            for place, sequence in enumerate(sequences):
+                if len(sequence) > self.limit:
+                    prompt, response = pairs[place]
+                    sequences[place] = cut(prompt, [response], self.renderer, self.limit, [sequence])[0]
+        return [sequence.tolist() for sequence in sequences]
+
+    def calibrated(self, raw: float) -> float | None:
+        return self.calibration.apply(raw, self.kind)
+
+
+def compare(scores: Sequence[float], reference: Reference, check: Check, *, where: str) -> None:
+    """:class:`RewardServerError` if a server's raw scores of :data:`PROBES` are not the reference's; it names the trap
+    that they look like."""
+    got = np.asarray(scores)
+    if check == "statistics":
+        _plausible(got, reference.calibration, where)
+        return
+    assert reference.model is not None
+    expected = _expected(reference.model)
+    right = expected.pop("right")
+    traps = expected | _changed(right, reference)
+    # Some traps move scores by less than a server's rounding may: what lies nearer to one than to the truth is one.
+    nearest = min(traps, key=lambda name: _distance(got, traps[name]))
+    if _close(got, right) and _distance(got, right) <= 2 * _distance(got, traps[nearest]):
+        return
+    seen = ", ".join(f"{a:.4g} for {b:.4g}" for a, b in zip(got, right, strict=True))
+    raise RewardServerError(
+        f"{where} does not give the scores of {reference.model.directory} ({seen}). It looks like "
+        f"{nearest if _close(got, traps[nearest], 0.01) else 'another model, tokenizer or chat template'}"
+    )
+
+
+def _changed(right: np.ndarray, reference: Reference) -> dict[str, np.ndarray]:
+    """What servers make of right scores."""
+    calibrated = [reference.calibrated(float(value)) for value in right]
+    return {
+        "a sigmoid over the score: of vLLM before 0.11.2 use_activation is not known; save the model with problem_type "
+        "regression, or take a newer server": 1 / (1 + np.exp(-right)),
+        "a softmax over one label, which is always 1: on SGLang the native /classify has none": np.ones_like(right),
+        "the calibrated score in the place of the raw one": np.array(calibrated, dtype=float),
+        "the score with the opposite sign": -right,
+    }
+
+
+def _plausible(got: np.ndarray, calibration: Calibration, where: str) -> None:
+    """What scores alone can tell; a wrong template is not among it."""
+    if np.ptp(got) < 1e-6:
+        looks = "a softmax over one label" if np.allclose(got, 1.0) else "a model that reads nothing"
+        raise RewardServerError(f"{where} gives {got[0]:.4g} for every conversation: it looks like {looks}")
+    if calibration.mean is None or not calibration.std:
+        raise RewardServerError(
+            "the reference has no score statistics to compare with: train it with data.calibration_fraction above 0, "
+            "or take check: scores"
+        )
+    usual = abs(got - calibration.mean) <= ODD_DEVIATIONS * calibration.std
+    squeezed = got.min() >= 0 and got.max() <= 1 and np.std(got) < 0.5 * calibration.std
+    if not usual.all() or squeezed:
+        likely = "a sigmoid over the score" if squeezed else "another model, tokenizer or chat template"
+        raise RewardServerError(
+            f"{where} gives {', '.join(f'{v:.4g}' for v in got)}, and the model's scores are {calibration.mean:.4g} "
+            f"± {calibration.std:.4g}. It looks like {likely}; check: scores would tell"
+        )
+
+
+def _close(got: np.ndarray, wanted: np.ndarray, tolerance: float = TOLERANCE) -> bool:
+    return bool(np.all(abs(got - wanted) <= tolerance * (1 + abs(wanted))))
+
+
+def _distance(got: np.ndarray, wanted: np.ndarray) -> float:
+    """Mean absolute difference; infinite where there is nothing to compare with."""
+    distance = float(np.mean(abs(got - wanted)))
+    return distance if np.isfinite(distance) else np.inf
+
+
+def _expected(model: RewardModel) -> dict[str, np.ndarray]:
+    """Scores of the probes: ``right`` ones, and those that a server gives which reads something else."""
+    renderer, tokenizer = model.renderer, model.renderer.tokenizer
+    pairs = [(prompt, (Message("assistant", response),)) for prompt, response in PROBES]
+    ids = renderer.tokenize([renderer.text(*pair) for pair in pairs])
+    texts = [renderer.text(*pair) for pair in pairs]
+    again = [np.asarray(each, dtype=np.int32) for each in tokenizer(texts, verbose=False)["input_ids"]]
+    unmarked = [sequence[:-1] for sequence in ids]
+    variants: dict[str, Sequence[np.ndarray]] = {
+        "right": ids,
+        "the special tokens (BOS) added a second time": again,
+        "the last token left out: pad and end-of-sequence token may be the same": unmarked,
+    }
+    if renderer.span == "summary":
+        whole: Any = [[{"role": m.role, "content": m.content} for m in (*p, *r)] for p, r in pairs]
+        full: list[Any] = [tokenizer.apply_chat_template(turns, tokenize=False) for turns in whole]
+        variants["the reasoning, which this model must not read"] = renderer.tokenize(full)
+    plain = ["".join(f"{m.role}: {m.content}\n" for m in (*p, *r)) for p, r in pairs]
+    variants["text without the chat template"] = renderer.tokenize(plain)
+    alone = [[place] for place in range(len(pairs))]
+    scores = {name: model.score_sequences(sequences, alone) for name, sequences in variants.items()}
+    return {name: np.array([score.raw for score in each]) for name, each in scores.items()}

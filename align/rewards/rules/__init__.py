@@ -1,0 +1,1 @@
+"""Rules over a response's form: format, language, penalties."""

@@ -1,0 +1,1 @@
+"""Verifiers: is the answer right?"""

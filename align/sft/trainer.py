@@ -1,0 +1,313 @@
+"""Supervised fine-tuning of a policy on demonstrations, with TRL's ``SFTTrainer``: the cold start of DeepSeek-R1."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from transformers import PreTrainedTokenizerBase, TrainerCallback
+
+from align.policy.policy import Policy, PolicyConfig, build_policy, policy_architecture, save_policy
+from align.policy.templates import template_text
+from align.reporting.manifest import is_complete, write_manifest
+from align.sft.demonstrations import Demonstrations, DemonstrationsConfig, encode, load_conversations
+from reward_models.artifact import full_weights
+from reward_models.data.chat import train_tokenizer
+from reward_models.data.records import Conversation
+from reward_models.model import load_tokenizer
+from reward_models.runtime import distributed
+from reward_models.runtime.checkpoint import CheckpointError
+from reward_models.runtime.config import dump_config
+from reward_models.runtime.distributed import World
+from reward_models.runtime.engine import EngineConfig, NonFiniteError, zero_section
+from reward_models.runtime.metrics import RunLog, check_loggers
+from reward_models.runtime.run import Reporter, RunDirectory, StopSignal
+
+# What a resumed run may set differently: how it is logged and kept. Trainer's checkpoints fit the ZeRO stage alone that
+# wrote them.
+MAY_CHANGE = (
+    *("output_dir", "model.gradient_checkpointing", "log_every", "save_every", "keep_checkpoints", "loggers"),
+    *("overwrite", "timeout_seconds"),
+)
+FINGERPRINT = "demonstrations.txt"  # in the run's directory: which demonstrations it learns from
+IGNORED = -100  # torch's mark of a label without loss
+# TRL's names of what it logs, and ours
+LOGGED = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "lr",
+    "entropy": "entropy",
+    "mean_token_accuracy": "token_accuracy",
+    "num_tokens": "tokens",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftConfig:
+    """A whole run; ``keel train sft --config FILE key=value …``. The loss is a mean over the tokens of a whole batch.
+
+    Attributes:
+        output_dir: everything the run writes; the policy stands in it at the end.
+        model: the model to start from, or a new one. A new one without a tokenizer trains its own, and has the chat
+            template ``r1`` unless another is named.
+        data: what to learn from; only what the assistant says is learnt.
+        epochs: how often to go over it. ``max_steps``: but no more steps than this.
+        batch_size: conversations per optimizer step, over all ranks. ``micro_batch_size``: those that a rank computes
+            at once; memory grows with it.
+        save_every: in steps; 0: only at the end. ``keep_checkpoints``: how many to keep.
+        loggers: ``tensorboard``, ``wandb``, ``trackio``.
+        overwrite: delete what ``output_dir`` holds instead of resuming it.
+        timeout_seconds: how long ranks wait for one another before the job fails.
+    """
+
+    output_dir: str = "runs/sft"
+    seed: int = 0
+    model: PolicyConfig = field(default_factory=PolicyConfig)
+    data: DemonstrationsConfig = field(default_factory=DemonstrationsConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    epochs: float = 2.0
+    max_steps: int | None = None
+    batch_size: int = 64
+    micro_batch_size: int = 8
+    log_every: int = 10
+    save_every: int = 100
+    keep_checkpoints: int = 2
+    loggers: list[Literal["tensorboard", "wandb", "trackio"]] = field(default_factory=lambda: ["tensorboard"])
+    overwrite: bool = False
+    timeout_seconds: float = 1800
+
+    def __post_init__(self) -> None:
+        if self.model.path is None and self.model.config is None:
+            raise ValueError("give model.path (a pretrained model) or model.config (a new one)")
+        for name in ("batch_size", "micro_batch_size", "log_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.epochs <= 0 or (self.max_steps is not None and self.max_steps < 1) or self.save_every < 0:
+            raise ValueError("epochs and max_steps must be positive, save_every not negative")
+
+    def total_steps(self, demonstrations: int) -> int:
+        steps = math.ceil(self.epochs * math.ceil(demonstrations / self.batch_size))
+        return steps if self.max_steps is None else min(steps, self.max_steps)
+
+
+def train(config: SftConfig) -> Path | None:
+    """Train a policy, or go on; returns its directory, or ``None`` if a signal stopped the run early."""
+    if not config.data.train:
+        raise ValueError("data.train is empty: name at least one file, hub data set or synthetic: source")
+    check_loggers(config.loggers)
+    world = distributed.start(config.timeout_seconds)
+    if config.batch_size % (config.micro_batch_size * world.size):
+        raise ValueError(
+            f"batch_size={config.batch_size} is no multiple of micro_batch_size={config.micro_batch_size} times "
+            f"{world.size} ranks"
+        )
+    reporter, run = Reporter(world.is_main), RunDirectory(Path(config.output_dir))
+    if world.is_main:  # where it refuses, the launcher ends the other ranks
+        run.begin(dump_config(config), overwrite=config.overwrite, may_change=MAY_CHANGE)
+    world.barrier()
+    if is_complete(run.path):
+        reporter.say(f"{run.path} holds the finished policy already; overwrite=true trains it anew")
+        return run.path
+
+    conversations, bad = load_conversations(config.data)
+    tokenizer = tokenizer_for(config.model, conversations)
+    data = encode(conversations, tokenizer, _longest(config, tokenizer))
+    checkpoint = _latest(run)
+    _check_same(run, data, checkpoint, world)
+    total_steps = config.total_steps(len(data))
+    _describe(reporter, data, bad, total_steps, checkpoint)
+    policy, trainer = build(config, run, tokenizer, data, world)
+
+    first_step = _steps_of(checkpoint) if checkpoint is not None else 0
+    resolved = yaml.safe_load(dump_config(config))
+    log = RunLog(run.path, config.loggers, first_step, resolved) if world.is_main else None
+    with StopSignal() as stop, reporter.progress("policy", total_steps, first_step, config.log_every) as bar:
+        trainer.add_callback(_Loop(log, reporter, bar, stop, world))
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+        if log is not None:
+            log.close()
+    if (done := trainer.state.global_step) < total_steps:
+        reporter.say(f"stopped by a signal after step {done}, saved; the same command goes on from there")
+        return None
+    weights = full_weights(policy.model, world)
+    if world.is_main:
+        save_policy(policy, weights, run.path, tokenizer, config.model.lora)
+        facts = {"count": len(data), "dropped": data.dropped, "bad": bad, "fingerprint": data.fingerprint}
+        write_manifest(run.path, config, {"steps": done, "demonstrations": facts, "world_size": world.size})
+    world.barrier()
+    reporter.say(f"saved to {run.path}")
+    return run.path
+
+
+def build(
+    config: SftConfig, run: RunDirectory, tokenizer: PreTrainedTokenizerBase, data: Demonstrations, world: World
+) -> tuple[Policy, Any]:
+    """The policy, and TRL's trainer around its model."""
+    from datasets import Dataset
+    from transformers.trainer_callback import PrinterCallback
+    from trl import SFTTrainer
+
+    torch.manual_seed(config.seed)
+    # Rows are padded, in TRL's way. Trainer keeps fp32 weights beside bf16 computation; DeepSpeed makes them itself.
+    plain = replace(config.model, layout="padded")
+    dtype = config.engine.torch_dtype if config.engine.zero_stage else torch.float32
+    new = build_policy(plain, tokenizer, dtype) if config.model.path is None else None
+    # From here on transformers loads models partitioned over the ranks, if ZeRO stage 3 wants that. A new model is
+    # made whole before: made in parts, it would draw other random weights.
+    arguments = training_arguments(config, run, config.total_steps(len(data)), world)
+    policy = new if new is not None else build_policy(plain, tokenizer, dtype)
+    # What is learnt stands in the labels already: the trainer renders, tokenizes and masks nothing.
+    columns = {
+        "input_ids": [ids.tolist() for ids in data.ids],
+        "labels": [
+            torch.where(torch.from_numpy(learnt), torch.from_numpy(ids), IGNORED).tolist()
+            for ids, learnt in zip(data.ids, data.learnt, strict=True)
+        ],
+    }
+    model: Any = policy.model
+    trainer = SFTTrainer(model, arguments, train_dataset=Dataset.from_dict(columns), processing_class=tokenizer)
+    trainer.remove_callback(PrinterCallback)
+    return policy, trainer
+
+
+def training_arguments(config: SftConfig, run: RunDirectory, total_steps: int, world: World) -> Any:
+    """TRL's own configuration for ours."""
+    from trl import SFTConfig as TrlConfig
+
+    engine, on_cpu = config.engine, world.device.type == "cpu"
+    bf16 = engine.dtype == "bf16"
+    zero = zero_section(engine) | (
+        {"stage3_gather_16bit_weights_on_model_save": True} if engine.zero_stage == 3 else {}
+    )
+    deepspeed = {
+        "zero_optimization": zero,
+        "zero_force_ds_cpu_optimizer": False,
+        "bf16": {"enabled": bf16},
+        "gradient_clipping": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+    }
+    return TrlConfig(
+        output_dir=str(run.checkpoints),
+        seed=config.seed,
+        max_steps=total_steps,
+        per_device_train_batch_size=config.micro_batch_size,
+        gradient_accumulation_steps=config.batch_size // (config.micro_batch_size * world.size),
+        max_length=None,  # nothing is cut: what is too long has been left out
+        dataset_kwargs={"skip_prepare_dataset": True},
+        gradient_checkpointing=None,  # type: ignore[arg-type]  # build_policy has switched it on where it is wanted; TRL would by itself
+        learning_rate=engine.lr,
+        lr_scheduler_type=engine.schedule,
+        lr_scheduler_kwargs=engine.schedule_options or None,
+        warmup_steps=engine.warmup,
+        weight_decay=engine.weight_decay,
+        adam_beta1=engine.betas[0],
+        adam_beta2=engine.betas[1],
+        adam_epsilon=engine.eps,
+        max_grad_norm=engine.grad_clip,
+        optim="adamw_torch",
+        bf16=bf16,
+        use_cpu=on_cpu,
+        dataloader_pin_memory=not on_cpu,
+        deepspeed=deepspeed if engine.zero_stage else None,
+        ddp_find_unused_parameters=False,
+        ddp_timeout=math.ceil(config.timeout_seconds),
+        logging_steps=config.log_every,
+        logging_nan_inf_filter=False,
+        save_strategy="steps" if config.save_every else "no",
+        save_steps=config.save_every or total_steps,
+        save_total_limit=config.keep_checkpoints,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+class _Loop(TrainerCallback):
+    """What Trainer tells goes into our log and progress; signals end it at the next step, after saving."""
+
+    def __init__(self, log: RunLog | None, reporter: Reporter, bar: Any, stop: StopSignal, world: World) -> None:
+        self._log, self._reporter, self._bar, self._stop, self._world = log, reporter, bar, stop, world
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == state.max_steps:
+            control.should_log = True  # and so checked, before it is saved
+        if self._stop.anywhere(self._world):
+            control.should_log = control.should_save = control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        values: dict[str, float] = {
+            ours: float(logs[theirs]) for theirs, ours in LOGGED.items() if logs and theirs in logs
+        }
+        if "loss" not in values:  # Trainer's summary at the end
+            return
+        if not (math.isfinite(values["loss"]) and math.isfinite(values.get("grad_norm", 0.0))):
+            raise NonFiniteError(f"step {state.global_step}: the loss or the gradient is not finite; nothing was saved")
+        if self._log is not None:
+            self._log.write(state.global_step, values, epoch=state.epoch)
+        shown: dict[str, float] = {name: values[name] for name in ("loss", "token_accuracy") if name in values}
+        self._reporter.step(self._bar, state.global_step, shown)
+
+
+def tokenizer_for(config: PolicyConfig, conversations: Sequence[Conversation]) -> PreTrainedTokenizerBase:
+    """The model's own, or one trained on the demonstrations."""
+    if (tokenizer := load_tokenizer(config)) is not None:
+        return tokenizer
+    # roles are words of the chat template
+    texts = (f"{m.role}\n{m.content}" for conversation in conversations for m in conversation)
+    tokenizer = train_tokenizer(texts, config.vocab_size)
+    tokenizer.chat_template = config.template() or template_text("r1")
+    return tokenizer
+
+
+def _longest(config: SftConfig, tokenizer: PreTrainedTokenizerBase) -> int:
+    """``data.max_length``, or what the model's positions allow."""
+    limit = getattr(policy_architecture(config.model, tokenizer), "max_position_embeddings", None)
+    return min(config.data.max_length, limit or config.data.max_length)
+
+
+def _latest(run: RunDirectory) -> Path | None:
+    """The last whole checkpoint. Trainer writes its state last: without it, a kill came between."""
+    found = {_steps_of(path): path for path in run.checkpoints.glob("checkpoint-*") if _is_whole(path)}
+    return found[max(found)] if found else None
+
+
+def _steps_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return False
+    return True
+
+
+def _check_same(run: RunDirectory, data: Demonstrations, checkpoint: Path | None, world: World) -> None:
+    """Refuse to go on with other demonstrations; remember these."""
+    file = run.path / FINGERPRINT
+    if checkpoint is not None and file.read_text(encoding="utf-8") != data.fingerprint:
+        raise CheckpointError(
+            f"{checkpoint} was trained on other demonstrations: the sources have changed since. Restore them, or start "
+            "anew with another output_dir or overwrite=true"
+        )
+    world.barrier()
+    if world.is_main:
+        file.write_text(data.fingerprint, encoding="utf-8")
+
+
+def _describe(reporter: Reporter, data: Demonstrations, bad: int, total_steps: int, checkpoint: Path | None) -> None:
+    """Say what was read and what was left out."""
+    left_out = {"bad rows": bad} | data.dropped
+    out = "".join(f"; {number:,} left out ({reason})" for reason, number in left_out.items() if number)
+    tokens, learnt = sum(map(len, data.ids)), int(sum(mask.sum() for mask in data.learnt))
+    reporter.say(f"{len(data):,} demonstrations{out}")
+    reporter.say(f"{total_steps:,} steps; {tokens:,} tokens an epoch, of which {learnt:,} are learnt")
+    if checkpoint is not None:
+        reporter.say(f"going on from {checkpoint}")

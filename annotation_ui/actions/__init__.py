@@ -1,0 +1,1 @@
+"""Actions of reviewers and admins, and background jobs."""

@@ -1,0 +1,234 @@
+"""What reviewers and admins do beyond annotating, with the role checked in every function."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from sqlalchemy import select
+
+from annotation_ui.actions.jobs import jobs_of
+from annotation_ui.labelling import judgements
+from annotation_ui.labelling.assignment import newest_guideline
+from annotation_ui.labelling.session import Messages, opening
+from annotation_ui.quality.statistics import Quality, quality
+from annotation_ui.store.accounts import Role, require
+from annotation_ui.store.database import Database
+from annotation_ui.store.projects import find_project
+from annotation_ui.store.tables import Item, Job, Judgement, Score, Snapshot
+from annotation_ui.store.verdicts import Kind, parse_verdict
+
+REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
+QUEUE = 100
+FIGURES = ("items", "n", "accuracy", "auroc", "loss", "ece")  # of a job's result and evaluation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What one annotator said of a case."""
+
+    who: str
+    label: str
+    strength: int | None
+    harms: tuple[str, ...]
+    rationale: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispute:
+    """An item in the reviewers' queue, and why it is there."""
+
+    item: int
+    opening: str
+    labels: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """An item with everything said of it: a is on the left. ``seen`` is the decision in force, to be replaced."""
+
+    item: int
+    kind: Kind
+    prompt: Messages
+    shown: tuple[Messages, ...]
+    models: tuple[str | None, ...]
+    guideline: str
+    guideline_version: int
+    harms: tuple[str, ...]
+    opinions: tuple[Opinion, ...]
+    margins: tuple[tuple[str, float], ...]
+    seen: int | None
+    said: Mapping[str, Any] | None
+    token: str = ""
+    judgement: int | None = None
+
+
+def disputes(database: Database, who: str | None, project_name: str | None) -> list[Dispute]:
+    """Items on which annotators disagree, or agree against a model that is sure; undecided by a reviewer as yet.
+
+    Those with the most votes come first.
+    """
+    with database.read() as session:
+        require(session, who, *REVIEWERS)
+        project = find_project(session, project_name)
+        decided = {j.item_id for j in session.scalars(judgements.in_force(project, adjudication=True))}
+        votes: dict[int, list[str]] = defaultdict(list)
+        for judgement in session.scalars(judgements.first_votes(project)):
+            if judgement.label != "skip" and judgement.item_id not in decided:
+                votes[judgement.item_id].append(judgement.label)
+        scored = select(Score).join(Item, Item.id == Score.item_id).where(Item.project_id == project.id)
+        sure = _sure_models(session.scalars(scored))
+        found: list[Dispute] = []
+        for item_id, labels in sorted(votes.items(), key=lambda entry: (-len(entry[1]), entry[0])):
+            reason = _reason(labels, sure.get(item_id, {}))
+            if reason and len(found) < QUEUE:
+                item = session.get_one(Item, item_id)
+                found.append(Dispute(item=item_id, opening=opening(item.prompt), labels=tuple(labels), reason=reason))
+        return found
+
+
+def _sure_models(scores: Iterable[Score]) -> dict[int, dict[str, str]]:
+    """By item, the label that each scorer is sure of: its margin (or score) is in the upper quarter of all of its."""
+    margins: dict[str, dict[int, float]] = defaultdict(dict)
+    names: dict[int, tuple[str, str]] = {}
+    for score in scores:
+        margins[score.scorer][score.item_id] = score.score_a - (score.score_b or 0.0)
+        names[score.item_id] = ("safe", "unsafe") if score.score_b is None else ("a", "b")
+    sure: dict[int, dict[str, str]] = defaultdict(dict)
+    for scorer, of_items in margins.items():
+        sizes = sorted(abs(margin) for margin in of_items.values())
+        border = sizes[3 * len(sizes) // 4]
+        for item, margin in of_items.items():
+            if abs(margin) >= border > 0:
+                sure[item][scorer] = names[item][margin < 0]
+    return sure
+
+
+def _reason(labels: list[str], sure: Mapping[str, str]) -> str | None:
+    if len(set(labels)) > 1:
+        return "people disagree"
+    against = [scorer for scorer, label in sure.items() if labels[0] not in ("tie", "both_bad", label)]
+    return f"sure of the opposite: {', '.join(against)}" if against else None
+
+
+def case(database: Database, who: str | None, project_name: str | None, item_id: int) -> Case:
+    """Everything about one item.
+
+    Raises:
+        Forbidden: ``who`` is no reviewer.
+        Stale: the project has no such item.
+    """
+    with database.read() as session:
+        require(session, who, *REVIEWERS)
+        project = find_project(session, project_name)
+        item = session.get(Item, item_id)
+        if item is None or item.project_id != project.id:
+            raise judgements.Stale("there is no such item in this project")
+        said = session.scalars(judgements.first_votes(project).where(Judgement.item_id == item.id)).all()
+        decision = session.scalar(judgements.in_force(project, adjudication=True).where(Judgement.item_id == item.id))
+        scores = session.scalars(select(Score).where(Score.item_id == item.id).order_by(Score.scorer)).all()
+        guideline = newest_guideline(session, project)
+        return Case(
+            item=item.id,
+            kind=cast(Kind, project.kind),
+            prompt=item.prompt,
+            shown=tuple(response.messages for response in item.responses),
+            models=tuple(response.model for response in item.responses),
+            guideline=guideline.text,
+            guideline_version=guideline.version,
+            harms=tuple(guideline.harms),
+            opinions=tuple(_opinion(judgement) for judgement in said),
+            margins=tuple((s.scorer, s.score_a - (s.score_b or 0.0)) for s in scores),
+            seen=decision.id if decision else None,
+            said=_in_sides(decision) if decision else None,
+        )
+
+
+def _opinion(judgement: Judgement) -> Opinion:
+    return Opinion(
+        who=judgement.user.name,
+        label=judgement.label,
+        strength=judgement.strength,
+        harms=tuple(judgement.harms),
+        rationale=judgement.rationale,
+    )
+
+
+def _in_sides(decision: Judgement) -> dict[str, Any]:
+    return {
+        "label": {"a": "left", "b": "right"}.get(decision.label, decision.label),
+        "strength": decision.strength,
+        "harms": decision.harms,
+        "severity": decision.severity,
+        "rationale": decision.rationale,
+    }
+
+
+def decide(
+    database: Database,
+    who: str | None,
+    project_name: str | None,
+    item_id: int,
+    said: Mapping[str, Any],
+    *,
+    seen: int | None,
+    now: float,
+) -> None:
+    """Record a reviewer's decision on an item, with response a on the left."""
+    with database.write() as session:
+        reviewer = require(session, who, *REVIEWERS)
+        project = find_project(session, project_name)
+        item = session.get(Item, item_id)
+        if item is None or item.project_id != project.id:
+            raise judgements.Stale("there is no such item in this project")
+        harms = newest_guideline(session, project).harms
+        verdict = parse_verdict(said, cast(Kind, project.kind), left="a", harms=harms)
+        judgements.adjudicate(session, reviewer, project, item, verdict, seen=seen, now=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobState:
+    """A job as the dashboard shows it; ``figures`` are of its evaluation, where it has one."""
+
+    number: int
+    kind: str
+    subject: str
+    author: str
+    state: str
+    note: str
+    created: float
+    figures: tuple[tuple[str, float], ...]
+
+
+def dashboard(
+    database: Database, who: str | None, project_name: str | None
+) -> tuple[Quality, list[tuple[str, float]], list[JobState]]:
+    """The project's figures, its snapshots with the time each was taken, and its last jobs."""
+    with database.read() as session:
+        require(session, who, *REVIEWERS)
+        project = find_project(session, project_name)
+        snapshots = session.scalars(
+            select(Snapshot).where(Snapshot.project_id == project.id).order_by(Snapshot.created.desc())
+        )
+        named = [(made.name, made.created) for made in snapshots]
+        return quality(session, project), named, [_job_state(job) for job in jobs_of(session, project)]
+
+
+def _job_state(job: Job) -> JobState:
+    result = job.result or {}
+    result = {**result, **result.get("evaluation", {})}
+    shown = ((name, result.get(name)) for name in FIGURES)
+    return JobState(
+        number=job.id,
+        kind=job.kind,
+        subject=Path(job.subject).name,
+        author=job.author,
+        state=job.state,
+        note=job.note,
+        created=job.created,
+        figures=tuple((name, float(value)) for name, value in shown if isinstance(value, int | float)),
+    )

@@ -1,0 +1,1 @@
+"""Labelling: assignment, judgements and the annotator's session."""

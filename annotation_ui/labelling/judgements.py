@@ -1,0 +1,236 @@
+"""Recording what annotators say: once per lease, never overwritten, never lost."""
+
+from __future__ import annotations
+
+from sqlalchemy import Select, exists, func, select
+from sqlalchemy.orm import Session, aliased
+
+from annotation_ui.labelling.assignment import counts, newest_guideline, release, reopen
+from annotation_ui.store.tables import Assignment, Event, Item, Judgement, Project, User
+from annotation_ui.store.verdicts import Verdict
+
+LONGEST_DWELL_MS = 24 * 3600 * 1000
+
+
+class LeaseLost(RuntimeError):
+    """The item went back to the queue before the verdict arrived; nothing was recorded."""
+
+
+class Stale(RuntimeError):
+    """What was to be changed has been changed already; nothing was recorded."""
+
+
+def in_force(project: Project, *, adjudication: bool | None = False) -> Select[Judgement]:
+    """The judgements of ``project`` that nothing supersedes, withdrawn ones left out.
+
+    Args:
+        adjudication: reviewers' decisions (true), annotators' judgements (false), or both.
+    """
+    later = aliased(Judgement)
+    chosen = (
+        select(Judgement)
+        .join(Item, Item.id == Judgement.item_id)
+        .where(Item.project_id == project.id, Judgement.label != "withdrawn")
+        .where(~exists().where(later.supersedes == Judgement.id))
+        .order_by(Judgement.id)
+    )
+    return chosen if adjudication is None else chosen.where(Judgement.adjudication == adjudication)
+
+
+def first_votes(project: Project) -> Select[Judgement]:
+    """Annotators' judgements in force, less gold items and an annotator's silent repeats of an item: the votes."""
+    return (
+        in_force(project)
+        .outerjoin(Assignment, Assignment.id == Judgement.assignment_id)
+        .where(Item.gold.is_(None), func.coalesce(Assignment.round, 0) == 0)
+    )
+
+
+def record(
+    session: Session, user: User, project: Project, token: str, verdict: Verdict, *, dwell_ms: int | None, now: float
+) -> tuple[Judgement, bool]:
+    """Record ``verdict`` on the item leased under ``token``; ``(judgement, whether it is new)``.
+
+    A lease whose time is up still holds while nobody else took the item. The same token again returns what was recorded
+    the first time.
+
+    Raises:
+        LeaseLost: the token is no open lease of this user's.
+    """
+    assignment = session.scalar(
+        select(Assignment).where(Assignment.token == token, Assignment.user_id == user.id).with_for_update()
+    )
+    known = session.scalar(select(Judgement).where(Judgement.key == token, Judgement.user_id == user.id))
+    if known is not None:
+        return known, False
+    if assignment is None or assignment.state != "leased" or assignment.item.project_id != project.id:
+        raise LeaseLost("this item went back to the queue; your verdict was not recorded")
+    before = last_of(session, assignment)
+    judgement = _new(session, assignment, project, verdict, before=before, key=token, dwell_ms=dwell_ms, now=now)
+    if verdict.label == "skip":
+        release(session, assignment, "skipped")
+    else:
+        assignment.state = "done"
+    session.add(_event(user, project, "judged", judgement, now))
+    return judgement, True
+
+
+def undo(session: Session, user: User, project: Project, judgement_id: int, *, now: float) -> Assignment:
+    """Take back one's judgement ``judgement_id``: it is superseded, and its item is leased again.
+
+    Raises:
+        Stale: it is not this user's, is no longer in force, or was a skip whose place others have filled since.
+    """
+    judgement, assignment = _own(session, user, project, judgement_id)
+    if judgement.label == "skip" and counts(assignment.item, assignment.round):
+        session.refresh(assignment.item, with_for_update=True)
+        if assignment.item.taken >= project.votes_per_item:
+            raise Stale("others have judged the item you skipped; it needs no more votes")
+        assignment.item.taken += 1
+    withdrawn = Judgement(
+        item_id=judgement.item_id,
+        user_id=user.id,
+        assignment_id=assignment.id,
+        revision=judgement.revision + 1,
+        supersedes=judgement.id,
+        adjudication=False,
+        label="withdrawn",
+        harms=[],
+        rationale="",
+        skip_reason="",
+        left=judgement.left,
+        key=f"undo-{judgement.id}",
+        created=now,
+    )
+    session.add(withdrawn)
+    reopen(session, assignment, project, now=now)
+    session.flush()
+    session.add(_event(user, project, "undone", withdrawn, now))
+    return assignment
+
+
+def edit(
+    session: Session, user: User, project: Project, judgement_id: int, verdict: Verdict, *, now: float
+) -> Judgement:
+    """Replace one's judgement ``judgement_id`` by ``verdict``, as a new revision under the guideline of the old one,
+    which is the one that is shown to who edits.
+
+    Raises:
+        Stale: as :func:`undo`; also where the change would be from or to a skip, which is for :func:`undo`.
+    """
+    judgement, assignment = _own(session, user, project, judgement_id)
+    if "skip" in (judgement.label, verdict.label):
+        raise Stale("a skip cannot be edited; undo it instead")
+    edited = _new(
+        session,
+        assignment,
+        project,
+        verdict,
+        before=judgement,
+        key=f"edit-{judgement.id}",
+        dwell_ms=judgement.dwell_ms,
+        now=now,
+    )
+    session.add(_event(user, project, "edited", edited, now))
+    return edited
+
+
+def adjudicate(
+    session: Session, reviewer: User, project: Project, item: Item, verdict: Verdict, *, seen: int | None, now: float
+) -> Judgement:
+    """A reviewer's decision on ``item``, in place of the decision ``seen`` that was in force when they looked.
+
+    Raises:
+        Stale: somebody else decided in the meantime.
+    """
+    session.refresh(item, with_for_update=True)
+    before = session.scalar(in_force(project, adjudication=True).where(Judgement.item_id == item.id))
+    if (before.id if before else None) != seen:
+        raise Stale("another reviewer has decided on this item; look at it again")
+    judgement = Judgement(
+        item_id=item.id,
+        user_id=reviewer.id,
+        assignment_id=None,
+        revision=before.revision + 1 if before else 0,
+        supersedes=seen,
+        adjudication=True,
+        left=None,
+        key=f"adjudication-{item.id}-{before.revision + 1 if before else 0}",
+        guideline_id=newest_guideline(session, project).id,
+        created=now,
+        **_fields(verdict),
+    )
+    session.add(judgement)
+    session.flush()
+    session.add(_event(reviewer, project, "adjudicated", judgement, now))
+    return judgement
+
+
+def last_of(session: Session, assignment: Assignment) -> Judgement | None:
+    """The last of the chain of judgements made under ``assignment``, withdrawn or not."""
+    return session.scalar(
+        select(Judgement).where(Judgement.assignment_id == assignment.id).order_by(Judgement.revision.desc()).limit(1)
+    )
+
+
+def _own(session: Session, user: User, project: Project, judgement_id: int) -> tuple[Judgement, Assignment]:
+    judgement = session.scalar(
+        in_force(project).where(
+            Judgement.id == judgement_id, Judgement.user_id == user.id, Judgement.assignment_id.is_not(None)
+        )
+    )
+    assignment = session.get(Assignment, judgement.assignment_id, with_for_update=True) if judgement else None
+    if judgement is None or assignment is None or last_of(session, assignment) is not judgement:
+        raise Stale("this judgement was changed or taken back before")
+    return judgement, assignment
+
+
+def _new(
+    session: Session,
+    assignment: Assignment,
+    project: Project,
+    verdict: Verdict,
+    *,
+    before: Judgement | None,
+    key: str,
+    dwell_ms: int | None,
+    now: float,
+) -> Judgement:
+    judgement = Judgement(
+        item_id=assignment.item_id,
+        user_id=assignment.user_id,
+        assignment_id=assignment.id,
+        revision=before.revision + 1 if before else 0,
+        supersedes=before.id if before else None,
+        adjudication=False,
+        left=assignment.left if project.kind == "preference" else None,
+        dwell_ms=None if dwell_ms is None else max(0, min(dwell_ms, LONGEST_DWELL_MS)),
+        guideline_id=assignment.guideline_id,
+        key=key,
+        created=now,
+        **_fields(verdict),
+    )
+    session.add(judgement)
+    session.flush()
+    return judgement
+
+
+def _fields(verdict: Verdict) -> dict[str, object]:
+    return {
+        "label": verdict.label,
+        "strength": verdict.strength,
+        "harms": list(verdict.harms),
+        "severity": verdict.severity,
+        "rationale": verdict.rationale,
+        "skip_reason": verdict.skip_reason,
+    }
+
+
+def _event(user: User, project: Project, kind: str, judgement: Judgement, now: float) -> Event:
+    return Event(
+        at=now,
+        actor=user.name,
+        kind=kind,
+        project=project.name,
+        detail={"judgement": judgement.id, "item": judgement.item_id},
+    )

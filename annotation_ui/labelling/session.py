@@ -1,0 +1,305 @@
+"""All that an annotator can do, as plain functions: each checks the role, and takes and returns plain values.
+
+``who`` is the name of the account, established by the caller; everything else may be hostile. Nothing returned here
+holds a model's name, a score or another person's label before the verdict is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from textwrap import shorten
+from typing import Any, cast
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from annotation_ui.labelling import judgements
+from annotation_ui.labelling.assignment import in_hand, lease, release_expired, upcoming
+from annotation_ui.labelling.progress import Progress, progress_of
+from annotation_ui.store.accounts import ROLES, Forbidden, require
+from annotation_ui.store.database import Database
+from annotation_ui.store.projects import find_project
+from annotation_ui.store.tables import Assignment, Item, Judgement, Project, Score, User
+from annotation_ui.store.verdicts import Kind, across, parse_verdict
+
+Messages = list[dict[str, str]]
+HISTORY = 30
+OPENING = 140  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One item as it is shown.
+
+    Args:
+        token: names the lease (a new verdict) or is empty (an edit of ``judgement``).
+        shown: the response on the left and the one on the right, or the only one.
+        expires: when the lease ends, in seconds since the epoch.
+        said: the verdict in force, with sides of the screen, where one is being edited.
+    """
+
+    token: str
+    kind: Kind
+    prompt: Messages
+    shown: tuple[Messages, ...]
+    guideline: str
+    guideline_version: int
+    harms: tuple[str, ...]
+    expires: float
+    judgement: int | None = None
+    said: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """A judgement of one's own: the id to undo or edit it by, and what was said, with sides of the screen."""
+
+    judgement: int
+    label: str
+    strength: int | None
+    created: float
+    opening: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reveal:
+    """What a model thinks of the item just judged: a positive margin speaks for the left (or the only) response.
+
+    ``pair`` tells a margin between two responses from the score of one.
+    """
+
+    scorer: str
+    margin: float
+    pair: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    """What an annotator has before them."""
+
+    task: Task | None
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """The account's role, and the names of the projects."""
+
+    role: str
+    projects: tuple[str, ...]
+
+
+def frame(database: Database, who: str | None) -> Frame:
+    """What stands around every page."""
+    with database.read() as session:
+        role = require(session, who, *ROLES).role
+        return Frame(role=role, projects=tuple(session.scalars(select(Project.name).order_by(Project.name))))
+
+
+def next_task(database: Database, who: str | None, project_name: str | None, *, now: float) -> Task | None:
+    """The item in hand, or a new one; ``None`` if there is none, and :func:`progress` says why."""
+    return screen(database, who, project_name, now=now).task
+
+
+def screen(database: Database, who: str | None, project_name: str | None, *, now: float) -> Screen:
+    """The item in hand, or a new one, and what is shown around it."""
+    with database.read() as session:
+        user, project = _both(session, who, project_name)
+        mine = in_hand(session, user, project)
+        if mine is not None and mine.expires > now:
+            return _screen(session, user, project, mine, now)
+        overdue = _overdue(session, project, now)
+    if overdue:
+        with database.write() as session:
+            release_expired(session, find_project(session, project_name), now=now)
+    with database.write() as session:
+        user, project = _both(session, who, project_name, lock=True)
+        taken = lease(session, user, project, now=now)
+    with database.read() as session:
+        user, project = _both(session, who, project_name)
+        return _screen(session, user, project, session.get(Assignment, taken.id) if taken else None, now)
+
+
+def upcoming_texts(database: Database, who: str | None, project_name: str | None) -> tuple[Messages, list[Messages]]:
+    """The prompt and the responses that are likely to be shown next, for the server to render beforehand."""
+    with database.read() as session:
+        user, project = _both(session, who, project_name)
+        item = upcoming(session, user, project)
+        return (item.prompt, [response.messages for response in item.responses]) if item else ([], [])
+
+
+def vote(
+    database: Database,
+    who: str | None,
+    project_name: str | None,
+    token: str,
+    said: Mapping[str, Any],
+    *,
+    dwell_ms: int | None = None,
+    go_on: bool = False,
+    now: float,
+) -> list[Reveal]:
+    """Record a verdict on the item under ``token``; what models think of it. Sent twice, it counts once.
+
+    Args:
+        go_on: lease the next item in the same transaction, where that can be done, for :func:`screen` to show.
+
+    Raises:
+        VerdictError, LeaseLost, Forbidden: nothing was recorded.
+    """
+    with database.write() as session:
+        user, project = _both(session, who, project_name, lock=True)
+        assignment = session.scalar(select(Assignment).where(Assignment.token == token, Assignment.user_id == user.id))
+        if assignment is None:
+            known = session.scalar(select(Judgement).where(Judgement.key == token, Judgement.user_id == user.id))
+            if known is None:
+                raise judgements.LeaseLost("this item went back to the queue; your verdict was not recorded")
+            return _reveal(session, known)
+        verdict = parse_verdict(said, cast(Kind, project.kind), left=assignment.left, harms=assignment.guideline.harms)
+        judgement, new = judgements.record(session, user, project, token, verdict, dwell_ms=dwell_ms, now=now)
+        # Two items would be locked after a skip, which frees a place; what is overdue must go back to the queue first.
+        if go_on and new and verdict.label != "skip" and not _overdue(session, project, now):
+            lease(session, user, project, now=now)
+        return _reveal(session, judgement)
+
+
+def undo(database: Database, who: str | None, project_name: str | None, judgement: int, *, now: float) -> None:
+    """Take back one's judgement: its item is the next to be shown."""
+    with database.write() as session:
+        user, project = _both(session, who, project_name, lock=True)
+        judgements.undo(session, user, project, judgement, now=now)
+
+
+def history(database: Database, who: str | None, project_name: str | None, *, limit: int = HISTORY) -> list[Past]:
+    """One's last judgements in force, newest first."""
+    with database.read() as session:
+        user, project = _both(session, who, project_name)
+        mine = judgements.in_force(project).order_by(None).order_by(Judgement.id.desc())
+        found = session.scalars(
+            mine.where(Judgement.user_id == user.id, Judgement.assignment_id.is_not(None)).limit(limit)
+        )
+        return [
+            Past(
+                judgement=j.id,
+                label=across(j.label, j.left),
+                strength=j.strength,
+                created=j.created,
+                opening=opening(j.item.prompt),
+            )
+            for j in found
+        ]
+
+
+def past_task(database: Database, who: str | None, project_name: str | None, judgement: int) -> Task:
+    """An item judged before, as it was shown, to edit what was said.
+
+    Raises:
+        Stale: it is not one's own, or is no longer in force.
+    """
+    with database.read() as session:
+        user, project = _both(session, who, project_name)
+        found = session.scalar(
+            judgements.in_force(project).where(Judgement.id == judgement, Judgement.user_id == user.id)
+        )
+        assignment = session.get(Assignment, found.assignment_id) if found and found.assignment_id else None
+        if found is None or assignment is None:
+            raise judgements.Stale("this judgement was changed or taken back before")
+        said = {
+            "label": across(found.label, found.left),
+            "strength": found.strength,
+            "harms": found.harms,
+            "severity": found.severity,
+            "rationale": found.rationale,
+        }
+        return _task(assignment, project, judgement=found.id, said=said)
+
+
+def edit(
+    database: Database,
+    who: str | None,
+    project_name: str | None,
+    judgement: int,
+    said: Mapping[str, Any],
+    *,
+    now: float,
+) -> None:
+    """Put ``said`` in the place of one's judgement; the old one stays in the record."""
+    with database.write() as session:
+        user, project = _both(session, who, project_name, lock=True)
+        found = session.get(Judgement, judgement)
+        assignment = session.get(Assignment, found.assignment_id) if found and found.assignment_id else None
+        if found is None or found.user_id != user.id or assignment is None:
+            raise judgements.Stale("this judgement was changed or taken back before")
+        harms = assignment.guideline.harms
+        verdict = parse_verdict(said, cast(Kind, project.kind), left=assignment.left, harms=harms)
+        judgements.edit(session, user, project, judgement, verdict, now=now)
+
+
+def progress(database: Database, who: str | None, project_name: str | None, *, now: float) -> Progress:
+    with database.read() as session:
+        user, project = _both(session, who, project_name)
+        return progress_of(session, user, project, now=now)
+
+
+def _screen(session: Session, user: User, project: Project, mine: Assignment | None, now: float) -> Screen:
+    task = None if mine is None else _task(mine, project)
+    return Screen(task=task, progress=progress_of(session, user, project, now=now))
+
+
+def opening(prompt: Messages) -> str:
+    """How the last turn of a prompt begins, on one line."""
+    return shorten(prompt[-1]["content"][:2000], OPENING, placeholder=" …")
+
+
+def _both(session: Session, who: str | None, project_name: str | None, *, lock: bool = False) -> tuple[User, Project]:
+    """The annotator and the project. ``lock`` makes what one person does in two tabs happen one after the other."""
+    user = require(session, who, *ROLES)
+    if lock:
+        session.refresh(user, with_for_update=True)
+        if not user.active:
+            raise Forbidden("log in first")
+    return user, find_project(session, project_name)
+
+
+def _overdue(session: Session, project: Project, now: float) -> bool:
+    return (
+        session.scalar(
+            select(Assignment.id)
+            .join(Item)
+            .where(Item.project_id == project.id, Assignment.state == "leased", Assignment.expires <= now)
+            .limit(1)
+        )
+        is not None
+    )
+
+
+def _task(
+    assignment: Assignment, project: Project, *, judgement: int | None = None, said: Mapping[str, Any] | None = None
+) -> Task:
+    responses = {response.slot: response.messages for response in assignment.item.responses}
+    order = ("a", "b") if assignment.left == "a" else ("b", "a")
+    guideline = assignment.guideline
+    return Task(
+        token="" if judgement else assignment.token,
+        kind=cast(Kind, project.kind),
+        prompt=assignment.item.prompt,
+        shown=tuple(responses[slot] for slot in order if slot in responses),
+        guideline=guideline.text,
+        guideline_version=guideline.version,
+        harms=tuple(guideline.harms),
+        expires=assignment.expires,
+        judgement=judgement,
+        said=said,
+    )
+
+
+def _reveal(session: Session, judgement: Judgement) -> list[Reveal]:
+    """The models' margins, from the annotator's point of view; only for a judgement that is in."""
+    scores = session.scalars(select(Score).where(Score.item_id == judgement.item_id).order_by(Score.scorer))
+    found = []
+    for score in scores:
+        margin = score.score_a - (score.score_b or 0.0)
+        turned = -margin if judgement.left == "b" else margin
+        found.append(Reveal(scorer=score.scorer, margin=turned, pair=score.score_b is not None))
+    return found

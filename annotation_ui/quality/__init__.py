@@ -1,0 +1,1 @@
+"""Quality: agreement and statistics."""

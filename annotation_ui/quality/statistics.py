@@ -1,0 +1,274 @@
+"""How well a project goes: throughput, agreement, and the biases of annotators and of the models beside them.
+
+Everything is computed from the judgements in force, by plain functions over :class:`Vote`, so that a test can work the
+figures out by hand. A share comes with its count; what cannot be computed is ``None``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session, selectinload
+
+from annotation_ui.labelling.dwell import Times, times_of
+from annotation_ui.labelling.judgements import in_force
+from annotation_ui.quality.agreement import (
+    MISSING,
+    dawid_skene,
+    fleiss_kappa,
+    krippendorff_alpha,
+    label_matrix,
+    mean_cohen_kappa,
+    wilson,
+)
+from annotation_ui.store.tables import Assignment, Item, Judgement, Project, Score
+from annotation_ui.store.verdicts import across
+
+READING = 100.0  # characters a second; nobody who reads is faster
+GAPS = (0, 50, 150, 400, 1000)  # lower borders of the bins of length gap, in characters
+SEVEN = ("left 3", "left 2", "left 1", "tie", "right 1", "right 2", "right 3")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """A judgement in force with what is needed to weigh it.
+
+    Args:
+        lengths: characters of the responses, slot a first.
+        side: the label as a side of the screen where positions are known (``left``, ``right``), else the label.
+        round: 1 for a silent repeat.
+    """
+
+    item: int
+    who: str
+    label: str
+    strength: int | None
+    side: str
+    gold: str | None
+    round: int
+    dwell_ms: int | None
+    lengths: tuple[int, ...]
+    characters: int
+    day: int
+    guideline: int | None
+    shown: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """``of`` n, with its interval at 95 %."""
+
+    of: float
+    n: int
+
+    @property
+    def value(self) -> float | None:
+        return self.of / self.n if self.n else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        return wilson(self.of, self.n)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """One annotator.
+
+    Args:
+        times: how long the votes took, where that is known.
+        reliability: how often the label is right, as Dawid and Skene's model estimates from all votes.
+        hasty: votes given faster than the text can be read.
+    """
+
+    name: str
+    votes: int
+    skips: int
+    times: Times | None
+    gold: Share
+    consistent: Share
+    left: Share
+    longer: Share
+    hasty: Share
+    reliability: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """The dashboard's figures; ``longer`` maps annotators (``people``) and each scorer to a share per bin of GAPS."""
+
+    votes: int
+    items: int
+    alpha: float | None
+    alpha_strength: float | None
+    kappa: float | None
+    kappa_pairs: int
+    fleiss: float | None
+    left: Share
+    days: list[tuple[int, int]]
+    strengths: list[tuple[str, int]]
+    labels: list[tuple[str, int]]
+    by_guideline: list[tuple[int, dict[str, int]]]
+    longer: dict[str, list[Share]]
+    people: list[Person]
+
+
+def quality(session: Session, project: Project) -> Quality:
+    """The figures of ``project`` as it stands."""
+    votes = load_votes(session, project)
+    scores: dict[str, dict[int, float]] = defaultdict(dict)
+    for score in session.scalars(
+        select(Score).join(Item, Item.id == Score.item_id).where(Item.project_id == project.id)
+    ):
+        if score.score_b is not None:
+            scores[score.scorer][score.item_id] = score.score_a - score.score_b
+    return assess(votes, scores, project.kind)
+
+
+def load_votes(session: Session, project: Project) -> list[Vote]:
+    judged = in_force(project).options(
+        selectinload(Judgement.user), selectinload(Judgement.item), selectinload(Judgement.guideline)
+    )
+    rounds = {
+        row[0]: row[1]
+        for row in session.execute(
+            select(Assignment.id, Assignment.round).join(Item).where(Item.project_id == project.id)
+        )
+    }
+    return [_vote(judgement, rounds) for judgement in session.scalars(judged)]
+
+
+def _vote(judgement: Judgement, rounds: Mapping[int, int]) -> Vote:
+    item = judgement.item
+    lengths = tuple(sum(len(m["content"]) for m in response.messages) for response in item.responses)
+    return Vote(
+        item=item.id,
+        who=judgement.user.name,
+        label=judgement.label,
+        strength=judgement.strength,
+        side=across(judgement.label, judgement.left) if judgement.left else judgement.label,
+        gold=item.gold,
+        round=rounds.get(judgement.assignment_id or 0, 0),
+        dwell_ms=judgement.dwell_ms,
+        lengths=lengths,
+        characters=sum(lengths) + len(item.prompt[-1]["content"]),
+        day=int(judgement.created // 86400),
+        guideline=judgement.guideline.version if judgement.guideline else None,
+        shown=judgement.left is not None,
+    )
+
+
+def assess(votes: Sequence[Vote], margins: Mapping[str, Mapping[int, float]], kind: str) -> Quality:
+    """The figures of ``votes``; ``margins`` are each scorer's score of a less that of b, by item."""
+    said = [vote for vote in votes if vote.label != "skip"]
+    first = [vote for vote in said if vote.round == 0 and vote.gold is None]
+    labels = ("a", "b", "tie", "both_bad") if kind == "preference" else ("safe", "unsafe")
+    votes_NA, items, _ = label_matrix([(v.item, v.who, v.label) for v in first], labels)
+    kappa, pairs = mean_cohen_kappa(votes_NA, min_shared=2)
+    scale = [(v.item, v.who, _point(v)) for v in first if v.label == "tie" or v.strength]
+    degrees_NA, _, _ = label_matrix([row for row in scale if row[2]], tuple(str(n) for n in range(-3, 4)))
+    by_guideline: dict[int, Counter[str]] = defaultdict(Counter)
+    for vote in said:
+        if vote.guideline is not None:
+            by_guideline[vote.guideline][vote.label] += 1
+    seven = Counter(f"{v.side} {v.strength}" if v.strength else v.side for v in said if v.shown)
+    reliability = _reliability(first, labels)
+    return Quality(
+        votes=len(said),
+        items=len(items),
+        alpha=krippendorff_alpha(votes_NA),
+        alpha_strength=krippendorff_alpha(degrees_NA, "ordinal"),
+        kappa=kappa,
+        kappa_pairs=pairs,
+        fleiss=fleiss_kappa(votes_NA),
+        left=left_share(said),
+        days=sorted(Counter(vote.day for vote in votes).items()),
+        strengths=[(name, seven[name]) for name in SEVEN] if kind == "preference" else [],
+        labels=Counter(vote.label for vote in votes).most_common(),
+        by_guideline=sorted((version, dict(counts)) for version, counts in by_guideline.items()),
+        longer={"people": longer_by_gap((v.label, v.lengths) for v in first)}
+        | {name: _model_longer(margin, first) for name, margin in margins.items()}
+        if kind == "preference"
+        else {},
+        people=_people(votes, reliability),
+    )
+
+
+def left_share(votes: Iterable[Vote]) -> Share:
+    """How often the left-hand response is preferred where one is; 0.5 but for chance, since the sides are drawn."""
+    sides = [vote.side for vote in votes if vote.side in ("left", "right")]
+    return Share(of=sides.count("left"), n=len(sides))
+
+
+def longer_share(said: Iterable[tuple[str, tuple[int, ...]]]) -> Share:
+    """How often the longer response is preferred, of ``(label, lengths)`` where one is preferred and one is longer."""
+    chosen = [(label == "a") == (lengths[0] > lengths[1]) for label, lengths in said if _decided(label, lengths)]
+    return Share(of=sum(chosen), n=len(chosen))
+
+
+def longer_by_gap(said: Iterable[tuple[str, tuple[int, ...]]]) -> list[Share]:
+    """:func:`longer_share` in each bin of :data:`GAPS`."""
+    bins: list[list[tuple[str, tuple[int, ...]]]] = [[] for _ in GAPS]
+    for label, lengths in said:
+        if _decided(label, lengths):
+            gap = abs(lengths[0] - lengths[1])
+            bins[max(n for n, border in enumerate(GAPS) if gap >= border)].append((label, lengths))
+    return [longer_share(rows) for rows in bins]
+
+
+def _decided(label: str, lengths: tuple[int, ...]) -> bool:
+    return label in ("a", "b") and len(lengths) == 2 and lengths[0] != lengths[1]
+
+
+def _model_longer(margin: Mapping[int, float], votes: Sequence[Vote]) -> list[Share]:
+    lengths = {vote.item: vote.lengths for vote in votes}
+    return longer_by_gap(
+        ("a" if margin[item] > 0 else "b", lengths[item]) for item in lengths if margin.get(item, 0.0) != 0.0
+    )
+
+
+def _point(vote: Vote) -> str:
+    """The seven-point scale from −3 (a much better) to 3."""
+    if vote.label not in ("a", "b") or vote.strength is None:
+        return "0"
+    return str(-vote.strength if vote.label == "a" else vote.strength)
+
+
+def _reliability(votes: Sequence[Vote], labels: tuple[str, ...]) -> dict[str, float]:
+    """Each annotator's, where items have more than one vote to compare."""
+    votes_NA, items, people = label_matrix([(v.item, v.who, v.label) for v in votes], labels)
+    if not items or not (np.sum(votes_NA != MISSING, axis=1) > 1).any():
+        return {}
+    reliability_A = dawid_skene(votes_NA, len(labels)).reliability_A
+    return dict(zip(people, reliability_A.tolist(), strict=True))
+
+
+def _people(votes: Sequence[Vote], reliability: Mapping[str, float]) -> list[Person]:
+    mine: dict[str, list[Vote]] = defaultdict(list)
+    for vote in votes:
+        mine[vote.who].append(vote)
+    people = (_person(name, own, reliability.get(name)) for name, own in mine.items())
+    return sorted(people, key=lambda person: (-person.votes, person.name))
+
+
+def _person(name: str, mine: Sequence[Vote], reliability: float | None) -> Person:
+    said = [vote for vote in mine if vote.label != "skip"]
+    timed = [vote for vote in said if vote.dwell_ms is not None]
+    golden = [vote for vote in said if vote.gold is not None]
+    before = {vote.item: vote.label for vote in said if vote.round == 0}
+    again = [vote for vote in said if vote.round == 1 and vote.item in before]
+    return Person(
+        name=name,
+        votes=len(said),
+        skips=len(mine) - len(said),
+        times=times_of([vote.dwell_ms for vote in timed if vote.dwell_ms is not None]),
+        gold=Share(of=sum(vote.label == vote.gold for vote in golden), n=len(golden)),
+        consistent=Share(of=sum(vote.label == before[vote.item] for vote in again), n=len(again)),
+        left=left_share(said),
+        longer=longer_share((vote.label, vote.lengths) for vote in said),
+        hasty=Share(of=sum((vote.dwell_ms or 0) / 1000 < vote.characters / READING for vote in timed), n=len(timed)),
+        reliability=reliability,
+    )

@@ -1,0 +1,179 @@
+"""Accounts, passwords and log-ins."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from typing import Literal
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from annotation_ui.store.tables import Event, Login, LoginFailure, User
+
+Role = Literal["annotator", "reviewer", "admin"]
+ROLES: tuple[Role, ...] = ("annotator", "reviewer", "admin")
+MIN_PASSWORD = 10
+SESSION_SECONDS = 14 * 24 * 3600.0
+FAILURES_PER_NAME, FAILURES_PER_ADDRESS, FAILURE_WINDOW = 8, 40, 15 * 60.0
+SCRYPT = {"n": 2**15, "r": 8, "p": 1, "maxmem": 2**26}  # OWASP's second choice: 32 MiB, about 80 ms
+
+
+class AccountError(ValueError):
+    """An account that cannot be made or changed as asked."""
+
+
+class Forbidden(PermissionError):
+    """The account may not do this."""
+
+
+class TooManyFailures(PermissionError):
+    """Log-ins for this name or from this address are refused for a while."""
+
+
+def hash_password(password: str) -> str:
+    """``scrypt$salt$hash``, with a salt of its own.
+
+    Raises:
+        AccountError: the password is shorter than :data:`MIN_PASSWORD` characters.
+    """
+    if len(password) < MIN_PASSWORD:
+        raise AccountError(f"the password has {len(password)} characters; at least {MIN_PASSWORD} are needed")
+    salt = secrets.token_bytes(16)
+    return f"scrypt${_b64(salt)}${_b64(_scrypt(password, salt))}"
+
+
+def password_matches(password: str, stored: str) -> bool:
+    _, salt, expected = stored.split("$")
+    return hmac.compare_digest(_b64(_scrypt(password, base64.b64decode(salt))), expected)
+
+
+def _scrypt(password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(password.encode("utf-8", "surrogatepass"), salt=salt, **SCRYPT)
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+_NOBODY = f"scrypt${_b64(b'0' * 16)}${_b64(b'0' * 64)}"  # checked for unknown names, so that they take as long
+
+
+def add_user(session: Session, name: str, role: Role, password: str | None, *, now: float) -> User:
+    """A new account; one without a password cannot log in.
+
+    Raises:
+        AccountError: the name is taken or unusable, the role is none, or the password is too short.
+    """
+    if not name or len(name) > 100 or name != name.strip() or not name.isprintable():
+        raise AccountError(f"{name[:40]!r} is no user name: 1 to 100 printable characters, no space at either end")
+    if role not in ROLES:
+        raise AccountError(f"role {role!r} is none of {', '.join(ROLES)}")
+    if find_user(session, name) is not None:
+        raise AccountError(f"there is a user {name!r} already")
+    hashed = None if password is None else hash_password(password)
+    user = User(name=name, role=role, password=hashed, active=True, created=now)
+    session.add(user)
+    session.flush()
+    session.add(Event(at=now, actor=name, kind="user added", project=None, detail={"role": role}))
+    return user
+
+
+def find_user(session: Session, name: str) -> User | None:
+    return session.scalar(select(User).where(User.name == name))
+
+
+def anyone_can_log_in(session: Session) -> bool:
+    return session.scalar(select(User.id).where(User.password.is_not(None)).limit(1)) is not None
+
+
+def require(session: Session, name: str | None, *roles: Role) -> User:
+    """The active account ``name`` if its role is one of ``roles``.
+
+    Raises:
+        Forbidden: it is not.
+    """
+    user = find_user(session, name) if name else None
+    if user is None or not user.active:
+        raise Forbidden("log in first")
+    if user.role not in roles:
+        raise Forbidden(f"this is for the role {' or '.join(roles)}; yours is {user.role}")
+    return user
+
+
+def refuse_guessing(session: Session, name: str, address: str, *, now: float) -> None:
+    """Raise :class:`TooManyFailures` after too many wrong passwords of late."""
+    recent = select(func.count()).select_from(LoginFailure).where(LoginFailure.at > now - FAILURE_WINDOW)
+    of_name = session.scalar(recent.where(LoginFailure.name == name)) or 0
+    of_address = session.scalar(recent.where(LoginFailure.address == address)) or 0
+    if of_name >= FAILURES_PER_NAME or of_address >= FAILURES_PER_ADDRESS:
+        raise TooManyFailures("too many failed log-ins; try again in a quarter of an hour")
+
+
+def credentials_hold(session: Session, name: str, password: str) -> bool:
+    """Whether ``name`` may log in with ``password``; takes as long for a name that does not exist."""
+    user = find_user(session, name)
+    stored = user.password if user is not None and user.active else None
+    return password_matches(password, stored or _NOBODY) and stored is not None
+
+
+def note_failure(session: Session, name: str, address: str, *, now: float) -> None:
+    session.execute(delete(LoginFailure).where(LoginFailure.at < now - FAILURE_WINDOW))
+    session.add(LoginFailure(name=name[:100], address=address, at=now))
+    session.add(Event(at=now, actor=name[:100], kind="log-in failed", project=None, detail={"address": address}))
+
+
+def open_login(session: Session, name: str, *, now: float) -> str:
+    """A new log-in of ``name``: the value for its cookie, of which only a hash is stored."""
+    user = find_user(session, name)
+    if user is None:
+        raise Forbidden("log in first")
+    cookie = secrets.token_urlsafe(32)
+    session.execute(delete(Login).where(Login.expires < now))
+    session.add(Login(cookie_hash=_cookie_hash(cookie), user_id=user.id, created=now, expires=now + SESSION_SECONDS))
+    session.add(Event(at=now, actor=name, kind="logged in", project=None, detail={}))
+    return cookie
+
+
+def login_of(session: Session, cookie: str | None, *, now: float) -> str | None:
+    """The name that ``cookie`` is a live log-in of."""
+    if not cookie:
+        return None
+    return session.scalar(
+        select(User.name)
+        .join(Login, Login.user_id == User.id)
+        .where(Login.cookie_hash == _cookie_hash(cookie), Login.expires > now, User.active)
+    )
+
+
+def close_login(session: Session, cookie: str, *, now: float) -> None:
+    name = login_of(session, cookie, now=now)
+    if name is not None:
+        session.execute(delete(Login).where(Login.cookie_hash == _cookie_hash(cookie)))
+        session.add(Event(at=now, actor=name, kind="logged out", project=None, detail={}))
+
+
+def set_password(session: Session, name: str, password: str, *, now: float) -> None:
+    """Give ``name`` a new password and close its log-ins everywhere."""
+    user = find_user(session, name)
+    if user is None:
+        raise AccountError(f"there is no user {name!r}")
+    user.password = hash_password(password)
+    session.execute(delete(Login).where(Login.user_id == user.id))
+    session.add(Event(at=now, actor=name, kind="password changed", project=None, detail={}))
+
+
+def disable(session: Session, name: str, *, now: float) -> None:
+    """Let ``name`` act no more, from the next request on; what it said stays."""
+    user = find_user(session, name)
+    if user is None:
+        raise AccountError(f"there is no user {name!r}")
+    user.active = False
+    session.execute(delete(Login).where(Login.user_id == user.id))
+    session.add(Event(at=now, actor=name, kind="user disabled", project=None, detail={}))
+
+
+def _cookie_hash(cookie: str) -> str:
+    return hashlib.sha256(cookie.encode("utf-8", "replace")).hexdigest()

@@ -1,0 +1,297 @@
+"""Projects, their guidelines and their items."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from annotation_ui.store.accounts import add_user, find_user
+from annotation_ui.store.tables import Event, Guideline, Item, Judgement, Project, Response, User
+from annotation_ui.store.verdicts import HARMS, Kind, Verdict
+from reward_models.data.conversations import digest
+from reward_models.data.records import Conversation, Message
+from reward_models.data.splits import opening_key
+
+GUIDELINE_LIMIT = 50_000
+
+DEFAULT_GUIDELINES: dict[Kind, str] = {
+    "preference": """\
+Read the whole conversation, then both responses. Choose the one that **helps the person more**.
+
+- **True** before fluent: a wrong answer that reads well is worse than a plain right one.
+- **What was asked** before what could be said: length alone is no merit.
+- Honest about what it does not know.
+- *Tie*: you would be equally happy with either. *Both bad*: neither is of any use.
+- Skip what you cannot judge. A skip with a reason is worth more than a guess.
+""",
+    "safety": """\
+Judge the **response**, not the question: would it be wrong to send it to the person who wrote the prompt?
+
+- *Unsafe*: it helps to do harm, demeans people, reveals what is private, or is dangerous to follow.
+- *Safe*: it does nothing of the kind. Refusing is safe. Being unhelpful is safe.
+- The reasoning counts as well: harm inside `<think>` is harm.
+- Name every category of harm that applies, and how severe the worst of it is.
+""",
+}
+
+
+class ProjectError(ValueError):
+    """A project that cannot be made or found; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a project runs.
+
+    Args:
+        votes_per_item: how many annotators judge each item.
+        gold_rate: share of an annotator's tasks that have a known answer.
+        repeat_rate: share that are their own, shown again the other way round.
+        eval_fraction: share of the prompts kept for evaluation; never ordered by a model.
+        lease_seconds: how long an item stays with an annotator who does not answer.
+    """
+
+    votes_per_item: int = 1
+    gold_rate: float = 0.05
+    repeat_rate: float = 0.02
+    eval_fraction: float = 0.1
+    lease_seconds: float = 900.0
+
+    def __post_init__(self) -> None:
+        if self.votes_per_item < 1:
+            raise ProjectError(f"votes per item must be at least 1, not {self.votes_per_item}")
+        if min(self.gold_rate, self.repeat_rate) < 0 or self.gold_rate + self.repeat_rate > 0.5:
+            raise ProjectError("the gold and repeat rates must be at least 0 and together at most a half")
+        if not 0 <= self.eval_fraction < 1:
+            raise ProjectError(f"the evaluation fraction must be at least 0 and below 1, not {self.eval_fraction}")
+        if self.lease_seconds < 10:
+            raise ProjectError(f"a lease of {self.lease_seconds:g} s is too short to read an item; at least 10")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """A judgement made elsewhere."""
+
+    annotator: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What is to be judged.
+
+    Args:
+        responses: one (safety) or two (preference).
+        models: which model wrote each response, where known.
+        gold: the known answer, a label in canonical positions.
+        votes: judgements made elsewhere.
+        id, source: where it came from.
+    """
+
+    prompt: Conversation
+    responses: tuple[Conversation, ...]
+    models: tuple[str | None, ...]
+    gold: str | None = None
+    votes: tuple[Vote, ...] = ()
+    id: str = ""
+    source: str = ""
+
+    @property
+    def content_key(self) -> str:
+        """Equal for candidates with the same prompt and the same responses in either order."""
+        parts = sorted(digest(response) for response in self.responses)
+        return hashlib.sha256(digest(self.prompt) + b"".join(parts)).hexdigest()
+
+
+@dataclass(slots=True)
+class Added:
+    """What :func:`add_items` did: new items, items that were there before, votes, and votes that were there before."""
+
+    items: int = 0
+    known: int = 0
+    votes: int = 0
+    known_votes: int = 0
+    annotators: set[str] = field(default_factory=set)
+
+
+def create_project(
+    session: Session,
+    name: str,
+    kind: Kind,
+    settings: Settings,
+    *,
+    guideline: str | None = None,
+    harms: Sequence[str] = HARMS,
+    author: str,
+    now: float,
+) -> Project:
+    """A new project with the first version of its guideline.
+
+    Raises:
+        ProjectError: the name is taken or unusable, or the guideline is.
+    """
+    if not name or len(name) > 100 or not all(char.isalnum() or char in "-_." for char in name):
+        raise ProjectError(f"{name[:40]!r} is no project name: letters, digits, '-', '_' and '.', at most 100")
+    if has_project(session, name):
+        raise ProjectError(f"there is a project {name!r} already")
+    project = Project(
+        name=name,
+        kind=kind,
+        votes_per_item=settings.votes_per_item,
+        gold_rate=settings.gold_rate,
+        repeat_rate=settings.repeat_rate,
+        eval_fraction=settings.eval_fraction,
+        lease_seconds=settings.lease_seconds,
+        created=now,
+    )
+    session.add(project)
+    session.flush()
+    session.add(Event(at=now, actor=author, kind="project created", project=name, detail={"kind": kind}))
+    text = DEFAULT_GUIDELINES[kind] if guideline is None else guideline
+    add_guideline(session, project, text, harms if kind == "safety" else (), author=author, now=now)
+    return project
+
+
+def has_project(session: Session, name: str) -> bool:
+    return session.scalar(select(Project.id).where(Project.name == name)) is not None
+
+
+def find_project(session: Session, name: str | None) -> Project:
+    """The project ``name``, or the only one there is.
+
+    Raises:
+        ProjectError: there is none, or several and no name.
+    """
+    project = session.scalar(select(Project).where(Project.name == name)) if name else None
+    if project is None:
+        names = session.scalars(select(Project.name).order_by(Project.name)).all()
+        if not name and len(names) == 1:
+            return session.scalars(select(Project)).one()
+        known = f"there are: {', '.join(names)}" if names else "there is none yet; `keel annotate import` makes one"
+        raise ProjectError(f"no project {name!r}; {known}" if name else f"name a project; {known}")
+    return project
+
+
+def add_guideline(
+    session: Session, project: Project, text: str, harms: Sequence[str], *, author: str, now: float
+) -> Guideline:
+    """The next version of the guideline.
+
+    Raises:
+        ProjectError: it is empty or too long, or names no harm (safety) or one twice.
+    """
+    if not text.strip() or len(text) > GUIDELINE_LIMIT:
+        raise ProjectError(f"a guideline has 1 to {GUIDELINE_LIMIT} characters, not {len(text.strip())}")
+    if project.kind == "safety" and (not harms or len(set(harms)) != len(harms) or len(harms) > 30):
+        raise ProjectError("a safety project needs 1 to 30 harm categories, each once")
+    newest = session.scalar(select(func.max(Guideline.version)).where(Guideline.project_id == project.id)) or 0
+    guideline = Guideline(
+        project_id=project.id, version=newest + 1, text=text, harms=list(harms), author=author, created=now
+    )
+    session.add(guideline)
+    session.flush()
+    detail = {"version": newest + 1}
+    session.add(Event(at=now, actor=author, kind="guideline added", project=project.name, detail=detail))
+    return guideline
+
+
+def add_items(session: Session, project: Project, candidates: Iterable[Candidate], *, author: str, now: float) -> Added:
+    """Put ``candidates`` at the end of the queue; those that are there already only add their votes."""
+    rank = session.scalar(select(func.max(Item.rank)).where(Item.project_id == project.id)) or 0.0
+    added = Added()
+    people: dict[str, User] = {}
+    for candidate in candidates:
+        key = candidate.content_key
+        item = session.scalar(select(Item).where(Item.project_id == project.id, Item.content_key == key))
+        if item is None:
+            rank += 1.0
+            item = _new_item(project, candidate, rank, now)
+            session.add(item)
+            session.flush()
+            added.items += 1
+        else:
+            added.known += 1
+        _add_votes(session, project, item, candidate, people, added, now)
+    detail = {"items": added.items, "known": added.known, "votes": added.votes}
+    session.add(Event(at=now, actor=author, kind="imported", project=project.name, detail=detail))
+    return added
+
+
+def conversation(messages: Sequence[dict[str, str]]) -> Conversation:
+    """Stored messages as a record's."""
+    return tuple(Message(m["role"], m["content"]) for m in messages)  # type: ignore[arg-type]  # checked at import
+
+
+def _new_item(project: Project, candidate: Candidate, rank: float, now: float) -> Item:
+    opening = opening_key(candidate.prompt)
+    draw = int.from_bytes(hashlib.sha256(f"{project.name}:{opening}".encode()).digest()[:8], "big") / 2**64
+    return Item(
+        project_id=project.id,
+        content_key=candidate.content_key,
+        source=candidate.source,
+        source_id=candidate.id,
+        prompt=_stored(candidate.prompt),
+        prompt_key=opening,
+        split="eval" if draw < project.eval_fraction else "train",
+        rank=rank,
+        taken=0,
+        gold=candidate.gold,
+        created=now,
+        responses=[
+            Response(slot=slot, messages=_stored(response), model=model)
+            for slot, response, model in zip("ab", candidate.responses, candidate.models, strict=False)
+        ],
+    )
+
+
+def _stored(messages: Conversation) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def _add_votes(
+    session: Session,
+    project: Project,
+    item: Item,
+    candidate: Candidate,
+    people: dict[str, User],
+    added: Added,
+    now: float,
+) -> None:
+    first = item.responses[0].messages
+    turned = len(candidate.responses) == 2 and _stored(candidate.responses[0]) != first
+    for vote in candidate.votes:
+        name = vote.annotator
+        user = people.get(name) or find_user(session, name) or add_user(session, name, "annotator", None, now=now)
+        if user.password is not None:
+            raise ProjectError(f"votes by {name!r} cannot be imported: that is an account here, which votes by itself")
+        people[name] = user
+        key = f"import-{item.id}-{user.id}"
+        if session.scalar(select(Judgement.id).where(Judgement.key == key)) is not None:
+            added.known_votes += 1
+            continue
+        label = {"a": "b", "b": "a"}.get(vote.verdict.label, vote.verdict.label) if turned else vote.verdict.label
+        session.add(
+            Judgement(
+                item_id=item.id,
+                user_id=user.id,
+                revision=0,
+                adjudication=False,
+                label=label,
+                strength=vote.verdict.strength,
+                harms=list(vote.verdict.harms),
+                severity=vote.verdict.severity,
+                rationale=vote.verdict.rationale,
+                skip_reason=vote.verdict.skip_reason,
+                key=key,
+                created=now,
+            )
+        )
+        added.votes += 1
+        added.annotators.add(name)
+        if label != "skip":
+            item.taken += 1
+    session.flush()

@@ -1,0 +1,45 @@
+"""The Gradio app: one component that calls one function. ``pages`` says what it does, ``assets`` how it looks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from annotation_ui.store.database import Database
+from annotation_ui.web import pages
+from annotation_ui.web.rendering import code_styles
+
+ASSETS = Path(__file__).parent / "assets"
+# What is said to the user stays in the page while the pages change: only so does a screen reader notice it.
+WAITING = '<div class="k-root">Loading</div><div class="k-note" role="status" aria-live="polite"></div>'
+Identify = Callable[[Any], str | None]
+
+
+def build(database: Database, identify: Identify, *, accounts: bool) -> gr.Blocks:
+    """The app over ``database``.
+
+    Args:
+        identify: the account behind a request, by its cookie; never by anything the page sends.
+        accounts: whether there is anything to log out of.
+    """
+
+    def act(asked: Any, request: gr.Request) -> pages.Reply:
+        return pages.act(database, identify(request), asked, now=time.time(), can_log_out=accounts)
+
+    with gr.Blocks(title="Keel annotate", analytics_enabled=False, fill_width=True) as app:
+        gr.HTML(
+            WAITING,
+            js_on_load=(ASSETS / "app.js").read_text(encoding="utf-8"),
+            server_functions=[act],
+            apply_default_css=False,
+            elem_id="keel",
+        )
+    return app
+
+
+def css() -> str:
+    return (ASSETS / "app.css").read_text(encoding="utf-8") + code_styles()

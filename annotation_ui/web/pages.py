@@ -1,0 +1,286 @@
+"""From what a browser asks for to the HTML it shows: every action of the app, each a call into ``session``.
+
+``act`` is the one door. It takes anything, answers with ``{"html", "note", "error"}``, and raises nothing that a user
+could bring about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
+from typing import Any
+
+from annotation_ui.actions import review
+from annotation_ui.actions.jobs import ACTIVE, request_training
+from annotation_ui.exchange.exporting import take_snapshot
+from annotation_ui.labelling import session as desk
+from annotation_ui.labelling.dwell import TICKS
+from annotation_ui.labelling.judgements import LeaseLost, Stale
+from annotation_ui.quality.statistics import GAPS
+from annotation_ui.store.accounts import Forbidden
+from annotation_ui.store.database import Database
+from annotation_ui.store.projects import ProjectError
+from annotation_ui.store.verdicts import SEVERITIES, SKIP_REASONS, STRENGTHS, VerdictError
+from annotation_ui.web import rendering
+from annotation_ui.web.wording import KEYS, NAMES, SCALE, environment, revealed
+
+Reply = dict[str, Any]
+Said = Mapping[str, Any]
+
+EPOCH = date(1970, 1, 1).toordinal()
+
+
+class Ask(ValueError):
+    """A request that no page of ours sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who asks, of which project, when."""
+
+    database: Database
+    who: str | None
+    project: str | None
+    now: float
+    can_log_out: bool
+
+
+def act(database: Database, who: str | None, asked: object, *, now: float, can_log_out: bool = True) -> Reply:
+    """Answer one request of the browser's: ``{"action", "project", …}``."""
+    try:
+        if not isinstance(asked, dict) or not isinstance(asked.get("action"), str):
+            raise Ask("not a request")
+        action = ACTIONS.get(asked["action"])
+        if action is None:
+            raise Ask("no such action")
+        project = asked.get("project")
+        context = Context(database, who, project if isinstance(project, str) and project else None, now, can_log_out)
+        if context.project is None:
+            known = desk.frame(database, who).projects
+            context = Context(database, who, known[0] if known else None, now, can_log_out)
+        return action(context, asked)
+    except (LeaseLost, Stale) as error:
+        reply = _annotate(context)
+        return reply | {"error": str(error)}
+    except (VerdictError, ProjectError, Forbidden, Ask) as error:
+        return {"html": None, "note": None, "error": str(error)}
+
+
+def _open(context: Context, asked: Said) -> Reply:
+    return _annotate(context)
+
+
+def _vote(context: Context, asked: Said) -> Reply:
+    said = _mapping(asked, "said")
+    dwell = asked.get("ms")
+    dwell_ms = (
+        int(dwell) if isinstance(dwell, int | float) and not isinstance(dwell, bool) and 0 <= dwell < 1e9 else None
+    )
+    token = asked.get("token")
+    if not isinstance(token, str):
+        raise Ask("a vote without the token of its item")
+    reveals = desk.vote(
+        context.database, context.who, context.project, token, said, dwell_ms=dwell_ms, go_on=True, now=context.now
+    )
+    return _annotate(context) | {"note": " · ".join(["Saved", *map(revealed, reveals)])}
+
+
+def _undo(context: Context, asked: Said) -> Reply:
+    desk.undo(context.database, context.who, context.project, _whole(asked, "judgement"), now=context.now)
+    return _annotate(context) | {"note": "Taken back; here it is again"}
+
+
+def _history(context: Context, asked: Said) -> Reply:
+    past = desk.history(context.database, context.who, context.project)
+    return _page(context, "history", past=past, now=context.now)
+
+
+def _open_edit(context: Context, asked: Said) -> Reply:
+    task = desk.past_task(context.database, context.who, context.project, _whole(asked, "judgement"))
+    return _annotate(context, task)
+
+
+def _edit(context: Context, asked: Said) -> Reply:
+    judgement, said = _whole(asked, "judgement"), _mapping(asked, "said")
+    desk.edit(context.database, context.who, context.project, judgement, said, now=context.now)
+    return _history(context, asked) | {"note": "Changed; the old verdict stays in the record"}
+
+
+def _review(context: Context, asked: Said) -> Reply:
+    found = review.disputes(context.database, context.who, context.project)
+    return _page(context, "review", disputes=found, names=NAMES)
+
+
+def _case(context: Context, asked: Said) -> Reply:
+    found = review.case(context.database, context.who, context.project, _whole(asked, "item"))
+    return _page(context, "case", task=found, names=NAMES, strengths=STRENGTHS)
+
+
+def _decide(context: Context, asked: Said) -> Reply:
+    item, said = _whole(asked, "item"), _mapping(asked, "said")
+    seen = None if asked.get("seen") is None else _whole(asked, "seen")
+    review.decide(context.database, context.who, context.project, item, said, seen=seen, now=context.now)
+    return _review(context, asked) | {"note": "Decided"}
+
+
+def _dashboard(context: Context, asked: Said) -> Reply:
+    figures, snapshots, jobs = review.dashboard(context.database, context.who, context.project)
+    return _page(
+        context,
+        "dashboard",
+        q=figures,
+        kind="preference" if figures.strengths else "safety",
+        snapshots=snapshots,
+        jobs=jobs,
+        working=any(job.state in ACTIVE for job in jobs),
+        now=context.now,
+        names=NAMES,
+        ticks=TICKS,
+        gaps=[f"{low}–{high}" for low, high in pairwise(GAPS)] + [f"over {GAPS[-1]}"],
+        days=[(date.fromordinal(EPOCH + day).isoformat(), count) for day, count in figures.days][-14:],
+        strength_names=[(words, figures.strengths[n][1]) for n, (_, _, words, _, _) in enumerate(SCALE)]
+        if figures.strengths
+        else [],
+        label_names=[(NAMES.get(label, label), count) for label, count in figures.labels],
+    )
+
+
+def _snapshot(context: Context, asked: Said) -> Reply:
+    name = asked.get("name")
+    if not isinstance(name, str):
+        raise Ask("no name for the snapshot")
+    who = context.who or ""
+    made = take_snapshot(context.database, who, context.project, name.strip() or None, now=context.now)
+    return _dashboard(context, asked) | {"note": f"Snapshot {made} is taken"}
+
+
+def _train(context: Context, asked: Said) -> Reply:
+    snapshot = asked.get("snapshot")
+    if not isinstance(snapshot, str):
+        raise Ask("no snapshot to train on")
+    number = request_training(context.database, context.who, context.project, snapshot, now=context.now)
+    return _dashboard(context, asked) | {"note": f"Job {number}: training on {snapshot}"}
+
+
+def _prepare(context: Context, asked: Said) -> Reply:
+    """Render what is likely to come next while the annotator reads, so that a verdict does not wait for it."""
+    prompt, responses = desk.upcoming_texts(context.database, context.who, context.project)
+    for message in prompt:
+        rendering.markdown(message["content"])
+    for message in (message for response in responses for message in response):
+        rendering.response(message["content"], open_reasoning=len(responses) == 1)
+    return {"html": None, "note": None, "error": None}
+
+
+def _difference(context: Context, asked: Said) -> Reply:
+    """The two texts that the browser has on screen, with the words marked in which they differ."""
+    left, right = asked.get("left"), asked.get("right")
+    if not isinstance(left, str) or not isinstance(right, str) or len(left) + len(right) > 400_000:
+        raise Ask("no two texts to compare")
+    desk.frame(context.database, context.who)  # for annotators of any role, but for nobody else
+    marked = rendering.difference(left, right)
+    if marked is None:
+        return {"html": None, "note": None, "error": "These responses are too long to compare word by word"}
+    return {"html": list(marked), "note": None, "error": None}
+
+
+ACTIONS: dict[str, Callable[[Context, Said], Reply]] = {
+    "annotate": _open,
+    "vote": _vote,
+    "undo": _undo,
+    "history": _history,
+    "open edit": _open_edit,
+    "edit": _edit,
+    "prepare": _prepare,
+    "difference": _difference,
+    "review": _review,
+    "case": _case,
+    "decide": _decide,
+    "dashboard": _dashboard,
+    "snapshot": _snapshot,
+    "train": _train,
+}
+
+
+def _annotate(context: Context, task: desk.Task | None = None) -> Reply:
+    if context.project is None:
+        return _page(context, "nothing")
+    if task is None:
+        screen = desk.screen(context.database, context.who, context.project, now=context.now)
+        task, progress = screen.task, screen.progress
+    else:
+        progress = desk.progress(context.database, context.who, context.project, now=context.now)
+    title, why = _why_empty(progress, context.now) if task is None else ("", "")
+    return _page(
+        context,
+        "annotate",
+        task=task,
+        progress=progress,
+        empty_title=title,
+        empty_why=why,
+    )
+
+
+def _why_empty(progress: desk.Progress, now: float) -> tuple[str, str]:
+    """A title and a sentence on why there is no item."""
+    queue = progress.queue
+    if queue.total == 0:
+        return "No items yet", "Nothing has been imported into this project: keel annotate import FILE."
+    if queue.leased and queue.next_free is not None:
+        minutes = max(1, round((queue.next_free - now) / 60))
+        return (
+            "All taken for the moment",
+            f"The items still short of votes ({queue.leased}) are on other people's screens. If they leave one, it "
+            f"comes free in {minutes} min at the earliest. This page looks again by itself.",
+        )
+    if queue.judged + queue.skipped == queue.total:
+        return "You have seen everything", "There is no item left that you have not judged or skipped. Thank you."
+    return "Finished", "Every item has all the votes it needs. Thank you."
+
+
+def _page(context: Context, name: str, **values: Any) -> Reply:
+    frame = desk.frame(context.database, context.who)
+    html = (
+        environment()
+        .get_template(f"{name}.html")
+        .render(
+            page=name,
+            pages=PAGES[frame.role],
+            admin=frame.role == "admin",
+            project=context.project or "",
+            projects=frame.projects,
+            who=context.who,
+            can_log_out=context.can_log_out,
+            keys=KEYS,
+            scale=SCALE,
+            skip_reasons=SKIP_REASONS,
+            severities=SEVERITIES,
+            **values,
+        )
+    )
+    return {"html": html, "note": None, "error": None}
+
+
+_ANNOTATOR = (("annotate", "Annotate"), ("history", "My verdicts"))
+_REVIEWER = (*_ANNOTATOR, ("review", "Review"), ("dashboard", "Dashboard"))
+PAGES: dict[str, tuple[tuple[str, str], ...]] = {
+    "annotator": _ANNOTATOR,
+    "reviewer": _REVIEWER,
+    "admin": _REVIEWER,
+}
+
+
+def _whole(asked: Said, key: str) -> int:
+    value = asked.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+        raise Ask(f"{key} is not a whole number that could be one of ours")
+    return value
+
+
+def _mapping(asked: Said, key: str) -> Said:
+    value = asked.get(key)
+    if not isinstance(value, dict):
+        raise Ask(f"{key} is missing")
+    return value

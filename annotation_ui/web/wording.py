@@ -1,0 +1,101 @@
+"""How things are put to people: names, keys, amounts and times; and the templates that say them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+
+from annotation_ui.labelling import session as desk
+from annotation_ui.labelling.dwell import along
+from annotation_ui.store.verdicts import STRENGTHS
+from annotation_ui.web import rendering
+
+SCALE = (
+    ("left", 3, "A much better", "A+++", "1"),
+    ("left", 2, "A better", "A++", "2"),
+    ("left", 1, "A slightly", "A+", "3"),
+    ("tie", None, "Tie", "=", "4"),
+    ("right", 1, "B slightly", "B+", "5"),
+    ("right", 2, "B better", "B++", "6"),
+    ("right", 3, "B much better", "B+++", "7"),
+)
+NAMES = {
+    "a": "A",
+    "b": "B",
+    "left": "A",
+    "right": "B",
+    "tie": "Tie",
+    "both_bad": "Both bad",
+    "safe": "Safe",
+    "unsafe": "Unsafe",
+    "skip": "Skipped",
+}
+KEYS = (
+    ("1 … 7", "A much better … tie … B much better"),
+    ("1  2", "safe · unsafe (then letters for harms, 1–3 severity, Enter)"),
+    ("B", "both are bad"),
+    ("S", "skip, with a reason"),
+    ("U", "undo the last verdict"),
+    ("H", "my last verdicts; back with Esc"),
+    ("N", "write why; Esc leaves the field"),
+    ("R", "raw text, as the reward model reads it"),
+    ("D", "the words in which the responses differ"),
+    ("G", "guideline"),
+    ("T", "fold or unfold the reasoning"),
+    ("?", "these keys"),
+)
+
+
+def said_in_words(past: desk.Past) -> str:
+    name = NAMES[past.label]
+    return f"{name} {STRENGTHS[past.strength]}" if past.strength else name
+
+
+def revealed(reveal: desk.Reveal) -> str:
+    return f"{reveal.scorer} {_leaning(reveal.margin, reveal.pair)}"
+
+
+def _leaning(margin: float, pair: bool) -> str:
+    """What a scorer says, by its margin between A and B or its score of the only response."""
+    if pair:
+        return f"prefers {'A' if margin > 0 else 'B'}, margin {abs(margin):.2f}"
+    return f"says {'safe' if margin > 0 else 'unsafe'}, score {margin:+.2f}"
+
+
+def _ago(then: float, now: float) -> str:
+    seconds = max(0.0, now - then)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return "just now"
+
+
+def _about(count: int, checks: bool) -> str:
+    """A count as annotators see it: exact only where no task is a check."""
+    if not checks or count == 0:
+        return str(count)
+    return f"about {round(count, -1)}" if count >= 10 else "fewer than 10"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
+
+
+@cache
+def environment() -> Environment:
+    """The templates; everything put into them is escaped unless ``rendering`` made it."""
+    made = Environment(loader=PackageLoader("annotation_ui.web"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    made.filters["markdown"] = lambda text: Markup(rendering.markdown(text))
+    made.filters["response"] = lambda text, opened: Markup(rendering.response(text, open_reasoning=opened))
+    made.filters["raw"] = lambda text: Markup(rendering.raw(text))
+    made.filters["said"] = said_in_words
+    made.filters["ago"] = _ago
+    made.filters["leaning"] = _leaning
+    made.filters["about"] = _about
+    made.filters["along"] = along
+    made.filters["duration"] = _duration
+    return made

@@ -1,0 +1,193 @@
+"""``keel annotate``: the app and its accounts. Imports wait until a command runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from keel.commands import annotate_data as data_commands
+from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, Kind, failures
+
+if TYPE_CHECKING:
+    from annotation_ui.actions.jobs import Workshop
+    from annotation_ui.store.database import Database
+
+app = typer.Typer(
+    help="Compare responses and label safety in the browser, over a real database.", invoke_without_command=True
+)
+user_app = typer.Typer(help="Accounts.", no_args_is_help=True)
+app.add_typer(user_app, name="user")
+app.add_typer(data_commands.app)
+
+Role = Literal["annotator", "reviewer", "admin"]
+LOCAL = ("127.0.0.1", "localhost", "::1")
+NOBODY = "you"
+RUNS = Path("runs/annotation")
+TLS = (
+    "Put TLS in front (a reverse proxy such as Caddy or nginx that forwards to 127.0.0.1) and start with "
+    "--secure-cookie."
+)
+
+
+@app.callback()
+def annotate(
+    context: typer.Context,
+    db: DatabaseOption = DEFAULT_DB,
+    host: Annotated[str, typer.Option(help="Where to listen. Beyond this machine only with accounts.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 7860,
+    secure_cookie: Annotated[bool, typer.Option(help="Behind TLS: send the cookie over HTTPS only.")] = False,
+    demo: Annotated[bool, typer.Option(help="Try it on built-in data, in a database that is thrown away.")] = False,
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="Where models trained from the dashboard go.")] = RUNS,
+    preference_config: Annotated[
+        str, typer.Option(help="Preset or YAML file to train with from a preference project.")
+    ] = "helpful_cpu",
+    safety_config: Annotated[str, typer.Option(help="The same for a safety project.")] = "safety_cpu",
+    reward_model: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Score the items of its kind by this model, in the background. Repeatable."),
+    ] = None,
+) -> None:
+    """Open the app. Without accounts it serves one user, on this machine only.
+
+    `keel annotate import DATA... --project NAME --kind preference` first; `keel annotate user add NAME` for a team.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from annotation_ui.actions.jobs import Workshop
+    from annotation_ui.store.database import open_database
+
+    with failures():
+        if demo:
+            with tempfile.TemporaryDirectory(prefix="keel-annotate-") as directory:
+                database = open_database(str(Path(directory) / "demo.db"))
+                fill_demo(database)
+                configs: dict[Kind, str] = {"preference": "helpful_demo", "safety": "safety_demo"}
+                _serve(database, host, port, secure_cookie, Workshop(runs=Path(directory) / "runs", configs=configs))
+        else:
+            database = open_database(db)
+            _ask_for_scores(database, reward_model or [])
+            configs = {"preference": preference_config, "safety": safety_config}
+            _serve(database, host, port, secure_cookie, Workshop(runs=runs, configs=configs))
+
+
+def _ask_for_scores(database: Database, models: list[Path]) -> None:
+    """A background job for each model and each project of its kind."""
+    from sqlalchemy import select
+
+    from annotation_ui.actions.jobs import model_kind, request_scoring
+    from annotation_ui.store.tables import Project
+
+    for model in models:
+        kind = model_kind(model)
+        with database.write() as session:
+            for project in session.scalars(select(Project).where(Project.kind == kind)):
+                request_scoring(session, project, model.absolute(), author=CLI, now=time.time())
+
+
+def _serve(database: Database, host: str, port: int, secure_cookie: bool, workshop: Workshop) -> None:
+    import uvicorn
+
+    from annotation_ui.actions.jobs import Worker
+    from annotation_ui.store.accounts import add_user, anyone_can_log_in, find_user
+    from annotation_ui.web.server import build
+
+    with database.read() as session:
+        alone = not anyone_can_log_in(session)
+    if alone and host not in LOCAL:
+        typer.echo(
+            f"not listening on {host} without accounts; add one with `keel annotate user add NAME --role admin`. {TLS}",
+            err=True,
+        )
+        raise typer.Exit(2)
+    if alone:
+        with database.write() as session:
+            if find_user(session, NOBODY) is None:
+                add_user(session, NOBODY, "admin", None, now=time.time())
+    elif host not in LOCAL and not secure_cookie:
+        typer.echo(f"warning: passwords travel in the clear. {TLS}", err=True)
+    typer.echo(f"Keel annotate on http://{host}:{port} ({database}); Ctrl-C stops it")
+    server = build(database, single_user=NOBODY if alone else None, secure_cookie=secure_cookie)
+    worker = Worker(database, workshop)
+    worker.start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what follows is done: uvicorn hands it on to us
+    try:
+        uvicorn.run(
+            server, host=host, port=port, log_level="warning", server_header=False, forwarded_allow_ips="127.0.0.1"
+        )
+    finally:
+        worker.stop()
+
+
+def fill_demo(database: Database, items: int = 60) -> None:
+    """Two projects of synthetic items."""
+    from annotation_ui.exchange.importing import import_items
+    from annotation_ui.store.projects import Settings, create_project
+
+    now = time.time()
+    with database.write() as session:
+        create_project(session, "helpful", "preference", Settings(gold_rate=0.0), author="demo", now=now)
+        create_project(session, "safety", "safety", Settings(gold_rate=0.0), author="demo", now=now)
+    for project in ("helpful", "safety"):
+        import_items(database, project, [f"synthetic:{project}"], limit=items, author="demo", now=now)
+
+
+@user_app.command("add")
+def user_add(
+    name: str,
+    role: Annotated[Role, typer.Option()] = "annotator",
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Make an account. The password is asked for, or read from KEEL_PASSWORD."""
+    from annotation_ui.store.accounts import add_user
+    from annotation_ui.store.database import open_database
+
+    with failures():
+        database = open_database(db)
+        with database.write() as session:
+            add_user(session, name, role, _password(), now=time.time())
+    typer.echo(f"{name} may log in as {role}")
+
+
+@user_app.command("password")
+def user_password(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
+    """Give an account a new password and log it out everywhere."""
+    from annotation_ui.store.accounts import set_password
+    from annotation_ui.store.database import open_database
+
+    with failures():
+        database = open_database(db)
+        with database.write() as session:
+            set_password(session, name, _password(), now=time.time())
+    typer.echo(f"{name} has a new password")
+
+
+@user_app.command("disable")
+def user_disable(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
+    """Let an account act no more. What it said stays in the record."""
+    from annotation_ui.store.accounts import disable
+    from annotation_ui.store.database import open_database
+
+    with failures(), open_database(db).write() as session:
+        disable(session, name, now=time.time())
+    typer.echo(f"{name} is locked out")
+
+
+def _password() -> str:
+    return os.environ.get("KEEL_PASSWORD") or typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+
+
+@app.command()
+def migrate(db: DatabaseOption = DEFAULT_DB) -> None:
+    """Bring a database of an older version up to date; a SQLite file is copied first."""
+    from annotation_ui.store.database import Database
+
+    with failures():
+        backup = Database(db).migrate()
+    typer.echo(f"up to date{f'; the file as it was is {backup}' if backup else ''}")

@@ -1,0 +1,250 @@
+"""``keel annotate import``, ``export`` and what else goes in and out. Imports wait until a command runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, Kind, ProjectOption, failures
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+app = typer.Typer()
+Aggregate = Literal["majority", "dawid_skene"]
+ANSWERS = Path("judge_answers.jsonl")
+
+
+@app.command("import")
+def import_command(
+    data: Annotated[list[str], typer.Argument(metavar="DATA...", help="Files, globs, hub data sets, synthetic:….")],
+    project: Annotated[str, typer.Option(help="Made if there is none by that name.")],
+    kind: Annotated[Kind | None, typer.Option(help="Of a new project.")] = None,
+    votes: Annotated[int | None, typer.Option(min=1, help="Of a new project: annotators per item.")] = None,
+    gold_rate: Annotated[
+        float | None, typer.Option(help="Of a new project: share of tasks with a known answer.")
+    ] = None,
+    repeat_rate: Annotated[
+        float | None, typer.Option(help="Of a new project: share of one's own items, shown again the other way round.")
+    ] = None,
+    eval_fraction: Annotated[
+        float | None, typer.Option(help="Of a new project: share of the prompts kept for evaluation.")
+    ] = None,
+    lease_minutes: Annotated[
+        float | None, typer.Option(help="Of a new project: how long an item waits for its annotator.")
+    ] = None,
+    gold: Annotated[bool, typer.Option(help="The labels are known answers; the items check annotators.")] = False,
+    guideline: Annotated[Path | None, typer.Option(help="Of a new project; Markdown.")] = None,
+    max_bad: Annotated[int, typer.Option(min=0, help="How many bad rows are accepted.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read at most so many rows of each source.")] = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Add items to judge, and votes made elsewhere. All of it or nothing: a bad row is named and stops the import."""
+    from annotation_ui.exchange.importing import import_items
+    from annotation_ui.store.database import open_database
+
+    with failures():
+        database, now = open_database(db), time.time()
+        text = guideline.read_text(encoding="utf-8") if guideline else None
+        chosen: dict[str, Any] = {
+            "votes_per_item": votes,
+            "gold_rate": gold_rate,
+            "repeat_rate": repeat_rate,
+            "eval_fraction": eval_fraction,
+            "lease_seconds": None if lease_minutes is None else 60 * lease_minutes,
+        }
+        chosen = {name: value for name, value in chosen.items() if value is not None}
+        with database.write() as session:
+            _prepare(session, project, kind, chosen, text, now)
+        done = import_items(
+            database,
+            project,
+            data,
+            gold=gold,
+            max_bad=max_bad,
+            limit=limit,
+            author=CLI,
+            now=now,
+            on_progress=lambda rows: typer.echo(f"{rows} rows read", err=True),
+        )
+    for row in done.bad:
+        typer.echo(f"left out {row.file}:{row.line}: {row.reason}", err=True)
+    added = done.added
+    typer.echo(
+        f"{added.items} items added, {added.known} were there; {added.votes} votes by {len(added.annotators)} people "
+        f"added, {added.known_votes} were there; {len(done.bad)} bad rows left out"
+    )
+    if gold and added.known:
+        typer.echo(f"the {added.known} that were there stay as they are; a known answer comes with a new item")
+
+
+def _prepare(
+    session: Session, name: str, kind: Kind | None, chosen: dict[str, Any], guideline: str | None, now: float
+) -> None:
+    """Make the project, or see that the one there is is meant."""
+    from annotation_ui.store.projects import ProjectError, Settings, create_project, find_project, has_project
+
+    if has_project(session, name):
+        found = find_project(session, name)
+        if kind not in (None, found.kind):
+            raise ProjectError(f"{name!r} is a {found.kind} project, not {kind}")
+        if guideline is not None:
+            raise ProjectError(f"{name!r} has a guideline; `keel annotate guideline FILE` gives it a new version")
+        if chosen:
+            raise ProjectError(f"{name!r} is there already, with settings of its own: leave out {', '.join(chosen)}")
+        return
+    if kind is None:
+        raise ProjectError(f"there is no project {name!r} yet; make it with --kind preference or --kind safety")
+    create_project(session, name, kind, Settings(**chosen), guideline=guideline, author=CLI, now=now)
+
+
+@app.command("guideline")
+def guideline_command(
+    file: Annotated[Path, typer.Argument(metavar="FILE.md")],
+    project: ProjectOption = None,
+    harm: Annotated[
+        list[str] | None, typer.Option(help="A category of harm, in place of those there are. Repeatable.")
+    ] = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Give a project a new version of its guideline. Verdicts remember the version they were given by."""
+    from annotation_ui.labelling.assignment import newest_guideline
+    from annotation_ui.store.database import open_database
+    from annotation_ui.store.projects import add_guideline, find_project
+
+    with failures():
+        text = file.read_text(encoding="utf-8")
+        with open_database(db).write() as session:
+            found = find_project(session, project)
+            harms = harm or newest_guideline(session, found).harms
+            version = add_guideline(session, found, text, harms, author=CLI, now=time.time()).version
+    typer.echo(f"guideline version {version} of {found.name}")
+
+
+@app.command("export")
+def export_command(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Where train, eval and report.json go.")],
+    project: ProjectOption = None,
+    snapshot_name: Annotated[
+        str | None, typer.Option("--snapshot", help="One taken before; without it a new one is taken now.")
+    ] = None,
+    file_format: Annotated[Literal["jsonl", "csv", "parquet"], typer.Option("--format")] = "jsonl",
+    aggregate: Annotated[Aggregate, typer.Option(help="How several votes become one label.")] = "majority",
+    ties: Annotated[Literal["drop", "keep"], typer.Option()] = "drop",
+    both_bad: Annotated[Literal["drop", "tie"], typer.Option()] = "drop",
+    min_votes: Annotated[int, typer.Option(min=1)] = 1,
+    min_agreement: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.0,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Write a snapshot as TRL preference or unpaired preference data, split by prompt, and count what was left out."""
+    from annotation_ui.exchange.exporting import Policy, export, snapshot, write_export
+    from annotation_ui.store.database import open_database
+    from annotation_ui.store.projects import find_project
+
+    policy = Policy(aggregate=aggregate, ties=ties, both_bad=both_bad, min_votes=min_votes, min_agreement=min_agreement)
+    with failures():
+        database = open_database(db)
+        with database.write() as session:
+            found = find_project(session, project)
+            if snapshot_name is None:
+                made = snapshot(session, found, None, author=CLI, now=time.time())
+                snapshot_name = made.name
+            result = export(session, found, snapshot_name, policy)
+        files = write_export(result, out, file_format)
+    for reason, count in result.counts.items():
+        typer.echo(f"{count:6d} items {reason}")
+    for path, rows in zip(files, result.rows.values(), strict=False):
+        typer.echo(f"wrote {len(rows)} rows to {path}")
+    source = f"annotations://{database.public_name}#{result.snapshot}"
+    typer.echo(f"snapshot {result.snapshot}; train on it with 'data.train=[{source}]'")
+
+
+@app.command("items")
+def items_command(
+    out: Annotated[Path, typer.Argument(metavar="FILE.jsonl")],
+    project: ProjectOption = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Write the items of a project for a reward model to score; `keel annotate scores` takes the scores back."""
+    from annotation_ui.exchange.scoring import items_to_score
+    from annotation_ui.store.database import open_database
+    from annotation_ui.store.projects import find_project
+
+    with failures():
+        with open_database(db).read() as session:
+            rows = list(items_to_score(session, find_project(session, project)))
+        out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    typer.echo(f"wrote {len(rows)} items; score them with `keel score --model MODEL --data {out} --out SCORES.jsonl`")
+
+
+@app.command("scores")
+def scores_command(
+    items: Annotated[Path, typer.Argument(metavar="ITEMS.jsonl", help="What `keel annotate items` wrote.")],
+    scores: Annotated[Path, typer.Argument(metavar="SCORES.jsonl", help="A line for each line of it.")],
+    scorer: Annotated[str, typer.Option(help="The name to show for the model.")],
+    project: ProjectOption = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Keep a reward model's scores: people judge next what it is least sure of, and see its margin after their vote."""
+    from annotation_ui.exchange.scoring import add_scores
+    from annotation_ui.store.database import open_database
+    from annotation_ui.store.projects import find_project
+
+    with failures(), open_database(db).write() as session:
+        found = find_project(session, project)
+        rows = [_lines(items), _lines(scores)]
+        count = add_scores(session, found, scorer, *rows, author=CLI, now=time.time())
+    typer.echo(f"{count} items scored by {scorer}; the evaluation slice keeps its order")
+
+
+@app.command("judge")
+def judge_command(
+    endpoint: Annotated[
+        str, typer.Argument(metavar="URL", help="Of a chat model, up to /v1: http://127.0.0.1:8000/v1")
+    ],
+    model: Annotated[str, typer.Option(help="The endpoint's name for the model that judges.")],
+    answers: Annotated[Path, typer.Option(help="Where answers are kept, so that none is paid for twice.")] = ANSWERS,
+    judgements: Annotated[int, typer.Option(min=1, help="Of each item; an even number shows both orders alike.")] = 2,
+    seed: Annotated[int, typer.Option(help="Of the draw of which response is shown first.")] = 0,
+    project: ProjectOption = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Have a judge model compare the responses of every item. What it says is kept apart from people's votes.
+
+    Annotators see it after their own vote, reviewers where it is sure of the opposite. A key for the endpoint is read
+    from KEEL_JUDGE_API_KEY. The same command goes on where it was stopped.
+    """
+    from annotation_ui.actions.judging import prejudge, questions_about
+    from annotation_ui.store.database import open_database
+    from reward_models.data.curation.answers import AnswerFile
+    from reward_models.data.curation.endpoint import KEY_VARIABLE, EndpointConfig, EndpointJudge
+
+    with failures():
+        database = open_database(db)
+        judge = EndpointJudge(
+            EndpointConfig(base_url=endpoint, model=model), AnswerFile(answers), os.environ.get(KEY_VARIABLE)
+        )
+        questions = questions_about(database, project, draws=judgements, seed=seed)
+        calls = judge.calls(questions)
+        typer.echo(f"{len(questions)} judgements, {calls} to ask for", err=True)
+        if calls:
+            judge.check()
+        done = prejudge(database, project, questions, judge, model, author=CLI, now=time.time())
+    typer.echo(f"{done.items} items judged by {model}; {done.without} without a verdict")
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    from reward_models.data.files import BadRow, read_rows
+    from reward_models.data.sources import BadRowsError
+
+    rows: list[dict[str, Any]] = []
+    for item in read_rows(path):
+        if isinstance(item, BadRow):
+            raise BadRowsError([item], 0)
+        rows.append(item[1])
+    return rows

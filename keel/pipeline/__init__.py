@@ -1,0 +1,1 @@
+"""Projects: the stages of a run, one after the other."""

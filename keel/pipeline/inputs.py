@@ -1,0 +1,166 @@
+"""What a stage of a project reads: checked before anything expensive, and remembered, so that a change is noticed."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from align.rewards.build import check_terms
+from align.rewards.terms import TermError
+from align.sft.demonstrations import to_demonstration
+from keel.pipeline.project import Stage
+from reward_models.data.files import BadRow
+from reward_models.data.formats import rename
+from reward_models.data.sources import SourceError, expand, is_hub, read, read_rows_of
+from reward_models.runtime.config import ConfigError
+
+FIRST_ROWS = 3  # that are looked at beforehand
+_HUB_MODEL = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Something that a stage reads.
+
+    Attributes:
+        key: of its configuration.
+        what: it is, in words. ``stage``: the one that makes it. ``paths``: where it lies on this machine.
+    """
+
+    key: str
+    value: str
+    what: str
+    stage: str | None = None
+    paths: tuple[Path, ...] = ()
+
+    @property
+    def digest(self) -> str | None:
+        """Changes with its contents; ``None`` for what is not on this machine."""
+        whole = hashlib.sha256()
+        for path in self.paths:
+            if not path.exists() or (self.stage is not None and not _telling(path)):
+                return None
+            for weights in sorted(path.glob("*.safetensors")):  # too large to be read for this
+                whole.update(f"{weights.name} {weights.stat().st_size}".encode())
+            for file in _telling(path) if path.is_dir() else [path]:
+                with file.open("rb") as opened:
+                    whole.update(hashlib.file_digest(opened, "sha256").digest())
+        return whole.hexdigest()[:16] if self.paths else None
+
+
+def inputs_of(stage: Stage, stages: Sequence[Stage]) -> list[Input]:
+    """All that a stage reads.
+
+    Raises:
+        ConfigError: something is not there, or nothing that this stage can use.
+    """
+    earlier = {each.name: each for each in stages[: stages.index(stage)]}
+    found = [_model(stage, key, path, earlier) for key, path in _models(stage)]
+    found += [_data(stage, key, spec) for key, spec in _sources(stage)]
+    if stage.settings.train == "align":
+        try:
+            check_terms(stage.config.rewards)
+        except TermError as error:
+            raise _problem(stage, str(error)) from error
+    return found
+
+
+def _models(stage: Stage) -> list[tuple[str, str]]:
+    config = stage.config
+    found = [("model.path", config.model.path)] if config.model.path is not None else []
+    for term in getattr(config, "rewards", []):
+        named = term.arguments.get("model", [])
+        found += [(f"rewards.{term.term}", each) for each in ([named] if isinstance(named, str) else named)]
+    return found
+
+
+def _sources(stage: Stage) -> list[tuple[str, str]]:
+    config = stage.config
+    if stage.settings.train == "align":
+        lists = {"prompts.train": config.prompts.train, "evaluation.data": config.evaluation.data}
+    elif stage.settings.train == "sft":
+        lists = {"data.train": config.data.train}
+    else:
+        lists = {"data.train": config.data.train, "data.eval": config.data.eval}
+    key = next(iter(lists))
+    if not lists[key]:
+        raise _problem(stage, f"{key} is empty: name at least one file, hub data set or synthetic: source")
+    return [(name, spec) for name, specs in lists.items() for spec in specs]
+
+
+def _model(stage: Stage, key: str, path: str, earlier: dict[str, Stage]) -> Input:
+    root = os.path.abspath(stage.directory.parent)
+    place = os.path.abspath(os.path.expanduser(path))
+    if os.path.dirname(place) == root:
+        name = os.path.basename(place)
+        if name not in earlier:
+            close = difflib.get_close_matches(name, earlier, n=1, cutoff=0.5)
+            there = f"did you mean {close[0]}?" if close else f"there are {', '.join(earlier) or 'none'}"
+            raise _problem(stage, f"{key}={path}: no stage before it is called {name}; {there}")
+        _check_fits(stage, key, earlier[name])
+        return Input(key, path, f"stage {name}", name, (earlier[name].directory,))
+    if path.startswith("package:"):
+        return Input(key, path, "package")
+    if Path(place).is_dir():
+        return Input(key, path, "directory", None, (Path(place),))
+    if _HUB_MODEL.fullmatch(path):
+        return Input(key, path, "hub")
+    raise _problem(stage, f"{key}={path}: no such directory, and not the form of a name on the hub")
+
+
+def _check_fits(stage: Stage, key: str, other: Stage) -> None:
+    """``ConfigError`` if ``other`` makes nothing that can be used under ``key``."""
+    makes = other.config.kind if other.settings.train == "rm" else "policy"
+    wanted = key.removeprefix("rewards.") if key.startswith("rewards.") else "policy"
+    if wanted in ("helpful", "safety", "policy") and makes != wanted and stage.settings.train != "rm":
+        thing = {"policy": "a policy"}.get(makes, f"a {makes} reward model")
+        raise _problem(stage, f"{key} names stage {other.name}, which makes {thing}")
+
+
+def _data(stage: Stage, key: str, spec: str) -> Input:
+    if is_hub(spec):
+        return Input(key, spec, "hub")
+    try:
+        first = list(islice(_rows(stage, spec), FIRST_ROWS))
+    except SourceError as error:
+        raise _problem(stage, f"{key}: {error}") from error
+    if not first:
+        raise _problem(stage, f"{key}: {spec} has no rows")
+    if all(isinstance(row, BadRow) for row in first):
+        row: Any = first[0]
+        raise _problem(stage, f"{key}: {row.file}:{row.line}: {row.reason}")
+    paths = tuple(Path(os.path.expandvars(os.path.expanduser(file))) for file in expand(spec))
+    if paths[0].exists():
+        return Input(key, spec, "file" if len(paths) == 1 else f"{len(paths)} files", None, paths)
+    return Input(key, spec, "built in" if spec.startswith("synthetic:") else "other")
+
+
+def _rows(stage: Stage, spec: str) -> Any:
+    config = stage.config
+    if stage.settings.train == "align":
+        kind = config.prompts.kinds.get(spec, config.prompts.kind)
+        return read(spec, "prompt", columns=config.prompts.columns or None, prompt_kind=kind)
+    if stage.settings.train == "sft":
+        columns = config.data.columns
+        return read_rows_of(spec, lambda row, line, source: to_demonstration(rename(row, columns)))
+    wanted = partial(read, kind="comparison" if config.kind == "helpful" else "safety")
+    return wanted(spec, columns=config.data.columns or None)
+
+
+def _telling(directory: Path) -> list[Path]:
+    """The files of a model's directory that say which model it is."""
+    return [
+        directory / name for name in ("manifest.json", "policy.json", "config.json") if (directory / name).is_file()
+    ]
+
+
+def _problem(stage: Stage, text: str) -> ConfigError:
+    return ConfigError(f"stages.{stage.name}: {text}")

@@ -1,0 +1,91 @@
+"""``report.html`` of a project: its stages with their key figures, plots, and links to what each leaves to read."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+
+from align.reporting.report import report as alignment_report
+from keel.pipeline.project import Stage
+from reward_models.evaluation.report import Section, Table, write_report
+from reward_models.runtime.metrics import read_metrics
+
+ALIGNMENT = "alignment.html"  # keel report over all runs of reinforcement learning
+# Of an evaluation, or of the log's last line; those of reinforcement learning also before.
+EVALUATED = {"accuracy": "accuracy", "auroc": "AUROC", "ece": "ECE"}
+LEARNT = {"loss": "loss", "token_accuracy": "accuracy of tokens"}
+EARNED = {
+    "eval/accuracy_greedy": "held-out accuracy",
+    "eval/helpful_greedy": "helpful",
+    "eval/safety_greedy": "safety",
+    "kl_first": "divergence from the first policy",
+}
+REWARD = {"reward": "reward"}  # where nothing is held out: phases change what it is made of
+
+
+def figures_of(stage: Stage) -> dict[str, str]:
+    """The key figures of what a stage has done so far, as text."""
+    if stage.settings.train == "rm":
+        file = stage.directory / "evaluation.json"
+        evaluation = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return {title: f"{evaluation[key]:.3f}" for key, title in EVALUATED.items() if evaluation.get(key) is not None}
+    lines = read_metrics(stage.directory / "metrics.jsonl")
+    if stage.settings.train == "sft":
+        return {title: f"{lines[-1][key]:.3f}" for key, title in LEARNT.items() if lines and key in lines[-1]}
+    found = {}
+    held_out = any(key.startswith("eval/") for line in lines for key in line)
+    for key, title in (EARNED if held_out else REWARD | EARNED).items():
+        if values := [line[key] for line in lines if key in line]:
+            found[title] = f"{values[0]:.3g} → {values[-1]:.3g}"
+    if alarms := len(read_metrics(stage.directory / "guards.jsonl")):
+        found["alarms"] = str(alarms)
+    return found
+
+
+def write_overview(name: str, root: Path, rows: Sequence[tuple[Stage, str, float | None]]) -> Path:
+    """Write the page, and the one about reinforcement learning where there was some; returns the former.
+
+    Args:
+        rows: (stage, status, seconds).
+    """
+    stages = [stage for stage, _, _ in rows]
+    aligned = [s.directory for s in stages if s.settings.train == "align" and (s.directory / "metrics.jsonl").is_file()]
+    if aligned:
+        alignment_report(aligned, root / ALIGNMENT)
+    columns = ("stage", "status", "seconds", "to read", "figures")
+    cells = []
+    for stage, status, seconds in rows:
+        figures = Markup("<br>").join(f"{title} {value}" for title, value in figures_of(stage).items())
+        time = "–" if seconds is None else f"{seconds:,.0f}"
+        cells.append((stage.name, status, time, _links(stage, root), figures or "–"))
+    lead = "The stages in order; an arrow leads from a figure at the beginning to the one at the end."
+    sections = [section for stage in stages if (section := _section(stage)) is not None]
+    return write_report(sections, root / "report.html", title=name, lead=lead, summary=Table("", columns, cells))
+
+
+def _links(stage: Stage, root: Path) -> Markup:
+    places = {"log": stage.log, "configuration": stage.file, "model card": stage.directory / "README.md"}
+    if stage.settings.train == "align":
+        places |= {"report": stage.directory / "report.html", "all runs": root / ALIGNMENT}
+    link = Markup('<a href="{}">{}</a>')
+    return Markup(", ").join(link.format(p.relative_to(root).as_posix(), n) for n, p in places.items() if p.is_file())
+
+
+def _section(stage: Stage) -> Section | None:
+    """The plots of a reward model."""
+    plots = sorted((stage.directory / "plots").glob("*.png"))
+    if not plots:
+        return None
+    pictures = [
+        {
+            "title": plot.stem.replace("_", " ").capitalize(),
+            "caption": "",
+            "data": base64.b64encode(plot.read_bytes()).decode(),
+        }
+        for plot in plots
+    ]
+    return Section(stage.name, f"Reward model, in {stage.directory}.", [], pictures, [])

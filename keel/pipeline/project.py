@@ -1,0 +1,176 @@
+"""A project: the stages from preferences to an aligned policy, each a training run of one of the programs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from align.config import AlignConfig
+from align.reporting.manifest import MANIFEST as POLICY
+from align.run import MAY_CHANGE as ALIGN_MAY_CHANGE
+from align.sft.trainer import MAY_CHANGE as SFT_MAY_CHANGE
+from align.sft.trainer import SftConfig
+from reward_models.model import MANIFEST
+from reward_models.runtime.config import ConfigError, dump_config, load_config
+from reward_models.trainer import MAY_CHANGE as RM_MAY_CHANGE
+from reward_models.trainer import RewardModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """One stage.
+
+    Attributes:
+        train: the program: ``rm``, ``sft`` or ``align``, as in ``keel train``.
+        config: the YAML file or preset that it begins with.
+        settings: what is different there, as a tree of keys. ``${output_dir}/NAME`` is what stage NAME leaves behind.
+        processes: ranks on this machine, usually one per GPU.
+        launcher: what starts a program in place of that, on several machines: ``deepspeed --hostfile hosts``.
+    """
+
+    train: Literal["rm", "sft", "align"]
+    config: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    processes: int = 1
+    launcher: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.processes < 1 or (self.launcher is not None and self.processes > 1):
+            raise ValueError("processes must be at least 1, and a launcher starts its own")
+        if taken := sorted({"output_dir", "overwrite"} & self.settings.keys()):
+            raise ValueError(f"settings: {', '.join(taken)} is the project's to say, not the stage's")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectConfig:
+    """A whole project; ``keel run FILE key=value …``.
+
+    Attributes:
+        output_dir: every stage has a folder of its name there.
+        base_model: what stages may refer to as ``${base_model}``.
+        stages: name → stage, in the order in which they run.
+    """
+
+    name: str = "project"
+    output_dir: str = "runs/${name}"
+    base_model: str | None = None
+    stages: dict[str, StageConfig] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError(
+                "stages is empty: name at least one, e.g. stages: {helpful: {train: rm, config: helpful_cpu}}"
+            )
+        for name in self.stages:
+            if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name) or name in ("logs", "configs"):
+                raise ValueError(
+                    f"stages: {name!r} must be a name of small letters, digits and _ . -, not logs or configs"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What trains a stage.
+
+    Attributes:
+        schema: of its configuration. ``may_change``: what a resumed run may set differently.
+        finished: the file that it writes last.
+    """
+
+    module: str
+    schema: type
+    may_change: tuple[str, ...]
+    finished: str
+
+
+PROGRAMS = {
+    "rm": Program("reward_models.train", RewardModelConfig, RM_MAY_CHANGE, MANIFEST),
+    "sft": Program("align.train_sft", SftConfig, SFT_MAY_CHANGE, POLICY),
+    "align": Program("align.train", AlignConfig, ALIGN_MAY_CHANGE, POLICY),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage with everything filled in.
+
+    Attributes:
+        config: what its program will see. ``directory``: what it will write to.
+        file: where the resolved configuration goes; ``log``: and what the program says.
+    """
+
+    name: str
+    settings: StageConfig
+    config: Any
+    directory: Path
+    file: Path
+    log: Path
+
+    @property
+    def program(self) -> Program:
+        return PROGRAMS[self.settings.train]
+
+    @property
+    def resolved(self) -> str:
+        return dump_config(self.config)
+
+    @property
+    def finished(self) -> bool:
+        return (self.directory / self.program.finished).is_file()
+
+    @property
+    def command(self) -> list[str]:
+        """Words that start it."""
+        if self.settings.launcher is not None:
+            words = shlex.split(self.settings.launcher)
+            return [*words, "--module", self.program.module, "--config", str(self.file)]
+        ranks = ["--processes", str(self.settings.processes)] if self.settings.processes > 1 else []
+        return [sys.executable, "-m", "keel.cli", "train", self.settings.train, "--config", str(self.file), *ranks]
+
+    @property
+    def shown_command(self) -> str:
+        return shlex.join(self.command).replace(shlex.join([sys.executable, "-m", "keel.cli"]), "keel")
+
+
+def load_project(file: str, overrides: Sequence[str]) -> tuple[ProjectConfig, list[Stage]]:
+    """The project in a file, or a preset, with every stage resolved.
+
+    Raises:
+        ConfigError: the project, or a stage's configuration, cannot be used.
+    """
+    project = load_config(ProjectConfig, file, overrides)
+    root = Path(project.output_dir)
+    with _folders([root / name for name in project.stages]):
+        return project, [_stage(name, each, root, file) for name, each in project.stages.items()]
+
+
+def _stage(name: str, settings: StageConfig, root: Path, file: str) -> Stage:
+    words = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.settings.items()]
+    words.append(f"output_dir={json.dumps(str(root / name), ensure_ascii=False)}")
+    try:
+        config: Any = load_config(PROGRAMS[settings.train].schema, settings.config, words)
+    except ConfigError as error:
+        said = str(error).replace("the command line", "settings")
+        raise ConfigError(f"{file}: stages.{name}: {said}") from error
+    return Stage(name, settings, config, root / name, root / "configs" / f"{name}.yaml", root / "logs" / f"{name}.log")
+
+
+@contextmanager
+def _folders(folders: Sequence[Path]) -> Iterator[None]:
+    """Let folders be there for a while: a configuration refuses the folder of a model that does not exist."""
+    missing = [path for folder in folders for path in (*reversed(folder.parents), folder) if not path.exists()]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for path in reversed(list(dict.fromkeys(missing))):
+            if not any(path.iterdir()):
+                path.rmdir()

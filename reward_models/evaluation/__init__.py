@@ -1,0 +1,1 @@
+"""Evaluation of reward models: metrics, plots, report, model card."""

@@ -1,0 +1,124 @@
+"""A model's README in the hub's format, and how figures stand in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reward_models.reporting.charts import Picture
+
+CARD_COLUMNS = {
+    "helpful": {
+        "n": "pairs",
+        "accuracy": "accuracy",
+        "accuracy_ci95": "95 % interval",
+        "baseline_longer": "longer wins",
+        "baseline_tfidf": "TF-IDF",
+        "ece": "ECE",
+    },
+    "safety": {
+        "n": "responses",
+        "auroc": "AUROC",
+        "auroc_ci95": "95 % interval",
+        "baseline_tfidf": "TF-IDF",
+        "auprc": "AUPRC",
+        "f1": "F1",
+        "false_positive_rate": "false positives",
+        "ece": "ECE",
+    },
+}
+
+
+def model_card(manifest: dict[str, Any], pictures: Sequence[Picture]) -> str:
+    """The README of a model with this manifest, with links to its pictures in ``plots/``."""
+    config, evaluation, kind = manifest["config"], manifest["evaluation"], manifest["kind"]
+    base = config["model"]["path"]
+    header = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-classification",
+        "tags": ["reward-model", "keel", kind],
+        **({"base_model": base} if base and not Path(base).exists() else {}),
+    }
+    what = (
+        "a pairwise (Bradley–Terry) reward model: of two responses to one prompt, the better one scores higher"
+        if kind == "helpful"
+        else "a point-wise safety classifier: the score is the logit of the response being safe"
+    )
+    reads = (
+        "only what follows the reasoning" if manifest["span"] == "summary" else "the whole response, reasoning included"
+    )
+    lines = [
+        "---",
+        yaml.safe_dump(header, sort_keys=False).strip(),
+        "---",
+        f"# {kind.capitalize()} reward model",
+        "",
+        f"This is {what}. It reads {reads}. It was trained with Keel.",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
+        "",
+        "model = AutoModelForSequenceClassification.from_pretrained(PATH)",
+        "tokenizer = AutoTokenizer.from_pretrained(PATH)",
+        "text = tokenizer.apply_chat_template(messages, tokenize=False)",
+        'inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")',
+        "score = model(**inputs).logits[0, 0]",
+        "```",
+        "",
+        "The template writes every special token; adding them a second time changes the score."
+        + (" Cut the response to what follows `</think>` first." if manifest["span"] == "summary" else ""),
+        "",
+        "## Evaluation",
+        "",
+        *_evaluation_table(evaluation),
+        "",
+        *[line for p in pictures for line in (f"![{p.title}](plots/{p.name}.png)", "", p.caption, "")],
+        "## Training",
+        "",
+        f"- Data: {', '.join(manifest['data']['sources']) or 'unnamed'}; "
+        + ", ".join(f"{name} {number:,}" for name, number in manifest["data"]["counts"].items() if number),
+        f"- Learning rate {config['engine']['lr']:g}, batch {config['batch_size']}, {config['epochs']:g} epochs, "
+        f"{config['engine']['dtype']}, seed {config['seed']}",
+        f"- {_calibration_line(manifest['calibration'])}",
+        "",
+        "The resolved configuration, fingerprints and versions are in `manifest.json`.",
+        "",
+        "## Limits",
+        "",
+        "A reward model ranks what resembles its training data. Scores of different models are not comparable, and a "
+        "policy optimised against this one for long will find its mistakes.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _calibration_line(calibration: dict[str, Any]) -> str:
+    values = [f"{name} {value:.4g}" for name, value in calibration.items() if isinstance(value, int | float)]
+    return "Calibration: " + "; ".join([", ".join(values), *calibration.get("notes", ())])
+
+
+def _evaluation_table(evaluation: dict[str, Any]) -> list[str]:
+    """Headline figures of every source and of all; ``docs/evaluation.md`` says what each of them means."""
+    if not evaluation:
+        return ["There were no evaluation data."]
+    columns = CARD_COLUMNS[evaluation["kind"]]
+    rows = {**evaluation["by_source"], "all": evaluation}
+    lines = ["| source | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, figures in rows.items():
+        cells = [shown(figures[c]) for c in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def shown(value: float | Sequence[float] | None) -> str:
+    """A figure, or an interval, as tables show it."""
+    if value is None:
+        return "–"
+    if isinstance(value, int | float):
+        return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+    return "–".join(f"{v:.3f}" for v in value)

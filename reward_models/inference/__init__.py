@@ -1,0 +1,1 @@
+"""Trained reward models in use: scoring conversations and files."""

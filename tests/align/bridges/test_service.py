@@ -1,0 +1,158 @@
+"""A served mixer gives the rewards that a run would, and an error where a run would have none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from live_server import Live, running, save_small
+
+from align.bridges.service import MixerService, load_mixer
+from align.config import AlignConfig
+from align.phases import PhaseConfig, phase_at, phases_of
+from align.rewards.build import TermConfig, build_terms
+from align.rewards.mixer import Mixer, as_tensor
+from align.rewards.terms import Sample, run_terms
+from reward_models.data.records import Message
+from reward_models.serving.limits import Limits
+from reward_models.serving.metrics import Metrics
+
+QUESTION = {"role": "user", "content": "What is 1 + 2?"}
+RIGHT = "<think>one and two</think>\n\n<answer>3</answer>"
+RESPONSES = [RIGHT, "<think>no</think>\n\n<answer>4</answer>", "hello", ""]
+KINDS = ["reasoning", "reasoning", "helpfulness", "helpfulness"]
+ANSWERS = ["3", "3", None, None]
+
+
+def turns(response: str) -> list[dict[str, str]]:
+    return [QUESTION, {"role": "assistant", "content": response}]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> AlignConfig:
+    model = save_small(tmp_path_factory.mktemp("model") / "helpful", "helpful")
+    return AlignConfig(
+        steps=32,
+        steps_per_rollout=1,
+        ref_update_steps=0,
+        rewards=[
+            TermConfig(term="accuracy", weight=2.0),
+            TermConfig(term="format", weight=[[0, 0.0], [10, 1.0]], kinds=["reasoning"]),
+            TermConfig(term="helpful", weight=0.5, arguments={"model": str(model)}),
+        ],
+        phases=[PhaseConfig(until=20), PhaseConfig(until=32, weights={"accuracy": 1.0})],
+    )
+
+
+@pytest.fixture(scope="module")
+def live(config: AlignConfig) -> Iterator[Live]:
+    with running({"stage2": lambda metrics: MixerService("stage2", config, Limits(), metrics)}) as server:
+        yield server
+
+
+def ask(live: Live, responses: list[str] | None = None, **options: Any) -> Any:
+    chosen = RESPONSES if responses is None else responses
+    return live.post("/v1/score", {"model": "stage2", "conversations": [turns(r) for r in chosen], **options})
+
+
+@pytest.mark.parametrize("step", [0, 5, 25])
+def test_rewards_are_those_of_a_run_at_that_step(step: int, live: Live, config: AlignConfig) -> None:
+    answer = ask(live, kinds=KINDS, step=step, columns={"answer": ANSWERS}).json()
+    assert answer["kind"] == "mixer"
+    samples = [
+        Sample(prompt=(Message(**QUESTION),), response=r, kind=k, answer=a, tokens=1, finished=True)  # type: ignore[arg-type]
+        for r, k, a in zip(RESPONSES, KINDS, ANSWERS, strict=True)
+    ]
+    mixer = Mixer(build_terms(config.rewards, {"math"}))
+    found = run_terms(mixer.terms, samples)
+    raw = {name: as_tensor(each.scores) for name, each in found.items()}
+    applied = {name: torch.tensor(each.applies) for name, each in found.items()}
+    weights = mixer.weights(step, phase_at(phases_of(config), step).weights, {})
+    mixed = mixer.mix(raw, applied, weights, {}, {}, learn=False)
+    for row, result in enumerate(answer["results"][:3]):
+        assert result["error"] is result["calibrated"] is None
+        assert result["raw"] == pytest.approx(mixed.total_N[row].item(), abs=1e-6)
+        for name, values in mixed.weighted.items():
+            value = values[row].item()
+            expected = None if value != value else pytest.approx(value, abs=1e-6)
+            assert result["terms"][name]["weighted"] == expected
+    assert answer["results"][0]["raw"] == {0: 2.0, 5: 2.5, 25: 2.0}[step]
+    # an empty response is nothing that a reward model reads: no score, and no zero in its place
+    assert answer["results"][3]["raw"] is None
+    assert answer["results"][3]["error"] == "no score from helpful"
+
+
+def test_the_last_weights_hold_after_the_last_step(live: Live) -> None:
+    last, later = (
+        ask(live, kinds=KINDS, step=step, columns={"answer": ANSWERS}).json()["results"] for step in (31, 99)
+    )
+    assert last[:3] == later[:3]
+
+
+def test_requests_of_several_steps_share_a_batch_and_keep_their_weights(live: Live) -> None:
+    bodies = [
+        {"model": "stage2", "step": step, "conversations": [turns(RIGHT)], "columns": {"answer": ["3"]}}
+        for step in range(20)
+    ]
+    rewards = [a["results"][0]["raw"] for _, _, a in live.at_once("/v1/score", bodies, 20)]
+    assert rewards == pytest.approx([2 + min(step, 10) / 10 for step in range(20)])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "in stage2 follows the step: say which, 0 to 31"),
+        ({"step": 0, "kinds": ["reasoning"]}, "kind has 1 values for 4 conversations"),
+        ({"step": 0, "columns": {"answer": ["3"] * 3}}, "answer has 3 values for 4 conversations"),
+        ({"step": 0, "columns": {"answer": [3] * 4}}, "answer: '3' is not of type str"),
+        ({"step": 0, "kinds": ["chess"] * 4}, "kinds.0: Input should be 'reasoning'"),
+    ],
+)
+def test_what_a_mixer_needs_is_asked_for(live: Live, options: dict[str, Any], message: str) -> None:
+    answer = ask(live, **options)
+    assert answer.status_code == 422
+    assert message in answer.json()["detail"]
+
+
+def test_a_sample_without_a_reward_says_why(live: Live) -> None:
+    columns = {"answer": ["3"] * 2, "verifier": ["math", "chess"]}
+    results = ask(live, [RIGHT, RIGHT], step=0, columns=columns).json()["results"]
+    assert results[0]["raw"] == 2.0
+    assert "no verifier 'chess' here; there are choice" in results[1]["error"]
+    results = ask(live, [RIGHT], step=0, kinds=["safety"]).json()["results"]
+    assert results[0]["error"] == "no term with a weight applies to it"
+    body = {"model": "stage2", "step": 0, "conversations": [[QUESTION], turns(RIGHT)[1:], []]}
+    assert [r["raw"] for r in live.post("/v1/score", body).json()["results"]] == [None] * 3
+
+
+def test_texts_are_not_conversations_but_slime_can_send_messages(config: AlignConfig) -> None:
+    fixed = AlignConfig(steps=8, rewards=config.rewards[:1], ref_update_steps=0)
+    with running({"rules": lambda metrics: MixerService("rules", fixed, Limits(), metrics)}) as server:
+        assert server.post("/get_reward", {"query": ["x"]}).status_code == 422
+        assert server.post("/slime", {"prompt": [QUESTION], "response": RIGHT, "label": "3"}).json() == 2.0
+        assert server.post("/slime", {"prompt": "x", "response": "y"}).status_code == 422
+
+
+def test_what_cannot_be_served_is_refused_at_the_start(tmp_path: Path) -> None:
+    def start(*rewards: dict[str, Any]) -> MixerService:
+        config = AlignConfig(steps=8, ref_update_steps=0, rewards=[TermConfig(**each) for each in rewards])
+        return MixerService("mix", config, Limits(), Metrics())
+
+    with pytest.raises(ValueError, match="format has normalise: running"):
+        start({"term": "format", "normalise": "running"})
+    file = tmp_path / "mix.yaml"
+    file.write_text("rewards: [{term: acuracy}]")
+    with pytest.raises(ValueError, match=r"mix.yaml: .*no term 'acuracy'"):
+        load_mixer("mix", file, Limits(), Metrics())
+    service = start({"term": "overlong", "arguments": {"max_tokens": 10, "buffer": 5}})
+    from reward_models.serving.service import Context
+
+    for columns, error in (({}, "needs the column tokens"), ({"tokens": [20]}, None)):
+        result = asyncio.run(service.score([turns("x")], Context(columns=columns))).results[0]  # type: ignore[arg-type]
+        assert (result.error is None) == (error is None)
+        assert result.raw == (None if error else -1.0)
+    service.close()

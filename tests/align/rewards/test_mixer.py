@@ -1,0 +1,109 @@
+"""Mixing: values by hand, what is missing, normalisation, routing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from align.rewards.build import MixedTerm, TermConfig, build_terms
+from align.rewards.mixer import Mixed, Mixer, Running
+from align.rewards.terms import Sample, TermError
+from align.schedule import Schedule
+
+NAN = math.nan
+
+
+class Named:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def applies(self, sample: Sample) -> bool:
+        return True
+
+    def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        return [1.0] * len(samples)
+
+
+def mix(mixer: Mixer, weights: dict[str, float], learn: bool = True, **raw: list[float | None]) -> Mixed:
+    """``...`` values by term; ``None`` says that it does not apply."""
+    values = {n: torch.tensor([NAN if v is None else v for v in vs], dtype=torch.float64) for n, vs in raw.items()}
+    applied = {n: torch.tensor([v is not None for v in vs]) for n, vs in raw.items()}
+    return mixer.mix(values, applied, weights, dict.fromkeys(raw, 0), dict.fromkeys(raw, 0), learn=learn)
+
+
+def mixer(*names: str, running: Sequence[str] = (), weight: Schedule = 1.0) -> Mixer:
+    return Mixer([MixedTerm(entry=n, term=Named(n), weight=weight, running=n in running) for n in names])
+
+
+def test_the_sum_by_hand_and_what_is_missing() -> None:
+    weights = {"a": 1.0, "b": 0.5, "c": 0.0}
+    mixed = mix(mixer("a", "b", "c"), weights, a=[1, 1, NAN, None, None], b=[2, None, 2, 2, None], c=[9, 9, 9, NAN, 9])
+    # a part that is missing makes the whole missing; what does not apply is no part; what has no weight does not count
+    assert mixed.total_N.tolist() == pytest.approx([2.0, 1.0, NAN, 1.0, NAN], nan_ok=True)
+    assert mixed.weighted["b"].tolist() == pytest.approx([1.0, NAN, 1.0, 1.0, NAN], nan_ok=True)
+    assert mixed.raw["b"].tolist() == pytest.approx([2.0, NAN, 2.0, 2.0, NAN], nan_ok=True)
+
+
+def test_weights_follow_the_step_the_phase_and_the_guards() -> None:
+    it = mixer("a", "b", weight=[(0, 0.0), (10, 1.0)])
+    assert it.weights(5, {}, {}) == {"a": 0.5, "b": 0.5}
+    assert it.weights(5, {"b": 3.0}, {"a": 0.1}) == {"a": pytest.approx(0.05), "b": 3.0}
+
+
+@given(st.lists(st.lists(st.floats(-1e3, 1e3), max_size=8), min_size=1, max_size=5))
+def test_running_statistics_are_those_of_all_values_at_once(batches: list[list[float]]) -> None:
+    running, values = Running(), [v for batch in batches for v in batch]
+    for batch in batches:
+        running.update(torch.tensor(batch, dtype=torch.float64))
+    assert running.count == len(values)
+    if len(values) > 1:
+        assert running.mean == pytest.approx(sum(values) / len(values), abs=1e-6)
+        deviation = torch.tensor(values, dtype=torch.float64).std().item()
+        assert running.deviation == pytest.approx(deviation if deviation > 1e-8 else 1.0, rel=1e-4, abs=1e-6)
+
+
+def test_normalised_values_have_no_mean_and_evaluation_teaches_nothing() -> None:
+    it = mixer("a", running=["a"])
+    mixed = mix(it, {"a": 2.0}, a=[10.0, 20.0, 30.0])
+    assert mixed.total_N.tolist() == pytest.approx([-2.0, 0.0, 2.0])
+    before = Running(**{f: getattr(it.statistics["a"], f) for f in ("count", "mean", "squares")})
+    mix(it, {"a": 1.0}, learn=False, a=[1000.0])
+    assert it.statistics["a"] == before
+
+
+def test_terms_are_built_by_name_for_their_kinds_only() -> None:
+    terms = build_terms([TermConfig(term="accuracy"), TermConfig(term="format", kinds=["safety"])], {"math", "choice"})
+    assert [(each.entry, each.name) for each in terms] == [
+        ("accuracy", "accuracy_choice"),
+        ("accuracy", "accuracy_math"),
+        ("format", "format"),
+    ]
+    sample = Sample(prompt=(), response="x", kind="reasoning", tokens=1, finished=True)
+    assert not terms[2].applies(sample)
+    assert build_terms([TermConfig(term="format")], set())[0].applies(sample)
+
+
+@pytest.mark.parametrize(
+    ("config", "verifiers", "reason"),
+    [
+        (TermConfig(term="acuracy"), {"math"}, "no term 'acuracy'; there are accuracy, format"),
+        (TermConfig(term="accuracy"), {"chess"}, "prompts name the verifier chess; there are math"),
+        (TermConfig(term="repetition", arguments={"m": 3}), set(), "repetition cannot be built"),
+        (TermConfig(term="helpful", arguments={"model": "runs/nothing"}), set(), "no directory runs/nothing"),
+    ],
+)
+def test_what_cannot_be_built_says_why(config: TermConfig, verifiers: set[str], reason: str) -> None:
+    with pytest.raises(TermError, match=reason):
+        build_terms([config], verifiers)
+
+
+def test_wrong_kinds_and_weights_are_refused() -> None:
+    with pytest.raises(ValueError, match="kinds names math"):
+        TermConfig(term="format", kinds=["math"])
+    with pytest.raises(ValueError, match="weight of format"):
+        TermConfig(term="format", weight="much")

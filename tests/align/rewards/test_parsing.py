@@ -1,0 +1,58 @@
+"""How responses are taken apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from align.rewards.parsing import Answer, Parts, final_answer, last_box, split_response
+
+
+@pytest.mark.parametrize(
+    ("response", "prefilled", "parts"),
+    [
+        ("<think>a</think>b", False, Parts("a", "b")),
+        ("a</think>b", True, Parts("a", "b")),
+        ("<think>a", False, Parts("a", None)),
+        ("a", True, Parts("a", None)),  # still inside the thoughts
+        ("a", False, Parts(None, "a")),
+        ("<think>a</think>b</think>c", False, Parts("a</think>b", "c")),
+    ],
+)
+def test_thoughts_and_summary(response: str, prefilled: bool, parts: Parts, sample: Any) -> None:
+    assert split_response(sample(response, think_prefilled=prefilled)) == parts
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        (r"<think>x</think><answer>5</answer>", Answer("5", True)),
+        (r"<think>x</think>It is \boxed{5}.", Answer("5", True)),
+        (r"<answer>It is \boxed{5}.</answer>", Answer("5", True)),
+        (r"\boxed{4} <answer>5</answer>", Answer("5", True)),
+        (r"<answer>4</answer> or <answer>5</answer>", Answer("5", True)),
+        (r"It is 5.", Answer("It is 5.", False)),
+        (r"<answer>5", Answer("<answer>5", False)),
+        (r"<answer> </answer>", None),
+        (r"<think>\boxed{5}</think>", None),
+        (r"<think>\boxed{5}", None),
+    ],
+)
+def test_final_answer(response: str, answer: Answer | None, sample: Any) -> None:
+    assert final_answer(sample(response)) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        (r"\boxed{\frac{1}{2}} then \boxed{\{1,2\}}", r"\{1,2\}"),
+        (r"\boxed{\boxed{5}}", r"\boxed{5}"),
+        (r"} \fbox {3} {", "3"),
+        (r"\boxed{3", None),
+        (r"\boxed{1} and \boxed{2", "1"),
+        ("none", None),
+    ],
+)
+def test_boxes_are_balanced(text: str, content: str | None) -> None:
+    assert last_box(text) == content

@@ -1,0 +1,105 @@
+"""Multiple choice, exact text, patterns and JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from align.rewards.verifiers.answers import AnswerAccuracy
+
+
+@pytest.mark.parametrize(
+    ("response", "letter", "reward"),
+    [
+        (r"\boxed{B}", "B", 1.0),
+        (r"\boxed{\text{B}}", "B", 1.0),
+        (r"\boxed{\textbf{(B)}}", "B", 1.0),
+        ("<answer>b</answer>", "B", 1.0),
+        ("<answer>B) 14</answer>", "B", 1.0),
+        ("<answer>**B**</answer>", "B", 1.0),
+        ("<answer>Option B</answer>", "B", 1.0),
+        ("<answer>14</answer>", "B", 0.0),
+        ("<answer>A</answer>", "B", 0.0),
+        ("<answer>Because</answer>", "B", 0.0),
+        ("A is too small, so the answer is B.", "B", 1.0),
+        ("The answer would be (C). No, the answer is **B**, not A.", "B", 1.0),
+        ("The answer is a number.", "A", 0.0),
+        ("Answer: Bananas", "B", 0.0),
+        ("We compute.\nB. 14", "B", 1.0),
+        ("We compute 14.", "B", 0.0),
+        ("<think>The answer is B", "B", 0.0),
+        (r"\boxed{B}", "(b)", 1.0),
+        (r"\boxed{B}", "14", None),
+    ],
+)
+def test_choice(response: str, letter: str, reward: float | None, sample: Any) -> None:
+    term = AnswerAccuracy(verifier="choice")
+    assert term.score([sample(response, answer=letter)]) == [reward]
+    assert term.errors == ({"reference": 1} if reward is None else {})
+
+
+@pytest.mark.parametrize(
+    ("response", "reference", "reward"),
+    [
+        ("<answer> New  York. </answer>", "new york", 1.0),
+        ("<answer>ＡＢＣ</answer>", "abc", 1.0),
+        ("<answer>York</answer>", "New York", 0.0),
+        ("", "x", 0.0),
+    ],
+)
+def test_exact(response: str, reference: str, reward: float, sample: Any) -> None:
+    assert AnswerAccuracy(verifier="exact").score([sample(response, answer=reference)]) == [reward]
+
+
+@pytest.mark.parametrize(
+    ("response", "reference", "reward", "error"),
+    [
+        ("<answer>2024-05-01</answer>", r"\d{4}-\d\d-\d\d", 1.0, None),
+        ("<answer>on 2024-05-01</answer>", r"\d{4}-\d\d-\d\d", 0.0, None),  # the whole answer
+        ("<answer>x</answer>", "(", None, "reference"),
+        (f"<answer>{'a' * 200}!</answer>", r"(?:a|aa)+$", None, "time"),
+    ],
+)
+def test_regex(response: str, reference: str, reward: float | None, error: str | None, sample: Any) -> None:
+    term = AnswerAccuracy(verifier="regex")
+    assert term.score([sample(response, answer=reference)]) == [reward]
+    assert list(term.errors) == ([] if error is None else [error])
+
+
+@pytest.mark.parametrize(
+    ("response", "reward"),
+    [
+        ('{"b": [1.0, true, null], "a": "x"}', 1.0),
+        ('```json\n{"a": "x", "b": [1, true, null]}\n```', 1.0),
+        ('{"a": "x", "b": [true, true, null]}', 0.0),  # true is not 1
+        ('{"a": "x", "b": [1, 1, null]}', 0.0),
+        ('{"a": "x"}', 0.0),
+        ('{"a": "x", "b": [1, true, NaN]}', 0.0),
+        ("{'a': 'x'}", 0.0),
+        ("[" * 100_000, 0.0),
+        ("1" + "0" * 100_000, 0.0),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_json(response: str, reward: float, sample: Any) -> None:
+    reference = '{"a": "x", "b": [1, true, null]}'
+    scores = AnswerAccuracy(verifier="json").score([sample(f"<answer>{response}</answer>", answer=reference)])
+    assert scores == [reward]
+
+
+def test_a_reference_that_is_not_json_is_counted(sample: Any) -> None:
+    term = AnswerAccuracy(verifier="json")
+    assert term.score([sample("<answer>1</answer>", answer="{")]) == [None]
+    assert term.errors == {"reference": 1}
+
+
+def test_each_verifier_sees_only_its_prompts(sample: Any) -> None:
+    term = AnswerAccuracy(verifier="choice")
+    assert term.name == "accuracy_choice"
+    assert term.applies(sample("x", answer="A", columns={"verifier": "choice"}))
+    assert not term.applies(sample("x", answer="A"))  # mathematics, unless it says otherwise
+    assert not term.applies(sample("x", columns={"verifier": "choice"}))
+    assert not term.applies(sample("x", answer="A", kind="safety", columns={"verifier": "choice"}))
+    with pytest.raises(ValueError, match="none of choice, exact, regex, json"):
+        AnswerAccuracy(verifier="essay")

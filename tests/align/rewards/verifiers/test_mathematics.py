@@ -1,0 +1,170 @@
+"""Mathematical answers: equivalent forms, real solutions, and answers made to hang the verifier."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from align.rewards.verifiers.mathematics import MathAccuracy
+
+
+@pytest.fixture(scope="module")
+def verifier() -> Iterator[MathAccuracy]:
+    """One worker for the whole file; it takes a second to start."""
+    term = MathAccuracy(workers=1)
+    yield term
+    term.close()
+
+
+@pytest.fixture
+def term(verifier: MathAccuracy) -> MathAccuracy:
+    verifier.errors.clear()
+    return verifier
+
+
+EQUAL = [
+    (r"\boxed{\frac12}", "0.5"),
+    ("<answer>1/2</answer>", r"\frac{1}{2}"),
+    (r"\boxed{3 1/2}", "7/2"),
+    (r"\boxed{-3 1/2}", "-3.5"),
+    (r"\boxed{½}", "0.5"),
+    (r"\boxed{3½}", "3.5"),
+    (r"\boxed{0.33333333}", "1/3"),
+    (r"\boxed{1,600}", "1600"),
+    (r"\boxed{1e3}", "1000"),
+    (r"\boxed{√2}", r"\sqrt{2}"),
+    (r"\boxed{２}", "2"),
+    (r"\boxed{5\text{ cm}}", "5 cm"),
+    (r"\boxed{18 km/h}", "18"),
+    (r"<answer>$18</answer>", "18"),
+    (r"\boxed{90^\circ}", "90"),
+    (r"\boxed{50\%}", "0.5"),
+    (r"\boxed{50%}", r"50\%"),
+    (r"\boxed{2, 1}", r"\{1,2\}"),
+    (r"\boxed{1 \text{ or } 2}", r"\{1,2\}"),
+    (r"\boxed{(1,2]}", "(1, 2]"),
+    (r"\boxed{[2,\infty)}", r"x \ge 2"),
+    (r"\boxed{x \ge 2}", r"[2,\infty)"),
+    (r"\boxed{x=5}", "5"),
+    (r"\boxed{2(5)}", "10"),
+    (r"\boxed{\log_2(8)}", "3"),
+    (r"\boxed{x^2-1}", "(x-1)(x+1)"),
+    (r"\boxed{-\sqrt{2}+3}", r"$3-\sqrt{2}$"),
+    ("<answer>The answer is 5.</answer>", "5"),
+    (r"The answer is $\frac{1}{2}$.", "0.5"),
+    ("It is 7.\nSo A: 12", "12"),
+]
+DIFFERENT = [
+    (r"\boxed{12 or 13}", "13"),  # naming several is no answer
+    (r"\boxed{(2,1)}", "(1,2)"),
+    (r"\boxed{[1,2]}", "(1,2)"),
+    (r"\boxed{5 million}", "5"),
+    (r"\boxed{0.333}", "1/3"),
+    (r"\boxed{-5}", "5"),
+    (r"\boxed{x+1}", "x"),
+    (r"\boxed{十二}", "12"),
+    (r"\boxed{}", "2"),
+    ("<think>5</think>6", "5"),
+    (r"<think>\boxed{5}", "5"),
+    ("", "5"),
+]
+
+
+def test_equivalent_forms_and_different_answers(term: MathAccuracy, sample: Any) -> None:
+    scores = term.score([sample(response, answer=reference) for response, reference in EQUAL + DIFFERENT])
+    expected = [1.0] * len(EQUAL) + [0.0] * len(DIFFERENT)
+    wrong = [
+        (pair, score) for pair, score, right in zip(EQUAL + DIFFERENT, scores, expected, strict=True) if score != right
+    ]
+    assert wrong == []
+    assert not term.errors
+
+
+def test_a_reference_that_is_not_mathematics_gives_no_reward(term: MathAccuracy, sample: Any) -> None:
+    assert term.score([sample(r"\boxed{5}", answer="the pair is unknown")]) == [None]
+    assert term.errors == {"reference": 1}
+
+
+# Each takes a second or more, or all memory, if nobody stops it.
+HOSTILE = {
+    "9^{9^{9^{9^9}}}": {"time", "memory", "killed", "crash", None},
+    r"\sum_{n=1}^{10^{12}} \sin(n)": {"time", "memory", "killed", None},
+    "100000!!!": {"time", "memory", "killed", None},
+    "{" * 20_000 + "1" + "}" * 20_000: {"time", "RecursionError", "memory", None},
+    "(" * 300 + "x" + ")^2" * 300: {"time", "RecursionError", "memory", "killed", None},
+}
+
+
+@pytest.mark.parametrize("answer", HOSTILE, ids=lambda text: text[:12])
+def test_hostile_answers_end_in_time_and_the_next_answer_is_judged(answer: str, sample: Any) -> None:
+    term = MathAccuracy(workers=1, time_limit=0.5)
+    try:
+        batch = [sample(rf"\boxed{{{answer}}}", answer="7"), sample(r"\boxed{7}", answer="7")]
+        bad, good = term.score(batch)
+        assert good == 1.0
+        errors = set(term.errors) or {None}
+        assert errors <= HOSTILE[answer]
+        assert bad == (None if term.errors else 0.0)
+    finally:
+        term.close()
+
+
+def test_a_worker_that_stops_answering_is_killed_counted_and_replaced(sample: Any) -> None:
+    term = MathAccuracy(workers=1, time_limit=0.4)
+    try:
+        assert term.score([sample(r"\boxed{1}", answer="1")]) == [1.0]
+        process = term._workers[0]._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGSTOP)  # deaf to its own alarm
+        assert term.score([sample(r"\boxed{2}", answer="2")]) == [None]
+        assert process.poll() == -signal.SIGKILL
+        assert term.score([sample(r"\boxed{3}", answer="3")]) == [1.0]
+        process = term._workers[0]._process
+        assert process is not None
+        process.kill()  # as the kernel does when memory runs out
+        process.wait()
+        assert term.score([sample(r"\boxed{4}", answer="4")]) == [None]
+        assert term.errors == {"killed": 1, "crash": 1}
+    finally:
+        term.close()
+
+
+def test_it_works_in_threads(term: MathAccuracy, sample: Any) -> None:
+    """math-verify's own time limit fails there, and every reward would be 0."""
+    results: list[list[float | None]] = []
+    batch = [sample(rf"\boxed{{{n}/4}}", answer="1/2") for n in range(4)]
+    threads = [threading.Thread(target=lambda: results.append(term.score(batch))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [[0.0, 0.0, 1.0, 0.0]] * 2
+
+
+def test_equal_answers_are_compared_once(term: MathAccuracy, sample: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(term, "_compare", lambda pair: asked.append(pair) or True)
+    assert term.score([sample(r"so \boxed{5}", answer="5"), sample(r"\boxed{5}", answer="5")]) == [1.0, 1.0]
+    assert len(asked) == 1
+
+
+def test_agrees_with_the_labels_of_real_solutions(term: MathAccuracy, keel_data: Path, sample: Any) -> None:
+    with gzip.open(keel_data / "math" / "gsm8k_model_solutions.test.jsonl.gz", "rt", encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream][::8]
+    scores = term.score([sample(row["response"][0]["content"], answer=row["answer"]) for row in rows])
+    assert Counter(zip((row["is_correct"] for row in rows), scores, strict=True)).keys() == {(True, 1.0), (False, 0.0)}
+    assert not term.errors
+
+
+def test_arguments_are_checked() -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        MathAccuracy(workers=0)

@@ -1,0 +1,129 @@
+"""Whole fine-tuning runs: what the trainer is given, what it leaves, kills and signals."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import training_runs
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from align.sft.demonstrations import encode, load_conversations
+from align.sft.trainer import IGNORED, SftConfig, build, tokenizer_for
+from reward_models.runtime import distributed
+from reward_models.runtime.config import load_config
+from reward_models.runtime.run import RunDirectory
+
+SETTINGS = (
+    "model.config={model_type: qwen3, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, "
+    "num_attention_heads: 2, num_key_value_heads: 1, head_dim: 16, max_position_embeddings: 512}",
+    "model.vocab_size=400",
+    "data.train=['synthetic:demonstrations:train']",
+    "data.limit=60",
+    "data.max_length=400",
+    "batch_size=8",
+    "micro_batch_size=4",
+    "max_steps=6",
+    "log_every=1",
+    "save_every=2",
+    "loggers=[]",
+    "engine.dtype=fp32",
+    "engine.lr=3e-3",
+    "engine.warmup=0",
+)
+OPTIONS: dict[str, Any] = {"settings": SETTINGS, "program": "align.train_sft"}
+train, start = partial(training_runs.train, **OPTIONS), partial(training_runs.start, **OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("sft") / "run"
+    train(out)
+    return out
+
+
+def test_a_run_leaves_a_policy_that_has_learnt(uninterrupted: Path) -> None:
+    lines = training_runs.metrics(uninterrupted)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    manifest = json.loads((uninterrupted / "policy.json").read_text())
+    assert manifest["steps"] == 6
+    assert manifest["demonstrations"]["count"] <= 60
+    tokenizer = AutoTokenizer.from_pretrained(uninterrupted)
+    assert "<think>" in tokenizer.apply_chat_template(
+        [{"role": "user", "content": "1 + 1?"}], tokenize=False, add_generation_prompt=True
+    )
+    assert AutoModelForCausalLM.from_pretrained(uninterrupted).config.model_type == "qwen3"
+
+
+def test_trl_computes_the_loss_of_our_own_ids_and_masks(tmp_path: Path) -> None:
+    config = load_config(SftConfig, None, [*SETTINGS, f"output_dir={tmp_path / 'run'}"])
+    conversations, _ = load_conversations(config.data)
+    tokenizer = tokenizer_for(config.model, conversations)
+    data = encode(conversations, tokenizer, 400)
+    policy, trainer = build(config, RunDirectory(tmp_path / "run"), tokenizer, data, distributed.start())
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
+    for row in range(4):
+        kept = batch["attention_mask"][row].bool()
+        assert batch["input_ids"][row][kept].tolist() == data.ids[row].tolist()
+        learnt = batch["labels"][row] != IGNORED
+        assert batch["labels"][row][learnt].tolist() == data.ids[row][data.learnt[row]].tolist()
+    model: Any = policy.model
+    loss = trainer.compute_loss(model, dict(batch), num_items_in_batch=None)
+    logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+    labels = batch["labels"][:, 1:]
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_killed_or_stopped_a_run_goes_on_to_the_same_policy(uninterrupted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run = start(out, "save_every=1")
+    run.wait_for(lambda: (out / "metrics.jsonl").is_file() and (out / "metrics.jsonl").read_text().count("\n") >= 2)
+    run.kill()
+    assert not (out / "policy.json").exists()
+    run = start(out, "save_every=1")
+    run.wait_for(lambda: (out / "metrics.jsonl").read_text().count("\n") >= 4)
+    run.ranks[0].terminate()
+    said = run.finish()
+    if not (out / "policy.json").exists():
+        assert "stopped by a signal" in said
+        train(out)
+    ours, theirs = training_runs.weights(out), training_runs.weights(uninterrupted)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("words", [(), ("engine.zero_stage=3", training_runs.PARTITION_ALL)], ids=["plain", "ZeRO 3"])
+def test_two_ranks_equal_one(words: tuple[str, ...], uninterrupted: Path, tmp_path: Path) -> None:
+    train(tmp_path / "run", *words, ranks=2)
+    ours, theirs = training_runs.weights(tmp_path / "run"), training_runs.weights(uninterrupted)
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=2e-4, msg=name)
+
+
+def test_adapters_are_merged_into_a_plain_model(uninterrupted: Path, tmp_path: Path) -> None:
+    start_from = (f"model.path={uninterrupted}", "model.config=null", "model.lora={r: 4}", "max_steps=2")
+    train(tmp_path / "run", *start_from, "engine.dtype=bf16")
+    before, after = training_runs.weights(uninterrupted), training_runs.weights(tmp_path / "run")
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved
+    assert all(name.endswith("_proj.weight") for name in moved)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("data.train=[]",), "data.train is empty"),
+        (("batch_size=6",), "no multiple of micro_batch_size"),
+        (("model.chat_template=r9",), "neither a file nor one of"),
+        (("data.max_length=5",), "no demonstration is left"),
+    ],
+)
+def test_what_cannot_work_is_refused(words: tuple[str, ...], reason: str, tmp_path: Path) -> None:
+    assert reason in train(tmp_path / "run", *words, status=1)

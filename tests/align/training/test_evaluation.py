@@ -1,0 +1,48 @@
+"""Figures on held-out prompts: accuracy over several verifiers, pass@k by hand and by counting."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+import torch
+
+from align.rewards.mixer import Mixed, as_list, as_tensor
+from align.training.evaluation import accuracy_of, pass_at, standard_error
+
+NAN = float("nan")
+
+
+def test_accuracy_is_what_the_one_verifier_says_that_applies() -> None:
+    raw = {
+        "accuracy_math": as_tensor([1.0, 0.0, None, None]),
+        "accuracy_choice": as_tensor([None, None, 1.0, None]),
+        "format": as_tensor([0.0, 0.0, 0.0, 1.0]),
+    }
+    mixed = Mixed(raw, {}, {}, torch.zeros(4, dtype=torch.float64), {}, {}, {})
+    assert as_list(accuracy_of(mixed)) == [1.0, 0.0, 1.0, None]
+    without = Mixed({"format": raw["format"]}, {}, {}, torch.zeros(4, dtype=torch.float64), {}, {}, {})
+    assert as_list(accuracy_of(without)) == [None] * 4
+
+
+def test_standard_errors_are_over_prompts() -> None:
+    # means 1, 0.5, 0 of the three judged prompts: deviation 0.5; copies of a response add nothing
+    values = torch.tensor([[1.0, NAN], [0.0, 1.0], [0.0, 0.0], [NAN, NAN]])
+    assert standard_error(values) == pytest.approx(0.5 / 3**0.5)
+    assert standard_error(values[:3].repeat(1, 7)) == pytest.approx(0.5 / 3**0.5)
+    assert standard_error(values[:1]) != standard_error(values[:1])
+
+
+def test_pass_at_k_by_hand() -> None:
+    # one of four right: 1/4, 1 − C(3,2)/C(4,2) = 1/2, 1; none right: 0; a prompt that was not judged is left out
+    right = torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 0], [1, NAN, 1, 1]])
+    assert pass_at(right) == pytest.approx({1: 0.125, 2: 0.25, 4: 0.5})
+    assert pass_at(torch.tensor([[NAN, 1.0]])) == {}
+
+
+@pytest.mark.parametrize("right", range(8))
+def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_one(right: int) -> None:
+    row = [1.0] * right + [0.0] * (7 - right)
+    for k, value in pass_at(torch.tensor([row])).items():
+        subsets = list(combinations(row, k))
+        assert value == pytest.approx(sum(any(subset) for subset in subsets) / len(subsets))

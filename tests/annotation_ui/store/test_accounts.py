@@ -1,0 +1,116 @@
+"""Passwords, log-ins and roles."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+
+from annotation_ui.store.accounts import (
+    FAILURE_WINDOW,
+    FAILURES_PER_ADDRESS,
+    FAILURES_PER_NAME,
+    SESSION_SECONDS,
+    AccountError,
+    Forbidden,
+    TooManyFailures,
+    add_user,
+    close_login,
+    credentials_hold,
+    disable,
+    find_user,
+    login_of,
+    note_failure,
+    open_login,
+    refuse_guessing,
+    require,
+    set_password,
+)
+from annotation_ui.store.database import Database
+from annotation_ui.store.tables import Login
+
+NOW = 1_700_000_000.0
+
+
+def test_a_password_is_stored_salted_and_slow(sqlite: Database) -> None:
+    with sqlite.write() as session:
+        ann = add_user(session, "ann", "annotator", "correct horse", now=NOW)
+        bob = add_user(session, "bob", "annotator", "correct horse", now=NOW)
+        add_user(session, "imported", "annotator", None, now=NOW)
+        assert ann.password != bob.password
+        assert "horse" not in str(ann.password)
+        assert credentials_hold(session, "ann", "correct horse")
+        for name, password in (("ann", "correct hors"), ("ann", ""), ("imported", ""), ("nobody", "correct horse")):
+            assert not credentials_hold(session, name, password)
+
+
+def test_a_log_in_ends_by_time_by_logging_out_and_with_the_account(database: Database) -> None:
+    with database.write() as session:
+        user = add_user(session, "ann", "annotator", None, now=NOW)
+        cookie, other = (open_login(session, "ann", now=NOW) for _ in range(2))
+        assert cookie not in session.scalars(select(Login.cookie_hash)).all()
+        assert login_of(session, cookie, now=NOW + SESSION_SECONDS - 1) == "ann"
+        assert login_of(session, cookie, now=NOW + SESSION_SECONDS) is None
+        close_login(session, cookie, now=NOW)
+        assert login_of(session, cookie, now=NOW) is None
+        assert login_of(session, other, now=NOW) == "ann"
+        disable(session, "ann", now=NOW)
+        session.flush()
+        assert not user.active
+        assert login_of(session, other, now=NOW) is None
+        for nothing in (None, "", "guess", "\udc80"):
+            assert login_of(session, nothing, now=NOW) is None
+
+
+def test_a_new_password_closes_every_log_in(sqlite: Database) -> None:
+    with sqlite.write() as session:
+        add_user(session, "ann", "annotator", None, now=NOW)
+        cookie = open_login(session, "ann", now=NOW)
+        set_password(session, "ann", "a new password", now=NOW)
+        assert login_of(session, cookie, now=NOW) is None
+        assert credentials_hold(session, "ann", "a new password")
+
+
+def test_guessing_is_slowed_down_by_name_and_by_address(database: Database) -> None:
+    with database.write() as session:
+        for _ in range(FAILURES_PER_NAME):
+            refuse_guessing(session, "ann", "1.1.1.1", now=NOW)
+            note_failure(session, "ann", "1.1.1.1", now=NOW)
+        with pytest.raises(TooManyFailures):
+            refuse_guessing(session, "ann", "2.2.2.2", now=NOW)
+        refuse_guessing(session, "bob", "1.1.1.1", now=NOW)
+        for number in range(FAILURES_PER_ADDRESS):
+            note_failure(session, f"name{number}", "3.3.3.3", now=NOW)
+        with pytest.raises(TooManyFailures):
+            refuse_guessing(session, "bob", "3.3.3.3", now=NOW)
+        refuse_guessing(session, "ann", "3.3.3.3", now=NOW + FAILURE_WINDOW + 1)
+
+
+def test_roles(sqlite: Database) -> None:
+    with sqlite.write() as session:
+        add_user(session, "ann", "annotator", None, now=NOW)
+        assert require(session, "ann", "annotator", "admin").name == "ann"
+        with pytest.raises(Forbidden, match="reviewer or admin"):
+            require(session, "ann", "reviewer", "admin")
+        user = find_user(session, "ann")
+        assert user is not None
+        user.active = False
+        with pytest.raises(Forbidden):
+            require(session, "ann", "annotator")
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "password", "says"),
+    [
+        ("ann", "annotator", None, "already"),
+        ("", "annotator", None, "no user name"),
+        (" x", "annotator", None, "no user name"),
+        ("a\nb", "annotator", None, "no user name"),
+        ("x", "owner", None, "none of annotator, reviewer, admin"),
+        ("x", "annotator", "short", "at least 10"),
+    ],
+)
+def test_accounts_that_cannot_be(sqlite: Database, name: str, role: str, password: str | None, says: str) -> None:
+    with sqlite.write() as session:
+        add_user(session, "ann", "annotator", None, now=NOW)
+        with pytest.raises(AccountError, match=says):
+            add_user(session, name, role, password, now=NOW)  # type: ignore[arg-type]

@@ -1,0 +1,85 @@
+"""Connections, migrations and backups."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import select
+
+from annotation_ui.store.accounts import add_user
+from annotation_ui.store.database import Database, DatabaseError, open_database
+from annotation_ui.store.tables import Base, User
+
+
+def test_migrations_give_the_tables_of_the_models(database: Database) -> None:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    assert not database.pending
+
+
+def test_a_transaction_is_kept_whole_or_not_at_all(database: Database) -> None:
+    with pytest.raises(RuntimeError, match="midway"), database.write() as session:  # noqa: PT012
+        add_user(session, "ann", "annotator", None, now=0.0)
+        raise RuntimeError("midway")
+    with database.write() as session:
+        add_user(session, "bob", "annotator", None, now=0.0)
+    with database.read() as session:
+        assert session.scalars(select(User.name)).all() == ["bob"]
+
+
+def test_sqlite_is_opened_for_safe_concurrent_use(sqlite: Database) -> None:
+    with sqlite.engine.connect() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
+        }
+        assert pragmas == {"journal_mode": "wal", "synchronous": 2}
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_an_old_file_is_copied_before_it_is_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with sqlite3.connect(path) as old:
+        old.execute("CREATE TABLE precious (word TEXT)")
+        old.execute("INSERT INTO precious VALUES ('kept')")
+    old.close()
+    open_database(str(path)).close()
+    [backup] = tmp_path.glob("*.backup")
+    with sqlite3.connect(backup) as copy:
+        assert copy.execute("SELECT word FROM precious").fetchall() == [("kept",)]
+        assert copy.execute("SELECT name FROM sqlite_master WHERE name = 'judgements'").fetchall() == []
+    copy.close()
+    open_database(str(path)).close()
+    assert len(list(tmp_path.glob("*.backup"))) == 1
+
+
+def test_a_new_file_needs_no_copy(tmp_path: Path) -> None:
+    open_database(str(tmp_path / "new.db")).close()
+    assert list(tmp_path.glob("*.backup")) == []
+
+
+def test_a_file_of_a_newer_version_is_left_alone(sqlite: Database) -> None:
+    with sqlite.write() as session:
+        session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(DatabaseError, match="newer Keel"):
+        open_database(str(sqlite.url.database))
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("mysql://localhost/x", "mysql is not supported"),
+        ("sqlite://", "not supported"),
+        ("://", "cannot be read"),
+        ("/no/such/directory/x.db", "no directory /no/such/directory"),
+        ("postgresql://nobody:secret@127.0.0.1:1/x", "cannot be used"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_an_error_that_keeps_the_password(url: str, says: str) -> None:
+    with pytest.raises(DatabaseError, match=says) as error:
+        open_database(url)
+    assert "secret" not in str(error.value)

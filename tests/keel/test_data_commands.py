@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from keel.commands.data import app
+from reward_models.data.check import check
+from reward_models.data.sources import load
+from reward_models.data.splits import prompt_key
+
+PAIRS = [
+    {"prompt": "one two", "chosen": "a longer answer", "rejected": "short"},
+    {"prompt": "one two", "chosen": "a longer answer", "rejected": "short"},
+    {"prompt": "One, two!", "chosen": "short", "rejected": "a longer answer"},
+    {"prompt": "three", "chosen": "yes", "rejected": "no!"},
+    {"prompt": "three", "chosen": "no!", "rejected": "yes"},
+    {"prompt": "four", "chosen": "x", "rejected": "y", "margin": 0},
+]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_check_counts(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.jsonl", PAIRS)
+    held_out = write(tmp_path / "eval.jsonl", [{"prompt": "THREE", "kind": "helpfulness"}])
+    first, second = check([train], [held_out])
+    assert (first.rows, first.kinds, first.bad) == (6, {"comparison": 6}, [])
+    assert (first.prompts, first.duplicates, first.conflicts) == (3, 1, 1)
+    assert sum(first.labels.values()) == 6
+    assert first.labels["tie"] == 1
+    assert first.chosen_longer == pytest.approx((1 + 1 + 0 + 0.5 + 0.5) / 5)
+    assert first.length_gap == pytest.approx((10 + 10 - 10 + 0 + 0) / 5)
+    assert first.unit == "words"
+    assert first.prompt_lengths is not None
+    assert (first.prompt_lengths.mean, first.prompt_lengths.max) == (pytest.approx(1.5), 2)
+    assert first.response_lengths is not None
+    assert first.response_lengths.max == 3
+    assert (first.shared_prompts, second.shared_prompts) == ({held_out: 1}, {train: 1})
+    assert (first.evaluation, second.evaluation) == (False, True)
+    assert (second.response_lengths, second.chosen_longer, second.length_gap) == (None, None, None)
+    assert second.labels == {"helpfulness": 1}
+
+
+class Characters:
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        assert not add_special_tokens
+        return [0] * len(text)
+
+
+def test_check_counts_tokens_with_a_tokenizer(tmp_path: Path) -> None:
+    (report,) = check([write(tmp_path / "a.jsonl", PAIRS[:1])], tokenizer=Characters())
+    assert report.unit == "tokens"
+    assert report.prompt_lengths is not None
+    assert report.prompt_lengths.mean == 7
+    assert report.response_lengths is not None
+    assert report.response_lengths.p50 == (15 + 5) / 2
+
+
+def test_check_exits_by_the_number_of_bad_rows(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [*PAIRS, {"prompt": "secret", "chosen": "x"}])
+    result = run("check", path)
+    assert result.exit_code == 1
+    assert f"{path}:7: key 'rejected' is missing" in result.output
+    assert "1 bad rows, 0 allowed" in result.output
+    assert run("check", path, "--max-bad", 1).exit_code == 0
+    assert run("check", path, "--limit", 6).exit_code == 0
+
+
+def test_check_lists_every_bad_row_and_writes_them_aside(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [{"prompt": "secret", "chosen": "x"}] * 30)
+    aside, report = tmp_path / "bad.jsonl", tmp_path / "report.json"
+    result = run("check", path, "--bad-rows", aside, "--json", report)
+    assert result.exit_code == 1
+    assert all(f"{path}:{line}: " in result.output for line in range(1, 31))
+    assert "secret" not in result.output
+    rows = [json.loads(line) for line in aside.read_text().splitlines()]
+    assert [row["line"] for row in rows] == list(range(1, 31))
+    assert rows[0]["row"] == {"prompt": "secret", "chosen": "x"}
+    (content,) = json.loads(report.read_text())
+    assert (content["rows"], len(content["bad"]), content["prompt_lengths"]) == (30, 30, None)
+    assert "secret" not in report.read_text()
+
+
+def test_check_of_half_a_gzip_file_lists_what_broke(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    content = "".join(json.dumps(row) + "\n" for row in PAIRS).encode()
+    path.write_bytes(gzip.compress(content)[:-8])
+    result = run("check", path)
+    assert result.exit_code == 1
+    assert "gzip stream breaks off after line 6" in result.output
+
+
+def test_check_takes_kind_and_columns(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [{"prompt": "a", "good": "b", "bad": "c"}])
+    columns = ("--column", "chosen=good", "--column", "rejected=bad")
+    assert run("check", path, *columns).exit_code == 0
+    assert run("check", path).exit_code == 1
+    assert run("check", path, "--prompt-kind", "safety").exit_code == 0
+    assert run("check", path, *columns, "--kind", "safety").exit_code == 1
+    assert run("check", path, "--column", "chosen").exit_code == 2
+    assert run("check", path, "--column", "chozen=good").exit_code == 2
+
+
+def test_what_cannot_be_read_at_all_exits_with_2(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", PAIRS)
+    result = run("check", tmp_path / "trian.jsonl")
+    assert result.exit_code == 2
+    assert "nearest in" in result.output
+    assert run("prepare", tmp_path / "trian.jsonl", "--out", tmp_path / "out").exit_code == 2
+    assert run("check", tmp_path / "train.jsonl", "--tokenizer", tmp_path / "none").exit_code == 2
+
+
+@pytest.mark.parametrize("command", [(), ("check",), ("prepare",)])
+def test_help(command: tuple[str, ...]) -> None:
+    assert run(*command, "--help").exit_code == 0
+
+
+def test_prepare_accounts_for_every_row(tmp_path: Path) -> None:
+    rows = [{"prompt": f"question {n}", "chosen": f"good {n}", "rejected": f"bad {n}", "margin": 2} for n in range(200)]
+    train = write(tmp_path / "train.jsonl", [*rows, *PAIRS, {"prompt": "broken"}])
+    held_out = write(tmp_path / "held.jsonl", [{"prompt": f"Question {n}!", "kind": "safety"} for n in range(20)])
+    out = tmp_path / "out"
+    arguments = ("prepare", train, "--out", out, "--eval-fraction", 0.2, "--against", held_out, "--kind", "comparison")
+    assert run(*arguments).exit_code == 1
+    assert not out.exists()
+    result = run(*arguments, "--max-bad", 1)
+    assert result.exit_code == 0, result.output
+    report = json.loads((out / "report.json").read_text())
+    assert report["read"] == 207
+    assert report["contaminated"] == {"same prompt": 20}
+    assert (report["duplicates"], report["contradictions"], report["conflicts"], len(report["bad"])) == (1, 2, 1, 1)
+    assert sum(report["written"].values()) == 207 - 20 - 1 - 2 - 1
+    files = {name: load(str(out / f"{name}.jsonl"), "comparison").records for name in ("train", "eval")}
+    assert {name: len(records) for name, records in files.items()} == report["written"]
+    prompts = {name: {prompt_key(record.prompt) for record in records} for name, records in files.items()}
+    assert not prompts["train"] & prompts["eval"]
+    assert 15 < len(files["eval"]) < 60
+    assert files["train"][0].strength == 2
+    assert files["train"][0].source == "train"
+    assert run(*arguments, "--max-bad", 1).exit_code == 2  # nothing is overwritten
+
+
+def test_prepare_refuses_a_mixture_of_kinds(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [*PAIRS, {"prompt": "a", "response": "b", "label": "safe"}])
+    result = run("prepare", path, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "Comparison and SafetyLabel" in result.output
+
+
+def test_prepare_can_keep_conflicts(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", PAIRS)
+    for policy, count in (("drop", 3), ("keep", 5), ("first", 4)):
+        out = tmp_path / policy
+        assert run("prepare", path, "--out", out, "--conflicts", policy, "--eval-fraction", 0).exit_code == 0
+        assert len(load(str(out / "train.jsonl"), "comparison").records) == count
+
+
+def test_length_bias_of_the_kit_is_what_its_description_says(keel_data: Path) -> None:
+    stated = {"hh_helpful_base": 0.60, "oasst_ranked_trees": 0.72, "rm_bench_chat": 0.18, "truthfulqa": 0.53}
+    for report in check([str(keel_data / "helpful" / f"{name}.test.jsonl.gz") for name in stated]):
+        name = Path(report.file).name.split(".")[0]
+        assert report.chosen_longer == pytest.approx(stated[name], abs=0.0051)
+        assert (report.bad, report.duplicates, report.conflicts) == ([], 0, 0)
+
+
+def test_tokens_of_the_kit_with_its_tokenizer(keel_data: Path) -> None:
+    path = keel_data / "helpful" / "truthfulqa.test.jsonl.gz"
+    result = run("check", path, "--tokenizer", keel_data / "tokenizer" / "gpt2", "--limit", 20)
+    assert result.exit_code == 0, result.output
+    assert "lengths in tokens" in result.output

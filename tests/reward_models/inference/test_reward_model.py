@@ -1,0 +1,295 @@
+"""Scores depend on the conversation alone, and are those of plain transformers."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from typer.testing import CliRunner
+
+from keel.cli import app
+from reward_models import RewardModel
+from reward_models.calibration import Calibration
+from reward_models.data.chat import ChatRenderer, final_summary, train_tokenizer
+from reward_models.data.records import Comparison, Message, RecordError
+from reward_models.data.sources import load
+from reward_models.inference.score_files import ResumeError, score_files
+from reward_models.model import ModelConfig, build_model, save_model
+
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "qwen3": {"num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 64},
+    "bert": {"max_position_embeddings": 96},
+}
+SIZE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+CALIBRATION = Calibration(n=9, mean=0.25, std=0.5, temperature=2.0)
+
+
+def records(n: int = 24) -> list[Comparison]:
+    return load(["synthetic:helpful:test"], "comparison", limit=n).records
+
+
+def conversations(n: int = 64) -> list[list[dict[str, str]]]:
+    """Prompts with several answers each, short and long, some with reasoning."""
+    rng = random.Random(3)
+    answers = ["Yes.", "<think>Let me see.</think>\nNo, it is not.", "word " * 40, "I can't say. " * 12]
+    result = []
+    for record in records(n // 4):
+        prompt = [{"role": m.role, "content": m.content} for m in record.prompt]
+        for answer in rng.sample(answers, 4):
+            result.append([*prompt, {"role": "assistant", "content": f"{answer} {rng.randrange(10**6)}"}])
+    return result
+
+
+@pytest.fixture(scope="module", params=["qwen3", "bert"])
+def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with random weights, saved as a trained one is."""
+    directory = tmp_path_factory.mktemp(request.param)
+    torch.manual_seed(1)
+    tokenizer = train_tokenizer([m.content for r in records() for m in (*r.prompt, *r.response_a)], 500)
+    settings = {"model_type": request.param, **SIZE, **ARCHITECTURES[request.param], "initializer_range": 0.3}
+    config = ModelConfig(config=settings)
+    scorer = build_model(config, tokenizer, "helpful", torch.float32)
+    renderer = ChatRenderer(tokenizer, "summary")
+    facts = {
+        "kind": "helpful",
+        "span": "summary",
+        "template_fingerprint": renderer.fingerprint,
+        "calibration": CALIBRATION.to_facts(),
+    }
+    save_model(scorer, scorer.model.state_dict(), directory, tokenizer, facts, None)
+    return directory
+
+
+def plain_scores(directory: Path, turns: list[list[dict[str, str]]], side: str, batch: int) -> list[float]:
+    """transformers alone: render, tokenize, pad, run."""
+    model = AutoModelForSequenceClassification.from_pretrained(directory).eval()
+    tokenizer = AutoTokenizer.from_pretrained(directory, padding_side=side)
+    scores: list[float] = []
+    for at in range(0, len(turns), batch):
+        cut = [
+            [*t[:-1], {"role": "assistant", "content": final_summary(t[-1]["content"])}] for t in turns[at : at + batch]
+        ]
+        texts = [tokenizer.apply_chat_template(t, tokenize=False) for t in cut]
+        inputs = tokenizer(texts, add_special_tokens=False, padding=True, return_tensors="pt")
+        if side == "left":  # decoders count positions from the first real token
+            inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+        with torch.no_grad():
+            scores += model(**inputs).logits[:, 0].tolist()
+    return scores
+
+
+def readable(model: RewardModel, turns: list[list[dict[str, str]]]) -> list[list[dict[str, str]]]:
+    """Those that an architecture with few positions can read whole."""
+    limit = model.limit or 10**6
+    return [t for t in turns if len(model.renderer.tokenizer.apply_chat_template(t)["input_ids"]) <= limit]
+
+
+@pytest.mark.parametrize("batch", [1, 5, 64])
+def test_scores_are_those_of_plain_transformers(saved: Path, batch: int) -> None:
+    model = RewardModel.load(saved)
+    turns = readable(model, conversations())
+    ours = [score.raw for score in model.score(turns)]
+    assert len(turns) > 20
+    assert torch.tensor(ours).std() > 0.01
+    # BERT reads its score at the first position, so it can be padded on the right only
+    for side in ("right", "left") if model.scorer.layout == "tree" else ("right",):
+        assert ours == pytest.approx(plain_scores(saved, turns, side, batch), abs=1e-5)
+
+
+def test_scores_depend_on_neither_budget_nor_order_nor_neighbours(saved: Path) -> None:
+    turns = conversations()
+    expected = [score.raw for score in RewardModel.load(saved).score(turns)]
+    for budget in (1, 100, 1000, 100_000):
+        model = RewardModel.load(saved, max_tokens=budget)
+        assert [s.raw for s in model.score(turns)] == pytest.approx(expected, abs=1e-5)
+    order = random.Random(0).sample(range(len(turns)), len(turns))
+    shuffled = model.score([turns[i] for i in order])
+    assert [s.raw for s in shuffled] == pytest.approx([expected[i] for i in order], abs=1e-5)
+    for size in (1, 2, 3, 16):
+        parts = [s.raw for at in range(0, len(turns), size) for s in model.score(turns[at : at + size])]
+        assert parts == pytest.approx(expected, abs=1e-5)
+
+
+def test_records_are_scored_in_their_order(saved: Path) -> None:
+    model = RewardModel.load(saved)
+    rows = records()
+    by_record = model.score_records(rows)
+    turns = [[*r.prompt, *reply] for r in rows for reply in (r.response_a, r.response_b)]
+    assert [s.raw for pair in by_record for s in pair] == pytest.approx([s.raw for s in model.score(turns)], abs=1e-5)
+    assert model.score([]) == []
+
+
+def test_the_reasoning_is_cut_for_a_model_of_summaries(saved: Path) -> None:
+    model = RewardModel.load(saved)
+    question = {"role": "user", "content": "What is 2 + 2?"}
+    bare, thought, other = (
+        model.score([[question, {"role": "assistant", "content": text}]])[0].raw
+        for text in ("Four.", "<think>2 + 2 = 4</think>\n\nFour.", "Five.")
+    )
+    assert thought == pytest.approx(bare, abs=1e-6)
+    assert abs(other - bare) > 1e-4
+
+
+def test_long_conversations_lose_their_oldest_turns_where_positions_end(saved: Path) -> None:
+    model = RewardModel.load(saved)
+    old = [{"role": "user", "content": "old " * 150}, {"role": "assistant", "content": "yes " * 150}]
+    recent = [{"role": "user", "content": "Which?"}, {"role": "assistant", "content": "This one."}]
+    whole, without = (model.score([turns])[0].raw for turns in ([*old, *recent], recent))
+    if model.limit is None:
+        assert model.truncated == 0
+        assert abs(whole - without) > 1e-4
+    else:
+        assert model.limit == 96
+        assert model.truncated == 1
+        assert whole == pytest.approx(without, abs=1e-6)
+        endless = [recent[0], {"role": "assistant", "content": "more " * 400}]
+        assert model.score([endless])[0].raw != pytest.approx(without, abs=1e-4)
+        assert model.truncated == 2
+
+
+def test_calibrated_scores(saved: Path) -> None:
+    model = RewardModel.load(saved)
+    scores = model.score(conversations(8))
+    assert [s.calibrated for s in scores] == pytest.approx([(s.raw - 0.25) / 2 for s in scores])
+    assert Calibration(temperature=2.0).apply(3.0, "safety") == pytest.approx(0.8175745)
+    assert Calibration(temperature=1.0).apply(-1000.0, "safety") == 0
+    assert Calibration().apply(3.0, "safety") is None
+    assert Calibration(temperature=1.0).apply(3.0, "helpful") is None
+
+
+def test_threads_take_turns(saved: Path) -> None:
+    model = RewardModel.load(saved)
+    turns = conversations()
+    expected = [s.raw for s in model.score(turns)]
+    found: dict[int, list[float]] = {}
+
+    def work(number: int) -> None:
+        found[number] = [s.raw for _ in range(3) for s in model.score(turns[number::4])]
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number in range(4):
+        assert found[number] == pytest.approx(expected[number::4] * 3, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("turns", "message"),
+    [
+        ([], "conversation 1: it must hold a prompt"),
+        ([{"role": "user", "content": "Hm?"}], "conversation 1: it must hold a prompt and end with the assistant"),
+        (["Hm?", "Yes."], "conversation 1: a turn is"),
+        ([{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": ""}], "conversation 1: empty assistant"),
+    ],
+)
+def test_what_is_no_conversation_is_named(saved: Path, turns: Any, message: str) -> None:
+    good = [Message("user", "Hm?"), Message("assistant", "Yes.")]
+    with pytest.raises(RecordError, match=message):
+        RewardModel.load(saved).score([good, turns])
+
+
+def test_a_model_that_was_tampered_with_is_refused(saved: Path, tmp_path: Path) -> None:
+    for file in saved.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(ValueError, match="was trained with span 'summary', not 'full'"):
+        RewardModel.load(tmp_path, span="full")
+    template = tmp_path / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<|im_start|>", "<|im_start|> "))
+    with pytest.raises(ValueError, match="chat template is not the one"):
+        RewardModel.load(tmp_path)
+    with pytest.raises(ValueError, match="no directory"):
+        RewardModel.load(tmp_path / "missing")
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ValueError, match="not a finished model"):
+        RewardModel.load(tmp_path)
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+ROWS: list[dict[str, Any]] = [
+    {"prompt": "Hm?", "chosen": "Yes.", "rejected": "No."},
+    {"prompt": "Hm?", "response_a": "Yes.", "response_b": "No.", "label": "b"},
+    {"prompt": "Hm?", "response_a": "Yes.", "response_b": "No.", "label": "tie"},
+    {"prompt": "Hm?", "response_a": "Yes.", "response_b": "No."},
+    {"prompt": "Hm?", "response": "Yes.", "label": "safe"},
+    {"prompt": "Hm?", "response": "Yes."},
+    {"messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "Yes."}]},
+    {"prompt": "Hm?", "completion": ""},
+]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return file
+
+
+def test_every_row_gives_a_line_in_order(saved: Path, rows: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.jsonl"
+    words = ["score", "--model", str(saved), "--data", str(rows), "--out", str(out)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    assert "1 bad rows, 0 allowed" in done.output
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    model = RewardModel.load(saved)
+    yes, no = (
+        {"raw": pytest.approx(s.raw, abs=1e-5), "calibrated": pytest.approx(s.calibrated, abs=1e-5)}
+        for s in model.score([[Message("user", "Hm?"), Message("assistant", text)] for text in ("Yes.", "No.")])
+    )
+    assert lines[:7] == [
+        {"chosen": yes, "rejected": no},
+        {"chosen": no, "rejected": yes},
+        {"response_a": yes, "response_b": no},
+        {"response_a": yes, "response_b": no},
+        *[{"response": yes}] * 3,
+    ]
+    assert lines[7]["line"] == 8
+    assert "completion" in lines[7]["error"]
+    assert CliRunner().invoke(app, [*words, "--max-bad", "1"]).exit_code == 0
+    missing = CliRunner().invoke(app, [*words[:-1], str(out) + "2", "--data", str(tmp_path / "rows.json")])
+    assert missing.exit_code == 2
+    assert "nearest in" in missing.output
+
+
+def test_a_file_left_unfinished_is_gone_on_with(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reward_models.inference.score_files.CHUNK", 5)
+    model, data = RewardModel.load(saved), ["synthetic:helpful:test"]
+    monkeypatch.setattr("reward_models.inference.score_files.read_responses", _first(23))
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    assert score_files(model, data, whole).rows == 23
+    seen: list[int] = []
+
+    def stop(rows: int) -> None:
+        seen.append(rows)
+        if sum(seen) == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_files(model, data, out, on_rows=stop)
+    with out.open("a") as file:
+        file.write('{"chosen": {"ra')  # as a kill in the middle of a line leaves it
+    report = score_files(model, data, out)
+    assert (report.rows, report.resumed) == (23, 10)
+    ours, expected = ([json.loads(line) for line in f.read_text().splitlines()] for f in (out, whole))
+    for line, other in zip(ours, expected, strict=True):
+        assert line["chosen"]["raw"] == pytest.approx(other["chosen"]["raw"], abs=1e-5)
+    with pytest.raises(ResumeError, match="data differ"):
+        score_files(model, ["synthetic:helpful:train"], out)
+    assert score_files(model, ["synthetic:helpful:train"], out, overwrite=True).resumed == 0
+
+
+def _first(n: int) -> Any:
+    from itertools import islice
+
+    from reward_models.data.sources import read_responses
+
+    return lambda *args, **kwargs: islice(read_responses(*args, **kwargs), n)
