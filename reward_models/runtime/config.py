@@ -1,6 +1,8 @@
 """Typed configuration: frozen dataclasses hold the defaults, a YAML file and ``key=value`` words change them.
 
 A key that does not exist is an error that names the nearest one; nothing is read that the dataclass does not declare.
+A dataclass whose keys were renamed lists them in a class variable, ``RENAMED: ClassVar[dict[str, str]] = {old: new}``:
+the error for an old key then names the new one.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ def presets(schema: type) -> dict[str, Path]:
     Where schemas share a package, a preset belongs to those that declare its keys.
     """
     package = resources.files(schema.__module__.partition(".")[0])
-    known = get_type_hints(schema).keys()
+    known = _keys(schema).keys()
     with resources.as_file(package / "presets") as folder:
         return {file.stem: file for file in sorted(folder.glob("*.yaml")) if _read_yaml(file).keys() <= known}
 
@@ -118,30 +120,44 @@ def _merge(schema: type, into: DictConfig, given: Any, where: str) -> DictConfig
 
 
 def _check_keys(schema: type, given: Mapping[Any, Any], where: str, prefix: str) -> None:
-    hints = get_type_hints(schema)
+    hints = _keys(schema)
     for key, value in given.items():
         if key not in hints:
-            close = difflib.get_close_matches(str(key), list(hints), n=1)
-            known = f"did you mean {prefix}{close[0]}?" if close else f"known keys: {', '.join(sorted(hints))}"
-            raise ConfigError(f"{where}: unknown key {prefix}{key}; {known}")
+            raise ConfigError(f"{where}: unknown key {prefix}{key}; {_instead(schema, str(key), prefix)}")
         nested = next((t for t in _members(hints[key]) if dataclasses.is_dataclass(t)), None)
         if nested is not None and get_origin(hints[key]) is list:
             if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
-                keys = ", ".join(get_type_hints(nested))
+                keys = ", ".join(_keys(nested))
                 raise ConfigError(f"{where}: {prefix}{key} is a list of sections of the keys {keys}, and not {value!r}")
             for number, each in enumerate(value):
                 _check_keys(cast(type, nested), each, where, f"{prefix}{key}[{number}].")
         elif nested is not None and get_origin(hints[key]) is dict:
             if not isinstance(value, Mapping) or not all(isinstance(each, Mapping) for each in value.values()):
-                keys = ", ".join(get_type_hints(nested))
+                keys = ", ".join(_keys(nested))
                 raise ConfigError(f"{where}: {prefix}{key} names sections of the keys {keys}, and is not {value!r}")
             for name, each in value.items():
                 _check_keys(cast(type, nested), each, where, f"{prefix}{key}.{name}.")
         elif nested is not None and isinstance(value, Mapping):
             _check_keys(cast(type, nested), value, where, f"{prefix}{key}.")
         elif nested is not None and value is not None:
-            keys = ", ".join(sorted(get_type_hints(nested)))
+            keys = ", ".join(sorted(_keys(nested)))
             raise ConfigError(f"{where}: {prefix}{key} is a section of the keys {keys}, and not {value!r}")
+
+
+def _keys(schema: Any) -> dict[str, Any]:
+    """The keys of a section and their types."""
+    hints = get_type_hints(schema)
+    return {field.name: hints[field.name] for field in dataclasses.fields(schema)}
+
+
+def _instead(schema: type, key: str, prefix: str) -> str:
+    """What to write in place of an unknown key: its new name, the nearest key, or one of all keys."""
+    renamed: Mapping[str, str] = getattr(schema, "RENAMED", {})
+    if key in renamed:
+        return f"it is now called {prefix}{renamed[key]}"
+    known = _keys(schema)
+    close = difflib.get_close_matches(key, list(known), n=1)
+    return f"did you mean {prefix}{close[0]}?" if close else f"known keys: {', '.join(sorted(known))}"
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
