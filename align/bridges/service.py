@@ -25,7 +25,8 @@ from reward_models.runtime.config import dump_config, load_config
 from reward_models.serving.batcher import Batcher
 from reward_models.serving.limits import Admission, Limits, Refused
 from reward_models.serving.metrics import Metrics
-from reward_models.serving.service import Answer, Context, Result, TermValue, Text, Turns, computed
+from reward_models.serving.results import Answer, Context, Result, TermValue, Text, Turns
+from reward_models.serving.service import computed
 
 LOGGER = logging.getLogger(__name__)
 BATCH_CHARACTERS = 2**20  # of one round of all terms

@@ -12,8 +12,8 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 
-from reward_models.evaluation.report import Card, Section, Table, embedded, write_report
 from reward_models.reporting.charts import MODEL, RULE, STYLE, TFIDF, WRONG, Picture, canvas, drawn
+from reward_models.reporting.page import Card, Section, Table, embedded, write_page
 from reward_models.runtime.metrics import read_metrics
 
 COLOURS = (MODEL, WRONG, "#009E73", TFIDF, "#E69F00", "#56B4E9", RULE)
@@ -101,7 +101,7 @@ def report(directories: Sequence[Path], out: Path) -> Path:
         sections.insert(0, comparison(runs))
     names = ", ".join(run.name for run in runs)
     lead = "Dotted lines are changes of phase, red marks are guards' alarms."
-    return write_report(
+    return write_page(
         sections, out, title=f"Reinforcement learning: {names}", lead=lead, summary=before_and_after(runs)
     )
 

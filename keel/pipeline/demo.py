@@ -27,9 +27,10 @@ from align.sft.trainer import SftConfig
 from reward_models import trainer as rm
 from reward_models.data.synthetic import SIZES, judged_comparisons
 from reward_models.evaluation.evaluate import assess, load_evaluation
-from reward_models.evaluation.report import Section, evaluation_sections, write_evaluation, write_report
+from reward_models.evaluation.report import evaluation_sections, write_evaluation
 from reward_models.evaluation.scored_set import ScoredSet
 from reward_models.inference.reward_model import RewardModel
+from reward_models.reporting.page import Section, write_page
 from reward_models.runtime.config import load_config
 from reward_models.runtime.metrics import read_metrics
 from reward_models.trainer import RewardModelConfig
@@ -77,7 +78,7 @@ def run(out: Path, seed: int = 0) -> dict[str, Any]:
     sections.insert(0, section_of(policy))
     figures = before_and_after([policy])
     assert figures is not None
-    report = write_report(sections, out / "report.html", title="Keel demo", lead=LEAD, summary=figures)
+    report = write_page(sections, out / "report.html", title="Keel demo", lead=LEAD, summary=figures)
     _print(console, "Reward models", ("model", "held-out figure", "value", "a simple rule gets"), _reward_rows(summary))
     _print(console, "The policy on held-out prompts, before and after", figures.columns, figures.rows)
     console.print(f"Report: {report}", soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,8 @@ from markupsafe import Markup
 
 from align.reporting.report import report as alignment_report
 from keel.pipeline.project import Stage
-from reward_models.evaluation.report import Section, Table, write_report
+from reward_models.reporting.charts import Picture
+from reward_models.reporting.page import Section, Table, embedded, write_page
 from reward_models.runtime.metrics import read_metrics
 
 ALIGNMENT = "alignment.html"  # keel report over all runs of reinforcement learning
@@ -64,7 +64,7 @@ def write_overview(name: str, root: Path, rows: Sequence[tuple[Stage, str, float
         cells.append((stage.name, status, time, _links(stage, root), figures or "–"))
     lead = "The stages in order; an arrow leads from a figure at the beginning to the one at the end."
     sections = [section for stage in stages if (section := _section(stage)) is not None]
-    return write_report(sections, root / "report.html", title=name, lead=lead, summary=Table("", columns, cells))
+    return write_page(sections, root / "report.html", title=name, lead=lead, summary=Table("", columns, cells))
 
 
 def _links(stage: Stage, root: Path) -> Markup:
@@ -80,12 +80,5 @@ def _section(stage: Stage) -> Section | None:
     plots = sorted((stage.directory / "plots").glob("*.png"))
     if not plots:
         return None
-    pictures = [
-        {
-            "title": plot.stem.replace("_", " ").capitalize(),
-            "caption": "",
-            "data": base64.b64encode(plot.read_bytes()).decode(),
-        }
-        for plot in plots
-    ]
-    return Section(stage.name, f"Reward model, in {stage.directory}.", [], pictures, [])
+    pictures = [Picture(p.stem, p.stem.replace("_", " ").capitalize(), "", p.read_bytes()) for p in plots]
+    return Section(stage.name, f"Reward model, in {stage.directory}.", [], [embedded(p) for p in pictures], [])

@@ -1,17 +1,14 @@
-"""One self-contained HTML page about evaluated reward models: figures first, then pictures, then examples to read."""
+"""The report of evaluated reward models: figures, pictures, tables and examples on one HTML page."""
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from jinja2 import Environment, PackageLoader
 
 from reward_models.artifact import EVAL_SCORES, EVALUATION
 from reward_models.data.encode import ordered_responses
@@ -21,7 +18,7 @@ from reward_models.evaluation import plots
 from reward_models.evaluation.evaluate import Assessment
 from reward_models.evaluation.model_card import CARD_COLUMNS, shown
 from reward_models.evaluation.scored_set import short_names, together, write_scores
-from reward_models.reporting.charts import Picture
+from reward_models.reporting.page import Card, Section, Table, embedded, write_page
 from reward_models.runtime.metrics import read_metrics
 
 LEADS = {
@@ -32,37 +29,6 @@ EXAMPLES = 2  # of each sort
 DETAILS = ("calibration", "data", "config", "versions")
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """``note`` explains the table in a sentence."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    value: str
-    name: str
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One model's part of the page; ``details`` is YAML for who wants to know it all."""
-
-    title: str
-    lead: str
-    cards: Sequence[Card]
-    pictures: Sequence[Mapping[str, str]]
-    tables: Sequence[Table]
-    samples: Sequence[Mapping[str, Any]] = field(default_factory=list)
-    sensitive: bool = False
-    details: str = ""
-
-
 def write_evaluation(assessment: Assessment, out: Path) -> Path:
     """Write ``evaluation.json``, ``evaluation_scores.jsonl`` and ``report.html`` into ``out``; returns the report."""
     out.mkdir(parents=True, exist_ok=True)
@@ -70,20 +36,7 @@ def write_evaluation(assessment: Assessment, out: Path) -> Path:
     write_scores(assessment.parts, out / EVAL_SCORES)
     sources = ", ".join(short_names(list(assessment.figures["files"].values())))
     title = f"Evaluation of {assessment.name}"
-    return write_report(evaluation_sections(assessment), out / "report.html", title=title, lead=f"On {sources}.")
-
-
-def write_report(
-    sections: Sequence[Section], out: Path, *, title: str, lead: str, summary: Table | None = None
-) -> Path:
-    """Write the page; ``summary`` is a table at its top."""
-    environment = Environment(
-        loader=PackageLoader("reward_models.evaluation"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.get_template("report.html").render(title=title, lead=lead, summary=summary, sections=sections)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
-    return out
+    return write_page(evaluation_sections(assessment), out / "report.html", title=title, lead=f"On {sources}.")
 
 
 def evaluation_sections(assessment: Assessment) -> list[Section]:
@@ -108,12 +61,6 @@ def evaluation_sections(assessment: Assessment) -> list[Section]:
 
 def _reads(span: str) -> str:
     return " It reads only what follows the reasoning." if span == "summary" else " It reads the reasoning too."
-
-
-def embedded(picture: Picture) -> dict[str, str]:
-    """As the page takes it."""
-    data = base64.b64encode(picture.png).decode()
-    return {"title": picture.title, "caption": picture.caption, "data": data}
 
 
 # --- figures --------------------------------------------------------------------------------------------------------

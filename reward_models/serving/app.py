@@ -14,7 +14,7 @@ from reward_models.serving.guard import Guard, refuse
 from reward_models.serving.limits import Limits, Refused
 from reward_models.serving.metrics import Metrics
 from reward_models.serving.registry import Registry
-from reward_models.serving.service import Context
+from reward_models.serving.results import Context
 
 MAX_PROBLEMS = 5  # of a body that is no request; a broken list of a thousand would name a thousand
 ABOUT = (

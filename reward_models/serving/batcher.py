@@ -1,7 +1,7 @@
-"""Continuous batching: one worker thread, and batches made of whatever waits when it becomes free.
+"""Continuous batching: when the worker thread becomes free, it makes the next batch of the items that wait.
 
-A batch begins with what has waited longest and takes along whatever begins alike: samples of one prompt are computed
-together, whoever sent them and in whatever order they came.
+A batch starts with the item that has waited longest and takes the items that share a prefix with it. Samples of one
+prompt are therefore computed together, also if several clients sent them, in any order.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from itertools import pairwise
 from typing import Any
 
 LOGGER = logging.getLogger(__name__)
-OLDEST_SHARE = 4  # one part in so many of a batch goes to a large request that has waited longest
-FAMILY_SHARE = 8  # items belong together if they have at least one part in so many of the first one in common
-MISFITS = 8  # families that did not fit into the rest of a batch; then no more are tried
+OLDEST_SHARE = 4  # 1/4 of a batch is reserved for the large request that has waited longest
+GROUP_SHARE = 8  # items form a group if they share a prefix of at least 1/8 of the first item
+MAX_INCOMPATIBLE = 8  # stop to fill a batch after this many requests whose group does not fit into the rest of it
 LONGEST_LINGER = 0.1  # seconds
 
-# Requests, items, tokens and seconds of a batch.
+# (requests, items, tokens, seconds) of a batch.
 Observe = Callable[[int, int, int, float], None]
 
 
 @dataclass(eq=False, slots=True)
 class Item:
-    """One thing to compute.
+    """One sequence to compute.
 
     Attributes:
-        place: in its job's request.
-        key: items that begin alike are neighbours in the order of their keys.
-        cost: tokens that it takes alone; ``own``: beside those items of its job that come before it in that order.
-        at, before, common: where it stands in the line of all that wait, behind which item, and how many tokens the two
-            have in common.
+        place: its index in the request.
+        key: sorting by key makes items with a common prefix neighbours.
+        cost: tokens of the item alone. ``own``: tokens that it adds to the items of its job with smaller keys.
+        at, before, common: its position in the sorted queue, the item before it there, and the number of tokens in
+            their common prefix.
     """
 
     job: Job
@@ -55,9 +55,9 @@ class Job:
     """One request.
 
     Attributes:
-        items: in the order of their keys.
-        left: tokens that were not taken yet.
-        done: how many results came back.
+        items: sorted by key.
+        left: tokens that are not in a batch yet.
+        done: number of results so far.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Job:
 
 
 def unrelated(before: Any, value: Any) -> int:
-    """No two values have anything in common."""
+    """The common prefix of two values that share nothing: 0 tokens."""
     return 0
 
 
@@ -78,7 +78,7 @@ def make_job(
     key: Callable[[Any], bytes],
     common: Callable[[Any, Any], int],
 ) -> Job:
-    """A request of ``values``; see :class:`Item` and :class:`Line`."""
+    """A request of ``values``; see :class:`Item` and :class:`Queue`."""
     job = Job(results=[None] * len(values))
     pairs = zip(values, costs, strict=True)
     items = [Item(job, place, value, key(value), cost, cost) for place, (value, cost) in enumerate(pairs)]
@@ -89,11 +89,11 @@ def make_job(
     return job
 
 
-class Line:
-    """All that waits, the jobs as they came, their items in the order of their keys.
+class Queue:
+    """The jobs that wait, in order of arrival, and their items, sorted by key.
 
     Args:
-        common: how many tokens two values begin with in common.
+        common: length in tokens of the common prefix of two values.
     """
 
     def __init__(self, common: Callable[[Any, Any], int]) -> None:
@@ -102,11 +102,11 @@ class Line:
         self.items: list[Item] = []
 
     def renew(self, arrived: Sequence[Job]) -> None:
-        """Forget what was taken, and whom nobody waits for any more; let ``arrived`` in."""
+        """Drop taken and cancelled requests; admit new ones."""
         jobs, self.jobs = [*self.jobs, *arrived], []
         for job in jobs:
             if job.future.done() or all(item.taken for item in job.items):
-                job.items.clear()  # they name their job: a cycle would keep texts alive
+                job.items.clear()  # items refer to their job: the reference cycle would keep the texts in memory
             else:
                 self.jobs.append(job)
         items = [item for item in self.items if not item.taken and item.job.items]
@@ -120,42 +120,45 @@ class Line:
 
     @property
     def tokens(self) -> int:
-        """What all of it comes to."""
+        """Tokens of all items together, common prefixes counted once."""
         return sum(item.cost - item.common for item in self.items)
 
     def choose(self, budget: int) -> tuple[list[Item], int]:
-        """The next batch, and its tokens. There is at least one item in it, over the budget if need be.
+        """The next batch and its tokens. It has at least one item, also if that item exceeds the budget.
 
-        Jobs of up to one batch go as they came, and before larger ones, of which the one with the least left goes
-        first. The one that has waited longest gets a quarter of the batch before all others if it is a large one: it
-        goes on however many small ones come, and they do not wait for its end.
+        Jobs that fit into one batch are taken in order of arrival, before larger ones; of the larger ones, the job with
+        the fewest tokens left comes first. If the job that has waited longest is a large one, a quarter of the batch is
+        reserved for it. It therefore advances however many small jobs arrive, and small jobs do not wait for its end.
         """
         batch: list[Item] = []
-        spent = misfits = 0
+        spent = incompatible = 0
         order = sorted(self.jobs, key=lambda job: max(job.left, budget))
         if order[0] is not self.jobs[0]:
             spent, _ = self._take(self.jobs[0], batch, budget // OLDEST_SHARE, 0)
         for job in order:
             tokens, fits = self._take(job, batch, budget - spent, budget)
-            spent, misfits = spent + tokens, misfits + (not fits)
-            if misfits == MISFITS:
+            spent, incompatible = spent + tokens, incompatible + (not fits)
+            if incompatible == MAX_INCOMPATIBLE:
                 break
         return batch, spent
 
     def _take(self, job: Job, batch: list[Item], room: int, whole: int) -> tuple[int, bool]:
-        """Put as much of a job into the batch as there is room for; returns its tokens, and whether it was all of it.
+        """Put items of a job into the batch until ``room`` tokens are used.
 
         Args:
-            whole: a family of up to so many tokens is not torn apart, for its parts would share nothing.
+            whole: a group of up to this many tokens is taken whole or not at all; its parts would share no prefix.
+
+        Returns:
+            The tokens that were added, and whether all of the job is in the batch.
         """
         spent = 0
         for seed in job.items:
             if seed.taken:
                 continue
-            family, tokens = self._family(seed, max(room - spent, whole))
+            group, tokens = self._group(seed, max(room - spent, whole))
             if batch and room - spent < tokens <= whole:
                 return spent, False
-            for item, cost in family:
+            for item, cost in group:
                 if batch and spent + cost > room:
                     return spent, False
                 item.taken = True
@@ -164,19 +167,19 @@ class Line:
                 batch.append(item)
         return spent, True
 
-    def _family(self, seed: Item, most: int) -> tuple[list[tuple[Item, int]], int]:
-        """The seed, and those that begin like it and were not taken, each with the tokens that it adds; and their sum.
+    def _group(self, seed: Item, most: int) -> tuple[list[tuple[Item, int]], int]:
+        """The seed and the waiting items that share a prefix with it, each with the tokens that it adds; and their sum.
 
-        Those with the most in common come first, and the first one beyond ``most`` tokens last. In the order of keys
-        what two items have in common is the least that any two neighbours between them have.
+        Items with the longest common prefix come first; the group ends with the first item beyond ``most`` tokens. In
+        the sorted queue, the common prefix of two items is the shortest one of all neighbours between them.
         """
         shared, tokens, others = 0, seed.cost, list[tuple[Item, int]]()
         first = last = seed.at
-        before = after = seed.cost  # what the seed has in common with the next on either side
+        before = after = seed.cost  # common prefix of the seed with the next item on either side
         while tokens <= most:
-            below = min(before, self.items[first].common)  # 0 of the first in the line
+            below = min(before, self.items[first].common)  # 0 for the first item of the queue
             above = min(after, self.items[last + 1].common) if last + 1 < len(self.items) else 0
-            if max(below, above) * FAMILY_SHARE < seed.cost:
+            if max(below, above) * GROUP_SHARE < seed.cost:
                 break
             if above >= below:
                 last, after = last + 1, above
@@ -194,18 +197,19 @@ class Line:
 
 
 class Batcher:
-    """Feeds ``compute`` from the requests of all clients.
+    """Computes the requests of all clients in batches.
 
-    A future's result are the results of the job's items, in order; a cancelled future's items are not computed if they
-    were not yet. Where ``compute`` raises, the requests of the batch are computed one by one, so that only those fail
-    that fail alone.
+    The result of a future is the list of the job's results, in order. Items of a cancelled future are not computed
+    unless their batch has started. If ``compute`` raises, the requests of the batch are computed one by one: a request
+    fails only if it fails alone.
 
     Args:
-        compute: items → one result each, in order; runs in the worker thread only.
-        budget: most tokens of a batch; a larger item travels alone.
-        key, common: see :class:`Item` and :class:`Line`; by default no two items have anything in common.
-        linger: a batch waits for company, as long as company keeps coming, for this share of what the last one took.
-        observe: is told of every batch.
+        compute: items → one result each, in order; called in the worker thread only.
+        budget: most tokens of a batch; a larger item is a batch of its own.
+        key, common: see :class:`Item` and :class:`Queue`; by default items share nothing.
+        linger: longest time that a batch waits for further requests, as a share of the last batch's time. The wait ends
+            as soon as no request arrives.
+        observe: called after every batch.
     """
 
     def __init__(
@@ -221,7 +225,7 @@ class Batcher:
     ) -> None:
         self._compute, self._budget, self._linger, self._observe = compute, budget, linger, observe
         self._key, self._common = key, common
-        self._line = Line(common)  # the worker's own
+        self._queue = Queue(common)  # used by the worker thread only
         self._arrived: list[Job] = []
         self._changed = threading.Condition()
         self._closing = False
@@ -251,17 +255,17 @@ class Batcher:
 
     def _work(self) -> None:
         while self._wait():
-            batch, tokens = self._line.choose(self._budget)
+            batch, tokens = self._queue.choose(self._budget)
             self._run(batch, tokens)
-            del batch  # a request's texts must not live until the next one comes
+            del batch  # frees the texts of the request before the next one arrives
 
     def _wait(self) -> bool:
-        """Until there is something to compute; false when closing."""
+        """Wait until there is something to compute; false when closing."""
         while True:
-            self._let_in()
-            if self._line.jobs:
-                self._wait_for_company()
-            if self._line.jobs:
+            self._admit()
+            if self._queue.jobs:
+                self._linger_for_more()
+            if self._queue.jobs:
                 return True
             with self._changed:
                 if not self._arrived:
@@ -269,23 +273,23 @@ class Batcher:
                         return False
                     self._changed.wait()
 
-    def _let_in(self) -> None:
+    def _admit(self) -> None:
         with self._changed:
             arrived, self._arrived = self._arrived, []
-        self._line.renew(arrived)  # not under the lock, for which the event loop would wait
+        self._queue.renew(arrived)  # not under the lock: the event loop would wait for it
 
-    def _wait_for_company(self) -> None:
-        """Those who were answered by the last batch are about to ask again, and belong together."""
+    def _linger_for_more(self) -> None:
+        """Clients answered by the last batch usually ask again at once; their requests make one batch."""
         longest = min(LONGEST_LINGER, self._linger * self._last_seconds)
         until = time.monotonic() + longest
-        while self._line.tokens < self._budget:
+        while self._queue.tokens < self._budget:
             with self._changed:
                 pause = min(longest / 4, until - time.monotonic())
                 if self._closing or pause <= 0:
                     return
                 if not self._arrived and not self._changed.wait(pause):
                     return
-            self._let_in()
+            self._admit()
 
     def _run(self, batch: list[Item], tokens: int) -> None:
         jobs: dict[Job, list[Item]] = {}

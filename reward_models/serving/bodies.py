@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from reward_models.serving.service import Result
+from reward_models.serving.results import Result
 
 QUESTION: dict[str, Any] = {"role": "user", "content": "What is 2 + 2?"}
 EXAMPLE: dict[str, Any] = {

@@ -19,7 +19,8 @@ from reward_models.serving.bodies import QUESTION, Turn, Words
 from reward_models.serving.limits import Refused
 from reward_models.serving.metrics import Metrics
 from reward_models.serving.registry import Registry
-from reward_models.serving.service import Answer, Context, Service, Text
+from reward_models.serving.results import Answer, Context, Text
+from reward_models.serving.service import Service
 
 RENDERED = "<|im_start|>user\nWhat is 2 + 2?<|im_end|><|im_start|>assistant\n4.<|im_end|>"
 Named = Annotated[str | None, Query(description="Which model; needed where several are served.")]

@@ -7,7 +7,6 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -19,52 +18,10 @@ from reward_models.inference.reward_model import RewardModel, Score, split_turns
 from reward_models.serving.batcher import Batcher, unrelated
 from reward_models.serving.limits import Admission, Limits, Refused
 from reward_models.serving.metrics import Metrics
+from reward_models.serving.results import Answer, Context, Result, Text, Turns
 
 ENCODED_AT_ONCE = 64  # of a large request; between such parts the encoder turns to other requests
 LINGER = 0.05  # of what a batch takes
-Turns = Sequence[dict[str, str]]
-Text = str | list[int]  # rendered by the chat template, as text or as token ids
-
-
-@dataclass(frozen=True, slots=True)
-class TermValue:
-    """A reward term's value of a sample, and what it counts in the sum; ``None`` where there is none."""
-
-    raw: float | None
-    weighted: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What is said of one conversation.
-
-    Attributes:
-        raw: the model's score, or a mixer's reward. ``None`` is never a score: ``error`` says why there is none.
-        calibrated: see :class:`reward_models.inference.reward_model.Score`.
-        terms: of a mixer: every term by name.
-    """
-
-    raw: float | None = None
-    calibrated: float | None = None
-    terms: dict[str, TermValue] | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Results in the order of what was sent, and the tokens of each; 0 where none were counted."""
-
-    results: list[Result]
-    tokens: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a mixer knows of conversations beside their text; a model takes none of it."""
-
-    kinds: Sequence[str] | None = None
-    step: int | None = None
-    columns: dict[str, list[Any]] | None = None
 
 
 class Service(Protocol):

@@ -1,4 +1,4 @@
-"""Samples whose score anybody can check, and a client in a hurry, for tests of reward servers."""
+"""Samples whose score anybody can check, and options of an impatient client, for tests of reward servers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from align.rewards.terms import Sample
 from reward_models.data.records import Message
 
 PROMPT = (Message("user", "What is 1 + 2?"),)
-QUICK = {"timeout": 1.0, "give_up_after": 3.0, "first_wait": 0.01, "breaker_seconds": 0.2}
+QUICK = {"timeout": 1.0, "give_up_after": 3.0, "first_wait": 0.01}
 
 
 def sample(response: str, kind: Any = "helpfulness") -> Sample:

@@ -18,10 +18,11 @@ from typing import Any, TypeVar, get_args
 
 from align.rewards.models.event_loop import LoopThread
 from align.rewards.models.protocols import TOKEN_PROTOCOLS, Answer, Protocol, Served, keel_body, read_keel
-from align.rewards.models.replicas import GaveUp, Refused, ReplicaConfig, Replicas, RewardServerError
+from align.rewards.models.replicas import Refused, ReplicaConfig, Replicas, RewardServerError
 from align.rewards.models.server_check import PROBES, Check, Reference, compare
 from align.rewards.terms import Sample
 from reward_models.data.records import Conversation, Message
+from reward_models.http_retry import RetriesExhaustedError
 
 LOGGER = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -163,7 +164,7 @@ class RewardClient:
                 halves = await asyncio.gather(self._part(samples[:middle], step), self._part(samples[middle:], step))
                 return [*halves[0], *halves[1]]
             problem = str(error)
-        except GaveUp as error:
+        except RetriesExhaustedError as error:
             problem = str(error)
         self.counts["failed"] += len(samples)
         LOGGER.error("%d samples have no score: %s", len(samples), problem)
@@ -238,7 +239,7 @@ class RewardClient:
         samples = [Sample(prompt=p, response=r, kind="helpfulness", tokens=0, finished=True) for p, r in PROBES]
         try:
             answers = await replicas.ask(*self._request(samples, None))
-        except (GaveUp, Refused) as error:
+        except (RetriesExhaustedError, Refused) as error:
             raise RewardServerError(f"the check of {replicas.config.urls[0]} failed: {error}") from None
         scores = [answer.raw for answer in answers if answer.raw is not None]
         if len(scores) != len(samples):

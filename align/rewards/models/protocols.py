@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from align.rewards.models.replicas import Garbage, RewardServerError
+from align.rewards.models.replicas import InvalidResponseError, RewardServerError
 from align.rewards.terms import Sample
 from reward_models.data.records import Conversation
 
@@ -69,9 +69,9 @@ class TokenProtocol:
         try:
             values = self.scores(payload)
         except (LookupError, TypeError, AttributeError) as error:
-            raise Garbage(f"an answer of another shape ({type(error).__name__}: {error})") from None
+            raise InvalidResponseError(f"an answer of another shape ({type(error).__name__}: {error})") from None
         if len(values) != count:
-            raise Garbage(f"{len(values)} scores for {count} conversations")
+            raise InvalidResponseError(f"{len(values)} scores for {count} conversations")
         return [Answer(raw=_one_number(value)) for value in values]
 
 
@@ -81,7 +81,7 @@ def _named(model: str | None) -> dict[str, Any]:
 
 def _in_order(data: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
     if (places := [item.get("index", place) for place, item in enumerate(data)]) != list(range(len(data))):
-        raise Garbage(f"indices {places[:8]} are out of order")
+        raise InvalidResponseError(f"indices {places[:8]} are out of order")
     return [item[key] for item in data]
 
 
@@ -125,16 +125,16 @@ def read_keel(payload: Any, count: int, served: Served) -> list[Answer]:
     """The answers of ``/v1/score``.
 
     Raises:
-        Garbage: another number of results, something that is no number, or another model than ``served``: scores of
-            two models must never be mixed.
+        InvalidResponseError: another number of results, a value that is no number, or another model than ``served``:
+            scores of two models must never be mixed.
     """
     if not isinstance(payload, dict) or not isinstance(payload.get("results"), list):
-        raise Garbage(f"no results in {str(payload)[:100]!r}")
+        raise InvalidResponseError(f"no results in {str(payload)[:100]!r}")
     answered = Served(payload.get("model", ""), payload.get("kind", ""), payload.get("manifest", ""))
     if answered != served:
-        raise Garbage(f"an answer of {answered}, not of {served}")
+        raise InvalidResponseError(f"an answer of {answered}, not of {served}")
     if len(payload["results"]) != count:
-        raise Garbage(f"{len(payload['results'])} results for {count} conversations")
+        raise InvalidResponseError(f"{len(payload['results'])} results for {count} conversations")
     return [_keel_answer(result) for result in payload["results"]]
 
 
@@ -178,14 +178,14 @@ def _reply(text: str) -> dict[str, str]:
 
 def _keel_answer(result: Any) -> Answer:
     if not isinstance(result, dict) or not {"raw", "error"} <= result.keys():
-        raise Garbage(f"a result is {str(result)[:100]!r}")
+        raise InvalidResponseError(f"a result is {str(result)[:100]!r}")
     terms = result.get("terms")
     if not isinstance(terms, dict | None):
-        raise Garbage(f"terms are {str(terms)[:100]!r}")
+        raise InvalidResponseError(f"terms are {str(terms)[:100]!r}")
     try:
         parts = {str(n): (_number(t["raw"]), _number(t["weighted"])) for n, t in (terms or {}).items()}
     except (LookupError, TypeError) as error:
-        raise Garbage(f"terms are {str(terms)[:100]!r} ({type(error).__name__}: {error})") from None
+        raise InvalidResponseError(f"terms are {str(terms)[:100]!r} ({type(error).__name__}: {error})") from None
     known = parts if terms is not None else None
     if result["error"] is not None:
         return Answer(terms=known, error=str(result["error"]))
@@ -196,11 +196,11 @@ def _one_number(value: Any) -> float:
     """The number, or the only one in a list."""
     if isinstance(value, list):
         if len(value) != 1:
-            raise Garbage(f"{len(value)} values for one conversation: a reward model has one label")
+            raise InvalidResponseError(f"{len(value)} values for one conversation: a reward model has one label")
         value = value[0]
     number = _number(value)
     if number is None:
-        raise Garbage("null in the place of a score")
+        raise InvalidResponseError("null in the place of a score")
     return number
 
 
@@ -208,5 +208,5 @@ def _number(value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Garbage(f"{str(value)[:50]!r} in the place of a score")
+        raise InvalidResponseError(f"{str(value)[:50]!r} in the place of a score")
     return float(value)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
@@ -18,10 +15,11 @@ from reward_models.data.chat import Span
 from reward_models.data.curation.answers import Answer, AnswerFile, AnswerWriter
 from reward_models.data.curation.judging import JudgeError, Judgement, Question
 from reward_models.data.curation.prompts import VERDICTS, judge_messages, parse_verdict
+from reward_models.http_retry import RequestFailedError, TemporaryError, named, quoted, retry_after, with_retries
 
 KEY_VARIABLE = "KEEL_JUDGE_API_KEY"
 LONGEST_WAIT = 60.0  # seconds between two tries, unless the endpoint asks for longer
-LONGEST_RETRY_AFTER = 600.0  # whoever asks for longer than this has run out of quota, not of breath
+LONGEST_RETRY_AFTER = 600.0  # seconds; a longer Retry-After means that the quota is spent
 GIVE_UP_AFTER = 20  # questions in a row
 
 
@@ -104,12 +102,12 @@ class EndpointJudge:
                 response = client.get("models")
             except httpx2.RequestError as error:
                 raise JudgeError(
-                    f"cannot reach the judge at {self.config.base_url}: {_named(error)}. Is it running, and is the "
+                    f"cannot reach the judge at {self.config.base_url}: {named(error)}. Is it running, and is the "
                     "address what stands before /chat/completions?"
                 ) from None
         self._refuse(response)
         if response.status_code >= 500:
-            raise JudgeError(f"the judge at {self.config.base_url} is not ready: {_quoted(response)}")
+            raise JudgeError(f"the judge at {self.config.base_url} is not ready: {quoted(response)}")
 
     def judge(self, questions: Sequence[Question], advance: Callable[[int], None]) -> list[Judgement]:
         with self.answers.writing() as writer:
@@ -162,53 +160,52 @@ class EndpointJudge:
     async def _ask(self, run: _Run, question: Question) -> Judgement:
         """The judgement of one question, asked until it is answered or the tries are used up."""
         key, body = self._request(question)
-        detail = ""
-        for number in range(self.config.tries):
-            wait = random.uniform(0, min(LONGEST_WAIT, self.config.first_wait * 2**number))
+
+        async def attempt() -> Answer:
             try:
                 async with asyncio.timeout(self.config.timeout):
                     # A gateway that knows the header bills a repeated question once.
                     response = await run.client.post("chat/completions", json=body, headers={"Idempotency-Key": key})
             except TimeoutError:
-                detail = f"no answer within {self.config.timeout:g} s"
+                raise TemporaryError(f"no answer within {self.config.timeout:g} s") from None
             except httpx2.RequestError as error:
-                detail = _named(error)
-            else:
-                self._refuse(response)
-                if response.status_code == 200 and (answer := _answer(response)) is not None:
-                    run.writer.add(key, answer)  # on the event loop: a call takes seconds, a line a millisecond
-                    return _judgement(question, answer)
-                detail = _quoted(response)
-                if not _may_pass(response.status_code):
-                    break
-                wait = max(wait, self._retry_after(response))
-            if number + 1 < self.config.tries:
-                await asyncio.sleep(wait)
-        return Judgement(draw=question.draw, a_first=question.a_first, problem="failed", detail=detail)
+                raise TemporaryError(named(error)) from None
+            self._refuse(response)
+            if response.status_code == 200 and (answer := _answer(response)) is not None:
+                return answer
+            if not _may_pass(response.status_code):
+                raise RequestFailedError(quoted(response))
+            raise TemporaryError(quoted(response), self._retry_after(response))
+
+        config = self.config
+        try:
+            answer = await with_retries(
+                attempt, first_wait=config.first_wait, longest_wait=LONGEST_WAIT, tries=config.tries
+            )
+        except RequestFailedError as error:
+            return Judgement(draw=question.draw, a_first=question.a_first, problem="failed", detail=str(error))
+        run.writer.add(key, answer)  # on the event loop: a call takes seconds, a line a millisecond
+        return _judgement(question, answer)
 
     def _refuse(self, response: httpx2.Response) -> None:
         """Stop at answers that every other question would get too."""
         if response.status_code in (401, 403):
             raise JudgeError(
-                f"the judge at {self.config.base_url} refuses the key ({_quoted(response)}); set {KEY_VARIABLE}"
+                f"the judge at {self.config.base_url} refuses the key ({quoted(response)}); set {KEY_VARIABLE}"
             )
         if response.status_code == 404 and response.request.method == "POST":
             raise JudgeError(
                 f"nothing answers at {response.request.url} for the model {self.config.model!r} "
-                f"({_quoted(response)}); check address and model"
+                f"({quoted(response)}); check address and model"
             )
 
     def _retry_after(self, response: httpx2.Response) -> float:
-        """Seconds the endpoint asks to wait, 0 if it does not say."""
-        value = response.headers.get("Retry-After", "")
-        try:
-            seconds = float(value) if value.isdecimal() else _seconds_until(value)
-        except ValueError:
-            return 0.0
+        """Seconds that the endpoint asks to wait; 0 if it names none."""
+        seconds = retry_after(response) or 0.0
         if seconds > LONGEST_RETRY_AFTER:
             raise JudgeError(
-                f"the judge asks to be left alone for {seconds:.0f} s ({_quoted(response)}); the answers so far are in "
-                f"{self.answers.path}, and the same command goes on from there"
+                f"the judge asks to wait for {seconds:.0f} s ({quoted(response)}); the answers so far are in "
+                f"{self.answers.path}, and the same command continues from them"
             )
         return seconds
 
@@ -216,10 +213,6 @@ class EndpointJudge:
 def _may_pass(status: int) -> bool:
     """Whether the same question may be answered later: it was too early or too much, or the server's own fault."""
     return status in (200, 408, 409, 425, 429) or status >= 500
-
-
-def _seconds_until(date: str) -> float:
-    return max(0.0, (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
 
 
 def _answer(response: httpx2.Response) -> Answer | None:
@@ -242,12 +235,3 @@ def _judgement(question: Question, answer: Answer) -> Judgement:
         return Judgement(draw=question.draw, a_first=question.a_first, problem="no verdict")
     worth = VERDICTS[verdict] if question.a_first else -VERDICTS[verdict]
     return Judgement(draw=question.draw, a_first=question.a_first, score=worth, verdict=verdict)
-
-
-def _quoted(response: httpx2.Response) -> str:
-    """Status and the beginning of the body, for error messages."""
-    return f"HTTP {response.status_code}: {' '.join(response.text.split())[:200]!r}"
-
-
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward_models.serving.batcher import Batcher, Job, Line, make_job
+from reward_models.serving.batcher import Batcher, Job, Queue, make_job
 
 WORDS = st.lists(st.text("abc", min_size=1, max_size=12), min_size=1, max_size=12)
 
@@ -28,12 +28,12 @@ def job(*words: str) -> Job:
 
 def choices(jobs: Sequence[Job], budget: int) -> Iterator[tuple[list[str], int]]:
     """All batches until nothing is left."""
-    line = Line(common)
-    line.renew(jobs)
-    while line.jobs:
-        batch, tokens = line.choose(budget)
+    queue = Queue(common)
+    queue.renew(jobs)
+    while queue.jobs:
+        batch, tokens = queue.choose(budget)
         yield [item.value for item in batch], tokens
-        line.renew(())
+        queue.renew(())
 
 
 def tree(words: Sequence[str]) -> int:
@@ -54,13 +54,13 @@ def test_every_item_is_computed_once_and_within_the_budget(requests: list[list[s
 @given(st.lists(WORDS, min_size=1, max_size=12), st.integers(3, 40))
 def test_the_oldest_request_goes_on_with_every_batch(requests: list[list[str]], budget: int) -> None:
     jobs = [job(*words) for words in requests]
-    line = Line(common)
-    line.renew(jobs)
-    while line.jobs:
-        oldest = line.jobs[0]
-        batch, _ = line.choose(budget)
+    queue = Queue(common)
+    queue.renew(jobs)
+    while queue.jobs:
+        oldest = queue.jobs[0]
+        batch, _ = queue.choose(budget)
         assert any(item.job is oldest for item in batch)
-        line.renew(())
+        queue.renew(())
 
 
 def test_what_begins_alike_goes_together_whoever_sent_it_and_in_whatever_order() -> None:
@@ -72,9 +72,9 @@ def test_what_begins_alike_goes_together_whoever_sent_it_and_in_whatever_order()
     ]
 
 
-def test_a_family_that_fits_is_not_torn_and_a_larger_one_is() -> None:
-    first, family = job("c" * 10), [job("a" * 10 + end) for end in "uvwxyz"]
-    assert [len(words) for words, _ in choices([first, *family], 20)] == [1, 6]
+def test_a_group_that_fits_is_not_split_and_a_larger_one_is() -> None:
+    first, group = job("c" * 10), [job("a" * 10 + end) for end in "uvwxyz"]
+    assert [len(words) for words, _ in choices([first, *group], 20)] == [1, 6]
     large = [job("a" * 10 + end * 5) for end in "uvwxyz"]
     assert [tokens for _, tokens in choices(large, 22)] == [20, 20, 20]
 

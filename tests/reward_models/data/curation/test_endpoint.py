@@ -168,7 +168,7 @@ def test_retry_after_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_whoever_asks_to_wait_for_hours_ends_the_run(tmp_path: Path) -> None:
     with (
         Scripted(lambda n: (429, {"error": "quota"}, {"Retry-After": "7200"})) as stand_in,
-        pytest.raises(JudgeError, match=r"7200 s .*quota.*goes on from there"),
+        pytest.raises(JudgeError, match=r"7200 s .*quota.*continues from them"),
     ):
         ask(endpoint(stand_in.url, tmp_path / "answers.jsonl"), questions(1))
 
