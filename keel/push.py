@@ -15,7 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from align.reporting import manifest as policies
 from reward_models.artifact import EVALUATION
-from reward_models.model import MANIFEST
+from reward_models.data.manifest import MANIFEST
 
 # What makes up a model and says how it came about. What a run leaves besides (checkpoints, optimizer states, samples of
 # prompts and responses, TensorBoard logs) stays at home.

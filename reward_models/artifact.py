@@ -15,13 +15,14 @@ import yaml
 from reward_models.calibration import Calibration
 from reward_models.data.chat import ChatRenderer
 from reward_models.data.encode import TokenizedSet
+from reward_models.data.manifest import MANIFEST
 from reward_models.dataset import TokenizedData
 from reward_models.evaluation import plots
 from reward_models.evaluation.baseline import Baseline
 from reward_models.evaluation.figures import evaluate
 from reward_models.evaluation.model_card import model_card
 from reward_models.evaluation.scored_set import ScoredSet, write_scores
-from reward_models.model import MANIFEST, SequenceScorer, save_model
+from reward_models.model import SequenceScorer, save_model
 from reward_models.reporting import charts
 from reward_models.runtime.config import dump_config
 from reward_models.runtime.distributed import World

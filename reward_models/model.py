@@ -28,7 +28,6 @@ from reward_models.data.trees import Batch, PromptTree, TreeBatch, pack, pad
 Layout = Literal["tree", "padded"]
 POSITION_TABLES = frozenset({"position_embeddings", "wpe", "embed_positions"})
 KEEL_KEY = "keel"  # everything of ours in a saved model's config.json stands under this one key
-MANIFEST = "manifest.json"  # beside the model: all that is known of its training
 
 
 @dataclass(frozen=True, kw_only=True)

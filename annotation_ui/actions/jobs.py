@@ -1,8 +1,8 @@
 """Training on a snapshot and scoring by a model, as processes of their own beside the server.
 
-A job is a row of the database. The worker takes them in turn, writes how far each is, and scores the items with a model
-it has trained. The log of a job's process is locked for as long as the process lives, so no job runs twice at once, and
-a job whose server was killed is taken up again: training goes on from its last checkpoint.
+A job is a row of the database. :class:`JobRunner` takes the jobs in turn, writes the progress of each, and scores the
+items with a model it has trained. The log of a job's process is locked for as long as the process lives, so no job runs
+twice at once. A job whose server was killed is started again: training goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import fcntl
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +27,7 @@ from annotation_ui.store.database import PASSWORD_VARIABLE, Database
 from annotation_ui.store.projects import ProjectError, find_project
 from annotation_ui.store.tables import Event, Job, Project
 from annotation_ui.store.verdicts import Kind
+from reward_models.data.manifest import ManifestError, read_manifest
 
 POLL = 1.0  # seconds
 NOTE_LIMIT = 300
@@ -41,19 +40,6 @@ class JobError(RuntimeError):
 
 class Stopped(RuntimeError):
     """The server is being shut down; the job waits for the next one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
-    """Where and how jobs run, as set on the command line and by nobody else.
-
-    Args:
-        runs: a directory for trained models, made when needed.
-        configs: the preset or YAML file to train with, by kind of project.
-    """
-
-    runs: Path
-    configs: Mapping[Kind, str]
 
 
 def request_training(
@@ -88,12 +74,14 @@ def model_kind(model: Path) -> Kind:
     """The kind of project whose items the trained model in a directory can score.
 
     Raises:
-        ProjectError: there is no model that Keel trained.
+        ProjectError: there is no finished model.
     """
     try:
-        kind = json.loads((model / "manifest.json").read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ProjectError(f"{model} holds no finished model of `keel train rm`: {error}") from None
+        kind = read_manifest(model)["kind"]
+    except KeyError:
+        raise ProjectError(f"the manifest in {model} does not say what the model is about (key 'kind')") from None
+    except ManifestError as error:
+        raise ProjectError(str(error)) from None
     return "preference" if kind == "helpful" else "safety"
 
 
@@ -113,11 +101,17 @@ def _add(session: Session, project: Project, kind: str, subject: str, author: st
     return job
 
 
-class Worker:
-    """Does the jobs of ``database``, one at a time, until it is stopped."""
+class JobRunner:
+    """Runs the jobs of a database, one at a time, in a thread of its own, until it is stopped.
 
-    def __init__(self, database: Database, workshop: Workshop) -> None:
-        self._database, self._workshop = database, workshop
+    Args:
+        command: starts Keel's command line in a new process; ``train rm …`` and ``score …`` are added to it.
+        runs: a directory for trained models and logs, made when needed.
+        configs: the preset or YAML file to train with, by kind of project.
+    """
+
+    def __init__(self, database: Database, *, command: Sequence[str], runs: Path, configs: Mapping[Kind, str]) -> None:
+        self._database, self._command, self._runs, self._configs = database, tuple(command), runs, configs
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
 
@@ -138,8 +132,8 @@ class Worker:
         with self._database.read() as session:
             waiting = session.scalars(select(Job.id).where(Job.state.in_(ACTIVE)).order_by(Job.id)).all()
         for number in waiting:
-            self._workshop.runs.mkdir(parents=True, exist_ok=True)
-            with (self._workshop.runs / f"job-{number}.log").open("a+", encoding="utf-8") as log:
+            self._runs.mkdir(parents=True, exist_ok=True)
+            with (self._runs / f"job-{number}.log").open("a+", encoding="utf-8") as log:
                 try:
                     fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -168,26 +162,27 @@ class Worker:
                     request_scoring(session, found, Path(result["model"]), author=job.author, now=time.time())
 
     def _train(self, job: Job, log: IO[str]) -> dict[str, Any]:
-        out = self._workshop.runs / f"{job.project.name}-{job.subject}-{job.id}"
+        out = self._runs / f"{job.project.name}-{job.subject}-{job.id}"
         snapshot = f"{SCHEME}{self._database.public_name}#{job.project.name}@{job.subject}"
         with self._database.read() as session:
             rows = export(session, job.project, job.subject).rows
         words = [f"data.train={json.dumps([snapshot])}", f"output_dir={json.dumps(str(out.absolute()))}"]
         words.append(f"data.eval={json.dumps([f'{snapshot}:eval'] if rows['eval'] else [])}")
-        config = self._workshop.configs[job.project.kind]  # type: ignore[index]  # checked by the database
-        self._run(job.id, ["reward_models.train", "--config", config, *words], log)
-        manifest = out / "manifest.json"
-        if not manifest.is_file():
-            raise JobError(f"the training ended without a model; see {log.name}")
-        return {"model": str(out), "evaluation": json.loads(manifest.read_text(encoding="utf-8"))["evaluation"]}
+        config = self._configs[job.project.kind]  # type: ignore[index]  # checked by the database
+        self._run(job.id, ["train", "rm", "--config", config, *words], log)
+        try:
+            manifest = read_manifest(out)
+        except ManifestError as error:
+            raise JobError(f"the training ended without a model ({error}); see {log.name}") from None
+        return {"model": str(out), "evaluation": manifest["evaluation"]}
 
     def _score(self, job: Job, log: IO[str]) -> dict[str, Any]:
-        items, scores = (self._workshop.runs / f"job-{job.id}.{what}.jsonl" for what in ("items", "scores"))
+        items, scores = (self._runs / f"job-{job.id}.{what}.jsonl" for what in ("items", "scores"))
         with self._database.read() as session:
             rows = list(items_to_score(session, job.project))
         items.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
         words = ["--model", job.subject, "--data", str(items), "--out", str(scores), "--overwrite"]
-        self._run(job.id, ["keel.cli", "score", *words], log)
+        self._run(job.id, ["score", *words], log)
         found = [json.loads(line) for line in scores.read_text(encoding="utf-8").splitlines()]
         scorer = Path(job.subject).name
         with self._database.write() as session:
@@ -195,8 +190,8 @@ class Worker:
             count = add_scores(session, project, scorer, rows, found, author=job.author, now=time.time())
         return {"scorer": scorer, "items": count}
 
-    def _run(self, number: int, module: Sequence[str], log: IO[str]) -> None:
-        """Run a module to its end, keeping the last line it said as the job's note.
+    def _run(self, number: int, words: Sequence[str], log: IO[str]) -> None:
+        """Run Keel's command line with ``words`` to its end; the last line of its log is the job's note.
 
         Raises:
             JobError: it failed. Stopped: the server is being shut down.
@@ -204,7 +199,7 @@ class Worker:
         password = self._database.url.password
         environment = {**os.environ, **({PASSWORD_VARIABLE: password} if password else {})}
         process = subprocess.Popen(
-            [sys.executable, "-m", *module],
+            [*self._command, *words],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

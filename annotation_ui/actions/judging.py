@@ -16,7 +16,7 @@ from reward_models.data.records import Pair
 
 
 @dataclass(frozen=True, slots=True)
-class Prejudged:
+class ModelLabels:
     """How many items the judge has an opinion of now, and of how many it gave no verdict."""
 
     items: int
@@ -42,7 +42,7 @@ def questions_about(database: Database, project_name: str | None, *, draws: int,
     return [question for pair in pairs for question in draw_questions(pair, draws, seed)]
 
 
-def prejudge(
+def label_by_model(
     database: Database,
     project_name: str | None,
     questions: Sequence[Question],
@@ -52,7 +52,7 @@ def prejudge(
     author: str,
     now: float,
     on_progress: Callable[[int], None] = lambda done: None,
-) -> Prejudged:
+) -> ModelLabels:
     """Ask ``judge`` and keep its averaged verdicts, from −2 (b much better) to 2, under ``judge NAME``.
 
     An item without a valid verdict in each order it was asked in gets none.
@@ -75,4 +75,4 @@ def prejudge(
         )
         detail = {"scorer": scorer, "items": len(known), "without": len(verdicts) - len(known)}
         session.add(Event(at=now, actor=author, kind="judged by a model", project=project.name, detail=detail))
-    return Prejudged(len(known), len(verdicts) - len(known))
+    return ModelLabels(len(known), len(verdicts) - len(known))

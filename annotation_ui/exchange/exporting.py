@@ -27,7 +27,7 @@ Aggregate = Literal["majority", "dawid_skene"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class ExportRule:
     """What becomes of the votes on an item. A reviewer's decision always counts for more than the votes.
 
     Args:
@@ -90,7 +90,7 @@ def snapshot(session: Session, project: Project, name: str | None, *, author: st
     return made
 
 
-def export(session: Session, project: Project, snapshot_name: str, policy: Policy | None = None) -> Export:
+def export(session: Session, project: Project, snapshot_name: str, rule: ExportRule | None = None) -> Export:
     """One row per item of a snapshot, in TRL's formats: preference (``prompt, chosen, rejected, margin``) or unpaired
     preference (``prompt, completion, label``, true for safe).
 
@@ -99,14 +99,14 @@ def export(session: Session, project: Project, snapshot_name: str, policy: Polic
     Raises:
         ProjectError: there is no such snapshot.
     """
-    policy = policy or Policy()
+    rule = rule or ExportRule()
     found = session.scalar(select(Snapshot).where(Snapshot.project_id == project.id, Snapshot.name == snapshot_name))
     if found is None:
         names = session.scalars(select(Snapshot.name).where(Snapshot.project_id == project.id)).all()
         known = f"there are: {', '.join(names)}" if names else "take one first"
         raise ProjectError(f"{project.name!r} has no snapshot {snapshot_name!r}; {known}")
     votes, decisions = _votes(session, found)
-    believed = _aggregate(project, votes, policy)
+    believed = _aggregate(project, votes, rule)
     counts: Counter[str] = Counter()
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "eval": []}
     for item_id in dict.fromkeys([*votes, *decisions]):
@@ -115,9 +115,9 @@ def export(session: Session, project: Project, snapshot_name: str, policy: Polic
         label = decided.label if decided else believed.get(item_id)
         voted = [vote for vote in votes.get(item_id, []) if vote.label != "skip"]
         agreement = sum(vote.label == label for vote in voted) / len(voted) if voted else None
-        fate = "gold" if item.gold else _fate(label, len(voted), agreement, decided is not None, policy)
-        counts[fate] += 1
-        if fate == "exported":
+        outcome = "gold" if item.gold else _outcome(label, len(voted), agreement, decided is not None, rule)
+        counts[outcome] += 1
+        if outcome == "exported":
             assert label is not None
             reference = {"snapshot": f"{project.name}@{found.name}", "snapshot_digest": found.digest}
             row = _row(item, label, [decided] if decided else voted, agreement, len(voted))
@@ -210,10 +210,10 @@ def _votes(session: Session, found: Snapshot) -> tuple[dict[int, list[Judgement]
     return votes, decisions
 
 
-def _aggregate(project: Project, votes: Mapping[int, list[Judgement]], policy: Policy) -> dict[int, str]:
+def _aggregate(project: Project, votes: Mapping[int, list[Judgement]], rule: ExportRule) -> dict[int, str]:
     """The label believed of each item; no entry where the votes are split evenly or all skips."""
     labels = ("a", "b", "tie", "both_bad") if project.kind == "preference" else ("safe", "unsafe")
-    if policy.aggregate == "majority":
+    if rule.aggregate == "majority":
         believed = {}
         for item, said in votes.items():
             ranking = Counter(vote.label for vote in said if vote.label != "skip").most_common(2)
@@ -230,19 +230,19 @@ def _aggregate(project: Project, votes: Mapping[int, list[Judgement]], policy: P
     return {item: labels[best] for item, best in zip(items, best_N, strict=True)}
 
 
-def _fate(label: str | None, votes: int, agreement: float | None, decided: bool, policy: Policy) -> str:
+def _outcome(label: str | None, votes: int, agreement: float | None, decided: bool, rule: ExportRule) -> str:
     """What becomes of an item, in words for the report."""
     if label is None:
         return "skipped by all" if not votes else "votes split evenly"
     if label == "skip":
         return "set aside by a reviewer"
-    if label == "tie" and policy.ties == "drop":
+    if label == "tie" and rule.ties == "drop":
         return "tie"
-    if label == "both_bad" and (policy.both_bad == "drop" or policy.ties == "drop"):
+    if label == "both_bad" and (rule.both_bad == "drop" or rule.ties == "drop"):
         return "both bad"
-    if not decided and votes < policy.min_votes:
+    if not decided and votes < rule.min_votes:
         return "too few votes"
-    if not decided and agreement is not None and agreement < policy.min_agreement:
+    if not decided and agreement is not None and agreement < rule.min_agreement:
         return "too little agreement"
     return "exported"
 

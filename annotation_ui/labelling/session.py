@@ -52,7 +52,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
+class History:
     """A judgement of one's own: the id to undo or edit it by, and what was said, with sides of the screen."""
 
     judgement: int
@@ -63,7 +63,7 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reveal:
+class ShownScore:
     """What a model thinks of the item just judged: a positive margin speaks for the left (or the only) response.
 
     ``pair`` tells a margin between two responses from the score of one.
@@ -83,18 +83,18 @@ class Screen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class Layout:
     """The account's role, and the names of the projects."""
 
     role: str
     projects: tuple[str, ...]
 
 
-def frame(database: Database, who: str | None) -> Frame:
+def layout(database: Database, who: str | None) -> Layout:
     """What stands around every page."""
     with database.read() as session:
         role = require(session, who, *ROLES).role
-        return Frame(role=role, projects=tuple(session.scalars(select(Project.name).order_by(Project.name))))
+        return Layout(role=role, projects=tuple(session.scalars(select(Project.name).order_by(Project.name))))
 
 
 def next_task(database: Database, who: str | None, project_name: str | None, *, now: float) -> Task | None:
@@ -139,7 +139,7 @@ def vote(
     dwell_ms: int | None = None,
     go_on: bool = False,
     now: float,
-) -> list[Reveal]:
+) -> list[ShownScore]:
     """Record a verdict on the item under ``token``; what models think of it. Sent twice, it counts once.
 
     Args:
@@ -171,7 +171,7 @@ def undo(database: Database, who: str | None, project_name: str | None, judgemen
         judgements.undo(session, user, project, judgement, now=now)
 
 
-def history(database: Database, who: str | None, project_name: str | None, *, limit: int = HISTORY) -> list[Past]:
+def history(database: Database, who: str | None, project_name: str | None, *, limit: int = HISTORY) -> list[History]:
     """One's last judgements in force, newest first."""
     with database.read() as session:
         user, project = _both(session, who, project_name)
@@ -180,7 +180,7 @@ def history(database: Database, who: str | None, project_name: str | None, *, li
             mine.where(Judgement.user_id == user.id, Judgement.assignment_id.is_not(None)).limit(limit)
         )
         return [
-            Past(
+            History(
                 judgement=j.id,
                 label=across(j.label, j.left),
                 strength=j.strength,
@@ -294,12 +294,12 @@ def _task(
     )
 
 
-def _reveal(session: Session, judgement: Judgement) -> list[Reveal]:
+def _reveal(session: Session, judgement: Judgement) -> list[ShownScore]:
     """The models' margins, from the annotator's point of view; only for a judgement that is in."""
     scores = session.scalars(select(Score).where(Score.item_id == judgement.item_id).order_by(Score.scorer))
     found = []
     for score in scores:
         margin = score.score_a - (score.score_b or 0.0)
         turned = -margin if judgement.left == "b" else margin
-        found.append(Reveal(scorer=score.scorer, margin=turned, pair=score.score_b is not None))
+        found.append(ShownScore(scorer=score.scorer, margin=turned, pair=score.score_b is not None))
     return found

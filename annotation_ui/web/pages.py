@@ -15,7 +15,7 @@ from typing import Any
 from annotation_ui.actions import review
 from annotation_ui.actions.jobs import ACTIVE, request_training
 from annotation_ui.exchange.exporting import take_snapshot
-from annotation_ui.labelling import session as desk
+from annotation_ui.labelling import session as annotating
 from annotation_ui.labelling.dwell import TICKS
 from annotation_ui.labelling.judgements import LeaseLost, Stale
 from annotation_ui.quality.statistics import GAPS
@@ -32,7 +32,7 @@ Said = Mapping[str, Any]
 EPOCH = date(1970, 1, 1).toordinal()
 
 
-class Ask(ValueError):
+class BadRequest(ValueError):
     """A request that no page of ours sends."""
 
 
@@ -51,20 +51,20 @@ def act(database: Database, who: str | None, asked: object, *, now: float, can_l
     """Answer one request of the browser's: ``{"action", "project", …}``."""
     try:
         if not isinstance(asked, dict) or not isinstance(asked.get("action"), str):
-            raise Ask("not a request")
+            raise BadRequest("not a request")
         action = ACTIONS.get(asked["action"])
         if action is None:
-            raise Ask("no such action")
+            raise BadRequest("no such action")
         project = asked.get("project")
         context = Context(database, who, project if isinstance(project, str) and project else None, now, can_log_out)
         if context.project is None:
-            known = desk.frame(database, who).projects
+            known = annotating.layout(database, who).projects
             context = Context(database, who, known[0] if known else None, now, can_log_out)
         return action(context, asked)
     except (LeaseLost, Stale) as error:
         reply = _annotate(context)
         return reply | {"error": str(error)}
-    except (VerdictError, ProjectError, Forbidden, Ask) as error:
+    except (VerdictError, ProjectError, Forbidden, BadRequest) as error:
         return {"html": None, "note": None, "error": str(error)}
 
 
@@ -80,31 +80,31 @@ def _vote(context: Context, asked: Said) -> Reply:
     )
     token = asked.get("token")
     if not isinstance(token, str):
-        raise Ask("a vote without the token of its item")
-    reveals = desk.vote(
+        raise BadRequest("a vote without the token of its item")
+    reveals = annotating.vote(
         context.database, context.who, context.project, token, said, dwell_ms=dwell_ms, go_on=True, now=context.now
     )
     return _annotate(context) | {"note": " · ".join(["Saved", *map(revealed, reveals)])}
 
 
 def _undo(context: Context, asked: Said) -> Reply:
-    desk.undo(context.database, context.who, context.project, _whole(asked, "judgement"), now=context.now)
+    annotating.undo(context.database, context.who, context.project, _whole(asked, "judgement"), now=context.now)
     return _annotate(context) | {"note": "Taken back; here it is again"}
 
 
 def _history(context: Context, asked: Said) -> Reply:
-    past = desk.history(context.database, context.who, context.project)
+    past = annotating.history(context.database, context.who, context.project)
     return _page(context, "history", past=past, now=context.now)
 
 
 def _open_edit(context: Context, asked: Said) -> Reply:
-    task = desk.past_task(context.database, context.who, context.project, _whole(asked, "judgement"))
+    task = annotating.past_task(context.database, context.who, context.project, _whole(asked, "judgement"))
     return _annotate(context, task)
 
 
 def _edit(context: Context, asked: Said) -> Reply:
     judgement, said = _whole(asked, "judgement"), _mapping(asked, "said")
-    desk.edit(context.database, context.who, context.project, judgement, said, now=context.now)
+    annotating.edit(context.database, context.who, context.project, judgement, said, now=context.now)
     return _history(context, asked) | {"note": "Changed; the old verdict stays in the record"}
 
 
@@ -150,7 +150,7 @@ def _dashboard(context: Context, asked: Said) -> Reply:
 def _snapshot(context: Context, asked: Said) -> Reply:
     name = asked.get("name")
     if not isinstance(name, str):
-        raise Ask("no name for the snapshot")
+        raise BadRequest("no name for the snapshot")
     who = context.who or ""
     made = take_snapshot(context.database, who, context.project, name.strip() or None, now=context.now)
     return _dashboard(context, asked) | {"note": f"Snapshot {made} is taken"}
@@ -159,14 +159,14 @@ def _snapshot(context: Context, asked: Said) -> Reply:
 def _train(context: Context, asked: Said) -> Reply:
     snapshot = asked.get("snapshot")
     if not isinstance(snapshot, str):
-        raise Ask("no snapshot to train on")
+        raise BadRequest("no snapshot to train on")
     number = request_training(context.database, context.who, context.project, snapshot, now=context.now)
     return _dashboard(context, asked) | {"note": f"Job {number}: training on {snapshot}"}
 
 
 def _prepare(context: Context, asked: Said) -> Reply:
     """Render what is likely to come next while the annotator reads, so that a verdict does not wait for it."""
-    prompt, responses = desk.upcoming_texts(context.database, context.who, context.project)
+    prompt, responses = annotating.upcoming_texts(context.database, context.who, context.project)
     for message in prompt:
         rendering.markdown(message["content"])
     for message in (message for response in responses for message in response):
@@ -178,8 +178,8 @@ def _difference(context: Context, asked: Said) -> Reply:
     """The two texts that the browser has on screen, with the words marked in which they differ."""
     left, right = asked.get("left"), asked.get("right")
     if not isinstance(left, str) or not isinstance(right, str) or len(left) + len(right) > 400_000:
-        raise Ask("no two texts to compare")
-    desk.frame(context.database, context.who)  # for annotators of any role, but for nobody else
+        raise BadRequest("no two texts to compare")
+    annotating.layout(context.database, context.who)  # for annotators of any role, but for nobody else
     marked = rendering.difference(left, right)
     if marked is None:
         return {"html": None, "note": None, "error": "These responses are too long to compare word by word"}
@@ -204,14 +204,14 @@ ACTIONS: dict[str, Callable[[Context, Said], Reply]] = {
 }
 
 
-def _annotate(context: Context, task: desk.Task | None = None) -> Reply:
+def _annotate(context: Context, task: annotating.Task | None = None) -> Reply:
     if context.project is None:
         return _page(context, "nothing")
     if task is None:
-        screen = desk.screen(context.database, context.who, context.project, now=context.now)
+        screen = annotating.screen(context.database, context.who, context.project, now=context.now)
         task, progress = screen.task, screen.progress
     else:
-        progress = desk.progress(context.database, context.who, context.project, now=context.now)
+        progress = annotating.progress(context.database, context.who, context.project, now=context.now)
     title, why = _why_empty(progress, context.now) if task is None else ("", "")
     return _page(
         context,
@@ -223,7 +223,7 @@ def _annotate(context: Context, task: desk.Task | None = None) -> Reply:
     )
 
 
-def _why_empty(progress: desk.Progress, now: float) -> tuple[str, str]:
+def _why_empty(progress: annotating.Progress, now: float) -> tuple[str, str]:
     """A title and a sentence on why there is no item."""
     queue = progress.queue
     if queue.total == 0:
@@ -241,16 +241,16 @@ def _why_empty(progress: desk.Progress, now: float) -> tuple[str, str]:
 
 
 def _page(context: Context, name: str, **values: Any) -> Reply:
-    frame = desk.frame(context.database, context.who)
+    layout = annotating.layout(context.database, context.who)
     html = (
         environment()
         .get_template(f"{name}.html")
         .render(
             page=name,
-            pages=PAGES[frame.role],
-            admin=frame.role == "admin",
+            pages=PAGES[layout.role],
+            admin=layout.role == "admin",
             project=context.project or "",
-            projects=frame.projects,
+            projects=layout.projects,
             who=context.who,
             can_log_out=context.can_log_out,
             keys=KEYS,
@@ -275,12 +275,12 @@ PAGES: dict[str, tuple[tuple[str, str], ...]] = {
 def _whole(asked: Said, key: str) -> int:
     value = asked.get(key)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
-        raise Ask(f"{key} is not a whole number that could be one of ours")
+        raise BadRequest(f"{key} is not a whole number that could be one of ours")
     return value
 
 
 def _mapping(asked: Said, key: str) -> Said:
     value = asked.get(key)
     if not isinstance(value, dict):
-        raise Ask(f"{key} is missing")
+        raise BadRequest(f"{key} is missing")
     return value

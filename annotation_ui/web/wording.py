@@ -7,7 +7,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from annotation_ui.labelling import session as desk
+from annotation_ui.labelling import session as annotating
 from annotation_ui.labelling.dwell import along
 from annotation_ui.store.verdicts import STRENGTHS
 from annotation_ui.web import rendering
@@ -48,12 +48,12 @@ KEYS = (
 )
 
 
-def said_in_words(past: desk.Past) -> str:
+def said_in_words(past: annotating.History) -> str:
     name = NAMES[past.label]
     return f"{name} {STRENGTHS[past.strength]}" if past.strength else name
 
 
-def revealed(reveal: desk.Reveal) -> str:
+def revealed(reveal: annotating.ShownScore) -> str:
     return f"{reveal.scorer} {_leaning(reveal.margin, reveal.pair)}"
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,7 +17,6 @@ from keel.commands import annotate_data as data_commands
 from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, Kind, failures
 
 if TYPE_CHECKING:
-    from annotation_ui.actions.jobs import Workshop
     from annotation_ui.store.database import Database
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ Role = Literal["annotator", "reviewer", "admin"]
 LOCAL = ("127.0.0.1", "localhost", "::1")
 NOBODY = "you"
 RUNS = Path("runs/annotation")
+KEEL = (sys.executable, "-m", "keel.cli")  # the command line in a process of its own
 TLS = (
     "Put TLS in front (a reverse proxy such as Caddy or nginx that forwards to 127.0.0.1) and start with "
     "--secure-cookie."
@@ -60,7 +61,6 @@ def annotate(
     """
     if context.invoked_subcommand is not None:
         return
-    from annotation_ui.actions.jobs import Workshop
     from annotation_ui.store.database import open_database
 
     with failures():
@@ -69,12 +69,12 @@ def annotate(
                 database = open_database(str(Path(directory) / "demo.db"))
                 fill_demo(database)
                 configs: dict[Kind, str] = {"preference": "helpful_demo", "safety": "safety_demo"}
-                _serve(database, host, port, secure_cookie, Workshop(runs=Path(directory) / "runs", configs=configs))
+                _serve(database, host, port, secure_cookie, Path(directory) / "runs", configs)
         else:
             database = open_database(db)
             _ask_for_scores(database, reward_model or [])
             configs = {"preference": preference_config, "safety": safety_config}
-            _serve(database, host, port, secure_cookie, Workshop(runs=runs, configs=configs))
+            _serve(database, host, port, secure_cookie, runs, configs)
 
 
 def _ask_for_scores(database: Database, models: list[Path]) -> None:
@@ -91,10 +91,12 @@ def _ask_for_scores(database: Database, models: list[Path]) -> None:
                 request_scoring(session, project, model.absolute(), author=CLI, now=time.time())
 
 
-def _serve(database: Database, host: str, port: int, secure_cookie: bool, workshop: Workshop) -> None:
+def _serve(
+    database: Database, host: str, port: int, secure_cookie: bool, runs: Path, configs: Mapping[Kind, str]
+) -> None:
     import uvicorn
 
-    from annotation_ui.actions.jobs import Worker
+    from annotation_ui.actions.jobs import JobRunner
     from annotation_ui.store.accounts import add_user, anyone_can_log_in, find_user
     from annotation_ui.web.server import build
 
@@ -114,15 +116,15 @@ def _serve(database: Database, host: str, port: int, secure_cookie: bool, worksh
         typer.echo(f"warning: passwords travel in the clear. {TLS}", err=True)
     typer.echo(f"Keel annotate on http://{host}:{port} ({database}); Ctrl-C stops it")
     server = build(database, single_user=NOBODY if alone else None, secure_cookie=secure_cookie)
-    worker = Worker(database, workshop)
-    worker.start()
+    jobs = JobRunner(database, command=KEEL, runs=runs, configs=configs)
+    jobs.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what follows is done: uvicorn hands it on to us
     try:
         uvicorn.run(
             server, host=host, port=port, log_level="warning", server_header=False, forwarded_allow_ips="127.0.0.1"
         )
     finally:
-        worker.stop()
+        jobs.stop()
 
 
 def fill_demo(database: Database, items: int = 60) -> None:

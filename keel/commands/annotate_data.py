@@ -142,11 +142,13 @@ def export_command(
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Write a snapshot as TRL preference or unpaired preference data, split by prompt, and count what was left out."""
-    from annotation_ui.exchange.exporting import Policy, export, snapshot, write_export
+    from annotation_ui.exchange.exporting import ExportRule, export, snapshot, write_export
     from annotation_ui.store.database import open_database
     from annotation_ui.store.projects import find_project
 
-    policy = Policy(aggregate=aggregate, ties=ties, both_bad=both_bad, min_votes=min_votes, min_agreement=min_agreement)
+    rule = ExportRule(
+        aggregate=aggregate, ties=ties, both_bad=both_bad, min_votes=min_votes, min_agreement=min_agreement
+    )
     with failures():
         database = open_database(db)
         with database.write() as session:
@@ -154,7 +156,7 @@ def export_command(
             if snapshot_name is None:
                 made = snapshot(session, found, None, author=CLI, now=time.time())
                 snapshot_name = made.name
-            result = export(session, found, snapshot_name, policy)
+            result = export(session, found, snapshot_name, rule)
         files = write_export(result, out, file_format)
     for reason, count in result.counts.items():
         typer.echo(f"{count:6d} items {reason}")
@@ -219,7 +221,7 @@ def judge_command(
     Annotators see it after their own vote, reviewers where it is sure of the opposite. A key for the endpoint is read
     from KEEL_JUDGE_API_KEY. The same command goes on where it was stopped.
     """
-    from annotation_ui.actions.judging import prejudge, questions_about
+    from annotation_ui.actions.judging import label_by_model, questions_about
     from annotation_ui.store.database import open_database
     from reward_models.data.curation.answers import AnswerFile
     from reward_models.data.curation.endpoint import KEY_VARIABLE, EndpointConfig, EndpointJudge
@@ -234,7 +236,7 @@ def judge_command(
         typer.echo(f"{len(questions)} judgements, {calls} to ask for", err=True)
         if calls:
             judge.check()
-        done = prejudge(database, project, questions, judge, model, author=CLI, now=time.time())
+        done = label_by_model(database, project, questions, judge, model, author=CLI, now=time.time())
     typer.echo(f"{done.items} items judged by {model}; {done.without} without a verdict")
 
 

@@ -11,7 +11,6 @@ but neither changes what a score is (beyond the last bits of floating point).
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,10 +26,11 @@ from reward_models.calibration import Calibration
 from reward_models.data.batching import plan_padded, plan_trees
 from reward_models.data.chat import ChatRenderer, Span
 from reward_models.data.encode import cut
+from reward_models.data.manifest import MANIFEST, read_manifest
 from reward_models.data.records import Comparison, Conversation, Message, RecordError, SafetyLabel
 from reward_models.data.trees import PromptTree
 from reward_models.dataset import RewardKind, default_span
-from reward_models.model import KEEL_KEY, MANIFEST, SequenceScorer, load_scorer, position_limit
+from reward_models.model import KEEL_KEY, SequenceScorer, load_scorer, position_limit
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -141,13 +141,12 @@ class RewardModel:
                 f"{path}: tokenizer or chat template is not the one the model was trained with (fingerprint "
                 f"{renderer.fingerprint}, trained with {facts['template_fingerprint']}); copy the model anew"
             )
-        manifest = folder / MANIFEST
         return cls(
             scorer.to(device or ("cuda" if torch.cuda.is_available() else "cpu")),
             renderer,
             kind,
             Calibration.from_facts(facts.get("calibration", {})),
-            manifest=json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else None,
+            manifest=read_manifest(folder) if (folder / MANIFEST).is_file() else None,
             directory=folder if folder.is_dir() else None,
             max_tokens=max_tokens,
         )

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 from training_runs import ENVIRONMENT
 
-from annotation_ui.actions.jobs import Worker, Workshop
+from annotation_ui.actions.jobs import JobRunner
 from annotation_ui.exchange.importing import import_items
 from annotation_ui.quality.statistics import quality
 from annotation_ui.store.accounts import add_user
@@ -20,6 +20,7 @@ from annotation_ui.store.database import Database
 from annotation_ui.store.projects import Settings, create_project, find_project
 from annotation_ui.store.tables import Item, Job, Score
 from annotation_ui.web import pages
+from keel.commands.annotate import KEEL
 from reward_models.data.files import read_rows
 
 NOW = 1_700_000_000.0
@@ -67,9 +68,9 @@ def test_votes_train_a_model_that_asks_for_votes(
     ask = {"project": "p", "name": "s1", "snapshot": "s1"}
     assert "Snapshot s1" in pages.act(sqlite, "root", {"action": "snapshot", **ask}, now=NOW)["note"]
     assert "Job 1" in pages.act(sqlite, "root", {"action": "train", **ask}, now=NOW)["note"]
-    workshop = Workshop(runs=tmp_path / "runs", configs={"preference": str(tiny_config), "safety": "unused"})
-    worker = Worker(sqlite, workshop)
-    while worker.work_once():
+    configs = {"preference": str(tiny_config), "safety": "unused"}
+    runner = JobRunner(sqlite, command=KEEL, runs=tmp_path / "runs", configs=configs)  # type: ignore[arg-type]
+    while runner.work_once():
         pass
     with sqlite.read() as session:
         train, *scoring = session.scalars(select(Job).order_by(Job.id))

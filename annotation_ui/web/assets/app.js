@@ -8,7 +8,7 @@ let looked = 0; // milliseconds of looking before the tab was last hidden
 let polling = 0;
 
 const find = (selector) => element.querySelector(selector);
-const desk = () => find(".k-desk");
+const app = () => find(".k-app");
 const visible = (node) => node && !node.closest("[hidden]") && !node.disabled;
 
 function note(text, isError, aside = "") {
@@ -25,20 +25,20 @@ function note(text, isError, aside = "") {
 
 function show(html) {
   const place = find(".k-root");
-  const before = { page: desk()?.dataset.page, top: find(".k-main")?.scrollTop ?? 0 };
-  const views = { raw: desk()?.classList.contains("k-show-raw"), guideline: desk()?.classList.contains("k-show-guideline") };
+  const before = { page: app()?.dataset.page, top: find(".k-main")?.scrollTop ?? 0 };
+  const views = { raw: app()?.classList.contains("k-show-raw"), guideline: app()?.classList.contains("k-show-guideline") };
   place.innerHTML = html;
-  desk().classList.toggle("k-show-raw", Boolean(views.raw));
-  desk().classList.toggle("k-show-guideline", views.guideline ?? window.innerWidth > 1500);
+  app().classList.toggle("k-show-raw", Boolean(views.raw));
+  app().classList.toggle("k-show-guideline", views.guideline ?? window.innerWidth > 1500);
   for (const act of ["raw", "guideline"]) {
-    find(`[data-act=${act}]`)?.setAttribute("aria-pressed", String(desk().classList.contains(`k-show-${act}`)));
+    find(`[data-act=${act}]`)?.setAttribute("aria-pressed", String(app().classList.contains(`k-show-${act}`)));
   }
   appeared = performance.now();
   looked = 0;
   clearTimeout(polling);
   poll();
   window.scrollTo(0, 0);
-  if (desk().dataset.page === "dashboard" && before.page === "dashboard") find(".k-main").scrollTop = before.top;
+  if (app().dataset.page === "dashboard" && before.page === "dashboard") find(".k-main").scrollTop = before.top;
   (find(".k-prompt") ?? find(".k-main"))?.focus({ preventScroll: true });
   requestIdleCallback(settle, { timeout: 1000 });
 }
@@ -49,7 +49,7 @@ function settle() {
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; // so that the keyboard can scroll it
   }
   // While the annotator reads, the server renders what is likely to come next; if this fails, it does so later.
-  if (find(".k-main").dataset.token) server.act({ action: "prepare", project: desk().dataset.project }).catch(() => {});
+  if (find(".k-main").dataset.token) server.act({ action: "prepare", project: app().dataset.project }).catch(() => {});
 }
 
 // A page that waits for something looks again by itself, but not while one is at a control of it or it is out of sight.
@@ -57,7 +57,7 @@ function poll() {
   const waiting = find("[data-poll]");
   if (!waiting) return;
   polling = setTimeout(() => {
-    if (document.hidden || busy || document.activeElement?.matches(".k-desk *:not(.k-main, .k-prompt)")) poll();
+    if (document.hidden || busy || document.activeElement?.matches(".k-app *:not(.k-main, .k-prompt)")) poll();
     else ask(waiting.dataset.pollAction ?? "annotate");
   }, waiting.dataset.poll * 1000);
 }
@@ -67,7 +67,7 @@ async function ask(action, data = {}) {
   busy = true;
   element.setAttribute("aria-busy", "true");
   try {
-    const project = data.project ?? desk()?.dataset.project ?? null;
+    const project = data.project ?? app()?.dataset.project ?? null;
     const reply = await server.act({ action, ...data, project });
     if (typeof reply.html === "string") show(reply.html);
     const left = action === "vote" ? find(".k-main").dataset.left : null;
@@ -115,7 +115,7 @@ function panel(id, open) {
 }
 
 function toggle(act) {
-  const on = desk().classList.toggle(`k-show-${act}`);
+  const on = app().classList.toggle(`k-show-${act}`);
   find(`[data-act=${act}]`)?.setAttribute("aria-pressed", String(on));
   return on;
 }
@@ -127,7 +127,7 @@ async function difference() {
   const old = element.querySelectorAll(".k-difference");
   if (old.length) {
     old.forEach((node) => node.remove());
-    desk().classList.remove("k-show-difference");
+    app().classList.remove("k-show-difference");
     return button.setAttribute("aria-pressed", "false");
   }
   const texts = boxes.map((box) => [...box.querySelectorAll(".k-as-is")].map((part) => part.textContent).join("\n"));
@@ -139,7 +139,7 @@ async function difference() {
     shown.innerHTML = reply.html[n];
     box.append(shown);
   });
-  desk().classList.add("k-show-difference");
+  app().classList.add("k-show-difference");
   button.setAttribute("aria-pressed", "true");
 }
 
@@ -176,12 +176,12 @@ element.addEventListener("submit", (event) => event.target.matches(".k-verdict")
 
 function ofKey(key) {
   // The innermost open panel owns the keys.
-  for (const scope of ["#k-skip:not([hidden])", "#k-harms:not([hidden])", ".k-desk"]) {
+  for (const scope of ["#k-skip:not([hidden])", "#k-harms:not([hidden])", ".k-app"]) {
     const panelNode = find(scope);
     if (!panelNode) continue;
     if (scope.startsWith("#k-harms") && key === "enter") return find("[data-act=confirm-unsafe]");
     const hit = [...panelNode.querySelectorAll(`[data-key="${CSS.escape(key)}"]`)].find(visible);
-    if (hit || scope !== ".k-desk") return hit;
+    if (hit || scope !== ".k-app") return hit;
   }
   return null;
 }
@@ -190,11 +190,11 @@ function escape() {
   for (const id of ["#k-skip", "#k-harms"]) {
     if (find(`${id}:not([hidden])`)) return panel(id, false);
   }
-  if (desk().dataset.page !== "annotate" || find(".k-main").dataset.judgement) ask("annotate");
+  if (app().dataset.page !== "annotate" || find(".k-main").dataset.judgement) ask("annotate");
 }
 
 function onKey(event) {
-  if (!desk() || event.repeat || event.isComposing || event.ctrlKey || event.metaKey || event.altKey || document.hidden) return;
+  if (!app() || event.repeat || event.isComposing || event.ctrlKey || event.metaKey || event.altKey || document.hidden) return;
   const typing = event.target.matches("textarea, select, input:not([type=checkbox]):not([type=radio])");
   const help = find(".k-help");
   if (help?.open || busy) return;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,8 @@ from sqlalchemy import select
 from annotation_ui.actions import jobs
 from annotation_ui.actions.jobs import (
     JobError,
+    JobRunner,
     Stopped,
-    Worker,
-    Workshop,
     model_kind,
     request_scoring,
     request_training,
@@ -55,8 +55,13 @@ def judged(database: Database, fill: Fill) -> Database:
     return database
 
 
-def worker(database: Database, folder: Path) -> Worker:
-    return Worker(database, Workshop(runs=folder, configs={"preference": "no_such_preset", "safety": "x"}))
+def worker(database: Database, folder: Path) -> JobRunner:
+    return JobRunner(
+        database,
+        command=(sys.executable, "-m"),
+        runs=folder,
+        configs={"preference": "no_such_preset", "safety": "x"},
+    )
 
 
 def states(database: Database) -> list[tuple[str, str, str]]:
@@ -152,5 +157,5 @@ def test_errors_of_the_process_itself(judged: Database, tmp_path: Path, monkeypa
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match="no finished model"):
+    with pytest.raises(ProjectError, match=r"manifest\.json is missing"):
         model_kind(tmp_path)

@@ -11,10 +11,10 @@ from sqlalchemy import select
 from stand_in_judge import StandInJudge
 from typer.testing import CliRunner
 
-from annotation_ui.actions.judging import Prejudged, prejudge, questions_about
+from annotation_ui.actions.judging import ModelLabels, label_by_model, questions_about
 from annotation_ui.exchange.exporting import export
 from annotation_ui.exchange.exporting import snapshot as take
-from annotation_ui.labelling import session as desk
+from annotation_ui.labelling import session as annotating
 from annotation_ui.quality.statistics import quality
 from annotation_ui.store.database import Database
 from annotation_ui.store.projects import ProjectError, find_project
@@ -54,15 +54,15 @@ def test_both_orders_cancel_and_nothing_becomes_a_vote(sqlite: Database, fill: F
     questions = questions_about(sqlite, "p", draws=2, seed=0)
     assert len(questions) == 6
     for _ in range(2):  # a second time replaces what was there
-        done = prejudge(sqlite, "p", questions, Partial(), "m", author="root", now=NOW)
-    assert done == Prejudged(2, 1)
+        done = label_by_model(sqlite, "p", questions, Partial(), "m", author="root", now=NOW)
+    assert done == ModelLabels(2, 1)
     with sqlite.read() as session:
         scores = session.execute(select(Score.item_id, Score.scorer, Score.score_a, Score.score_b)).all()
         assert session.scalars(select(Judgement)).all() == []
     assert sorted(tuple(row) for row in scores) == [(1, "judge m", -1.0, 0.0), (2, "judge m", 1.0, 0.0)]
-    task = desk.next_task(sqlite, "ann", "p", now=NOW)
+    task = annotating.next_task(sqlite, "ann", "p", now=NOW)
     assert task is not None
-    [reveal] = desk.vote(sqlite, "ann", "p", task.token, {"label": "tie"}, now=NOW)
+    [reveal] = annotating.vote(sqlite, "ann", "p", task.token, {"label": "tie"}, now=NOW)
     assert reveal.scorer == "judge m"
 
 
@@ -75,9 +75,9 @@ def test_a_judge_compares(sqlite: Database, fill: Fill) -> None:
 def test_a_judge_behind_an_endpoint(sqlite: Database, fill: Fill, tmp_path: Path) -> None:
     """The command, over HTTP: every pair in both orders, paid for once, and beside what people say."""
     fill(sqlite, items=4)
-    task = desk.next_task(sqlite, "ann", "p", now=NOW)
+    task = annotating.next_task(sqlite, "ann", "p", now=NOW)
     assert task is not None
-    desk.vote(sqlite, "ann", "p", task.token, {"label": "tie"}, now=NOW)
+    annotating.vote(sqlite, "ann", "p", task.token, {"label": "tie"}, now=NOW)
 
     def first_is_better(one: str, other: str) -> float:
         return 1.0 if one.startswith("first") else -1.0

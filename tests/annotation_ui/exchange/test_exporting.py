@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from annotation_ui.exchange.exporting import Export, Policy, export, take_snapshot, to_csv, write_export
-from annotation_ui.labelling import session as desk
+from annotation_ui.exchange.exporting import Export, ExportRule, export, take_snapshot, to_csv, write_export
+from annotation_ui.labelling import session as annotating
 from annotation_ui.labelling.judgements import adjudicate
 from annotation_ui.store.accounts import Forbidden, add_user
 from annotation_ui.store.database import Database
@@ -53,17 +53,17 @@ def say(database: Database, item: int, *labels: tuple[str, int | None] | str) ->
             )
 
 
-def exported(database: Database, policy: Policy | None = None, name: str = "s1") -> Export:
+def exported(database: Database, rule: ExportRule | None = None, name: str = "s1") -> Export:
     with database.write() as session:
         if session.scalar(select(User).where(User.name == "root")) is None:
             add_user(session, "root", "admin", None, now=NOW)
-    if policy is None or name == "s1":
+    if rule is None or name == "s1":
         try:
             take_snapshot(database, "root", "p", name, now=NOW)
         except ProjectError:
-            assert policy is not None
+            assert rule is not None
     with database.read() as session:
-        return export(session, find_project(session, "p"), name, policy)
+        return export(session, find_project(session, "p"), name, rule)
 
 
 def texts(rows: list[dict[str, Any]], key: str) -> list[str]:
@@ -92,7 +92,7 @@ def test_one_row_an_item_and_everything_counted(database: Database, fill: Fill) 
     assert texts(rows, "rejected") == ["second 0", "first 1", "second 6"]
     assert [row.get("margin") for row in rows] == [2.0, 2.0, None]  # the mean strength of the votes that won
     assert [(row["votes"], row["agreement"]) for row in rows] == [(3, 2 / 3), (2, 1.0), (1, 1.0)]
-    kept = exported(database, Policy(ties="keep", both_bad="tie", min_votes=2, min_agreement=0.7))
+    kept = exported(database, ExportRule(ties="keep", both_bad="tie", min_votes=2, min_agreement=0.7))
     assert kept.counts == {
         "exported": 2,
         "too little agreement": 2,
@@ -146,14 +146,14 @@ def test_dawid_skene_breaks_an_even_split_by_reliability(sqlite: Database, fill:
         say(sqlite, item, right, right if item % 5 else wrong, wrong if item % 3 == 0 else right)
     say(sqlite, 30, "b", "skip", "a")
     assert exported(sqlite).counts["votes split evenly"] == 1
-    rows = exported(sqlite, Policy(aggregate="dawid_skene")).rows["train"]
+    rows = exported(sqlite, ExportRule(aggregate="dawid_skene")).rows["train"]
     assert texts(rows, "chosen")[-1] == "second 30"
 
 
 def test_repeats_and_gold_items_are_not_exported(sqlite: Database, fill: Fill) -> None:
     fill(sqlite, items=40, gold=5, settings=Settings(gold_rate=0.2, repeat_rate=0.2, eval_fraction=0.5))
-    while (task := desk.next_task(sqlite, "ann", "p", now=NOW)) is not None:
-        desk.vote(sqlite, "ann", "p", task.token, {"label": "left", "strength": 1}, now=NOW)
+    while (task := annotating.next_task(sqlite, "ann", "p", now=NOW)) is not None:
+        annotating.vote(sqlite, "ann", "p", task.token, {"label": "left", "strength": 1}, now=NOW)
     result = exported(sqlite)
     assert result.counts == {"exported": 40, "gold": 5}
     assert {row["votes"] for rows in result.rows.values() for row in rows} == {1}
@@ -167,7 +167,7 @@ def test_the_trainers_read_every_file(sqlite: Database, fill: Fill, tmp_path: Pa
     say(sqlite, 0, ("a", 3))
     say(sqlite, 1, ("b", 1))
     say(sqlite, 2, "tie")
-    result = exported(sqlite, Policy(ties="keep"))
+    result = exported(sqlite, ExportRule(ties="keep"))
     for file_format in ("jsonl", "parquet"):
         train = write_export(result, tmp_path / file_format, file_format)[0]  # type: ignore[arg-type]
         records = load(str(train), "comparison").records

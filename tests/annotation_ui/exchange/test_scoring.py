@@ -11,7 +11,7 @@ from sqlalchemy import select
 from typer.testing import CliRunner
 
 from annotation_ui.exchange.scoring import add_scores, items_to_score
-from annotation_ui.labelling import session as desk
+from annotation_ui.labelling import session as annotating
 from annotation_ui.store.database import Database
 from annotation_ui.store.projects import ProjectError, Settings, find_project
 from annotation_ui.store.tables import Item, Score
@@ -33,9 +33,9 @@ def margins(database: Database, values: dict[str, float], scorer: str = "rm") ->
 
 def order(database: Database) -> list[str]:
     seen = []
-    while (task := desk.next_task(database, "ann", "p", now=NOW)) is not None:
+    while (task := annotating.next_task(database, "ann", "p", now=NOW)) is not None:
         seen.append(task.prompt[0]["content"])
-        desk.vote(database, "ann", "p", task.token, {"label": "tie"}, now=NOW)
+        annotating.vote(database, "ann", "p", task.token, {"label": "tie"}, now=NOW)
     return seen
 
 

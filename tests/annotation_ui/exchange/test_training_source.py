@@ -13,7 +13,7 @@ import pytest
 from training_runs import ENVIRONMENT
 
 from annotation_ui.exchange.exporting import export
-from annotation_ui.labelling import session as desk
+from annotation_ui.labelling import session as annotating
 from annotation_ui.store.accounts import add_user
 from annotation_ui.store.database import Database
 from annotation_ui.store.projects import Settings, find_project
@@ -29,8 +29,8 @@ def test_training_on_a_snapshot(
     fill(database, items=30, settings=Settings(gold_rate=0, repeat_rate=0, eval_fraction=0.3))
     with database.write() as session:
         add_user(session, "root", "admin", None, now=NOW)
-    while (task := desk.next_task(database, "ann", "p", now=NOW)) is not None:
-        desk.vote(database, "ann", "p", task.token, {"label": "left", "strength": 2}, now=NOW)
+    while (task := annotating.next_task(database, "ann", "p", now=NOW)) is not None:
+        annotating.vote(database, "ann", "p", task.token, {"label": "left", "strength": 2}, now=NOW)
     pages.act(database, "root", {"action": "snapshot", "project": "p", "name": "s1"}, now=NOW)
     source = f"annotations://{database.public_name}#p@s1"
     assert source.startswith("annotations://postgresql://")

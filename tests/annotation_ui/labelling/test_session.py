@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from annotation_ui.labelling import session as desk
+from annotation_ui.labelling import session as annotating
 from annotation_ui.labelling.judgements import LeaseLost, Stale, first_votes, in_force
 from annotation_ui.store.accounts import Forbidden
 from annotation_ui.store.database import Database
@@ -45,9 +45,9 @@ def in_hands(database: Database) -> int:
 
 def judge(database: Database, who: str, said: dict[str, object] = LEFT, now: float = NOW) -> str:
     """Judge the next item; the text of its prompt."""
-    task = desk.next_task(database, who, "p", now=now)
+    task = annotating.next_task(database, who, "p", now=now)
     assert task is not None
-    desk.vote(database, who, "p", task.token, said, dwell_ms=1500, now=now)
+    annotating.vote(database, who, "p", task.token, said, dwell_ms=1500, now=now)
     return task.prompt[0]["content"]
 
 
@@ -57,7 +57,7 @@ def test_everyone_gets_different_items_until_each_has_its_votes(database: Databa
     for _ in range(2):
         for name, items in seen.items():
             items.append(judge(database, name))
-    assert all(desk.next_task(database, name, "p", now=NOW) is None for name in seen)
+    assert all(annotating.next_task(database, name, "p", now=NOW) is None for name in seen)
     assert all(len(set(items)) == len(items) for items in seen.values())
     assert set(Counter(item for items in seen.values() for item in items).values()) == {2}
     assert taken_adds_up(database)
@@ -65,9 +65,9 @@ def test_everyone_gets_different_items_until_each_has_its_votes(database: Databa
 
 def test_reloading_shows_the_item_in_hand(database: Database, fill: Fill) -> None:
     fill(database)
-    first = desk.next_task(database, "ann", "p", now=NOW)
-    assert first == desk.next_task(database, "ann", "p", now=NOW + 5)
-    other = desk.next_task(database, "bob", "p", now=NOW)
+    first = annotating.next_task(database, "ann", "p", now=NOW)
+    assert first == annotating.next_task(database, "ann", "p", now=NOW + 5)
+    other = annotating.next_task(database, "bob", "p", now=NOW)
     assert first is not None
     assert other is not None
     assert first.prompt != other.prompt
@@ -75,10 +75,10 @@ def test_reloading_shows_the_item_in_hand(database: Database, fill: Fill) -> Non
 
 def test_a_vote_sent_twice_counts_once(database: Database, fill: Fill) -> None:
     fill(database)
-    task = desk.next_task(database, "ann", "p", now=NOW)
+    task = annotating.next_task(database, "ann", "p", now=NOW)
     assert task is not None
     for label in (LEFT, {"label": "tie"}):
-        desk.vote(database, "ann", "p", task.token, label, now=NOW)
+        annotating.vote(database, "ann", "p", task.token, label, now=NOW)
     with database.read() as session:
         judged = session.scalars(select(Judgement)).all()
     assert [(j.label, j.strength) for j in judged] == [("a" if judged[0].left == "a" else "b", 2)]
@@ -86,28 +86,28 @@ def test_a_vote_sent_twice_counts_once(database: Database, fill: Fill) -> None:
 
 def test_a_vote_that_goes_on_leases_the_next_item_with_it(database: Database, fill: Fill) -> None:
     fill(database, items=4)
-    first = desk.next_task(database, "ann", "p", now=NOW)
+    first = annotating.next_task(database, "ann", "p", now=NOW)
     assert first is not None
     for _ in range(2):  # the second one is a repetition of the first, and takes nothing
-        desk.vote(database, "ann", "p", first.token, LEFT, go_on=True, now=NOW)
+        annotating.vote(database, "ann", "p", first.token, LEFT, go_on=True, now=NOW)
         with database.read() as session:
             assert session.scalars(select(Assignment.state).order_by(Assignment.id)).all() == ["done", "leased"]
-    second = desk.next_task(database, "ann", "p", now=NOW + 1)
+    second = annotating.next_task(database, "ann", "p", now=NOW + 1)
     assert second is not None
     assert second.expires == NOW + 900  # leased by the vote, not by asking
-    desk.vote(database, "ann", "p", second.token, SKIP, go_on=True, now=NOW)
+    annotating.vote(database, "ann", "p", second.token, SKIP, go_on=True, now=NOW)
     assert in_hands(database) == 0
     assert taken_adds_up(database)
 
 
 def test_what_was_left_alone_comes_before_what_a_vote_would_go_on_to(database: Database, fill: Fill) -> None:
     fill(database, items=3)
-    left_alone = desk.next_task(database, "ann", "p", now=NOW)
-    mine = desk.next_task(database, "bob", "p", now=NOW + 800)
+    left_alone = annotating.next_task(database, "ann", "p", now=NOW)
+    mine = annotating.next_task(database, "bob", "p", now=NOW + 800)
     assert left_alone is not None
     assert mine is not None
-    desk.vote(database, "bob", "p", mine.token, LEFT, go_on=True, now=NOW + 901)
-    after = desk.next_task(database, "bob", "p", now=NOW + 901)
+    annotating.vote(database, "bob", "p", mine.token, LEFT, go_on=True, now=NOW + 901)
+    after = annotating.next_task(database, "bob", "p", now=NOW + 901)
     assert after is not None
     assert after.prompt == left_alone.prompt
 
@@ -116,12 +116,12 @@ def test_the_progress_counts_the_votes_in_force(database: Database, fill: Fill) 
     fill(database, items=40, gold=10, settings=Settings(votes_per_item=2, gold_rate=0.2, repeat_rate=0.2))
     for n in range(30):
         judge(database, ("ann", "bob")[n % 2], SKIP if n % 7 == 0 else LEFT)
-    desk.undo(database, "bob", "p", desk.history(database, "bob", "p")[1].judgement, now=NOW)
-    desk.next_task(database, "cyd", "p", now=NOW)
+    annotating.undo(database, "bob", "p", annotating.history(database, "bob", "p")[1].judgement, now=NOW)
+    annotating.next_task(database, "cyd", "p", now=NOW)
     with database.read() as session:
         votes = first_votes(find_project(session, "p")).where(Judgement.label != "skip").order_by(None)
         counted = session.scalar(select(func.count()).select_from(votes.subquery()))
-    assert desk.progress(database, "ann", "p", now=NOW).votes == counted
+    assert annotating.progress(database, "ann", "p", now=NOW).votes == counted
     assert counted is not None
     assert 0 < counted < 29
 
@@ -129,12 +129,12 @@ def test_the_progress_counts_the_votes_in_force(database: Database, fill: Fill) 
 def test_what_comes_next_is_known_beforehand_and_stays_in_the_queue(database: Database, fill: Fill) -> None:
     fill(database, items=30, gold=10, settings=Settings(gold_rate=0.2, repeat_rate=0.0))
     for _ in range(30):
-        task = desk.next_task(database, "ann", "p", now=NOW)
+        task = annotating.next_task(database, "ann", "p", now=NOW)
         assert task is not None
-        expected, responses = desk.upcoming_texts(database, "ann", "p")
+        expected, responses = annotating.upcoming_texts(database, "ann", "p")
         assert in_hands(database) == 1
-        desk.vote(database, "ann", "p", task.token, LEFT, now=NOW)
-        following = desk.next_task(database, "ann", "p", now=NOW)
+        annotating.vote(database, "ann", "p", task.token, LEFT, now=NOW)
+        following = annotating.next_task(database, "ann", "p", now=NOW)
         assert following is not None
         assert following.prompt == expected
         assert sorted(map(str, following.shown)) == sorted(map(str, responses))
@@ -143,63 +143,63 @@ def test_what_comes_next_is_known_beforehand_and_stays_in_the_queue(database: Da
 def test_a_verdict_is_stored_for_the_response_that_was_shown_there(database: Database, fill: Fill) -> None:
     fill(database, items=20)
     for _ in range(20):
-        task = desk.next_task(database, "ann", "p", now=NOW)
+        task = annotating.next_task(database, "ann", "p", now=NOW)
         assert task is not None
         side = "left" if task.shown[0][0]["content"].startswith("first") else "right"
-        desk.vote(database, "ann", "p", task.token, {"label": side, "strength": 1}, now=NOW)
+        annotating.vote(database, "ann", "p", task.token, {"label": side, "strength": 1}, now=NOW)
     with database.read() as session:
         stored = session.scalars(select(Judgement)).all()
         assert {j.label for j in stored} == {"a"}  # slot a holds "first …", wherever it was shown
         assert {j.left for j in stored} == {"a", "b"}
-    assert {past.label for past in desk.history(database, "ann", "p")} == {"left", "right"}
+    assert {past.label for past in annotating.history(database, "ann", "p")} == {"left", "right"}
 
 
 def test_an_expired_lease_goes_to_somebody_else_and_the_late_vote_is_refused(database: Database, fill: Fill) -> None:
     fill(database, items=1)
-    task = desk.next_task(database, "ann", "p", now=NOW)
+    task = annotating.next_task(database, "ann", "p", now=NOW)
     assert task is not None
-    assert desk.next_task(database, "bob", "p", now=NOW + 899) is None
-    waiting = desk.progress(database, "bob", "p", now=NOW).queue
+    assert annotating.next_task(database, "bob", "p", now=NOW + 899) is None
+    waiting = annotating.progress(database, "bob", "p", now=NOW).queue
     assert (waiting.leased, waiting.complete, waiting.open, waiting.next_free) == (1, 0, 0, NOW + 900)
-    late = desk.next_task(database, "bob", "p", now=NOW + 901)
+    late = annotating.next_task(database, "bob", "p", now=NOW + 901)
     assert late is not None
     with pytest.raises(LeaseLost):
-        desk.vote(database, "ann", "p", task.token, LEFT, now=NOW + 902)
-    assert desk.next_task(database, "ann", "p", now=NOW + 902) is None
-    desk.vote(database, "bob", "p", late.token, LEFT, now=NOW + 903)
-    done = desk.progress(database, "ann", "p", now=NOW).queue
+        annotating.vote(database, "ann", "p", task.token, LEFT, now=NOW + 902)
+    assert annotating.next_task(database, "ann", "p", now=NOW + 902) is None
+    annotating.vote(database, "bob", "p", late.token, LEFT, now=NOW + 903)
+    done = annotating.progress(database, "ann", "p", now=NOW).queue
     assert (done.complete, done.leased, done.open) == (1, 0, 0)
     assert taken_adds_up(database)
 
 
 def test_a_lease_that_nobody_else_took_still_holds(database: Database, fill: Fill) -> None:
     fill(database, items=1)
-    task = desk.next_task(database, "ann", "p", now=NOW)
+    task = annotating.next_task(database, "ann", "p", now=NOW)
     assert task is not None
-    desk.vote(database, "ann", "p", task.token, LEFT, now=NOW + 5000)
-    assert desk.progress(database, "ann", "p", now=NOW).mine == 1
+    annotating.vote(database, "ann", "p", task.token, LEFT, now=NOW + 5000)
+    assert annotating.progress(database, "ann", "p", now=NOW).mine == 1
 
 
 def test_nobody_votes_with_the_token_of_another(database: Database, fill: Fill) -> None:
     fill(database)
-    task = desk.next_task(database, "ann", "p", now=NOW)
+    task = annotating.next_task(database, "ann", "p", now=NOW)
     assert task is not None
     with pytest.raises(LeaseLost):
-        desk.vote(database, "bob", "p", task.token, LEFT, now=NOW)
+        annotating.vote(database, "bob", "p", task.token, LEFT, now=NOW)
 
 
 def test_undo_brings_the_item_back_and_keeps_the_record(database: Database, fill: Fill) -> None:
     fill(database)
     first = judge(database, "ann")
-    [past] = desk.history(database, "ann", "p")
-    desk.undo(database, "ann", "p", past.judgement, now=NOW + 1)
+    [past] = annotating.history(database, "ann", "p")
+    annotating.undo(database, "ann", "p", past.judgement, now=NOW + 1)
     with pytest.raises(Stale):
-        desk.undo(database, "ann", "p", past.judgement, now=NOW + 1)
-    assert desk.history(database, "ann", "p") == []
-    task = desk.next_task(database, "ann", "p", now=NOW + 2)
+        annotating.undo(database, "ann", "p", past.judgement, now=NOW + 1)
+    assert annotating.history(database, "ann", "p") == []
+    task = annotating.next_task(database, "ann", "p", now=NOW + 2)
     assert task is not None
     assert task.prompt[0]["content"] == first
-    desk.vote(database, "ann", "p", task.token, {"label": "tie"}, now=NOW + 3)
+    annotating.vote(database, "ann", "p", task.token, {"label": "tie"}, now=NOW + 3)
     with database.read() as session:
         chain = session.scalars(select(Judgement).order_by(Judgement.id)).all()
         assert [(j.revision, j.supersedes) for j in chain] == [(0, None), (1, chain[0].id), (2, chain[1].id)]
@@ -212,8 +212,8 @@ def test_undoing_goes_back_further_each_time(database: Database, fill: Fill) -> 
     fill(database)
     items = [judge(database, "ann", now=NOW + n) for n in range(2)]
     for n, item in enumerate(reversed(items)):
-        desk.undo(database, "ann", "p", desk.history(database, "ann", "p")[0].judgement, now=NOW + 10 + n)
-        task = desk.next_task(database, "ann", "p", now=NOW + 10 + n)
+        annotating.undo(database, "ann", "p", annotating.history(database, "ann", "p")[0].judgement, now=NOW + 10 + n)
+        task = annotating.next_task(database, "ann", "p", now=NOW + 10 + n)
         assert task is not None
         assert task.prompt[0]["content"] == item
 
@@ -221,18 +221,18 @@ def test_undoing_goes_back_further_each_time(database: Database, fill: Fill) -> 
 def test_a_skip_frees_the_place_and_cannot_be_undone_once_it_is_filled(database: Database, fill: Fill) -> None:
     fill(database, items=1)
     judge(database, "ann", SKIP)
-    [past] = desk.history(database, "ann", "p")
-    assert desk.next_task(database, "ann", "p", now=NOW) is None
+    [past] = annotating.history(database, "ann", "p")
+    assert annotating.next_task(database, "ann", "p", now=NOW) is None
     judge(database, "bob")
     with pytest.raises(Stale):
-        desk.undo(database, "ann", "p", past.judgement, now=NOW)
+        annotating.undo(database, "ann", "p", past.judgement, now=NOW)
     assert taken_adds_up(database)
 
 
 def test_a_skip_can_be_undone_while_the_place_is_free(database: Database, fill: Fill) -> None:
     fill(database, items=1)
     judge(database, "ann", SKIP)
-    desk.undo(database, "ann", "p", desk.history(database, "ann", "p")[0].judgement, now=NOW)
+    annotating.undo(database, "ann", "p", annotating.history(database, "ann", "p")[0].judgement, now=NOW)
     assert taken_adds_up(database)
     judge(database, "ann")
     assert taken_adds_up(database)
@@ -241,28 +241,28 @@ def test_a_skip_can_be_undone_while_the_place_is_free(database: Database, fill: 
 def test_an_edit_supersedes_and_two_cannot_race(database: Database, fill: Fill) -> None:
     fill(database)
     judge(database, "ann")
-    [past] = desk.history(database, "ann", "p")
-    shown = desk.past_task(database, "ann", "p", past.judgement)
+    [past] = annotating.history(database, "ann", "p")
+    shown = annotating.past_task(database, "ann", "p", past.judgement)
     assert shown.said is not None
     assert (shown.said["label"], shown.said["strength"]) == ("left", 2)
-    desk.edit(database, "ann", "p", past.judgement, {"label": "right", "strength": 3}, now=NOW + 9)
+    annotating.edit(database, "ann", "p", past.judgement, {"label": "right", "strength": 3}, now=NOW + 9)
     with pytest.raises(Stale):
-        desk.edit(database, "ann", "p", past.judgement, {"label": "tie"}, now=NOW + 9)
-    [now] = desk.history(database, "ann", "p")
+        annotating.edit(database, "ann", "p", past.judgement, {"label": "tie"}, now=NOW + 9)
+    [now] = annotating.history(database, "ann", "p")
     assert (now.label, now.strength) == ("right", 3)
     with pytest.raises(Stale):
-        desk.edit(database, "bob", "p", now.judgement, {"label": "tie"}, now=NOW + 9)
+        annotating.edit(database, "bob", "p", now.judgement, {"label": "tie"}, now=NOW + 9)
     with pytest.raises(Stale):
-        desk.past_task(database, "bob", "p", now.judgement)
+        annotating.past_task(database, "bob", "p", now.judgement)
 
 
 def test_a_label_remembers_the_guideline_that_was_on_screen(database: Database, fill: Fill) -> None:
     fill(database)
-    shown = desk.next_task(database, "ann", "p", now=NOW)
+    shown = annotating.next_task(database, "ann", "p", now=NOW)
     assert shown is not None
     with database.write() as session:
         add_guideline(session, find_project(session, "p"), "Second thoughts", (), author="root", now=NOW)
-    desk.vote(database, "ann", "p", shown.token, LEFT, now=NOW)
+    annotating.vote(database, "ann", "p", shown.token, LEFT, now=NOW)
     judge(database, "ann")
     with database.read() as session:
         versions = [
@@ -276,11 +276,11 @@ def test_an_edit_keeps_the_guideline_that_is_shown_with_it(database: Database, f
     judge(database, "ann", {"label": "unsafe", "harms": ["animal abuse"]})
     with database.write() as session:
         add_guideline(session, find_project(session, "p"), "Second thoughts", ["other harm"], author="root", now=NOW)
-    [past] = desk.history(database, "ann", "p")
-    shown = desk.past_task(database, "ann", "p", past.judgement)
+    [past] = annotating.history(database, "ann", "p")
+    shown = annotating.past_task(database, "ann", "p", past.judgement)
     assert (shown.guideline_version, len(shown.harms)) == (1, 14)
     said = {"label": "unsafe", "harms": ["animal abuse", "self-harm"]}
-    desk.edit(database, "ann", "p", past.judgement, said, now=NOW)
+    annotating.edit(database, "ann", "p", past.judgement, said, now=NOW)
     with database.read() as session:
         last = session.scalars(select(Judgement).order_by(Judgement.id.desc())).first()
         assert last is not None
@@ -293,13 +293,13 @@ def test_gold_items_and_repeats_are_mixed_in_and_do_not_count(database: Database
     seen: Counter[str] = Counter()
     sides: dict[str, list[str]] = {}
     for _ in range(60):
-        task = desk.next_task(database, "ann", "p", now=NOW)
+        task = annotating.next_task(database, "ann", "p", now=NOW)
         if task is None:
             break
         item = task.prompt[0]["content"]
         seen[item] += 1
         sides.setdefault(item, []).append(task.shown[0][0]["content"])
-        desk.vote(database, "ann", "p", task.token, LEFT, now=NOW)
+        annotating.vote(database, "ann", "p", task.token, LEFT, now=NOW)
     repeated = [item for item, count in seen.items() if count == 2]
     gold = [item for item in seen if int(item.split()[1]) >= 1000]
     assert max(seen.values()) == 2
@@ -308,7 +308,7 @@ def test_gold_items_and_repeats_are_mixed_in_and_do_not_count(database: Database
     assert not set(repeated) & set(gold)
     assert all(sides[item][0] != sides[item][1] for item in repeated)  # shown the other way round
     assert taken_adds_up(database)
-    assert desk.progress(database, "ann", "p", now=NOW).queue.total == 60
+    assert annotating.progress(database, "ann", "p", now=NOW).queue.total == 60
 
 
 def test_annotators_see_no_model_no_score_and_no_other_label_before_they_vote(database: Database, fill: Fill) -> None:
@@ -317,10 +317,10 @@ def test_annotators_see_no_model_no_score_and_no_other_label_before_they_vote(da
         for item in session.scalars(select(Item)):
             session.add(Score(item_id=item.id, scorer="secret-rm", score_a=123.5, score_b=100.0, created=NOW))
     judge(database, "bob")
-    task = desk.next_task(database, "ann", "p", now=NOW)
+    task = annotating.next_task(database, "ann", "p", now=NOW)
     assert task is not None
     assert not any(word in repr(task) for word in ("model-x", "secret-rm", "123.5", "bob", "strength"))
-    [reveal] = desk.vote(database, "ann", "p", task.token, LEFT, now=NOW)
+    [reveal] = annotating.vote(database, "ann", "p", task.token, LEFT, now=NOW)
     left_is_a = task.shown[0][0]["content"].startswith("first")
     assert (reveal.scorer, reveal.margin) == ("secret-rm", 23.5 if left_is_a else -23.5)
 
@@ -346,23 +346,23 @@ def test_annotators_see_no_model_no_score_and_no_other_label_before_they_vote(da
 )
 def test_what_a_browser_sends_is_checked(sqlite: Database, fill: Fill, said: dict[str, object]) -> None:
     fill(sqlite)
-    task = desk.next_task(sqlite, "ann", "p", now=NOW)
+    task = annotating.next_task(sqlite, "ann", "p", now=NOW)
     assert task is not None
     with pytest.raises(VerdictError):
-        desk.vote(sqlite, "ann", "p", task.token, said, now=NOW)
-    assert desk.next_task(sqlite, "ann", "p", now=NOW) == task
+        annotating.vote(sqlite, "ann", "p", task.token, said, now=NOW)
+    assert annotating.next_task(sqlite, "ann", "p", now=NOW) == task
 
 
 def test_a_safety_verdict(database: Database, fill: Fill) -> None:
     fill(database, kind="safety")
-    task = desk.next_task(database, "ann", "p", now=NOW)
+    task = annotating.next_task(database, "ann", "p", now=NOW)
     assert task is not None
     assert len(task.shown) == 1
     assert len(task.harms) == 14
     with pytest.raises(VerdictError):
-        desk.vote(database, "ann", "p", task.token, {"label": "unsafe"}, now=NOW)
+        annotating.vote(database, "ann", "p", task.token, {"label": "unsafe"}, now=NOW)
     said = {"label": "unsafe", "harms": ["self-harm", "drug abuse, weapons, banned substance"], "severity": 3}
-    desk.vote(database, "ann", "p", task.token, said | {"rationale": "a\0b"}, now=NOW)
+    annotating.vote(database, "ann", "p", task.token, said | {"rationale": "a\0b"}, now=NOW)
     with database.read() as session:
         judgement = session.scalars(select(Judgement)).one()
         assert judgement.harms == ["drug abuse, weapons, banned substance", "self-harm"]
@@ -375,13 +375,13 @@ def test_the_record_cannot_be_rewritten(database: Database, fill: Fill) -> None:
     for statement in ("UPDATE judgements SET label = 'tie'", "DELETE FROM judgements", "DELETE FROM events"):
         with pytest.raises(DBAPIError, match="append-only"), database.write() as session:
             session.execute(text(statement))
-    assert desk.history(database, "ann", "p")[0].label == "left"
+    assert annotating.history(database, "ann", "p")[0].label == "left"
 
 
 def test_the_audit_trail(database: Database, fill: Fill) -> None:
     fill(database, people=("ann",))
     judge(database, "ann")
-    desk.undo(database, "ann", "p", desk.history(database, "ann", "p")[0].judgement, now=NOW)
+    annotating.undo(database, "ann", "p", annotating.history(database, "ann", "p")[0].judgement, now=NOW)
     with database.read() as session:
         kinds = [event.kind for event in session.scalars(select(Event).order_by(Event.id))]
     assert kinds == ["user added", "project created", "guideline added", "imported", "judged", "undone"]
@@ -391,7 +391,7 @@ def test_nobody_acts_without_an_account(sqlite: Database, fill: Fill) -> None:
     fill(sqlite)
     for who in (None, "", "nobody"):
         with pytest.raises(Forbidden):
-            desk.next_task(sqlite, who, "p", now=NOW)
+            annotating.next_task(sqlite, who, "p", now=NOW)
 
 
 @pytest.mark.parametrize("go_on", [False, True])
@@ -403,8 +403,8 @@ def test_many_at_once_neither_lose_nor_double_anything(database: Database, fill:
 
     def work(who: str) -> None:
         try:
-            while (task := desk.next_task(database, who, "p", now=NOW)) is not None:
-                desk.vote(database, who, "p", task.token, LEFT, go_on=go_on, now=NOW)
+            while (task := annotating.next_task(database, who, "p", now=NOW)) is not None:
+                annotating.vote(database, who, "p", task.token, LEFT, go_on=go_on, now=NOW)
                 acknowledged.append(task.token)
         except BaseException as error:
             errors.append(error)
@@ -428,7 +428,7 @@ def test_two_tabs_of_one_person_hold_one_item(database: Database, fill: Fill) ->
     tokens: list[str] = []
 
     def open_tab() -> None:
-        task = desk.next_task(database, "ann", "p", now=NOW)
+        task = annotating.next_task(database, "ann", "p", now=NOW)
         assert task is not None
         tokens.append(task.token)
 

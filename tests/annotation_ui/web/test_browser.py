@@ -178,7 +178,7 @@ def test_a_narrow_screen_a_dark_one_and_no_mouse(site: Any, sqlite: Database, fi
     page = running.page(viewport={"width": 390, "height": 844}, color_scheme="dark")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate("document.body.classList.contains('dark')")
-    unnamed = "[...document.querySelectorAll('.k-desk button, .k-desk input, .k-desk textarea, .k-desk select')]"
+    unnamed = "[...document.querySelectorAll('.k-app button, .k-app input, .k-app textarea, .k-app select')]"
     unnamed += ".filter(n => !(n.textContent.trim() || n.ariaLabel || n.labels?.length || n.title)).length"
     assert page.evaluate(unnamed) == 0
     first = ".k-left3" if kind == "preference" else ".k-safe"

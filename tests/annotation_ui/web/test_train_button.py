@@ -12,11 +12,12 @@ import pytest
 from browsing import NEEDS_CHROMIUM
 from training_runs import ENVIRONMENT
 
-from annotation_ui.actions.jobs import Worker, Workshop
-from annotation_ui.labelling import session as desk
+from annotation_ui.actions.jobs import JobRunner
+from annotation_ui.labelling import session as annotating
 from annotation_ui.store.accounts import add_user
 from annotation_ui.store.database import Database
 from annotation_ui.store.projects import Settings
+from keel.commands.annotate import KEEL
 
 NOW = 1_700_000_000.0
 pytestmark = NEEDS_CHROMIUM
@@ -38,14 +39,15 @@ def test_the_train_button(
     with sqlite.write() as session:
         add_user(session, "root", "admin", None, now=NOW)
     for _ in range(40):
-        task = desk.next_task(sqlite, "ann", "p", now=NOW)
+        task = annotating.next_task(sqlite, "ann", "p", now=NOW)
         assert task is not None
-        desk.vote(sqlite, "ann", "p", task.token, {"label": "left", "strength": 2}, dwell_ms=9000, now=NOW)
+        annotating.vote(sqlite, "ann", "p", task.token, {"label": "left", "strength": 2}, dwell_ms=9000, now=NOW)
 
-    worker = Worker(sqlite, Workshop(runs=tmp_path / "runs", configs={"preference": str(tiny_config), "safety": "x"}))
+    configs = {"preference": str(tiny_config), "safety": "x"}
+    worker = JobRunner(sqlite, command=KEEL, runs=tmp_path / "runs", configs=configs)  # type: ignore[arg-type]
     worker.start()
     try:
-        page = site("root").page(ready=".k-desk")
+        page = site("root").page(ready=".k-app")
         page.click("[data-open=dashboard]")
         page.fill("[name=snapshot]", "week-1")
         page.click("[data-act=snapshot]")
