@@ -63,7 +63,7 @@ def curate_with_a_kill(rows: list[Row], directory: Path, stand_in: StandInJudge)
             vote = mean_vote(row)
             file.write(json.dumps(row | {"label": labels[(vote > 0) - (vote < 0)]}) + "\n")
     command = [sys.executable, "-m", "keel.cli", "data", "curate", str(data), "--out", str(directory / "out")]
-    command += ["--judge", stand_in.url, "--judge-model", "stand-in", "--timeout", "3"]
+    command += ["--judge", stand_in.url, "--judge-model", "stand-in", "endpoint.timeout=3"]
     process = subprocess.Popen(command)
     while sum(stand_in.answered.values()) < 2 * len(rows) and process.poll() is None:
         time.sleep(0.01)

@@ -250,9 +250,7 @@ def main() -> None:
         directory = save_small(Path(folder) / "model", "helpful")
         turns = conversations()
         expected = [score.raw for score in RewardModel.load(directory).score(turns)]
-        process, port = start(
-            directory, "--queue", str(arguments.queue), "--conversations", "64", "--max-tokens", "2000"
-        )
+        process, port = start(directory, f"queue={arguments.queue}", "conversations=64", "--max-tokens", "2000")
         try:
             memory, parts = [], []
             for part in range(6):  # the first one warms everything up

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from keel.commands import annotate_data as data_commands
-from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, Kind, failures
+from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, Kind
+from keel.failures import failures
 
 if TYPE_CHECKING:
     from annotation_ui.store.database import Database

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, Kind, ProjectOption, failures
+from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, Kind, ProjectOption
+from keel.failures import failures
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

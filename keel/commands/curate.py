@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from keel.commands.data import ColumnsOption, MaxBadOption, Specs, column_mapping, failures
+from keel.commands.options import Columns, MaxBad, column_mapping, setting, split_settings
+from keel.failures import CommandFailed, failures
 from reward_models.data.sources import SourceError
 
 if TYPE_CHECKING:
     from reward_models.data.curation.judging import Judge
     from reward_models.data.curation.pipeline import CurationReport, Plan
+    from reward_models.data.curation.selection import CurationConfig
 
 
+@failures()
 def curate_command(
-    data: Specs,
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATA... [key=value]...",
+            help="Data to judge, and settings such as threshold=0.5 endpoint.tries=3 (`keel config curate` "
+            "prints all of them).",
+        ),
+    ],
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="For train.jsonl, eval.jsonl, judgements.jsonl and report.json.")
     ],
@@ -31,42 +41,19 @@ def curate_command(
         ),
     ],
     judge_model: Annotated[str | None, typer.Option(help="The endpoint's name for the model that judges.")] = None,
-    judgements: Annotated[
-        int | None, typer.Option(min=1, help="Per pair; by default 4 of an endpoint, 1 of a reward model.")
-    ] = None,
-    min_valid: Annotated[
-        int | None, typer.Option(min=1, help="How many of them must have a verdict; by default all but one.")
-    ] = None,
-    threshold: Annotated[
-        float, typer.Option(help="Keep a pair if its mean verdict, between -2 and 2, is farther than this from 0.")
-    ] = 1.0,
-    balance_lengths: Annotated[
-        bool, typer.Option(help="Leave out pairs until length does not tell which response was chosen.")
-    ] = True,
-    span: Annotated[
-        Literal["summary", "full"],
-        typer.Option(help="What is judged of a response: what follows its reasoning, or all of it."),
-    ] = "summary",
-    eval_fraction: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the prompts to hold out.")] = 0.05,
     against: Annotated[
         list[str] | None,
         typer.Option(metavar="DATA", help="Evaluation data whose prompts must not be trained on. Repeatable."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Draws which response is shown first, and which prompts are held out.")] = 0,
-    temperature: Annotated[float, typer.Option(min=0.0, help="The endpoint's sampling temperature.")] = 1.0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Room for the endpoint's reasoning and verdict.")] = 4096,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds the endpoint has for one answer.")] = 120.0,
-    tries: Annotated[int, typer.Option(min=1, help="How often one question is tried at most.")] = 6,
-    concurrency: Annotated[int, typer.Option(min=1, help="Calls in flight at a time.")] = 16,
     answers: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where paid answers are kept; by default DIR/answers.jsonl.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, say what would be asked, stop.")
+        bool, typer.Option("--dry-run", help="Check everything, print what would be asked, and stop.")
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Read at most so many rows of each source.")] = None,
-    column: ColumnsOption = None,
-    max_bad: MaxBadOption = 0,
+    column: Columns = None,
+    max_bad: MaxBad = 0,
 ) -> None:
     """Have pairs of responses judged, and keep those that are decided: the curation of DeepSeek-R1's preference data.
 
@@ -77,51 +64,39 @@ def curate_command(
     The same command goes on with a run that was stopped or killed, and pays for no answer twice. An endpoint's key is
     read from the environment variable KEEL_JUDGE_API_KEY.
     """
-    from reward_models.data.curation.answers import AnswerFile
-    from reward_models.data.curation.endpoint import KEY_VARIABLE, EndpointConfig, EndpointJudge
     from reward_models.data.curation.pipeline import ANSWERS, plan
-    from reward_models.data.curation.selection import CurationConfig
 
-    with failures():
-        if judge.startswith(("http://", "https://")):
-            if judge_model is None:
-                raise typer.BadParameter("an endpoint serves several models; name one", param_hint="--judge-model")
-            endpoint = EndpointConfig(
-                base_url=judge,
-                model=judge_model,
-                temperature=temperature,
-                max_tokens=max_tokens,
-                timeout=timeout,
-                tries=tries,
-                concurrency=concurrency,
-                span=span,
-            )
-            asked: Judge = EndpointJudge(endpoint, AnswerFile(answers or out / ANSWERS), os.environ.get(KEY_VARIABLE))
-        else:
-            asked = _reward_model(judge)
-        try:
-            config = CurationConfig(
-                judgements=judgements or (1 if asked.deterministic else 4),
-                min_valid=min_valid,
-                threshold=threshold,
-                balance_lengths=balance_lengths,
-                span=span,
-                eval_fraction=eval_fraction,
-                seed=seed,
-            )
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
-        planned = plan(
-            data,
-            out,
-            asked,
-            config,
-            against=against or [],
-            limit=limit,
-            max_bad=max_bad,
-            columns=column_mapping(column),
-        )
-        _run(planned, out, asked, dry_run)
+    sources, settings = split_settings(data)
+    if not sources:
+        raise ValueError("no data to judge: name a file, a glob or a hub data set")
+    if judge.startswith(("http://", "https://")):
+        asked, config = _endpoint(judge, judge_model, settings, answers or out / ANSWERS)
+    else:
+        asked, config = _reward_model(judge, settings)
+    planned = plan(
+        sources,
+        out,
+        asked,
+        config,
+        against=against or [],
+        limit=limit,
+        max_bad=max_bad,
+        columns=column_mapping(column),
+    )
+    _run(planned, out, asked, dry_run)
+
+
+def _endpoint(url: str, model: str | None, settings: list[str], answers: Path) -> tuple[Judge, CurationConfig]:
+    from keel.commands.curate_settings import EndpointCuration
+    from reward_models.data.curation.answers import AnswerFile
+    from reward_models.data.curation.endpoint import KEY_VARIABLE, EndpointJudge
+    from reward_models.runtime.config import load_config
+
+    if model is None:
+        raise ValueError("an endpoint serves several models: name the one that judges with --judge-model")
+    words = [setting("endpoint.base_url", url), setting("endpoint.model", model), "endpoint.span=${span}", *settings]
+    config = load_config(EndpointCuration, overrides=words)
+    return EndpointJudge(config.endpoint, AnswerFile(answers), os.environ.get(KEY_VARIABLE)), config.curation
 
 
 def _run(planned: Plan, out: Path, judge: Judge, dry_run: bool) -> None:
@@ -151,20 +126,26 @@ def _run(planned: Plan, out: Path, judge: Judge, dry_run: bool) -> None:
             task = progress.add_task("judging", total=asked)
             report = curate(planned, out, judge, lambda done: progress.advance(task, done))
     except KeyboardInterrupt:
-        typer.echo("stopped; the answers so far are kept, and the same command goes on from there", err=True)
-        raise typer.Exit(130) from None
+        raise CommandFailed(
+            "stopped; the answers so far are kept, and the same command goes on from there", 130
+        ) from None
     _print(report, out, console)
 
 
-def _reward_model(directory: str) -> Judge:
-    if not Path(directory).is_dir():
-        raise SourceError(f"the judge {directory!r} is neither an http(s) address nor the directory of a reward model")
+def _reward_model(directory: str, settings: list[str]) -> tuple[Judge, CurationConfig]:
     from reward_models.data.curation.judging import JudgeError
+    from reward_models.data.curation.selection import CurationConfig
     from reward_models.inference.judge import RewardModelJudge
     from reward_models.inference.reward_model import RewardModel
+    from reward_models.runtime.config import load_config
+
+    if not Path(directory).is_dir():
+        raise SourceError(f"the judge {directory!r} is neither an http(s) address nor the directory of a reward model")
+    # A deterministic judge gives the same answer each time: one judgement per pair is enough.
+    config = load_config(CurationConfig, overrides=["judgements=1", *settings])
 
     try:
-        return RewardModelJudge(RewardModel.load(Path(directory)), directory)
+        return RewardModelJudge(RewardModel.load(Path(directory)), directory), config
     except (ValueError, OSError) as error:
         raise JudgeError(f"the judge {directory} cannot be loaded: {error}") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
@@ -11,9 +11,10 @@ from typing import IO, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from reward_models.data.curation.judging import JudgeError
+from keel.commands.options import Columns, MaxBad, column_mapping
+from keel.failures import CommandFailed, failures
 from reward_models.data.formats import Kind
-from reward_models.data.sources import BadRow, BadRowsError, SourceError
+from reward_models.data.sources import BadRow, SourceError
 from reward_models.data.splits import Conflicts
 
 app = typer.Typer(help="Check preference, safety and prompt data, and prepare them for training.", no_args_is_help=True)
@@ -31,16 +32,10 @@ KindOption = Annotated[
 PromptKindOption = Annotated[
     PromptKind | None, typer.Option("--prompt-kind", help="The kind of prompts whose rows do not name one.")
 ]
-ColumnsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--column", metavar="OURS=THEIRS", help="Read the column THEIRS as OURS, e.g. chosen=good. Repeatable."
-    ),
-]
-MaxBadOption = Annotated[int, typer.Option("--max-bad", min=0, help="How many bad rows are accepted.")]
 
 
 @app.command("check")
+@failures()
 def check_command(
     paths: Specs,
     evaluation: Annotated[
@@ -48,11 +43,11 @@ def check_command(
     ] = None,
     kind: KindOption = None,
     prompt_kind: PromptKindOption = None,
-    column: ColumnsOption = None,
+    column: Columns = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Count lengths with this tokenizer (a name or a directory); words without one.")
     ] = None,
-    max_bad: MaxBadOption = 0,
+    max_bad: MaxBad = 0,
     bad_rows: Annotated[
         Path | None, typer.Option(metavar="FILE.jsonl", help="Write every bad row, contents included, to this file.")
     ] = None,
@@ -66,7 +61,7 @@ def check_command(
     """
     from reward_models.data.check import check, print_reports
 
-    with failures(), _bad_row_writer(bad_rows) as write_bad:
+    with _bad_row_writer(bad_rows) as write_bad:
         reports = check(
             paths,
             evaluation or [],
@@ -83,11 +78,11 @@ def check_command(
     print_reports(reports, Console())
     bad = sum(len(report.bad) for report in reports)
     if bad > max_bad:
-        typer.echo(f"{bad} bad rows, {max_bad} allowed (--max-bad)", err=True)
-        raise typer.Exit(1)
+        raise CommandFailed(f"{bad} bad rows, {max_bad} allowed (--max-bad)")
 
 
 @app.command("prepare")
+@failures()
 def prepare_command(
     data: Specs,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where train.jsonl, eval.jsonl and report.json go.")],
@@ -102,8 +97,8 @@ def prepare_command(
     seed: Annotated[int, typer.Option(help="Another seed holds out other prompts.")] = 0,
     kind: KindOption = None,
     prompt_kind: PromptKindOption = None,
-    column: ColumnsOption = None,
-    max_bad: MaxBadOption = 0,
+    column: Columns = None,
+    max_bad: MaxBad = 0,
 ) -> None:
     """Remove duplicates and the evaluation's prompts, split by prompt, and write files ready to train on.
 
@@ -112,38 +107,24 @@ def prepare_command(
     """
     from reward_models.data.prepare import prepare
 
-    with failures():
-        report = prepare(
-            data,
-            out,
-            kind=kind,
-            eval_fraction=eval_fraction,
-            against=against or [],
-            conflicts=conflicts,
-            seed=seed,
-            max_bad=max_bad,
-            columns=column_mapping(column),
-            prompt_kind=prompt_kind,
-        )
+    report = prepare(
+        data,
+        out,
+        kind=kind,
+        eval_fraction=eval_fraction,
+        against=against or [],
+        conflicts=conflicts,
+        seed=seed,
+        max_bad=max_bad,
+        columns=column_mapping(column),
+        prompt_kind=prompt_kind,
+    )
     typer.echo(
         f"read {report.read} rows: {len(report.bad)} bad, {report.duplicates} duplicates, "
         f"{report.contradictions} contradictions, {sum(report.contaminated.values())} in the evaluation"
     )
     for name, count in report.written.items():
         typer.echo(f"wrote {count} records on {report.prompts[name]} prompts to {out / name}.jsonl")
-
-
-@contextmanager
-def failures() -> Iterator[None]:
-    """A known failure becomes its message and an exit status: 1 for too many bad rows, 2 for what stops at once."""
-    try:
-        yield
-    except BadRowsError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
-    except (JudgeError, ValueError, OSError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
 
 
 @contextmanager
@@ -159,14 +140,6 @@ def _bad_row_writer(path: Path | None) -> Iterator[Any]:
 def _write_bad(row: BadRow, file: IO[str]) -> None:
     content = {"file": row.file, "line": row.line, "reason": row.reason, "row": row.row}
     file.write(json.dumps(content, ensure_ascii=False, default=repr) + "\n")
-
-
-def column_mapping(columns: Sequence[str] | None) -> dict[str, str] | None:
-    """``--column`` options as :func:`~reward_models.data.sources.read` takes them."""
-    mapping = dict(column.split("=", 1) for column in columns or () if "=" in column)
-    if len(mapping) != len(columns or ()):
-        raise typer.BadParameter("write each --column once, as OURS=THEIRS", param_hint="--column")
-    return mapping or None
 
 
 def _tokenizer(name: str) -> Any:

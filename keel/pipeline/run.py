@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from keel.failures import CommandFailed
 from keel.pipeline.inputs import Input, inputs_of
 from keel.pipeline.overview import figures_of, write_overview
 from keel.pipeline.project import ProjectConfig, Stage
@@ -29,16 +30,15 @@ STATE = "project.json"  # in the project's directory: the inputs of every stage 
 TAIL = 15  # lines of a failed stage's log that are shown
 
 
-class StageFailed(RuntimeError):
+class StageFailed(CommandFailed):
     """A stage's program has failed; its log says why."""
 
 
-class Stopped(RuntimeError):
+class Stopped(CommandFailed):
     """A signal has stopped the project."""
 
     def __init__(self, text: str, number: int) -> None:
-        super().__init__(text)
-        self.status = 128 + number
+        super().__init__(text, 128 + number)
 
 
 @dataclass

@@ -78,9 +78,9 @@ def test_curation_by_a_reward_model(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     rows = [{"id": str(n), "prompt": f"q {n}", "response_a": "x" * (20 + n), "response_b": "y" * 30} for n in range(25)]
     data, out = tmp_path / "pairs.jsonl", tmp_path / "out"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    words = ["data", "curate", str(data), "--out", str(out), "--judge", str(tmp_path), "--no-balance-lengths"]
-    words += ["--threshold", "0.5"]
-    result = CliRunner().invoke(app, [*words, "--judgements", "4"])
+    words = ["data", "curate", str(data), "--out", str(out), "--judge", str(tmp_path), "balance_lengths=false"]
+    words += ["threshold=0.5"]
+    result = CliRunner().invoke(app, [*words, "judgements=4"])
     assert result.exit_code == 2
     assert "ask for 1 judgement" in result.output
     result = CliRunner().invoke(app, words)

@@ -34,7 +34,7 @@ from reward_models.serving.server import Address, Server, serve
         (["--model", "a=runs/nothing"], "no directory runs/nothing"),
         (["--model", "a=runs/nothing", "--host", "0.0.0.0"], "KEEL_SERVE_TOKEN"),
         (["--model", "a=x", "--certificate", "a.pem", "--key", "b.pem"], "no file a.pem"),
-        (["--model", "a=x", "--queue", "5"], "queue=5 is smaller than one request may be, conversations=1024"),
+        (["--model", "a=x", "queue=5"], "queue=5 is smaller than one request may be, conversations=1024"),
         (["--mixer", "a=nothing"], "no configuration file or preset nothing"),
     ],
 )

@@ -151,7 +151,7 @@ def test_all_but_one_must_be_valid_unless_said_otherwise() -> None:
 def test_the_files_say_what_the_judge_said(tmp_path: Path) -> None:
     data, out = write(tmp_path / "pairs.jsonl", rows(25)), tmp_path / "out"
     with StandInJudge(gap) as stand_in:
-        result = run(data, out, stand_in.url, "--eval-fraction", 0.3)
+        result = run(data, out, stand_in.url, "eval_fraction=0.3")
     assert "25 pairs, 100 judgements: 100 to ask for, 0 answered already" in result.output
     report = report_of(out)
     assert report["judgements"] == {"asked": 100, "valid": 100}
@@ -216,9 +216,9 @@ def test_the_same_command_again_costs_nothing_and_other_settings_need_another_di
     assert files.keys() == {"train.jsonl", "eval.jsonl", "judgements.jsonl", "report.json", "answers.jsonl"}
     run(data, out, stand_in.url)  # the endpoint is gone, and not missed
     assert {path.name: path.read_bytes() for path in out.iterdir()} == files
-    result = run(data, out, stand_in.url, "--threshold", 0.5, exit_code=2)
+    result = run(data, out, stand_in.url, "threshold=0.5", exit_code=2)
     assert "another setting of threshold" in result.output
-    run(data, tmp_path / "lower", stand_in.url, "--threshold", 0.5, "--answers", out / "answers.jsonl")
+    run(data, tmp_path / "lower", stand_in.url, "threshold=0.5", "--answers", out / "answers.jsonl")
     assert report_of(tmp_path / "lower")["fates"] == {"kept": 16, "undecided": 4}
     prepared = tmp_path / "prepared"
     prepared.mkdir()
@@ -230,7 +230,7 @@ def test_the_same_command_again_costs_nothing_and_other_settings_need_another_di
 def test_pairs_with_too_few_verdicts_are_counted_and_not_taken_for_ties(tmp_path: Path) -> None:
     data, out = write(tmp_path / "pairs.jsonl", rows(40)), tmp_path / "out"
     with StandInJudge(gap, faults=0.3, kinds=("no verdict",)) as stand_in:
-        run(data, out, stand_in.url, "--min-valid", 3)
+        run(data, out, stand_in.url, "min_valid=3")
     report = report_of(out)
     missing = report["judgements"]["no verdict"]
     assert report["judgements"] == {"asked": 160, "no verdict": missing, "valid": 160 - missing}
@@ -245,7 +245,7 @@ def test_pairs_with_too_few_verdicts_are_counted_and_not_taken_for_ties(tmp_path
 def test_a_judge_that_breaks_down_leaves_no_data_behind(tmp_path: Path) -> None:
     data, out = write(tmp_path / "pairs.jsonl", rows(6)), tmp_path / "out"
     with StandInJudge(gap, faults=1.0, kinds=("500",)) as stand_in:
-        result = run(data, out, stand_in.url, "--tries", 1, "--judgements", 4, exit_code=2)
+        result = run(data, out, stand_in.url, "endpoint.tries=1", "judgements=4", exit_code=2)
     assert "20 questions in a row failed" in result.output
     assert not (out / "train.jsonl").exists()
 
@@ -253,7 +253,7 @@ def test_a_judge_that_breaks_down_leaves_no_data_behind(tmp_path: Path) -> None:
 def test_one_judgement_is_taken_with_a_warning(tmp_path: Path) -> None:
     data = write(tmp_path / "pairs.jsonl", rows(6))
     with StandInJudge(gap, bias=4.0) as stand_in:
-        result = run(data, tmp_path / "out", stand_in.url, "--judgements", 1)
+        result = run(data, tmp_path / "out", stand_in.url, "judgements=1")
     assert "one judgement shows one order only" in result.output
     lines = judged_of(tmp_path / "out")
     assert all(line["delta"] == (2 if line["judgements"][0]["first"] == "a" else -2) for line in lines)
@@ -262,8 +262,8 @@ def test_one_judgement_is_taken_with_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--threshold", 2), "threshold"),
-        (("--min-valid", 9), "cannot be valid"),
+        (("threshold=2",), "threshold"),
+        (("min_valid=9",), "cannot be valid"),
         (("--column", "x"), "OURS=THEIRS"),
     ],
 )
@@ -351,7 +351,7 @@ class Gated(StandInJudge):
 def test_a_run_that_was_stopped_goes_on_without_paying_twice(tmp_path: Path, votes: list[Row], name: str) -> None:
     data, out, concurrency = write(tmp_path / "votes.jsonl", votes[:40]), tmp_path / "out", 4
     settings: dict[str, Any] = {"bias": 1.0, "noise": 0.7, "faults": 0.1, "kinds": ("429", "500", "no verdict")}
-    more = ("--concurrency", concurrency, "--judgements", 2)
+    more = (f"endpoint.concurrency={concurrency}", "judgements=2")
     with Gated(voted_gap(votes), answers=25, **settings) as stand_in:
         command = [sys.executable, "-m", "keel.cli", *words(data, out, stand_in.url, *more)]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -384,7 +384,7 @@ def test_all_faults_at_once_leave_the_same_result(tmp_path: Path, votes: list[Ro
     kinds = ("429", "500", "garbage", "dropped", "hang")
     for name, faults in (("calm", 0.0), ("stormy", 0.3)):
         with StandInJudge(voted_gap(votes), bias=1.0, noise=0.5, faults=faults, kinds=kinds, hang=5.0) as stand_in:
-            run(data, tmp_path / name, stand_in.url, "--timeout", 1, "--judgements", 2, "--tries", 12)
+            run(data, tmp_path / name, stand_in.url, "endpoint.timeout=1", "judgements=2", "endpoint.tries=12")
     assert (tmp_path / "calm/judgements.jsonl").read_bytes() == (tmp_path / "stormy/judgements.jsonl").read_bytes()
 
 

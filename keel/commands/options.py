@@ -1,0 +1,61 @@
+"""Options that several commands share, and the rules by which their words are read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import typer
+
+Dtype = Literal["fp32", "bf16", "fp16"]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[key=value]...", help="Settings that replace the file's, e.g. engine.lr=1e-5 data.train=[a.jsonl]"
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="OURS=THEIRS", help="Read the column THEIRS as OURS, e.g. chosen=good. Repeatable."
+    ),
+]
+MaxBad = Annotated[int, typer.Option("--max-bad", min=0, help="Number of bad rows that are accepted and left out.")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(min=1, help="Tokens of one forward pass; memory grows with it. Default: 16384, on a CPU 4096."),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the GPU if there is one.")]
+DtypeOption = Annotated[
+    Dtype | None, typer.Option("--dtype", help="Data type of weights and computation; default: as saved.")
+]
+
+_SETTING = re.compile(r"[A-Za-z_]\w*(\.\w+)*=")
+
+
+def column_mapping(columns: Sequence[str] | None) -> dict[str, str] | None:
+    """``--column`` options as a mapping from our column names to the file's.
+
+    Raises:
+        ValueError: a word is not of the form OURS=THEIRS, or a column is named twice.
+    """
+    mapping = dict(column.split("=", 1) for column in columns or () if "=" in column)
+    if len(mapping) != len(columns or ()):
+        raise ValueError("--column: write each column once, as OURS=THEIRS")
+    return mapping or None
+
+
+def split_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separate data sources from settings; a setting is a word that begins with ``key=`` or ``key.key=``.
+
+    A path of that form is written with ``./`` before it.
+    """
+    settings = [word for word in words if _SETTING.match(word)]
+    return [word for word in words if not _SETTING.match(word)], settings
+
+
+def setting(key: str, value: object) -> str:
+    """``key=value`` with the value quoted, so that it is read back as it is."""
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"

@@ -1,0 +1,22 @@
+"""``keel report``: one page about runs of reinforcement learning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keel.failures import failures
+
+
+@failures()
+def report_command(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs of keel train align.")],
+    out: Annotated[Path | None, typer.Option(help="The page; default: report.html in the first run.")] = None,
+) -> None:
+    """One page about runs of reinforcement learning, finished or under way: curves, alarms, samples, a comparison."""
+    from align.reporting.report import report as write
+
+    page = write(runs, out or runs[0] / "report.html")
+    typer.echo(f"Report: {page}")

@@ -1,0 +1,54 @@
+"""``keel run`` and ``keel demo``: the stages of a project, one after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keel.commands.options import Overrides
+from keel.failures import failures
+
+
+@failures()
+def run_command(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="YAML of a project, or a preset: hub_one_gpu, cpu.")],
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check every stage, print what would be done, and leave.")
+    ] = False,
+    only: Annotated[str | None, typer.Option("--only", metavar="STAGE", help="This stage alone.")] = None,
+    first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="This stage and those after it.")] = None,
+) -> None:
+    """From preferences to an aligned policy: the stages of a project, one after the other.
+
+    The same command goes on where it was stopped or killed; what is finished is not trained again. Exits with 2 if the
+    project cannot be run as it is, with 1 if a stage fails, with 128 + the signal's number where one stops it.
+    """
+    from rich.console import Console
+
+    from keel.pipeline import run as projects
+    from keel.pipeline.project import load_project
+
+    console = Console(highlight=False)
+    project, stages = load_project(file, overrides or [])
+    todo = projects.chosen(stages, only, first)
+    inputs = projects.plan(stages, console)
+    if dry_run:
+        return
+    projects.run(project, stages, inputs, todo, console)
+
+
+@failures()
+def demo_command(
+    out: Annotated[Path, typer.Option(help="Where the models and the report go.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn at random.")] = 0,
+) -> None:
+    """From preferences to an aligned policy on built-in data: a CPU, no network, about ten minutes.
+
+    Both reward models, a cold start, reinforcement learning in two phases, and a report of what became better.
+    """
+    from keel.pipeline.demo import run
+
+    run(out, seed)
