@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from align.guards import GuardConfig
 from align.objective.advantages import AdvantageKind
@@ -14,6 +13,7 @@ from align.rewards.build import TermConfig
 from align.rollouts.build import RolloutConfig
 from align.rollouts.prompts import PromptsConfig
 from reward_models.runtime.engine import EngineConfig
+from reward_models.runtime.run import RunConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlignConfig:
+class AlignConfig(RunConfig):
     """A whole run; ``keel train align --config FILE key=value …``.
 
     A step is one policy update on ``prompts_per_step`` × ``samples_per_prompt`` responses. A rollout answers the
@@ -77,7 +77,6 @@ class AlignConfig:
     together.
 
     Attributes:
-        output_dir: everything the run writes; the policy stands in it at the end.
         model: the policy to start from.
         prompts: what to sample responses for. ``rewards``: what they are worth; see :class:`TermConfig`.
         rollout: the engine that samples.
@@ -93,15 +92,11 @@ class AlignConfig:
         reward_time_limit: seconds for one call of a reward term.
         max_reward_failures: share of the samples that a term may fail on in a rollout; beyond it the run stops.
         max_tokens: most tokens of one micro-batch on one rank; memory grows with it, the result does not depend on it.
-        save_every: in steps; 0: only at the end. ``keep_checkpoints``: how many to keep.
         samples_per_log: responses of each rollout to each kind of prompt that go into ``samples.jsonl``, drawn at
             random; the best and the worst of each kind besides. 0: none at all.
-        overwrite: delete what ``output_dir`` holds instead of resuming it.
-        timeout_seconds: how long ranks wait for one another before the job fails.
     """
 
     output_dir: str = "runs/align"
-    seed: int = 0
     model: PolicyConfig = field(default_factory=PolicyConfig)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     rewards: list[TermConfig] = field(default_factory=lambda: [TermConfig(term="accuracy"), TermConfig(term="format")])
@@ -126,21 +121,16 @@ class AlignConfig:
     max_reward_failures: float = 0.1
     max_tokens: int = 16384
     log_every: int = 1
-    save_every: int = 50
-    keep_checkpoints: int = 2
     samples_per_log: int = 8
-    loggers: list[Literal["tensorboard", "wandb", "trackio"]] = field(default_factory=lambda: ["tensorboard"])
-    overwrite: bool = False
-    timeout_seconds: float = 1800
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in (
             *("steps", "prompts_per_step", "samples_per_prompt", "steps_per_rollout", "max_new_tokens", "max_tokens"),
-            *("log_every", "keep_checkpoints"),
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("save_every", "ref_update_steps", "resample_rounds", "samples_per_log"):
+        for name in ("ref_update_steps", "resample_rounds", "samples_per_log"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if self.samples_per_prompt < 2:

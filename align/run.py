@@ -32,17 +32,18 @@ from align.training.evaluation import evaluate
 from align.training.rollout import Experience, load_experience, save_experience
 from reward_models.artifact import full_weights
 from reward_models.model import load_tokenizer
-from reward_models.runtime.checkpoint import CheckpointError, list_checkpoints, load_checkpoint, save_checkpoint
+from reward_models.runtime.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import build_engine, model_loading
 from reward_models.runtime.metrics import JsonLines
-from reward_models.runtime.run import Reporter, RunDirectory
+from reward_models.runtime.reporter import Reporter
+from reward_models.runtime.run import RUN_MAY_CHANGE, RunDirectory, check_sources
 
-# What a resumed run may set differently: how it is computed, logged and kept, not what is computed.
+# Settings that a resumed run may change: they do not change its result.
 MAY_CHANGE = (
-    *("output_dir", "engine.zero_stage", "engine.offload", "engine.zero_options", "model.gradient_checkpointing"),
-    *("rollout", "ref_offload", "max_tokens", "log_every", "save_every", "keep_checkpoints", "samples_per_log"),
-    *("loggers", "overwrite", "timeout_seconds"),
+    *RUN_MAY_CHANGE,
+    *("engine.zero_stage", "engine.offload", "engine.zero_options", "model.gradient_checkpointing"),
+    *("rollout", "ref_offload", "max_tokens", "samples_per_log"),
 )
 MAX_ROLLBACKS = 3  # what goes wrong this often goes wrong by itself
 EXPERIENCE = "experience.safetensors"  # in a checkpoint: the rollout that is being learnt from
@@ -157,11 +158,7 @@ class Parts:
 
     def _load(self, checkpoint: Path) -> tuple[int, Experience | None]:
         state = load_checkpoint(checkpoint, self.engine, self.world)
-        if state["prompts"] != fingerprint(self.prompts):
-            raise CheckpointError(
-                f"{checkpoint} was trained on other prompts: the sources have changed since. Restore them, or start "
-                "anew with another output_dir or overwrite=true"
-            )
+        check_sources(checkpoint, state["prompts"], fingerprint(self.prompts), "prompts")
         if self.reference is not None:
             self.reference.load(checkpoint)
         self.collector.state = CollectorState(**state["collector"])

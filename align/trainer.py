@@ -6,49 +6,38 @@ import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-import torch
-import yaml
-
 from align.config import AlignConfig
 from align.phases import phase_at
-from align.reporting.manifest import is_complete
+from align.reporting.manifest import MANIFEST
 from align.run import MAY_CHANGE, build
 from align.training.collect import Clock
 from align.training.sample_log import SampleLog
 from align.training.update import MAXIMA, MEANS, minibatch, update
-from reward_models.runtime import distributed
-from reward_models.runtime.config import dump_config
 from reward_models.runtime.engine import NonFiniteError
-from reward_models.runtime.metrics import Metrics, RunLog, check_loggers
-from reward_models.runtime.run import Reporter, RunDirectory, StopSignal
+from reward_models.runtime.metrics import Metrics
+from reward_models.runtime.run import StopSignal, begin_run, seed_everything
 
 SHOWN = ("reward", "eval/accuracy_greedy", "response_length", "kl")
 
 
 def train(config: AlignConfig) -> Path | None:
-    """Train a policy, or go on; returns its directory, or ``None`` if a signal stopped the run early."""
-    check_loggers(config.loggers)
-    world = distributed.start(config.timeout_seconds)
-    reporter, run = Reporter(world.is_main), RunDirectory(Path(config.output_dir))
-    if world.is_main:  # where it refuses, the launcher ends the other ranks
-        run.begin(dump_config(config), overwrite=config.overwrite, may_change=MAY_CHANGE)
-    world.barrier()
-    if is_complete(run.path):
-        reporter.say(f"{run.path} holds the finished policy already; overwrite=true trains it anew")
-        return run.path
-
+    """Train a policy, or resume; returns its directory, or ``None`` if a signal stopped the run early."""
     with ExitStack() as stack:
-        parts = build(config, run, world, reporter, stack)
+        run = stack.enter_context(begin_run(config, may_change=MAY_CHANGE, manifest=MANIFEST, result="policy"))
+        if run.finished:
+            return run.path
+        world, reporter = run.world, run.reporter
+        parts = build(config, run.directory, world, reporter, stack)
         first_step, experience = parts.resume()
         kept = first_step or -1  # a run that starts anew writes the line of step 0 again
-        log = RunLog(run.path, config.loggers, kept, yaml.safe_load(dump_config(config))) if world.is_main else None
+        log = run.open_log(kept)
         shown = SampleLog(run.path, kept, config.samples_per_log) if world.is_main else None
         for opened in (log, shown, parts.alarms):
             if opened is not None:
                 stack.enter_context(closing(opened))
         stop = stack.enter_context(StopSignal())
         bar = stack.enter_context(reporter.progress("policy", config.steps, first_step, config.log_every))
-        if first_step == 0 and (values := parts.evaluate(0)) and log is not None:
+        if first_step == 0 and (values := parts.evaluate(0)):
             log.write(0, values)
 
         step = first_step
@@ -58,7 +47,7 @@ def train(config: AlignConfig) -> Path | None:
                 reporter.say(f"stopped by a signal after step {step}, saved; the same command goes on from there")
                 return None
             began, clock = time.perf_counter(), Clock()
-            torch.manual_seed((config.seed * 1_000_003 + step) * 65_537 + world.rank)  # dropout: a function of the step
+            seed_everything(config.seed, step, world.rank)
             phase, values = phase_at(parts.phases, step), {}
             if experience is None or step % config.steps_per_rollout == 0:
                 collected = parts.collector(step, phase, clock)
@@ -82,8 +71,7 @@ def train(config: AlignConfig) -> Path | None:
             values["lr"] = parts.engine.lr_scheduler.get_last_lr()[0] * phase.lr / config.engine.lr
             values |= {f"seconds/{name}": seconds for name, seconds in clock.seconds.items()}
             values["seconds/step"] = time.perf_counter() - began
-            if log is not None:
-                log.write(done, values, phase=phase.name, rollout=step // config.steps_per_rollout)
+            log.write(done, values, phase=phase.name, rollout=step // config.steps_per_rollout)
             reporter.step(bar, done, {name: values[name] for name in SHOWN if name in values})
             if (back := parts.heed(done, values)) is not None:
                 step, experience = back

@@ -197,7 +197,8 @@ def run_keel(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list
     from reward_models.runtime import distributed
     from reward_models.runtime.config import load_config
     from reward_models.runtime.metrics import Metrics
-    from reward_models.runtime.run import Reporter, RunDirectory
+    from reward_models.runtime.reporter import Reporter
+    from reward_models.runtime.run import RunDirectory
 
     steps = arguments.steps + arguments.warmup
     config = load_config(

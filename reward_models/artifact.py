@@ -1,18 +1,17 @@
-"""What a training run leaves behind: the model, its baseline, evaluation and plots, a model card and a manifest."""
+"""The files of a finished run: model, baseline, evaluation, plots, model card and manifest."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import yaml
 
 from reward_models.calibration import Calibration
+from reward_models.config import RewardModelConfig
 from reward_models.data.chat import ChatRenderer
 from reward_models.data.encode import TokenizedSet
 from reward_models.data.manifest import MANIFEST
@@ -27,18 +26,10 @@ from reward_models.reporting import charts
 from reward_models.runtime.config import dump_config
 from reward_models.runtime.distributed import World
 from reward_models.runtime.metrics import read_metrics
-
-if TYPE_CHECKING:
-    from reward_models.trainer import RewardModelConfig
+from reward_models.runtime.run import package_versions
 
 EVALUATION = "evaluation.json"
 EVAL_SCORES = "evaluation_scores.jsonl"
-_PACKAGES = ("keel-align", "torch", "transformers", "deepspeed", "peft", "tokenizers")
-
-
-def is_complete(directory: Path) -> bool:
-    """Whether a finished model stands here: the manifest is written last."""
-    return (directory / MANIFEST).is_file()
 
 
 def full_weights(model: torch.nn.Module, world: World) -> dict[str, torch.Tensor]:
@@ -92,7 +83,7 @@ def save(
         "data": _data_facts(data.train, counts),
         "evaluation": evaluation,
         "world_size": world_size,
-        "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in _PACKAGES}},
+        "versions": package_versions("tokenizers"),
     }
     (directory / "README.md").write_text(model_card(manifest, pictures), encoding="utf-8")
     temporary = directory / f"{MANIFEST}.tmp"

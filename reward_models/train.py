@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from reward_models.config import RewardModelConfig
 from reward_models.runtime.config import load_config
 from reward_models.runtime.program import exit_status, training_parser
-from reward_models.trainer import RewardModelConfig, train
+from reward_models.trainer import train
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from reward_models.runtime.config import dump_config
+from reward_models.runtime.run import package_versions
 
 MANIFEST = "policy.json"
-_PACKAGES = ("keel-align", "torch", "transformers", "deepspeed", "peft", "trl", "math-verify")
 
 
 def is_complete(directory: Path) -> bool:
@@ -26,7 +24,7 @@ def write_manifest(directory: Path, config: Any, facts: dict[str, Any]) -> None:
     manifest = {
         "config": yaml.safe_load(dump_config(config)),
         **facts,
-        "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in _PACKAGES}},
+        "versions": package_versions("trl", "math-verify"),
     }
     temporary = directory / f"{MANIFEST}.tmp"
     temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -5,36 +5,38 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import yaml
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from align.policy.policy import Policy, PolicyConfig, build_policy, policy_architecture, save_policy
 from align.policy.templates import template_text
-from align.reporting.manifest import is_complete, write_manifest
+from align.reporting.manifest import MANIFEST, write_manifest
 from align.sft.demonstrations import Demonstrations, DemonstrationsConfig, encode, load_conversations
 from reward_models.artifact import full_weights
 from reward_models.data.chat import train_tokenizer
 from reward_models.data.records import Conversation
 from reward_models.model import load_tokenizer
-from reward_models.runtime import distributed
-from reward_models.runtime.checkpoint import CheckpointError
-from reward_models.runtime.config import dump_config
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import EngineConfig, NonFiniteError, zero_section
-from reward_models.runtime.metrics import RunLog, check_loggers
-from reward_models.runtime.run import Reporter, RunDirectory, StopSignal
-
-# What a resumed run may set differently: how it is logged and kept. Trainer's checkpoints fit the ZeRO stage alone that
-# wrote them.
-MAY_CHANGE = (
-    *("output_dir", "model.gradient_checkpointing", "log_every", "save_every", "keep_checkpoints", "loggers"),
-    *("overwrite", "timeout_seconds"),
+from reward_models.runtime.metrics import NullLog, RunLog
+from reward_models.runtime.reporter import Reporter
+from reward_models.runtime.run import (
+    RUN_MAY_CHANGE,
+    Run,
+    RunConfig,
+    RunDirectory,
+    StopSignal,
+    begin_run,
+    check_sources,
 )
+
+# Trainer's checkpoints fit only the ZeRO stage that wrote them: a resumed run may change little else.
+MAY_CHANGE = (*RUN_MAY_CHANGE, "model.gradient_checkpointing")
 FINGERPRINT = "demonstrations.txt"  # in the run's directory: which demonstrations it learns from
 IGNORED = -100  # torch's mark of a label without loss
 # TRL's names of what it logs, and ours
@@ -49,25 +51,19 @@ LOGGED = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class SftConfig:
+class SftConfig(RunConfig):
     """A whole run; ``keel train sft --config FILE key=value …``. The loss is a mean over the tokens of a whole batch.
 
     Attributes:
-        output_dir: everything the run writes; the policy stands in it at the end.
         model: the model to start from, or a new one. A new one without a tokenizer trains its own, and has the chat
             template ``r1`` unless another is named.
         data: what to learn from; only what the assistant says is learnt.
         epochs: how often to go over it. ``max_steps``: but no more steps than this.
         batch_size: conversations per optimizer step, over all ranks. ``micro_batch_size``: those that a rank computes
             at once; memory grows with it.
-        save_every: in steps; 0: only at the end. ``keep_checkpoints``: how many to keep.
-        loggers: ``tensorboard``, ``wandb``, ``trackio``.
-        overwrite: delete what ``output_dir`` holds instead of resuming it.
-        timeout_seconds: how long ranks wait for one another before the job fails.
     """
 
     output_dir: str = "runs/sft"
-    seed: int = 0
     model: PolicyConfig = field(default_factory=PolicyConfig)
     data: DemonstrationsConfig = field(default_factory=DemonstrationsConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -75,21 +71,17 @@ class SftConfig:
     max_steps: int | None = None
     batch_size: int = 64
     micro_batch_size: int = 8
-    log_every: int = 10
     save_every: int = 100
-    keep_checkpoints: int = 2
-    loggers: list[Literal["tensorboard", "wandb", "trackio"]] = field(default_factory=lambda: ["tensorboard"])
-    overwrite: bool = False
-    timeout_seconds: float = 1800
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.model.path is None and self.model.config is None:
             raise ValueError("give model.path (a pretrained model) or model.config (a new one)")
-        for name in ("batch_size", "micro_batch_size", "log_every", "keep_checkpoints"):
+        for name in ("batch_size", "micro_batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.epochs <= 0 or (self.max_steps is not None and self.max_steps < 1) or self.save_every < 0:
-            raise ValueError("epochs and max_steps must be positive, save_every not negative")
+        if self.epochs <= 0 or (self.max_steps is not None and self.max_steps < 1):
+            raise ValueError("epochs and max_steps must be positive")
 
     def total_steps(self, demonstrations: int) -> int:
         steps = math.ceil(self.epochs * math.ceil(demonstrations / self.batch_size))
@@ -97,51 +89,46 @@ class SftConfig:
 
 
 def train(config: SftConfig) -> Path | None:
-    """Train a policy, or go on; returns its directory, or ``None`` if a signal stopped the run early."""
+    """Train a policy, or resume; returns its directory, or ``None`` if a signal stopped the run early."""
     if not config.data.train:
         raise ValueError("data.train is empty: name at least one file, hub data set or synthetic: source")
-    check_loggers(config.loggers)
-    world = distributed.start(config.timeout_seconds)
-    if config.batch_size % (config.micro_batch_size * world.size):
+    with begin_run(config, may_change=MAY_CHANGE, manifest=MANIFEST, result="policy") as run:
+        return run.path if run.finished else _train(config, run)
+
+
+def _train(config: SftConfig, run: Run) -> Path | None:
+    if config.batch_size % (config.micro_batch_size * run.world.size):
         raise ValueError(
             f"batch_size={config.batch_size} is no multiple of micro_batch_size={config.micro_batch_size} times "
-            f"{world.size} ranks"
+            f"{run.world.size} ranks"
         )
-    reporter, run = Reporter(world.is_main), RunDirectory(Path(config.output_dir))
-    if world.is_main:  # where it refuses, the launcher ends the other ranks
-        run.begin(dump_config(config), overwrite=config.overwrite, may_change=MAY_CHANGE)
-    world.barrier()
-    if is_complete(run.path):
-        reporter.say(f"{run.path} holds the finished policy already; overwrite=true trains it anew")
-        return run.path
-
     conversations, bad = load_conversations(config.data)
     tokenizer = tokenizer_for(config.model, conversations)
     data = encode(conversations, tokenizer, _longest(config, tokenizer))
-    checkpoint = _latest(run)
-    _check_same(run, data, checkpoint, world)
+    checkpoint = _latest(run.directory)
+    _check_same(run, data, checkpoint)
     total_steps = config.total_steps(len(data))
-    _describe(reporter, data, bad, total_steps, checkpoint)
-    policy, trainer = build(config, run, tokenizer, data, world)
+    _describe(run.reporter, data, bad, total_steps, checkpoint)
+    policy, trainer = build(config, run.directory, tokenizer, data, run.world)
 
     first_step = _steps_of(checkpoint) if checkpoint is not None else 0
-    resolved = yaml.safe_load(dump_config(config))
-    log = RunLog(run.path, config.loggers, first_step, resolved) if world.is_main else None
-    with StopSignal() as stop, reporter.progress("policy", total_steps, first_step, config.log_every) as bar:
-        trainer.add_callback(_Loop(log, reporter, bar, stop, world))
+    with (
+        StopSignal() as stop,
+        run.reporter.progress("policy", total_steps, first_step, config.log_every) as bar,
+        closing(run.open_log(first_step)) as log,
+    ):
+        trainer.add_callback(_Loop(log, run.reporter, bar, stop, run.world))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
-        if log is not None:
-            log.close()
     if (done := trainer.state.global_step) < total_steps:
-        reporter.say(f"stopped by a signal after step {done}, saved; the same command goes on from there")
+        run.reporter.say(f"stopped by a signal after step {done}, saved; the same command resumes the run")
         return None
-    weights = full_weights(policy.model, world)
-    if world.is_main:
+    weights = full_weights(policy.model, run.world)
+    if run.world.is_main:
         save_policy(policy, weights, run.path, tokenizer, config.model.lora)
         facts = {"count": len(data), "dropped": data.dropped, "bad": bad, "fingerprint": data.fingerprint}
-        write_manifest(run.path, config, {"steps": done, "demonstrations": facts, "world_size": world.size})
-    world.barrier()
-    reporter.say(f"saved to {run.path}")
+        write_manifest(run.path, config, {"steps": done, "demonstrations": facts, "world_size": run.world.size})
+    run.world.barrier()
+    run.reporter.say(f"saved to {run.path}")
     return run.path
 
 
@@ -229,9 +216,9 @@ def training_arguments(config: SftConfig, run: RunDirectory, total_steps: int, w
 
 
 class _Loop(TrainerCallback):
-    """What Trainer tells goes into our log and progress; signals end it at the next step, after saving."""
+    """Passes Trainer's metrics to our log and progress; after a signal it saves and stops at the next step."""
 
-    def __init__(self, log: RunLog | None, reporter: Reporter, bar: Any, stop: StopSignal, world: World) -> None:
+    def __init__(self, log: RunLog | NullLog, reporter: Reporter, bar: Any, stop: StopSignal, world: World) -> None:
         self._log, self._reporter, self._bar, self._stop, self._world = log, reporter, bar, stop, world
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -248,8 +235,7 @@ class _Loop(TrainerCallback):
             return
         if not (math.isfinite(values["loss"]) and math.isfinite(values.get("grad_norm", 0.0))):
             raise NonFiniteError(f"step {state.global_step}: the loss or the gradient is not finite; nothing was saved")
-        if self._log is not None:
-            self._log.write(state.global_step, values, epoch=state.epoch)
+        self._log.write(state.global_step, values, epoch=state.epoch)
         shown: dict[str, float] = {name: values[name] for name in ("loss", "token_accuracy") if name in values}
         self._reporter.step(self._bar, state.global_step, shown)
 
@@ -289,16 +275,13 @@ def _is_whole(checkpoint: Path) -> bool:
     return True
 
 
-def _check_same(run: RunDirectory, data: Demonstrations, checkpoint: Path | None, world: World) -> None:
-    """Refuse to go on with other demonstrations; remember these."""
+def _check_same(run: Run, data: Demonstrations, checkpoint: Path | None) -> None:
+    """Refuse to resume with other demonstrations; write the fingerprint of these."""
     file = run.path / FINGERPRINT
-    if checkpoint is not None and file.read_text(encoding="utf-8") != data.fingerprint:
-        raise CheckpointError(
-            f"{checkpoint} was trained on other demonstrations: the sources have changed since. Restore them, or start "
-            "anew with another output_dir or overwrite=true"
-        )
-    world.barrier()
-    if world.is_main:
+    if checkpoint is not None:
+        check_sources(checkpoint, file.read_text(encoding="utf-8"), data.fingerprint, "demonstrations")
+    run.world.barrier()
+    if run.world.is_main:
         file.write_text(data.fingerprint, encoding="utf-8")
 
 
@@ -310,4 +293,4 @@ def _describe(reporter: Reporter, data: Demonstrations, bad: int, total_steps: i
     reporter.say(f"{len(data):,} demonstrations{out}")
     reporter.say(f"{total_steps:,} steps; {tokens:,} tokens an epoch, of which {learnt:,} are learnt")
     if checkpoint is not None:
-        reporter.say(f"going on from {checkpoint}")
+        reporter.say(f"resuming from {checkpoint}")

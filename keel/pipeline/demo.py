@@ -25,6 +25,7 @@ from align.reporting.report import before_and_after, read_run, section_of
 from align.sft import trainer as sft
 from align.sft.trainer import SftConfig
 from reward_models import trainer as rm
+from reward_models.config import RewardModelConfig
 from reward_models.data.synthetic import SIZES, judged_comparisons
 from reward_models.evaluation.evaluate import assess, load_evaluation
 from reward_models.evaluation.report import evaluation_sections, write_evaluation
@@ -33,7 +34,6 @@ from reward_models.inference.reward_model import RewardModel
 from reward_models.reporting.page import Section, write_page
 from reward_models.runtime.config import load_config
 from reward_models.runtime.metrics import read_metrics
-from reward_models.trainer import RewardModelConfig
 
 LEAD = (
     "Two reward models and a policy of about a million parameters each, trained from scratch on the built-in data on "

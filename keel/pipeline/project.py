@@ -17,10 +17,10 @@ from align.reporting.manifest import MANIFEST as POLICY
 from align.run import MAY_CHANGE as ALIGN_MAY_CHANGE
 from align.sft.trainer import MAY_CHANGE as SFT_MAY_CHANGE
 from align.sft.trainer import SftConfig
+from reward_models.config import MAY_CHANGE as RM_MAY_CHANGE
+from reward_models.config import RewardModelConfig
 from reward_models.data.manifest import MANIFEST
 from reward_models.runtime.config import ConfigError, dump_config, load_config
-from reward_models.trainer import MAY_CHANGE as RM_MAY_CHANGE
-from reward_models.trainer import RewardModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,6 +126,19 @@ class RunLog:
             tracker.finish()
 
 
+class NullLog:
+    """The log of the ranks that write none: it takes the same calls and drops them."""
+
+    def write(self, step: int, values: Mapping[str, float], **tags: Any) -> None:
+        pass
+
+    def back_to(self, step: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def check_loggers(loggers: Sequence[Logger]) -> None:
     """Fail before anything expensive if a logger that was asked for is not installed."""
     for name in loggers:

@@ -1,34 +1,170 @@
-"""A run's directory, its signals, and what a person sees while it works."""
+"""A training run: its settings, directory, lock, seeds and signals."""
 
 from __future__ import annotations
 
+import fcntl
+import importlib.metadata
 import os
+import platform
+import random
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any, Literal
 
+import numpy as np
 import torch
+import yaml
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from yaml import YAMLError
 
-from reward_models.runtime.config import ConfigError
+from reward_models.runtime import distributed
+from reward_models.runtime.checkpoint import CheckpointError
+from reward_models.runtime.config import ConfigError, dump_config
 from reward_models.runtime.distributed import World
+from reward_models.runtime.metrics import NullLog, RunLog, check_loggers
+from reward_models.runtime.reporter import Reporter
 
 CONFIG_FILE = "config.yaml"
-ONE_REQUEST = 1.0
+LOCK_FILE = ".lock"  # held while a run works in the directory
+ONE_REQUEST = 1.0  # seconds
+# Settings that a resumed run may change: they decide how it is logged and kept, not its result.
+RUN_MAY_CHANGE = (
+    *("output_dir", "log_every", "save_every", "keep_checkpoints"),
+    *("loggers", "overwrite", "timeout_seconds"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """The settings that every training run has; the configuration of a program inherits them.
+
+    Attributes:
+        output_dir: directory of everything that the run writes; the trained model is saved there.
+        seed: seed of all random numbers.
+        log_every: steps between two lines of progress in a log file; a terminal shows every step.
+        save_every: steps between two checkpoints; 0: only at the end. ``keep_checkpoints``: number of checkpoints kept.
+        loggers: where metrics go besides ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio``.
+        overwrite: delete the run in ``output_dir`` instead of resuming it.
+        timeout_seconds: time that ranks wait for one another before the job fails.
+    """
+
+    output_dir: str = "runs/run"
+    seed: int = 0
+    log_every: int = 10
+    save_every: int = 50
+    keep_checkpoints: int = 2
+    loggers: list[Literal["tensorboard", "wandb", "trackio"]] = field(default_factory=lambda: ["tensorboard"])
+    overwrite: bool = False
+    timeout_seconds: float = 1800
+
+    def __post_init__(self) -> None:
+        for name in ("log_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.save_every < 0:
+            raise ValueError(f"save_every={self.save_every} must not be negative")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that has begun: this process's place in the job, its reporter, and the run's directory.
+
+    Attributes:
+        finished: the directory holds the finished result already; there is nothing to train.
+    """
+
+    config: RunConfig
+    world: World
+    reporter: Reporter
+    directory: RunDirectory
+    finished: bool
+
+    @property
+    def path(self) -> Path:
+        return self.directory.path
+
+    def open_log(self, start_step: int) -> RunLog | NullLog:
+        """The metrics log on the main rank, a log that drops everything on the others.
+
+        Args:
+            start_step: the run goes on behind this step; lines of later steps are removed.
+        """
+        if not self.world.is_main:
+            return NullLog()
+        return RunLog(self.path, self.config.loggers, start_step, yaml.safe_load(dump_config(self.config)))
+
+
+@contextmanager
+def begin_run(config: RunConfig, *, may_change: tuple[str, ...], manifest: str, result: str) -> Iterator[Run]:
+    """Join the job, and create the run's directory or open it again. The directory is locked until the block ends.
+
+    Args:
+        may_change: prefixes of the keys that a resumed run may set differently, see :meth:`RunDirectory.begin`.
+        manifest: name of the file that is written last; a directory that holds it is finished.
+        result: the word for what the run trains, for messages.
+
+    Raises:
+        ValueError: a logger is not installed.
+        ConfigError: the directory holds something else, or another process works in it.
+    """
+    check_loggers(config.loggers)
+    world = distributed.start(config.timeout_seconds)
+    reporter, directory = Reporter(world.is_main), RunDirectory(Path(config.output_dir))
+    lock = None
+    try:
+        if world.is_main:  # where it refuses, the launcher ends the other ranks
+            lock = directory.lock(reporter)
+            directory.begin(dump_config(config), overwrite=config.overwrite, may_change=may_change)
+        world.barrier()
+        finished = (directory.path / manifest).is_file()
+        if finished:
+            reporter.say(f"{directory.path} holds the finished {result} already; overwrite=true trains it anew")
+        yield Run(config, world, reporter, directory, finished)
+    finally:
+        if lock is not None:
+            lock.close()
+
+
+def seed_everything(seed: int, step: int, rank: int) -> None:
+    """Seed Python, NumPy and torch for one step of one rank.
+
+    A step's random numbers depend on nothing else, so a resumed run draws the same as an uninterrupted one.
+    """
+    number = (seed * 1_000_003 + step) * 65_537 + rank
+    random.seed(number)
+    np.random.seed(number % 2**32)  # NumPy takes 32 bits
+    torch.manual_seed(number)
+
+
+def check_sources(checkpoint: Path, saved: object, now: object, what: str) -> None:
+    """Raise :class:`CheckpointError` unless the fingerprint that a checkpoint was trained on is the one read now.
+
+    Args:
+        what: the word for the data, in the plural.
+    """
+    if saved != now:
+        raise CheckpointError(
+            f"{checkpoint} was trained on other {what}: the sources have changed since. Restore them, or start anew "
+            "with another output_dir or overwrite=true"
+        )
+
+
+def package_versions(*more: str) -> dict[str, str]:
+    """Versions of Python and of the packages that every run depends on, and of ``more``."""
+    packages = ("keel-align", "torch", "transformers", "deepspeed", "peft", *more)
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
 
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """Where a run keeps everything: resolved configuration, checkpoints, logs, and the result."""
+    """The directory of a run: resolved configuration, checkpoints, logs, and the result."""
 
     path: Path
 
@@ -37,22 +173,21 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     def begin(self, resolved: str, *, overwrite: bool, may_change: tuple[str, ...]) -> None:
-        """Create the directory, or make sure that it holds this very run. For the main rank.
+        """Create the directory, or check that it holds this very run. For the main rank.
 
         Args:
             resolved: the configuration as YAML. ``may_change``: prefixes of keys that a resumed run may set
-                differently, because they change how it is computed and not what.
-            overwrite: throw away the run that is there.
+                differently, because they do not change its result.
+            overwrite: delete the run that is there.
 
         Raises:
             ConfigError: it holds a run with another configuration, or something that is not a run at all.
         """
         file, temporary = self.path / CONFIG_FILE, self.path / f".{CONFIG_FILE}.tmp"
+        self._check_ours()
         before = _read_config(file)
-        if before is None and self.path.is_dir() and any(entry != temporary for entry in self.path.iterdir()):
-            raise ConfigError(f"output_dir={self.path} is neither empty nor a run of ours; choose another")
         if before is not None and overwrite:
-            shutil.rmtree(self.path)
+            self._empty()
         elif before is not None and (differs := self.differences(resolved, may_change)):
             raise ConfigError(
                 f"{self.path} holds a run with another configuration ({'; '.join(differs[:5])}). Choose another "
@@ -63,9 +198,53 @@ class RunDirectory:
         temporary.replace(file)  # a kill leaves the old one or the new one
 
     def differences(self, resolved: str, may_change: tuple[str, ...]) -> list[str]:
-        """What the run that is here has otherwise than ``resolved``, key by key; nothing if there is none."""
+        """The settings in which the run here differs from ``resolved``, a text each; empty if there is no run."""
         before = _read_config(self.path / CONFIG_FILE)
         return [] if before is None else _differences(before, OmegaConf.create(resolved), may_change)
+
+    def lock(self, reporter: Reporter) -> IO[str] | None:
+        """Lock the directory for this process; close the returned file to unlock it. The lock ends with the process.
+
+        Returns ``None`` where the file system has no locks, which the reporter says.
+
+        Raises:
+            ConfigError: another process holds the lock, or the directory is not a run of ours.
+        """
+        self._check_ours()
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = (self.path / LOCK_FILE).open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            file.close()
+            raise ConfigError(
+                f"output_dir={self.path} is in use by {holder}; wait for its end, stop it, or choose another output_dir"
+            ) from None
+        except OSError as error:
+            file.close()
+            reporter.say(f"{self.path}: no lock ({error.strerror}); start no second run there")
+            return None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        return file
+
+    def _check_ours(self) -> None:
+        """``ConfigError`` if the directory has no configuration of ours, and files that no beginning run leaves."""
+        if _read_config(self.path / CONFIG_FILE) is None and self.path.is_dir():
+            beginning = {LOCK_FILE, f".{CONFIG_FILE}.tmp"}
+            if any(entry.name not in beginning for entry in self.path.iterdir()):
+                raise ConfigError(f"output_dir={self.path} is neither empty nor a run of ours; choose another")
+
+    def _empty(self) -> None:
+        """Delete everything but the lock. The configuration goes last: after a kill the rest is still a run of ours."""
+        for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == CONFIG_FILE):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != LOCK_FILE:
+                entry.unlink()
 
 
 def _read_config(file: Path) -> Any:
@@ -93,7 +272,7 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 class StopSignal:
-    """Turns the first Ctrl-C or SIGTERM into a flag, so that a run can save and leave; a second one stops at once.
+    """Turns the first Ctrl-C or SIGTERM into a flag, so that a run can save and end; a second one stops at once.
 
     Signals within :data:`ONE_REQUEST` seconds of the first are part of it: a terminal sends Ctrl-C to every process,
     and a launcher then passes it on to its ranks once more.
@@ -121,40 +300,3 @@ class StopSignal:
             self.received, self._at = signal.Signals(number).name, now
         elif now - self._at > ONE_REQUEST:
             os._exit(128 + number)
-
-
-class Reporter:
-    """Progress for people: a bar on a terminal, a line now and then in a log file. Silent on all ranks but one."""
-
-    def __init__(self, is_main: bool) -> None:
-        self.console = Console(stderr=True, quiet=not is_main, highlight=False)
-        self._every = 1
-
-    def say(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True)
-
-    @contextmanager
-    def progress(self, title: str, total: int, start: int, every: int) -> Iterator[Progress]:
-        """A progress display; advance it with :meth:`step`."""
-        self._every = every
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[values]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as bar:
-            bar.add_task(title, total=total, completed=start, values="")
-            yield bar
-
-    def step(self, bar: Progress, step: int, values: Mapping[str, float]) -> None:
-        """``step`` updates have been made."""
-        text = " ".join(f"{name} {value:,.4g}" for name, value in values.items())
-        task = bar.tasks[0]
-        bar.update(task.id, completed=step, values=text)
-        last = step == task.total
-        if not self.console.is_terminal and (step % self._every == 0 or last):
-            left = f", {task.time_remaining:.0f} s left" if task.time_remaining else ""
-            self.say(f"{task.description} {step}/{task.total:.0f}: {text}{left}")

@@ -10,8 +10,8 @@ from align import train as program
 from align.config import AlignConfig
 from align.phases import phases_of
 from align.sft.trainer import SftConfig
+from reward_models.config import RewardModelConfig
 from reward_models.runtime.config import load_config, presets
-from reward_models.trainer import RewardModelConfig
 
 PRESETS = Path(__file__).parents[2] / "configs" / "align"
 

@@ -154,14 +154,14 @@ def test_killed_stopped_and_resumed_a_project_comes_to_its_end_and_notices_chang
     stopped.send_signal(signal.SIGINT)
     said, _ = stopped.communicate(timeout=120)
     assert stopped.returncode == 128 + signal.SIGINT, said
-    assert "helpful │ going on from out/helpful/checkpoints/step-" in said
+    assert "helpful │ resuming from out/helpful/checkpoints/step-" in said
     assert "cold_start was stopped by a signal; the same command goes on from there" in said
     assert not (out / "cold_start" / "policy.json").exists()
 
     status, said = keel_run(project)
     assert status == 0, said
     assert "helpful: finished before" in said
-    assert "cold_start │ going on from" in said
+    assert "cold_start │ resuming from" in said
     assert (out / "alignment" / "policy.json").is_file()
     page = (out / "report.html").read_text()
     for place in ("alignment.html", "alignment/report.html", "helpful/README.md", "configs/cold_start.yaml"):

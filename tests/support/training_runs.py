@@ -27,11 +27,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
+from reward_models.config import RewardModelConfig
 from reward_models.data.chat import ChatRenderer
 from reward_models.data.encode import TokenizedSet, tokenize_records
 from reward_models.dataset import default_span, load_records
 from reward_models.runtime.config import load_config
-from reward_models.trainer import RewardModelConfig
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = (

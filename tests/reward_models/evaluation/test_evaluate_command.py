@@ -17,13 +17,14 @@ from typer.testing import CliRunner, Result
 from keel.cli import app
 from reward_models import RewardModel
 from reward_models.calibration import Calibration
+from reward_models.config import RewardModelConfig
 from reward_models.data.formats import to_row
 from reward_models.data.sources import load
 from reward_models.evaluation.baseline import BASELINE
 from reward_models.evaluation.evaluate import assess, load_evaluation
 from reward_models.inference.ensemble import Ensemble, EnsembleScores
 from reward_models.runtime.config import load_config
-from reward_models.trainer import RewardModelConfig, train
+from reward_models.trainer import train
 
 MODEL = (
     "model.config={model_type: qwen3, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, "

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from reward_models.config import RewardModelConfig
 from reward_models.data.batching import EpochSampler
 from reward_models.dataset import default_span
 from reward_models.runtime.config import ConfigError, dump_config, load_config, presets
-from reward_models.trainer import RewardModelConfig
 
 PRESETS = Path(__file__).parents[3] / "configs" / "reward_model"
 

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from reward_models.runtime.checkpoint import CheckpointError
 from reward_models.runtime.config import ConfigError
-from reward_models.runtime.run import CONFIG_FILE, Reporter, RunDirectory, StopSignal
+from reward_models.runtime.reporter import Reporter
+from reward_models.runtime.run import (
+    CONFIG_FILE,
+    LOCK_FILE,
+    RUN_MAY_CHANGE,
+    RunConfig,
+    RunDirectory,
+    StopSignal,
+    begin_run,
+    check_sources,
+    package_versions,
+    seed_everything,
+)
 
 RUN = "output_dir: here\nlr: 0.1\nengine:\n  zero_stage: 0\n  dtype: fp32\n"
 
@@ -85,6 +102,89 @@ def test_a_kill_while_the_configuration_is_written_leaves_a_run_that_can_go_on(
             begin(tmp_path / "run")
     begin(tmp_path / "run")
     assert (tmp_path / "run" / CONFIG_FILE).read_text() == RUN
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_directory_is_used_by_one_run_at_a_time(overwrite: bool, tmp_path: Path) -> None:
+    config = RunConfig(output_dir=str(tmp_path / "run"), loggers=[])
+    with begin_run(config, may_change=(), manifest="done.json", result="model") as run:
+        (run.path / "weights").touch()
+        with (
+            pytest.raises(ConfigError, match=rf"in use by process {os.getpid()} on .*another output_dir"),
+            begin_run(
+                replace(config, overwrite=overwrite), may_change=RUN_MAY_CHANGE, manifest="done.json", result="x"
+            ),
+        ):
+            pass
+        assert (run.path / "weights").exists()
+    with begin_run(config, may_change=(), manifest="done.json", result="model") as run:  # the end unlocks it
+        assert not run.finished
+        (run.path / "done.json").touch()
+    with begin_run(config, may_change=(), manifest="done.json", result="model") as run:
+        assert run.finished
+    again = replace(config, overwrite=True)
+    with begin_run(again, may_change=RUN_MAY_CHANGE, manifest="done.json", result="model") as run:
+        assert not run.finished
+        assert sorted(file.name for file in run.path.iterdir()) == [LOCK_FILE, CONFIG_FILE]
+
+
+def test_a_kill_while_an_old_run_is_deleted_leaves_a_run_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin(tmp_path / "run")
+    for name in ("a.log", "z.log"):
+        (run.path / name).touch()
+    unlink = Path.unlink
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda self: unlink(self) if self.name == "a.log" else os.kill(os.getpid(), 2))
+        with pytest.raises(KeyboardInterrupt):
+            begin(run.path, overwrite=True)
+    begin(run.path, overwrite=True)
+
+
+def test_a_file_system_without_locks_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("reward_models.runtime.run.fcntl.flock", refuse)
+    assert RunDirectory(tmp_path / "run").lock(Reporter(is_main=True)) is None
+    assert "no lock (Operation not supported)" in capsys.readouterr().err
+
+
+# --- settings, seeds, sources -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("setting", [{"log_every": 0}, {"keep_checkpoints": 0}, {"save_every": -1}])
+def test_settings_that_make_no_sense_are_refused(setting: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=f"^{next(iter(setting))}="):
+        RunConfig(**setting)  # type: ignore[arg-type]
+
+
+def test_seed_step_and_rank_each_change_the_random_numbers_and_alone_decide_them() -> None:
+    def drawn(*place: int) -> tuple[float, float, float]:
+        seed_everything(*place)
+        return float(torch.rand(())), random.random(), float(np.random.rand())
+
+    torch.manual_seed((3 * 1_000_003 + 5) * 65_537 + 1)  # runs that earlier versions began are resumed alike
+    expected = float(torch.rand(()))
+    assert drawn(3, 5, 1)[0] == expected
+    assert drawn(3, 5, 1) == drawn(3, 5, 1)
+    assert len({drawn(*place) for place in [(3, 5, 1), (4, 5, 1), (3, 6, 1), (3, 5, 2)]}) == 4
+
+
+def test_other_sources_are_refused_by_name(tmp_path: Path) -> None:
+    check_sources(tmp_path / "step-1", "abc", "abc", "prompts")
+    with pytest.raises(CheckpointError, match=r"step-1 was trained on other prompts.*overwrite=true"):
+        check_sources(tmp_path / "step-1", "abc", "abd", "prompts")
+
+
+def test_versions_are_those_installed() -> None:
+    found = package_versions("numpy")
+    assert found["numpy"] == np.__version__
+    assert found["torch"] == torch.__version__
+    assert "trl" not in found
 
 
 # --- signals ----------------------------------------------------------------------------------------------------------

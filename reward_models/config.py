@@ -1,0 +1,86 @@
+"""The configuration of a reward model's training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from reward_models.dataset import DataConfig, RewardKind
+from reward_models.model import ModelConfig
+from reward_models.runtime.engine import EngineConfig
+from reward_models.runtime.run import RUN_MAY_CHANGE, RunConfig
+
+# Settings that a resumed run may change: they do not change its result.
+MAY_CHANGE = (
+    *RUN_MAY_CHANGE,
+    *("engine.zero_stage", "engine.offload", "engine.zero_options", "model.gradient_checkpointing", "max_tokens"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Attributes belong to one kind of model, as named.
+
+    Attributes:
+        margin: helpful: times a comparison's strength gives the margin its scores must keep; 0 ignores strengths.
+        tie_threshold: helpful: η of Rao & Kupper's model of ties; ``null`` trains ties towards equal scores.
+        centering: helpful: weight of the penalty that keeps scores around zero.
+        label_smoothing: both.
+        class_weights: safety: ``balanced`` weighs both classes alike.
+        deployed_safe_share: safety: share of safe responses where the model will be used; the loss is then shifted so
+            that scores are calibrated for it instead of for the training data.
+    """
+
+    margin: float = 0.0
+    tie_threshold: float | None = None
+    centering: float = 0.0
+    label_smoothing: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    deployed_safe_share: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ValueError("loss.label_smoothing must be at least 0 and below 0.5")
+        if self.tie_threshold is not None and self.tie_threshold <= 0:
+            raise ValueError("loss.tie_threshold must be positive")
+        if self.deployed_safe_share is not None and not 0 < self.deployed_safe_share < 1:
+            raise ValueError("loss.deployed_safe_share is a share strictly between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardModelConfig(RunConfig):
+    """A whole training run; ``keel train rm --config FILE key=value …``.
+
+    Attributes:
+        kind: ``helpful``: pairwise, on comparisons. ``safety``: point-wise, on safe/unsafe labels.
+        epochs: how often to go over the training data. ``max_steps``: but no more steps than this.
+        threshold_fpr: safety: the share of safe responses that the threshold saved with the model may call unsafe.
+        batch_size: comparisons or labels per optimizer step, over all ranks.
+        max_tokens: most tokens of one micro-batch on one rank; memory grows with it, the result does not depend on it.
+        eval_every: in steps; 0: only at the end.
+    """
+
+    kind: RewardKind = "helpful"
+    output_dir: str = "runs/reward_model"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    epochs: float = 1.0
+    max_steps: int | None = None
+    threshold_fpr: float = 0.05
+    batch_size: int = 256
+    max_tokens: int = 16384
+    eval_every: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model.path is None and self.model.config is None:
+            raise ValueError("give model.path (a pretrained model) or model.config (a new one)")
+        for name in ("batch_size", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if not 0 < self.threshold_fpr < 1:
+            raise ValueError(f"threshold_fpr={self.threshold_fpr} is a share strictly between 0 and 1")
+        if self.epochs <= 0 or (self.max_steps is not None and self.max_steps < 1):
+            raise ValueError("epochs and max_steps must be positive")
