@@ -18,12 +18,13 @@ from reward_models.config import MAY_CHANGE, RewardModelConfig
 from reward_models.data.batching import EpochSampler
 from reward_models.data.chat import ChatRenderer, train_tokenizer
 from reward_models.data.encode import TokenizedSet
+from reward_models.data.manifest import MANIFEST
 from reward_models.dataset import Records, RewardKind, TokenizedData, default_span, load_records, tokenize
 from reward_models.evaluation.baseline import fit_baseline
 from reward_models.evaluation.figures import FILLER, headline, plan, score_set
 from reward_models.evaluation.scored_set import margins_of, scored_set
 from reward_models.losses import bradley_terry, safety_bce
-from reward_models.model import MANIFEST, SequenceScorer, build_model, load_tokenizer, planned_position_limit
+from reward_models.model import SequenceScorer, build_model, load_tokenizer, planned_position_limit
 from reward_models.runtime.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import (
