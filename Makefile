@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test check lint types clean
+.PHONY: help install demo test check lint types docs clean
 
 help:
 	@echo "make install  create $(VENV) and install everything, at the tested versions"
 	@echo "make demo     the whole way on built-in data, in about ten minutes; writes runs/demo/report.html"
 	@echo "make test     run the tests"
 	@echo "make check    lint, types and tests"
+	@echo "make docs     the documentation as a site, without a network; open build/docs/index.html"
 
 install: $(STAMP)
 
@@ -36,6 +37,9 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 check: lint types test
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs build/docs
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info
