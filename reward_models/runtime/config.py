@@ -28,10 +28,10 @@ class ConfigError(ValueError):
 def load_config(schema: type[Config], path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Defaults of ``schema``, then the YAML file, then ``key=value`` overrides with dotted keys.
 
-    A number in a key is a place in a list, as in ``rewards.0.weight=2``.
+    A number in a key is a place in a list, as in ``layers.0.width=2``.
 
     Args:
-        path: a file, or the bare name of a preset that comes with the package of ``schema``: ``helpful_r1``.
+        path: a file, or the bare name of a preset that comes with the package of ``schema``: ``small``.
 
     Raises:
         ConfigError: no such file, not a mapping, unknown key, wrong type, or a value the dataclass refuses.
