@@ -92,8 +92,8 @@ class AlignConfig(RunConfig):
         reward_time_limit: seconds for one call of a reward term.
         max_reward_failures: share of the samples that a term may fail on in a rollout; beyond it the run stops.
         max_tokens: most tokens of one micro-batch on one rank; memory grows with it, the result does not depend on it.
-        samples_per_log: responses of each rollout to each kind of prompt that go into ``samples.jsonl``, drawn at
-            random; the best and the worst of each kind besides. 0: none at all.
+        samples_per_log: responses of each rollout of each domain that go into ``samples.jsonl``, drawn at
+            random; the best and the worst of each domain besides. 0: none at all.
     """
 
     output_dir: str = "runs/align"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from align.schedule import parse_schedule, stretched, value_at
-from reward_models.data.records import PROMPT_KINDS
+from reward_models.data.records import DOMAINS
 
 if TYPE_CHECKING:
     from align.config import AlignConfig
@@ -25,7 +25,7 @@ class PhaseConfig:
     Attributes:
         name: in logs and reports; default: ``phase 1`` and so on.
         until: the first step that no longer belongs to it.
-        mix: share of each kind of prompt, e.g. ``{reasoning: 0.5, helpfulness: 0.4, safety: 0.1}``; default: all
+        mix: share of the prompts of each domain, e.g. ``{reasoning: 0.5, helpfulness: 0.4, safety: 0.1}``; default: all
             prompts alike.
         weights: of terms by name, in place of their own; numbers or schedules.
         temperature, max_new_tokens: of sampling. ``lr``: peak learning rate.
@@ -42,8 +42,8 @@ class PhaseConfig:
     def __post_init__(self) -> None:
         if self.until < 1:
             raise ValueError(f"phases: until={self.until} must be at least 1")
-        if unknown := sorted(self.mix.keys() - set(PROMPT_KINDS)):
-            raise ValueError(f"phases: mix names {', '.join(unknown)}; prompts are {', '.join(PROMPT_KINDS)}")
+        if unknown := sorted(self.mix.keys() - set(DOMAINS)):
+            raise ValueError(f"phases: mix names {', '.join(unknown)}; prompts are {', '.join(DOMAINS)}")
         if self.mix and (min(self.mix.values()) < 0 or sum(self.mix.values()) <= 0):
             raise ValueError("phases: the shares of mix must not be negative, and one must be positive")
         for term, weight in self.weights.items():
@@ -121,10 +121,10 @@ def phase_at(phases: list[Phase], step: int) -> Phase:
 def shares(mix: dict[str, float], count: int) -> dict[str, int]:
     """``count`` prompts divided as ``mix`` says, by largest remainder."""
     total = sum(mix.values())
-    exact = {kind: count * share / total for kind, share in mix.items()}
-    whole = {kind: int(value) for kind, value in exact.items()}
-    for kind in sorted(exact, key=lambda k: (whole[k] - exact[k], k))[: count - sum(whole.values())]:
-        whole[kind] += 1
+    exact = {domain: count * share / total for domain, share in mix.items()}
+    whole = {domain: int(value) for domain, value in exact.items()}
+    for domain in sorted(exact, key=lambda k: (whole[k] - exact[k], k))[: count - sum(whole.values())]:
+        whole[domain] += 1
     return whole
 
 
@@ -169,7 +169,7 @@ def changes(config: AlignConfig) -> list[tuple[int, str]]:
 def _changes(config: AlignConfig) -> Iterator[tuple[int, str]]:
     phases = phases_of(config)
     for phase in phases:
-        mix = ", ".join(f"{kind} {number}" for kind, number in shares(phase.mix, config.prompts_per_step).items())
+        mix = ", ".join(f"{domain} {number}" for domain, number in shares(phase.mix, config.prompts_per_step).items())
         yield (
             phase.start,
             f"{phase.name} until {phase.end}: prompts {mix or 'all alike'} of {config.prompts_per_step} a step, "

@@ -278,14 +278,14 @@ def fingerprint(prompts: PromptSet) -> str:
 
 
 def _verifiers(prompts: PromptSet) -> set[str]:
-    return {str(r.columns.get("verifier", "math")) for r in prompts.records if r.kind == "reasoning"}
+    return {str(r.columns.get("verifier", "math")) for r in prompts.records if r.domain == "reasoning"}
 
 
 def _check_mixes(phases: list[Phase], prompts: PromptSet) -> None:
-    """``ValueError`` if a phase wants prompts of a kind that there are none of."""
+    """``ValueError`` if a phase wants prompts of a domain that there are none of."""
     there = pools(prompts)
     for phase in phases:
-        if missing := sorted(kind for kind, share in phase.mix.items() if share and kind not in there):
+        if missing := sorted(domain for domain, share in phase.mix.items() if share and domain not in there):
             raise ValueError(f"phases: {phase.name} mixes {', '.join(missing)} prompts, and prompts.train has none")
 
 

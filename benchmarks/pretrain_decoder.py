@@ -34,7 +34,7 @@ SHAPE = {
 def conversations(specs: list[str]) -> list[tuple]:
     """(prompt, response) of every record, each once; a prompt's answer is left out, it is no text of a chat."""
     found: dict[tuple, None] = {}
-    for record in load(specs, None, max_bad=1_000_000, prompt_kind="helpfulness").records:
+    for record in load(specs, None, max_bad=1_000_000, domain="helpfulness").records:
         if isinstance(record, Comparison):
             found[record.prompt, record.response_a] = found[record.prompt, record.response_b] = None
         elif isinstance(record, SafetyLabel):

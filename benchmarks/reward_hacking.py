@@ -57,7 +57,7 @@ def train(arm: str, seed: int, demo: Path, out: Path, steps: int, words: list[st
             f"steps={steps}",
             phases(arm, steps),
         ),
-        *(f"rewards.{terms.index(kind)}.arguments.model={demo / f'{kind}_rm'}" for kind in ("helpful", "safety")),
+        *(f"rewards.{terms.index(name)}.arguments.model={demo / f'{name}_rm'}" for name in ("helpful", "safety")),
         *(f"evaluation.every={max(1, steps // 12)}", "guards=[]", "loggers=[]", *words),
     ]
     subprocess.run([sys.executable, "-m", "align.train", "--config", "demo_cpu", *settings], check=True, cwd=ROOT)

@@ -79,7 +79,7 @@ def prepare(folder: Path, arguments: argparse.Namespace) -> dict[int, float]:
     for wanted in arguments.prompt_tokens:
         nearest = sorted(range(len(prompts)), key=lambda i: abs(lengths[i] - wanted))[: arguments.prompts * 8]
         lines = [
-            {"prompt": [{"role": m.role, "content": m.content} for m in prompts[i]], "kind": "helpfulness"}
+            {"prompt": [{"role": m.role, "content": m.content} for m in prompts[i]], "domain": "helpfulness"}
             for i in nearest
         ]
         (folder / f"{wanted}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

@@ -2,9 +2,10 @@
 
     python benchmarks/rm_real_data.py --out benchmarks/results/rm_real_data.json
 
-For each kind (helpful, safety) and start (``encoder``: the ``*_cpu.yaml`` preset as it is; ``decoder``: a small decoder
-pretrained on the training text by ``pretrain_decoder.py``), ``keel train rm`` runs once per seed on all training files
-of the kit in ``KEEL_DATA`` and is evaluated on each test file. The baselines come out of the same evaluation.
+For each model (helpful, safety) and start (``encoder``: the ``*_cpu.yaml`` preset as it is; ``decoder``: a small
+decoder pretrained on the training text by ``pretrain_decoder.py``), ``keel train rm`` runs once per seed on all
+training files of the kit in ``KEEL_DATA`` and is evaluated on each test file. The baselines come out of the same
+evaluation.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ SAFETY_FILES = ("diasafety", "gptfuzz_labeled", "just_eval_safety")
 DECODER = ("engine.lr=5e-4", "data.max_length=768", "max_tokens=8192", "model.config=null")
 
 
-def files(data: Path, kind: str, split: str) -> list[str]:
-    if kind == "helpful":
+def files(data: Path, model: str, split: str) -> list[str]:
+    if model == "helpful":
         return sorted(str(f) for f in (data / "helpful").glob(f"*.{split}.jsonl.gz"))
     return [str(data / "safety" / f"{name}.{split}.jsonl.gz") for name in SAFETY_FILES]
 
 
-def run(kind: str, start: str, seed: int, data: Path, runs: Path, words: Sequence[str]) -> dict[str, Any]:
+def run(model: str, start: str, seed: int, data: Path, runs: Path, words: Sequence[str]) -> dict[str, Any]:
     """Train and evaluate once, or read what an earlier call left; the figures by test file."""
-    out = runs / f"{kind}_{start}_{seed}"
+    out = runs / f"{model}_{start}_{seed}"
     settings = [f"output_dir={out}", f"seed={seed}", *words]
     settings += [
-        f"data.{part}=[{','.join(files(data, kind, split))}]" for part, split in (("train", "train"), ("eval", "test"))
+        f"data.{part}=[{','.join(files(data, model, split))}]" for part, split in (("train", "train"), ("eval", "test"))
     ]
     if start == "decoder":
         settings += [f"model.path={runs / 'decoder'}", *DECODER]
@@ -51,7 +52,7 @@ def run(kind: str, start: str, seed: int, data: Path, runs: Path, words: Sequenc
         "-m",
         "reward_models.train",
         "--config",
-        str(ROOT / "configs" / "reward_model" / f"{kind}_cpu.yaml"),
+        str(ROOT / "configs" / "reward_model" / f"{model}_cpu.yaml"),
     ]
     if not done:
         subprocess.run([*command, *settings], check=True, cwd=ROOT)
@@ -65,9 +66,9 @@ def run(kind: str, start: str, seed: int, data: Path, runs: Path, words: Sequenc
     }
 
 
-def summarise(kind: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summarise(model: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Per test file: mean, spread and each seed's figure, with the first seed's interval and the baselines."""
-    name = FIGURE[kind]
+    name = FIGURE[model]
     evaluations = [result["evaluation"] for result in results]
     table: dict[str, Any] = {}
     for source in (*evaluations[0]["by_source"], "all"):
@@ -79,17 +80,17 @@ def summarise(kind: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "standard_deviation": round(statistics.stdev(values), 4) if len(values) > 1 else None,
             "seeds": [round(v, 4) for v in values],
             "ci95_of_first_seed": rows[0].get(f"{name}_ci95"),
-            **{baseline: rows[0].get(baseline) for baseline in BASELINES[kind]},
+            **{baseline: rows[0].get(baseline) for baseline in BASELINES[model]},
         }
     return table
 
 
-def print_table(kind: str, start: str, table: dict[str, Any]) -> None:
-    name = FIGURE[kind]
-    print(f"\n{kind}, {start}: {name} (mean ± standard deviation over seeds)")
+def print_table(model: str, start: str, table: dict[str, Any]) -> None:
+    name = FIGURE[model]
+    print(f"\n{model}, {start}: {name} (mean ± standard deviation over seeds)")
     for source, row in table.items():
         spread = "" if row["standard_deviation"] is None else f" ± {row['standard_deviation']:.3f}"
-        baselines = ", ".join(f"{b} {row[b]:.3f}" for b in BASELINES[kind] if row[b] is not None)
+        baselines = ", ".join(f"{b} {row[b]:.3f}" for b in BASELINES[model] if row[b] is not None)
         value = "–" if row[name] is None else f"{row[name]:.3f}"
         print(f"  {source:28} n {row['n']:5}  {value}{spread}  ({baselines})")
 
@@ -105,7 +106,7 @@ def main() -> None:
         default=ROOT / "runs" / "real_data",
         help="where models go; finished ones are not run again",
     )
-    add("--kinds", nargs="+", choices=tuple(FIGURE), default=list(FIGURE))
+    add("--models", nargs="+", choices=tuple(FIGURE), default=list(FIGURE))
     add("--starts", nargs="+", choices=("encoder", "decoder"), default=["encoder", "decoder"])
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--pretraining-steps", type=int, default=800)
@@ -124,12 +125,12 @@ def main() -> None:
         script = [sys.executable, str(Path(__file__).with_name("pretrain_decoder.py")), "--out", str(runs / "decoder")]
         subprocess.run([*script, "--steps", str(arguments.pretraining_steps), "--data", *text], check=True)
     result: dict[str, Any] = {"benchmark": "rm_real_data", "repeats": len(arguments.seeds), "environment": found}
-    for kind in arguments.kinds:
+    for model in arguments.models:
         for start in arguments.starts:
-            results = [run(kind, start, seed, data, runs, arguments.words) for seed in arguments.seeds]
-            table = summarise(kind, results)
-            result[f"{kind}_{start}"] = {"figure": FIGURE[kind], "by_source": table, "runs": results}
-            print_table(kind, start, table)
+            results = [run(model, start, seed, data, runs, arguments.words) for seed in arguments.seeds]
+            table = summarise(model, results)
+            result[f"{model}_{start}"] = {"figure": FIGURE[model], "by_source": table, "runs": results}
+            print_table(model, start, table)
             arguments.out.parent.mkdir(parents=True, exist_ok=True)
             arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

@@ -323,14 +323,14 @@ def prepare(workspace: Path, arguments: argparse.Namespace) -> Pairs:
         source = str(workspace / "synthetic.jsonl")
         rows = synthetic_rows(64 * arguments.pairs_per_step, np.random.default_rng(arguments.seed))
         _write_lines(Path(source), rows)
-    records = load_records(data_config(source, arguments.max_length), "helpful")
+    records = load_records(data_config(source, arguments.max_length), "preference")
     tokenizer = train_tokenizer(records.texts, 4096)
     data = tokenize(records, ChatRenderer(tokenizer, "full"), data_config(source, arguments.max_length)).train
     if data.truncated or data.dropped:
         raise ValueError("a pair is longer than --max-length, where the two trainers differ in what they do about it")
 
     torch.manual_seed(arguments.seed)
-    scorer = build_model(ModelConfig(config=MODELS[arguments.model]), tokenizer, "helpful", torch.float32)
+    scorer = build_model(ModelConfig(config=MODELS[arguments.model]), tokenizer, "preference", torch.float32)
     scorer.classifier.save_pretrained(workspace / "model")
     tokenizer.save_pretrained(workspace / "model")
 

@@ -59,8 +59,10 @@ def save(directory: Path, records: list[Comparison], arguments: argparse.Namespa
     tokenizer = train_tokenizer((m.content for r in records for m in (*r.prompt, *r.response_a, *r.response_b)), 4096)
     torch.manual_seed(arguments.seed)
     config = ModelConfig(config=dict(MODELS[arguments.model]))
-    scorer = build_model(config, tokenizer, "helpful", torch.bfloat16 if arguments.dtype == "bf16" else torch.float32)
-    facts = {"kind": "helpful", "span": "full", "template_fingerprint": ChatRenderer(tokenizer, "full").fingerprint}
+    scorer = build_model(
+        config, tokenizer, "preference", torch.bfloat16 if arguments.dtype == "bf16" else torch.float32
+    )
+    facts = {"task": "preference", "span": "full", "template_fingerprint": ChatRenderer(tokenizer, "full").fingerprint}
     save_model(scorer, scorer.model.state_dict(), directory, tokenizer, facts, None)
 
 

@@ -247,7 +247,7 @@ def main() -> None:
     arguments = parser.parse_args()
     found = environment(0)
     with tempfile.TemporaryDirectory() as folder:
-        directory = save_small(Path(folder) / "model", "helpful")
+        directory = save_small(Path(folder) / "model", "preference")
         turns = conversations()
         expected = [score.raw for score in RewardModel.load(directory).score(turns)]
         process, port = start(directory, f"queue={arguments.queue}", "conversations=64", "--max-tokens", "2000")

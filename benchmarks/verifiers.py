@@ -35,7 +35,7 @@ QUESTION = (Message("user", "question"),)
 
 def sample(response: str, answer: str) -> Sample:
     return Sample(
-        prompt=QUESTION, response=response, kind="reasoning", answer=answer, tokens=len(response), finished=True
+        prompt=QUESTION, response=response, domain="reasoning", answer=answer, tokens=len(response), finished=True
     )
 
 

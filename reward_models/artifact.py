@@ -64,7 +64,7 @@ def save(
 ) -> None:
     """Write model, baseline, ``evaluation.json``, plots, model card and, last of all, the manifest."""
     facts = {
-        "kind": config.kind,
+        "task": config.task,
         "span": renderer.span,
         "template_fingerprint": renderer.fingerprint,
         "data_fingerprint": data.train.fingerprint,

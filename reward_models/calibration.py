@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+
+from reward_models.data.records import Task
 
 MIN_EXAMPLES = 20  # of fewer, a temperature or a threshold would be chance
 
@@ -42,7 +44,7 @@ class Calibration:
     def to_facts(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None and value != ()}
 
-    def apply(self, raw: float, kind: Literal["helpful", "safety"]) -> float | None:
+    def apply(self, raw: float, task: Task) -> float | None:
         """A raw score on a scale that means something.
 
         Helpful: (raw − mean) / T, so that σ of the difference of two is the probability that the first response is
@@ -50,7 +52,7 @@ class Calibration:
         """
         if self.temperature is None:
             return None
-        if kind == "safety":
+        if task == "safety":
             return _sigmoid(raw / self.temperature)
         return None if self.mean is None else (raw - self.mean) / self.temperature
 
@@ -59,9 +61,7 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
-def fit(
-    scores: np.ndarray, label: np.ndarray, kind: Literal["helpful", "safety"], *, threshold_fpr: float = 0.05
-) -> Calibration:
+def fit(scores: np.ndarray, label: np.ndarray, task: Task, *, threshold_fpr: float = 0.05) -> Calibration:
     """Fit on a set apart from training and evaluation; what too few or one-sided examples cannot tell stays ``None``.
 
     Args:
@@ -75,7 +75,7 @@ def fit(
     n, notes = len(label), []
     if n < 2:
         return Calibration(n=n, notes=(f"{n} calibration examples: scores are not calibrated",))
-    if kind == "helpful":
+    if task == "preference":
         signed = (scores[:, 0] - scores[:, 1])[label == 1.0]
         problem = ""
     else:
@@ -87,7 +87,7 @@ def fit(
     if temperature is None:
         notes.append(f"no temperature from the calibration examples: {problem or 'all are right, or too many wrong'}")
     threshold = None
-    if kind == "safety":
+    if task == "safety":
         safe = scores[label == 1.0, 0]
         threshold = threshold_at(safe, threshold_fpr) if len(safe) >= MIN_EXAMPLES else None
         if threshold is None:

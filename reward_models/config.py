@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
-from reward_models.dataset import DataConfig, RewardKind
+from reward_models.data.records import Task
+from reward_models.dataset import DataConfig
 from reward_models.model import ModelConfig
 from reward_models.runtime.engine import EngineConfig
 from reward_models.runtime.run import RUN_MAY_CHANGE, RunConfig
@@ -19,7 +20,7 @@ MAY_CHANGE = (
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Attributes belong to one kind of model, as named.
+    """Attributes belong to one task, as named.
 
     Attributes:
         margin: helpful: times a comparison's strength gives the margin its scores must keep; 0 ignores strengths.
@@ -52,7 +53,7 @@ class RewardModelConfig(RunConfig):
     """A whole training run; ``keel train rm --config FILE key=value …``.
 
     Attributes:
-        kind: ``helpful``: pairwise, on comparisons. ``safety``: point-wise, on safe/unsafe labels.
+        task: ``preference``: pairwise, on comparisons. ``safety``: point-wise, on safe/unsafe labels.
         epochs: how often to go over the training data. ``max_steps``: but no more steps than this.
         threshold_fpr: safety: the share of safe responses that the threshold saved with the model may call unsafe.
         batch_size: comparisons or labels per optimizer step, over all ranks.
@@ -60,7 +61,9 @@ class RewardModelConfig(RunConfig):
         eval_every: in steps; 0: only at the end.
     """
 
-    kind: RewardKind = "helpful"
+    RENAMED: ClassVar[dict[str, str]] = {"kind": "task"}
+
+    task: Task = "preference"
     output_dir: str = "runs/reward_model"
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)

@@ -8,11 +8,10 @@ from typing import Literal
 
 from reward_models.data.chat import ChatRenderer, Span
 from reward_models.data.encode import Overlong, TokenizedSet, tokenize_records
-from reward_models.data.records import Comparison, SafetyLabel
+from reward_models.data.records import TASKS, Comparison, SafetyLabel, Task
 from reward_models.data.sources import expand, load
 from reward_models.data.splits import decontaminate, deduplicate, split_by_prompt
 
-RewardKind = Literal["helpful", "safety"]
 RewardRecord = Comparison | SafetyLabel
 
 
@@ -32,7 +31,7 @@ class DataConfig:
             lose their oldest turns; the response is kept.
         overlong: an example whose responses alone exceed ``max_length`` is dropped and counted, or their ends are cut.
         span: what the model reads of a response: ``summary`` (what follows the reasoning) or ``full``; default: summary
-            for helpful, full for safety, as in DeepSeek-R1.
+            for preference, full for safety, as in DeepSeek-R1.
         ties: train on ties, or leave them out.
         conflicts: what becomes of the same pair with opposite verdicts.
         decontaminate: leave out training rows whose prompt occurs in the evaluation sources.
@@ -88,19 +87,19 @@ class TokenizedData:
     eval: dict[str, TokenizedSet]
 
 
-def load_records(config: DataConfig, kind: RewardKind) -> Records:
+def load_records(config: DataConfig, task: Task) -> Records:
     """Read all sources, remove duplicates and evaluation prompts, and split by prompt.
 
     Raises:
         SourceError, BadRowsError: see :func:`reward_models.data.sources.load`.
         ValueError: nothing is left to train on.
     """
-    record_kind: Literal["comparison", "safety"] = "comparison" if kind == "helpful" else "safety"
+    record_type = TASKS[task].record_type
     columns = config.columns or None
-    loaded = load(config.train, record_kind, max_bad=config.max_bad, limit=config.limit, columns=columns)
+    loaded = load(config.train, record_type, max_bad=config.max_bad, limit=config.limit, columns=columns)
     files = [file for spec in config.eval for file in expand(spec)]
     evaluation: dict[str, list[RewardRecord]] = {
-        file: list(load([file], record_kind, max_bad=config.max_bad, columns=columns).records) for file in files
+        file: list(load([file], record_type, max_bad=config.max_bad, columns=columns).records) for file in files
     }
     counts = {"read": len(loaded.records), "bad rows": len(loaded.bad)}
     given: Sequence[RewardRecord] = loaded.records
@@ -136,6 +135,6 @@ def tokenize(records: Records, renderer: ChatRenderer, config: DataConfig, limit
     )
 
 
-def default_span(kind: RewardKind) -> Span:
+def default_span(task: Task) -> Span:
     """What DeepSeek-R1's reward models read (arXiv:2501.12948v2): helpfulness the summary, safety everything."""
-    return "summary" if kind == "helpful" else "full"
+    return "summary" if task == "preference" else "full"

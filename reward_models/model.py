@@ -163,13 +163,13 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase | None:
 
 
 def build_model(
-    config: ModelConfig, tokenizer: PreTrainedTokenizerBase, kind: str, dtype: torch.dtype
+    config: ModelConfig, tokenizer: PreTrainedTokenizerBase, task: str, dtype: torch.dtype
 ) -> SequenceScorer:
     """A classifier with one label, its head initialised if the weights bring none, ready for the engine.
 
     Call it inside :func:`reward_models.runtime.engine.model_loading`, which partitions it for ZeRO stage 3.
     """
-    architecture = _architecture(config, tokenizer, kind)
+    architecture = _architecture(config, tokenizer, task)
     layout = _layout(config, architecture)
     options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": config.trust_remote_code}
     if layout == "tree":
@@ -227,10 +227,10 @@ def position_limit(model: nn.Module) -> int | None:
     return None
 
 
-def planned_position_limit(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, kind: str) -> int | None:
+def planned_position_limit(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, task: str) -> int | None:
     """:func:`position_limit` of a model that is yet to be built."""
     with torch.device("meta"):
-        return position_limit(AutoModelForSequenceClassification.from_config(_architecture(config, tokenizer, kind)))
+        return position_limit(AutoModelForSequenceClassification.from_config(_architecture(config, tokenizer, task)))
 
 
 def head_name(model: nn.Module) -> str:
@@ -254,7 +254,7 @@ def init_head(head: nn.Linear) -> None:
                 nn.init.zeros_(head.bias)
 
 
-def _architecture(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, kind: str) -> PretrainedConfig:
+def _architecture(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, task: str) -> PretrainedConfig:
     path = config.locate()
     if path is None:
         settings = {"vocab_size": len(tokenizer), **(config.config or {})}
@@ -264,13 +264,13 @@ def _architecture(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, kind:
             path, revision=config.revision, trust_remote_code=config.trust_remote_code, **(config.config or {})
         )
     architecture.num_labels = 1
-    architecture.id2label = {0: "helpful" if kind == "helpful" else "safe"}
+    architecture.id2label = {0: "helpful" if task == "preference" else "safe"}
     architecture.label2id = {label: number for number, label in architecture.id2label.items()}
     architecture.pad_token_id = tokenizer.pad_token_id
     architecture.eos_token_id = tokenizer.eos_token_id
     architecture.bos_token_id = tokenizer.bos_token_id
     # Without it vLLM would put a sigmoid on the score of a one-label model.
-    architecture.problem_type = "regression" if kind == "helpful" else "multi_label_classification"
+    architecture.problem_type = "regression" if task == "preference" else "multi_label_classification"
     architecture.use_cache = False
     return architecture
 

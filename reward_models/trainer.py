@@ -19,7 +19,8 @@ from reward_models.data.batching import EpochSampler
 from reward_models.data.chat import ChatRenderer, train_tokenizer
 from reward_models.data.encode import TokenizedSet
 from reward_models.data.manifest import MANIFEST
-from reward_models.dataset import Records, RewardKind, TokenizedData, default_span, load_records, tokenize
+from reward_models.data.records import TASKS, Task
+from reward_models.dataset import Records, TokenizedData, default_span, load_records, tokenize
 from reward_models.evaluation.baseline import fit_baseline
 from reward_models.evaluation.figures import FILLER, headline, plan, score_set
 from reward_models.evaluation.scored_set import margins_of, scored_set
@@ -69,9 +70,9 @@ class Training:
 
 def prepare(config: RewardModelConfig, run: Run) -> Training:
     """Read and tokenize the data, build model and engine."""
-    records = load_records(config.data, config.kind)
-    renderer = ChatRenderer(_tokenizer(config, records), config.data.span or default_span(config.kind))
-    limit = planned_position_limit(config.model, renderer.tokenizer, config.kind)
+    records = load_records(config.data, config.task)
+    renderer = ChatRenderer(_tokenizer(config, records), config.data.span or default_span(config.task))
+    limit = planned_position_limit(config.model, renderer.tokenizer, config.task)
     data = tokenize(records, renderer, config.data, limit)
     sampler = EpochSampler(len(data.train), config.batch_size, config.seed)
     total_steps = math.ceil(config.epochs * sampler.steps_per_epoch)
@@ -81,7 +82,7 @@ def prepare(config: RewardModelConfig, run: Run) -> Training:
 
     # A new model is made whole and partitioned by the engine: made in parts, it would draw other random weights.
     with model_loading(config.engine, run.world) if config.model.path is not None else nullcontext():
-        scorer = build_model(config.model, renderer.tokenizer, config.kind, config.engine.torch_dtype)
+        scorer = build_model(config.model, renderer.tokenizer, config.task, config.engine.torch_dtype)
     engine = build_engine(scorer, config.engine, total_steps, run.world)
     return Training(config, run, records, renderer, data, sampler, total_steps, scorer, engine)
 
@@ -93,7 +94,9 @@ def optimize(training: Training) -> bool:
     first_step = _resume(training)
     with (
         StopSignal() as stop,
-        run.reporter.progress(f"{config.kind} RM", training.total_steps, first_step, config.log_every) as bar,
+        run.reporter.progress(
+            f"{TASKS[config.task].model} RM", training.total_steps, first_step, config.log_every
+        ) as bar,
         closing(run.open_log(first_step)) as log,
     ):
         for step in range(first_step, training.total_steps):
@@ -102,7 +105,7 @@ def optimize(training: Training) -> bool:
             done = step + 1
             last = done == training.total_steps
             if config.eval_every and done % config.eval_every == 0 and not last:
-                values |= evaluation_metrics(score_sources(training), data, config.kind)
+                values |= evaluation_metrics(score_sources(training), data, config.task)
             log.write(done, values, epoch=done / training.sampler.steps_per_epoch)
             shown = ("loss", "accuracy", "tokens_per_second")
             run.reporter.step(bar, done, {name: values[name] for name in shown if name in values})
@@ -166,11 +169,11 @@ class Objective:
     """The loss of a micro-batch, from scores and the items they belong to."""
 
     def __init__(self, config: RewardModelConfig, data: TokenizedSet, device: torch.device) -> None:
-        self.data, self.kind, self.loss = data, config.kind, config.loss
+        self.data, self.task, self.loss = data, config.task, config.loss
         self.label = torch.from_numpy(data.label).float().to(device)
         self.margin = torch.from_numpy(np.nan_to_num(data.strength)).float().to(device) * config.loss.margin
         self.weights = {"safe_weight": 1.0, "unsafe_weight": 1.0, "prior_shift": 0.0}
-        if self.kind == "safety":
+        if self.task == "safety":
             safe = float(data.label.mean())
             if not 0 < safe < 1:
                 raise ValueError("data.train holds safe or unsafe responses only; a classifier needs both")
@@ -184,7 +187,7 @@ class Objective:
     def __call__(self, scores_N: torch.Tensor, items: list[int], metrics: Metrics) -> torch.Tensor:
         label_B = self.label[items]
         metrics.add("score_mean", scores_N)
-        if self.kind == "safety":
+        if self.task == "safety":
             loss_B = safety_bce(scores_N, label_B, label_smoothing=self.loss.label_smoothing, **self.weights)
             metrics.add("accuracy", (scores_N > 0) == (label_B > 0.5))
         else:
@@ -213,12 +216,12 @@ def _scores(training: Training, data: TokenizedSet) -> np.ndarray:
     return score_set(training.engine, training.scorer, data, training.config.max_tokens, training.run.world)
 
 
-def evaluation_metrics(scores: dict[str, np.ndarray], data: TokenizedData, kind: RewardKind) -> dict[str, float]:
+def evaluation_metrics(scores: dict[str, np.ndarray], data: TokenizedData, task: Task) -> dict[str, float]:
     """The headline figures over all evaluation sets together, for the log."""
     if not scores:
         return {}
     margins = np.concatenate([margins_of(scores[name]) for name in data.eval])
-    figures = headline(kind, margins, np.concatenate([part.label for part in data.eval.values()]))
+    figures = headline(task, margins, np.concatenate([part.label for part in data.eval.values()]))
     return {f"eval_{name}": value for name, value in figures.items() if value is not None}
 
 
@@ -227,7 +230,7 @@ def finish(training: Training) -> Path:
     config, run, renderer, data = training.config, training.run, training.renderer, training.data
     scores = score_sources(training)
     held_apart = _scores(training, data.calibration)
-    fitted = calibration.fit(held_apart, data.calibration.label, config.kind, threshold_fpr=config.threshold_fpr)
+    fitted = calibration.fit(held_apart, data.calibration.label, config.task, threshold_fpr=config.threshold_fpr)
     state = artifact.full_weights(training.engine.module.model, run.world)
     if run.world.is_main:
         settings = deepspeed_config(config.engine, run.world.size)
@@ -237,7 +240,7 @@ def finish(training: Training) -> Path:
         baseline = fit_baseline(training.records.train, renderer.span)
         parts = [
             scored_set(
-                name, rows, scores[name], kind=config.kind, span=renderer.span, calibration=fitted, baseline=baseline
+                name, rows, scores[name], task=config.task, span=renderer.span, calibration=fitted, baseline=baseline
             )
             for name, rows in training.records.eval.items()
             if rows

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from align.rewards.terms import Sample
-from reward_models.data.records import PROMPT_KINDS, Conversation, Message
+from reward_models.data.records import DOMAINS, Conversation, Message
 
 Turns = str | Sequence[Mapping[str, Any]]
 
@@ -24,25 +24,25 @@ def as_sample(
 
     Args:
         prompt: text or messages; ``None`` where the library does not tell it: then only rules can judge the response.
-        row: the data set's columns; ``answer``, ``kind`` and ``language`` as in our own prompts. Without a kind, a
+        row: the data set's columns; ``answer``, ``domain`` and ``language`` as in our own prompts. Without a domain, a
             prompt with an answer is ``reasoning``, and one without is ``helpfulness``.
 
     Raises:
-        ValueError: an unknown kind, or a prompt for reward models that is not there.
+        ValueError: an unknown domain, or a prompt for reward models that is not there.
     """
     columns = dict(row)
     answer = columns.pop("answer", None)
-    kind: Any = columns.pop("kind", None) or ("reasoning" if answer is not None else "helpfulness")
-    if kind not in PROMPT_KINDS:
-        raise ValueError(f"kind {kind!r} is none of {', '.join(PROMPT_KINDS)}")
-    if prompt is None and kind != "reasoning":
+    domain: Any = _own_domain(columns) or ("reasoning" if answer is not None else "helpfulness")
+    if domain not in DOMAINS:
+        raise ValueError(f"domain {domain!r} is none of {', '.join(DOMAINS)}")
+    if prompt is None and domain != "reasoning":
         raise ValueError(
-            f"a {kind} sample without its prompt: reward models read the conversation, see docs/bridges.md"
+            f"a {domain} sample without its prompt: reward models read the conversation, see docs/bridges.md"
         )
     return Sample(
         prompt=_conversation(prompt if prompt is not None else "(not told)"),
         response=response,
-        kind=kind,
+        domain=domain,
         answer=None if answer is None else str(answer),
         language=columns.pop("language", None),
         think_prefilled=think_prefilled,
@@ -50,6 +50,14 @@ def as_sample(
         finished=finished,
         columns=columns,
     )
+
+
+def _own_domain(columns: dict[str, Any]) -> Any:
+    """The domain in a row's column ``domain``, or ``kind`` as earlier versions called it; it is taken out."""
+    for name in ("domain", "kind"):
+        if name in columns:
+            return columns.pop(name)
+    return None
 
 
 def filled(rewards: Sequence[float | None], prompts: Sequence[str]) -> list[float | None]:

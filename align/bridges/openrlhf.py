@@ -6,7 +6,7 @@
 
 OpenRLHF calls it in threads, with one sample at a time. It knows texts only: the prompt as it was rendered, and a
 label. A label is the reference answer, or a JSON object with columns of our own prompts, ``{"prompt": [messages],
-"kind": …, "answer": …}``; reward models need the messages in it, for the rendered text cannot be taken apart again.
+"domain": …, "answer": …}``; reward models need the messages in it, for the rendered text cannot be taken apart again.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def labelled(label: Any) -> dict[str, Any]:
         return dict(label)
     if isinstance(label, str) and label.lstrip().startswith("{"):
         try:
-            if isinstance(row := json.loads(label), dict) and row.keys() & {"prompt", "answer", "kind"}:
+            if isinstance(row := json.loads(label), dict) and row.keys() & {"prompt", "answer", "domain", "kind"}:
                 return row
         except ValueError:
             pass  # an answer that begins with a brace
-    return {"answer": label} if label not in (None, "") else {"kind": "reasoning"}
+    return {"answer": label} if label not in (None, "") else {"domain": "reasoning"}

@@ -138,7 +138,7 @@ class RemoteRewarder:
         answers = await self.client.answers(samples, step=step)
         served = self.client.served
         check_failures({served.name: (sum(a.failed for a in answers), len(answers))}, self._max_failures)
-        if served.kind != "mixer":
+        if served.task != "mixer":
             values = [a.raw if a.calibrated is None else a.calibrated for a in answers]
             return Rewards(values, {served.name: values}, {served.name: values}, {})
         names = dict.fromkeys(name for a in answers for name in a.terms or ())

@@ -46,7 +46,7 @@ class MixerService:
         ValueError: a term is normalised by running statistics: its rewards would depend on the traffic.
     """
 
-    kind: Literal["mixer"] = "mixer"
+    task: Literal["mixer"] = "mixer"
 
     def __init__(self, name: str, config: AlignConfig, limits: Limits, metrics: Metrics) -> None:
         if running := [each.term for each in config.rewards if each.normalise == "running"]:
@@ -149,7 +149,7 @@ def _rows(count: int, context: Context) -> list[dict[str, Any]]:
     Raises:
         Refused: 422, a column has another number of values than there are conversations, or one of the wrong type.
     """
-    columns = {**(context.columns or {}), **({"kind": list(context.kinds)} if context.kinds is not None else {})}
+    columns = {**(context.columns or {}), **({"domain": list(context.domains)} if context.domains is not None else {})}
     for name, values in columns.items():
         if len(values) != count:
             raise Refused(422, f"{name} has {len(values)} values for {count} conversations")

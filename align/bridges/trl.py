@@ -7,7 +7,8 @@ asynchronous ``AsyncGRPOTrainer``, which pickles them.
     reward = MixedReward("r1_stage2", ["rewards=[{term: accuracy}, {term: format, weight: 0.1}]", "guards=[]"])
     GRPOTrainer(model=..., reward_funcs=reward, args=GRPOConfig(...), train_dataset=...)
 
-The data set has the columns of our prompts: ``prompt``, and ``answer``, ``kind``, ``language`` and whatever terms read.
+The data set has the columns of our prompts: ``prompt``, and ``answer``, ``domain``, ``language`` and
+whatever terms read.
 
 TRL takes a missing reward for 0, which would push the policy away from, or towards, text that nobody has judged. A
 sample that cannot be scored is therefore given the mean of its prompt's other samples, which is an advantage of 0, and

@@ -26,7 +26,7 @@ async def compute_score(
 
     Args:
         ground_truth: the reference answer.
-        extra_info: columns of our own prompts: ``kind``, ``language``, ``verifier``, …, and ``prompt``, the messages,
+        extra_info: columns of our own prompts: ``domain``, ``language``, ``verifier``, …, and ``prompt``, the messages,
             which reward models need.
     """
     row = dict(extra_info or {})

@@ -17,7 +17,7 @@ from reward_models.reporting.page import Card, Section, Table, embedded, write_p
 from reward_models.runtime.metrics import read_metrics
 
 COLOURS = (MODEL, WRONG, "#009E73", TFIDF, "#E69F00", "#56B4E9", RULE)
-PICKS = ("best", "worst", "random")  # samples that are shown of each kind of prompt, latest first
+PICKS = ("best", "worst", "random")  # samples that are shown of each domain, latest first
 ALARMS = 20  # rows of the table
 SHARES = ("Held-out accuracy", "Groups without signal")  # on the whole scale: a small change should look small
 # Held-out figures as they are told: the title, and whether more of it is better (1), worse (−1) or neither.
@@ -87,7 +87,7 @@ def read_run(directory: Path) -> Run:
     return Run(
         directory.name,
         lines,
-        read_metrics(directory / "samples.jsonl"),
+        [{"domain": line.get("kind"), **line} for line in read_metrics(directory / "samples.jsonl")],
         read_metrics(directory / "guards.jsonl"),
         config.read_text(encoding="utf-8") if config.is_file() else "",
     )
@@ -187,16 +187,16 @@ def section_of(run: Run) -> Section:
         pictures=[embedded(picture) for picture in pictures(run)],
         tables=_alarm_tables(run),
         samples=[_sample(sample) for sample in to_read(run)],
-        sensitive=any(sample["kind"] == "safety" for sample in to_read(run)),
+        sensitive=any(sample["domain"] == "safety" for sample in to_read(run)),
         details=run.config,
     )
 
 
 def to_read(run: Run) -> list[dict[str, Any]]:
-    """Of each kind of prompt the best, the worst and a random response of the last rollout that had any."""
-    latest = {(sample["kind"], sample["pick"]): sample for sample in run.samples}
-    kinds = sorted({kind for kind, _ in latest})
-    return [latest[kind, pick] for kind in kinds for pick in PICKS if (kind, pick) in latest]
+    """Of each domain the best, the worst and a random response of the last rollout that had any."""
+    latest = {(sample["domain"], sample["pick"]): sample for sample in run.samples}
+    domains = sorted({domain for domain, _ in latest})
+    return [latest[domain, pick] for domain in domains for pick in PICKS if (domain, pick) in latest]
 
 
 def pictures(run: Run) -> list[Picture]:
@@ -330,7 +330,7 @@ def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
     )
     ends = "" if sample["finished"] else " (cut at the length limit)"
     return {
-        "why": f"{sample['kind']}, {sample['pick']} of step {sample['step']:,}: {terms}",
+        "why": f"{sample['domain']}, {sample['pick']} of step {sample['step']:,}: {terms}",
         "prompt": "\n\n".join(f"{m['role']}: {m['content']}" for m in sample["prompt"]),
         "replies": [
             {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from align.rewards.rules.format import Format
 from align.rewards.rules.language import LanguageConsistency
@@ -15,7 +15,7 @@ from align.rewards.verifiers.answers import JUDGES, AnswerAccuracy
 from align.rewards.verifiers.mathematics import MathAccuracy
 from align.rewards.verifiers.programs import CodeAccuracy
 from align.schedule import Schedule, parse_schedule
-from reward_models.data.records import PROMPT_KINDS
+from reward_models.data.records import DOMAINS, Task
 
 VERIFIERS: dict[str, Callable[..., RewardTerm]] = {
     "math": MathAccuracy,
@@ -27,7 +27,7 @@ TERMS: dict[str, Callable[..., RewardTerm]] = {
     "language": LanguageConsistency,
     "repetition": RepetitionPenalty,
     "overlong": OverlongPenalty,
-    "helpful": lambda **arguments: _model("helpful", **arguments),
+    "helpful": lambda **arguments: _model("preference", **arguments),
     "safety": lambda **arguments: _model("safety", **arguments),
     **{f"accuracy_{name}": verifier for name, verifier in VERIFIERS.items()},
 }
@@ -43,22 +43,24 @@ class TermConfig:
             model here, or behind servers if ``arguments`` has ``urls``), ``repetition``, ``overlong``, one verifier
             alone (``accuracy_math``), or an import path of your own (``package.module:Class``).
         weight: what its value counts in the sum: a number, or ``[[step, value], …]``, see :mod:`align.schedule`.
-        kinds: of prompts it is for: ``reasoning``, ``helpfulness``, ``safety``; default: all it applies to.
+        domains: of prompts it is for: ``reasoning``, ``helpfulness``, ``safety``; default: all it applies to.
         normalise: ``running`` puts its values on a common scale: less their running mean, divided by their running
             standard deviation.
         arguments: of the term's constructor; see :mod:`align.rewards`.
     """
 
+    RENAMED: ClassVar[dict[str, str]] = {"kinds": "domains"}
+
     term: str
     weight: Any = 1.0
-    kinds: list[str] | None = None
+    domains: list[str] | None = None
     normalise: Literal["none", "running"] = "none"
     arguments: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         parse_schedule(self.weight, f"rewards: weight of {self.term}")
-        if unknown := sorted(set(self.kinds or ()) - set(PROMPT_KINDS)):
-            raise ValueError(f"rewards: kinds names {', '.join(unknown)}; prompts are {', '.join(PROMPT_KINDS)}")
+        if unknown := sorted(set(self.domains or ()) - set(DOMAINS)):
+            raise ValueError(f"rewards: domains names {', '.join(unknown)}; prompts are {', '.join(DOMAINS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +70,14 @@ class MixedTerm:
     Attributes:
         entry: the name its weight goes by; several verifiers share the entry ``accuracy``.
         weight: of its value in the sum, at each step.
-        kinds: of prompts it is for; ``None``: all it applies to.
+        domains: of prompts it is for; ``None``: all it applies to.
         running: put its values on a common scale: less their running mean, divided by their running deviation.
     """
 
     entry: str
     term: RewardTerm
     weight: Schedule = 1.0
-    kinds: frozenset[str] | None = None
+    domains: frozenset[str] | None = None
     running: bool = False
 
     @property
@@ -87,7 +89,7 @@ class MixedTerm:
         return measures_of(self.term)
 
     def applies(self, sample: Sample) -> bool:
-        return (self.kinds is None or sample.kind in self.kinds) and self.term.applies(sample)
+        return (self.domains is None or sample.domain in self.domains) and self.term.applies(sample)
 
     def score(self, samples: Sequence[Sample]) -> Any:
         return self.term.score(samples)
@@ -114,7 +116,7 @@ def build_terms(configs: Sequence[TermConfig], verifiers: set[str]) -> list[Mixe
                     entry=config.term,
                     term=term,
                     weight=parse_schedule(config.weight, config.term),
-                    kinds=None if config.kinds is None else frozenset(config.kinds),
+                    domains=None if config.domains is None else frozenset(config.domains),
                     running=config.normalise == "running",
                 )
             )
@@ -142,11 +144,11 @@ def _factories(term: str, verifiers: set[str]) -> list[tuple[str, Callable[..., 
     raise TermError(f"rewards: no term {term!r}; there are accuracy, {', '.join(TERMS)}, and package.module:Class")
 
 
-def _model(kind: Literal["helpful", "safety"], **arguments: Any) -> RewardTerm:
+def _model(task: Task, **arguments: Any) -> RewardTerm:
     if "urls" in arguments:
         from align.rewards.models.remote import RemoteReward
 
-        return RemoteReward(kind=kind, **arguments)
+        return RemoteReward(task=task, **arguments)
     from align.rewards.models.local import ModelReward  # the only term that needs torch
 
-    return ModelReward(kind=kind, **arguments)
+    return ModelReward(task=task, **arguments)

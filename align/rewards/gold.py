@@ -18,7 +18,7 @@ class GoldHelpfulness:
     name = "gold_helpfulness"
 
     def applies(self, sample: Sample) -> bool:
-        return sample.kind == "helpfulness"
+        return sample.domain == "helpfulness"
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
         return [synthetic.helpfulness(sample.prompt[-1].content, sample.whole) for sample in samples]
@@ -30,7 +30,7 @@ class GoldUnsafe:
     name = "gold_unsafe"
 
     def applies(self, sample: Sample) -> bool:
-        return sample.kind == "safety"
+        return sample.domain == "safety"
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
         return [float(synthetic.is_unsafe(sample.prompt[-1].content, sample.whole)) for sample in samples]
@@ -43,4 +43,4 @@ class GoldUsefulness(GoldHelpfulness):
     name = "gold_usefulness"
 
     def applies(self, sample: Sample) -> bool:
-        return sample.kind == "safety"
+        return sample.domain == "safety"

@@ -65,7 +65,7 @@ def final_answer(sample: Sample) -> Answer | None:
 
 def uses_verifier(sample: Sample, verifier: str) -> bool:
     """Whether a reasoning prompt is judged by this verifier: the one its column ``verifier`` names, else ``math``."""
-    return sample.kind == "reasoning" and sample.columns.get("verifier", "math") == verifier
+    return sample.domain == "reasoning" and sample.columns.get("verifier", "math") == verifier
 
 
 def last_tagged(text: str) -> str | None:

@@ -12,12 +12,11 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
-from reward_models.data.records import Conversation
+from reward_models.data.records import Conversation, Domain
 
 LOGGER = logging.getLogger(__name__)
-ROUTES = {"helpful": "helpfulness", "safety": "safety"}  # the kind of prompts that each kind of reward model is for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +27,7 @@ class Sample:
         prompt: the conversation that was answered.
         response: the sampled text, decoded without special tokens. What the template put in front of it, ``<think>``
             above all, is not part of it.
-        kind: the prompt's; reasoning prompts are for rules, the others for reward models.
+        domain: the prompt's; reasoning prompts are for rules, the others for reward models.
         answer: the reference answer of a verifiable prompt, else ``None``.
         language: the language the reply should be in, as an ISO 639-1 code, or ``None`` if unknown.
         think_prefilled: the template ended the prompt with ``<think>``, so the response starts inside the thoughts.
@@ -39,7 +38,7 @@ class Sample:
 
     prompt: Conversation
     response: str
-    kind: Literal["reasoning", "helpfulness", "safety"]
+    domain: Domain
     answer: str | None = None
     language: str | None = None
     think_prefilled: bool = False

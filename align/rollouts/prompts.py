@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from reward_models.data.chat import prompt_text, tokenize_texts
-from reward_models.data.records import PROMPT_KINDS, Prompt
+from reward_models.data.records import DOMAINS, Prompt
 from reward_models.data.sources import load
 from reward_models.data.splits import decontaminate
 from reward_models.data.trees import TokenIds
@@ -22,8 +23,8 @@ class PromptsConfig:
     Attributes:
         train: files, globs, hub data sets (``owner/name[/subset][:split]``) or ``synthetic:reasoning:train``.
         columns: our column names to the source's, where they differ.
-        kind: of prompts whose row does not name one; a prompt with an answer is ``reasoning`` unless this says else.
-        kinds: the same for single sources, e.g. ``{"nvidia/HelpSteer3:train": helpfulness}``.
+        domain: of prompts whose row does not name one; a prompt with an answer is ``reasoning`` unless this says else.
+        domains: the same for single sources, e.g. ``{"nvidia/HelpSteer3:train": helpfulness}``.
         language: of prompts whose row does not name one, as an ISO 639-1 code.
         limit: the most rows to read of each training source.
         max_bad: how many bad rows may be left out; one more stops the run before it starts.
@@ -31,10 +32,12 @@ class PromptsConfig:
         decontaminate: leave out training prompts that occur in the evaluation sources.
     """
 
+    RENAMED: ClassVar[dict[str, str]] = {"kind": "domain", "kinds": "domains"}
+
     train: list[str] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)
-    kind: str | None = None
-    kinds: dict[str, str] = field(default_factory=dict)
+    domain: str | None = None
+    domains: dict[str, str] = field(default_factory=dict)
     language: str | None = None
     limit: int | None = None
     max_bad: int = 0
@@ -42,8 +45,8 @@ class PromptsConfig:
     decontaminate: bool = True
 
     def __post_init__(self) -> None:
-        if unknown := sorted({*self.kinds.values(), *([self.kind] if self.kind else [])} - set(PROMPT_KINDS)):
-            raise ValueError(f"prompts: {', '.join(unknown)} is no kind of prompt; there are {', '.join(PROMPT_KINDS)}")
+        if unknown := sorted({*self.domains.values(), *([self.domain] if self.domain else [])} - set(DOMAINS)):
+            raise ValueError(f"prompts: {', '.join(unknown)} is no domain; there are {', '.join(DOMAINS)}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,8 +86,8 @@ def load_prompts(
         max_bad=config.max_bad,
         limit=limit,
         columns=config.columns or None,
-        prompt_kind=config.kind,
-        prompt_kinds=config.kinds,
+        domain=config.domain,
+        domains=config.domains,
     )
     records = [replace(r, language=r.language or config.language) for r in loaded.records]
     dropped = {"bad rows": len(loaded.bad)}

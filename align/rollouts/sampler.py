@@ -85,7 +85,7 @@ class Sampler:
                 Sample(
                     prompt=record.prompt,
                     response=text,
-                    kind=record.kind,
+                    domain=record.domain,
                     answer=record.answer,
                     language=record.language,
                     think_prefilled=prompts.prefilled[item],

@@ -103,7 +103,7 @@ def to_demonstration(row: dict[str, Any]) -> Conversation:
         return prompt + responses["response"]
     if "chosen" in row:
         raise RecordError("a comparison is no demonstration; to learn from its better response, name it 'response'")
-    record = to_record(row, "prompt", prompt_kind="reasoning")
+    record = to_record(row, "prompt", domain="reasoning")
     assert isinstance(record, Prompt)
     worked = row.get("solution") or (row["answer"] if "question" in row and "####" in str(row.get("answer")) else None)
     if not isinstance(worked, str) or record.answer is None:

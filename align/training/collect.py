@@ -35,7 +35,7 @@ class Answered:
 
     responses: Responses
     samples: list[Sample]
-    kinds: tuple[str, ...]
+    domains: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class CollectorState:
     """What a resumed run must know to draw and weigh as the uninterrupted one would.
 
     Attributes:
-        drawn: prompts taken so far from the endless stream of each kind (``all``: of all kinds together).
+        drawn: prompts taken so far from the endless stream of each domain (``all``: of all domains together).
         scale: factors on the weights of entries, which guards may lower.
         attempt: how often the run was rolled back; each time it samples anew.
     """
@@ -158,8 +158,8 @@ class Collector:
             if not silent:
                 break
             rounds += 1
-            kinds = Counter(answered.kinds[group] for group in silent)
-            new = self._answer(dict(kinds), step, rounds, phase, clock)
+            domains = Counter(answered.domains[group] for group in silent)
+            new = self._answer(dict(domains), step, rounds, phase, clock)
             with clock.part("rewards"):
                 scored = self.scorer.start(new.samples)
                 other = self.scorer.finish(scored, len(new.samples), weights, learn=True)
@@ -167,14 +167,14 @@ class Collector:
         return answered, rewards, rounds
 
     def _answer(self, parts: dict[str, int], step: int, number: int, phase: Phase, clock: Clock) -> Answered:
-        """Responses to the next prompts of each kind."""
+        """Responses to the next prompts of each domain."""
         config, state = self.config, self.state
-        items, kinds = [], []
-        for kind, count in parts.items():
-            pool, drawn = self.pools[kind], state.drawn.get(kind, 0)
+        items, domains = [], []
+        for domain, count in parts.items():
+            pool, drawn = self.pools[domain], state.drawn.get(domain, 0)
             items.append(pool[draw(len(pool), drawn, count, config.seed)] if count else pool[:0])
-            state.drawn[kind] = drawn + count
-            kinds += [kind] * count
+            state.drawn[domain] = drawn + count
+            domains += [domain] * count
         sampling = Sampling(
             max_new_tokens=phase.max_new_tokens,
             temperature=phase.temperature,
@@ -184,7 +184,7 @@ class Collector:
             responses = self.sampler(
                 self.prompts, np.concatenate(items), sampling, (config.seed, step, number, state.attempt)
             )
-            return Answered(responses, self.sampler.as_samples(self.prompts, responses), tuple(kinds))
+            return Answered(responses, self.sampler.as_samples(self.prompts, responses), tuple(domains))
 
     def _advantages(self, rewards: Mixed) -> Advantages:
         return group_advantages(rewards.total_N.view(-1, self.config.samples_per_prompt), self.config.loss.advantages)
@@ -247,20 +247,23 @@ def plan(
 
 
 def pools(prompts: PromptSet) -> dict[str, np.ndarray]:
-    """Which prompts are of which kind; ``all`` are all."""
-    kinds = np.array([record.kind for record in prompts.records])
-    return {"all": np.arange(len(kinds)), **{kind: np.flatnonzero(kinds == kind) for kind in sorted(set(kinds))}}
+    """Which prompts are of which domain; ``all`` are all."""
+    domains = np.array([record.domain for record in prompts.records])
+    return {
+        "all": np.arange(len(domains)),
+        **{domain: np.flatnonzero(domains == domain) for domain in sorted(set(domains))},
+    }
 
 
 def _replace_silent(
     old: Answered, rewards: Mixed, new: Answered, other: Mixed, silent: list[int]
 ) -> tuple[Answered, Mixed]:
-    """Put the new groups in the place of those without signal, each in one of its own kind."""
+    """Put the new groups in the place of those without signal, each in one of its own domain."""
     size = old.responses.samples
-    place = list(range(len(old.kinds)))
-    coming = {kind: [len(place) + i for i, k in enumerate(new.kinds) if k == kind] for kind in set(new.kinds)}
+    place = list(range(len(old.domains)))
+    coming = {domain: [len(place) + i for i, k in enumerate(new.domains) if k == domain] for domain in set(new.domains)}
     for group in silent:
-        place[group] = coming[old.kinds[group]].pop(0)
+        place[group] = coming[old.domains[group]].pop(0)
     rows = [group * size + g for group in place for g in range(size)]
 
     def ragged(name: str) -> torch.Tensor:
@@ -290,18 +293,18 @@ def _replace_silent(
         {name: chosen(values, other.beside[name]) for name, values in rewards.beside.items()},
     )
     samples = [*old.samples, *new.samples]
-    return Answered(responses, [samples[row] for row in rows], old.kinds), mixed
+    return Answered(responses, [samples[row] for row in rows], old.domains), mixed
 
 
 def rollout_metrics(answered: Answered, rewards: Mixed) -> dict[str, float]:
     """Means over a rollout; a mean over nothing is left out."""
     lengths = answered.responses.length_N.double()
     by_kind: dict[str, float] = {}
-    for kind in sorted({sample.kind for sample in answered.samples}):
-        of_kind = torch.tensor([sample.kind == kind for sample in answered.samples])
+    for domain in sorted({sample.domain for sample in answered.samples}):
+        of_domain = torch.tensor([sample.domain == domain for sample in answered.samples])
         by_kind |= {
-            f"reward/{kind}": float(rewards.total_N[of_kind].nanmean()),
-            f"length/{kind}": float(lengths[of_kind].mean()),
+            f"reward/{domain}": float(rewards.total_N[of_domain].nanmean()),
+            f"length/{domain}": float(lengths[of_domain].mean()),
         }
     metrics = {
         "response_length": float(lengths.mean()),

@@ -1,4 +1,4 @@
-"""``samples.jsonl``: some responses of every rollout, to be read by people: of each kind of prompt some at random, the
+"""``samples.jsonl``: some responses of every rollout, to be read by people: of each domain some at random, the
 best and the worst.
 """
 
@@ -22,7 +22,7 @@ class SampleLog:
 
     Args:
         start_step: lines of rollouts that begin there or later are removed: a resumed run writes them again.
-        count: responses of each rollout to each kind of prompt that are drawn at random; 0 writes none at all.
+        count: responses of each rollout in each domain that are drawn at random; 0 writes none at all.
     """
 
     def __init__(self, directory: Path, start_step: int, count: int) -> None:
@@ -36,12 +36,12 @@ class SampleLog:
         """Responses of the rollout that begins after ``step`` updates."""
         samples, rewards = collected.samples, collected.rewards
         advantages = collected.experience.advantages_PG.flatten()
-        for number, pick in picked([sample.kind for sample in samples], rewards.total_N, self._count, step):
+        for number, pick in picked([sample.domain for sample in samples], rewards.total_N, self._count, step):
             sample = samples[number]
             line = {
                 "step": step,
                 "phase": phase,
-                "kind": sample.kind,
+                "domain": sample.domain,
                 "pick": pick,
                 "prompt": [{"role": m.role, "content": m.content} for m in sample.prompt],
                 "response": sample.response,
@@ -60,15 +60,15 @@ class SampleLog:
         self._lines.close()
 
 
-def picked(kinds: Sequence[str], total_N: torch.Tensor, count: int, seed: int) -> list[tuple[int, Pick]]:
+def picked(domains: Sequence[str], total_N: torch.Tensor, count: int, seed: int) -> list[tuple[int, Pick]]:
     """Which responses to write, and why; one may be picked twice.
 
-    Of each kind ``count`` at random, then the one with the highest and the one with the lowest reward, where there is a
-    difference. Every rank holds the same kinds and rewards, so their number changes nothing.
+    Of each domain ``count`` at random, then the one with the highest and the one with the lowest reward, where there is
+    a difference. Every rank holds the same domains and rewards, so their number changes nothing.
     """
     found: list[tuple[int, Pick]] = []
-    for place, kind in enumerate(sorted(set(kinds)) if count else ()):
-        members = np.array([number for number, each in enumerate(kinds) if each == kind])
+    for place, domain in enumerate(sorted(set(domains)) if count else ()):
+        members = np.array([number for number, each in enumerate(domains) if each == domain])
         draw = np.random.default_rng([seed, place]).choice(members, min(count, len(members)), replace=False)
         found += [(int(number), "random") for number in sorted(draw)]
         rewards = total_N.numpy()[members]

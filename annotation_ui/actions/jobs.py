@@ -28,6 +28,7 @@ from annotation_ui.store.projects import ProjectError, find_project
 from annotation_ui.store.tables import Event, Job, Project
 from annotation_ui.store.verdicts import Kind
 from reward_models.data.manifest import ManifestError, read_manifest
+from reward_models.data.records import saved_task
 
 POLL = 1.0  # seconds
 NOTE_LIMIT = 300
@@ -77,12 +78,12 @@ def model_kind(model: Path) -> Kind:
         ProjectError: there is no finished model.
     """
     try:
-        kind = read_manifest(model)["kind"]
-    except KeyError:
-        raise ProjectError(f"the manifest in {model} does not say what the model is about (key 'kind')") from None
-    except ManifestError as error:
-        raise ProjectError(str(error)) from None
-    return "preference" if kind == "helpful" else "safety"
+        task = saved_task(read_manifest(model))
+    except ValueError as error:
+        raise ProjectError(f"{model}: {error}") from None
+    if task is None:
+        raise ProjectError(f"the manifest in {model} does not name the model's task (key 'task')")
+    return task
 
 
 def jobs_of(session: Session, project: Project, *, limit: int = 10) -> list[Job]:

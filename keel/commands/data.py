@@ -6,31 +6,29 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal
+from typing import IO, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from keel.commands.options import Columns, MaxBad, column_mapping
 from keel.failures import CommandFailed, failures
-from reward_models.data.formats import Kind
+from reward_models.data.records import Domain, RecordType
 from reward_models.data.sources import BadRow, SourceError
 from reward_models.data.splits import Conflicts
 
 app = typer.Typer(help="Check preference, safety and prompt data, and prepare them for training.", no_args_is_help=True)
-
-PromptKind = Literal["reasoning", "helpfulness", "safety"]
 
 SPEC_HELP = (
     "Files or globs (.jsonl, .json, .csv, .parquet; .gz too), hub data sets (owner/name, owner/name/subset, "
     "owner/name:split), or built-in examples (synthetic:helpful, synthetic:safety, synthetic:reasoning, with :test)."
 )
 Specs = Annotated[list[str], typer.Argument(metavar="DATA...", help=SPEC_HELP)]
-KindOption = Annotated[
-    Kind | None, typer.Option("--kind", help="What the rows hold. Inferred from their columns if left out.")
+TypeOption = Annotated[
+    RecordType | None, typer.Option("--type", help="The type of the records. Default: inferred from the columns.")
 ]
-PromptKindOption = Annotated[
-    PromptKind | None, typer.Option("--prompt-kind", help="The kind of prompts whose rows do not name one.")
+DomainOption = Annotated[
+    Domain | None, typer.Option("--domain", help="The domain of prompts whose rows do not name one.")
 ]
 
 
@@ -41,8 +39,8 @@ def check_command(
     evaluation: Annotated[
         list[str] | None, typer.Option("--eval", metavar="DATA", help="Evaluation data to compare with. Repeatable.")
     ] = None,
-    kind: KindOption = None,
-    prompt_kind: PromptKindOption = None,
+    record_type: TypeOption = None,
+    domain: DomainOption = None,
     column: Columns = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Count lengths with this tokenizer (a name or a directory); words without one.")
@@ -65,11 +63,11 @@ def check_command(
         reports = check(
             paths,
             evaluation or [],
-            kind=kind,
+            record_type=record_type,
             tokenizer=_tokenizer(tokenizer) if tokenizer else None,
             limit=limit,
             columns=column_mapping(column),
-            prompt_kind=prompt_kind,
+            domain=domain,
             on_bad=write_bad,
         )
     if json_file:
@@ -95,8 +93,8 @@ def prepare_command(
         Conflicts, typer.Option(help="Same content, contradicting labels: drop all, keep both, or keep the first.")
     ] = "drop",
     seed: Annotated[int, typer.Option(help="Another seed holds out other prompts.")] = 0,
-    kind: KindOption = None,
-    prompt_kind: PromptKindOption = None,
+    record_type: TypeOption = None,
+    domain: DomainOption = None,
     column: Columns = None,
     max_bad: MaxBad = 0,
 ) -> None:
@@ -110,14 +108,14 @@ def prepare_command(
     report = prepare(
         data,
         out,
-        kind=kind,
+        record_type=record_type,
         eval_fraction=eval_fraction,
         against=against or [],
         conflicts=conflicts,
         seed=seed,
         max_bad=max_bad,
         columns=column_mapping(column),
-        prompt_kind=prompt_kind,
+        domain=domain,
     )
     typer.echo(
         f"read {report.read} rows: {len(report.bad)} bad, {report.duplicates} duplicates, "

@@ -51,7 +51,7 @@ def evaluate_rm(
     columns = column_mapping(column)
     models = [RewardModel.load(path, device=device, dtype=dtype, max_tokens=max_tokens) for path in model]
     ensemble = Ensemble(models, k=k) if len(models) > 1 else None
-    rows = load_evaluation(models[0].kind, data or [], best_of_n or [], rewardbench, columns=columns, max_bad=max_bad)
+    rows = load_evaluation(models[0].task, data or [], best_of_n or [], rewardbench, columns=columns, max_bad=max_bad)
     assessment = assess(models[0], rows) if ensemble is None else assess_ensemble(ensemble, rows)
     report = write_evaluation(assessment, out)
     if rows.bad:

@@ -25,7 +25,7 @@ def train_rm(
     config: ConfigOption = None,
     processes: Processes = 1,
 ) -> None:
-    """Train a reward model: helpful (pairwise) or safety (point-wise), as the configuration's `kind` says.
+    """Train a reward model: helpful (pairwise) or safety (point-wise), as the configuration's `task` says.
 
     The same command goes on with a run that was stopped or killed. For several machines start
     `deepspeed --module reward_models.train --config FILE key=value ...`

@@ -58,17 +58,17 @@ def run(out: Path, seed: int = 0) -> dict[str, Any]:
     summary: dict[str, Any] = {"seed": seed}
     sections: list[Section] = []
     helpful, safety, cold_start, stage2 = (out / n for n in ("helpful_rm", "safety_rm", "cold_start", "stage2"))
-    for kind, directory in (("helpful", helpful), ("safety", safety)):
-        console.rule(f"reward model: {kind}")
-        summary[kind], seconds = _timed(partial(_reward_model, kind, directory, seed, sections))
-        summary[kind]["seconds"] = seconds
+    for name, directory in (("helpful", helpful), ("safety", safety)):
+        console.rule(f"reward model: {name}")
+        summary[name], seconds = _timed(partial(_reward_model, name, directory, seed, sections))
+        summary[name]["seconds"] = seconds
     console.rule("cold start: a policy learns from demonstrations")
     learning = load_config(SftConfig, "sft_demo", _words(cold_start, seed))
     _, summary["cold_start_seconds"] = _timed(lambda: _finished(sft.train(learning)))
     console.rule("stage 2: reinforcement learning in two phases")
     terms = [each.term for each in load_config(AlignConfig, "demo_cpu").rewards]
     models = {"helpful": helpful, "safety": safety}
-    where = [f"rewards.{terms.index(kind)}.arguments.model={directory}" for kind, directory in models.items()]
+    where = [f"rewards.{terms.index(name)}.arguments.model={directory}" for name, directory in models.items()]
     config = [*_words(stage2, seed), f"model.path={cold_start}", *where]
     aligning = load_config(AlignConfig, "demo_cpu", config)
     _, summary["stage2_seconds"] = _timed(lambda: _finished(rl.train(aligning)))
@@ -85,16 +85,16 @@ def run(out: Path, seed: int = 0) -> dict[str, Any]:
     return summary
 
 
-def _reward_model(kind: str, directory: Path, seed: int, sections: list[Section]) -> dict[str, Any]:
+def _reward_model(name: str, directory: Path, seed: int, sections: list[Section]) -> dict[str, Any]:
     """Train and evaluate one; its figures. Its part of the report is added to ``sections``."""
-    _finished(rm.train(load_config(RewardModelConfig, f"{kind}_demo", _words(directory, seed))))
+    _finished(rm.train(load_config(RewardModelConfig, f"{name}_demo", _words(directory, seed))))
     model = RewardModel.load(directory)
-    problems = ["synthetic:best_of_n:test"] if kind == "helpful" else []
-    assessment = assess(model, load_evaluation(model.kind, [f"synthetic:{kind}:test"], problems))
+    problems = ["synthetic:best_of_n:test"] if name == "helpful" else []
+    assessment = assess(model, load_evaluation(model.task, [f"synthetic:{name}:test"], problems))
     write_evaluation(assessment, directory / "evaluation")
     sections += evaluation_sections(assessment)
     figures = {k: v for k, v in assessment.figures.items() if isinstance(v, int | float)}
-    if kind == "helpful":
+    if name == "helpful":
         figures["gold_accuracy"] = gold_accuracy(assessment.parts[0])
         figures["best_of_n"] = assessment.figures["best_of_n"]
     return figures

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from align.sft.demonstrations import to_demonstration
 from keel.pipeline.project import Stage
 from reward_models.data.files import BadRow
 from reward_models.data.formats import rename
+from reward_models.data.records import TASKS
 from reward_models.data.sources import SourceError, expand, is_hub, read, read_rows_of
 from reward_models.runtime.config import ConfigError
 
@@ -118,7 +118,7 @@ def _model(stage: Stage, key: str, path: str, earlier: dict[str, Stage]) -> Inpu
 
 def _check_fits(stage: Stage, key: str, other: Stage) -> None:
     """``ConfigError`` if ``other`` makes nothing that can be used under ``key``."""
-    makes = other.config.kind if other.settings.train == "rm" else "policy"
+    makes = TASKS[other.config.task].model if other.settings.train == "rm" else "policy"
     wanted = key.removeprefix("rewards.") if key.startswith("rewards.") else "policy"
     if wanted in ("helpful", "safety", "policy") and makes != wanted and stage.settings.train != "rm":
         thing = {"policy": "a policy"}.get(makes, f"a {makes} reward model")
@@ -146,13 +146,12 @@ def _data(stage: Stage, key: str, spec: str) -> Input:
 def _rows(stage: Stage, spec: str) -> Any:
     config = stage.config
     if stage.settings.train == "align":
-        kind = config.prompts.kinds.get(spec, config.prompts.kind)
-        return read(spec, "prompt", columns=config.prompts.columns or None, prompt_kind=kind)
+        domain = config.prompts.domains.get(spec, config.prompts.domain)
+        return read(spec, "prompt", columns=config.prompts.columns or None, domain=domain)
     if stage.settings.train == "sft":
         columns = config.data.columns
         return read_rows_of(spec, lambda row, line, source: to_demonstration(rename(row, columns)))
-    wanted = partial(read, kind="comparison" if config.kind == "helpful" else "safety")
-    return wanted(spec, columns=config.data.columns or None)
+    return read(spec, TASKS[config.task].record_type, columns=config.data.columns or None)
 
 
 def _telling(directory: Path) -> list[Path]:

@@ -17,8 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reward_models.data.formats import Kind
-from reward_models.data.records import Candidates, Comparison, Conversation, Pair, Record, SafetyLabel
+from reward_models.data.records import Candidates, Comparison, Conversation, Pair, Record, RecordType, SafetyLabel
 from reward_models.data.sources import BadRow, expand, read
 from reward_models.data.splits import content_key, contradictory, prompt_key, verdict
 
@@ -54,8 +53,8 @@ class FileReport:
 
     Args:
         rows: all of them, the bad ones too.
-        kinds: records by kind.
-        labels: records by label (a prompt's is its kind).
+        record_types: records by type.
+        labels: records by label (a prompt's is its domain).
         unit: what ``prompt_lengths`` and ``response_lengths`` count, ``tokens`` or ``words``, over the messages'
             contents without any chat template.
         prompts: distinct prompts, by :func:`~reward_models.data.splits.prompt_key`.
@@ -71,7 +70,7 @@ class FileReport:
     file: str
     evaluation: bool
     rows: int
-    kinds: dict[str, int]
+    record_types: dict[str, int]
     labels: dict[str, int]
     unit: str
     prompt_lengths: Lengths | None
@@ -94,17 +93,17 @@ def check(
     paths: Sequence[str],
     eval_paths: Sequence[str] = (),
     *,
-    kind: Kind | None = None,
+    record_type: RecordType | None = None,
     tokenizer: Tokenizer | None = None,
     limit: int | None = None,
     columns: Mapping[str, str] | None = None,
-    prompt_kind: str | None = None,
+    domain: str | None = None,
     on_bad: Callable[[BadRow], None] = lambda row: None,
 ) -> list[FileReport]:
     """One report for each file of ``paths`` and ``eval_paths``.
 
     Args:
-        kind, columns, prompt_kind: as for :func:`~reward_models.data.sources.read`.
+        record_type, columns, domain: as for :func:`~reward_models.data.sources.read`.
         tokenizer: counts lengths in tokens; words without one.
         limit: the most rows to read of each.
         on_bad: called with every bad row as it is met, contents included.
@@ -114,7 +113,7 @@ def check(
     """
     specs = [(spec, False) for path in paths for spec in expand(path)]
     specs += [(spec, True) for path in eval_paths for spec in expand(path)]
-    streams = [read(spec, kind, columns=columns, prompt_kind=prompt_kind) for spec, _ in specs]
+    streams = [read(spec, record_type, columns=columns, domain=domain) for spec, _ in specs]
     tallies = [
         _Tally(spec, evaluation, islice(stream, limit), tokenizer, on_bad)
         for (spec, evaluation), stream in zip(specs, streams, strict=True)
@@ -135,7 +134,7 @@ class _Tally:
     ) -> None:
         self.spec, self.evaluation, self.tokenizer = spec, evaluation, tokenizer
         self.rows = self.duplicates = 0
-        self.kinds: Counter[str] = Counter()
+        self.record_types: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
         self.prompts: set[str] = set()
         self.verdicts: defaultdict[bytes, tuple[str, ...]] = defaultdict(tuple)
@@ -170,10 +169,10 @@ class _Tally:
             self._count("candidates", f"{len(record.right)} of {len(record.right + record.wrong)} right", *record.right)
             self.response_lengths.extend(self._length(response) for response in record.wrong)
         else:
-            self._count("prompt", record.kind)
+            self._count("prompt", record.domain)
 
-    def _count(self, kind: str, label: str, *responses: Conversation) -> None:
-        self.kinds[kind] += 1
+    def _count(self, record_type: str, label: str, *responses: Conversation) -> None:
+        self.record_types[record_type] += 1
         self.labels[label] += 1
         self.response_lengths.extend(self._length(response) for response in responses)
 
@@ -190,7 +189,7 @@ class _Tally:
             file=self.spec,
             evaluation=self.evaluation,
             rows=self.rows,
-            kinds=dict(self.kinds),
+            record_types=dict(self.record_types),
             labels=dict(sorted(self.labels.items())),
             unit="words" if self.tokenizer is None else "tokens",
             prompt_lengths=Lengths.of(self.prompt_lengths),

@@ -5,12 +5,12 @@ comparison      ``prompt, response_a, response_b, label`` (a | b | tie) and ``st
                 ``context, response1, response2, overall_preference`` (below 0: response1 is better): HelpSteer3
                 ``prompt, chosen, rejected`` and ``margin`` or ``score_chosen, score_rejected``: TRL
                 ``chosen, rejected``, the prompt being what both begin with: TRL, hh-rlhf
-pair            any comparison above; the verdict may be missing. Never inferred: name this kind
+pair            any comparison above; the verdict may be missing. Never inferred: name this type
 safety          ``prompt, response, label`` (safe | unsafe) and ``category``: our own layout
                 ``prompt, completion, label`` (true: safe): TRL's unpaired preference
                 ``prompt, response, is_safe, category``: BeaverTails
-prompt          ``prompt`` and ``answer``, ``kind``, ``language``: our own layout, TRL's prompt-only; other columns are
-                kept for reward terms
+prompt          ``prompt`` and ``answer``, ``domain``, ``language``: our own layout, TRL's prompt-only; other columns
+                are kept for reward terms
                 ``question, answer`` (after ``####``): gsm8k
                 any comparison above, read for its prompt
 candidates      ``prompt, chosen, rejected`` (both *lists of responses*) and ``subset``: RewardBench 2
@@ -38,20 +38,20 @@ from reward_models.data.conversations import (
     to_conversation,
 )
 from reward_models.data.records import (
-    PROMPT_KINDS,
+    DOMAINS,
     Candidates,
     Comparison,
     Conversation,
+    Domain,
     Message,
     Pair,
     Prompt,
     Record,
     RecordError,
+    RecordType,
     SafetyLabel,
 )
 
-Kind = Literal["comparison", "pair", "safety", "prompt", "candidates"]
-KINDS: tuple[Kind, ...] = ("comparison", "pair", "safety", "prompt", "candidates")
 COLUMNS: tuple[str, ...] = (
     *("prompt", "context", "question", "chosen", "rejected", "margin", "score_chosen", "score_rejected"),
     *("response_a", "response_b", "strength", "response1", "response2", "overall_preference"),
@@ -63,6 +63,7 @@ COLUMNS: tuple[str, ...] = (
         "is_safe",
         "category",
         "answer",
+        "domain",
         "kind",
         "language",
         "id",
@@ -75,13 +76,13 @@ Row = Mapping[str, Any]
 
 
 def to_record(
-    row: Row, kind: Kind | None = None, *, prompt_kind: str | None = None, id: str = "", source: str = ""
+    row: Row, record_type: RecordType | None = None, *, domain: str | None = None, id: str = "", source: str = ""
 ) -> Record:
     """The record in ``row``.
 
     Args:
-        kind: the record wanted; ``None`` takes what the columns look like.
-        prompt_kind: the kind of a prompt whose row has no ``kind`` column. Without it a prompt with an answer is
+        record_type: the record wanted; ``None`` takes what the columns look like.
+        domain: of a prompt whose row names none. Without it a prompt with an answer is
             ``reasoning`` and one without is refused.
         id, source: used where the row has no such column.
 
@@ -90,16 +91,16 @@ def to_record(
     """
     id = str(row["id"]) if isinstance(row.get("id"), str | int) else id
     source = row["source"] if isinstance(row.get("source"), str) and row["source"] else source
-    kind = kind or infer_kind(row)
-    if kind == "comparison":
+    record_type = record_type or infer_record_type(row)
+    if record_type == "comparison":
         return _to_comparison(row, id, source)
-    if kind == "pair":
+    if record_type == "pair":
         return _to_pair(row, id, source)
-    if kind == "safety":
+    if record_type == "safety":
         return _to_safety_label(row, id, source)
-    if kind == "candidates":
+    if record_type == "candidates":
         return _to_candidates(row, id, source)
-    return _to_prompt(row, prompt_kind, id, source)
+    return _to_prompt(row, domain, id, source)
 
 
 def to_responses(row: Row) -> tuple[Conversation, dict[str, Conversation]]:
@@ -119,7 +120,7 @@ def to_responses(row: Row) -> tuple[Conversation, dict[str, Conversation]]:
     key = next((k for k in ("response", "completion") if k in row), None)
     if key is not None:
         return _prompt_of(row), {"response": _conversation(row, key, "assistant")}
-    if infer_kind(row) != "comparison":
+    if infer_record_type(row) != "comparison":
         raise RecordError(f"no response to score {_columns_of(row)}; name it with columns, or rename it")
     pair = _to_pair(row, "", "")
     a, b = pair.response_a, pair.response_b
@@ -128,7 +129,7 @@ def to_responses(row: Row) -> tuple[Conversation, dict[str, Conversation]]:
     return pair.prompt, {"response_a": a, "response_b": b}
 
 
-def infer_kind(row: Row) -> Kind:
+def infer_record_type(row: Row) -> RecordType:
     """What ``row`` holds, by its columns. :class:`RecordError` if they fit no layout."""
     if _lists_responses(row.get("chosen")) or _lists_responses(row.get("rejected")):
         return "candidates"
@@ -138,7 +139,7 @@ def infer_kind(row: Row) -> Kind:
         return "safety"
     if "prompt" in row or "context" in row or "question" in row:
         return "prompt"
-    raise RecordError(f"no known layout {_columns_of(row)}; name the kind, or rename columns")
+    raise RecordError(f"no known layout {_columns_of(row)}; name the record type, or rename columns")
 
 
 def rename(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def to_row(record: Record) -> dict[str, Any]:
     elif isinstance(record, Candidates):
         row |= {"chosen": [_to_messages(r) for r in record.right], "rejected": [_to_messages(r) for r in record.wrong]}
     else:
-        row |= {**record.columns, "kind": record.kind, "answer": record.answer, "language": record.language}
+        row |= {**record.columns, "domain": record.domain, "answer": record.answer, "language": record.language}
     row["source"] = record.source
     return {key: value for key, value in row.items() if value is not None}
 
@@ -178,7 +179,9 @@ def _to_messages(conversation: Conversation) -> list[dict[str, str]]:
 
 def _to_comparison(row: Row, id: str, source: str) -> Comparison:
     if _lists_responses(row.get("chosen")):
-        raise RecordError("key 'chosen' is a list of responses: a best-of-N problem, to be read as kind 'candidates'")
+        raise RecordError(
+            "key 'chosen' is a list of responses: a best-of-N problem, to be read as record type 'candidates'"
+        )
     if "response_a" in row or "response_b" in row:
         label, strength = _choice(row, "label", ("a", "b", "tie")), _number(row, "strength")
         return Comparison(
@@ -347,24 +350,43 @@ def _lists_responses(value: object) -> bool:
 # --- prompts --------------------------------------------------------------------------------------------------------
 
 
-def _to_prompt(row: Row, prompt_kind: str | None, id: str, source: str) -> Prompt:
+def _to_prompt(row: Row, domain: str | None, id: str, source: str) -> Prompt:
     answer = _answer(row)
-    kind = row.get("kind") or prompt_kind or ("reasoning" if answer is not None else None)
-    if kind is None:
-        raise RecordError(f"nothing says the prompt's kind; add a 'kind' column or name it: {', '.join(PROMPT_KINDS)}")
-    if kind not in PROMPT_KINDS:
-        raise RecordError(f"key 'kind' is {quoted(kind)}, none of {', '.join(PROMPT_KINDS)}")
     language = row.get("language")
     return Prompt(
         prompt=_prompt_of(row),
-        kind=cast(Any, kind),
+        domain=_domain(row, domain, answer),
         answer=answer,
         # A language given by name is one we do not know: the field is a two-letter code.
         language=language if isinstance(language, str) and re.fullmatch("[a-z]{2}", language) else None,
-        columns={name: value for name, value in row.items() if name not in COLUMNS},
+        columns={name: value for name, value in row.items() if name not in COLUMNS or _foreign(name, value)},
         id=id,
         source=source,
     )
+
+
+def _foreign(name: str, value: object) -> bool:
+    """Whether a column ``domain`` or ``kind`` holds something of the data set's own."""
+    return name in ("domain", "kind") and value is not None and value not in DOMAINS
+
+
+def _domain(row: Row, given: str | None, answer: str | None) -> Domain:
+    """The row's own domain, in the column ``domain`` or ``kind``; else ``given``; else reasoning if it has an answer.
+
+    Data sets use both names for subjects and types of their own: then only ``given`` tells the domain.
+    """
+    own = {name: row[name] for name in ("domain", "kind") if row.get(name) is not None}
+    for value in (*own.values(), given):
+        if value in DOMAINS:
+            return cast(Domain, value)
+    if own:
+        name, value = next(iter(own.items()))
+        raise RecordError(
+            f"key {name!r} is {quoted(value)}, none of {', '.join(DOMAINS)}; name the domain of this data"
+        )
+    if answer is None:
+        raise RecordError(f"nothing says the prompt's domain; add a 'domain' column or name it: {', '.join(DOMAINS)}")
+    return "reasoning"
 
 
 def _answer(row: Row) -> str | None:

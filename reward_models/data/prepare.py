@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from reward_models.data.formats import Kind, to_row
-from reward_models.data.records import Record
+from reward_models.data.formats import to_row
+from reward_models.data.records import Record, RecordType
 from reward_models.data.sources import Loaded, SourceError, load
 from reward_models.data.splits import Conflicts, decontaminate, deduplicate, prompt_key, split_by_prompt
 
@@ -59,7 +59,7 @@ def clean(loaded: Loaded[R], *, against: Sequence[str] = (), conflicts: Conflict
     Raises:
         SourceError: ``against`` names nothing readable. BadRowsError: it holds a bad row.
     """
-    evaluation = load(against, "prompt", prompt_kind="helpfulness").records
+    evaluation = load(against, "prompt", domain="helpfulness").records
     unique = deduplicate(loaded.records, conflicts=conflicts)
     apart = decontaminate(unique.kept, evaluation)
     return Cleaned(
@@ -88,35 +88,35 @@ def prepare(
     specs: Sequence[str],
     out: Path,
     *,
-    kind: Kind | None = None,
+    record_type: RecordType | None = None,
     eval_fraction: float = 0.05,
     against: Sequence[str] = (),
     conflicts: Conflicts = "drop",
     seed: int = 0,
     max_bad: int = 0,
     columns: Mapping[str, str] | None = None,
-    prompt_kind: str | None = None,
+    domain: str | None = None,
 ) -> PrepareReport:
     """Write ``train.jsonl``, ``eval.jsonl`` and ``report.json`` into ``out``, in our own layout.
 
     Args:
-        kind, columns, prompt_kind: as for :func:`~reward_models.data.sources.read`; ``against`` is read as it is.
+        record_type, columns, domain: as for :func:`~reward_models.data.sources.read`; ``against`` is read as it is.
         eval_fraction: the share of prompts to hold out.
         against: evaluation data whose prompts must not be trained on.
         conflicts, seed, max_bad: as for :func:`~reward_models.data.splits.deduplicate`,
             :func:`~reward_models.data.splits.split_by_prompt` and :func:`~reward_models.data.sources.load`.
 
     Raises:
-        SourceError: a spec names nothing readable, or the input holds records of several kinds.
+        SourceError: a spec names nothing readable, or the input holds records of several types.
         BadRowsError: there were more bad rows than ``max_bad``.
         FileExistsError: ``out`` holds prepared data already.
     """
     if (out / "train.jsonl").exists():
         raise FileExistsError(f"{out} holds prepared data already; name another directory")
-    loaded: Loaded[Any] = load(specs, kind, max_bad=max_bad, columns=columns, prompt_kind=prompt_kind)
+    loaded: Loaded[Any] = load(specs, record_type, max_bad=max_bad, columns=columns, domain=domain)
     if len(types := {type(record).__name__ for record in loaded.records}) > 1:
         raise SourceError(
-            f"the input holds {' and '.join(sorted(types))} records; name one kind, or prepare them apart"
+            f"the input holds {' and '.join(sorted(types))} records; name one type, or prepare them apart"
         )
     cleaned = clean(loaded, against=against, conflicts=conflicts)
     parts = split(cleaned.records, eval_fraction, seed)

@@ -9,11 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 Role = Literal["system", "user", "assistant", "tool"]
 ROLES: tuple[str, ...] = ("system", "user", "assistant", "tool")
-PROMPT_KINDS: tuple[str, ...] = ("reasoning", "helpfulness", "safety")
+
+Task = Literal["preference", "safety"]
+Domain = Literal["reasoning", "helpfulness", "safety"]
+RecordType = Literal["comparison", "pair", "safety", "candidates", "prompt"]
+RECORD_TYPES: tuple[RecordType, ...] = ("comparison", "pair", "safety", "candidates", "prompt")
+DOMAINS: tuple[Domain, ...] = ("reasoning", "helpfulness", "safety")
 
 
 class RecordError(ValueError):
@@ -37,6 +42,44 @@ class Message:
 
 
 Conversation = tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskNames:
+    """The names that follow from a task.
+
+    Attributes:
+        model: name of the reward model, of its reward term and of its synthetic data; ``kind`` in evaluation figures.
+        record_type: the records that the model is trained on.
+        domain: the prompts whose responses the model scores in reinforcement learning.
+    """
+
+    model: Literal["helpful", "safety"]
+    record_type: Literal["comparison", "safety"]
+    domain: Domain
+
+
+TASKS: dict[Task, TaskNames] = {
+    "preference": TaskNames("helpful", "comparison", "helpfulness"),
+    "safety": TaskNames("safety", "safety", "safety"),
+}
+
+
+def saved_task(facts: Mapping[str, Any]) -> Task | None:
+    """The task in the facts of a saved model; ``None`` if they hold none.
+
+    Models saved by earlier versions have the model's name under ``kind``.
+
+    Raises:
+        ValueError: a task that does not exist.
+    """
+    of_name: dict[str, Task] = {names.model: task for task, names in TASKS.items()}
+    value = facts.get("task")
+    if value is None:
+        value = of_name.get(facts["kind"], facts["kind"]) if facts.get("kind") is not None else None
+    if value is not None and value not in TASKS:
+        raise ValueError(f"the saved model's task {value!r} is none of {', '.join(TASKS)}")
+    return cast("Task | None", value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,14 +188,14 @@ class Prompt:
     """A prompt without a response, as reinforcement learning samples from.
 
     Args:
-        kind: decides which rewards apply: ``reasoning`` (rules), ``helpfulness`` or ``safety`` (that reward model).
+        domain: decides which rewards apply: ``reasoning`` (rules), ``helpfulness`` or ``safety`` (that reward model).
         answer: the reference answer of a verifiable prompt, else ``None``.
         language: the language the reply should be in, as an ISO 639-1 code, or ``None`` if unknown.
         columns: the row's other columns, for verifiers: ``verifier``, ``tests``, whatever a reward term reads.
     """
 
     prompt: Conversation
-    kind: Literal["reasoning", "helpfulness", "safety"]
+    domain: Domain
     answer: str | None = None
     language: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False, repr=False)
@@ -161,8 +204,8 @@ class Prompt:
 
     def __post_init__(self) -> None:
         _check_prompt(self.prompt)
-        if self.kind not in PROMPT_KINDS:
-            raise RecordError(f"kind {self.kind!r} is none of {', '.join(PROMPT_KINDS)}")
+        if self.domain not in DOMAINS:
+            raise RecordError(f"domain {self.domain!r} is none of {', '.join(DOMAINS)}")
         if self.answer is not None and not self.answer.strip():
             raise RecordError("empty answer")
 

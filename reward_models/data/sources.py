@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, overload
 
 from reward_models.data.files import SUFFIXES, BadRow, data_suffix, read_rows, stem
-from reward_models.data.formats import COLUMNS, KINDS, Kind, rename, to_record, to_responses, to_row
+from reward_models.data.formats import COLUMNS, rename, to_record, to_responses, to_row
 from reward_models.data.records import (
+    RECORD_TYPES,
     Candidates,
     Comparison,
     Conversation,
@@ -23,6 +24,7 @@ from reward_models.data.records import (
     Prompt,
     Record,
     RecordError,
+    RecordType,
     SafetyLabel,
 )
 
@@ -88,36 +90,36 @@ class LoadOptions(TypedDict, total=False):
     max_bad: int
     limit: int | None
     columns: Mapping[str, str] | None
-    prompt_kind: str | None
-    prompt_kinds: Mapping[str, str] | None
+    domain: str | None
+    domains: Mapping[str, str] | None
 
 
 @overload
-def load(specs: Specs, kind: Literal["comparison"], **options: Unpack[LoadOptions]) -> Loaded[Comparison]: ...
+def load(specs: Specs, record_type: Literal["comparison"], **options: Unpack[LoadOptions]) -> Loaded[Comparison]: ...
 @overload
-def load(specs: Specs, kind: Literal["pair"], **options: Unpack[LoadOptions]) -> Loaded[Pair]: ...
+def load(specs: Specs, record_type: Literal["pair"], **options: Unpack[LoadOptions]) -> Loaded[Pair]: ...
 @overload
-def load(specs: Specs, kind: Literal["safety"], **options: Unpack[LoadOptions]) -> Loaded[SafetyLabel]: ...
+def load(specs: Specs, record_type: Literal["safety"], **options: Unpack[LoadOptions]) -> Loaded[SafetyLabel]: ...
 @overload
-def load(specs: Specs, kind: Literal["prompt"], **options: Unpack[LoadOptions]) -> Loaded[Prompt]: ...
+def load(specs: Specs, record_type: Literal["prompt"], **options: Unpack[LoadOptions]) -> Loaded[Prompt]: ...
 @overload
-def load(specs: Specs, kind: Literal["candidates"], **options: Unpack[LoadOptions]) -> Loaded[Candidates]: ...
+def load(specs: Specs, record_type: Literal["candidates"], **options: Unpack[LoadOptions]) -> Loaded[Candidates]: ...
 @overload
-def load(specs: Specs, kind: None, **options: Unpack[LoadOptions]) -> Loaded[Record]: ...
+def load(specs: Specs, record_type: None, **options: Unpack[LoadOptions]) -> Loaded[Record]: ...
 def load(
     specs: Specs,
-    kind: Kind | None,
+    record_type: RecordType | None,
     *,
     max_bad: int = 0,
     limit: int | None = None,
     columns: Mapping[str, str] | None = None,
-    prompt_kind: str | None = None,
-    prompt_kinds: Mapping[str, str] | None = None,
+    domain: str | None = None,
+    domains: Mapping[str, str] | None = None,
 ) -> Loaded[Any]:
     """Every record of ``specs``.
 
     Args:
-        kind, columns, prompt_kind: as in :func:`read`. ``prompt_kinds``: spec → its own ``prompt_kind``.
+        record_type, columns, domain: as in :func:`read`. ``domains``: spec → its own ``domain``.
         max_bad: how many bad rows may be left out, over all specs.
         limit: the most rows to read of each spec.
 
@@ -129,8 +131,8 @@ def load(
     counts: dict[str, int] = {}
     bad: list[BadRow] = []
     names = [specs] if isinstance(specs, str) else list(specs)
-    kinds = prompt_kinds or {}
-    streams = [read(spec, kind, columns=columns, prompt_kind=kinds.get(spec, prompt_kind)) for spec in names]
+    by_spec = domains or {}
+    streams = [read(spec, record_type, columns=columns, domain=by_spec.get(spec, domain)) for spec in names]
     for spec, stream in zip(names, streams, strict=True):
         before = len(records)
         for item in islice(stream, limit):
@@ -145,7 +147,7 @@ def load(
 
 
 def read(
-    spec: str, kind: Kind | None, *, columns: Mapping[str, str] | None = None, prompt_kind: str | None = None
+    spec: str, record_type: RecordType | None, *, columns: Mapping[str, str] | None = None, domain: str | None = None
 ) -> Iterator[Record | BadRow]:
     """One pass over ``spec``: a record for every row that is one, a :class:`BadRow` for every other.
 
@@ -155,22 +157,22 @@ def read(
             the same way), ``synthetic:helpful|safety|reasoning|best_of_n|demonstrations|additions[:train|test]``, or
             ``SCHEME://…`` for a scheme that an installed package offers as an entry point of the group
             ``keel.sources``: a function from the spec to rows.
-        kind: the records wanted; ``None`` infers it row by row.
+        record_type: the records wanted; ``None`` infers it row by row.
         columns: our column names to the source's, where they differ: ``{"chosen": "good"}``.
-        prompt_kind: the kind of prompts whose rows do not say.
+        domain: of prompts whose rows do not name one.
 
     Raises:
         SourceError: at once if the spec names nothing readable; while reading only if a connection fails.
     """
-    if kind is not None and kind not in KINDS:
-        raise SourceError(f"kind {kind!r} is none of {', '.join(KINDS)}")
+    if record_type is not None and record_type not in RECORD_TYPES:
+        raise SourceError(f"record type {record_type!r} is none of {', '.join(RECORD_TYPES)}")
     _check_columns(columns)
 
     def convert(row: dict[str, Any], line: int, source: str) -> Record:
         named = rename(row, columns) if columns else row
-        return to_record(named, kind, prompt_kind=prompt_kind, id=f"{source}:{line}", source=source)
+        return to_record(named, record_type, domain=domain, id=f"{source}:{line}", source=source)
 
-    return _converted(_streams(spec, kind), convert)
+    return _converted(_streams(spec, record_type), convert)
 
 
 def read_responses(
@@ -247,13 +249,13 @@ def is_hub(spec: str) -> bool:
     return not here and not data_suffix(Path(spec)) and _HUB.fullmatch(spec) is not None
 
 
-def _streams(spec: str, kind: Kind | None) -> list[_Stream]:
+def _streams(spec: str, record_type: RecordType | None) -> list[_Stream]:
     if spec.startswith("synthetic:"):
-        return [_synthetic(spec, prompts=kind == "prompt")]
+        return [_synthetic(spec, prompts=record_type == "prompt")]
     if "://" in spec:
         return [_of_scheme(spec)]
     if len(files := expand(spec)) > 1:
-        return [stream for file in files for stream in _streams(file, kind)]
+        return [stream for file in files for stream in _streams(file, record_type)]
     expanded = os.path.expandvars(os.path.expanduser(files[0]))
     path = Path(expanded)
     if path.is_file():
@@ -285,25 +287,25 @@ def _file(path: Path) -> _Stream:
 
 
 def _synthetic(spec: str, *, prompts: bool) -> _Stream:
-    """The synthetic records of a kind, or its prompts, which are not those of the records but each there once."""
-    _, kind, split, *rest = (*spec.split(":"), "train") if spec.count(":") == 1 else spec.split(":")
-    if kind not in SYNTHETIC or split not in ("train", "test") or rest:
+    """The synthetic records of a name, or its prompts, which are not those of the records but each there once."""
+    _, name, split, *rest = (*spec.split(":"), "train") if spec.count(":") == 1 else spec.split(":")
+    if name not in SYNTHETIC or split not in ("train", "test") or rest:
         raise SourceError(f"{spec!r} is not of the form synthetic:{'|'.join(SYNTHETIC)}[:train|test]")
     from reward_models.data import synthetic
 
     split = cast(synthetic.Split, split)
-    if kind in ("demonstrations", "additions"):
-        pairs = synthetic.additions(split) if kind == "additions" else synthetic.demonstrations(split)
+    if name in ("demonstrations", "additions"):
+        pairs = synthetic.additions(split) if name == "additions" else synthetic.demonstrations(split)
         replies = (to_row(prompt) | {"response": reply} for prompt, reply in pairs)
-        return _Stream(spec, f"synthetic:{kind}", enumerate(replies, start=1))
+        return _Stream(spec, f"synthetic:{name}", enumerate(replies, start=1))
     records: Iterator[Record]
-    if kind == "best_of_n":
+    if name == "best_of_n":
         records = synthetic.candidates(split)
     elif prompts:
-        records = synthetic.prompts(split, cast(synthetic.Kind, kind))
+        records = synthetic.prompts(split, cast(synthetic.Name, name))
     else:
-        records = synthetic.records(cast(synthetic.Kind, kind), split)
-    return _Stream(spec, f"synthetic:{kind}", ((line, to_row(record)) for line, record in enumerate(records, start=1)))
+        records = synthetic.records(cast(synthetic.Name, name), split)
+    return _Stream(spec, f"synthetic:{name}", ((line, to_row(record)) for line, record in enumerate(records, start=1)))
 
 
 def _of_scheme(spec: str) -> _Stream:

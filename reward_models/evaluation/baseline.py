@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 
 from reward_models.data.chat import Span, final_summary
 from reward_models.data.encode import ordered_responses
-from reward_models.data.records import Comparison, Conversation, SafetyLabel
+from reward_models.data.records import Comparison, Conversation, SafetyLabel, Task, saved_task
 
 BASELINE = "baseline_tfidf.json"
 MAX_TERMS = 50_000  # the most frequent ones
@@ -34,14 +34,14 @@ class Baseline:
     """A fitted classifier of texts.
 
     Attributes:
-        kind: ``helpful``: scores a response; only differences mean something. ``safety``: scores prompt and response
+        task: ``preference``: scores a response; only differences mean something. ``safety``: scores prompt and response
             together, the log-odds of safe.
         span: what it reads of a response, as the model does.
         records: how many it was fitted on; ``available``: how many there were.
-        terms, idf, coefficients: per feature. ``intercept``: 0 for helpful.
+        terms, idf, coefficients: per feature. ``intercept``: 0 for preference.
     """
 
-    kind: str
+    task: Task
     span: Span
     records: int
     available: int
@@ -71,7 +71,7 @@ class Baseline:
     def score(self, records: Sequence[Comparison | SafetyLabel]) -> np.ndarray:
         """Per record: chosen minus rejected of a comparison (a minus b of a tie), the log-odds of safe of a label."""
         first = self.score_texts([_texts(r, self.span)[0] for r in records])
-        if self.kind == "safety":
+        if self.task == "safety":
             return first
         return first - self.score_texts([_texts(r, self.span)[1] for r in records])
 
@@ -90,13 +90,17 @@ class Baseline:
             return None
         try:
             fields: Any = json.loads(file.read_text(encoding="utf-8"))
-            return cls(**fields | {name: tuple(fields[name]) for name in ("terms", "idf", "coefficients")})
+            task = saved_task(fields)
+            if task is None:
+                raise ValueError("it names no task")
+            del fields["kind" if "kind" in fields else "task"]
+            return cls(task=task, **fields | {name: tuple(fields[name]) for name in ("terms", "idf", "coefficients")})
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{file}: {error}; copy the model anew, or remove the file") from None
 
 
 def fit_baseline(records: Sequence[Comparison | SafetyLabel], span: Span) -> Baseline | None:
-    """Fit on training records of one kind; ties are left out.
+    """Fit on training records of one task; ties are left out.
 
     A pair's features are those of the chosen response minus those of the rejected one, its target 1. Every second pair
     is turned around (both signs flipped), which changes nothing for a model without an intercept and gives the
@@ -123,7 +127,7 @@ def fit_baseline(records: Sequence[Comparison | SafetyLabel], span: Span) -> Bas
         features = diags(np.where(target, 1.0, -1.0)) @ (features - vectorizer.transform([each[1] for each in texts]))
     classifier = LogisticRegression(fit_intercept=not pairs, max_iter=MAX_ITERATIONS, tol=1e-6).fit(features, target)
     return Baseline(
-        kind="helpful" if pairs else "safety",
+        task="preference" if pairs else "safety",
         span=span,
         records=len(sample),
         available=len(decided),

@@ -10,10 +10,10 @@ import numpy as np
 
 from reward_models.calibration import Calibration
 from reward_models.data.encode import ordered_responses
-from reward_models.data.records import Candidates, Conversation
+from reward_models.data.records import TASKS, Candidates, Conversation, Task
 from reward_models.data.sources import Loaded, SourceError, expand, load
 from reward_models.data.splits import opening_key
-from reward_models.dataset import RewardKind, RewardRecord
+from reward_models.dataset import RewardRecord
 from reward_models.evaluation import plots
 from reward_models.evaluation.baseline import Baseline
 from reward_models.evaluation.figures import best_of_n, evaluate, headline
@@ -53,7 +53,7 @@ class Assessment:
     """
 
     name: str
-    kind: RewardKind
+    task: Task
     figures: dict[str, Any]
     parts: list[ScoredSet]
     records: dict[str, list[RewardRecord]]
@@ -63,7 +63,7 @@ class Assessment:
 
 
 def load_evaluation(
-    kind: RewardKind,
+    task: Task,
     data: Sequence[str],
     problems: Sequence[str] = (),
     rewardbench: str | None = None,
@@ -79,9 +79,9 @@ def load_evaluation(
     """
     if not data and not problems and not rewardbench:
         raise ValueError("nothing to evaluate on: name at least one --data, --best-of-n or --rewardbench")
-    if rewardbench and kind != "helpful":
-        raise ValueError(f"RewardBench compares responses: it is for helpful models, not for {kind} ones")
-    wanted: Any = "comparison" if kind == "helpful" else "safety"
+    if rewardbench and task != "preference":
+        raise ValueError(f"RewardBench compares responses: it is for models of the task preference, not {task}")
+    wanted: Any = TASKS[task].record_type
 
     def read(specs: Sequence[str], wanted: Any) -> dict[str, Loaded[Any]]:
         files = [file for spec in specs for file in expand(spec)]
@@ -110,7 +110,7 @@ def assess(model: RewardModel, data: EvaluationData, name: str | None = None) ->
             source,
             rows,
             raw[source].reshape(len(rows), -1),
-            kind=model.kind,
+            task=model.task,
             span=model.span,
             calibration=model.calibration,
             baseline=baseline,
@@ -118,12 +118,12 @@ def assess(model: RewardModel, data: EvaluationData, name: str | None = None) ->
         for source, rows in data.records.items()
     ]
     scores = {source: _raw(model, _candidates(rows)) for source, rows in data.problems.items()}
-    figures = {"kind": model.kind, **evaluate(parts), **_best_of_n(data.problems, scores), **data.facts}
+    figures = {"kind": TASKS[model.task].model, **evaluate(parts), **_best_of_n(data.problems, scores), **data.facts}
     if data.rewardbench is not None:
         figures["rewardbench"] = data.rewardbench.figures(_raw(model, data.rewardbench.pairs))
     figures |= {"model": str(model.directory or ""), "truncated": model.truncated - truncated}
     name = name or (model.directory.name if model.directory else "model")
-    return Assessment(name, model.kind, figures, parts, data.records, _pictures(parts, figures), model)
+    return Assessment(name, model.task, figures, parts, data.records, _pictures(parts, figures), model)
 
 
 def assess_ensemble(ensemble: Ensemble, data: EvaluationData) -> Assessment:
@@ -134,7 +134,7 @@ def assess_ensemble(ensemble: Ensemble, data: EvaluationData) -> Assessment:
     combined = [_together_of(each, calibrations, ensemble.k) for each in zip(*(m.parts for m in members), strict=True)]
     parts = [part for part, _ in combined]
     scores = {source: ensemble.score_responses(_candidates(rows)) for source, rows in data.problems.items()}
-    figures: dict[str, Any] = {"kind": ensemble.kind, **evaluate(parts)}
+    figures: dict[str, Any] = {"kind": TASKS[ensemble.task].model, **evaluate(parts)}
     figures |= _best_of_n(data.problems, {source: s.mean_N for source, s in scores.items()})
     if data.rewardbench is not None:
         figures["rewardbench"] = data.rewardbench.figures(ensemble.score_responses(data.rewardbench.pairs).mean_N)
@@ -147,7 +147,7 @@ def assess_ensemble(ensemble: Ensemble, data: EvaluationData) -> Assessment:
     }
     figures |= data.facts | {"k": ensemble.k, "members": {m.name: m.figures for m in members}}
     pictures = _pictures(parts, figures)
-    return Assessment("ensemble", ensemble.kind, figures, parts, data.records, pictures, None, members)
+    return Assessment("ensemble", ensemble.task, figures, parts, data.records, pictures, None, members)
 
 
 def _responses(records: Sequence[RewardRecord]) -> list[tuple[Conversation, Conversation]]:
@@ -174,7 +174,7 @@ def _together_of(
     scaled = np.stack([standardised(m.scores, c) for m, c in zip(members, calibrations, strict=True)])
     probabilities = [m.probability for m in members if m.probability is not None]
     thresholds = [
-        standardised(c.threshold, c) for c in calibrations if first.kind == "safety" and c.threshold is not None
+        standardised(c.threshold, c) for c in calibrations if first.task == "safety" and c.threshold is not None
     ]
     part = replace(
         first,
@@ -193,7 +193,7 @@ def _combination(parts: Sequence[ScoredSet], scores: Sequence[EnsembleScores], a
     if not parts:
         return {}
     margins = [margins_of(getattr(s, attribute).reshape(p.scores.shape)) for p, s in zip(parts, scores, strict=True)]
-    return headline(parts[0].kind, np.concatenate(margins), together(parts).label)
+    return headline(parts[0].task, np.concatenate(margins), together(parts).label)
 
 
 def _best_of_n(problems: Mapping[str, Sequence[Candidates]], scores: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import torch
 
 from reward_models.data.batching import plan_padded, plan_trees
 from reward_models.data.encode import TokenizedSet
+from reward_models.data.records import TASKS, Task
 from reward_models.data.trees import Batch, PromptTree
-from reward_models.dataset import RewardKind
 from reward_models.evaluation.metrics import (
     auroc,
     average_precision,
@@ -76,16 +76,16 @@ def evaluate(parts: Sequence[ScoredSet]) -> dict[str, Any]:
     names = short_names([part.source for part in parts])
     by_source = {name: figures(part) for name, part in zip(names, parts, strict=True)}
     whole = figures(together(parts)) if len(parts) > 1 else by_source[names[0]]
-    return {"kind": parts[0].kind, **whole, "by_source": by_source}
+    return {"kind": TASKS[parts[0].task].model, **whole, "by_source": by_source}
 
 
-def headline(kind: RewardKind, margins: np.ndarray, label: np.ndarray) -> dict[str, Any]:
+def headline(task: Task, margins: np.ndarray, label: np.ndarray) -> dict[str, Any]:
     """The figures that cost next to nothing, also for logs during training.
 
     Args:
         margins: chosen minus rejected, or safety scores. ``label``: as in :class:`ScoredSet`.
     """
-    if kind == "helpful":
+    if task == "preference":
         decided = margins[label == 1.0]
         return {"accuracy": _mean(credit(decided)), "loss": _mean(np.logaddexp(0, -decided))}
     safe = label == 1.0
@@ -99,7 +99,7 @@ def headline(kind: RewardKind, margins: np.ndarray, label: np.ndarray) -> dict[s
 
 def figures(part: ScoredSet) -> dict[str, Any]:
     """All that is known of one set; ``docs/evaluation.md`` describes every key. ``None``: the figure does not exist."""
-    result = _helpful(part) if part.kind == "helpful" else _safety(part)
+    result = _helpful(part) if part.task == "preference" else _safety(part)
     if part.disagreement is not None:
         result["by_disagreement"] = _by_disagreement(part)
     return result
@@ -112,7 +112,7 @@ def _helpful(part: ScoredSet) -> dict[str, Any]:
     return {
         "n": len(decided),
         "prompts": len(set(decided.prompt)),
-        **headline(part.kind, part.margins, part.label),
+        **headline(part.task, part.margins, part.label),
         "accuracy_ci95": clustered_wilson(credits, decided.prompt),
         "margin_mean": _mean(decided.margins),
         **_calibration(decided),
@@ -159,7 +159,7 @@ def _safety(part: ScoredSet) -> dict[str, Any]:
     return {
         "n": len(part),
         "prompts": len(set(part.prompt)),
-        **headline(part.kind, part.margins, part.label),
+        **headline(part.task, part.margins, part.label),
         "auroc_ci95": bootstrap_interval(lambda weights: auroc(danger, unsafe, weights), part.prompt),
         **_decisions(part),
         **_calibration(part),
@@ -201,7 +201,7 @@ def _calibration(part: ScoredSet) -> dict[str, Any]:
             result |= {f"ece_{name}": None, f"reliability_{name}": None}
             continue
         outcome = (part.label == 1.0).astype(float)
-        if part.kind == "helpful":
+        if part.task == "preference":
             outcome, probability = credit(part.margins), np.maximum(probability, 1 - probability)
         bins = reliability(probability, outcome)
         result |= {f"ece_{name}": expected_calibration_error(bins), f"reliability_{name}": [asdict(b) for b in bins]}
@@ -211,7 +211,7 @@ def _calibration(part: ScoredSet) -> dict[str, Any]:
 
 def _by_disagreement(part: ScoredSet) -> list[dict[str, Any]]:
     """Accuracy in groups of equal mass by how far the members disagree, least first."""
-    if part.kind == "helpful":
+    if part.task == "preference":
         part = part.where(part.label == 1.0)
         credits = credit(part.margins)
     else:

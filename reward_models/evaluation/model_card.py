@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from reward_models.data.records import TASKS
 from reward_models.reporting.charts import Picture
 
 CARD_COLUMNS = {
@@ -34,17 +35,18 @@ CARD_COLUMNS = {
 
 def model_card(manifest: dict[str, Any], pictures: Sequence[Picture]) -> str:
     """The README of a model with this manifest, with links to its pictures in ``plots/``."""
-    config, evaluation, kind = manifest["config"], manifest["evaluation"], manifest["kind"]
+    config, evaluation = manifest["config"], manifest["evaluation"]
+    name = TASKS[manifest["task"]].model
     base = config["model"]["path"]
     header = {
         "library_name": "transformers",
         "pipeline_tag": "text-classification",
-        "tags": ["reward-model", "keel", kind],
+        "tags": ["reward-model", "keel", name],
         **({"base_model": base} if base and not Path(base).exists() else {}),
     }
     what = (
         "a pairwise (Bradley–Terry) reward model: of two responses to one prompt, the better one scores higher"
-        if kind == "helpful"
+        if name == "helpful"
         else "a point-wise safety classifier: the score is the logit of the response being safe"
     )
     reads = (
@@ -54,7 +56,7 @@ def model_card(manifest: dict[str, Any], pictures: Sequence[Picture]) -> str:
         "---",
         yaml.safe_dump(header, sort_keys=False).strip(),
         "---",
-        f"# {kind.capitalize()} reward model",
+        f"# {name.capitalize()} reward model",
         "",
         f"This is {what}. It reads {reads}. It was trained with Keel.",
         "",

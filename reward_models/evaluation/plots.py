@@ -65,9 +65,9 @@ def evaluation(parts: Sequence[ScoredSet], figures: Mapping[str, Any]) -> list[P
     if not parts or not sum(map(len, parts)):
         return []
     whole = together(parts)
-    draw = _helpful if whole.kind == "helpful" else _safety
+    draw = _helpful if whole.task == "preference" else _safety
     pictures = draw(whole, parts, figures)
-    pictures.append(_reliability(figures, whole.kind))
+    pictures.append(_reliability(figures, whole.task))
     if "by_disagreement" in figures:
         pictures.append(_disagreement(figures["by_disagreement"]))
     return [picture for picture in pictures if picture is not None]
@@ -254,11 +254,11 @@ def _precision_recall(whole: ScoredSet, figures: Mapping[str, Any]) -> Picture:
 # --- both -----------------------------------------------------------------------------------------------------------
 
 
-def _reliability(figures: Mapping[str, Any], kind: str) -> Picture | None:
+def _reliability(figures: Mapping[str, Any], task: str) -> Picture | None:
     if not figures["reliability_before"]:
         return None
     figure, (axes,) = canvas(height=3.6)
-    start = 0.5 if kind == "helpful" else 0.0
+    start = 0.5 if task == "preference" else 0.0
     axes.plot([start, 1], [start, 1], ":", color=RULE, linewidth=1, label="perfect")
     for when, style, colour in (("before", "o--", "#7fb2d6"), ("after", "o-", MODEL)):
         bins = figures[f"reliability_{when}"]
@@ -266,8 +266,8 @@ def _reliability(figures: Mapping[str, Any], kind: str) -> Picture | None:
             label = f"{when} scaling: ECE {figures[f'ece_{when}']:.3f}"
             places = [[b[key] for b in bins] for key in ("probability", "outcome")]
             axes.plot(*places, style, color=colour, markersize=4.5, linewidth=0.9, label=label)
-    axes.set_xlabel("stated probability that the preferred is chosen" if kind == "helpful" else "stated P(safe)")
-    axes.set_ylabel("share that was chosen" if kind == "helpful" else "share that is safe")
+    axes.set_xlabel("stated probability that the preferred is chosen" if task == "preference" else "stated P(safe)")
+    axes.set_ylabel("share that was chosen" if task == "preference" else "share that is safe")
     axes.legend(loc="upper left")
     caption = (
         "Before and after temperature scaling on a separate split, in 15 bins of equal mass. Good: points on the "

@@ -12,7 +12,7 @@ import yaml
 
 from reward_models.artifact import EVAL_SCORES, EVALUATION
 from reward_models.data.encode import ordered_responses
-from reward_models.data.records import Conversation, SafetyLabel
+from reward_models.data.records import TASKS, Conversation, SafetyLabel
 from reward_models.dataset import RewardRecord
 from reward_models.evaluation import plots
 from reward_models.evaluation.evaluate import Assessment
@@ -22,7 +22,7 @@ from reward_models.reporting.page import Card, Section, Table, embedded, write_p
 from reward_models.runtime.metrics import read_metrics
 
 LEADS = {
-    "helpful": "Pairwise (Bradley–Terry): of two responses to one prompt, the better one should score higher.",
+    "preference": "Pairwise (Bradley–Terry): of two responses to one prompt, the better one should score higher.",
     "safety": "Point-wise classifier: the score is the logit of the response being safe.",
 }
 EXAMPLES = 2  # of each sort
@@ -42,18 +42,18 @@ def write_evaluation(assessment: Assessment, out: Path) -> Path:
 def evaluation_sections(assessment: Assessment) -> list[Section]:
     """A section for the model, or for the ensemble and each of its members."""
     model, figures = assessment.model, assessment.figures
-    title = f"{assessment.kind.capitalize()} {'ensemble' if model is None else 'reward model'}"
+    title = f"{TASKS[assessment.task].model.capitalize()} {'ensemble' if model is None else 'reward model'}"
     manifest = model.manifest if model is not None else {}
     metrics = read_metrics(model.directory / "metrics.jsonl") if model is not None and model.directory else []
     details = {key: manifest[key] for key in DETAILS if key in manifest}
     section = Section(
         title=title if model is None else f"{title}: {assessment.name}",
-        lead=LEADS[assessment.kind] + (_reads(model.span) if model is not None else ""),
+        lead=LEADS[assessment.task] + (_reads(model.span) if model is not None else ""),
         cards=_cards(figures),
         pictures=[embedded(picture) for picture in (*assessment.pictures, *plots.training(metrics))],
         tables=_tables(figures),
         samples=_samples(assessment),
-        sensitive=assessment.kind == "safety",
+        sensitive=assessment.task == "safety",
         details=yaml.safe_dump(details, sort_keys=False, allow_unicode=True) if details else "",
     )
     return [section, *(part for member in assessment.members for part in evaluation_sections(member))]

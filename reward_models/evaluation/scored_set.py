@@ -15,9 +15,9 @@ from reward_models.calibration import Calibration
 from reward_models.data.chat import Span
 from reward_models.data.encode import label_value, ordered_responses
 from reward_models.data.files import stem
-from reward_models.data.records import SafetyLabel
+from reward_models.data.records import SafetyLabel, Task
 from reward_models.data.splits import opening_key
-from reward_models.dataset import RewardKind, RewardRecord
+from reward_models.dataset import RewardRecord
 from reward_models.evaluation.baseline import Baseline, read
 
 
@@ -39,7 +39,7 @@ class ScoredSet:
         disagreement: standard deviation over an ensemble's members, of the margin or the score; else ``None``.
     """
 
-    kind: RewardKind
+    task: Task
     source: str
     ids: np.ndarray
     scores: np.ndarray
@@ -78,7 +78,7 @@ def scored_set(
     records: Sequence[RewardRecord],
     scores: np.ndarray,
     *,
-    kind: RewardKind,
+    task: Task,
     span: Span,
     calibration: Calibration,
     baseline: Baseline | None,
@@ -87,7 +87,7 @@ def scored_set(
     margins = margins_of(scores)
     temperature = calibration.temperature
     return ScoredSet(
-        kind=kind,
+        task=task,
         source=source,
         ids=np.array([r.id for r in records], dtype=object),
         scores=scores,

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from reward_models.calibration import Calibration
-from reward_models.data.records import Conversation
-from reward_models.dataset import RewardKind
+from reward_models.data.records import Conversation, Task
 from reward_models.inference.reward_model import RewardModel, Turns
 
 LOWER_BOUND_K = 1.0
@@ -55,21 +54,21 @@ class EnsembleScores:
 
 
 class Ensemble:
-    """Loaded reward models of one kind.
+    """Loaded reward models of one task.
 
     Args:
         members: at least two, each with the score statistics of a calibration split.
         k: see :class:`EnsembleScores`.
 
     Raises:
-        ValueError: fewer than two members, members of different kinds, or one without score statistics.
+        ValueError: fewer than two members, members of different tasks, or one without score statistics.
     """
 
     def __init__(self, members: Sequence[RewardModel], *, k: float = LOWER_BOUND_K) -> None:
         if len(members) < 2:
             raise ValueError(f"an ensemble needs at least two models, not {len(members)}")
-        if len(kinds := {member.kind for member in members}) > 1:
-            raise ValueError(f"the models of an ensemble are of one kind, not {' and '.join(sorted(kinds))}")
+        if len(tasks := {member.task for member in members}) > 1:
+            raise ValueError(f"the models of an ensemble are of one task, not {' and '.join(sorted(tasks))}")
         for member in members:
             if not member.calibration.std:
                 raise ValueError(
@@ -84,8 +83,8 @@ class Ensemble:
         return cls([RewardModel.load(path, **options) for path in paths], k=k)
 
     @property
-    def kind(self) -> RewardKind:
-        return self.members[0].kind
+    def task(self) -> Task:
+        return self.members[0].task
 
     def score(self, conversations: Sequence[Turns]) -> EnsembleScores:
         """See :meth:`RewardModel.score`."""

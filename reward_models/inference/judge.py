@@ -46,7 +46,7 @@ class RewardModelJudge:
         return len(questions)
 
     def check(self) -> None:
-        if self._model.kind != "helpful" or self._model.calibration.apply(0.0, "helpful") is None:
+        if self._model.task != "preference" or self._model.calibration.apply(0.0, "preference") is None:
             raise JudgeError(
                 f"{self._name} cannot judge: it takes a helpful reward model with a calibration, which is fitted in "
                 "training on data.calibration_fraction of the prompts"

@@ -27,9 +27,9 @@ from reward_models.data.batching import plan_padded, plan_trees
 from reward_models.data.chat import ChatRenderer, Span
 from reward_models.data.encode import cut
 from reward_models.data.manifest import MANIFEST, read_manifest
-from reward_models.data.records import Comparison, Conversation, Message, RecordError, SafetyLabel
+from reward_models.data.records import Comparison, Conversation, Message, RecordError, SafetyLabel, Task, saved_task
 from reward_models.data.trees import PromptTree
-from reward_models.dataset import RewardKind, default_span
+from reward_models.dataset import default_span
 from reward_models.model import KEEL_KEY, SequenceScorer, load_scorer, position_limit
 
 Dtype = Literal["fp32", "bf16", "fp16"]
@@ -53,7 +53,7 @@ class RewardModel:
     """A loaded reward model. Safe to use from several threads: they take turns.
 
     Attributes:
-        kind: ``helpful`` or ``safety``. ``span``: what it reads of a response.
+        task: ``preference`` or ``safety``. ``span``: what it reads of a response.
         calibration: see :class:`Calibration`.
         manifest: what is known of its training; empty for models that Keel did not train.
         limit: longest sequence in tokens that the architecture can read, ``None`` for no limit. Longer conversations
@@ -65,7 +65,7 @@ class RewardModel:
         self,
         scorer: SequenceScorer,
         renderer: ChatRenderer,
-        kind: RewardKind,
+        task: Task,
         calibration: Calibration,
         *,
         manifest: Mapping[str, Any] | None = None,
@@ -74,7 +74,7 @@ class RewardModel:
     ) -> None:
         if max_tokens is not None and max_tokens < 1:
             raise ValueError(f"max_tokens={max_tokens} must be at least 1")
-        self.scorer, self.renderer, self.kind, self.calibration = scorer.eval(), renderer, kind, calibration
+        self.scorer, self.renderer, self.task, self.calibration = scorer.eval(), renderer, task, calibration
         self.manifest, self.directory, self._max_tokens = dict(manifest or {}), directory, max_tokens
         self.limit = position_limit(scorer.classifier)
         self.truncated = 0
@@ -102,7 +102,7 @@ class RewardModel:
         device: str | torch.device | None = None,
         dtype: Dtype | torch.dtype | None = None,
         max_tokens: int | None = None,
-        kind: RewardKind | None = None,
+        task: Task | None = None,
         span: Span | None = None,
         trust_remote_code: bool = False,
     ) -> RewardModel:
@@ -115,10 +115,10 @@ class RewardModel:
                 three digits, and the last of them may depend on the other members of its batch.
             max_tokens: most tokens of one forward pass; default: 16,384, on a CPU 4,096. Memory grows with it, scores
                 do not depend on it.
-            kind, span: for models that Keel did not train; for its own they are saved with the model.
+            task, span: for models that Keel did not train; for its own they are saved with the model.
 
         Raises:
-            ValueError: no model there, more than one label, a kind or span that contradicts the saved one, or a
+            ValueError: no model there, more than one label, a task or span that contradicts the saved one, or a
                 tokenizer or chat template that is not the one the model was trained with.
             OSError: no such model on the hub, or no hub.
         """
@@ -131,11 +131,12 @@ class RewardModel:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
         scorer = load_scorer(name, DTYPES[dtype] if isinstance(dtype, str) else dtype, trust_remote_code)
         facts: dict[str, Any] = getattr(scorer.classifier.config, KEEL_KEY, None) or {}
-        for given, key in ((kind, "kind"), (span, "span")):
-            if given is not None and key in facts and facts[key] != given:
-                raise ValueError(f"{path} was trained with {key} {facts[key]!r}, not {given!r}")
-        kind = facts.get("kind", kind or "helpful")
-        renderer = ChatRenderer(tokenizer, facts.get("span", span or default_span(kind)))
+        trained = saved_task(facts)
+        for key, given, saved in (("task", task, trained), ("span", span, facts.get("span"))):
+            if given is not None and saved not in (None, given):
+                raise ValueError(f"{path} was trained with {key} {saved!r}, not {given!r}")
+        task = trained or task or "preference"
+        renderer = ChatRenderer(tokenizer, facts.get("span", span or default_span(task)))
         if facts and renderer.fingerprint != facts["template_fingerprint"]:
             raise ValueError(
                 f"{path}: tokenizer or chat template is not the one the model was trained with (fingerprint "
@@ -144,7 +145,7 @@ class RewardModel:
         return cls(
             scorer.to(device or ("cuda" if torch.cuda.is_available() else "cpu")),
             renderer,
-            kind,
+            task,
             Calibration.from_facts(facts.get("calibration", {})),
             manifest=read_manifest(folder) if (folder / MANIFEST).is_file() else None,
             directory=folder if folder.is_dir() else None,
@@ -210,7 +211,7 @@ class RewardModel:
         """
         with self._computing:
             raw = self._run(sequences, groups)
-        return [Score(value, self.calibration.apply(value, self.kind)) for value in raw]
+        return [Score(value, self.calibration.apply(value, self.task)) for value in raw]
 
     def _cut(self, pairs: Sequence[tuple[Conversation, Conversation]], sequences: list[np.ndarray]) -> list[np.ndarray]:
         if self.limit is not None:

@@ -56,10 +56,10 @@ def build(registry: Registry, limits: Limits, metrics: Metrics, *, token: str | 
     async def score(body: ScoreRequest) -> ScoreResponse:
         """Score conversations. What is wrong with one of them stands in its result; the others are scored."""
         name, service = registry.get(body.model)
-        context = Context(body.kinds, body.step, body.columns)
+        context = Context(body.domains, body.step, body.columns)
         results = (await service.score(body.conversations, context)).results  # type: ignore[arg-type]
         metrics.outcomes(name, results)
-        return ScoreResponse(model=name, kind=service.kind, manifest=service.manifest, results=results)
+        return ScoreResponse(model=name, task=service.task, manifest=service.manifest, results=results)
 
     @app.post("/v1/reload")
     async def reload(body: ReloadRequest) -> Models:

@@ -16,7 +16,7 @@ EXAMPLE: dict[str, Any] = {
 }
 MIXER_EXAMPLE: dict[str, Any] = EXAMPLE | {
     "model": "stage2",
-    "kinds": ["reasoning"] * 2,
+    "domains": ["reasoning"] * 2,
     "step": 1500,
     "columns": {"answer": ["4", "4"]},
 }
@@ -52,9 +52,9 @@ class ScoreRequest(Body):
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [EXAMPLE, MIXER_EXAMPLE]})
     model: str
     conversations: list[list[Turn]]
-    kinds: Annotated[
+    domains: Annotated[
         list[Literal["reasoning", "helpfulness", "safety"]] | None,
-        Field(description="Mixers: the kind of each prompt. Default: reasoning with an answer, helpfulness without."),
+        Field(description="Mixers: the domain of each prompt. Default: reasoning with an answer, helpfulness without."),
     ] = None
     step: Annotated[
         int | None, Field(ge=0, description="Mixers: the step whose weights hold; needed where they change.")
@@ -69,7 +69,7 @@ class ScoreResponse(BaseModel):
     """One result per conversation, in order."""
 
     model: str
-    kind: Literal["helpful", "safety", "mixer"]
+    task: Literal["preference", "safety", "mixer"]
     manifest: Annotated[str, Field(description="Fingerprint of what scored; it changes with the model.")]
     results: list[Result]
 
@@ -78,7 +78,7 @@ class Served(BaseModel):
     """A name that requests may give."""
 
     name: str
-    kind: Literal["helpful", "safety", "mixer"]
+    task: Literal["preference", "safety", "mixer"]
     manifest: str
 
 

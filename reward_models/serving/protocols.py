@@ -166,7 +166,7 @@ def router(registry: Registry, metrics: Metrics) -> APIRouter:
         else:
             answer = await scored(name, service, _texts(body.input))
         values = _raw(answer)
-        if service.kind == "safety" and body.use_activation is not False:
+        if service.task == "safety" and body.use_activation is not False:
             values = [1 / (1 + math.exp(-v)) if v >= 0 else math.exp(v) / (1 + math.exp(v)) for v in values]
         return values, Usage(prompt_tokens=sum(answer.tokens), total_tokens=sum(answer.tokens))
 
@@ -195,7 +195,7 @@ def router(registry: Registry, metrics: Metrics) -> APIRouter:
             ]
             return out if isinstance(given, list) and not isinstance(given[0], int) else out[0]
         values, usage = await vllm(body, name, service)
-        label = {"helpful": "helpful", "safety": "safe"}.get(service.kind)
+        label = {"preference": "helpful", "safety": "safe"}.get(service.task)
         data = [Classified(index=i, label=label, probs=[value]) for i, value in enumerate(values)]
         return VLLMResponse(
             id=f"classify-{uuid.uuid4().hex}", created=int(time.time()), model=name, data=data, usage=usage
@@ -216,7 +216,7 @@ def router(registry: Registry, metrics: Metrics) -> APIRouter:
         if isinstance(body.prompt, str):
             return _raw(await scored(name, service, [body.prompt + body.response]))[0]
         turns = [*body.prompt, Turn(role="assistant", content=body.response)]
-        label = body.label is not None and service.kind == "mixer"
+        label = body.label is not None and service.task == "mixer"
         answer = await service.score([turns], Context(columns={"answer": [body.label]}) if label else Context())  # type: ignore[list-item]
         metrics.outcomes(name, answer.results)
         return _raw(answer)[0]

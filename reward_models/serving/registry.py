@@ -48,8 +48,8 @@ class Registry:
         return name, self._services[name]
 
     def describe(self) -> list[dict[str, Any]]:
-        """Name, kind and manifest of all."""
-        return [{"name": n, "kind": s.kind, "manifest": s.manifest} for n, s in self._services.items()]
+        """Name, task and manifest of all."""
+        return [{"name": n, "task": s.task, "manifest": s.manifest} for n, s in self._services.items()]
 
     def waiting(self) -> dict[str, int]:
         """Conversations that wait for each."""

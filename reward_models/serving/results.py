@@ -46,6 +46,6 @@ class Answer:
 class Context:
     """Facts about the conversations of a request that a mixer takes beside their text; a model takes none."""
 
-    kinds: Sequence[str] | None = None
+    domains: Sequence[str] | None = None
     step: int | None = None
     columns: dict[str, list[Any]] | None = None

@@ -13,7 +13,7 @@ import numpy as np
 
 from reward_models.data.batching import common_prefix, group_by_prefix
 from reward_models.data.chat import THINK_END
-from reward_models.data.records import Conversation, RecordError
+from reward_models.data.records import Conversation, RecordError, Task
 from reward_models.inference.reward_model import RewardModel, Score, split_turns
 from reward_models.serving.batcher import Batcher, unrelated
 from reward_models.serving.limits import Admission, Limits, Refused
@@ -31,7 +31,7 @@ class Service(Protocol):
     admission: Admission
 
     @property
-    def kind(self) -> Literal["helpful", "safety", "mixer"]: ...
+    def task(self) -> Literal["preference", "safety", "mixer"]: ...
 
     async def score(self, conversations: Sequence[Turns], context: Context) -> Answer:
         """One result per conversation, in order. :class:`Refused` if the request as a whole cannot be served."""
@@ -66,12 +66,12 @@ class ModelService:
         )
 
     @property
-    def kind(self) -> Literal["helpful", "safety"]:
-        return self._model.kind
+    def task(self) -> Task:
+        return self._model.task
 
     async def score(self, conversations: Sequence[Turns], context: Context) -> Answer:
         if context != Context():
-            raise Refused(422, f"{self._name} is a model: kinds, step and columns are for mixers")
+            raise Refused(422, f"{self._name} is a model: domains, step and columns are for mixers")
         size = sum(len(turn["content"]) for turns in conversations for turn in turns)
         return await self._score(conversations, size, self._encode)
 

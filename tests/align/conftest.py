@@ -50,20 +50,20 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
     shape |= {"num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 1024, "initializer_range": 0.5}
     saved = {}
-    for name, seed, kind, span in (
-        ("helpful", 0, "helpful", "summary"),
-        ("other", 1, "helpful", "summary"),
+    for name, seed, task, span in (
+        ("helpful", 0, "preference", "summary"),
+        ("other", 1, "preference", "summary"),
         ("safety", 2, "safety", "full"),
-        ("twin", 0, "helpful", "summary"),
+        ("twin", 0, "preference", "summary"),
     ):
         torch.manual_seed(seed)
-        scorer = build_model(ModelConfig(config={"model_type": "qwen3", **shape}), tokenizer, kind, torch.float32)
+        scorer = build_model(ModelConfig(config={"model_type": "qwen3", **shape}), tokenizer, task, torch.float32)
         weights = {
             key: w + (1e-3 * torch.randn_like(w) if name == "twin" else 0)
             for key, w in scorer.model.state_dict().items()
         }
         facts = {
-            "kind": kind,
+            "task": task,
             "span": span,
             "template_fingerprint": ChatRenderer(tokenizer, span).fingerprint,  # type: ignore[arg-type]
             "calibration": {"n": 50, "mean": 0.3, "std": 2.0, "temperature": 0.5},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -81,15 +82,13 @@ def test_the_second_phase_brings_its_prompts_and_settings_with_the_rollout_after
     assert [line[weight] for line in lines if weight in line] == pytest.approx([1.0, 1.25, 1.5, 1.75])
     drawn = [s for s in samples(uninterrupted) if s["pick"] == "random"]  # all there are
     by_phase = {name: [s for s in drawn if s["phase"] == name] for name in ("rules", "preference")}
-    assert {s["kind"] for s in by_phase["rules"]} == {"reasoning"}
-    counts = {
-        kind: sum(s["kind"] == kind for s in by_phase["preference"]) for kind in ("reasoning", "helpfulness", "safety")
-    }
+    assert {s["domain"] for s in by_phase["rules"]} == {"reasoning"}
+    counts = Counter(s["domain"] for s in by_phase["preference"])
     assert counts == {"reasoning": 16, "helpfulness": 16, "safety": 16}
     assert max(s["tokens"] for s in by_phase["preference"]) == 8
     for s in samples(uninterrupted):
         assert s["reward"] == pytest.approx(sum(value for value in s["weighted"].values() if value is not None))
-        assert (s["terms"]["helpful"] is not None) == (s["kind"] == "helpfulness" and bool(s["response"].strip()))
+        assert (s["terms"]["helpful"] is not None) == (s["domain"] == "helpfulness" and bool(s["response"].strip()))
         assert (s["beside"]["disagreement/helpful"] is None) == (s["terms"]["helpful"] is None)
 
 
@@ -115,16 +114,16 @@ def test_killed_at_ten_random_moments_across_the_switch_a_run_resumes_to_the_sam
 def test_two_ranks_equal_one_in_metrics_weights_and_samples(uninterrupted: Path, tmp_path: Path, train: Any) -> None:
     train(tmp_path / "run", ranks=2)
     assert_close_run(tmp_path / "run", uninterrupted)
-    written = ("step", "kind", "pick", "response")
+    written = ("step", "domain", "pick", "response")
     ours, theirs = ([[s[key] for key in written] for s in samples(out)] for out in (tmp_path / "run", uninterrupted))
     assert ours == theirs
 
 
 def test_the_best_and_the_worst_of_each_kind_are_written_with_their_rewards(uninterrupted: Path) -> None:
-    rollouts = {(s["step"], s["kind"]) for s in samples(uninterrupted)}
-    assert {kind for _, kind in rollouts} == {"reasoning", "helpfulness", "safety"}
-    for step, kind in rollouts:
-        lines = [s for s in samples(uninterrupted) if (s["step"], s["kind"]) == (step, kind)]
+    rollouts = {(s["step"], s["domain"]) for s in samples(uninterrupted)}
+    assert {domain for _, domain in rollouts} == {"reasoning", "helpfulness", "safety"}
+    for step, domain in rollouts:
+        lines = [s for s in samples(uninterrupted) if (s["step"], s["domain"]) == (step, domain)]
         rewards = [s["reward"] for s in lines if s["pick"] == "random" and s["reward"] is not None]
         assert {s["pick"]: s["reward"] for s in lines if s["pick"] != "random"} == {
             "best": max(rewards),
@@ -278,7 +277,7 @@ def test_the_preset_for_one_gpu_runs_at_a_small_size(
 ) -> None:
     preset = load_config(AlignConfig, "stage2_one_gpu")
     rewards = [
-        {"term": r.term, "weight": r.weight, "kinds": r.kinds, "normalise": r.normalise, "arguments": r.arguments}
+        {"term": r.term, "weight": r.weight, "domains": r.domains, "normalise": r.normalise, "arguments": r.arguments}
         for r in preset.rewards
     ]
     for reward in rewards:
@@ -300,6 +299,6 @@ def test_the_preset_for_one_gpu_runs_at_a_small_size(
     training_runs.train(tmp_path / "run", *words, settings=(), program=options["program"])
     lines = metrics(tmp_path / "run")
     assert [line["phase"] for line in lines if "phase" in line] == ["reasoning"] * 12 + ["preference"] * 4
-    assert {s["kind"] for s in samples(tmp_path / "run") if s["step"] == 12} == {"reasoning", "helpfulness", "safety"}
+    assert {s["domain"] for s in samples(tmp_path / "run") if s["step"] == 12} == {"reasoning", "helpfulness", "safety"}
     assert {"weighted/helpful", "weighted/safety", "kl_first", "ratio_max"} <= {name for line in lines for name in line}
     assert (tmp_path / "run" / "model.safetensors").is_file()  # the adapters are merged

@@ -261,7 +261,7 @@ def test_every_metric_is_documented(uninterrupted: Path) -> None:
     names = {name for line in lines for name in line} - {"step", "phase", "rollout"}
     for name in names:
         family, _, member = name.partition("/")
-        known = (f"`{name}`", f"`{family}/NAME`", f"`{family}/KIND`", f"`{family}/ENTRY`", f"`{family}/PART`")
+        known = (f"`{name}`", f"`{family}/NAME`", f"`{family}/DOMAIN`", f"`{family}/ENTRY`", f"`{family}/PART`")
         ending = [f"`eval/NAME_{way}`" for way in ("greedy", "sampled") if member.endswith(way)]
         known_pass = ["`eval/pass@K`"] if member.startswith("pass@") else []
         assert any(each in text for each in (*known, *ending, *known_pass)), name

@@ -193,5 +193,5 @@ def tiny_config(tmp_path: Path) -> Path:
 
     words = [word for word in SETTINGS if not word.startswith(("data.", "save_every"))]
     file = tmp_path / "tiny.yaml"
-    OmegaConf.save(OmegaConf.from_dotlist(["kind=helpful", *words]), file)
+    OmegaConf.save(OmegaConf.from_dotlist(["task=preference", *words]), file)
     return file

@@ -68,7 +68,7 @@ POLICY = {
     "length": "response_length",
     "finished": "finished",
     "reward": "reward",
-    **{f"reward {kind}": f"reward/{kind}" for kind in ("reasoning", "helpfulness", "safety")},
+    **{f"reward {name}": f"reward/{name}" for name in ("reasoning", "helpfulness", "safety")},
     **{
         f"{what} {term}": f"{what}/{term}"
         for what in ("term", "weighted")
@@ -104,17 +104,17 @@ SCORED = (  # what `keel score` is asked
 )
 
 
-def reward_model(kind: str, work: Path) -> dict[str, Any]:
+def reward_model(name: str, work: Path) -> dict[str, Any]:
     """Train a reward model, evaluate it on built-in data, and score a few responses."""
-    keel(work, "train", "rm", "--config", str(HERE / f"{kind}.yaml"))
-    keel(work, "evaluate", "rm", "--model", kind, "--data", f"synthetic:{kind}:test", "--out", f"{kind} evaluated")
-    keel(work, "score", "--model", kind, "--data", "scored.jsonl", "--out", f"{kind} scores.jsonl")
-    found = json.loads((work / f"{kind} evaluated" / EVALUATION_FILE).read_text(encoding="utf-8"))
+    keel(work, "train", "rm", "--config", str(HERE / f"{name}.yaml"))
+    keel(work, "evaluate", "rm", "--model", name, "--data", f"synthetic:{name}:test", "--out", f"{name} evaluated")
+    keel(work, "score", "--model", name, "--data", "scored.jsonl", "--out", f"{name} scores.jsonl")
+    found = json.loads((work / f"{name} evaluated" / EVALUATION_FILE).read_text(encoding="utf-8"))
     return {
-        "steps": lines(work / kind / METRICS_FILE, REWARD_MODEL),
+        "steps": lines(work / name / METRICS_FILE, REWARD_MODEL),
         "evaluation": named(found, EVALUATION),
-        "scores": rounded([json.loads(line) for line in (work / f"{kind} scores.jsonl").read_text().splitlines()]),
-        "weights": weights(work / kind),
+        "scores": rounded([json.loads(line) for line in (work / f"{name} scores.jsonl").read_text().splitlines()]),
+        "weights": weights(work / name),
     }
 
 
@@ -159,7 +159,7 @@ def write_data(work: Path) -> None:
     sums = [(f"What is {a} + {b}?", a, b) for a in range(1, 6) for b in range(1, 5)]
     replies = [f"<think>\n{a} + {b} = {a + b}\n</think>\n<answer>{a + b}</answer>" for _, a, b in sums]
     demonstrations = [{"prompt": s[0], "response": reply} for s, reply in zip(sums, replies, strict=True)]
-    prompts = [{"prompt": text, "answer": str(a + b), "kind": "reasoning", "language": "en"} for text, a, b in sums]
+    prompts = [{"prompt": text, "answer": str(a + b), "domain": "reasoning", "language": "en"} for text, a, b in sums]
     files = {
         "additions": demonstrations * 3,
         "prompts": [row for n, row in enumerate(prompts) if n % 3],
@@ -254,7 +254,7 @@ def make(work: Path, out: Path, *, resumed: bool) -> None:
         resumed: also train the policy with a stop on the way, as ``resumed.json``.
     """
     write_data(work)
-    models = {kind: reward_model(kind, work) for kind in ("helpful", "safety")}
+    models = {name: reward_model(name, work) for name in ("helpful", "safety")}
     write(out / "reward_model.json", {"versions": versions(), **models})
     keel(work, "train", "sft", "--config", str(HERE / "cold_start.yaml"))
     start_of_policy = {

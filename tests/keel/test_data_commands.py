@@ -34,9 +34,9 @@ def run(*arguments: object) -> Result:
 
 def test_check_counts(tmp_path: Path) -> None:
     train = write(tmp_path / "train.jsonl", PAIRS)
-    held_out = write(tmp_path / "eval.jsonl", [{"prompt": "THREE", "kind": "helpfulness"}])
+    held_out = write(tmp_path / "eval.jsonl", [{"prompt": "THREE", "domain": "helpfulness"}])
     first, second = check([train], [held_out])
-    assert (first.rows, first.kinds, first.bad) == (6, {"comparison": 6}, [])
+    assert (first.rows, first.record_types, first.bad) == (6, {"comparison": 6}, [])
     assert (first.prompts, first.duplicates, first.conflicts) == (3, 1, 1)
     assert sum(first.labels.values()) == 6
     assert first.labels["tie"] == 1
@@ -102,13 +102,13 @@ def test_check_of_half_a_gzip_file_lists_what_broke(tmp_path: Path) -> None:
     assert "gzip stream breaks off after line 6" in result.output
 
 
-def test_check_takes_kind_and_columns(tmp_path: Path) -> None:
+def test_check_takes_type_and_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"prompt": "a", "good": "b", "bad": "c"}])
     columns = ("--column", "chosen=good", "--column", "rejected=bad")
     assert run("check", path, *columns).exit_code == 0
     assert run("check", path).exit_code == 1
-    assert run("check", path, "--prompt-kind", "safety").exit_code == 0
-    assert run("check", path, *columns, "--kind", "safety").exit_code == 1
+    assert run("check", path, "--domain", "safety").exit_code == 0
+    assert run("check", path, *columns, "--type", "safety").exit_code == 1
     assert run("check", path, "--column", "chosen").exit_code == 2
     assert run("check", path, "--column", "chozen=good").exit_code == 2
 
@@ -130,9 +130,9 @@ def test_help(command: tuple[str, ...]) -> None:
 def test_prepare_accounts_for_every_row(tmp_path: Path) -> None:
     rows = [{"prompt": f"question {n}", "chosen": f"good {n}", "rejected": f"bad {n}", "margin": 2} for n in range(200)]
     train = write(tmp_path / "train.jsonl", [*rows, *PAIRS, {"prompt": "broken"}])
-    held_out = write(tmp_path / "held.jsonl", [{"prompt": f"Question {n}!", "kind": "safety"} for n in range(20)])
+    held_out = write(tmp_path / "held.jsonl", [{"prompt": f"Question {n}!", "domain": "safety"} for n in range(20)])
     out = tmp_path / "out"
-    arguments = ("prepare", train, "--out", out, "--eval-fraction", 0.2, "--against", held_out, "--kind", "comparison")
+    arguments = ("prepare", train, "--out", out, "--eval-fraction", 0.2, "--against", held_out, "--type", "comparison")
     assert run(*arguments).exit_code == 1
     assert not out.exists()
     result = run(*arguments, "--max-bad", 1)
@@ -152,7 +152,7 @@ def test_prepare_accounts_for_every_row(tmp_path: Path) -> None:
     assert run(*arguments, "--max-bad", 1).exit_code == 2  # nothing is overwritten
 
 
-def test_prepare_refuses_a_mixture_of_kinds(tmp_path: Path) -> None:
+def test_prepare_refuses_a_mixture_of_record_types(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [*PAIRS, {"prompt": "a", "response": "b", "label": "safe"}])
     result = run("prepare", path, "--out", tmp_path / "out")
     assert result.exit_code == 2

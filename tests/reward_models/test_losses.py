@@ -291,7 +291,7 @@ def test_balanced_weights_are_calibrated_for_as_many_safe_as_unsafe_responses() 
 
 
 def safety_objective(loss: LossConfig) -> Objective:
-    config = RewardModelConfig(kind="safety", model=ModelConfig(config={"model_type": "qwen3"}), loss=loss)
+    config = RewardModelConfig(task="safety", model=ModelConfig(config={"model_type": "qwen3"}), loss=loss)
     return Objective(config, labelled(IS_SAFE, np.full(len(IS_SAFE), np.nan)), torch.device("cpu"))
 
 

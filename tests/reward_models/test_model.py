@@ -43,7 +43,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "bert": {**SIZES, "max_position_embeddings": 256, "initializer_range": 0.3},
     "roberta": {**SIZES, "max_position_embeddings": 256, "initializer_range": 0.3},
 }
-FACTS = {"kind": "helpful", "span": "summary"}
+FACTS = {"task": "preference", "span": "summary"}
 CONVERSATIONS = [
     (Message("user", "What is two and two?"), Message("assistant", "Four.")),
     (Message("user", "What is two and two?"), Message("assistant", "Two and two is five, as everybody knows.")),
@@ -63,13 +63,13 @@ def renderer(tokenizer: Any) -> ChatRenderer:
     return ChatRenderer(copy.deepcopy(tokenizer), "summary")
 
 
-def build(config: ModelConfig, renderer: ChatRenderer, kind: str = "helpful", seed: int = 0) -> SequenceScorer:
+def build(config: ModelConfig, renderer: ChatRenderer, task: str = "preference", seed: int = 0) -> SequenceScorer:
     torch.manual_seed(seed)
-    return build_model(config, renderer.tokenizer, kind, torch.float32).eval()
+    return build_model(config, renderer.tokenizer, task, torch.float32).eval()
 
 
-def new(model_type: str, renderer: ChatRenderer, kind: str = "helpful") -> SequenceScorer:
-    return build(ModelConfig(config={"model_type": model_type, **ARCHITECTURES[model_type]}), renderer, kind)
+def new(model_type: str, renderer: ChatRenderer, task: str = "preference") -> SequenceScorer:
+    return build(ModelConfig(config={"model_type": model_type, **ARCHITECTURES[model_type]}), renderer, task)
 
 
 def save(
@@ -136,13 +136,13 @@ def test_a_saved_model_scores_alike_in_plain_transformers(
             torch.testing.assert_close(left, expected, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("kind", ["helpful", "safety"])
+@pytest.mark.parametrize("task", ["preference", "safety"])
 @pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))
-def test_the_layout_other_software_expects(model_type: str, kind: str, renderer: ChatRenderer, tmp_path: Path) -> None:
-    written = save(new(model_type, renderer, kind), tmp_path, renderer)
+def test_the_layout_other_software_expects(model_type: str, task: str, renderer: ChatRenderer, tmp_path: Path) -> None:
+    written = save(new(model_type, renderer, task), tmp_path, renderer)
     # vLLM puts a sigmoid on the score of a one-label model unless the problem is a regression.
-    assert written["problem_type"] == ("regression" if kind == "helpful" else "multi_label_classification")
-    assert written["id2label"] == {"0": "helpful" if kind == "helpful" else "safe"}
+    assert written["problem_type"] == ("regression" if task == "preference" else "multi_label_classification")
+    assert written["id2label"] == {"0": "helpful" if task == "preference" else "safe"}
     assert written[KEEL_KEY] == FACTS
     assert written["pad_token_id"] == renderer.tokenizer.pad_token_id
     assert written["pad_token_id"] != written["eos_token_id"]

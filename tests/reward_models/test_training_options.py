@@ -160,14 +160,14 @@ def documented_metrics() -> set[str]:
 
 def test_every_metric_is_documented_and_every_documented_one_is_logged(plain: Path, tmp_path: Path) -> None:
     safety = tmp_path / "safety"
-    train(safety, "kind=safety", "data.train=['synthetic:safety:train']", "eval_every=2", "max_steps=3")
+    train(safety, "task=safety", "data.train=['synthetic:safety:train']", "eval_every=2", "max_steps=3")
     logged: set[str] = set()
     for out in (plain, safety):
         for line in map(json.loads, (out / "metrics.jsonl").read_text().splitlines()):
             logged |= {"eval_*" if name.startswith("eval_") else name for name in line if name != "step"}
     assert logged == documented_metrics()
     manifest = json.loads((safety / "manifest.json").read_text())
-    assert (manifest["kind"], manifest["span"], manifest["evaluation"]["kind"]) == ("safety", "full", "safety")
+    assert (manifest["task"], manifest["span"], manifest["evaluation"]["kind"]) == ("safety", "full", "safety")
 
 
 def test_evaluations_on_the_way_leave_the_training_alone(plain: Path, tmp_path: Path) -> None:

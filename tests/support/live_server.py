@@ -50,14 +50,14 @@ SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "nu
 DECODER = {"model_type": "qwen3", "num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 4096}
 
 
-def save_small(directory: Path, kind: str, *, seed: int = 0, span: str = "full", settings: Any = None) -> Path:
+def save_small(directory: Path, task: str, *, seed: int = 0, span: str = "full", settings: Any = None) -> Path:
     """A model of random weights, saved as a trained one is."""
     torch.manual_seed(seed)
     tokenizer = train_tokenizer([" ".join(WORDS)], 400)
     config = ModelConfig(config={**SHAPE, **(settings or DECODER), "initializer_range": 0.3})
-    scorer = build_model(config, tokenizer, kind, torch.float32)
+    scorer = build_model(config, tokenizer, task, torch.float32)
     facts = {
-        "kind": kind,
+        "task": task,
         "span": span,
         "template_fingerprint": ChatRenderer(tokenizer, span).fingerprint,  # type: ignore[arg-type]
         "calibration": {"n": 50, "mean": 0.25, "std": 0.5, "temperature": 2.0},

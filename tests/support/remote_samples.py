@@ -13,8 +13,8 @@ PROMPT = (Message("user", "What is 1 + 2?"),)
 QUICK = {"timeout": 1.0, "give_up_after": 3.0, "first_wait": 0.01}
 
 
-def sample(response: str, kind: Any = "helpfulness") -> Sample:
-    return Sample(prompt=PROMPT, response=response, kind=kind, tokens=5, finished=True)
+def sample(response: str, domain: Any = "helpfulness") -> Sample:
+    return Sample(prompt=PROMPT, response=response, domain=domain, tokens=5, finished=True)
 
 
 SAMPLES = [sample(f"It is {i}." + " Truly." * (i % 3)) for i in range(10)]

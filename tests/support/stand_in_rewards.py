@@ -118,7 +118,7 @@ def serving(*stand_ins: StandIn) -> Iterator[list[str]]:
 def keel(
     score: Callable[[list[dict[str, str]]], dict[str, Any]],
     name: str = "helpful",
-    kind: str = "helpful",
+    task: str = "preference",
     **options: Any,
 ) -> StandIn:
     """``keel serve`` with one model; ``score`` gives the keys of a result that are not null."""
@@ -129,9 +129,9 @@ def keel(
         nothing = {"raw": None, "calibrated": None, "terms": None, "error": None}
         return {
             "model": name,
-            "kind": kind,
+            "task": task,
             "manifest": "abc",
             "results": [nothing | score(conversation) for conversation in body["conversations"]],
         }
 
-    return StandIn(answer, [{"name": name, "kind": kind, "manifest": "abc"}], **options)
+    return StandIn(answer, [{"name": name, "task": task, "manifest": "abc"}], **options)

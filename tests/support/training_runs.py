@@ -196,6 +196,6 @@ def _numbers_of(line: dict[str, Any]) -> dict[str, float]:
 def held_out(out: Path) -> TokenizedSet:
     """The evaluation set of a finished run, read and tokenized anew as plain transformers' tokenizer does it."""
     config = load_config(RewardModelConfig, out / "config.yaml")
-    records = load_records(config.data, config.kind).eval["held out"]
-    span = config.data.span or default_span(config.kind)
+    records = load_records(config.data, config.task).eval["held out"]
+    span = config.data.span or default_span(config.task)
     return tokenize_records(records, ChatRenderer(AutoTokenizer.from_pretrained(out), span), None)

@@ -144,7 +144,7 @@ class RewardClient:
         served = self._served
         assert served is not None
         # A reward model reads what was said; to a mixer, silence is worth something too.
-        asked = [i for i, s in enumerate(samples) if served.kind == "mixer" or s.response.strip()]
+        asked = [i for i, s in enumerate(samples) if served.task == "mixer" or s.response.strip()]
         parts = [asked[i : i + self.batch] for i in range(0, len(asked), self.batch)]
         found = await asyncio.gather(*(self._part([samples[i] for i in part], step) for part in parts))
         answers = [Answer()] * len(samples)
@@ -208,7 +208,7 @@ class RewardClient:
             raise RewardServerError(f"the replicas serve different models: {listed}")
         self._served = served = found[healthy[0]]
         if self._reference is not None:
-            if self.protocol == "keel" and served.kind != self._reference.kind:
+            if self.protocol == "keel" and served.task != self._reference.task:
                 raise RewardServerError(f"{healthy[0]} serves {served}, and {self._reference_path} is no such model")
             for url in healthy:
                 alone = Replicas(ReplicaConfig(urls=(url,), give_up_after=self.config.timeout), replicas.health)
@@ -221,22 +221,22 @@ class RewardClient:
     async def _find(self, replicas: Replicas, url: str) -> Served:
         if self.protocol != "keel":
             assert self._reference is not None
-            return Served(self.model or "", self._reference.kind, "")
+            return Served(self.model or "", self._reference.task, "")
         listed = await replicas.get(url, "/models")
         try:
-            models = [Served(m["name"], m["kind"], m["manifest"]) for m in listed["models"]]
+            models = [Served(m["name"], m["task"], m["manifest"]) for m in listed["models"]]
         except (TypeError, LookupError):
             raise RewardServerError(f"{url}/models lists no models: {str(listed)[:200]}") from None
         fitting = [m for m in models if self.model in (None, m.name)]
         if len(fitting) != 1:
-            names = ", ".join(f"{m.name} ({m.kind})" for m in models) or "nothing"
+            names = ", ".join(f"{m.name} ({m.task})" for m in models) or "nothing"
             wanted = f"no model {self.model!r}" if self.model else "several models: say which is meant"
             raise RewardServerError(f"{url} serves {wanted}; it serves {names}")
         return fitting[0]
 
     async def _probe(self, replicas: Replicas) -> list[float]:
         """Raw scores of the probes from one replica."""
-        samples = [Sample(prompt=p, response=r, kind="helpfulness", tokens=0, finished=True) for p, r in PROBES]
+        samples = [Sample(prompt=p, response=r, domain="helpfulness", tokens=0, finished=True) for p, r in PROBES]
         try:
             answers = await replicas.ask(*self._request(samples, None))
         except (RetriesExhaustedError, Refused) as error:

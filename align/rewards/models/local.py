@@ -12,13 +12,12 @@ from typing import Literal
 
 import torch
 
-from align.rewards.terms import ROUTES, Measured, Sample
-from reward_models.data.records import Message
+from align.rewards.terms import Measured, Sample
+from reward_models.data.records import TASKS, Message, Task
 from reward_models.inference.ensemble import Ensemble
 from reward_models.inference.reward_model import Dtype, RewardModel
 from reward_models.runtime.distributed import local_device
 
-Kind = Literal["helpful", "safety"]
 Value = Literal["calibrated", "raw", "mean", "minimum", "lower_bound"]
 
 
@@ -29,7 +28,7 @@ class ModelReward:
     ``disagreement``: the standard deviation over its members.
 
     Args:
-        kind: ``helpful`` or ``safety``; a model of the other kind is refused.
+        task: ``preference`` or ``safety``; a model of the other task is refused.
         model: directory or hub name of a trained reward model; several are an ensemble.
         value: of one model: ``calibrated`` or ``raw``; of an ensemble ``mean``, ``minimum`` or ``lower_bound`` of the
             members' standardised scores. Default: ``calibrated``; ``mean``.
@@ -40,7 +39,7 @@ class ModelReward:
     def __init__(
         self,
         *,
-        kind: Kind,
+        task: Task,
         model: str | Sequence[str],
         value: Value | None = None,
         device: str | None = None,
@@ -51,8 +50,8 @@ class ModelReward:
         paths = [model] if isinstance(model, str) else list(model)
         self._device = device or str(local_device())
         members = [_load(path, "cpu" if offload else self._device, dtype, max_tokens) for path in paths]
-        if wrong := [path for path, each in zip(paths, members, strict=True) if each.kind != kind]:
-            raise ValueError(f"{wrong[0]} is no {kind} model")
+        if wrong := [path for path, each in zip(paths, members, strict=True) if each.task != task]:
+            raise ValueError(f"{wrong[0]} is no model of the task {task}")
         choices = ("calibrated", "raw") if len(members) == 1 else ("mean", "minimum", "lower_bound")
         self._value = value or choices[0]
         if self._value not in choices:
@@ -61,12 +60,13 @@ class ModelReward:
             raise ValueError(
                 f"{paths[0]} has no calibration; take value: raw, or train it with data.calibration_fraction"
             )
-        self.name, self._route, self._offload, self._members = kind, ROUTES[kind], offload, members
+        self.name, self._domain = TASKS[task].model, TASKS[task].domain
+        self._offload, self._members = offload, members
         self._ensemble = Ensemble(members) if len(members) > 1 else None
         self.measures = ("disagreement",) if self._ensemble is not None else ()
 
     def applies(self, sample: Sample) -> bool:
-        return sample.kind == self._route
+        return sample.domain == self._domain
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
         said = [i for i, sample in enumerate(samples) if sample.response.strip()]

@@ -52,7 +52,7 @@ class Served:
     """A model as ``/models`` of ``keel serve`` lists it. ``manifest`` identifies its weights and settings."""
 
     name: str
-    kind: str
+    task: str
     manifest: str
 
 
@@ -114,10 +114,10 @@ def keel_body(samples: Sequence[Sample], served: Served, step: int | None) -> di
         RewardServerError: JSON cannot hold a column.
     """
     body: dict[str, Any] = {"model": served.name}
-    if served.kind != "mixer":
+    if served.task != "mixer":
         return body | {"conversations": [[*_turns(s.prompt), _reply(s.whole)] for s in samples]}
     body |= {"conversations": [[*_turns(s.prompt), _reply(s.response)] for s in samples]}
-    body |= {"kinds": [s.kind for s in samples], "columns": _columns(samples)}
+    body |= {"domains": [s.domain for s in samples], "columns": _columns(samples)}
     return body if step is None else body | {"step": step}
 
 
@@ -130,7 +130,7 @@ def read_keel(payload: Any, count: int, served: Served) -> list[Answer]:
     """
     if not isinstance(payload, dict) or not isinstance(payload.get("results"), list):
         raise InvalidResponseError(f"no results in {str(payload)[:100]!r}")
-    answered = Served(payload.get("model", ""), payload.get("kind", ""), payload.get("manifest", ""))
+    answered = Served(payload.get("model", ""), payload.get("task", ""), payload.get("manifest", ""))
     if answered != served:
         raise InvalidResponseError(f"an answer of {answered}, not of {served}")
     if len(payload["results"]) != count:

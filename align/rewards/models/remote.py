@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from align.rewards.models.client import RewardClient
 from align.rewards.models.replicas import RewardServerError
-from align.rewards.terms import ROUTES, Sample
+from align.rewards.terms import Sample
+from reward_models.data.records import TASKS, Task
 
 
 class RemoteReward:
@@ -19,7 +20,7 @@ class RemoteReward:
     beyond ``max_reward_failures``.
 
     Args:
-        kind: ``helpful`` or ``safety``; a server of another kind is refused.
+        task: ``preference`` or ``safety``; a server of another task is refused.
         urls: of replicas that serve the model.
         value: ``calibrated`` or ``raw``.
         options: of :class:`RewardClient`.
@@ -31,17 +32,19 @@ class RemoteReward:
     def __init__(
         self,
         *,
-        kind: Literal["helpful", "safety"],
+        task: Task,
         urls: str | Sequence[str],
         value: Literal["calibrated", "raw"] = "calibrated",
         **options: Any,
     ) -> None:
         if value not in ("calibrated", "raw"):
             raise ValueError(f"value={value!r} is neither calibrated nor raw")
-        self.name, self._route, self._value = kind, ROUTES[kind], value
+        self.name, self._domain, self._value = TASKS[task].model, TASKS[task].domain, value
         self._client = RewardClient(urls, **options)
-        if self._client.served.kind != kind:
-            raise RewardServerError(f"{', '.join(self._client.config.urls)}: {self._client.served} is no {kind} model")
+        if self._client.served.task != task:
+            raise RewardServerError(
+                f"{', '.join(self._client.config.urls)}: {self._client.served} is no model of the task {task}"
+            )
         reference = self._client.reference
         if value == "calibrated" and reference is not None and reference.calibration.temperature is None:
             raise ValueError("the reference has no calibration; take value: raw, or train it with calibration_fraction")
@@ -51,7 +54,7 @@ class RemoteReward:
         return self._client.counts
 
     def applies(self, sample: Sample) -> bool:
-        return sample.kind == self._route
+        return sample.domain == self._domain
 
     async def score(self, samples: Sequence[Sample]) -> list[float | None]:
         answers = await self._client.answers(samples)

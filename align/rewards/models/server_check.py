@@ -17,7 +17,7 @@ import numpy as np
 from align.rewards.models.replicas import RewardServerError
 from reward_models.calibration import Calibration
 from reward_models.data.chat import ChatRenderer
-from reward_models.data.records import Conversation, Message
+from reward_models.data.records import Conversation, Message, Task, saved_task
 
 if TYPE_CHECKING:
     from reward_models.inference.reward_model import RewardModel
@@ -52,7 +52,7 @@ class Reference:
     """
 
     renderer: ChatRenderer
-    kind: Literal["helpful", "safety"]
+    task: Task
     calibration: Calibration
     limit: int | None
     model: RewardModel | None
@@ -64,7 +64,7 @@ class Reference:
             from reward_models.inference.reward_model import RewardModel
 
             model = RewardModel.load(path, device="cpu")
-            return cls(model.renderer, model.kind, model.calibration, model.limit, model)
+            return cls(model.renderer, model.task, model.calibration, model.limit, model)
         from transformers import AutoTokenizer
 
         file = Path(path) / "config.json"
@@ -74,7 +74,10 @@ class Reference:
         renderer = ChatRenderer(AutoTokenizer.from_pretrained(path), facts["span"])
         if renderer.fingerprint != facts["template_fingerprint"]:
             raise RewardServerError(f"{path}: tokenizer or chat template is not the one the model was trained with")
-        return cls(renderer, facts["kind"], Calibration.from_facts(facts.get("calibration", {})), None, None)
+        task = saved_task(facts)
+        if task is None:
+            raise RewardServerError(f"{file} does not name the model's task; take check: scores")
+        return cls(renderer, task, Calibration.from_facts(facts.get("calibration", {})), None, None)
 
     def token_ids(self, pairs: Sequence[tuple[Conversation, Conversation]]) -> list[list[int]]:
         """What the model reads of each (prompt, response)."""
@@ -89,7 +92,7 @@ class Reference:
         return [sequence.tolist() for sequence in sequences]
 
     def calibrated(self, raw: float) -> float | None:
-        return self.calibration.apply(raw, self.kind)
+        return self.calibration.apply(raw, self.task)
 
 
 def compare(scores: Sequence[float], reference: Reference, check: Check, *, where: str) -> None:

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from random import Random
 from typing import Literal
 
-from reward_models.data.records import Message, Prompt, Record, SafetyLabel
+from reward_models.data.records import TASKS, Domain, Message, Prompt, Record, SafetyLabel
 from reward_models.data.synthetic import defects, general, reasoning, safety
 from reward_models.data.synthetic.annotator import JudgedComparison, judged_comparisons, thought_about, with_filler
 from reward_models.data.synthetic.candidates import candidates
@@ -22,17 +22,17 @@ from reward_models.data.synthetic.templates import Task, normalise, split_of
 
 VERSION = "3"
 
-Kind = Literal["helpful", "safety", "reasoning"]
+Name = Literal["helpful", "safety", "reasoning"]
 Split = Literal["train", "test"]
 
-KINDS: tuple[Kind, ...] = ("helpful", "safety", "reasoning")
+NAMES: tuple[Name, ...] = ("helpful", "safety", "reasoning")
 SPLITS: tuple[Split, ...] = ("train", "test")
-SIZES: dict[Kind, dict[Split, int]] = {
+SIZES: dict[Name, dict[Split, int]] = {
     "helpful": {"train": 6000, "test": 500},
     "safety": {"train": 4000, "test": 500},
     "reasoning": {"train": 6000, "test": 500},
 }
-PROMPT_SIZES: dict[Kind, dict[Split, int]] = {
+PROMPT_SIZES: dict[Name, dict[Split, int]] = {
     "helpful": {"train": 2500, "test": 200},
     "safety": {"train": 1200, "test": 100},
     "reasoning": {"train": 6000, "test": 500},
@@ -48,7 +48,7 @@ INSTRUCTIONS = ("note", "story", "name", "opposite")
 __all__ = [
     "ADDITIONS",
     "INSTRUCTIONS",
-    "KINDS",
+    "NAMES",
     "SIZES",
     "SPLITS",
     "VERSION",
@@ -66,35 +66,36 @@ __all__ = [
     "summary",
 ]
 
+_DOMAINS: dict[str, Domain] = {"reasoning": "reasoning", **{names.model: names.domain for names in TASKS.values()}}
 _DRAWS = {"helpful": general.draw_task, "safety": safety.draw_task, "reasoning": reasoning.draw_task}
 
 
-def _check(kind: str, split: str) -> None:
-    if kind not in KINDS:
-        raise ValueError(f"kind {kind!r} is none of {', '.join(KINDS)}")
+def _check(name: str, split: str) -> None:
+    if name not in NAMES:
+        raise ValueError(f"name {name!r} is none of {', '.join(NAMES)}")
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
 
 
-def _tasks(kind: Kind, split: str, seed: int, repeats: int = 1) -> Iterator[Task]:
-    rng = Random(f"synthetic-prompts-{kind}-{split}-{seed}")
+def _tasks(name: Name, split: str, seed: int, repeats: int = 1) -> Iterator[Task]:
+    rng = Random(f"synthetic-prompts-{name}-{split}-{seed}")
     uses: dict[str, int] = {}
     while True:
-        task = _DRAWS[kind](rng)
+        task = _DRAWS[name](rng)
         key = normalise(task.prompt)
         if split_of(task.prompt) == split and uses.get(key, 0) < repeats:
             uses[key] = uses.get(key, 0) + 1
             yield task
 
 
-def _prompt(kind: Kind, split: str, index: int, task: Task) -> Prompt:
-    reasoned = kind == "reasoning"
+def _prompt(name: Name, split: str, index: int, task: Task) -> Prompt:
+    reasoned = name == "reasoning"
     return Prompt(
         prompt=(Message("user", task.prompt),),
-        kind="helpfulness" if kind == "helpful" else kind,
+        domain=_DOMAINS[name],
         answer=reasoning.solve(task.prompt) if reasoned else None,
         language=reasoning.language_of(task.prompt) if reasoned else "en",
-        id=f"{kind}-prompt-{split}-{index:06d}",
+        id=f"{name}-prompt-{split}-{index:06d}",
         source="synthetic",
     )
 
@@ -114,29 +115,29 @@ def _safety_labels(split: str, seed: int) -> Iterator[SafetyLabel]:
         )
 
 
-def records(kind: Kind, split: Split, n: int | None = None, seed: int = 0) -> Iterator[Record]:
-    """Records of one kind: ``helpful`` comparisons, ``safety`` labels or ``reasoning`` prompts with answers.
+def records(name: Name, split: Split, n: int | None = None, seed: int = 0) -> Iterator[Record]:
+    """Records of one name: ``helpful`` comparisons, ``safety`` labels or ``reasoning`` prompts with answers.
 
     Args:
         n: how many; ``None`` for the size in ``SIZES``.
         seed: another seed is another data set of the same distribution.
     """
-    _check(kind, split)
-    count = SIZES[kind][split] if n is None else n
-    if kind == "reasoning":
-        return prompts(split, kind, count, seed)
-    if kind == "safety":
+    _check(name, split)
+    count = SIZES[name][split] if n is None else n
+    if name == "reasoning":
+        return prompts(split, name, count, seed)
+    if name == "safety":
         return islice(_safety_labels(split, seed), count)
     return (judged.comparison for judged in islice(judged_comparisons(split, seed), count))
 
 
-def prompts(split: Split, kind: Kind | None = None, n: int | None = None, seed: int = 0) -> Iterator[Prompt]:
-    """Prompts without replies for reinforcement learning, each once: of one kind, or all three one after the other."""
-    if kind is None:
-        return chain.from_iterable(prompts(split, each, n, seed) for each in KINDS)
-    _check(kind, split)
-    tasks = islice(_tasks(kind, split, seed), PROMPT_SIZES[kind][split] if n is None else n)
-    return (_prompt(kind, split, index, task) for index, task in enumerate(tasks))
+def prompts(split: Split, name: Name | None = None, n: int | None = None, seed: int = 0) -> Iterator[Prompt]:
+    """Prompts without replies for reinforcement learning, each once: of one name, or all three one after the other."""
+    if name is None:
+        return chain.from_iterable(prompts(split, each, n, seed) for each in NAMES)
+    _check(name, split)
+    tasks = islice(_tasks(name, split, seed), PROMPT_SIZES[name][split] if n is None else n)
+    return (_prompt(name, split, index, task) for index, task in enumerate(tasks))
 
 
 def _additions(split: str, seed: int) -> Iterator[Task]:
@@ -168,7 +169,7 @@ def _rough_reply(rng: Random, task: Task) -> str:
 
 
 def demonstrations(split: Split, n: int | None = None, seed: int = 0) -> Iterator[tuple[Prompt, str]]:
-    """Prompts with the replies a policy is started from, the kinds in turn: two additions to one of each other.
+    """Prompts with the replies a policy is started from, the names in turn: two additions to one of each other.
 
     General instructions are of the families ``INSTRUCTIONS``. A training prompt of these and of safety comes at most
     eight times, every other once.
@@ -185,16 +186,16 @@ def demonstrations(split: Split, n: int | None = None, seed: int = 0) -> Iterato
         "helpful": (task for task in _tasks("helpful", split, seed, repeats) if task.family in INSTRUCTIONS),
         "safety": _tasks("safety", split, seed, repeats),
     }
-    rough: dict[Kind, Callable[[Random, Task], str]] = {
+    rough: dict[Name, Callable[[Random, Task], str]] = {
         "reasoning": _rough_solution,
         "helpful": _rough_reply,
         "safety": safety.demonstration,
     }
-    order: tuple[Kind, ...] = ("reasoning", "helpful", "reasoning", "safety")
+    order: tuple[Name, ...] = ("reasoning", "helpful", "reasoning", "safety")
     for index in range(count):
-        kind = order[index % len(order)]
-        task = next(streams[kind])
-        yield _prompt(kind, split, index, task), rough[kind](rng, task)
+        name = order[index % len(order)]
+        task = next(streams[name])
+        yield _prompt(name, split, index, task), rough[name](rng, task)
 
 
 def additions(split: Split, n: int | None = None, seed: int = 0) -> Iterator[tuple[Prompt, str]]:

@@ -111,11 +111,11 @@ def test_openrlhf_by_servers_and_reward_models_get_the_messages(monkeypatch: pyt
     stand_in = keel(lambda c: {"raw": 8.0, "calibrated": float(len(c[-1]["content"]))})
     with serving(stand_in) as urls:
         monkeypatch.setenv(CONFIG, ",".join(urls))
-        label = json.dumps({"prompt": [{"role": "user", "content": "1 + 2?"}], "kind": "helpfulness"})
+        label = json.dumps({"prompt": [{"role": "user", "content": "1 + 2?"}], "domain": "helpfulness"})
         found = openrlhf_function()([f"{PROMPT}Three.<|im_end|>"], [PROMPT], [label])
         assert found["rewards"].tolist() == [6.0]
         with pytest.raises(ValueError, match="without its prompt"):
-            openrlhf_function()([f"{PROMPT}Three."], [PROMPT], [json.dumps({"kind": "helpfulness"})])
+            openrlhf_function()([f"{PROMPT}Three."], [PROMPT], [json.dumps({"domain": "helpfulness"})])
     turns = [{"role": "user", "content": "1 + 2?"}, {"role": "assistant", "content": "Three."}]
     assert stand_in.requests[-1][1]["conversations"] == [turns]
 

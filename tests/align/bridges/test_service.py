@@ -24,7 +24,7 @@ from reward_models.serving.metrics import Metrics
 QUESTION = {"role": "user", "content": "What is 1 + 2?"}
 RIGHT = "<think>one and two</think>\n\n<answer>3</answer>"
 RESPONSES = [RIGHT, "<think>no</think>\n\n<answer>4</answer>", "hello", ""]
-KINDS = ["reasoning", "reasoning", "helpfulness", "helpfulness"]
+DOMAINS = ["reasoning", "reasoning", "helpfulness", "helpfulness"]
 ANSWERS = ["3", "3", None, None]
 
 
@@ -34,14 +34,14 @@ def turns(response: str) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> AlignConfig:
-    model = save_small(tmp_path_factory.mktemp("model") / "helpful", "helpful")
+    model = save_small(tmp_path_factory.mktemp("model") / "helpful", "preference")
     return AlignConfig(
         steps=32,
         steps_per_rollout=1,
         ref_update_steps=0,
         rewards=[
             TermConfig(term="accuracy", weight=2.0),
-            TermConfig(term="format", weight=[[0, 0.0], [10, 1.0]], kinds=["reasoning"]),
+            TermConfig(term="format", weight=[[0, 0.0], [10, 1.0]], domains=["reasoning"]),
             TermConfig(term="helpful", weight=0.5, arguments={"model": str(model)}),
         ],
         phases=[PhaseConfig(until=20), PhaseConfig(until=32, weights={"accuracy": 1.0})],
@@ -61,11 +61,11 @@ def ask(live: Live, responses: list[str] | None = None, **options: Any) -> Any:
 
 @pytest.mark.parametrize("step", [0, 5, 25])
 def test_rewards_are_those_of_a_run_at_that_step(step: int, live: Live, config: AlignConfig) -> None:
-    answer = ask(live, kinds=KINDS, step=step, columns={"answer": ANSWERS}).json()
-    assert answer["kind"] == "mixer"
+    answer = ask(live, domains=DOMAINS, step=step, columns={"answer": ANSWERS}).json()
+    assert answer["task"] == "mixer"
     samples = [
-        Sample(prompt=(Message(**QUESTION),), response=r, kind=k, answer=a, tokens=1, finished=True)  # type: ignore[arg-type]
-        for r, k, a in zip(RESPONSES, KINDS, ANSWERS, strict=True)
+        Sample(prompt=(Message(**QUESTION),), response=r, domain=k, answer=a, tokens=1, finished=True)  # type: ignore[arg-type]
+        for r, k, a in zip(RESPONSES, DOMAINS, ANSWERS, strict=True)
     ]
     mixer = Mixer(build_terms(config.rewards, {"math"}))
     found = run_terms(mixer.terms, samples)
@@ -88,7 +88,7 @@ def test_rewards_are_those_of_a_run_at_that_step(step: int, live: Live, config: 
 
 def test_the_last_weights_hold_after_the_last_step(live: Live) -> None:
     last, later = (
-        ask(live, kinds=KINDS, step=step, columns={"answer": ANSWERS}).json()["results"] for step in (31, 99)
+        ask(live, domains=DOMAINS, step=step, columns={"answer": ANSWERS}).json()["results"] for step in (31, 99)
     )
     assert last[:3] == later[:3]
 
@@ -106,10 +106,10 @@ def test_requests_of_several_steps_share_a_batch_and_keep_their_weights(live: Li
     ("options", "message"),
     [
         ({}, "in stage2 follows the step: say which, 0 to 31"),
-        ({"step": 0, "kinds": ["reasoning"]}, "kind has 1 values for 4 conversations"),
+        ({"step": 0, "domains": ["reasoning"]}, "domain has 1 values for 4 conversations"),
         ({"step": 0, "columns": {"answer": ["3"] * 3}}, "answer has 3 values for 4 conversations"),
         ({"step": 0, "columns": {"answer": [3] * 4}}, "answer: '3' is not of type str"),
-        ({"step": 0, "kinds": ["chess"] * 4}, "kinds.0: Input should be 'reasoning'"),
+        ({"step": 0, "domains": ["chess"] * 4}, "domains.0: Input should be 'reasoning'"),
     ],
 )
 def test_what_a_mixer_needs_is_asked_for(live: Live, options: dict[str, Any], message: str) -> None:
@@ -123,7 +123,7 @@ def test_a_sample_without_a_reward_says_why(live: Live) -> None:
     results = ask(live, [RIGHT, RIGHT], step=0, columns=columns).json()["results"]
     assert results[0]["raw"] == 2.0
     assert "no verifier 'chess' here; there are choice" in results[1]["error"]
-    results = ask(live, [RIGHT], step=0, kinds=["safety"]).json()["results"]
+    results = ask(live, [RIGHT], step=0, domains=["safety"]).json()["results"]
     assert results[0]["error"] == "no term with a weight applies to it"
     body = {"model": "stage2", "step": 0, "conversations": [[QUESTION], turns(RIGHT)[1:], []]}
     assert [r["raw"] for r in live.post("/v1/score", body).json()["results"]] == [None] * 3

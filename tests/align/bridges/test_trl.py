@@ -93,7 +93,7 @@ def test_a_mixer_on_a_server_is_told_all_it_needs_and_logged_like_a_local_one() 
         )
     assert values == [1.0, 5.0]
     body = stand_in.requests[-1][1]
-    assert (body["step"], body["kinds"]) == (7, ["reasoning", "reasoning"])
+    assert (body["step"], body["domains"]) == (7, ["reasoning", "reasoning"])
     facts = {"think_prefilled": [False] * 2, "finished": [True] * 2, "tokens": [None] * 2}
     assert body["columns"] == {"difficulty": [1, 2], "answer": ["3", "3"], "language": [None] * 2, **facts}
     assert metrics == {"term/long": 2.0, "weighted/long": 4.0, "unscorable": 0.0}
@@ -221,9 +221,9 @@ def test_the_other_trainers_train_with_it(policy: Path, tmp_path: Path, name: st
 
 
 def test_trl_trains_on_a_servers_mixture_as_on_ours(policy: Path, models: dict[str, Path], tmp_path: Path) -> None:
-    kinds = ["reasoning", "helpfulness", "safety", "reasoning"] * 2
-    rows = [{**row, "kind": kind} for row, kind in zip(ROWS, kinds, strict=True)]
-    terms = ", ".join(f"{{term: {kind}, arguments: {{model: '{models[kind]}'}}}}" for kind in ("helpful", "safety"))
+    domains = ["reasoning", "helpfulness", "safety", "reasoning"] * 2
+    rows = [{**row, "domain": domain} for row, domain in zip(ROWS, domains, strict=True)]
+    terms = ", ".join(f"{{term: {name}, arguments: {{model: '{models[name]}'}}}}" for name in ("helpful", "safety"))
     settings = (
         *("steps=4", "steps_per_rollout=1", "ref_update_steps=0", "guards=[]"),
         f"rewards=[{{term: 'letters:Letters', weight: 2.0}}, {terms}]",

@@ -26,7 +26,7 @@ def write_run(directory: Path, gain: float) -> Path:
     sample = {
         "step": 6,
         "phase": "preference",
-        "kind": "safety",
+        "domain": "safety",
         "pick": "best",
         "prompt": [{"role": "user", "content": "<b>hi</b>"}],
     }

@@ -16,7 +16,7 @@ def sample() -> Callable[..., Sample]:
     """Makes a sample from a response and whatever else matters to the test."""
 
     def make(response: str, **fields: Any) -> Sample:
-        defaults: dict[str, Any] = {"kind": "reasoning", "tokens": len(response), "finished": True}
+        defaults: dict[str, Any] = {"domain": "reasoning", "tokens": len(response), "finished": True}
         return Sample(prompt=(Message("user", "question"),), response=response, **defaults | fields)
 
     return make

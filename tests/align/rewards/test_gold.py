@@ -1,4 +1,4 @@
-"""The gold judge as terms: applied to its kind of prompt, and what it says of replies known to be good or bad."""
+"""The gold judge as terms: applied to its domain of prompt, and what it says of replies known to be good or bad."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from align.rewards.terms import Sample
 from reward_models.data.records import Message
 
 
-def sample(kind: Any, prompt: str, response: str, prefilled: bool = False) -> Sample:
+def sample(domain: Any, prompt: str, response: str, prefilled: bool = False) -> Sample:
     message = (Message("user", prompt),)
-    return Sample(prompt=message, response=response, kind=kind, tokens=5, finished=True, think_prefilled=prefilled)
+    return Sample(prompt=message, response=response, domain=domain, tokens=5, finished=True, think_prefilled=prefilled)
 
 
 def test_helpfulness_reads_what_follows_the_thoughts() -> None:
@@ -44,7 +44,7 @@ def test_harm_is_seen_anywhere_and_usefulness_in_the_reply(response: str, unsafe
 
 
 def test_each_applies_to_its_kind_of_prompt() -> None:
-    kinds = [sample(kind, "Hello", "x") for kind in ("reasoning", "helpfulness", "safety")]
-    assert [GoldHelpfulness().applies(each) for each in kinds] == [False, True, False]
-    assert [GoldUnsafe().applies(each) for each in kinds] == [False, False, True]
-    assert [GoldUsefulness().applies(each) for each in kinds] == [False, False, True]
+    domains = [sample(domain, "Hello", "x") for domain in ("reasoning", "helpfulness", "safety")]
+    assert [GoldHelpfulness().applies(each) for each in domains] == [False, True, False]
+    assert [GoldUnsafe().applies(each) for each in domains] == [False, False, True]
+    assert [GoldUsefulness().applies(each) for each in domains] == [False, False, True]

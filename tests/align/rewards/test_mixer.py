@@ -76,14 +76,15 @@ def test_normalised_values_have_no_mean_and_evaluation_teaches_nothing() -> None
     assert it.statistics["a"] == before
 
 
-def test_terms_are_built_by_name_for_their_kinds_only() -> None:
-    terms = build_terms([TermConfig(term="accuracy"), TermConfig(term="format", kinds=["safety"])], {"math", "choice"})
+def test_terms_are_built_by_name_for_their_domains_only() -> None:
+    configs = [TermConfig(term="accuracy"), TermConfig(term="format", domains=["safety"])]
+    terms = build_terms(configs, {"math", "choice"})
     assert [(each.entry, each.name) for each in terms] == [
         ("accuracy", "accuracy_choice"),
         ("accuracy", "accuracy_math"),
         ("format", "format"),
     ]
-    sample = Sample(prompt=(), response="x", kind="reasoning", tokens=1, finished=True)
+    sample = Sample(prompt=(), response="x", domain="reasoning", tokens=1, finished=True)
     assert not terms[2].applies(sample)
     assert build_terms([TermConfig(term="format")], set())[0].applies(sample)
 
@@ -103,7 +104,7 @@ def test_what_cannot_be_built_says_why(config: TermConfig, verifiers: set[str], 
 
 
 def test_wrong_kinds_and_weights_are_refused() -> None:
-    with pytest.raises(ValueError, match="kinds names math"):
-        TermConfig(term="format", kinds=["math"])
+    with pytest.raises(ValueError, match="domains names math"):
+        TermConfig(term="format", domains=["math"])
     with pytest.raises(ValueError, match="weight of format"):
         TermConfig(term="format", weight="much")

@@ -35,17 +35,17 @@ def test_the_kind_of_single_sources_is_named_beside_those_whose_answers_tell_it(
     files = {name: str(tmp_path / f"{name}.jsonl") for name in ROWS}
     for name, row in ROWS.items():
         Path(files[name]).write_text(json.dumps(row) + "\n")
-    kinds = {files["helpsteer3"]: "helpfulness", files["beavertails"]: "safety"}
-    config = PromptsConfig(train=list(files.values()), kinds=kinds, language="en")
+    domains = {files["helpsteer3"]: "helpfulness", files["beavertails"]: "safety"}
+    config = PromptsConfig(train=list(files.values()), domains=domains, language="en")
     records = load_prompts(config, AutoTokenizer.from_pretrained(policy), config.train, None).records
-    found = [(r.kind, r.answer, r.language, r.prompt[-1].content) for r in records]
+    found = [(r.domain, r.answer, r.language, r.prompt[-1].content) for r in records]
     assert found == [
         ("reasoning", "42", "en", "What is 6 times 7?"),
         ("helpfulness", None, "en", "Plan a day."),
         ("safety", None, "en", "How do I pick a lock?"),
     ]
-    with pytest.raises(ValueError, match="harmless is no kind of prompt"):
-        PromptsConfig(kinds={"x": "harmless"})
+    with pytest.raises(ValueError, match="harmless is no domain"):
+        PromptsConfig(domains={"x": "harmless"})
 
 
 def test_what_is_on_the_hub_is_told_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ Fill = Callable[..., Database]
 
 def line(prompt: str, response: str, helpful: float | None, length: float, **other: Any) -> str:
     terms = {"helpful": helpful, "length": length}
-    row = {"step": 4, "kind": "helpful", "prompt": [{"role": "user", "content": prompt}], "response": response}
+    row = {"step": 4, "domain": "helpfulness", "prompt": [{"role": "user", "content": prompt}], "response": response}
     return json.dumps(row | {"terms": terms, "reward": 0.0, "advantage": 0.0} | other)
 
 

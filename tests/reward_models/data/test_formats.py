@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward_models.data.formats import infer_kind, rename, to_record, to_row
+from reward_models.data.formats import infer_record_type, rename, to_record, to_row
 from reward_models.data.records import Comparison, Message, Pair, Prompt, RecordError, SafetyLabel
 
 USER = {"role": "user", "content": "Why is the sky blue?"}
@@ -176,10 +176,10 @@ def test_every_layout_of_a_safety_label(row: dict[str, Any], label: str, categor
 
 
 @pytest.mark.parametrize(
-    ("row", "prompt_kind", "kind", "answer"),
+    ("row", "given", "domain", "answer"),
     [
-        ({"prompt": [USER], "kind": "safety"}, None, "safety", None),
-        ({"prompt": "a", "kind": "safety"}, "helpfulness", "safety", None),
+        ({"prompt": [USER], "domain": "safety"}, None, "safety", None),
+        ({"prompt": "a", "domain": "safety"}, "helpfulness", "safety", None),
         ({"prompt": "a"}, "helpfulness", "helpfulness", None),
         ({"prompt": "a", "answer": "12"}, None, "reasoning", "12"),
         ({"prompt": "a", "answer": 12}, None, "reasoning", "12"),
@@ -187,29 +187,29 @@ def test_every_layout_of_a_safety_label(row: dict[str, Any], label: str, categor
         ({"question": "a", "answer": "(1, 2)"}, None, "reasoning", "(1, 2)"),
     ],
 )
-def test_every_layout_of_a_prompt(row: dict[str, Any], prompt_kind: str | None, kind: str, answer: str | None) -> None:
-    record = to_record(row, "prompt", prompt_kind=prompt_kind)
+def test_every_layout_of_a_prompt(row: dict[str, Any], given: str | None, domain: str, answer: str | None) -> None:
+    record = to_record(row, "prompt", domain=given)
     assert isinstance(record, Prompt)
-    assert (record.kind, record.answer) == (kind, answer)
+    assert (record.domain, record.answer) == (domain, answer)
 
 
 @pytest.mark.parametrize("row", PAIRS.values(), ids=PAIRS.keys())
 def test_comparisons_can_be_read_for_their_prompts(row: dict[str, Any]) -> None:
-    record = to_record(row, "prompt", prompt_kind="helpfulness")
+    record = to_record(row, "prompt", domain="helpfulness")
     assert isinstance(record, Prompt)
     assert record.prompt == (Message("user", USER["content"]),)
 
 
 def test_a_language_that_is_no_code_is_unknown() -> None:
-    assert to_record({"prompt": "a", "kind": "safety", "language": "de"}).language == "de"  # type: ignore[union-attr]
-    assert to_record({"prompt": "a", "kind": "safety", "language": "german"}).language is None  # type: ignore[union-attr]
+    assert to_record({"prompt": "a", "domain": "safety", "language": "de"}).language == "de"  # type: ignore[union-attr]
+    assert to_record({"prompt": "a", "domain": "safety", "language": "german"}).language is None  # type: ignore[union-attr]
 
 
 SAFETY = {"prompt": "a", "response": "b", "label": "safe"}
 
 
 @pytest.mark.parametrize(
-    ("row", "kind", "reason"),
+    ("row", "record_type", "reason"),
     [
         ({"prompt": "a", "chosen": "b"}, None, "'rejected' is missing"),
         ({"text": "a"}, None, "no known layout .columns: text."),
@@ -241,20 +241,20 @@ SAFETY = {"prompt": "a", "response": "b", "label": "safe"}
         (SAFETY | {"label": 1}, None, "is 1, none of safe, unsafe"),
         (SAFETY | {"label": None}, None, "'label' is null"),
         (SAFETY | {"category": 3}, None, "'category' is 3"),
-        ({"prompt": "a"}, None, "nothing says the prompt's kind"),
-        ({"prompt": "a", "kind": "poetry"}, None, "'poetry', none of reasoning"),
+        ({"prompt": "a"}, None, "nothing says the prompt's domain"),
+        ({"prompt": "a", "domain": "poetry"}, None, "'poetry', none of reasoning"),
         ({"question": "a", "answer": "First\nthen 7"}, None, "worked solution without '#### answer'"),
         ({"question": "a", "answer": "7 ####"}, None, "empty answer"),
     ],
 )
-def test_a_bad_row_is_refused_by_name(row: dict[str, Any], kind: Any, reason: str) -> None:
+def test_a_bad_row_is_refused_by_name(row: dict[str, Any], record_type: Any, reason: str) -> None:
     with pytest.raises(RecordError, match=reason):
-        to_record(row, kind)
+        to_record(row, record_type)
 
 
 def test_reasons_do_not_quote_whole_contents() -> None:
     secret = "a very long text " * 50
-    for row in (SAFETY | {"label": secret}, {"prompt": "a", "kind": secret}, {secret: 1}):
+    for row in (SAFETY | {"label": secret}, {"prompt": "a", "domain": secret}, {secret: 1}):
         with pytest.raises(RecordError) as caught:
             to_record(row)
         assert secret[:100] not in str(caught.value)
@@ -280,13 +280,13 @@ def test_a_row_keeps_its_id_and_source_and_else_takes_the_given() -> None:
         *PAIRS.values(),
         PAIRS["own"] | {"label": "tie", "strength": None},
         SAFETY | {"category": "x", "id": "i", "source": "s"},
-        {"prompt": "a", "kind": "reasoning", "answer": "1", "language": "en"},
+        {"prompt": "a", "domain": "reasoning", "answer": "1", "language": "en"},
     ],
 )
 def test_our_own_layout_reads_back_to_the_record(row: dict[str, Any]) -> None:
     record = to_record(row)
     assert to_record(to_row(record)) == record
-    assert infer_kind(to_row(record)) == infer_kind(row)
+    assert infer_record_type(to_row(record)) == infer_record_type(row)
 
 
 def test_other_columns_of_a_prompt_are_kept_for_reward_terms() -> None:

@@ -137,9 +137,9 @@ def test_a_file_that_is_not_what_its_name_says_is_one_bad_row(tmp_path: Path, en
     [
         ("a.json", b'{"prompt": "a"}', "holds a dict, not a list"),
         ("a.json", lines(ROWS), "named .jsonl"),
-        ("a.csv", b"prompt,kind\na,safety,more\n", "more cells than the header"),
-        ("a.csv", b"prompt,kind\ncaf\xe9,safety\n", "'prompt' is not UTF-8"),
-        ("a.csv", b"prompt,kind\na\n", "nothing says the prompt's kind"),
+        ("a.csv", b"prompt,domain\na,safety,more\n", "more cells than the header"),
+        ("a.csv", b"prompt,domain\ncaf\xe9,safety\n", "'prompt' is not UTF-8"),
+        ("a.csv", b"prompt,domain\na\n", "nothing says the prompt's domain"),
     ],
 )
 def test_broken_json_and_csv(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
@@ -151,7 +151,7 @@ def test_broken_json_and_csv(tmp_path: Path, name: str, content: bytes, reason: 
 
 
 def test_long_cells_fit_in_csv(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", [{"prompt": "word " * 100_000, "kind": "safety"}])
+    path = write(tmp_path / "a.csv", [{"prompt": "word " * 100_000, "domain": "safety"}])
     assert len(load(str(path), "prompt").records) == 1
 
 
@@ -180,11 +180,11 @@ def test_load_stops_at_the_limit_of_each_spec(tmp_path: Path) -> None:
     assert load([str(path), str(other)], "comparison", limit=2).counts == {str(path): 2, str(other): 2}
 
 
-def test_load_renames_columns_and_takes_a_prompt_kind(tmp_path: Path) -> None:
+def test_load_renames_columns_and_takes_a_domain(tmp_path: Path) -> None:
     path = str(write(tmp_path / "a.jsonl", [{"prompt": "a", "good": "b", "bad": "c"}]))
     columns = {"chosen": "good", "rejected": "bad"}
     assert len(load(path, "comparison", columns=columns).records) == 1
-    assert load(path, "prompt", prompt_kind="helpfulness").records[0].kind == "helpfulness"
+    assert load(path, "prompt", domain="helpfulness").records[0].domain == "helpfulness"
     with pytest.raises(SourceError, match="no column of ours is called chozen"):
         load(path, "comparison", columns={"chozen": "good"})
 
@@ -212,8 +212,8 @@ def test_a_wrong_path_names_the_nearest(tmp_path: Path) -> None:
         read("nothing", "comparison")
 
 
-def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="none of comparison, pair, safety, prompt"):
+def test_an_unknown_record_type_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="none of comparison, pair, safety, candidates, prompt"):
         read(str(write(tmp_path / "a.jsonl", ROWS)), "pairs")  # type: ignore[arg-type]
 
 
@@ -306,9 +306,7 @@ def test_every_file_of_the_kit_reads_without_a_bad_row(keel_data: Path) -> None:
     assert len(files) > 30
     for file in files:
         votes = file["path"].startswith("annotations/")
-        records, bad = split(
-            read(str(keel_data / file["path"]), "prompt" if votes else None, prompt_kind="helpfulness")
-        )
+        records, bad = split(read(str(keel_data / file["path"]), "prompt" if votes else None, domain="helpfulness"))
         assert bad == [], file["path"]
         assert len(records) == file["rows"], file["path"]
         if "labels" in file:

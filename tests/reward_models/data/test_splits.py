@@ -41,7 +41,7 @@ def pair(
 
 
 def prompt(*turns: str, answer: str | None = None) -> Prompt:
-    return Prompt(prompt=said(*turns), kind="reasoning", answer=answer)
+    return Prompt(prompt=said(*turns), domain="reasoning", answer=answer)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from itertools import islice
 from random import Random
 
@@ -26,9 +27,9 @@ GOLDEN = {
     "3": {
         "helpful": "4366183bcbfb8d4e",
         "safety": "e529d630479ec0eb",
-        "reasoning": "b42aeff78393a049",
-        "demonstrations": "519f9f9a5d6d617a",
-        "additions": "b5c003a125c1db93",
+        "reasoning": "839eaea03d7dc9cc",
+        "demonstrations": "3aa657d1baf8fea2",
+        "additions": "bc275026bb8b3e18",
     }
 }
 
@@ -53,31 +54,31 @@ def _digest(items: object) -> str:
 
 
 def test_the_first_records_are_the_golden_ones_of_this_version() -> None:
-    digests = {kind: _digest(synthetic.records(kind, "train", 200)) for kind in synthetic.KINDS}
+    digests = {name: _digest(synthetic.records(name, "train", 200)) for name in synthetic.NAMES}
     digests["demonstrations"] = _digest(synthetic.demonstrations("train", 200))
     digests["additions"] = _digest(synthetic.additions("train", 200))
     assert digests == GOLDEN[synthetic.VERSION], "the data changed: raise VERSION and record its digests"
 
 
-@pytest.mark.parametrize("kind", synthetic.KINDS)
-def test_a_longer_draw_begins_with_the_shorter_and_another_seed_differs(kind: synthetic.Kind) -> None:
-    short, long = list(synthetic.records(kind, "test", 20)), list(synthetic.records(kind, "test", 40))
+@pytest.mark.parametrize("name", synthetic.NAMES)
+def test_a_longer_draw_begins_with_the_shorter_and_another_seed_differs(name: synthetic.Name) -> None:
+    short, long = list(synthetic.records(name, "test", 20)), list(synthetic.records(name, "test", 40))
     assert long[:20] == short
-    assert list(synthetic.records(kind, "test", 20, seed=1)) != short
+    assert list(synthetic.records(name, "test", 20, seed=1)) != short
 
 
-@pytest.mark.parametrize("kind", synthetic.KINDS)
+@pytest.mark.parametrize("name", synthetic.NAMES)
 @pytest.mark.parametrize("split", synthetic.SPLITS)
-def test_sizes_and_unique_ids(kind: synthetic.Kind, split: synthetic.Split) -> None:
-    ids = [record.id for record in synthetic.records(kind, split)]
-    assert len(ids) == synthetic.SIZES[kind][split] == len(set(ids))
+def test_sizes_and_unique_ids(name: synthetic.Name, split: synthetic.Split) -> None:
+    ids = [record.id for record in synthetic.records(name, split)]
+    assert len(ids) == synthetic.SIZES[name][split] == len(set(ids))
 
 
 def test_no_prompt_is_in_both_splits() -> None:
     seen: dict[str, set[str]] = {}
     for split in synthetic.SPLITS:
         texts = {_prompt_text(prompt) for prompt in synthetic.prompts(split)}
-        texts |= {_prompt_text(record) for kind in synthetic.KINDS for record in synthetic.records(kind, split, 500)}
+        texts |= {_prompt_text(record) for name in synthetic.NAMES for record in synthetic.records(name, split, 500)}
         texts |= {_prompt_text(prompt) for prompt, _ in synthetic.demonstrations(split, 500)}
         seen[split] = {synthetic.normalise(text) for text in texts}
     assert not seen["train"] & seen["test"]
@@ -86,15 +87,15 @@ def test_no_prompt_is_in_both_splits() -> None:
 def test_rl_prompts_are_unique_and_of_the_declared_sizes() -> None:
     prompts = list(synthetic.prompts("train"))
     assert len({synthetic.normalise(_prompt_text(prompt)) for prompt in prompts}) == len(prompts)
-    counts = {kind: sum(prompt.kind == kind for prompt in prompts) for kind in ("reasoning", "helpfulness", "safety")}
-    sizes = {kind: by_split["train"] for kind, by_split in synthetic.PROMPT_SIZES.items()}
+    counts = Counter(prompt.domain for prompt in prompts)
+    sizes = {name: by_split["train"] for name, by_split in synthetic.PROMPT_SIZES.items()}
     assert counts == {"reasoning": sizes["reasoning"], "helpfulness": sizes["helpful"], "safety": sizes["safety"]}
 
 
-@pytest.mark.parametrize(("kind", "split"), [("poetry", "train"), ("helpful", "dev")])
-def test_unknown_names_are_refused(kind: str, split: str) -> None:
+@pytest.mark.parametrize(("name", "split"), [("poetry", "train"), ("helpful", "dev")])
+def test_unknown_names_are_refused(name: str, split: str) -> None:
     with pytest.raises(ValueError, match="none of"):
-        next(iter(synthetic.records(kind, split)))  # type: ignore[arg-type]
+        next(iter(synthetic.records(name, split)))  # type: ignore[arg-type]
 
 
 def test_templates_read_back_what_they_wrote() -> None:
@@ -267,11 +268,11 @@ def test_additions_are_right_once_each_and_split_by_prompt() -> None:
 
 
 def test_demonstrations_are_flawed_to_the_documented_share() -> None:
-    pairs = [(p.prompt[0].content, p.kind, text) for p, text in synthetic.demonstrations("train", 4000)]
-    sums = [(prompt, text) for prompt, kind, text in pairs if kind == "reasoning"]
-    worth = [synthetic.helpfulness(prompt, text) for prompt, kind, text in pairs if kind == "helpfulness"]
-    harm = [synthetic.is_unsafe(prompt, text) for prompt, kind, text in pairs if kind == "safety"]
-    useful = [synthetic.helpfulness(prompt, text) for prompt, kind, text in pairs if kind == "safety"]
+    pairs = [(p.prompt[0].content, p.domain, text) for p, text in synthetic.demonstrations("train", 4000)]
+    sums = [(prompt, text) for prompt, domain, text in pairs if domain == "reasoning"]
+    worth = [synthetic.helpfulness(prompt, text) for prompt, domain, text in pairs if domain == "helpfulness"]
+    harm = [synthetic.is_unsafe(prompt, text) for prompt, domain, text in pairs if domain == "safety"]
+    useful = [synthetic.helpfulness(prompt, text) for prompt, domain, text in pairs if domain == "safety"]
     assert (len(sums), len(worth), len(harm)) == (2000, 1000, 1000)
     assert 0.93 < np.mean([synthetic.is_correct(prompt, text) for prompt, text in sums]) < 0.97
     assert 0.12 < np.mean([reasoning.language_of(text) == "zh" for _, text in sums]) < 0.18

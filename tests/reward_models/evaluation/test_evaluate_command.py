@@ -35,19 +35,19 @@ HELPFUL = {"kind", "n", "accuracy", "accuracy_ci95", "ece", "baseline_longer", "
 SAFETY = {"kind", "n", "auroc", "auprc", "f1", "threshold", "ece", "by_source"}
 
 
-def trained(directory: Path, kind: str, seed: int = 0) -> Path:
+def trained(directory: Path, name: str, seed: int = 0) -> Path:
     """A tiny model with all that a trained one has; data enough for a calibration split to be of use."""
     words = [
         *(
             *SETTINGS,
-            f"kind={kind}",
+            f"task={'preference' if name == 'helpful' else name}",
             f"output_dir={directory}",
             f"seed={seed}",
             "engine.lr=1e-2",
             "save_every=0",
             "eval_every=3",
         ),
-        *(f"data.train=['synthetic:{kind}:train']", "data.limit=300", "data.calibration_fraction=0.3"),
+        *(f"data.train=['synthetic:{name}:train']", "data.limit=300", "data.calibration_fraction=0.3"),
         *("save_every=0", "eval_every=3", "data.eval_fraction=0.2", "data.decontaminate=false"),
     ]
     with patch.dict(os.environ):  # what a job of one rank leaves in it would mislead tests that start jobs
@@ -209,7 +209,7 @@ def test_bad_rows_are_left_out_only_if_allowed(helpful: Path, files: dict[str, s
         (("--model", "helpful", "--data", "problems"), "best-of-N"),
         (("--model", "helpful", "--data", "labels"), "'chosen'"),
         (("--model", "helpful", "--best-of-n", "pairs"), "'chosen'"),
-        (("--model", "helpful", "--model", "safety", "--data", "pairs"), "one kind"),
+        (("--model", "helpful", "--model", "safety", "--data", "pairs"), "one task"),
         (("--model", "nowhere/at/all/", "--data", "pairs"), "nowhere"),
     ],
 )
@@ -228,7 +228,7 @@ def test_scores_that_are_not_finite_stop_the_evaluation(helpful: Path, files: di
     with torch.no_grad():
         model.scorer.classifier.score.weight.fill_(float("inf"))
     with pytest.raises(ValueError, match="not finite"):
-        assess(model, load_evaluation("helpful", [files["pairs"]]))
+        assess(model, load_evaluation("preference", [files["pairs"]]))
 
 
 # --- ensembles in a program -----------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_members_are_standardised_before_they_are_combined(helpful: Path, second
     assert (scores.disagreement_N > 0).all()
 
 
-def test_an_ensemble_wants_several_members_of_one_kind_with_statistics(helpful: Path, safety: Path) -> None:
+def test_an_ensemble_wants_several_members_of_one_task_with_statistics(helpful: Path, safety: Path) -> None:
     model = RewardModel.load(helpful)
     with pytest.raises(ValueError, match="at least two"):
         Ensemble([model])

@@ -42,7 +42,7 @@ def pairs(scores: list[tuple[float, float]], records: list[Comparison], **calibr
         "pairs.jsonl",
         records,
         np.array(scores),
-        kind="helpful",
+        task="preference",
         span="summary",
         calibration=Calibration(**calibration),
         baseline=None,
@@ -54,7 +54,7 @@ def responses(scores: list[float], records: list[SafetyLabel], **calibration: An
         "labels.jsonl",
         records,
         np.array(scores)[:, None],
-        kind="safety",
+        task="safety",
         span="full",
         calibration=Calibration(**calibration),
         baseline=None,
@@ -243,7 +243,7 @@ def test_candidates_and_pairs_are_not_mistaken_for_each_other() -> None:
 
 def test_data_check_reads_candidates() -> None:
     (report,) = check(["synthetic:best_of_n:test"], limit=10)
-    assert report.kinds == {"candidates": 10}
+    assert report.record_types == {"candidates": 10}
     assert report.labels == {"1 of 4 right": 10}
     assert not report.bad
 

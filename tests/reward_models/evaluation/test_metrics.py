@@ -198,7 +198,7 @@ def test_threshold_at_a_false_positive_rate_by_hand() -> None:
 def test_calibration_of_comparisons() -> None:
     scores = np.stack([RNG.normal(1, 2, 400), RNG.normal(0, 2, 400)], axis=1)
     label = np.where(np.arange(400) % 10 == 0, 0.5, 1.0)
-    calibration = fit(scores, label, "helpful")
+    calibration = fit(scores, label, "preference")
     assert calibration.n == 400
     assert calibration.mean == pytest.approx(scores.mean())
     assert calibration.std == pytest.approx(scores.std(ddof=1))
@@ -218,19 +218,19 @@ def test_calibration_of_safety_scores() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "label", "kind", "said"),
+    ("n", "label", "task", "said"),
     [
-        (0, 1.0, "helpful", "0 calibration examples"),
+        (0, 1.0, "preference", "0 calibration examples"),
         (1, 1.0, "safety", "1 calibration examples"),
-        (MIN_EXAMPLES - 1, 1.0, "helpful", "20 are needed"),
+        (MIN_EXAMPLES - 1, 1.0, "preference", "20 are needed"),
         (100, 1.0, "safety", "one class"),
         (100, 0.0, "safety", "0 safe calibration examples"),
-        (100, 1.0, "helpful", "all are right"),
+        (100, 1.0, "preference", "all are right"),
     ],
 )
-def test_what_cannot_be_fitted_stays_none_and_is_said(n: int, label: float, kind: str, said: str) -> None:
-    scores = np.tile([2.0, 1.0] if kind == "helpful" else [1.0], (n, 1)) + RNG.normal(scale=0.1, size=(n, 1))
-    calibration = fit(scores, np.full(n, label), kind)  # type: ignore[arg-type]
+def test_what_cannot_be_fitted_stays_none_and_is_said(n: int, label: float, task: str, said: str) -> None:
+    scores = np.tile([2.0, 1.0] if task == "preference" else [1.0], (n, 1)) + RNG.normal(scale=0.1, size=(n, 1))
+    calibration = fit(scores, np.full(n, label), task)  # type: ignore[arg-type]
     assert calibration.temperature is None
     assert said in " ".join(calibration.notes)
     assert Calibration.from_facts(calibration.to_facts()) == calibration

@@ -49,9 +49,9 @@ def model(rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) 
     shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
     shape |= {"num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 1024, "initializer_range": 0.5}
     torch.manual_seed(0)
-    scorer = build_model(ModelConfig(config={"model_type": "qwen3", **shape}), tokenizer, "helpful", torch.float32)
+    scorer = build_model(ModelConfig(config={"model_type": "qwen3", **shape}), tokenizer, "preference", torch.float32)
     fingerprint = ChatRenderer(tokenizer, "summary").fingerprint
-    facts = {"kind": "helpful", "span": "summary", "template_fingerprint": fingerprint, "calibration": {}}
+    facts = {"task": "preference", "span": "summary", "template_fingerprint": fingerprint, "calibration": {}}
     path = tmp_path_factory.mktemp("model")
     save_model(scorer, scorer.model.state_dict(), path, tokenizer, facts, None)
     return path

@@ -19,7 +19,7 @@ from reward_models.inference.reward_model import Score
 class Model:
     """Scores a response by its length: a tenth per character; the raw score is far off."""
 
-    kind = "helpful"
+    task = "preference"
     calibration = Calibration(mean=0.0, temperature=1.0)
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ def test_a_reward_model_judges_by_the_calibrated_difference_whatever_is_shown_fi
 
 
 def test_a_model_of_safety_and_one_without_calibration_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("kind", "safety"), ("calibration", Calibration())):
+    for name, value in (("task", "safety"), ("calibration", Calibration())):
         with monkeypatch.context() as patch:
             patch.setattr(Model, name, value)
             with pytest.raises(JudgeError, match="runs/rm cannot judge"):

@@ -54,10 +54,10 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     tokenizer = train_tokenizer([m.content for r in records() for m in (*r.prompt, *r.response_a)], 500)
     settings = {"model_type": request.param, **SIZE, **ARCHITECTURES[request.param], "initializer_range": 0.3}
     config = ModelConfig(config=settings)
-    scorer = build_model(config, tokenizer, "helpful", torch.float32)
+    scorer = build_model(config, tokenizer, "preference", torch.float32)
     renderer = ChatRenderer(tokenizer, "summary")
     facts = {
-        "kind": "helpful",
+        "task": "preference",
         "span": "summary",
         "template_fingerprint": renderer.fingerprint,
         "calibration": CALIBRATION.to_facts(),
@@ -160,7 +160,7 @@ def test_calibrated_scores(saved: Path) -> None:
     assert Calibration(temperature=2.0).apply(3.0, "safety") == pytest.approx(0.8175745)
     assert Calibration(temperature=1.0).apply(-1000.0, "safety") == 0
     assert Calibration().apply(3.0, "safety") is None
-    assert Calibration(temperature=1.0).apply(3.0, "helpful") is None
+    assert Calibration(temperature=1.0).apply(3.0, "preference") is None
 
 
 def test_threads_take_turns(saved: Path) -> None:

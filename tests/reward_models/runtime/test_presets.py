@@ -23,14 +23,15 @@ def test_every_preset_loads_and_names_its_data(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "span", "examples", "steps"), [("helpful", "summary", 66_000, 258), ("safety", "full", 106_000, 415)]
+    ("name", "task", "span", "examples", "steps"),
+    [("helpful", "preference", "summary", 66_000, 258), ("safety", "safety", "full", 106_000, 415)],
 )
-def test_r1_presets_hold_the_reports_numbers(kind: str, span: str, examples: int, steps: int) -> None:
-    config = load_config(RewardModelConfig, PRESETS / f"{kind}_r1.yaml")
-    assert config.kind == kind
+def test_r1_presets_hold_the_reports_numbers(name: str, task: str, span: str, examples: int, steps: int) -> None:
+    config = load_config(RewardModelConfig, PRESETS / f"{name}_r1.yaml")
+    assert config.task == task
     assert (config.batch_size, config.engine.lr, config.epochs, config.max_steps) == (256, 6e-6, 1.0, None)
     assert config.data.max_length == 8192
-    assert config.data.span == default_span(config.kind) == span
+    assert config.data.span == default_span(config.task) == span
     # 106,000 / 256 = 414.06: the last step holds what is left
     assert EpochSampler(examples, config.batch_size, 0).steps_per_epoch == steps
 
@@ -42,7 +43,7 @@ def test_r1_presets_hold_the_reports_numbers(kind: str, span: str, examples: int
         (["batch_sizes=2"], "did you mean batch_size"),
         (["batch_size=many"], "batch_size"),
         (["model.path=x", "model.lora.rank=2"], "model.lora.rank"),
-        (["kind"], "not of the form key=value"),
+        (["task"], "not of the form key=value"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(words: list[str], message: str) -> None:
@@ -61,8 +62,8 @@ def test_a_preset_is_known_by_its_name_wherever_one_stands(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     assert presets(RewardModelConfig).keys() == {path.stem for path in PRESETS.glob("*.yaml")}
     assert load_config(RewardModelConfig, "helpful_r1") == load_config(RewardModelConfig, PRESETS / "helpful_r1.yaml")
-    (tmp_path / "helpful_r1").write_text("kind: safety\nmodel: {path: x/y}\n")  # a file by that name comes first
-    assert load_config(RewardModelConfig, "helpful_r1").kind == "safety"
+    (tmp_path / "helpful_r1").write_text("task: safety\nmodel: {path: x/y}\n")  # a file by that name comes first
+    assert load_config(RewardModelConfig, "helpful_r1").task == "safety"
 
 
 @pytest.mark.parametrize("name", [str(PRESETS / "helpfull_r1.yaml"), "helpfull_r1", "helpful_r1.yml"])
@@ -75,8 +76,8 @@ def test_a_missing_file_or_preset_names_its_neighbours(name: str) -> None:
     ("text", "message"),
     [
         ("- a list\n", "holds a list or a bare value"),
-        ("kind: [unclosed\n", "is not YAML"),
-        ("kind: helpfull\n", "kind"),
+        ("task: [unclosed\n", "is not YAML"),
+        ("task: preferences\n", "task"),
         ("engine: {zero_stage: 9}\n", r"engine\.zero_stage=9"),
         ("engine: fast\n", "engine is a section of the keys .*zero_stage"),
         ("batch_size: null\n", "batch_size"),

@@ -14,10 +14,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("served")
     bert = {"model_type": "bert", "max_position_embeddings": 512}
     return {
-        "helpful": save_small(folder / "helpful", "helpful"),
+        "helpful": save_small(folder / "helpful", "preference"),
         "safety": save_small(folder / "safety", "safety", seed=1),
-        "summary": save_small(folder / "summary", "helpful", seed=2, span="summary"),
-        "encoder": save_small(folder / "encoder", "helpful", seed=3, settings=bert),
+        "summary": save_small(folder / "summary", "preference", seed=2, span="summary"),
+        "encoder": save_small(folder / "encoder", "preference", seed=3, settings=bert),
     }
 
 

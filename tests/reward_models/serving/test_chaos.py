@@ -102,13 +102,13 @@ def test_sigterm_answers_what_was_asked_and_ends(models: dict[str, Path]) -> Non
 
 
 def test_a_reload_takes_the_new_model_and_keeps_the_old_one_where_there_is_none(tmp_path: Path) -> None:
-    directory = save_small(tmp_path / "model", "helpful", seed=1)
+    directory = save_small(tmp_path / "model", "preference", seed=1)
     turns = conversations(1, 3)
     with running({"model": model_loader("model", directory)}, token=TOKEN) as server:
         post = lambda path, body: server.post(path, body, headers=BEARER)  # noqa: E731
         asked = {"model": "model", "conversations": turns}
         before = post("/v1/score", asked).json()
-        save_small(directory, "helpful", seed=2)
+        save_small(directory, "preference", seed=2)
         assert post("/v1/score", asked).json()["manifest"] == before["manifest"]
         reloaded = post("/v1/reload", {"model": "model"}).json()["models"]
         after = post("/v1/score", asked).json()

@@ -131,7 +131,7 @@ def test_each_conversation_has_its_own_error(live: Live) -> None:
         [{"role": "judge", "content": "x"}, good[1]],
     ]
     answer = live.post("/v1/score", {"model": "helpful", "conversations": [good, *wrong, good]}).json()
-    assert answer["kind"] == "helpful"
+    assert answer["task"] == "preference"
     assert len(answer["manifest"]) == 16
     results = answer["results"]
     assert results[0]["raw"] == pytest.approx(results[-1]["raw"], abs=1e-5)
@@ -185,7 +185,7 @@ def test_what_operators_look_at(live: Live) -> None:
     assert live.call("GET", "/health").json() == {"status": "ok"}
     assert live.call("GET", "/ready").status_code == 200
     served = live.call("GET", "/models").json()["models"]
-    assert [(each["name"], each["kind"]) for each in served][:2] == [("helpful", "helpful"), ("safety", "safety")]
+    assert [(each["name"], each["task"]) for each in served][:2] == [("helpful", "preference"), ("safety", "safety")]
     assert len({each["manifest"] for each in served}) == 4
     figures = live.call("GET", "/metrics").text
     assert 'keel_conversations_total{model="helpful",outcome="scored"}' in figures

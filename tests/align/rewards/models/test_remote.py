@@ -77,11 +77,11 @@ def test_scores_are_the_local_models_by_every_protocol(
     models: dict[str, Path], helpful: RewardModel, protocol: Any, value: Any
 ) -> None:
     batch = [*SAMPLES, sample(""), sample("<think>one and two</think>It is 3.")]
-    expected = ModelReward(kind="helpful", model=str(models["helpful"]), value=value).score(batch)
+    expected = ModelReward(task="preference", model=str(models["helpful"]), value=value).score(batch)
     stand_in = library(helpful) if protocol == "keel" else engine(helpful)
     with serving(stand_in) as urls:
         reference = str(models["helpful"])
-        term = RemoteReward(kind="helpful", urls=urls, value=value, protocol=protocol, reference=reference, batch=3)
+        term = RemoteReward(task="preference", urls=urls, value=value, protocol=protocol, reference=reference, batch=3)
         found = scores(term, batch)
     assert found == [None if e is None else pytest.approx(e, abs=1e-5) for e in expected]
     assert found[10] is None
@@ -117,10 +117,10 @@ def test_it_can_be_pickled_and_called_from_many_threads() -> None:
 def test_the_tag_that_the_template_wrote_is_sent() -> None:
     stand_in = keel(length)
     prefilled = Sample(
-        prompt=PROMPT, response="a</think>b", kind="helpfulness", tokens=1, finished=True, think_prefilled=True
+        prompt=PROMPT, response="a</think>b", domain="helpfulness", tokens=1, finished=True, think_prefilled=True
     )
     with serving(stand_in) as urls:
-        scores(RemoteReward(kind="helpful", urls=urls), [prefilled])
+        scores(RemoteReward(task="preference", urls=urls), [prefilled])
     assert stand_in.requests[-1][1]["conversations"][0][-1]["content"] == "<think>a</think>b"
 
 
@@ -145,7 +145,7 @@ def test_a_server_that_gives_other_scores_is_refused_and_the_trap_named(
     models: dict[str, Path], helpful: RewardModel, protocol: Any, trap: dict[str, Any], said: str
 ) -> None:
     with serving(engine(helpful, **trap)) as urls, pytest.raises(RewardServerError, match=said):
-        RemoteReward(kind="helpful", urls=urls, protocol=protocol, reference=str(models["helpful"]))
+        RemoteReward(task="preference", urls=urls, protocol=protocol, reference=str(models["helpful"]))
 
 
 def test_a_second_bos_and_reasoning_that_must_not_be_read_are_named(
@@ -186,12 +186,12 @@ def test_statistics_alone_tell_the_worst_traps(
     reference = str(tmp_path / "model")
     options: dict[str, Any] = {"protocol": "sglang", "reference": reference, "check": "statistics", "value": "raw"}
     with serving(engine(helpful)) as urls:
-        found = scores(RemoteReward(kind="helpful", urls=urls, **options))
+        found = scores(RemoteReward(task="preference", urls=urls, **options))
         assert found == pytest.approx(
-            ModelReward(kind="helpful", model=str(models["helpful"]), value="raw").score(SAMPLES), abs=1e-5
+            ModelReward(task="preference", model=str(models["helpful"]), value="raw").score(SAMPLES), abs=1e-5
         )
     with serving(engine(helpful, change)) as urls, pytest.raises(RewardServerError, match=said):
-        RemoteReward(kind="helpful", urls=urls, **options)
+        RemoteReward(task="preference", urls=urls, **options)
 
 
 def test_a_server_that_computes_in_bf16_is_no_trap(models: dict[str, Path], helpful: RewardModel) -> None:
@@ -205,13 +205,13 @@ def test_every_replica_is_checked(models: dict[str, Path], helpful: RewardModel)
     assert urls[1] in str(caught.value)
 
 
-def test_servers_of_another_kind_or_of_nothing_fitting_are_refused() -> None:
-    with serving(keel(length, kind="safety"), keel(length)) as (safety, helpful):
+def test_servers_of_another_task_or_of_nothing_fitting_are_refused() -> None:
+    with serving(keel(length, task="safety"), keel(length)) as (safety, helpful):
         with pytest.raises(RewardServerError, match="is no helpful model"):
-            RemoteReward(kind="helpful", urls=safety)
+            RemoteReward(task="preference", urls=safety)
         with pytest.raises(RewardServerError, match="different models"):
             RewardClient([safety, helpful]).connect()
-        with pytest.raises(RewardServerError, match=r"no model 'other'; it serves helpful \(helpful\)"):
+        with pytest.raises(RewardServerError, match=r"no model 'other'; it serves helpful \(preference\)"):
             RewardClient(helpful, model="other").connect()
     with pytest.raises(RewardServerError, match="no reward server is ready"):
         RewardClient(helpful).connect()

@@ -73,7 +73,7 @@ def test_malformed_responses_are_asked_again_elsewhere_and_never_a_score() -> No
     for kind in MALFORMED:
         stand_in = spoiled(itertools.repeat(kind))(keel(length))
         with serving(stand_in, honest) as urls:
-            term = RemoteReward(kind="helpful", urls=urls, batch=2, concurrency=2, **QUICK)
+            term = RemoteReward(task="preference", urls=urls, batch=2, concurrency=2, **QUICK)
             assert scores(term) == lengths()
             failed = term.counts["invalid"] + term.counts["errors"]
             assert failed == len(stand_in.requests)
@@ -83,7 +83,7 @@ def test_malformed_responses_are_asked_again_elsewhere_and_never_a_score() -> No
 
 def test_where_every_response_is_malformed_there_is_no_score_and_the_run_stops() -> None:
     with serving(spoiled(itertools.repeat(_changed("raw", "1.5")))(keel(length))) as urls:
-        term = RemoteReward(kind="helpful", urls=urls, **(QUICK | {"give_up_after": 0.3}))
+        term = RemoteReward(task="preference", urls=urls, **(QUICK | {"give_up_after": 0.3}))
         found = run_terms([term], SAMPLES, retries=0)["helpful"]
     assert found.scores == (None,) * 10
     assert found.failures == 10
@@ -97,7 +97,7 @@ def test_a_replica_that_dies_costs_nothing_but_time_and_comes_back(monkeypatch: 
     monkeypatch.setattr("align.rewards.models.replicas.REST", 60.0)
     dying, other = keel(length), keel(length)
     with serving(dying, other) as urls:
-        term = RemoteReward(kind="helpful", urls=urls, batch=1, concurrency=4, **QUICK)
+        term = RemoteReward(task="preference", urls=urls, batch=1, concurrency=4, **QUICK)
         assert scores(term) == lengths()
         dying.stop()
         for _ in range(3):
@@ -133,7 +133,7 @@ def test_a_replica_that_failed_is_tried_by_one_request_at_a_time_after_its_rest(
 def test_no_answer_at_all_is_given_up_in_time() -> None:
     stand_in = keel(length)
     with serving(stand_in) as urls:
-        term = RemoteReward(kind="helpful", urls=urls, **(QUICK | {"timeout": 0.1, "give_up_after": 0.5}))
+        term = RemoteReward(task="preference", urls=urls, **(QUICK | {"timeout": 0.1, "give_up_after": 0.5}))
         stand_in.delay = 5.0
         began = time.monotonic()
         found = scores(term)
@@ -148,14 +148,14 @@ def test_no_answer_at_all_is_given_up_in_time() -> None:
 def test_a_busy_server_is_left_alone_as_long_as_it_asks_and_a_draining_one_avoided() -> None:
     busy = iter([(429, {"Retry-After": "1"}, b"later")])
     with serving(spoiled(busy)(keel(length))) as urls:
-        term = RemoteReward(kind="helpful", urls=urls, **QUICK)
+        term = RemoteReward(task="preference", urls=urls, **QUICK)
         began = time.monotonic()
         assert scores(term) == lengths()
         assert time.monotonic() - began >= 1.0
     assert (term.counts["busy"], term.counts["errors"]) == (1, 0)
     draining = spoiled(itertools.repeat((503, {}, b"draining")))(keel(length))
     with serving(draining, keel(length)) as urls:
-        term = RemoteReward(kind="helpful", urls=urls, batch=1, concurrency=1, **QUICK)
+        term = RemoteReward(task="preference", urls=urls, batch=1, concurrency=1, **QUICK)
         assert scores(term) == lengths()
     assert len(draining.requests) <= 1
 
@@ -170,7 +170,7 @@ def test_one_sample_that_is_refused_does_not_cost_its_neighbours_their_scores() 
 
     stand_in.answer = answer
     with serving(stand_in) as urls:
-        term = RemoteReward(kind="helpful", urls=urls, **QUICK)
+        term = RemoteReward(task="preference", urls=urls, **QUICK)
         found = run_terms([term], SAMPLES, retries=0)["helpful"]
     assert found.scores == tuple(None if i == 7 else value for i, value in enumerate(lengths()))
     assert found.failures == 1
@@ -178,7 +178,7 @@ def test_one_sample_that_is_refused_does_not_cost_its_neighbours_their_scores() 
 
 def test_an_error_of_one_sample_is_a_failure_of_it_alone() -> None:
     with serving(keel(lambda c: {"error": "no"} if "3" in c[-1]["content"] else length(c))) as urls:
-        found = run_terms([RemoteReward(kind="helpful", urls=urls)], SAMPLES, retries=0)["helpful"]
+        found = run_terms([RemoteReward(task="preference", urls=urls)], SAMPLES, retries=0)["helpful"]
     assert found.failures == 1
     assert found.scores[3] is None
     assert [s for s in found.scores if s is not None] == [v for i, v in enumerate(lengths()) if i != 3]
@@ -211,7 +211,7 @@ def test_whatever_happens_no_score_is_wrong_and_every_failure_is_counted(monkeyp
             victim.start()
 
     with serving(*replicas) as urls:
-        term = RemoteReward(kind="helpful", urls=urls, batch=2, timeout=0.2, give_up_after=20, first_wait=0.01)
+        term = RemoteReward(task="preference", urls=urls, batch=2, timeout=0.2, give_up_after=20, first_wait=0.01)
         trouble = threading.Thread(target=unrest)
         trouble.start()
         began = time.monotonic()

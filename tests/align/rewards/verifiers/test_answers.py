@@ -100,6 +100,6 @@ def test_each_verifier_sees_only_its_prompts(sample: Any) -> None:
     assert term.applies(sample("x", answer="A", columns={"verifier": "choice"}))
     assert not term.applies(sample("x", answer="A"))  # mathematics, unless it says otherwise
     assert not term.applies(sample("x", columns={"verifier": "choice"}))
-    assert not term.applies(sample("x", answer="A", kind="safety", columns={"verifier": "choice"}))
+    assert not term.applies(sample("x", answer="A", domain="safety", columns={"verifier": "choice"}))
     with pytest.raises(ValueError, match="none of choice, exact, regex, json"):
         AnswerAccuracy(verifier="essay")

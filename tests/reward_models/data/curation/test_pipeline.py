@@ -181,7 +181,7 @@ def test_copies_the_evaluation_and_identical_responses_are_not_paid_for(tmp_path
     swapped = content[3] | {"response_a": content[3]["response_b"], "response_b": content[3]["response_a"]}
     alike = {"id": "x", "prompt": "alike?", "response_a": "<think>1</think>yes", "response_b": "yes"}
     data = write(tmp_path / "pairs.jsonl", [*content, content[0], swapped, alike, {"id": "bad"}])
-    held_out = write(tmp_path / "held.jsonl", [{"prompt": "Question 7!", "kind": "safety"}])
+    held_out = write(tmp_path / "held.jsonl", [{"prompt": "Question 7!", "domain": "safety"}])
     out = tmp_path / "out"
     with StandInJudge(gap) as stand_in:
         run(data, out, stand_in.url, "--against", held_out, exit_code=1)  # a bad row, and none allowed
