@@ -90,10 +90,10 @@ class Baseline:
             return None
         try:
             fields: Any = json.loads(file.read_text(encoding="utf-8"))
-            task = saved_task(fields)
-            if task is None:
+            if not isinstance(fields, dict) or (task := saved_task(fields)) is None:
                 raise ValueError("it names no task")
-            del fields["kind" if "kind" in fields else "task"]
+            fields.pop("kind", None)  # the key of earlier versions
+            fields.pop("task", None)
             return cls(task=task, **fields | {name: tuple(fields[name]) for name in ("terms", "idf", "coefficients")})
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{file}: {error}; copy the model anew, or remove the file") from None

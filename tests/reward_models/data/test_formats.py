@@ -252,6 +252,14 @@ def test_a_bad_row_is_refused_by_name(row: dict[str, Any], record_type: Any, rea
         to_record(row, record_type)
 
 
+def test_a_column_domain_or_kind_of_the_data_sets_own_is_kept_and_the_named_domain_counts() -> None:
+    for name in ("domain", "kind"):
+        record = to_record({"prompt": "a", name: "stem"}, "prompt", domain="helpfulness")
+        assert isinstance(record, Prompt)
+        assert (record.domain, record.columns) == ("helpfulness", {name: "stem"})
+        assert to_record({"prompt": "a", name: "safety"}, "prompt", domain="helpfulness").domain == "safety"  # type: ignore[union-attr]
+
+
 def test_reasons_do_not_quote_whole_contents() -> None:
     secret = "a very long text " * 50
     for row in (SAFETY | {"label": secret}, {"prompt": "a", "domain": secret}, {secret: 1}):

@@ -122,6 +122,15 @@ def test_nothing_to_learn_from_is_no_baseline() -> None:
     assert fit_baseline(signs, "summary") is None
 
 
+def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    fitted = fit_baseline(labels("train", 60), "full")
+    assert fitted is not None
+    fitted.save(tmp_path)
+    written = json.loads((tmp_path / BASELINE).read_text())
+    (tmp_path / BASELINE).write_text(json.dumps({"kind": written.pop("task"), **written}))
+    assert Baseline.load(tmp_path) == fitted
+
+
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
     assert Baseline.load(tmp_path) is None
     fitted = fit_baseline(labels("train", 60), "full")

@@ -262,7 +262,7 @@ def test_an_ensemble_wants_several_members_of_one_task_with_statistics(helpful: 
     model = RewardModel.load(helpful)
     with pytest.raises(ValueError, match="at least two"):
         Ensemble([model])
-    with pytest.raises(ValueError, match="helpful and safety"):
+    with pytest.raises(ValueError, match="preference and safety"):
         Ensemble([model, RewardModel.load(safety)])
     model.calibration = Calibration()
     with pytest.raises(ValueError, match="no score statistics"):

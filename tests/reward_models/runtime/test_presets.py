@@ -44,6 +44,7 @@ def test_r1_presets_hold_the_reports_numbers(name: str, task: str, span: str, ex
         (["batch_size=many"], "batch_size"),
         (["model.path=x", "model.lora.rank=2"], "model.lora.rank"),
         (["task"], "not of the form key=value"),
+        (["kind=helpful"], "unknown key kind; it is now called task"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(words: list[str], message: str) -> None:

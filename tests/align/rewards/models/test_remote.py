@@ -207,7 +207,7 @@ def test_every_replica_is_checked(models: dict[str, Path], helpful: RewardModel)
 
 def test_servers_of_another_task_or_of_nothing_fitting_are_refused() -> None:
     with serving(keel(length, task="safety"), keel(length)) as (safety, helpful):
-        with pytest.raises(RewardServerError, match="is no helpful model"):
+        with pytest.raises(RewardServerError, match="is no model of the task preference"):
             RemoteReward(task="preference", urls=safety)
         with pytest.raises(RewardServerError, match="different models"):
             RewardClient([safety, helpful]).connect()
