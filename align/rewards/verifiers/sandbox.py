@@ -1,14 +1,17 @@
-"""Runs programs nobody has read, so that the worst of them harms nothing.
+"""Run untrusted programs, each isolated from the machine and from the others.
 
-What a box consists of is in :mod:`align.rewards.verifiers.sandbox_init`; this side stays outside: it feeds
-the program, reads what it prints up to a limit, and ends it when its time is over. Linux only; no tool needs to be
-installed.
+:mod:`~align.rewards.verifiers.sandbox_init` builds the box, :mod:`~align.rewards.verifiers.sandbox_files` says which
+files it holds, :mod:`~align.rewards.verifiers.sandbox_filter` which system calls are refused in it. This module stays
+outside: it feeds the program, reads its output up to a limit, and ends it when its time is over. Linux only; no tool
+needs to be installed.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import platform
 import selectors
 import subprocess
 import sys
@@ -17,26 +20,33 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from align.rewards.verifiers.sandbox_cgroup import memory_group, parent_group
+from align.rewards.verifiers.sandbox_files import interpreter_files
+from align.rewards.verifiers.sandbox_filter import seccomp_filter
+
+LOGGER = logging.getLogger(__name__)
 INIT = Path(__file__).with_name("sandbox_init.py")
-SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom")
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"}
 END = 60.0  # seconds that a busy machine may take to end a box that was killed
-PROBE = 60.0  # seconds that it may take for the first program: being busy is no reason to refuse
+PROBE = 60.0  # seconds for the first program: a busy machine is no reason to refuse
+OVERHEAD = 64 << 20  # bytes that the box itself takes, beside the program
+KILLED = -9  # status of a program that ended its box
 
 Outcome = Literal["ended", "time", "output"]
 
 
 class SandboxError(RuntimeError):
-    """There is no box, or it did not work; the program is not to blame."""
+    """Programs cannot be isolated, or a box could not be built. The program is not the cause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a program may use. Sizes in bytes, times in seconds.
 
-    Memory is per process: all of a box's processes together may use ``processes`` times ``memory``, and ``disk``.
+    Memory is per process: all processes of a box together may use ``processes`` times ``memory``, and ``disk``. Other
+    memory of the kernel's (shared memory, message queues, ``memfd``) cannot be allocated.
 
     Args:
         seconds: wall time, to build the box included. It is for programs that wait; leave it well above
@@ -60,18 +70,33 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Isolation:
-    """What keeps a program in, as found to work on this machine; written into the run's records.
+    """What isolates a program, as found to work on this machine; written into the run's records.
 
     Args:
-        namespaces: own network, processes, mounts and IPC, and a root directory with nothing of the machine's in it but
-            system libraries, read-only.
+        namespaces: own network, processes, mounts and IPC, and a root directory with the files of the interpreter,
+            read-only, and nothing else of the machine.
         user: another user than the caller's, or the caller's without rights, in a user namespace.
+        filter: a seccomp filter refuses system calls that an interpreter does not need.
+        memory_group: a control group bounds the memory of the whole box.
 
     The kernel's limits on a process are always in force.
     """
 
     namespaces: bool
     user: bool
+    filter: bool
+    memory_group: bool
+
+    def __str__(self) -> str:
+        parts = {
+            "namespaces and a root directory of their own": self.namespaces,
+            "another user": self.user,
+            "a filter of system calls": self.filter,
+            "a control group for memory": self.memory_group,
+        }
+        missing = [name for name, there in parts.items() if not there]
+        text = ", ".join(["limits on each process", *(name for name, there in parts.items() if there)])
+        return f"{text}; without {' and '.join(missing)}" if missing else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,21 +132,51 @@ class Sandbox:
     def __init__(self, limits: Limits | None = None, *, allow_unsandboxed: bool = False):
         limits = limits or Limits()
         self.limits = replace(limits, seconds=max(limits.seconds, PROBE))
-        self._namespaces = True
-        try:
-            self._probe()
-        except SandboxError as error:
-            if not allow_unsandboxed:
-                raise SandboxError(
-                    f"programs cannot be isolated here ({error}). Run as root with CAP_SYS_ADMIN, or let users make "
-                    "namespaces (sysctl kernel.unprivileged_userns_clone=1 and "
-                    "kernel.apparmor_restrict_unprivileged_userns=0; docker: --security-opt seccomp=unconfined). "
-                    "allow_unsandboxed=true runs them without isolation."
-                ) from error
-            self._namespaces = False
-            self._probe()
+        self._namespaces, self._group = True, parent_group()
+        self._filter = seccomp_filter(platform.machine()) or b""
+        self._find_isolation(allow_unsandboxed)
         self.limits = limits
-        self.isolation = Isolation(namespaces=self._namespaces, user=self._namespaces or os.geteuid() == 0)
+        self.isolation = Isolation(
+            namespaces=self._namespaces,
+            user=self._namespaces or os.geteuid() == 0,
+            filter=bool(self._filter),
+            memory_group=self._group is not None,
+        )
+        LOGGER.info("programs run with %s", self.isolation)
+
+    def _find_isolation(self, allow_unsandboxed: bool) -> None:
+        """Run a harmless program, with less isolation each time until it runs, as far as that is allowed."""
+        problem = None if self._filter else f"no filter of system calls is known for {platform.machine()}"
+        if problem is None:
+            try:
+                if self._group is not None and self._works() is not None:
+                    self._group = None
+                problem = self._works()
+            except OSError as error:
+                problem = str(error)
+        if problem is None:
+            return
+        if not allow_unsandboxed:
+            raise SandboxError(
+                f"programs cannot be isolated here ({problem}). Run as root with CAP_SYS_ADMIN, or let users make "
+                "namespaces (sysctl kernel.unprivileged_userns_clone=1 and "
+                "kernel.apparmor_restrict_unprivileged_userns=0; docker: --security-opt seccomp=unconfined). "
+                "allow_unsandboxed=true runs them without isolation."
+            )
+        LOGGER.warning("programs are not isolated from this machine: %s", problem)
+        self._namespaces = False
+        if self._works() is not None:
+            self._filter = b""
+            if problem := self._works():
+                raise SandboxError(problem)
+
+    def _works(self) -> str | None:
+        """What prevents a program that prints a line from running; ``None`` if it runs."""
+        try:
+            execution = self.run_python("print('in the box')")
+        except SandboxError as error:
+            return str(error)
+        return None if execution.stdout == "in the box\n" else f"a program that prints a line ended as {execution}"
 
     def run_python(self, source: str, stdin: str = "", files: Mapping[str, str] | None = None) -> Execution:
         """Run a Python program with this interpreter and its standard library.
@@ -139,49 +194,57 @@ class Sandbox:
             SandboxError: the box could not be built.
         """
         start = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="keel-sandbox-") as root, _Pipe() as report:
+        environment = tuple(ENVIRONMENT.items())
+        mounted = interpreter_files(os.path.realpath(sys.executable), environment).as_json() if self._namespaces else {}
+        total = self.limits.processes * self.limits.memory + self.limits.disk + OVERHEAD
+        with (
+            tempfile.TemporaryDirectory(prefix="keel-sandbox-") as root,
+            _Pipe() as report,
+            memory_group(self._group, total) as group,
+        ):
             job = {
                 "command": list(command),
                 "files": dict(files),
                 "stdin": stdin,
                 "environment": ENVIRONMENT,
                 "namespaces": self._namespaces,
+                "group": group,
+                "filter": self._filter.hex(),
                 "root": root,
-                "sources": _sources(),
+                "mounted": mounted,
                 "limits": asdict(self.limits),
                 "report": report.write_end,
             }
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(INIT)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=[report.write_end],
-                start_new_session=True,
-                cwd="/",
-            )
-            report.close_write_end()
-            try:
-                _send(process, json.dumps(job).encode())
-                outcome, streams = self._collect(process, report.read_end, start + self.limits.seconds)
-            finally:
-                process.kill()
-                process.wait()
-                for stream in (process.stdout, process.stderr):
-                    if stream is not None:
-                        stream.close()
-        message = json.loads(streams["report"] or "{}")
-        if "error" in message:
-            raise SandboxError(message["error"])
-        if outcome == "ended" and "status" not in message:
-            raise SandboxError(f"the box ended without a report: {streams['stderr'][-500:].decode(errors='replace')}")
+            outcome, streams = self._run_job(job, report, start + self.limits.seconds)
+        status = _status(streams["report"], streams["stderr"]) if outcome == "ended" else None
         return Execution(
             outcome=outcome,
-            status=message.get("status") if outcome == "ended" else None,
+            status=status,
             stdout=streams["stdout"].decode(errors="replace"),
             stderr=streams["stderr"].decode(errors="replace"),
             seconds=time.monotonic() - start,
         )
+
+    def _run_job(self, job: Mapping[str, Any], report: _Pipe, deadline: float) -> tuple[Outcome, dict[str, bytearray]]:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(INIT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[report.write_end],
+            start_new_session=True,
+            cwd="/",
+        )
+        report.close_write_end()
+        try:
+            _send(process, json.dumps(job).encode())
+            return self._collect(process, report.read_end, deadline)
+        finally:
+            process.kill()
+            process.wait()
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
 
     def _collect(
         self, process: subprocess.Popen[bytes], report: int, deadline: float
@@ -213,11 +276,6 @@ class Sandbox:
                         process.kill()
         return outcome, streams
 
-    def _probe(self) -> None:
-        execution = self.run_python("print('in the box')")
-        if execution.stdout != "in the box\n":
-            raise SandboxError(f"a program that prints a line ended as {execution}")
-
 
 class _Pipe:
     """A pipe whose ends are closed at the latest when the ``with`` block is left."""
@@ -245,7 +303,16 @@ def _send(process: subprocess.Popen[bytes], data: bytes) -> None:
         pass  # it died; its report, or the lack of one, says why
 
 
-def _sources() -> list[str]:
-    """Directories that a program sees: system libraries, and the interpreter's home unless it is among them."""
-    home = os.path.realpath(sys.base_prefix)
-    return [*SYSTEM, *([] if home.startswith("/usr") else [home])]
+def _status(report: bytearray, stderr: bytearray) -> int:
+    """The exit status in the report of a box.
+
+    Raises:
+        SandboxError: the program was not started.
+    """
+    messages = [json.loads(line) for line in report.splitlines()]
+    last = messages[-1] if messages else {}
+    if "error" in last:
+        raise SandboxError(last["error"])
+    if not messages:
+        raise SandboxError(f"the box ended without a report: {stderr[-500:].decode(errors='replace')}")
+    return last.get("status", KILLED)  # started, and no end was reported: the program has ended process 1 of its box
