@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from align.config import AlignConfig
 from align.guards import Guards, GuardState
 from align.phases import Phase, phase_at, phases_of
-from align.policy.policy import Policy, build_policy, check_policy, policy_architecture, save_policy
+from align.policy.policy import Policy, build_policy, check_policy, load_tokenizer, policy_architecture, save_policy
 from align.policy.reference import Reference
 from align.reporting.manifest import write_manifest
 from align.reporting.report import report
@@ -30,11 +30,9 @@ from align.rollouts.sampler import Sampler
 from align.training.collect import Collector, CollectorState, pools
 from align.training.evaluation import evaluate
 from align.training.rollout import Experience, load_experience, save_experience
-from reward_models.artifact import full_weights
-from reward_models.model import load_tokenizer
 from reward_models.runtime.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from reward_models.runtime.distributed import World
-from reward_models.runtime.engine import build_engine, model_loading
+from reward_models.runtime.engine import build_engine, full_weights, model_loading
 from reward_models.runtime.metrics import JsonLines
 from reward_models.runtime.reporter import Reporter
 from reward_models.runtime.run import RUN_MAY_CHANGE, RunDirectory, check_sources

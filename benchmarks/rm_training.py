@@ -29,12 +29,13 @@ import numpy as np
 import torch
 from environment import ROOT, environment
 
+from reward_models.backbone.config import ModelConfig
 from reward_models.config import RewardModelConfig
 from reward_models.data.batching import EpochSampler
 from reward_models.data.chat import ChatRenderer, train_tokenizer
 from reward_models.data.encode import TokenizedSet
 from reward_models.dataset import DataConfig, load_records, tokenize
-from reward_models.model import ModelConfig, build_model
+from reward_models.model import build_model
 from reward_models.runtime.engine import EngineConfig
 from reward_models.trainer import train
 

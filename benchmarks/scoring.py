@@ -26,10 +26,11 @@ from environment import ROOT, environment
 from rm_training import MODELS
 
 from reward_models import RewardModel
+from reward_models.backbone.config import ModelConfig
 from reward_models.data.chat import ChatRenderer, train_tokenizer
 from reward_models.data.records import Comparison, Message
 from reward_models.data.sources import load
-from reward_models.model import ModelConfig, build_model, save_model
+from reward_models.model import build_model, save_model
 
 Turns = list[dict[str, str]]
 

@@ -24,29 +24,11 @@ from reward_models.evaluation.scored_set import ScoredSet, write_scores
 from reward_models.model import SequenceScorer, save_model
 from reward_models.reporting import charts
 from reward_models.runtime.config import dump_config
-from reward_models.runtime.distributed import World
 from reward_models.runtime.metrics import read_metrics
 from reward_models.runtime.run import package_versions
 
 EVALUATION = "evaluation.json"
 EVAL_SCORES = "evaluation_scores.jsonl"
-
-
-def full_weights(model: torch.nn.Module, world: World) -> dict[str, torch.Tensor]:
-    """All weights of a model in training on the main rank's CPU, gathered one at a time; empty on other ranks.
-
-    Of a model trained on a CPU they are fp32 whatever it was trained in: bf16 rounds scores to three digits,
-    differently in different batches, and saves a CPU too little to be worth that.
-    """
-    import deepspeed
-
-    weights = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        with deepspeed.zero.GatheredParameters([tensor], enabled=hasattr(tensor, "ds_id")):
-            if world.is_main:
-                whole = tensor.detach().cpu().clone()
-                weights[name] = whole.float() if world.device.type == "cpu" and whole.is_floating_point() else whole
-    return weights
 
 
 def save(

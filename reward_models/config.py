@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from reward_models.backbone.config import ModelConfig
 from reward_models.data.records import Task
 from reward_models.dataset import DataConfig
-from reward_models.model import ModelConfig
 from reward_models.runtime.engine import EngineConfig
 from reward_models.runtime.run import RUN_MAY_CHANGE, RunConfig
 

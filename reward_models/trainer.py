@@ -33,6 +33,7 @@ from reward_models.runtime.engine import (
     backward,
     build_engine,
     deepspeed_config,
+    full_weights,
     model_loading,
     optimizer_step,
 )
@@ -231,7 +232,7 @@ def finish(training: Training) -> Path:
     scores = score_sources(training)
     held_apart = _scores(training, data.calibration)
     fitted = calibration.fit(held_apart, data.calibration.label, config.task, threshold_fpr=config.threshold_fpr)
-    state = artifact.full_weights(training.engine.module.model, run.world)
+    state = full_weights(training.engine.module.model, run.world)
     if run.world.is_main:
         settings = deepspeed_config(config.engine, run.world.size)
         (run.path / "deepspeed.json").write_text(json.dumps(settings, indent=1))

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import deepspeed
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 
 from align.objective.logprobs import token_logprobs
 from align.policy.templates import template_text
-from reward_models.backbone.tree_attention import TREE_ATTENTION, supports_trees, tree_hidden_states
+from reward_models.backbone import pretrained
+from reward_models.backbone.config import LoraConfig, ModelConfig
+from reward_models.backbone.pretrained import Layout
+from reward_models.backbone.tree_attention import tree_hidden_states
 from reward_models.data.trees import Batch, PromptTree, TreeBatch, pack, pad
-from reward_models.model import Layout, LoraConfig, ModelConfig, save_weights
+from reward_models.runtime.engine import register_external
 
 # A rank without samples of its own runs this through the model, so that collectives stay in step.
 FILLER = PromptTree(np.zeros(1, np.int32), (np.zeros(1, np.int32),))
@@ -53,10 +55,10 @@ class Policy(nn.Module):
         self.model = model  # a PreTrainedModel, or peft's wrapper around one
         self.layout = layout
         head = self.language_model.get_output_embeddings()
-        if not isinstance(head, nn.Linear) or "bias" in dict(head.named_parameters()):
-            raise ValueError(f"the output layer of {type(self.language_model).__name__} is not a plain linear layer")
-        # ZeRO stage 3 must gather it with this module, which uses it without calling the layer that holds it.
-        deepspeed.zero.register_external_parameter(self, head.weight)
+        if not isinstance(head, nn.Linear):
+            raise ValueError(f"the output layer of {type(self.language_model).__name__} is not a linear layer")
+        for parameter in head.parameters():  # used by this module, which does not call the layer that holds it
+            register_external(self, parameter)
 
     @property
     def language_model(self) -> Any:
@@ -95,7 +97,11 @@ class Policy(nn.Module):
             output = model.base_model(inputs.input_ids_NL, attention_mask=inputs.attention_mask_NL, use_cache=False)
             hidden_TH = output.last_hidden_state.flatten(0, 1)
         head = model.get_output_embeddings()
-        return token_logprobs(hidden_TH[batch.predictor_T], head.weight, batch.target_T, temperature)
+        hidden_TH, weight_VH = hidden_TH[batch.predictor_T], head.weight
+        if head.bias is not None:  # as one more column, which every token meets with a 1
+            hidden_TH = torch.cat([hidden_TH, hidden_TH.new_ones(len(hidden_TH), 1)], 1)
+            weight_VH = torch.cat([weight_VH, head.bias[:, None]], 1)
+        return token_logprobs(hidden_TH, weight_VH, batch.target_T, temperature)
 
 
 def _packed_starts(trees: Sequence[PromptTree]) -> list[tuple[int, int]]:
@@ -111,7 +117,7 @@ def _packed_starts(trees: Sequence[PromptTree]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyConfig(ModelConfig):
-    """Which language model to train: :class:`reward_models.model.ModelConfig`, but that ``chat_template`` may also name
+    """The language model to train: :class:`reward_models.backbone.config.ModelConfig`; ``chat_template`` may also name
     one of the templates of :mod:`align.policy.templates`: ``r1_zero``, ``r1``.
     """
 
@@ -120,63 +126,41 @@ class PolicyConfig(ModelConfig):
         return None if self.chat_template is None else template_text(self.chat_template)
 
 
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase | None:
+    """The tokenizer that the configuration names; ``None``: train one.
+
+    A policy needs no pad token of its own, because every batch has a mask: without one, the end token pads.
+    """
+    tokenizer = pretrained.load_tokenizer(config)
+    if tokenizer is not None and tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
 def build_policy(config: PolicyConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> Policy:
     """A policy ready for the engine. Call it inside :func:`reward_models.runtime.engine.model_loading`.
 
     Raises:
-        ValueError: the architecture cannot be trained by its log-probabilities here, see :func:`check_policy`.
+        ValueError: the architecture cannot be trained by its log-probabilities here, see :func:`check_policy`; or a
+            weight is missing.
     """
     architecture = policy_architecture(config, tokenizer)
-    if config.layout == "tree" and not supports_trees(architecture):
-        raise ValueError(
-            f"model.layout=tree: {architecture.model_type} models cannot run prompt trees; leave it at auto"
-        )
-    layout: Layout = "tree" if config.layout != "padded" and supports_trees(architecture) else "padded"
-    options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": config.trust_remote_code}
-    if layout == "tree":
-        options["attn_implementation"] = TREE_ATTENTION
-    path = config.locate()
-    if path is None:
-        model = AutoModelForCausalLM.from_config(architecture, **options)
-    else:
-        model = AutoModelForCausalLM.from_pretrained(path, config=architecture, revision=config.revision, **options)
-    if model.get_input_embeddings().num_embeddings < len(tokenizer):
-        model.resize_token_embeddings(len(tokenizer))
-    if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    return Policy(_with_lora(model, config.lora) if config.lora is not None else model, layout)
+    layout = pretrained.choose_layout(config, architecture)
+    model, _ = pretrained.build_pretrained(config, architecture, AutoModelForCausalLM, tokenizer, dtype)
+    if config.lora is None:
+        return Policy(model, layout)
+    return Policy(pretrained.with_lora(model, config.lora, "CAUSAL_LM", []), layout)
 
 
 def policy_architecture(config: PolicyConfig, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
     """The language model's configuration, with the tokenizer's special tokens."""
-    path = config.locate()
-    if path is None:
-        settings = {"vocab_size": len(tokenizer), **(config.config or {})}
-        architecture = AutoConfig.for_model(settings.pop("model_type"), **settings)
-    else:
-        architecture = AutoConfig.from_pretrained(
-            path, revision=config.revision, trust_remote_code=config.trust_remote_code, **(config.config or {})
-        )
+    architecture = pretrained.load_architecture(config, tokenizer)
     architecture.pad_token_id = tokenizer.pad_token_id
     if architecture.eos_token_id is None:
         architecture.eos_token_id = tokenizer.eos_token_id
     if getattr(architecture, "final_logit_softcapping", None):
         raise ValueError(f"{architecture.model_type} caps its logits softly, which the policy's loss does not compute")
     return architecture
-
-
-def _with_lora(model: PreTrainedModel, lora: LoraConfig) -> nn.Module:
-    import peft
-
-    targets = lora.target_modules or ["all-linear"]
-    settings = peft.LoraConfig(
-        task_type=peft.TaskType.CAUSAL_LM,
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules="all-linear" if targets == ["all-linear"] else targets,
-    )
-    return peft.get_peft_model(model, settings)
 
 
 @torch.no_grad()
@@ -218,5 +202,5 @@ def save_policy(
         weights: all weights by their name in ``policy.model``; the module itself may be partitioned over ranks.
     """
     policy.language_model.config.use_cache = True
-    save_weights(policy.model, weights, directory, lora)
+    pretrained.save_weights(policy.model, weights, directory, lora)
     tokenizer.save_pretrained(directory)

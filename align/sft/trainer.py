@@ -13,16 +13,14 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
-from align.policy.policy import Policy, PolicyConfig, build_policy, policy_architecture, save_policy
+from align.policy.policy import Policy, PolicyConfig, build_policy, load_tokenizer, policy_architecture, save_policy
 from align.policy.templates import template_text
 from align.reporting.manifest import MANIFEST, write_manifest
 from align.sft.demonstrations import Demonstrations, DemonstrationsConfig, encode, load_conversations
-from reward_models.artifact import full_weights
 from reward_models.data.chat import train_tokenizer
 from reward_models.data.records import Conversation
-from reward_models.model import load_tokenizer
 from reward_models.runtime.distributed import World
-from reward_models.runtime.engine import EngineConfig, NonFiniteError, zero_section
+from reward_models.runtime.engine import EngineConfig, NonFiniteError, full_weights, zero_section
 from reward_models.runtime.metrics import NullLog, RunLog
 from reward_models.runtime.reporter import Reporter
 from reward_models.runtime.run import (

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from reward_models.backbone.pretrained import Layout
 from reward_models.data.trees import PromptTree
-from reward_models.model import Layout
 from reward_models.runtime.distributed import World
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -119,6 +119,46 @@ def model_loading(config: EngineConfig, world: World) -> Iterator[None]:
     finally:
         del holder
         unset_hf_deepspeed_config()
+
+
+@contextmanager
+def gathered(parameters: Sequence[torch.Tensor]) -> Iterator[bool]:
+    """While open, ``parameters`` are whole even where ZeRO stage 3 partitions them; all ranks must enter.
+
+    Yields whether this rank may change them in place: the main rank's values reach the others at the end. Without
+    partitions every rank changes its own.
+    """
+    if not any(hasattr(parameter, "ds_id") for parameter in parameters):
+        yield True
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(list(parameters), modifier_rank=0):
+        yield torch.distributed.get_rank() == 0
+
+
+def register_external(module: nn.Module, parameter: torch.Tensor) -> None:
+    """Let ZeRO stage 3 gather ``parameter`` with ``module``, which uses it without owning it."""
+    import deepspeed
+
+    deepspeed.zero.register_external_parameter(module, parameter)
+
+
+def full_weights(model: nn.Module, world: World) -> dict[str, torch.Tensor]:
+    """All weights of a model in training on the main rank's CPU, gathered one at a time; empty on other ranks.
+
+    Those of a model trained on a CPU are fp32 whatever it was trained in: bf16 rounds scores to three digits,
+    differently in different batches, and saves a CPU too little to be worth that.
+    """
+    import deepspeed
+
+    weights = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        with deepspeed.zero.GatheredParameters([tensor], enabled=hasattr(tensor, "ds_id")):
+            if world.is_main:
+                whole = tensor.detach().cpu().clone()
+                weights[name] = whole.float() if world.device.type == "cpu" and whole.is_floating_point() else whole
+    return weights
 
 
 def build_engine(model: nn.Module, config: EngineConfig, total_steps: int, world: World) -> Any:

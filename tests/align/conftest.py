@@ -8,9 +8,10 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from reward_models.backbone.config import ModelConfig
 from reward_models.data.chat import ChatRenderer, train_tokenizer
 from reward_models.data.sources import load
-from reward_models.model import ModelConfig, build_model, save_model
+from reward_models.model import build_model, save_model
 
 
 @pytest.fixture(scope="session")

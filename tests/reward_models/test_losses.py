@@ -11,12 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reward_models.backbone.config import ModelConfig
 from reward_models.backbone.tree_attention import TREE_ATTENTION
 from reward_models.config import LossConfig, RewardModelConfig
 from reward_models.data.encode import TokenizedSet
 from reward_models.data.trees import PromptTree
 from reward_models.losses import bradley_terry, safety_bce
-from reward_models.model import ModelConfig, SequenceScorer
+from reward_models.model import SequenceScorer
 from reward_models.runtime.metrics import Metrics
 from reward_models.trainer import Objective
 

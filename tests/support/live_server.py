@@ -20,8 +20,9 @@ import uvicorn
 from http_client import Client
 
 from reward_models import RewardModel
+from reward_models.backbone.config import ModelConfig
 from reward_models.data.chat import ChatRenderer, train_tokenizer
-from reward_models.model import ModelConfig, build_model, save_model
+from reward_models.model import build_model, save_model
 from reward_models.serving.app import build
 from reward_models.serving.limits import Limits
 from reward_models.serving.metrics import Metrics

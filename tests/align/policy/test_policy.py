@@ -12,9 +12,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from align.policy.policy import Policy, PolicyConfig, build_policy, check_policy, save_policy
+from reward_models.backbone.config import LoraConfig
 from reward_models.data.chat import train_tokenizer
 from reward_models.data.trees import PromptTree
-from reward_models.model import LoraConfig
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 16,

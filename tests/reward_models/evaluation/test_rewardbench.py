@@ -15,10 +15,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from typer.testing import CliRunner
 
 from keel.cli import app
+from reward_models.backbone.config import ModelConfig
 from reward_models.data.chat import ChatRenderer, train_tokenizer
 from reward_models.data.sources import BadRowsError, SourceError
 from reward_models.evaluation.rewardbench import SECTIONS, load_rewardbench, ties_score
-from reward_models.model import ModelConfig, build_model, save_model
+from reward_models.model import build_model, save_model
 
 SUBSETS = ["alpacaeval-easy", "mt-bench-med", "llmbar-natural", "donotanswer", "math-prm", "hep-cpp"]
 

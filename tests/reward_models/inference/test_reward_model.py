@@ -15,12 +15,13 @@ from typer.testing import CliRunner
 
 from keel.cli import app
 from reward_models import RewardModel
+from reward_models.backbone.config import ModelConfig
 from reward_models.calibration import Calibration
 from reward_models.data.chat import ChatRenderer, final_summary, train_tokenizer
 from reward_models.data.records import Comparison, Message, RecordError
 from reward_models.data.sources import load
 from reward_models.inference.score_files import ResumeError, score_files
-from reward_models.model import ModelConfig, build_model, save_model
+from reward_models.model import build_model, save_model
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "qwen3": {"num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 64},

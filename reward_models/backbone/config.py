@@ -1,0 +1,105 @@
+"""Which pretrained model a run starts from."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+    """Low-rank adapters (arXiv:2106.09685). The score head of a reward model is always trained in full.
+
+    Attributes:
+        target_modules: names of linear layers, or ``["all-linear"]``.
+        merge: save one plain model (the default) instead of the adapter and the head.
+    """
+
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: list[str] | None = None
+    merge: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The model to train.
+
+    Attributes:
+        path: hub name, directory or GGUF file of a pretrained model, or ``package:NAME/PATH`` for a directory or GGUF
+            file inside an installed Python package. Empty: build a new model from ``config``.
+        revision: branch, tag or commit of a hub model.
+        config: architecture of a new model: ``model_type`` and the settings of that type. With ``path``: settings that
+            replace the pretrained model's, such as dropout.
+        tokenizer: hub name or directory; default: the model's own. A new model without one trains a BPE tokenizer of
+            ``vocab_size`` entries on the training texts.
+        chat_template: a Jinja file that replaces the tokenizer's template.
+        layout: ``tree`` packs prompt trees without padding and computes a shared prompt once, ``padded`` pads every
+            sequence; ``auto`` takes trees for the architectures that compute them exactly.
+        trust_remote_code: run model code from the hub.
+    """
+
+    path: str | None = None
+    revision: str | None = None
+    config: dict[str, Any] | None = None
+    tokenizer: str | None = None
+    vocab_size: int = 2048
+    chat_template: str | None = None
+    layout: Literal["auto", "tree", "padded"] = "auto"
+    gradient_checkpointing: bool = False
+    lora: LoraConfig | None = None
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        if self.path is None and self.config is not None and "model_type" not in self.config:
+            raise ValueError("model.config needs a model_type, e.g. qwen3")
+        self.locate()
+        if self.lora is not None and not self.lora.merge and self.path is None:
+            raise ValueError(
+                "model.lora.merge=false needs a pretrained model (model.path): an adapter alone is no model"
+            )
+        self.template()
+
+    def template(self) -> str | None:
+        """The text of ``chat_template``. ``ValueError`` if there is no such file."""
+        if self.chat_template is None:
+            return None
+        if not Path(self.chat_template).is_file():
+            raise ValueError(f"model.chat_template: no file {self.chat_template}")
+        return Path(self.chat_template).read_text(encoding="utf-8")
+
+    def locate(self) -> str | None:
+        """``path`` as a directory, a GGUF file, or a name on the hub.
+
+        Raises:
+            ValueError: no such directory, file or package.
+        """
+        path = self.path
+        if path is None:
+            return None
+        if path.startswith("package:"):
+            package, _, inside = path.removeprefix("package:").partition("/")
+            # The package is found, not imported: it may need others that are not installed.
+            spec = importlib.util.find_spec(package) if package.isidentifier() else None
+            if spec is None or not spec.submodule_search_locations:
+                raise ValueError(
+                    f"model.path={path}: the Python package {package} is not installed; "
+                    f"pip install {package.replace('_', '-')}"
+                )
+            path = str(Path(next(iter(spec.submodule_search_locations))) / inside)
+        elif path.startswith("~"):
+            path = str(Path(path).expanduser())
+        if is_gguf(path):
+            if not Path(path).is_file():
+                raise ValueError(f"model.path: no file {path}")
+        elif path.startswith((".", "/")) and not Path(path).is_dir():
+            raise ValueError(f"model.path: no directory {self.path}")
+        return path
+
+
+def is_gguf(path: str) -> bool:
+    """Whether a path names a GGUF file, llama.cpp's format of one file with quantized weights."""
+    return path.endswith(".gguf")

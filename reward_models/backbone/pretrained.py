@@ -1,0 +1,219 @@
+"""Pretrained transformers models: tokenizer, architecture, loading, adapters, and saving in the plain format.
+
+Reward models and policies both load and save here. A model is complete when it is loaded: a weight that the files lack
+is an error, unless it belongs to a part that pretrained models do not have, such as a score head.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from reward_models.backbone.config import LoraConfig, ModelConfig, is_gguf
+from reward_models.backbone.gguf import converted
+from reward_models.backbone.loading import load_complete
+from reward_models.backbone.tree_attention import TREE_ATTENTION, supports_trees
+from reward_models.runtime.engine import gathered
+
+Layout = Literal["tree", "padded"]
+
+
+def resolve(config: ModelConfig) -> str | None:
+    """``config.path`` as transformers takes it: a directory or a name on the hub; ``None`` for a new model."""
+    path = config.locate()
+    return str(converted(Path(path))) if path is not None and is_gguf(path) else path
+
+
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase | None:
+    """The tokenizer that the configuration names, with its chat template; ``None``: there is none, train one."""
+    name = config.tokenizer or resolve(config)
+    if name is None:
+        return None
+    tokenizer = AutoTokenizer.from_pretrained(
+        name,
+        revision=None if config.tokenizer else config.revision,
+        trust_remote_code=config.trust_remote_code,
+    )
+    if (template := config.template()) is not None:
+        tokenizer.chat_template = template
+    return tokenizer
+
+
+def load_architecture(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    """The transformers configuration of the model, without weights."""
+    path = resolve(config)
+    if path is None:
+        settings = {"vocab_size": len(tokenizer), **(config.config or {})}
+        return AutoConfig.for_model(settings.pop("model_type"), **settings)
+    return AutoConfig.from_pretrained(
+        path, revision=config.revision, trust_remote_code=config.trust_remote_code, **(config.config or {})
+    )
+
+
+def choose_layout(config: ModelConfig, architecture: PretrainedConfig) -> Layout:
+    """The layout of batches that ``config.layout`` means for this architecture."""
+    if config.layout == "tree" and not supports_trees(architecture):
+        raise ValueError(
+            f"model.layout=tree: {architecture.model_type} models cannot run prompt trees; leave it at auto"
+        )
+    return "tree" if config.layout != "padded" and supports_trees(architecture) else "padded"
+
+
+def build_pretrained(
+    config: ModelConfig,
+    architecture: PretrainedConfig,
+    kind: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    dtype: torch.dtype,
+    may_lack: Callable[[str], bool] = lambda _: False,
+) -> tuple[PreTrainedModel, set[str] | None]:
+    """A model with weights and a row for every token, in the layout's attention, before any adapter.
+
+    Call it inside :func:`reward_models.runtime.engine.model_loading`, which partitions it for ZeRO stage 3.
+
+    Args:
+        architecture: as :func:`load_architecture` gives it, with the caller's changes.
+        kind: one of transformers' auto classes, e.g. ``AutoModelForCausalLM``.
+        may_lack: whether the weight of this name may be absent from the files; it is then initialised.
+
+    Returns:
+        The model, and the names of the modules that were initialised; ``None`` if all of it was: a new model.
+
+    Raises:
+        ValueError: a weight is absent, or has another shape; or the adapter would not fit the pretrained model.
+    """
+    options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": config.trust_remote_code}
+    if choose_layout(config, architecture) == "tree":
+        options["attn_implementation"] = TREE_ATTENTION
+    pad = take_unusable_pad(architecture, tokenizer)
+    path, fresh = resolve(config), None
+    if path is None:
+        model = kind.from_config(architecture, **options)
+    else:
+        model, missing = load_complete(
+            kind, path, may_lack=may_lack, config=architecture, revision=config.revision, **options
+        )
+        fresh = {key.rpartition(".")[0] for key in missing}
+    rows = model.get_input_embeddings().num_embeddings
+    if rows < len(tokenizer):
+        if config.lora is not None and not config.lora.merge:
+            raise ValueError(
+                f"model.lora.merge=false: {config.path} has {rows:,} embedding rows for {len(tokenizer):,} tokens (a "
+                "pad token is added where there is none): the adapter alone would not fit. Set model.lora.merge=true, "
+                "or give a model with spare rows or a tokenizer with a pad token of its own"
+            )
+        _add_rows(model, len(tokenizer))
+    if pad is not None:
+        model.config.pad_token_id = pad
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model, fresh
+
+
+def take_unusable_pad(architecture: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Take out of ``architecture``, and return, a pad token that no embedding can be built with.
+
+    torch refuses a padding index beyond the embedding, and would not train the row of an end token that also pads.
+    """
+    pad = architecture.pad_token_id
+    if pad is None or (pad < architecture.get_text_config().vocab_size and pad != tokenizer.eos_token_id):
+        return None
+    architecture.pad_token_id = None
+    return int(pad)
+
+
+def _add_rows(model: PreTrainedModel, count: int) -> None:
+    """Give the embedding, and an output layer, at least ``count`` rows; new ones are the mean of the old.
+
+    The mean leaves the probabilities of other tokens nearly as they were, and is the same on every rank.
+    """
+    embedding: Any = model.get_input_embeddings()
+    old = embedding.num_embeddings
+    model.resize_token_embeddings(count, pad_to_multiple_of=8, mean_resizing=False)
+    layers: list[Any] = [each for each in (model.get_input_embeddings(), model.get_output_embeddings()) if each]
+    for weight in {id(layer.weight): layer.weight for layer in layers}.values():
+        with gathered([weight]) as writes, torch.no_grad():
+            if writes:
+                weight[old:] = weight[:old].float().mean(0).to(weight.dtype)
+
+
+def with_lora(model: PreTrainedModel, lora: LoraConfig, task: str, whole: list[str]) -> nn.Module:
+    """Adapters around ``model``.
+
+    Args:
+        task: peft's name of what the model does, ``SEQ_CLS`` or ``CAUSAL_LM``.
+        whole: modules that no pretrained weights stand behind; they are trained and saved in full.
+    """
+    import peft
+
+    targets = lora.target_modules or ["all-linear"]
+    settings = peft.LoraConfig(
+        task_type=peft.TaskType[task],
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear" if targets == ["all-linear"] else targets,
+        exclude_modules=rf"(.*\.)?({'|'.join(map(re.escape, whole))})(\..*)?" if whole else None,
+        modules_to_save=whole or None,
+    )
+    return peft.get_peft_model(model, settings)
+
+
+def load_adapter(model: PreTrainedModel, directory: Path) -> PreTrainedModel:
+    """``model`` with the adapter that stands in ``directory`` merged into it.
+
+    Raises:
+        ValueError: the adapter's file lacks a weight, or cannot be read.
+    """
+    import peft
+    from safetensors import safe_open
+
+    try:
+        with safe_open(directory / peft.utils.SAFETENSORS_WEIGHTS_NAME, framework="pt") as file:
+            held = set(file.keys())
+        wrapped = peft.PeftModel.from_pretrained(model, directory)
+    except (RuntimeError, OSError, SafetensorError) as error:
+        raise ValueError(f"{directory}: the adapter cannot be loaded: {error}") from error
+    if missing := sorted(set(peft.get_peft_model_state_dict(wrapped)) - held):
+        raise ValueError(
+            f"{directory}: the adapter is incomplete: it lacks {', '.join(missing[:5])}. Copy the model anew"
+        )
+    return wrapped.merge_and_unload()  # type: ignore[operator,no-any-return]
+
+
+def save_weights(model: nn.Module, weights: dict[str, torch.Tensor], directory: Path, lora: LoraConfig | None) -> None:
+    """Save a transformers model, or peft's wrapper around one, with ``weights`` in place of its own.
+
+    Args:
+        weights: all weights by their name in ``model``; the module itself may be partitioned over ranks.
+        lora: the adapters' configuration, which says whether they are merged or saved alone; ``None``: no wrapper.
+    """
+    base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
+    dtype = next(w.dtype for w in weights.values() if w.is_floating_point())
+    model.to(dtype)
+    base.config.dtype = dtype  # config.json names it, and the model will be loaded in it
+    if lora is None:
+        base.save_pretrained(directory, state_dict=weights)
+    elif lora.merge:
+        _put(weights, model)
+        base.tie_weights()  # weights arrive one by one; tied ones would be saved twice
+        model.merge_and_unload().save_pretrained(directory)  # type: ignore[operator]
+    else:
+        model.save_pretrained(directory, state_dict=weights)  # type: ignore[operator]
+        base.config.save_pretrained(directory)
+
+
+def _put(weights: dict[str, torch.Tensor], module: nn.Module) -> None:
+    """Give ``module`` whole weights; those of ZeRO stage 3 are empty tensors, into which nothing can be loaded."""
+    for name, tensor in weights.items():
+        owner, _, leaf = name.rpartition(".")
+        holder = module.get_submodule(owner)
+        is_parameter = isinstance(getattr(holder, leaf), nn.Parameter)
+        setattr(holder, leaf, nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor)
