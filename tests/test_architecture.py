@@ -200,7 +200,7 @@ def test_the_chat_template_has_one_caller() -> None:
         for node in ast.walk(tree(file))
         if isinstance(node, ast.Attribute) and node.attr == "apply_chat_template"
     }
-    left = {"align.rewards.models.server_check", "align.sft.demonstrations"}
+    left = {"align.rewards.models.server_check"}
     assert callers - left == {"reward_models.data.chat"}
 
 

@@ -10,10 +10,9 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from reward_models.data.chat import prompt_text, tokenize_texts
+from reward_models.data.chat import prompt_text, render, tokenize_texts
 from reward_models.data.formats import rename, to_record, to_responses
 from reward_models.data.records import Conversation, Message, Prompt, RecordError
 from reward_models.data.sources import BadRow, BadRowsError, read_rows_of
@@ -115,14 +114,13 @@ def to_demonstration(row: dict[str, Any]) -> Conversation:
 def encode(
     conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> Demonstrations:
-    """Render and tokenize conversations, with the chat template's word on which tokens are the assistant's.
+    """Render and tokenize conversations, and find the tokens that the assistant wrote.
 
     What is learnt of the last reply are the very tokens that the policy would have to sample after the prompt as
     :func:`reward_models.data.chat.prompt_text` renders it; a conversation for which that does not hold is left out.
 
     Raises:
-        ValueError: the template marks no tokens of the assistant's, does not let it end its turn, or refuses a
-            conversation; or none is left.
+        ValueError: the template does not let the assistant end its turn, or refuses a conversation; or none is left.
     """
     template = marked_template(tokenizer)
     ids, learnt = [], []
@@ -149,32 +147,48 @@ def encode(
     return Demonstrations(tuple(ids), tuple(learnt), dropped)
 
 
-def marked_template(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The tokenizer's chat template with the assistant's tokens marked; TRL knows how, for well-known models.
+def marked_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The tokenizer's chat template if it marks the assistant's tokens, or TRL's marked copy of a well-known one.
 
-    Raises:
-        ValueError: it marks none, and TRL does not know it.
+    ``None`` for other templates, whose marks :func:`_mark_replies` finds.
     """
     from trl.chat_template_utils import get_training_chat_template
 
     try:
         return get_training_chat_template(tokenizer) or str(tokenizer.chat_template)
-    except ValueError as error:
-        raise ValueError(
-            "the tokenizer's chat template does not say which tokens are the assistant's ({% generation %}); choose "
-            "another, e.g. model.chat_template=r1"
-        ) from error
+    except ValueError:
+        return None
 
 
 def _rendered(
-    tokenizer: PreTrainedTokenizerBase, template: str, conversation: Conversation
+    tokenizer: PreTrainedTokenizerBase, template: str | None, conversation: Conversation
 ) -> tuple[TokenIds, np.ndarray]:
-    messages = [{"role": m.role, "content": m.content} for m in conversation]
-    try:
-        encoded: Any = tokenizer.apply_chat_template(
-            messages, chat_template=template, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-        )
-    except TemplateError as error:
-        roles = ", ".join(m.role for m in conversation)
-        raise ValueError(f"the chat template refuses a conversation of {roles}: {error}") from error
+    """Token ids of a conversation, and which of them the assistant wrote."""
+    if template is None:
+        return _mark_replies(tokenizer, conversation)
+    encoded: Any = render(
+        tokenizer,
+        conversation,
+        chat_template=template,
+        tokenize=True,
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+    )
     return np.asarray(encoded["input_ids"], np.int32), np.asarray(encoded["assistant_masks"], bool)
+
+
+def _mark_replies(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> tuple[TokenIds, np.ndarray]:
+    """As :func:`_rendered`, for a template without marks: a reply begins where the prompt before it ends.
+
+    It ends behind the next end token. A reply that the whole conversation shows otherwise than its prompt announces it
+    (some templates drop the thoughts of earlier replies) has no marks.
+    """
+    text: str = render(tokenizer, conversation)
+    spans, end_token = [], str(tokenizer.eos_token)
+    for number, message in enumerate(conversation):
+        if message.role == "assistant" and text.startswith(before := prompt_text(tokenizer, conversation[:number])):
+            end = text.find(end_token, len(before))
+            spans.append((len(before), len(text) if end < 0 else end + len(end_token)))
+    encoded: Any = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    mask = [any(first <= start < end <= last for first, last in spans) for start, end in encoded["offset_mapping"]]
+    return np.asarray(encoded["input_ids"], np.int32), np.asarray(mask, bool)

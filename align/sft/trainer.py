@@ -53,8 +53,8 @@ class SftConfig(RunConfig):
     """A whole run; ``keel train sft --config FILE key=value …``. The loss is a mean over the tokens of a whole batch.
 
     Attributes:
-        model: the model to start from, or a new one. A new one without a tokenizer trains its own, and has the chat
-            template ``r1`` unless another is named.
+        model: the model to start from, or a new one, which trains a tokenizer unless one is named. Where the tokenizer
+            has no chat template, ``r1`` is used unless another is named.
         data: what to learn from; only what the assistant says is learnt.
         epochs: how often to go over it. ``max_steps``: but no more steps than this.
         batch_size: conversations per optimizer step, over all ranks. ``micro_batch_size``: those that a rank computes
@@ -239,13 +239,15 @@ class _Loop(TrainerCallback):
 
 
 def tokenizer_for(config: PolicyConfig, conversations: Sequence[Conversation]) -> PreTrainedTokenizerBase:
-    """The model's own, or one trained on the demonstrations."""
-    if (tokenizer := load_tokenizer(config)) is not None:
-        return tokenizer
-    # roles are words of the chat template
-    texts = (f"{m.role}\n{m.content}" for conversation in conversations for m in conversation)
-    tokenizer = train_tokenizer(texts, config.vocab_size)
-    tokenizer.chat_template = config.template() or template_text("r1")
+    """The model's own, or one trained on the demonstrations; with the chat template ``r1`` if it has none."""
+    tokenizer = load_tokenizer(config)
+    if tokenizer is None:
+        # roles are words of the chat template
+        texts = (f"{m.role}\n{m.content}" for conversation in conversations for m in conversation)
+        tokenizer = train_tokenizer(texts, config.vocab_size)
+        tokenizer.chat_template = config.template() or template_text("r1")
+    elif tokenizer.chat_template is None:
+        tokenizer.chat_template = template_text("r1")
     return tokenizer
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jinja2 import TemplateError
@@ -35,6 +37,12 @@ PLAIN_TEMPLATE = (
 )
 
 THINK_END = "</think>"
+# Templates that print today's date print this one (Llama 3.1's own default): a date would make every day another input.
+TEMPLATE_DATE = datetime(2024, 7, 26)
+_DATE_FORMAT = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
+_DATE_MACRO = "{%- macro strftime_now(format) %}"
+MAX_CHECKED = 4096
+_checked: set[tuple[str, tuple[str, ...]]] = set()  # (template, roles) that were found to render every turn
 _PROBE = (
     Message("user", "Which probe?\nThis one."),
     Message("assistant", "<think>reasoning probe</think>\n\nsummary probe"),
@@ -63,8 +71,8 @@ class ChatRenderer:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, span: Span) -> None:
-        if tokenizer.chat_template is None:
-            tokenizer.chat_template = PLAIN_TEMPLATE
+        # The date is fixed in the template that is saved with the model, so other software renders the same.
+        tokenizer.chat_template = fix_date(_as_text(tokenizer.chat_template or PLAIN_TEMPLATE))
         self.tokenizer = tokenizer
         self.span = span
         probe = self.text(_PROBE[:1], _PROBE[1:])
@@ -85,34 +93,84 @@ class ChatRenderer:
 
     def text(self, prompt: Conversation, response: Conversation) -> str:
         """The rendered conversation, special tokens written out. ``ValueError`` if the template does not take it."""
-        messages = [{"role": m.role, "content": m.content} for m in prompt]
-        for m in response:
-            cut = self.span == "summary" and m.role == "assistant"
-            messages.append({"role": m.role, "content": final_summary(m.content) if cut else m.content})
-        try:
-            return self.tokenizer.apply_chat_template(messages, tokenize=False)  # type: ignore[return-value]
-        except TemplateError as error:
-            roles = ", ".join(str(m["role"]) for m in messages)
-            raise ValueError(f"the chat template refuses a conversation of {roles}: {error}") from error
+        reply = [
+            Message(m.role, final_summary(m.content) if self.span == "summary" and m.role == "assistant" else m.content)
+            for m in response
+        ]
+        return render(self.tokenizer, (*prompt, *reply))
 
     def tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:
         return tokenize_texts(self.tokenizer, texts)
 
 
 def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Conversation) -> str:
-    """The rendered prompt up to where the assistant's answer begins, with whatever the template puts there.
+    """The rendered prompt up to where the assistant's answer begins, with the text that the template puts there.
 
     A template may end it with ``<think>``: then the answer starts inside the thoughts. ``ValueError`` if the template
     does not take the conversation.
     """
-    if tokenizer.chat_template is None:
-        tokenizer.chat_template = PLAIN_TEMPLATE
-    messages = [{"role": m.role, "content": m.content} for m in prompt]
+    return render(tokenizer, prompt, add_generation_prompt=True)
+
+
+def render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, **options: Any) -> Any:
+    """The conversation in the tokenizer's chat template, or in :data:`PLAIN_TEMPLATE` if it has none.
+
+    Args:
+        options: passed to ``apply_chat_template``, which returns text unless they say otherwise.
+
+    Raises:
+        ValueError: the template refuses the conversation, or leaves out a turn of it.
+    """
+    template = options.pop("chat_template", None) or tokenizer.chat_template or PLAIN_TEMPLATE
+    options = {"tokenize": False, "chat_template": fix_date(_as_text(template)), **options}
+    roles = tuple(m.role for m in conversation)
     try:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)  # type: ignore[return-value]
+        _check_turns(tokenizer, options["chat_template"], roles)
+        messages = [{"role": m.role, "content": m.content} for m in conversation]
+        return tokenizer.apply_chat_template(messages, **options)
     except TemplateError as error:
-        roles = ", ".join(m.role for m in prompt)
-        raise ValueError(f"the chat template refuses a conversation of {roles}: {error}") from error
+        raise ValueError(f"the chat template refuses a conversation of {', '.join(roles)}: {error}") from error
+
+
+def _check_turns(tokenizer: PreTrainedTokenizerBase, template: str, roles: tuple[str, ...]) -> None:
+    """``ValueError`` if the template leaves out a turn of a conversation of these roles, as some do with tool turns."""
+    if (template, roles) in _checked:
+        return
+    marks = [f"turn{number}probe" for number in range(len(roles))]
+    messages = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
+    text = str(tokenizer.apply_chat_template(messages, tokenize=False, chat_template=template))
+    for number, (role, mark) in enumerate(zip(roles, marks, strict=True), 1):
+        if mark not in text:
+            raise ValueError(
+                f"the chat template leaves out turn {number} ({role}) of a conversation of {', '.join(roles)}. Give a "
+                "template that renders it (model.chat_template=FILE), or take such conversations out"
+            )
+    if len(_checked) >= MAX_CHECKED:
+        _checked.clear()
+    _checked.add((template, roles))
+
+
+def fix_date(template: str) -> str:
+    """A template in which ``strftime_now`` gives :data:`TEMPLATE_DATE`; templates without it are unchanged.
+
+    transformers' function of that name gives today's date. A macro of the same name hides it, so the template renders
+    alike on every day and in other software too.
+    """
+    if "strftime_now" not in template or template.startswith(_DATE_MACRO):
+        return template
+    formats = sorted({found[1] for found in _DATE_FORMAT.findall(template)})
+    cases = "".join(
+        f"{{%- {'elif' if number else 'if'} format == {json.dumps(form)} %}}{TEMPLATE_DATE.strftime(form)}"
+        for number, form in enumerate(formats)
+    )
+    other = TEMPLATE_DATE.strftime("%d %b %Y")  # of a format that the template computes
+    body = f"{cases}{{%- else %}}{other}{{%- endif %}}" if formats else other
+    return f"{_DATE_MACRO}{body}{{%- endmacro %}}\n{template}"
+
+
+def _as_text(template: Any) -> str:
+    """A tokenizer may hold several templates by name; the one called ``default`` is meant."""
+    return template["default"] if isinstance(template, dict) else template
 
 
 def tokenize_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,14 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
-from reward_models.data.chat import PLAIN_TEMPLATE, ChatRenderer, final_summary, train_tokenizer
+from reward_models.data.chat import (
+    PLAIN_TEMPLATE,
+    ChatRenderer,
+    final_summary,
+    fix_date,
+    prompt_text,
+    train_tokenizer,
+)
 from reward_models.data.records import Message
 
 QUESTION = (Message("user", "2 + 2?"),)
@@ -88,7 +96,7 @@ def test_a_template_that_drops_the_reasoning_is_refused_unless_only_the_summary_
 
 def test_a_template_that_drops_the_response_is_always_refused(tokenizer: Any) -> None:
     tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}{% endfor %}"
-    with pytest.raises(ValueError, match="loses 'summary probe'"):
+    with pytest.raises(ValueError, match=r"leaves out turn 1 \(user\)"):
         ChatRenderer(tokenizer, "summary")
 
 
@@ -139,6 +147,75 @@ def test_the_fingerprint_changes_with_span_template_and_tokenizer(tokenizer: Any
     tokenizer.chat_template += " "
     others.add(ChatRenderer(tokenizer, "full").fingerprint)
     assert len(others | {first}) == 4
+
+
+def known_template(name: str) -> str:
+    """A template of a released model, from the collection that TRL carries."""
+    import trl
+
+    return (Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "llama3_2",
+        "{{ strftime_now('%Y-%m-%d %H:%M:%S') }}|{% for m in messages %}{{ m.role }}={{ m.content }};{% endfor %}",
+        '{% if strftime_now is defined %}{% set d = strftime_now("%d %b %Y") %}{% endif %}'
+        "{% for m in messages %}{{ m.role }}={{ m.content }};{% endfor %}{{ d }}",
+    ],
+)
+def test_a_template_with_a_date_renders_alike_on_every_day(
+    template: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.utils import chat_template_utils
+
+    template = known_template(template) if template == "llama3_2" else template
+    seen = []
+    for day in (datetime(2024, 7, 26, 1, 2, 3), datetime(2031, 1, 2, 3, 4, 5)):
+        monkeypatch.setattr(chat_template_utils, "datetime", type("Day", (), {"now": staticmethod(lambda d=day: d)}))
+        tokenizer.chat_template = template
+        asked = prompt_text(tokenizer, QUESTION)
+        renderer = ChatRenderer(tokenizer, "full")
+        turns = [{"role": m.role, "content": m.content} for m in (*QUESTION, *ANSWER)]
+        elsewhere = tokenizer.apply_chat_template(turns, tokenize=False)  # by software that knows nothing of this
+        assert elsewhere == renderer.text(QUESTION, ANSWER)
+        seen.append((asked, elsewhere, renderer.fingerprint, ChatRenderer(tokenizer, "full").fingerprint))
+    assert seen[0] == seen[1]
+    assert seen[0][2] == seen[0][3]
+    assert "2024" in seen[0][1]
+
+
+def test_the_fixed_date_changes_nothing_else(tokenizer: Any) -> None:
+    template = known_template("llama3_2")
+    turns = [{"role": m.role, "content": m.content} for m in (*QUESTION, *ANSWER)]
+    plain = tokenizer.apply_chat_template(turns, tokenize=False, chat_template=template)
+    today = datetime.now().strftime("%d %b %Y")
+    fixed = tokenizer.apply_chat_template(turns, tokenize=False, chat_template=fix_date(template))
+    assert today in plain
+    assert fixed == plain.replace(today, "26 Jul 2024")
+    assert fix_date(fix_date(template)) == fix_date(template)
+    assert fix_date(PLAIN_TEMPLATE) == PLAIN_TEMPLATE
+
+
+@pytest.mark.parametrize("role", ["tool", "system"])
+def test_a_turn_that_the_template_leaves_out_is_an_error(role: str, tokenizer: Any) -> None:
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role != '" + role + "' %}{{ m.role }}: {{ m.content }}\n{% endif %}{% endfor %}"
+    )
+    renderer = ChatRenderer(tokenizer, "full")
+    renderer.text(QUESTION, ANSWER)
+    conversation = (Message(role, "2 + 2?"), *QUESTION)  # its words occur elsewhere in the text
+    for render in (lambda: renderer.text(conversation, ANSWER), lambda: prompt_text(tokenizer, conversation)):
+        with pytest.raises(ValueError, match=rf"leaves out turn 1 \({role}\).*model\.chat_template=FILE"):
+            render()
+
+
+@pytest.mark.parametrize("name", ["gemma", "gemma3", "llama3", "llama3_2", "phi3", "qwen2_5", "qwen3", "cohere"])
+def test_templates_of_released_models_render_a_conversation(name: str, tokenizer: Any) -> None:
+    tokenizer.chat_template = known_template(name)
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    assert "It is 4." in ChatRenderer(tokenizer, "summary").text(QUESTION, ANSWER)
 
 
 # --- tokenizers of our own --------------------------------------------------------------------------------------------
