@@ -50,7 +50,7 @@ def judged(pairs: Iterable[tuple[str, str]], **settings: Any) -> tuple[list[floa
     seconds: list[float] = []
     compare = term._compare
 
-    def timed(pair: Any) -> bool | str:
+    def timed(pair: Any) -> Any:
         start = time.perf_counter()
         try:
             return compare(pair)

@@ -1,4 +1,4 @@
-"""How a response is taken apart: thoughts, summary, final answer."""
+"""The parts of a response: thoughts, summary, final answer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from align.rewards.terms import Sample
 
 OPEN, CLOSE = "<think>", "</think>"
+JOINT = re.compile(r"[\s$]{0,8}(?:,|;|、|，|和|或|and|or|\\text\{\s?(?:and|or)\s?\})[\s$]{0,8}(?:and|or)?[\s$]{0,8}")
+BARE_BOX = re.compile(r"\\(?:boxed|fbox)\s{1,8}(-?[\w.]{1,40})(?![\w{])")
 BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{|\\.|[{}]", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A response's two parts.
+    """The two parts of a response.
 
     Args:
         thoughts: the chain of thought without its tags; ``None`` if the response has none.
@@ -25,10 +27,10 @@ class Parts:
 
 
 def split_response(sample: Sample) -> Parts:
-    """Cut at the last ``</think>``: an answer inside the thoughts is no answer."""
+    """Cut at the last ``</think>``. Thoughts opened again behind it belong to no summary: an answer in them is none."""
     before, close, after = sample.response.rpartition(CLOSE)
     if close:
-        return Parts(before.strip().removeprefix(OPEN).strip(), after.strip())
+        return Parts(before.strip().removeprefix(OPEN).strip(), after.partition(OPEN)[0].strip())
     if sample.think_prefilled or OPEN in sample.response:
         return Parts(sample.response.strip().removeprefix(OPEN).strip(), None)
     return Parts(None, sample.response.strip())
@@ -36,7 +38,7 @@ def split_response(sample: Sample) -> Parts:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the response gives as its answer.
+    """The answer that a response gives.
 
     Args:
         text: stripped, not empty.
@@ -49,7 +51,9 @@ class Answer:
 
 
 def final_answer(sample: Sample) -> Answer | None:
-    r"""Inside the last ``<answer>``, and there (without one, in the summary) inside the last ``\boxed{}``.
+    r"""The text in the last ``<answer>``, and there (without one, in the summary) in the last ``\boxed{}``.
+
+    Boxes in one row, with nothing but a comma or a conjunction between them, are one answer of several values.
 
     ``None`` if the thoughts were never closed, or nothing follows them, or the mark is empty.
     """
@@ -58,7 +62,7 @@ def final_answer(sample: Sample) -> Answer | None:
         return None
     tagged = last_tagged(summary)
     text = summary if tagged is None else tagged
-    boxed = last_box(text)
+    boxed = last_boxes(text)
     text = (text if boxed is None else boxed).strip()
     return Answer(text, tagged is not None or boxed is not None) if text else None
 
@@ -69,20 +73,42 @@ def uses_verifier(sample: Sample, verifier: str) -> bool:
 
 
 def last_tagged(text: str) -> str | None:
-    """What the last closed ``<answer>…</answer>`` holds; ``None`` without one."""
-    end = text.rfind("</answer>")
-    start = text.rfind("<answer>", 0, max(end, 0))
+    """The content of the last closed ``<answer>…</answer>``, in any case of letters; ``None`` without one."""
+    folded = text.lower() if text.isascii() else re.sub("(?i)</?answer>", lambda tag: tag[0].lower(), text)
+    end = folded.rfind("</answer>")
+    start = folded.rfind("<answer>", 0, max(end, 0))
     return None if start < 0 else text[start + len("<answer>") : end]
 
 
-def last_box(text: str) -> str | None:
-    r"""What the ``\boxed{…}`` that closes last holds, braces inside it balanced; ``None`` without one."""
-    found: str | None = None
+def last_boxes(text: str) -> str | None:
+    r"""The content of the last ``\boxed{…}``, behind that of boxes which a comma or a conjunction joins to it."""
+    found = boxes(text)
+    if not found:
+        bare = BARE_BOX.findall(text)
+        return bare[-1] if bare else None
+    start, end = found[-1][0], found[-1][1]
+    contents = [text[start:end]]
+    opening = text.rfind("\\", 0, start)
+    for start, end in reversed(found[:-1]):
+        if end >= opening:
+            continue  # this one holds the other
+        if not JOINT.fullmatch(text[end + 1 : opening]):
+            break
+        if text[start:end] not in contents:
+            contents.append(text[start:end])
+        opening = text.rfind("\\", 0, start)
+    return ", ".join(reversed(contents))
+
+
+def boxes(text: str) -> list[tuple[int, int]]:
+    r"""Start and end of the content of each ``\boxed{…}``, in the order in which they close; braces are balanced."""
+    found: list[tuple[int, int]] = []
     open_braces: list[int | None] = []  # where the content of a box begins, None for other braces
     for token in BRACE.finditer(text):
         if token.group() == "}":
             start = open_braces.pop() if open_braces else None
-            found = found if start is None else text[start : token.start()]
+            if start is not None:
+                found.append((start, token.start()))
         elif token.group().endswith("{") and token.group() != r"\{":
             open_braces.append(None if token.group() == "{" else token.end())
     return found

@@ -1,7 +1,7 @@
 """A process that compares mathematical answers, one JSON line in, one JSON line out.
 
-It is run as a file of its own, by :mod:`align.rewards.verifiers.mathematics`: whatever an answer does to it (endless
-simplification, huge powers, a crash) is ended with the process. It imports nothing of this project.
+:mod:`align.rewards.verifiers.mathematics` starts it: an answer that makes sympy compute for ever, or use up memory,
+ends with the process.
 """
 
 from __future__ import annotations
@@ -10,82 +10,76 @@ import faulthandler
 import functools
 import json
 import os
-import re
 import resource
 import signal
 import sys
-import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
-from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+from align.rewards.verifiers.math_compare import Form, ReferenceError, latex_equal, parsed, same
+from align.rewards.verifiers.math_numbers import Value
+from align.rewards.verifiers.math_reading import read_answer, read_reference
+from align.rewards.verifiers.math_text import Unreadable
 
-SYMBOLS = str.maketrans(
-    {
-        "−": "-",
-        "–": "-",
-        "×": r"\times ",
-        "÷": r"\div ",
-        "⁄": "/",
-        "∞": r"\infty ",
-        "π": r"\pi ",
-        "≤": r"\le ",
-        "≥": r"\ge ",
-    }
-)
-NUMBER = r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)"
-# A number with a unit in plain letters; words that change the value, or join two values, are no units.
-UNIT = re.compile(
-    rf"({NUMBER})\s*(?!(?:percent|pct|percentage|or|and|pi|thousand|million|billion|trillion|hundred|dozen)\b)"
-    r"[A-Za-z]{2,}[A-Za-z ./^0-9]{0,40}"
-)
-MIXED = re.compile(r"([-+]?\d+)\s+(\d+/\d+)")
-SCIENTIFIC = re.compile(rf"({NUMBER})[eE]([-+]?\d{{1,6}})")
-# math-verify takes 2(5) for the mixed number 7; not after a subscript, as in log_2(8)
-FACTOR = re.compile(r"(?<![\w_^.\\}])(\d+)\s*\((?=[\d\\-])")
-PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}[ ,:]+[A-Za-z]{2,}")
+MOST_WORDS = 3  # of a reference that is no mathematics; longer texts are sentences, which no answer repeats
 
 
 class OutOfTimeError(BaseException):
     """Not an ``Exception``: the libraries below catch those."""
 
 
-def as_math(text: str) -> str:
-    """An answer that was marked as one, in the form math-verify reads: LaTeX in dollars, unless it is prose."""
-    text = re.sub(r"(\d)([¼-¾⅐-⅞])", r"\1 \2", text)
-    text = unicodedata.normalize("NFKC", text).translate(SYMBOLS).strip().rstrip("。.").strip()
-    text = re.sub(r"√\s*(\d+|\w)", r"\\sqrt{\1}", text)
-    text = FACTOR.sub(r"\1\\cdot(", text)
-    if text.count("$") == 1 and "\\$" not in text:  # a currency
-        text = text.replace("$", "")
-    if match := UNIT.fullmatch(text):
-        text = match[1]
-    elif match := MIXED.fullmatch(text):
-        sign = "-" if match[1].startswith("-") else "+"
-        text = f"{match[1]}{sign}{match[2]}"
-    elif match := SCIENTIFIC.fullmatch(text):
-        text = rf"{match[1]}\times 10^{{{match[2]}}}"
-    if any(mark in text for mark in ("$", r"\(", r"\[", r"\boxed")) or PROSE.search(text):
-        return text
-    return f"${text}$"
-
-
 @functools.lru_cache(maxsize=4096)
-def parsed_reference(reference: str) -> list[Any]:
-    return _parse(as_math(reference))
+def reference_value(reference: str) -> Value:
+    """The value of a reference whose expressions sympy can read.
+
+    Raises:
+        ReferenceError: it cannot, or the reference is a sentence.
+    """
+    try:
+        value = read_reference(reference)
+    except Unreadable as error:
+        raise ReferenceError(str(error)) from error
+    if value.kind == "words" and len(value.text.split()) > MOST_WORDS:
+        raise ReferenceError("it is a sentence, and no mathematics")
+    for latex in _expressions(value):
+        if parsed(latex) is None:
+            raise ReferenceError(f"sympy cannot read {latex[:80]}")
+    return value
 
 
-def judge(reference: str, answer: str, marked: bool) -> bool | None:
-    """Whether the answer equals the reference; ``None`` if the reference itself is not mathematics."""
-    gold = parsed_reference(reference)
-    if not any(not isinstance(value, str) for value in gold):
-        return None
-    found = _parse(as_math(answer) if marked else answer)
-    return bool(found) and verify(gold, found, timeout_seconds=None, allow_set_relation_comp=True, raise_on_error=True)
+def _expressions(value: Value) -> Iterator[str]:
+    if value.kind == "expression":
+        yield value.text
+    for item in value.items:
+        yield from _expressions(item)
 
 
-def _parse(text: str) -> list[Any]:
-    targets = (LatexExtractionConfig(), ExprExtractionConfig())
-    return parse(text, targets, parsing_timeout=None, raise_on_error=True)
+def judge(reference: str, answer: str, marked: bool, form: Form, explain: bool) -> dict[str, Any]:
+    """The verdict on one answer, and how both were read.
+
+    Args:
+        explain: find out whether an answer was refused for its form alone, which takes a second comparison.
+    """
+    wanted = reference_value(reference)
+    reply: dict[str, Any] = {"verdict": False, "reference": str(wanted)[:200]}
+    try:
+        given = read_answer(answer, marked=marked)
+        verdict = same(wanted, given, form)
+        unfinished = explain and not verdict and form == "reference" and same(wanted, given, "any")
+    except Unreadable as error:
+        return reply | {"read": f"nothing: {error}"}
+    except ReferenceError:
+        raise
+    except OutOfTimeError:
+        return reply | {"read": "nothing: it takes too long to compute", "error": "time"}
+    except MemoryError:
+        return reply | {"read": "nothing: it takes too much memory", "error": "memory"}
+    except Exception as error:  # whatever the libraries raise on strange input
+        return reply | {"read": f"nothing: {type(error).__name__}", "error": type(error).__name__}
+    reply |= {"verdict": verdict, "read": ("words: " if given.kind == "words" else "") + str(given)[:200]}
+    if unfinished:
+        reply["read"] += ", which equals the reference and is not in the form of a final answer"
+    return reply
 
 
 def _out_of_time(*_: Any) -> None:
@@ -93,21 +87,23 @@ def _out_of_time(*_: Any) -> None:
 
 
 def reply(line: str, time_limit: float) -> dict[str, Any]:
-    """``{"verdict": …}``, or ``{"error": …}`` if there can be none."""
+    """The verdict, or ``{"error": …}`` if the reference allows none.
+
+    An answer that cannot be computed within the limits, while its reference can be read, is wrong, and ``error`` says
+    why: no score at all would be a way out of a bad one.
+    """
     request = json.loads(line)
     signal.setitimer(signal.ITIMER_PROF, time_limit)  # processor time: a busy machine changes no verdict
     try:
-        verdict = judge(request["reference"], request["answer"], request["marked"])
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        return judge(request["reference"], request["answer"], request["marked"], request["form"], request["explain"])
+    except ReferenceError as error:
+        return {"error": "reference", "why": str(error)}
     except OutOfTimeError:
-        return {"error": "time"}
-    except MemoryError:
-        return {"error": "memory"}
-    except Exception as error:  # whatever the libraries raise on strange input
-        return {"error": type(error).__name__}
+        return {"error": "reference", "why": "it takes too long to read"}
+    except Exception as error:
+        return {"error": "reference", "why": type(error).__name__}
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-    return {"error": "reference"} if verdict is None else {"verdict": verdict}
 
 
 def main(time_limit: float, memory: int) -> None:
@@ -116,14 +112,10 @@ def main(time_limit: float, memory: int) -> None:
     os.dup2(2, 1)  # nothing that a library prints may pass for an answer
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     signal.signal(signal.SIGPROF, _out_of_time)
-    parsed_reference("1")  # load the grammar before the clock runs
+    latex_equal("x+1", "1+x")  # load the grammar before the clock runs
     print("{}", file=answers, flush=True)
     for line in sys.stdin:
         # a thread in C ends the process even where Python code no longer runs, for when nobody is left to kill it
         faulthandler.dump_traceback_later(10 * time_limit + 10, exit=True, file=sys.stderr)
         print(json.dumps(reply(line, time_limit)), file=answers, flush=True)
         faulthandler.cancel_dump_traceback_later()
-
-
-if __name__ == "__main__":
-    main(float(sys.argv[1]), int(sys.argv[2]))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from align.rewards.parsing import Answer, Parts, final_answer, last_box, split_response
+from align.rewards.parsing import Answer, Parts, final_answer, last_boxes, split_response
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,8 @@ from align.rewards.parsing import Answer, Parts, final_answer, last_box, split_r
         ("a", True, Parts("a", None)),  # still inside the thoughts
         ("a", False, Parts(None, "a")),
         ("<think>a</think>b</think>c", False, Parts("a</think>b", "c")),
+        ("<think>a</think>b<think>c", False, Parts("a", "b")),
+        ("<think>a</think><think>c", False, Parts("a", "")),  # an answer in thoughts that go on is none
     ],
 )
 def test_thoughts_and_summary(response: str, prefilled: bool, parts: Parts, sample: Any) -> None:
@@ -35,6 +37,8 @@ def test_thoughts_and_summary(response: str, prefilled: bool, parts: Parts, samp
         (r"It is 5.", Answer("It is 5.", False)),
         (r"<answer>5", Answer("<answer>5", False)),
         (r"<answer> </answer>", None),
+        (r"<Answer>5</ANSWER>", Answer("5", True)),
+        (r"<think>x</think><think>\boxed{5}", None),
         (r"<think>\boxed{5}</think>", None),
         (r"<think>\boxed{5}", None),
     ],
@@ -51,8 +55,14 @@ def test_final_answer(response: str, answer: Answer | None, sample: Any) -> None
         (r"} \fbox {3} {", "3"),
         (r"\boxed{3", None),
         (r"\boxed{1} and \boxed{2", "1"),
+        (r"\boxed{4}\boxed{5}", "5"),
+        (r"\boxed{4}, \boxed{5}", "4, 5"),
+        (r"$\boxed{3}$, $\boxed{4}$ and $\boxed{5}$", "3, 4, 5"),
+        (r"\boxed{4}. Then it is \boxed{5}", "5"),
+        (r"\boxed{4} and \boxed{\boxed{5}}", r"4, \boxed{5}"),
+        (r"\boxed 5", "5"),
         ("none", None),
     ],
 )
 def test_boxes_are_balanced(text: str, content: str | None) -> None:
-    assert last_box(text) == content
+    assert last_boxes(text) == content

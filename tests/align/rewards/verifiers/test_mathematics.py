@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from align.rewards.verifiers.mathematics import MathAccuracy
+from align.rewards.verifiers.mathematics import Comparison, MathAccuracy
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,6 @@ EQUAL = [
     (r"\boxed{[2,\infty)}", r"x \ge 2"),
     (r"\boxed{x \ge 2}", r"[2,\infty)"),
     (r"\boxed{x=5}", "5"),
-    (r"\boxed{2(5)}", "10"),
-    (r"\boxed{\log_2(8)}", "3"),
     (r"\boxed{x^2-1}", "(x-1)(x+1)"),
     (r"\boxed{-\sqrt{2}+3}", r"$3-\sqrt{2}$"),
     ("<answer>The answer is 5.</answer>", "5"),
@@ -113,7 +111,7 @@ def test_hostile_answers_end_in_time_and_the_next_answer_is_judged(answer: str, 
         assert good == 1.0
         errors = set(term.errors) or {None}
         assert errors <= HOSTILE[answer]
-        assert bad == (None if term.errors else 0.0)
+        assert bad == (None if "crash" in term.errors else 0.0)  # to be slow is no way out of a bad score
     finally:
         term.close()
 
@@ -152,7 +150,7 @@ def test_it_works_in_threads(term: MathAccuracy, sample: Any) -> None:
 
 def test_equal_answers_are_compared_once(term: MathAccuracy, sample: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(term, "_compare", lambda pair: asked.append(pair) or True)
+    monkeypatch.setattr(term, "_compare", lambda pair: asked.append(pair) or Comparison(True))
     assert term.score([sample(r"so \boxed{5}", answer="5"), sample(r"\boxed{5}", answer="5")]) == [1.0, 1.0]
     assert len(asked) == 1
 

@@ -1,0 +1,304 @@
+"""From the text of an answer to one line of LaTeX: characters, markup, and the place of the answer in a sentence.
+
+Nothing here knows mathematics. A text that hides or reorders what it shows (bidirectional controls) is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from align.rewards.characters import REORDERING, without_invisible
+from align.rewards.verifiers.math_units import CHINESE_HEDGES, HEDGES
+
+LONGEST = 2000  # characters of one answer; longer ones are none
+TAIL = 6000  # characters of an unmarked summary that are searched for the answer
+ROMAN = "\ue001"  # before a letter that was set upright behind a number: a unit
+MONEY = "\ue000"  # a dollar sign that is money, once the dollars around formulas are gone
+
+SUPERSCRIPT = {c: unicodedata.normalize("NFKC", c) for c in "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ"}
+SUBSCRIPT = {c: unicodedata.normalize("NFKC", c) for c in "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎"}
+GREEK = {c: rf"\{unicodedata.name(c).split()[-1].lower()} " for c in "αβγδζηθικλμνξρστφχψωΓΔΘΛΞΣΦΨΩ"} | {
+    "λ": r"\lambda ",
+    "Λ": r"\Lambda ",
+    "ε": r"\epsilon ",
+    "π": r"\pi ",
+    "ϕ": r"\phi ",
+    "ϵ": r"\epsilon ",
+    "ϑ": r"\theta ",
+}
+GREEK |= {c: rf"\{GREEK[c.lower()].strip()[1:].capitalize()} " for c in "ΓΔΘΞΣΦΨΩ"}
+SYMBOLS = GREEK | {
+    "−": "-",
+    "–": "-",
+    "—": "-",
+    "‐": "-",
+    "‑": "-",
+    "﹣": "-",
+    "×": r"\times ",
+    "✕": r"\times ",
+    "·": r"\cdot ",
+    "⋅": r"\cdot ",
+    "∙": r"\cdot ",
+    "÷": r"\div ",
+    "∕": "/",
+    "⁄": "/",
+    "∞": r"\infty ",
+    "≤": r"\le ",
+    "⩽": r"\le ",
+    "≥": r"\ge ",
+    "⩾": r"\ge ",
+    "≠": r"\ne ",
+    "≈": r"\approx ",
+    "±": r"\pm ",
+    "∓": r"\mp ",
+    "∪": r"\cup ",
+    "∩": r"\cap ",
+    "∈": r"\in ",
+    "∅": r"\emptyset ",
+    "∠": r"\angle ",
+    "ℝ": r"\mathbb{R}",
+    "ℕ": r"\mathbb{N}",
+    "ℤ": r"\mathbb{Z}",
+    "ℚ": r"\mathbb{Q}",
+    "ℂ": r"\mathbb{C}",
+    "′": "'",
+    "’": "'",
+    "‘": "'",
+    "“": '"',
+    "”": '"',
+    "、": ",",
+    "，": ",",
+    "：": ":",
+    "；": ";",
+    "˚": "°",
+    "º": "°",
+    "∑": r"\sum ",
+    "∏": r"\prod ",
+    "∫": r"\int ",
+}
+# Spacing and sizes, which carry no meaning. \, becomes a space: it separates thousands.
+NO_MEANING = re.compile(
+    r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|mathstrut|rm|bf|it|large|Large)(?![A-Za-z])\.?|\\!"
+)
+SPACE = re.compile(r"\\(?:quad|qquad|thinspace|medspace|thickspace|hspace\{[^{}]{0,20}\}|[,;:> ])|~")
+TEXT = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|up|normal)?|mathrm|mathbf|mathit|mathsf|operatorname\*?|mbox|hbox|boldsymbol|bm|emph|underline|"
+    r"boxed|fbox|ensuremath|mathbf|textcolor\{\w{1,20}\}|color\{\w{1,20}\})\s*\{([^{}]*)\}"
+)
+SAME = {
+    r"\dfrac": r"\frac",
+    r"\tfrac": r"\frac",
+    r"\cfrac": r"\frac",
+    r"\leqslant": r"\le",
+    r"\geqslant": r"\ge",
+    r"\leqq": r"\le",
+    r"\geqq": r"\ge",
+    r"\leq": r"\le",
+    r"\geq": r"\ge",
+    r"\neq": r"\ne",
+    r"\lt": "<",
+    r"\gt": ">",
+    r"\varnothing": r"\emptyset",
+    r"\lbrace": r"\{",
+    r"\rbrace": r"\}",
+    r"\lbrack": "[",
+    r"\rbrack": "]",
+    r"\lvert": "|",
+    r"\rvert": "|",
+    r"\vert": "|",
+    r"\mid": "|",
+    r"\ast": "*",
+    r"\colon": ":",
+    r"\degree": "°",
+    r"\infin": r"\infty",
+    r"\varphi": r"\phi",
+    r"\varepsilon": r"\epsilon",
+    r"\rightarrow": r"\to",
+    r"\land": r" and ",
+    r"\lor": r" or ",
+    r"\euro": "€",
+    r"\pounds": "£",
+    r"\cent": "¢",
+}
+UPRIGHT = re.compile(r"(?<=[\d}])\s*\\(?:text|mathrm)\s*\{\s*([A-Za-z])\s*\}")
+COMMAND = re.compile(r"\\[A-Za-z]+")
+SHORT_FRACTION = re.compile(r"\\frac\s*(?:(\d)\s*(\d)|(\d)\s*\{([^{}]*)\}|\{([^{}]*)\}\s*(\d))(?![\d}])")
+# LaTeX between dollars as pandoc has it: no space inside the dollars, no digit behind the last.
+DOLLARS = re.compile(r"\$\$(.{1,2000}?)\$\$|\$(?![\s$])((?:[^$]){0,2000}?)(?<![\s\\])\$(?!\d)", re.DOTALL)
+SENTENCE = re.compile(r"(?<=[.!?])(?:\*\*|[)\]\"'])?\s+|(?<=[。！？])|\n+")
+ANNOUNCED = re.compile(
+    r"\banswers?\b(?:\s+(?:to|for|of)\b[^.\n:]{0,80}?)?\s*\**\s*(?:(?:is|are|was|would\s+be|will\s+be|equals)\b\s*(?:therefore\b|thus\b|then\b)?\s*"
+    r"(?:(?:exactly|simply|just|given\s+by)\b)?|[:=])\s*[:*]*"
+    r"|\banswer\b\**\s*\n+"
+    r"|(?:^|\n)\s*\**A\s*:\s*\**"
+    r"|(?:答案|答|结果|結果|答え|정답|답)\s*(?:应该|應該)?\s*(?:是|为|為|等于|等於|は|은|는)?\s*[:]?\s*",
+    re.IGNORECASE,
+)
+HASHES = re.compile(r"####\s*([^\n]+)")
+
+
+class Unreadable(ValueError):
+    """The text shows something else than it holds, or is too long to be an answer."""
+
+
+def tidy(text: str) -> str:
+    """One line of LaTeX without dollars, in ASCII digits, with one spelling of each symbol.
+
+    Raises:
+        Unreadable: bidirectional controls, or more than :data:`LONGEST` characters.
+    """
+    if REORDERING.search(text):
+        raise Unreadable("it holds characters that change the order of what is shown")
+    if len(text) > LONGEST:
+        raise Unreadable(f"it is longer than {LONGEST} characters")
+    text = _characters(without_invisible(text))
+    text = re.sub(r"\\\$", MONEY, text)
+    text = _without_dollars(text)
+    text = re.sub(r"\\[()]|\\[\[\]](?!\d*(?:em|ex|pt|mm)\])", " ", text)
+    text = re.sub(r"\\(?:begin|end)\{(?:equation|align|aligned|gather|math|displaymath)\*?\}", " ", text)
+    text = COMMAND.sub(lambda found: SAME.get(found[0], found[0]), NO_MEANING.sub("", text))
+    text = SPACE.sub(" ", text)
+    text = re.sub(r"\{\s*,\s*\}", ",", text).replace(r"\%", "%")
+    text = re.sub(r"\^\s*\{?\s*(?:\\circ|°)\s*\}?", "°", text)
+    text = _without_text_commands(text)
+    text = re.sub(r"\*\*|__|`", "", text)
+    text = re.sub(r"\^\s*\{?\s*(?:\\circ|°)\s*\}?", "°", text)
+    text = re.sub(r"\s+\^", "^", text)
+    for _ in range(3):
+        text = SHORT_FRACTION.sub(_full_fraction, text)
+    text = re.sub(r"\\sqrt\s*(\d)(?!\d)", r"\\sqrt{\1}", text)
+    text = re.sub(r"\\sqrt\s*\(([^()]{1,40})\)", r"\\sqrt{\1}", text)
+    return trim(" ".join(text.split()))
+
+
+def trim(text: str) -> str:
+    """Without punctuation and quotes around it, and without braces around the whole."""
+    while True:
+        before = text
+        text = text.strip().rstrip(".。,;、:").strip()
+        if len(text) > 2 and text[0] == text[-1] and text[0] in "\"'":
+            text = text[1:-1]
+        if text.startswith("{") and closing(text, 0) == len(text) - 1:
+            text = text[1:-1]
+        if text.startswith("*") or text.endswith("*"):
+            text = text.strip("*")
+        if text == before:
+            return text
+
+
+def closing(text: str, start: int) -> int:
+    """The place of the bracket that closes the one at ``start``; −1 without one. ``\\{`` counts as a bracket."""
+    depth = 0
+    skip = False
+    for place in range(start, len(text)):
+        if skip:
+            skip = False
+            if text[place] in "{}":
+                depth += 1 if text[place] == "{" else -1
+                if depth == 0:
+                    return place
+            continue
+        char = text[place]
+        if char == "\\":
+            skip = True
+        elif char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+            if depth == 0:
+                return place
+    return -1
+
+
+def _characters(text: str) -> str:
+    text = re.sub(f"[{''.join(SUPERSCRIPT)}]+", lambda m: "^{" + "".join(SUPERSCRIPT[c] for c in m[0]) + "}", text)
+    text = re.sub(f"[{''.join(SUBSCRIPT)}]+", lambda m: "_{" + "".join(SUBSCRIPT[c] for c in m[0]) + "}", text)
+    text = re.sub(r"(?<=\d)([¼-¾⅐-⅞])", r" \1", text)
+    out: list[str] = []
+    for char in text:
+        if char.isascii():
+            out.append(char)
+        elif char in SYMBOLS:
+            out.append(SYMBOLS[char])
+        elif char.isdecimal():
+            out.append(str(unicodedata.decimal(char)))
+        else:
+            folded = unicodedata.normalize("NFKC", char)
+            out.append(folded if folded == char else "".join(SYMBOLS.get(c, c) for c in folded))
+    text = "".join(out)
+    return re.sub(
+        r"√\s*(\d+(?:\.\d+)?|[A-Za-z]|\{[^{}]{1,40}\})", lambda m: rf"\sqrt{{{m[1].strip('{}')}}}", text
+    ).replace("√", r"\sqrt ")
+
+
+def _without_dollars(text: str) -> str:
+    """Drop the dollars around formulas; those before or behind a number are money."""
+    text = DOLLARS.sub(lambda found: f" {found[1] or found[2]} ", text)
+    text = re.sub(r"\$(?=\s*-?[\d.])|(?<=\d)\s?\$", MONEY, text)
+    return text.replace("$", " ")
+
+
+def _without_text_commands(text: str) -> str:
+    """Unwrap ``\\text{…}`` and its like, five levels deep."""
+
+    def plain(found: re.Match[str]) -> str:
+        content = found[1]
+        return (
+            content
+            if len(content.strip()) == 1 and found[0].startswith((r"\mathrm", r"\mathbf", r"\mathit", r"\bm", r"\bold"))
+            else f" {content} "
+        )
+
+    text = UPRIGHT.sub(rf" {ROMAN}\1", text)
+    for _ in range(5):
+        changed = TEXT.sub(plain, text)
+        if changed == text:
+            break
+        text = changed
+    return text
+
+
+def _full_fraction(found: re.Match[str]) -> str:
+    over, under = (found[1], found[2]) if found[1] else (found[3], found[4]) if found[3] else (found[5], found[6])
+    return rf"\frac{{{over}}}{{{under}}}"
+
+
+def words_of(text: str) -> list[str]:
+    """Its words of two letters or more outside of LaTeX commands, in lower case."""
+    return [w.lower() for w in re.findall(r"(?<![\\A-Za-z])[^\W\d_]{2,}(?:'[a-z]+)?", text)]
+
+
+def hedged(text: str) -> bool:
+    """Whether it denies, bounds, or offers a choice."""
+    return any(word in HEDGES or word.endswith("n't") for word in words_of(text)) or bool(CHINESE_HEDGES.search(text))
+
+
+def candidates(summary: str) -> Iterator[str]:
+    """Passages of an unmarked text that may be the answer, the likeliest first: what is announced, else the end.
+
+    Only the first that can be read counts. A passage that is hedged is given as it is, so that it is not read.
+    """
+    summary = summary.strip()[-TAIL:]
+    hashes = HASHES.findall(summary)
+    if hashes:
+        yield hashes[-1]
+        return
+    text = _characters(without_invisible(summary))
+    announced = list(ANNOUNCED.finditer(text))
+    if announced:
+        rest = text[announced[-1].end() :].lstrip(" \n*")
+        yield first_sentence(rest)
+        return
+    sentences = [s.strip() for s in SENTENCE.split(re.sub(r"\s*\([^()]*\)\s*$", "", text)) if s and s.strip(" .*`")]
+    if sentences:
+        yield sentences[-1]
+
+
+def first_sentence(text: str) -> str:
+    """Up to the end of the first sentence or line; a display formula is one sentence."""
+    display = re.match(r"\s*(?:\$\$(.{1,2000}?)\$\$|\\\[(.{1,2000}?)\\\])", text, re.DOTALL)
+    if display:
+        return display[1] or display[2]
+    return next((s for s in SENTENCE.split(text) if s and s.strip()), "")
