@@ -122,77 +122,84 @@ class Unit:
         return " ".join(part for part in (measured, self.noun) if part)
 
 
+# names = size in base units, base quantities with their exponents
+_UNITS = """
+m meter metre 米 = 1 length
+km kilometer kilometre 千米 公里 = 1000 length
+dm decimeter decimetre 分米 = 1/10 length
+cm centimeter centimetre 厘米 公分 = 1/100 length
+mm millimeter millimetre 毫米 = 1/1000 length
+μm um micrometer micrometre micron = 1/1000000 length
+nm nanometer nanometre = 1/1000000000 length
+in inch inche 英寸 = 0.0254 length
+ft foot feet 英尺 = 0.3048 length
+yd yard = 0.9144 length
+mi mile 英里 = 1609.344 length
+g gram gramme 克 = 1 mass
+kg kilogram kilo 千克 公斤 = 1000 mass
+mg milligram = 1/1000 mass
+ton tonne 吨 = 1000000 mass
+lb pound 磅 = 453.59237 mass
+oz ounce = 28.349523125 mass
+s sec second 秒 秒钟 = 1 time
+ms millisecond = 1/1000 time
+min minute 分钟 分 = 60 time
+h hr hour 小时 时 = 3600 time
+day 天 日 = 86400 time
+wk week 周 星期 = 604800 time
+mo month 月 个月 = 1 month
+yr year 年 = 12 month
+l liter litre 升 = 1/1000 length^3
+ml milliliter millilitre 毫升 = 1/1000000 length^3
+cc = 1/1000000 length^3
+gal gallon = 16 gallon
+qt quart = 4 gallon
+pint = 2 gallon
+cup = 1 gallon
+acre = 1 acre
+ha hectare 公顷 = 10000 length^2
+mph = 0.44704 length time^-1
+kph kmh kmph = 5/18 length time^-1
+$ us$ usd dollar buck = 1 dollar
+¢ cent = 1/100 dollar
+€ euro eur = 1 euro
+£ gbp = 1 sterling
+p penny pence = 1/100 sterling
+¥ yen jpy 円 日元 = 1 yen
+yuan rmb cny 元 块 块钱 人民币 = 1 yuan
+₹ rs rupee inr = 1 rupee
+₽ ruble rouble rub 卢布 руб рублей рубля рубль = 1 ruble
+₩ won krw 원 = 1 won
+° deg degree 度 = 1 angle
+rad radian = 1 radian
+°c celsius 摄氏度 = 1 celsius
+°f fahrenheit = 1 fahrenheit
+k kelvin = 1 kelvin
+n newton = 1000 mass length time^-2
+j joule = 1000 mass length^2 time^-2
+kj kilojoule = 1000000 mass length^2 time^-2
+w watt = 1000 mass length^2 time^-3
+kw kilowatt = 1000000 mass length^2 time^-3
+pa pascal = 1000 mass length^-1 time^-2
+hz hertz = 1 time^-1
+mol mole = 1 amount
+a amp ampere = 1 current
+v volt = 1 volt
+Ω ω ohm = 1 ohm
+square_unit sq_unit 平方单位 = 1 unit^2
+cubic_unit = 1 unit^3
+"""
+
+
 def _table() -> dict[str, tuple[dict[str, int], Fraction]]:
     found: dict[str, tuple[dict[str, int], Fraction]] = {}
-
-    def add(names: str, factor: str | int, **dimensions: int) -> None:
+    for line in _UNITS.strip().splitlines():
+        names, _, definition = line.partition(" = ")
+        size, *quantities = definition.split()
+        powers = (quantity.partition("^") for quantity in quantities)
+        dimensions = {name: int(power or 1) for name, _, power in powers}
         for name in names.split():
-            found[name.replace("_", " ")] = (dimensions, Fraction(factor))
-
-    add("m meter metre 米", 1, length=1)
-    add("km kilometer kilometre 千米 公里", 1000, length=1)
-    add("dm decimeter decimetre 分米", "1/10", length=1)
-    add("cm centimeter centimetre 厘米 公分", "1/100", length=1)
-    add("mm millimeter millimetre 毫米", "1/1000", length=1)
-    add("μm um micrometer micrometre micron", "1/1000000", length=1)
-    add("nm nanometer nanometre", "1/1000000000", length=1)
-    add("in inch inche 英寸", "0.0254", length=1)
-    add("ft foot feet 英尺", "0.3048", length=1)
-    add("yd yard", "0.9144", length=1)
-    add("mi mile 英里", "1609.344", length=1)
-    add("g gram gramme 克", 1, mass=1)
-    add("kg kilogram kilo 千克 公斤", 1000, mass=1)
-    add("mg milligram", "1/1000", mass=1)
-    add("ton tonne 吨", 10**6, mass=1)
-    add("lb pound 磅", "453.59237", mass=1)
-    add("oz ounce", "28.349523125", mass=1)
-    add("s sec second 秒 秒钟", 1, time=1)
-    add("ms millisecond", "1/1000", time=1)
-    add("min minute 分钟 分", 60, time=1)
-    add("h hr hour 小时 时", 3600, time=1)
-    add("day 天 日", 86400, time=1)
-    add("wk week 周 星期", 604800, time=1)
-    add("mo month 月 个月", 1, month=1)
-    add("yr year 年", 12, month=1)
-    add("l liter litre 升", "1/1000", length=3)
-    add("ml milliliter millilitre 毫升", "1/1000000", length=3)
-    add("cc", "1/1000000", length=3)
-    add("gal gallon", 16, gallon=1)
-    add("qt quart", 4, gallon=1)
-    add("pint", 2, gallon=1)
-    add("cup", 1, gallon=1)
-    add("acre", 1, acre=1)
-    add("ha hectare 公顷", 10000, length=2)
-    add("mph", "0.44704", length=1, time=-1)
-    add("kph kmh kmph", "5/18", length=1, time=-1)
-    add("$ us$ usd dollar buck", 1, dollar=1)
-    add("¢ cent", "1/100", dollar=1)
-    add("€ euro eur", 1, euro=1)
-    add("£ gbp", 1, sterling=1)
-    add("p penny pence", "1/100", sterling=1)
-    add("¥ yen jpy 円 日元", 1, yen=1)
-    add("yuan rmb cny 元 块 块钱 人民币", 1, yuan=1)
-    add("₹ rs rupee inr", 1, rupee=1)
-    add("₽ ruble rouble rub 卢布 руб рублей рубля рубль", 1, ruble=1)
-    add("₩ won krw 원", 1, won=1)
-    add("° deg degree 度", 1, angle=1)
-    add("rad radian", 1, radian=1)
-    add("°c celsius 摄氏度", 1, celsius=1)
-    add("°f fahrenheit", 1, fahrenheit=1)
-    add("k kelvin", 1, kelvin=1)
-    add("n newton", 1000, mass=1, length=1, time=-2)
-    add("j joule", 1000, mass=1, length=2, time=-2)
-    add("kj kilojoule", 10**6, mass=1, length=2, time=-2)
-    add("w watt", 1000, mass=1, length=2, time=-3)
-    add("kw kilowatt", 10**6, mass=1, length=2, time=-3)
-    add("pa pascal", 1000, mass=1, length=-1, time=-2)
-    add("hz hertz", 1, time=-1)
-    add("mol mole", 1, amount=1)
-    add("a amp ampere", 1, current=1)
-    add("v volt", 1, volt=1)
-    add("Ω ω ohm", 1, ohm=1)
-    add("square_unit sq_unit 平方单位", 1, unit=2)
-    add("cubic_unit", 1, unit=3)
+            found[name.replace("_", " ")] = (dimensions, Fraction(size))
     return found
 
 
