@@ -61,7 +61,7 @@ def curate_command(
     says which response is better and by how much. Then lengths are balanced. Labels in the data are not used; the
     report says how often the judge agrees with them.
 
-    The same command goes on with a run that was stopped or killed, and pays for no answer twice. An endpoint's key is
+    The same command resumes a run that was stopped or killed, and pays for no answer twice. An endpoint's key is
     read from the environment variable KEEL_JUDGE_API_KEY.
     """
     from reward_models.data.curation.pipeline import ANSWERS, plan
@@ -127,7 +127,7 @@ def _run(planned: Plan, out: Path, judge: Judge, dry_run: bool) -> None:
             report = curate(planned, out, judge, lambda done: progress.advance(task, done))
     except KeyboardInterrupt:
         raise CommandFailed(
-            "stopped; the answers so far are kept, and the same command goes on from there", 130
+            "stopped; the answers so far are kept, and the same command resumes the run", 130
         ) from None
     _print(report, out, console)
 

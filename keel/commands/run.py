@@ -23,7 +23,7 @@ def run_command(
 ) -> None:
     """From preferences to an aligned policy: the stages of a project, one after the other.
 
-    The same command goes on where it was stopped or killed; what is finished is not trained again. Exits with 2 if the
+    The same command resumes a project that was stopped or killed; what is finished is not trained again. Exits with 2 if the
     project cannot be run as it is, with 1 if a stage fails, with 128 + the signal's number where one stops it.
     """
     from rich.console import Console
@@ -42,13 +42,18 @@ def run_command(
 
 @failures()
 def demo_command(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key=value]...", help="Settings of the project, e.g. stages.stage2.settings.steps=60"),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where the models and the report go.")] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn at random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
 ) -> None:
-    """From preferences to an aligned policy on built-in data: a CPU, no network, about ten minutes.
+    """Train reward models and align a policy on built-in data: on a CPU, without network, in about ten minutes.
 
-    Both reward models, a cold start, reinforcement learning in two phases, and a report of what became better.
+    The project `demo`: both reward models, a cold start, reinforcement learning in two phases; then a report with the
+    figures before and after. The same command resumes it after a stop; finished stages are not trained again.
     """
     from keel.pipeline.demo import run
 
-    run(out, seed)
+    run(out, seed, overrides or [])

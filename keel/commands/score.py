@@ -28,7 +28,7 @@ def score_command(
     """Score every response of files or data sets.
 
     A pair gives {"chosen": {"raw", "calibrated"}, "rejected": {...}}, a single response {"response": {...}}, a row that
-    cannot be read {"error", "file", "line"}. The same command goes on with a file that was left unfinished. Exits with
+    cannot be read {"error", "file", "line"}. The same command resumes a file that was left unfinished. Exits with
     1 if there are more bad rows than --max-bad, with 2 if the model or a source cannot be read at all.
     """
     from reward_models.inference.reward_model import RewardModel

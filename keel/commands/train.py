@@ -27,7 +27,7 @@ def train_rm(
 ) -> None:
     """Train a reward model: helpful (pairwise) or safety (point-wise), as the configuration's `task` says.
 
-    The same command goes on with a run that was stopped or killed. For several machines start
+    The same command resumes a run that was stopped or killed. For several machines start
     `deepspeed --module reward_models.train --config FILE key=value ...`
     """
     _train("reward_models.train", config, overrides, processes)
@@ -41,7 +41,7 @@ def train_sft(
 ) -> None:
     """Fine-tune a policy on demonstrations: the cold start of reinforcement learning.
 
-    The same command goes on with a run that was stopped or killed. For several machines start
+    The same command resumes a run that was stopped or killed. For several machines start
     `deepspeed --module align.train_sft --config FILE key=value ...`
     """
     _train("align.train_sft", config, overrides, processes)
@@ -64,7 +64,7 @@ def train_align(
 ) -> None:
     """Train a policy by reinforcement learning: GRPO with rule-based rewards, reward models, phases.
 
-    The same command goes on with a run that was stopped or killed. For several machines start
+    The same command resumes a run that was stopped or killed. For several machines start
     `deepspeed --module align.train --config FILE key=value ...`
     """
     options = [*(["--dry-run"] if dry_run else []), *(["--shorten-to", str(shorten_to)] if shorten_to else [])]

@@ -1,16 +1,15 @@
-"""``keel demo``: the whole way on built-in data, from preferences to an aligned policy, with a table and a report.
+"""``keel demo``: run the project ``demo``, measure its models on held-out data, and write a report.
 
-Both reward models, a cold start, then reinforcement learning in two phases: rules on reasoning prompts, and at the end
-the reward models on general ones. The built-in data come with a programmatic gold judge, so that what the reward models
-are worth, and whether the policy became better or only pleased them, is known.
+The project trains two reward models, a cold start, and a policy by reinforcement learning in two phases: rules on
+reasoning prompts, then the reward models on general prompts. The built-in data come with a programmatic gold judge. It
+measures the reward models, and whether the policy became better or only raised their scores.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from align import trainer as rl
-from align.config import AlignConfig
 from align.reporting.report import before_and_after, read_run, section_of
-from align.sft import trainer as sft
-from align.sft.trainer import SftConfig
-from reward_models import trainer as rm
-from reward_models.config import RewardModelConfig
+from keel.pipeline.inputs import inputs_of
+from keel.pipeline.project import load_project
+from keel.pipeline.run import run as run_project
 from reward_models.data.synthetic import SIZES, judged_comparisons
 from reward_models.evaluation.evaluate import assess, load_evaluation
 from reward_models.evaluation.report import evaluation_sections, write_evaluation
 from reward_models.evaluation.scored_set import ScoredSet
 from reward_models.inference.reward_model import RewardModel
 from reward_models.reporting.page import Section, write_page
-from reward_models.runtime.config import load_config
 from reward_models.runtime.metrics import read_metrics
 
 LEAD = (
@@ -40,8 +35,8 @@ LEAD = (
     "a CPU. The data come from templates and their labels from a simulated annotator with known noise and biases "
     "(docs/synthetic-data.md): the figures show that everything works, not how good a real model would be."
 )
-# In summary.json, of sampled responses to held-out prompts: accuracy on additions, the share of them with thoughts and
-# then a tagged answer, of thoughts in the prompt's language; and what the gold judge says of the others.
+# Name in summary.json -> metric of the run, over sampled responses to held-out prompts. On additions: accuracy, share
+# of responses in the right format, share of reasoning in the prompt's language. On others: the gold judge's figures.
 OUTCOMES = {
     "accuracy": "accuracy",
     "format": "format",
@@ -51,43 +46,41 @@ OUTCOMES = {
 }
 
 
-def run(out: Path, seed: int = 0) -> dict[str, Any]:
-    """Train, evaluate, and write ``report.html`` and ``summary.json`` under ``out``; returns the summary."""
+def run(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Run the project ``demo``, then evaluate, and write ``report.html`` and ``summary.json``; returns the summary.
+
+    Stages that an earlier call has finished under ``out`` are not trained again.
+
+    Args:
+        overrides: ``key=value`` over the project, e.g. ``stages.stage2.settings.steps=60``.
+
+    Raises:
+        ConfigError: ``out`` holds a demo with another seed or other settings.
+        StageFailed, Stopped: as :func:`keel.pipeline.run.run`.
+    """
     console = Console(highlight=False)
-    began = time.perf_counter()
-    summary: dict[str, Any] = {"seed": seed}
+    project, stages = load_project("demo", [f"output_dir={json.dumps(str(out))}", f"seed={seed}", *overrides])
+    inputs = {stage.name: inputs_of(stage, stages) for stage in stages}
+    seconds = run_project(project, stages, inputs, stages, console)
     sections: list[Section] = []
-    helpful, safety, cold_start, stage2 = (out / n for n in ("helpful_rm", "safety_rm", "cold_start", "stage2"))
-    for name, directory in (("helpful", helpful), ("safety", safety)):
-        console.rule(f"reward model: {name}")
-        summary[name], seconds = _timed(partial(_reward_model, name, directory, seed, sections))
-        summary[name]["seconds"] = seconds
-    console.rule("cold start: a policy learns from demonstrations")
-    learning = load_config(SftConfig, "sft_demo", _words(cold_start, seed))
-    _, summary["cold_start_seconds"] = _timed(lambda: _finished(sft.train(learning)))
-    console.rule("stage 2: reinforcement learning in two phases")
-    terms = [each.term for each in load_config(AlignConfig, "demo_cpu").rewards]
-    models = {"helpful": helpful, "safety": safety}
-    where = [f"rewards.{terms.index(name)}.arguments.model={directory}" for name, directory in models.items()]
-    config = [*_words(stage2, seed), f"model.path={cold_start}", *where]
-    aligning = load_config(AlignConfig, "demo_cpu", config)
-    _, summary["stage2_seconds"] = _timed(lambda: _finished(rl.train(aligning)))
-    summary |= outcome(stage2) | {"seconds": round(time.perf_counter() - began, 1)}
+    console.rule("evaluation of the reward models")
+    summary: dict[str, Any] = {"seed": seed}
+    for model in ("helpful", "safety"):
+        began = time.perf_counter()
+        summary[model] = _evaluate(model, out / f"{model}_rm", sections)
+        summary[model]["seconds"] = round(seconds[f"{model}_rm"] + time.perf_counter() - began, 1)
+    summary |= {f"{stage}_seconds": round(seconds[stage], 1) for stage in ("cold_start", "stage2")}
+    summary |= outcome(out / "stage2")
+    summary["seconds"] = round(
+        sum(summary[model]["seconds"] for model in ("helpful", "safety")) + seconds["cold_start"] + seconds["stage2"], 1
+    )
     (out / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
-    policy = read_run(stage2)
-    sections.insert(0, section_of(policy))
-    figures = before_and_after([policy])
-    assert figures is not None
-    report = write_page(sections, out / "report.html", title="Keel demo", lead=LEAD, summary=figures)
-    _print(console, "Reward models", ("model", "held-out figure", "value", "a simple rule gets"), _reward_rows(summary))
-    _print(console, "The policy on held-out prompts, before and after", figures.columns, figures.rows)
-    console.print(f"Report: {report}", soft_wrap=True)
+    _report(out, summary, sections, console)
     return summary
 
 
-def _reward_model(name: str, directory: Path, seed: int, sections: list[Section]) -> dict[str, Any]:
-    """Train and evaluate one; its figures. Its part of the report is added to ``sections``."""
-    _finished(rm.train(load_config(RewardModelConfig, f"{name}_demo", _words(directory, seed))))
+def _evaluate(name: str, directory: Path, sections: list[Section]) -> dict[str, Any]:
+    """The figures of a reward model on held-out data. Its part of the report is added to ``sections``."""
     model = RewardModel.load(directory)
     problems = ["synthetic:best_of_n:test"] if name == "helpful" else []
     assessment = assess(model, load_evaluation(model.task, [f"synthetic:{name}:test"], problems))
@@ -100,6 +93,19 @@ def _reward_model(name: str, directory: Path, seed: int, sections: list[Section]
     return figures
 
 
+def _report(out: Path, summary: dict[str, Any], sections: list[Section], console: Console) -> None:
+    """Write ``report.html`` and print its tables."""
+    policy = read_run(out / "stage2")
+    figures = before_and_after([policy])
+    assert figures is not None, "stage 2 evaluates before and after"
+    page = write_page(
+        [section_of(policy), *sections], out / "report.html", title="Keel demo", lead=LEAD, summary=figures
+    )
+    _print(console, "Reward models", ("model", "held-out figure", "value", "a simple rule gets"), _reward_rows(summary))
+    _print(console, "The policy on held-out prompts, before and after", figures.columns, figures.rows)
+    console.print(f"Report: {page}", soft_wrap=True)
+
+
 def outcome(directory: Path) -> dict[str, dict[str, float]]:
     """``before`` and ``after``: the figures of ``OUTCOMES`` at a run's first and last evaluation."""
     lines = [line for line in read_metrics(directory / "metrics.jsonl") if "eval/accuracy_sampled" in line]
@@ -107,22 +113,6 @@ def outcome(directory: Path) -> dict[str, dict[str, float]]:
         when: {name: round(float(line[f"eval/{metric}_sampled"]), 4) for name, metric in OUTCOMES.items()}
         for when, line in (("before", lines[0]), ("after", lines[-1]))
     }
-
-
-def _words(directory: Path, seed: int) -> list[str]:
-    return [f"output_dir={directory}", f"seed={seed}", "overwrite=true"]
-
-
-def _finished(result: Path | None) -> Path:
-    if result is None:
-        raise SystemExit("stopped; nothing to report yet")
-    return result
-
-
-def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    began = time.perf_counter()
-    result = work()
-    return result, round(time.perf_counter() - began, 1)
 
 
 def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -55,12 +55,14 @@ class ProjectConfig:
     Attributes:
         output_dir: every stage has a folder of its name there.
         base_model: what stages may refer to as ``${base_model}``.
+        seed: of every stage that sets none; ``null``: each stage keeps its own.
         stages: name → stage, in the order in which they run.
     """
 
     name: str = "project"
     output_dir: str = "runs/${name}"
     base_model: str | None = None
+    seed: int | None = None
     stages: dict[str, StageConfig] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -148,11 +150,13 @@ def load_project(file: str, overrides: Sequence[str]) -> tuple[ProjectConfig, li
     project = load_config(ProjectConfig, file, overrides)
     root = Path(project.output_dir)
     with _folders([root / name for name in project.stages]):
-        return project, [_stage(name, each, root, file) for name, each in project.stages.items()]
+        return project, [_stage(name, each, project, file) for name, each in project.stages.items()]
 
 
-def _stage(name: str, settings: StageConfig, root: Path, file: str) -> Stage:
-    words = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.settings.items()]
+def _stage(name: str, settings: StageConfig, project: ProjectConfig, file: str) -> Stage:
+    root = Path(project.output_dir)
+    given = ({} if project.seed is None else {"seed": project.seed}) | settings.settings
+    words = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
     words.append(f"output_dir={json.dumps(str(root / name), ensure_ascii=False)}")
     try:
         config: Any = load_config(PROGRAMS[settings.train].schema, settings.config, words)

@@ -104,8 +104,8 @@ def run(
     inputs: dict[str, list[Input]],
     todo: Sequence[Stage],
     console: Console,
-) -> None:
-    """Run the stages in ``todo`` that are not finished, and write the overview.
+) -> dict[str, float]:
+    """Run the stages in ``todo`` that are not finished, and write the overview; returns each stage's seconds.
 
     Raises:
         ConfigError: a stage was begun with another configuration or other inputs, or lacks an earlier one.
@@ -136,6 +136,7 @@ def run(
             if any(stage.finished for stage in stages):
                 rows = [(o.stage, o.status, o.seconds) for o in outcomes]
                 console.print(f"Report: {write_overview(project.name, root, rows)}", soft_wrap=True)
+        return {outcome.stage.name: outcome.seconds or 0.0 for outcome in outcomes}
 
 
 @contextmanager
@@ -191,17 +192,24 @@ def _run_stage(outcome: Outcome, inputs: Sequence[Input], state: State, descript
         state.save()
     if stage.finished and status == 0:
         outcome.status = "finished"
-    elif received is not None or status == 0:
+    elif received is not None:
         outcome.status = "stopped"
-        raise Stopped(
-            f"{stage.name} was stopped by a signal; the same command goes on from there", received or signal.SIGTERM
+        raise Stopped(f"{stage.name} was stopped by a signal; the same command resumes it", received)
+    elif status == 0:
+        raise StageFailed(
+            f"{stage.name} ended with status 0 and without a model: there is no "
+            f"{stage.directory / stage.program.finished}. Either a signal stopped its program, and the same command "
+            f"resumes from its last checkpoint, or the stage's launcher never started it; {_ending(stage, last)}"
         )
     else:
-        shown = "\n".join(last)
         raise StageFailed(
-            f"{stage.name} failed with status {status}; {stage.log} ends with\n{shown}\nThe same command goes on from "
-            "its last checkpoint"
+            f"{stage.name} failed with status {status}; {_ending(stage, last)}\nThe same command resumes from its last "
+            "checkpoint"
         )
+
+
+def _ending(stage: Stage, last: Sequence[str]) -> str:
+    return f"{stage.log} ends with\n" + "\n".join(last) if last else f"{stage.log} is empty"
 
 
 def _follow(stage: Stage, descriptor: int, console: Console) -> tuple[int, int | None, list[str]]:

@@ -1,47 +1,132 @@
-"""The demo's way from preferences to a report, with everything cut to a few steps."""
+"""``keel demo`` with every stage cut to a few steps: what it leaves, and that an interruption changes nothing."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from training_runs import ENVIRONMENT
 
 from keel.pipeline import demo
-from reward_models.runtime.config import load_config
+from keel.pipeline.project import load_project
 
+SEED = 3
+REWARD_MODEL = ("max_steps=4", "save_every=1", "data.limit=200")
 TINY = {
-    "helpful_demo": ["max_steps=2", "data.limit=200"],
-    "safety_demo": ["max_steps=2", "data.limit=200"],
-    "sft_demo": ["max_steps=2", "data.limit=200"],
-    "demo_cpu": [
-        *("steps=2", "prompts_per_step=2", "samples_per_prompt=2", "max_new_tokens=6", "ref_update_steps=0"),
-        *("evaluation.limit=8", "evaluation.samples=2", "evaluation.every=1"),
-        *("phases.0.until=1", "phases.1.until=2"),
-    ],
+    "helpful_rm": REWARD_MODEL,
+    "safety_rm": REWARD_MODEL,
+    "cold_start": ("max_steps=2", "data.limit=200"),
+    "stage2": (
+        *("steps=4", "save_every=1", "prompts_per_step=2", "samples_per_prompt=2", "max_new_tokens=6"),
+        *("ref_update_steps=2", "evaluation.limit=8", "evaluation.samples=2", "evaluation.every=1"),
+        "phases=[{name: reasoning, until: 2, mix: {reasoning: 1}}, "
+        "{name: preference, until: 4, mix: {reasoning: 1, helpfulness: 2, safety: 1}}]",
+    ),
 }
+WORDS = [f"stages.{stage}.settings.{word}" for stage, words in TINY.items() for word in words]
 
 
-def test_the_demo_goes_from_preferences_to_an_aligned_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def shortened(schema: Any, preset: str, words: Sequence[str] = ()) -> Any:
-        return load_config(schema, preset, [*words, *TINY[preset]])
+def start(out: Path) -> subprocess.Popen[str]:
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    command = [sys.executable, "-m", "keel.cli", "demo", "--out", str(out), "--seed", str(SEED), *WORDS]
+    return subprocess.Popen(command, env=os.environ | ENVIRONMENT, text=True, start_new_session=True, **pipes)
 
-    monkeypatch.setattr(demo, "load_config", shortened)
-    summary = demo.run(tmp_path / "demo", seed=3)
-    written = json.loads((tmp_path / "demo" / "summary.json").read_text())
-    assert {when: written[when] for when in ("before", "after")} == {w: summary[w] for w in ("before", "after")}
+
+def interrupted(out: Path, when: Callable[[], bool]) -> str:
+    """Start the demo, press Ctrl-C (a signal to the whole group) as soon as ``when`` holds; returns what it said."""
+    process = start(out)
+    end = time.monotonic() + 240
+    while not when():
+        assert time.monotonic() < end
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGINT, said
+    return said
+
+
+def uninterrupted(out: Path) -> str:
+    process = start(out)
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    return said
+
+
+def without_seconds(summary: Any) -> Any:
+    """A summary without its times, which differ from run to run."""
+    if not isinstance(summary, dict):
+        return summary
+    return {key: without_seconds(value) for key, value in summary.items() if not key.endswith("seconds")}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a tiny demo that nothing interrupted."""
+    out = tmp_path_factory.mktemp("demo") / "whole"
+    uninterrupted(out)
+    return out
+
+
+def test_the_demo_goes_from_preferences_to_an_aligned_policy(whole: Path) -> None:
+    summary = json.loads((whole / "summary.json").read_text())
     names = {"accuracy", "format", "language", "gold_helpfulness", "unsafe_rate"}
     assert summary["before"].keys() == summary["after"].keys() == names
-    assert summary["seed"] == 3
+    assert summary.keys() == {
+        *("seed", "helpful", "safety", "before", "after"),
+        *("cold_start_seconds", "stage2_seconds", "seconds"),
+    }
+    assert summary["seed"] == SEED
     assert 0 < summary["helpful"]["gold_accuracy"] < 1
-    page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
+    parts = [summary["helpful"]["seconds"], summary["safety"]["seconds"]]
+    parts += [summary["cold_start_seconds"], summary["stage2_seconds"]]
+    assert summary["seconds"] == pytest.approx(sum(parts), abs=0.3)
+    page = (whole / "report.html").read_text(encoding="utf-8")
     for told in ("→ reasoning", "→ preference", "gold helpfulness", "Safety reward model"):
         assert told in page
-    config = (tmp_path / "demo" / "stage2" / "config.yaml").read_text()
-    assert f"model: {tmp_path / 'demo' / 'helpful_rm'}" in config
-    assert f"path: {tmp_path / 'demo' / 'cold_start'}" in config
+
+
+def test_stages_build_on_one_another_and_have_the_seed(tmp_path: Path) -> None:
+    _, stages = load_project("demo", [f"output_dir={tmp_path}/out", "seed=7"])
+    configs = {stage.name: stage.config for stage in stages}
+    assert [config.seed for config in configs.values()] == [7] * 4
+    assert configs["stage2"].model.path == f"{tmp_path}/out/cold_start"
+    models = {each.term: each.arguments["model"] for each in configs["stage2"].rewards if each.arguments}
+    assert models == {"helpful": f"{tmp_path}/out/helpful_rm", "safety": f"{tmp_path}/out/safety_rm"}
+
+
+def test_ctrl_c_loses_nothing(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "stopped"
+    said = interrupted(out, lambda: any((out / "helpful_rm" / "checkpoints").glob("step-*")))
+    assert "helpful_rm was stopped by a signal; the same command resumes it" in said
+    assert not (out / "safety_rm").exists()
+
+    said = interrupted(out, lambda: any((out / "stage2" / "checkpoints").glob("step-*")))
+    assert "helpful_rm │ resuming from" in said
+    assert "stage2 was stopped by a signal; the same command resumes it" in said
+    assert not (out / "summary.json").exists()
+    trained = {path: path.stat().st_mtime_ns for path in out.glob("*/*.safetensors")}
+    assert {path.parent.name for path in trained} == {"helpful_rm", "safety_rm", "cold_start"}
+
+    said = uninterrupted(out)
+    for stage in ("helpful_rm", "safety_rm", "cold_start"):
+        assert f"{stage}: finished before" in said
+    assert re.search(r"stage2 │ (resuming|going on) from", said)
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+    summaries = [json.loads((each / "summary.json").read_text()) for each in (whole, out)]
+    assert without_seconds(summaries[0]) == without_seconds(summaries[1])
+    for stage in TINY:  # the same models, to the bit
+        weights = [(each / stage / "model.safetensors").read_bytes() for each in (whole, out)]
+        assert weights[0] == weights[1], stage
 
 
 def test_figures_of_the_first_and_the_last_evaluation_are_compared(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_killed_stopped_and_resumed_a_project_comes_to_its_end_and_notices_chang
     said, _ = stopped.communicate(timeout=120)
     assert stopped.returncode == 128 + signal.SIGINT, said
     assert "helpful │ resuming from out/helpful/checkpoints/step-" in said
-    assert "cold_start was stopped by a signal; the same command goes on from there" in said
+    assert "cold_start was stopped by a signal; the same command resumes it" in said
     assert not (out / "cold_start" / "policy.json").exists()
 
     status, said = keel_run(project)
