@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,11 +37,14 @@ def failures() -> Iterator[None]:
     """Turn an expected error into a message on standard error and an exit status.
 
     1: more bad rows than allowed, or another result that is a failure. 2: the command cannot work with what it was
-    given. An error that is not expected is a fault of the program and keeps its traceback; with the environment
+    given. 130: Ctrl-C. An error that is not expected is a fault of the program and keeps its traceback; with the environment
     variable ``KEEL_TRACEBACK`` every error does.
     """
     try:
         yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(128 + signal.SIGINT) from None
     except Exception as error:
         if not isinstance(error, _expected()) or os.environ.get("KEEL_TRACEBACK"):
             raise

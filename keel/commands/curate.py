@@ -126,9 +126,7 @@ def _run(planned: Plan, out: Path, judge: Judge, dry_run: bool) -> None:
             task = progress.add_task("judging", total=asked)
             report = curate(planned, out, judge, lambda done: progress.advance(task, done))
     except KeyboardInterrupt:
-        raise CommandFailed(
-            "stopped; the answers so far are kept, and the same command resumes the run", 130
-        ) from None
+        raise CommandFailed("stopped; the answers so far are kept, and the same command resumes the run", 130) from None
     _print(report, out, console)
 
 

@@ -21,10 +21,10 @@ def run_command(
     only: Annotated[str | None, typer.Option("--only", metavar="STAGE", help="This stage alone.")] = None,
     first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="This stage and those after it.")] = None,
 ) -> None:
-    """From preferences to an aligned policy: the stages of a project, one after the other.
+    """Run the stages of a project, one after the other: from preferences to an aligned policy.
 
-    The same command resumes a project that was stopped or killed; what is finished is not trained again. Exits with 2 if the
-    project cannot be run as it is, with 1 if a stage fails, with 128 + the signal's number where one stops it.
+    The same command resumes a project that was stopped or killed; finished stages are not trained again. Exits with 2
+    if the project cannot be run as it is, with 1 if a stage fails, with 128 + the signal's number where one stops it.
     """
     from rich.console import Console
 

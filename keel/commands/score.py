@@ -23,7 +23,7 @@ def score_command(
     device: Device = None,
     dtype: DtypeOption = None,
     max_bad: MaxBad = 0,
-    overwrite: Annotated[bool, typer.Option(help="Begin anew instead of going on after the last line.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Begin anew instead of resuming after the last line.")] = False,
 ) -> None:
     """Score every response of files or data sets.
 

@@ -44,6 +44,12 @@ def test_an_expected_error_is_a_message_and_a_status(
         raise error
 
 
+def test_ctrl_c_has_the_status_of_its_signal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as exit_, failures():
+        raise KeyboardInterrupt
+    assert (exit_.value.exit_code, capsys.readouterr().err) == (130, "interrupted\n")
+
+
 def test_a_fault_of_the_program_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError), failures():
         _ = 1 / 0

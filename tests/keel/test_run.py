@@ -205,3 +205,11 @@ def test_a_stage_that_fails_ends_the_run_with_its_last_words(project: Path) -> N
     assert "cold_start failed with status 1; out/logs/cold_start.log ends with" in said
     assert "not finite" in said
     assert not (Path("out") / "cold_start" / "policy.json").exists()
+
+
+def test_a_launcher_that_leaves_no_model_is_an_error(project: Path) -> None:
+    """``true`` ends with status 0 and starts nothing."""
+    status, said = keel_run(project, "--only", "helpful", "stages.helpful.launcher='true'")
+    assert status == 1
+    assert "helpful ended with status 0 and without a model: there is no out/helpful/manifest.json" in said
+    assert "the stage's launcher never started it; out/logs/helpful.log is empty" in said

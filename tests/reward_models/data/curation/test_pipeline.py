@@ -360,7 +360,7 @@ def test_a_run_that_was_stopped_goes_on_without_paying_twice(tmp_path: Path, vot
         _, errors = process.communicate()
         if name == "SIGINT":
             assert process.returncode == 130
-            assert "the same command goes on" in errors
+            assert "the same command resumes the run" in errors
         else:
             assert process.returncode == -signal.SIGKILL
         assert not (out / "train.jsonl").exists()
