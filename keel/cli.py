@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from keel.commands import annotate, curate, data, evaluate, push, report, run, score, serve, train
+from keel.commands import annotate, config, curate, data, evaluate, push, report, run, score, serve, train
 
 app = typer.Typer(
     help="Train reward models on preferences, and align language models with them.",
@@ -15,6 +15,7 @@ app = typer.Typer(
 data.app.command("curate")(curate.curate_command)
 app.command("run")(run.run_command)
 app.command("demo")(run.demo_command)
+app.command("config")(config.config_command)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")

@@ -37,8 +37,8 @@ def failures() -> Iterator[None]:
     """Turn an expected error into a message on standard error and an exit status.
 
     1: more bad rows than allowed, or another result that is a failure. 2: the command cannot work with what it was
-    given. 130: Ctrl-C. An error that is not expected is a fault of the program and keeps its traceback; with the environment
-    variable ``KEEL_TRACEBACK`` every error does.
+    given. 130: Ctrl-C. An error that is not expected is a fault of the program and keeps its traceback; with
+    ``KEEL_TRACEBACK`` in the environment every error does.
     """
     try:
         yield

@@ -1,0 +1,44 @@
+"""The environment variables that the project reads: ``keel config env``. A test refuses one that is not listed here."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Variable(NamedTuple):
+    """One environment variable and what it does."""
+
+    name: str
+    read_by: str
+    meaning: str
+
+
+_LAUNCHER = "set by deepspeed or torchrun; one process is a job of its own without them"
+VARIABLES = (
+    Variable("KEEL_DATABASE", "keel annotate", "the database, as --db"),
+    Variable("KEEL_DATABASE_PASSWORD", "keel annotate, annotations:// sources", "password of a PostgreSQL database"),
+    Variable("KEEL_JUDGE_API_KEY", "keel data curate, keel annotate judge", "API key of the endpoint that judges"),
+    Variable("KEEL_PASSWORD", "keel annotate user", "password of the account; without it the command asks"),
+    Variable("KEEL_REWARD", "bridges", "the rewards: a configuration, a preset, or addresses of reward servers"),
+    Variable("KEEL_REWARD_MODEL", "bridges", "name of the model or mixer on the reward servers"),
+    Variable("KEEL_REWARD_STEP", "bridges", "the step of weights that follow a schedule, where the library tells none"),
+    Variable("KEEL_REWARD_TOKEN", "bridges, keel train align", "bearer token of the reward servers"),
+    Variable("KEEL_UNSCORABLE", "bridges", "reward of a sample that cannot be scored; without it that is an error"),
+    Variable("KEEL_SERVE_TOKEN", "keel serve", "bearer token that clients must send; required beyond this machine"),
+    Variable("KEEL_TRACEBACK", "every command", "if set, an expected error shows its traceback"),
+    Variable("RANK", "keel train", f"rank of this process: {_LAUNCHER}"),
+    Variable("WORLD_SIZE", "keel train", f"number of ranks: {_LAUNCHER}"),
+    Variable("LOCAL_RANK", "keel train", f"rank on this machine, which selects the GPU: {_LAUNCHER}"),
+    Variable("LOCAL_WORLD_SIZE", "keel train", f"number of ranks on this machine: {_LAUNCHER}"),
+    Variable("MASTER_ADDR", "keel train", f"address of the main rank's machine: {_LAUNCHER}"),
+    Variable("MASTER_PORT", "keel train", f"port on the main rank's machine: {_LAUNCHER}"),
+    Variable("OMP_NUM_THREADS", "keel train", "CPU threads of a rank; default: the cores divided by the ranks"),
+    Variable("PATH", "keel train", "extended by the virtual environment's scripts: DeepSpeed calls ninja"),
+    Variable("PYTHONUNBUFFERED", "keel run", "set for the stages, so that their output arrives line by line"),
+    Variable("HF_TOKEN", "huggingface_hub", "token of the Hugging Face hub, for keel push and private data"),
+    Variable("HF_HUB_OFFLINE", "huggingface_hub", "1: use only models and data sets that are in the local cache"),
+    Variable("CUDA_VISIBLE_DEVICES", "torch", "the GPUs that a process may use"),
+    Variable("KEEL_DATA", "benchmarks", "directory with the data of the benchmarks"),
+    Variable("KEEL_TEST_POSTGRES_URL", "tests", "a PostgreSQL server for the tests of the annotation store"),
+    Variable("KEEL_TEST_CHROMIUM", "tests, benchmarks", "path of Chromium for the browser tests"),
+)
