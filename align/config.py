@@ -83,6 +83,8 @@ class AlignConfig(RunConfig):
         phases: one after the other up to ``steps``; without any, all steps are alike. See :class:`PhaseConfig`.
         guards: rules over the metrics, and what is done when one is broken; see :class:`GuardConfig`.
         steps: policy updates.
+        prompts_per_step: prompts of one policy update, over all ranks. ``samples_per_prompt``: responses to each.
+        steps_per_rollout: steps whose prompts one rollout answers.
         temperature: of sampling; the log-probabilities of the loss are taken at it too.
         max_new_tokens: longest response; a longer one is cut there.
         ref_update_steps: the reference model is replaced by the policy so often; 0: never.

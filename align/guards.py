@@ -27,6 +27,7 @@ class GuardConfig:
         grows, shrinks: it is beyond so many times the mean of its first five values.
         falls: it is lower than it has been by this much, and if ``while_rises`` names another metric, that is higher
             than it was then.
+        while_rises: the second metric of ``falls``. ``factor``: the factor of ``lower``.
         patience: so often in a row, before anything is done.
         action: ``warn``; ``lower`` the weights of ``entries`` to ``factor`` of what they are; ``rollback`` to the last
             checkpoint from before the rule was broken, and sample anew from there (three times at most); ``stop``.

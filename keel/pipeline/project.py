@@ -53,6 +53,7 @@ class ProjectConfig:
     """A whole project; ``keel run FILE key=value …``.
 
     Attributes:
+        name: of the project; the title of its report.
         output_dir: every stage has a folder of its name there.
         base_model: what stages may refer to as ``${base_model}``.
         seed: of every stage that sets none; ``null``: each stage keeps its own.

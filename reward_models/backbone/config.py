@@ -13,6 +13,8 @@ class LoraConfig:
     """Low-rank adapters (arXiv:2106.09685). The score head of a reward model is always trained in full.
 
     Attributes:
+        r: rank of the adapters. ``alpha``: their output is scaled by alpha / r.
+        dropout: share of an adapter's inputs that is set to 0 in training.
         target_modules: names of linear layers, or ``["all-linear"]``.
         merge: save one plain model (the default) instead of the adapter and the head.
     """
@@ -39,6 +41,10 @@ class ModelConfig:
         chat_template: a Jinja file that replaces the tokenizer's template.
         layout: ``tree`` packs prompt trees without padding and computes a shared prompt once, ``padded`` pads every
             sequence; ``auto`` takes trees for the architectures that compute them exactly.
+        vocab_size: entries of the tokenizer that a new model trains.
+        gradient_checkpointing: compute activations again in the backward pass instead of storing them: less memory,
+            more time.
+        lora: train low-rank adapters instead of all weights.
         trust_remote_code: run model code from the hub.
     """
 

@@ -25,6 +25,7 @@ class EngineConfig:
         dtype: of the computation; ``bf16`` keeps fp32 master weights in the optimizer.
         lr: peak learning rate. ``schedule``: any name transformers' ``get_scheduler`` knows; ``schedule_options``: its
             own arguments, e.g. ``{min_lr_rate: 0.1}`` for ``cosine_with_min_lr``.
+        betas, eps: AdamW's decay rates of the two moments, and the term that keeps its denominator from 0.
         warmup: share of all steps (< 1) or number of steps (≥ 1) over which the rate rises from 0.
         weight_decay: applied to matrices only, not to norms, biases and the score head's vector-shaped parts.
         grad_clip: largest global gradient norm; 0 switches clipping off.
