@@ -211,7 +211,7 @@ def test_reading_records_needs_no_torch() -> None:
 
 def test_the_web_stays_at_the_edge_of_the_server() -> None:
     """Queues, batches and services know nothing of HTTP: another front could stand before them."""
-    edge = {"app.py", "guard.py", "protocols.py", "server.py"}
+    edge = {"app.py", "connections.py", "guard.py", "protocols.py", "server.py"}
     for file in (ROOT / "reward_models" / "serving").glob("*.py"):
         web = {name for name in imports(file) if name.partition(".")[0] in ("fastapi", "starlette", "uvicorn")}
         assert bool(web) == (file.name in edge), f"{file}: {web}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +20,7 @@ from align.phases import phase_at, phases_of, scheduled
 from align.rewards.build import VERIFIERS, MixedTerm, build_terms
 from align.rewards.mixer import Mixed, Mixer, as_list, as_tensor
 from align.rewards.models.local import forget_models
-from align.rewards.terms import Sample, TermError, run_terms
+from align.rewards.terms import RewardTerm, Sample, TermError, TermScores, run_terms
 from align.rewards.verifiers.sandbox import SandboxError
 from reward_models.data.records import RecordError
 from reward_models.runtime.config import dump_config, load_config
@@ -26,10 +28,11 @@ from reward_models.serving.batcher import Batcher
 from reward_models.serving.limits import Admission, Limits, Refused
 from reward_models.serving.metrics import Metrics
 from reward_models.serving.results import Answer, Context, Result, TermValue, Text, Turns
-from reward_models.serving.service import computed
+from reward_models.serving.service import computed, too_long
 
 LOGGER = logging.getLogger(__name__)
 BATCH_CHARACTERS = 2**20  # of one round of all terms
+ISOLATION_SECONDS = 10.0  # for the search for the samples that a term fails on
 # Columns that are facts of a sample and not further columns of its row, with their types.
 OF_RESPONSE: dict[str, type] = {"think_prefilled": bool, "tokens": int, "finished": bool}
 FACTS: dict[str, type] = {"answer": str, "language": str, **OF_RESPONSE}
@@ -99,12 +102,12 @@ class MixerService:
             return f"no verifier {str(verifier)[:50]!r} here; there are {', '.join(self._verifiers)}"
         if "overlong" in entries and row.get("tokens") is None:
             return "the term overlong needs the column tokens, the length of the response"
-        return _sample(turns, row)
+        return too_long([turn["content"] for turn in turns], self.admission.limits) or _sample(turns, row)
 
     def _compute(self, items: list[tuple[Sample, int]]) -> list[Result]:
         """All terms over all samples at once; then each step's samples are weighed by its weights."""
         limit = self._config.reward_time_limit
-        found = run_terms(self._mixer.terms, [sample for sample, _ in items], time_limit=limit)
+        found = score_apart(self._mixer.terms, [sample for sample, _ in items], limit)
         places = defaultdict(list)
         for place, (_, step) in enumerate(items):
             places[step].append(place)
@@ -121,6 +124,42 @@ class MixerService:
     def _observe(self, requests: int, items: int, characters: int, seconds: float) -> None:
         self.admission.computed(items, seconds)
         self._metrics.batch(self._name, requests, 0, seconds)
+
+
+def score_apart(
+    terms: Sequence[RewardTerm], samples: Sequence[Sample], time_limit: float | None
+) -> dict[str, TermScores]:
+    """All terms over all samples. A term that fails on all samples at once is run on halves of them, down to the
+    samples that it fails on alone: they must not cost other clients their scores."""
+    found = run_terms(terms, samples, time_limit=time_limit)
+    for term in terms:
+        if _failed(whole := found[term.name]) and whole.seconds < ISOLATION_SECONDS:
+            found[term.name] = _isolated(term, samples, whole, time_limit)
+    return found
+
+
+def _failed(found: TermScores) -> bool:
+    """Whether a term failed as a whole; one that fails on single samples says so itself."""
+    return found.failures == found.applicable > 1
+
+
+def _isolated(term: RewardTerm, samples: Sequence[Sample], whole: TermScores, time_limit: float | None) -> TermScores:
+    scores, applies = list(whole.scores), list(whole.applies)
+    until = time.monotonic() + ISOLATION_SECONDS
+
+    def halve(places: Sequence[int]) -> None:
+        middle = len(places) // 2
+        for part in (places[:middle], places[middle:]):
+            if time.monotonic() > until:
+                return
+            found = run_terms([term], [samples[i] for i in part], time_limit=time_limit, retries=0)[term.name]
+            for place, score, does in zip(part, found.scores, found.applies, strict=True):
+                scores[place], applies[place] = score, does
+            if _failed(found):
+                halve(part)
+
+    halve([place for place, does in enumerate(whole.applies) if does])
+    return replace(whole, scores=tuple(scores), applies=tuple(applies))
 
 
 def load_mixer(name: str, path: str | Path, limits: Limits, metrics: Metrics) -> MixerService:
@@ -156,6 +195,8 @@ def _rows(count: int, context: Context) -> list[dict[str, Any]]:
         wrong = [v for v in values if v is not None and name in FACTS and type(v) is not FACTS[name]]
         if wrong:
             raise Refused(422, f"{name}: {str(wrong[0])[:50]!r} is not of type {FACTS[name].__name__}")
+        if name == "tokens" and (wrong := [v for v in values if v is not None and not 0 <= v < 2**31]):
+            raise Refused(422, f"tokens: {str(wrong[0])[:50]} is no length of a response")
     return [{name: values[i] for name, values in columns.items()} for i in range(count)]
 
 

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from reward_models.serving import protocols
 from reward_models.serving.bodies import Models, Problem, ReloadRequest, ScoreRequest, ScoreResponse, Served, State
-from reward_models.serving.guard import Guard, refuse
+from reward_models.serving.guard import Guard, limited_route, refuse
 from reward_models.serving.limits import Limits, Refused
 from reward_models.serving.metrics import Metrics
 from reward_models.serving.registry import Registry
@@ -41,7 +41,9 @@ def build(registry: Registry, limits: Limits, metrics: Metrics, *, token: str | 
         token: what clients must show; without one there is no reloading over HTTP.
     """
     app = FastAPI(title="Keel", description=ABOUT, version="1", responses=PROBLEMS, redoc_url=None)
-    app.include_router(protocols.router(registry, metrics))
+    route_class = limited_route(limits)
+    app.router.route_class = route_class
+    app.include_router(protocols.router(registry, metrics, route_class))
 
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> JSONResponse:

@@ -1,10 +1,10 @@
-"""Requests and answers of our own protocol. What is misspelt or too much is refused, never left aside."""
+"""Requests and answers of our own protocol. An unknown field is refused, never ignored."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, with_config
+from pydantic import BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from reward_models.serving.results import Result
@@ -22,16 +22,10 @@ MIXER_EXAMPLE: dict[str, Any] = EXAMPLE | {
 }
 
 
-def _unicode(text: str) -> str:
-    """JSON can write half of a surrogate pair, which is no character and which no tokenizer takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("text that is no Unicode: half of a surrogate pair") from error
-    return text
-
-
-Words = Annotated[str, AfterValidator(_unicode)]
+# With a limit on its length, pydantic also checks that a text is Unicode: JSON can write half of a surrogate pair,
+# which no tokenizer takes.
+Words = Annotated[str, Field(min_length=0)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Body(BaseModel):
@@ -46,12 +40,16 @@ class Turn(TypedDict):
     content: Words
 
 
+# fail_fast, here and in the other protocols: a list of a million wrong items has one error, not a million
+Turns = Annotated[list[Turn], Field(fail_fast=True)]
+
+
 class ScoreRequest(Body):
     """Conversations, each ending with the assistant's message that is scored."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [EXAMPLE, MIXER_EXAMPLE]})
     model: str
-    conversations: list[list[Turn]]
+    conversations: Annotated[list[Turns], Field(fail_fast=True)]
     domains: Annotated[
         list[Literal["reasoning", "helpfulness", "safety"]] | None,
         Field(description="Mixers: the domain of each prompt. Default: reasoning with an answer, helpfulness without."),

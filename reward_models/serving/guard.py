@@ -1,4 +1,4 @@
-"""What stands before every request: token, size, deadline, a client that has left, a server that is about to end."""
+"""Checks before every request: host, token, size, deadline; and the end of requests whose client has left."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import asyncio
 import base64
 import binascii
 import hmac
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from urllib.parse import urlsplit
+from typing import Any
 
-from fastapi import HTTPException
+from fastapi import HTTPException, Request, Response
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reward_models.serving.limits import Limits
+from reward_models.serving.json_size import parse
+from reward_models.serving.limits import Limits, Refused
 from reward_models.serving.metrics import Metrics
 from reward_models.serving.registry import Registry
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
-OPEN = ("/health", "/ready")  # for those who watch over the process, and know no token
-CLIENT_LEFT = 499  # nginx' number; nobody receives it, it is counted
+HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
+OPEN = ("/health", "/ready")  # for monitors, which have no token
+CLIENT_LEFT = 499  # nginx' number; no client receives it, it is counted
 DRAIN_SECONDS = 5
 
 
@@ -30,9 +34,9 @@ class Guard:
     """The outermost layer of the application.
 
     Args:
-        token: what clients must show; ``None``: nothing, and then only names of this machine are answered to, lest a
-            page in a browser reaches the server under a name of its own.
-        paths: those that are counted by name.
+        token: what clients must show. ``None``: nothing, and then the header Host must name this machine, which
+            protects against DNS rebinding.
+        paths: the paths that metrics count by name.
     """
 
     def __init__(
@@ -53,7 +57,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         began, path = time.perf_counter(), scope["path"] if scope["path"] in self._paths else "other"
-        status = 500  # unless somebody says otherwise
+        status = 500  # until a response is sent
 
         async def counted_send(message: Message) -> None:
             nonlocal status
@@ -69,7 +73,7 @@ class Guard:
                 self._metrics.seconds.labels(path).observe(time.perf_counter() - began)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> int | None:
-        """Answer; returns the status only where none was sent."""
+        """Answer; returns the status only if no response was sent."""
         headers = Headers(scope=scope)
         refusal = self._refusal(scope["path"], scope["method"], headers)
         seconds = self._limits.deadline
@@ -85,9 +89,12 @@ class Guard:
         return await self._within(seconds, scope, receive, send)
 
     def _refusal(self, path: str, method: str, headers: Headers) -> JSONResponse | None:
-        """Why a request goes no further."""
+        """The response to a request that is refused."""
         if self._token is None:
-            if urlsplit(f"//{headers.get('host', '')}").hostname not in LOCAL:
+            host = HOST.fullmatch(headers.get("host", ""))
+            if host is None:
+                return refuse(400, "the header Host is not a host with an optional port")
+            if (host["address"] or host["name"]).lower() not in LOCAL:
                 return refuse(403, "without a token this server answers to this machine only")
         elif path not in OPEN and not self._shows_token(headers.get("authorization", "")):
             return refuse(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
@@ -110,7 +117,7 @@ class Guard:
         return hmac.compare_digest(given.strip().encode(), self._token.encode())
 
     async def _within(self, seconds: float, scope: Scope, receive: Receive, send: Send) -> int | None:
-        """Run the application until it has answered, time is up, or the client has left."""
+        """Run the application until it has answered, the time is up, or the client has left."""
         taken, ended, started = 0, asyncio.Event(), False
 
         async def counted_receive() -> Message:
@@ -150,6 +157,29 @@ class Guard:
         finally:
             work.cancel()
             leaving.cancel()
+
+
+def limited_route(limits: Limits) -> type[APIRoute]:
+    """Routes whose bodies are counted before they are parsed; both happen outside the event loop."""
+
+    class LimitedRequest(Request):
+        async def json(self) -> Any:
+            body = await self.body()
+            try:
+                return await asyncio.to_thread(parse, body, limits)
+            except Refused as error:
+                raise HTTPException(error.status, str(error)) from error
+
+    class LimitedRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handler = super().get_route_handler()
+
+            async def limited(request: Request) -> Response:
+                return await handler(LimitedRequest(request.scope, request.receive))
+
+            return limited
+
+    return LimitedRoute
 
 
 def refuse(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

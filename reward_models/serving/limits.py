@@ -1,4 +1,4 @@
-"""How much one server takes on, and what it says to the rest."""
+"""Limits of a server on requests, and the admission of requests to a model's queue."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ LONGEST_WAIT = 60  # seconds that a client is told to wait, at most
 
 
 class Refused(Exception):
-    """A request that is not served; ``status`` is HTTP's.
+    """A request is not served; ``status`` is HTTP's.
 
     Args:
-        retry_after: seconds after which it may be sent again; ``None``: never as it is.
+        retry_after: seconds after which it may be sent again; ``None``: the same request is always refused.
     """
 
     def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
@@ -26,21 +26,30 @@ class Refused(Exception):
 class Limits:
     """Attributes:
     body_bytes: largest body of a request.
+    body_lists: most lists and objects in a body; a conversation is a list, each of its messages an object.
+    body_values: most values in a body; a token id is a value.
     conversations: most conversations of a request.
-    conversation_tokens: longest conversation; a longer one gets an error in place of a score.
+    conversation_bytes: longest conversation in bytes of UTF-8, checked before it is tokenized; a longer one gets an
+        error in place of a score. The default is 16 bytes for each token of the next limit; texts have 3 to 5.
+    conversation_tokens: longest conversation in tokens; a longer one gets an error in place of a score.
     request_tokens: most tokens of a request.
-    queue: most conversations that wait for one model, over all clients; beyond it clients are told to come back.
+    queue: most conversations that wait for one model, over all clients; further requests are told to come back.
     queue_characters: most text that waits for one model.
     deadline: seconds until a request is given up; clients may ask for less. OpenRLHF waits for 180.
+    head_seconds: seconds in which a connection must send the head of a request.
     """
 
     body_bytes: int = 16 * 2**20
+    body_lists: int = 2**17
+    body_values: int = 2**21
     conversations: int = 1024
+    conversation_bytes: int = 2**19
     conversation_tokens: int = 32768
     request_tokens: int = 2**20
     queue: int = 4096
     queue_characters: int = 64 * 2**20
     deadline: float = 170.0
+    head_seconds: float = 10.0
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
@@ -53,11 +62,11 @@ class Limits:
 
 
 class Admission:
-    """What waits for one model. Only the event loop's thread asks it.
+    """The conversations that wait for one model. Used by the event loop's thread only.
 
     Attributes:
-        waiting, characters: conversations that were let in and are not answered, and their text.
-        rate: conversations a second that are computed; 0 before anything was.
+        waiting, characters: conversations that were admitted and are not answered, and the length of their texts.
+        rate: conversations computed per second; 0 before the first batch.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -67,7 +76,7 @@ class Admission:
 
     @contextmanager
     def admit(self, conversations: int, characters: int) -> Iterator[None]:
-        """Hold a place for a request.
+        """Reserve places in the queue for a request, until the block ends.
 
         Raises:
             Refused: 413, it is too large; 429, too much is waiting.
@@ -87,10 +96,10 @@ class Admission:
             self.characters -= characters
 
     def retry_after(self) -> int:
-        """Whole seconds until half of what waits is answered, at least 1."""
+        """Whole seconds until half of the waiting conversations are answered, at least 1."""
         return max(1, min(LONGEST_WAIT, round(self.waiting / 2 / self.rate))) if self.rate else 1
 
     def computed(self, conversations: int, seconds: float) -> None:
-        """Learn the rate from a batch."""
+        """Update the rate by a batch."""
         rate = conversations / max(seconds, 1e-6)
         self.rate = rate if not self.rate else (1 - SMOOTHING) * self.rate + SMOOTHING * rate

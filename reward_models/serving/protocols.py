@@ -13,9 +13,10 @@ import uuid
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from reward_models.serving.bodies import QUESTION, Turn, Words
+from reward_models.serving.bodies import QUESTION, TokenId, Turn, Turns, Words
 from reward_models.serving.limits import Refused
 from reward_models.serving.metrics import Metrics
 from reward_models.serving.registry import Registry
@@ -24,7 +25,10 @@ from reward_models.serving.service import Service
 
 RENDERED = "<|im_start|>user\nWhat is 2 + 2?<|im_end|><|im_start|>assistant\n4.<|im_end|>"
 Named = Annotated[str | None, Query(description="Which model; needed where several are served.")]
-Texts = Annotated[Words | list[Words] | list[int] | list[list[int]], Field(min_length=1)]
+ManyWords = Annotated[list[Words], Field(fail_fast=True)]
+Ids = Annotated[list[TokenId], Field(fail_fast=True)]
+ManyIds = Annotated[list[Ids], Field(fail_fast=True)]
+Texts = Annotated[Words | ManyWords | Ids | ManyIds, Field(min_length=1)]
 
 
 class Foreign(BaseModel):
@@ -35,7 +39,7 @@ class OpenRLHFRequest(Foreign):
     """``--reward.remote_url``: whole texts, decoded with their special tokens."""
 
     model_config = ConfigDict(extra="ignore", strict=True, json_schema_extra={"examples": [{"query": [RENDERED]}]})
-    query: list[Words]
+    query: ManyWords
     prompts: list[str] | None = None
     labels: list[Any] | None = None
 
@@ -73,7 +77,7 @@ class VLLMChat(VLLMOptions):
         strict=True,
         json_schema_extra={"examples": [{"messages": [QUESTION, {"role": "assistant", "content": "4."}]}]},
     )
-    messages: list[Turn]
+    messages: Turns
 
 
 class SGLangRequest(Foreign):
@@ -81,8 +85,8 @@ class SGLangRequest(Foreign):
 
     model_config = ConfigDict(extra="ignore", strict=True, json_schema_extra={"examples": [{"text": [RENDERED]}]})
     model: str | None = None
-    text: Annotated[Words | list[Words], Field(min_length=1)] | None = None
-    input_ids: Annotated[list[int] | list[list[int]], Field(min_length=1)] | None = None
+    text: Annotated[Words | ManyWords, Field(min_length=1)] | None = None
+    input_ids: Annotated[Ids | ManyIds, Field(min_length=1)] | None = None
 
 
 class SlimeRequest(Foreign):
@@ -91,7 +95,7 @@ class SlimeRequest(Foreign):
     model_config = ConfigDict(
         extra="ignore", strict=True, json_schema_extra={"examples": [{"prompt": [QUESTION], "response": "4."}]}
     )
-    prompt: Words | list[Turn]
+    prompt: Words | Turns
     response: Words
     label: Any = None
 
@@ -129,27 +133,29 @@ class SGLangResponse(BaseModel):
     meta_info: dict[str, Any]
 
 
+PROTOCOLS = {"text": "sglang", "input_ids": "sglang", "messages": "chat", "input": "texts"}
+
+
 def _protocol(body: Any) -> str | None:
-    """Whose request it is, by its fields."""
-    fields = body.model_fields_set if isinstance(body, BaseModel) else body if isinstance(body, dict) else ()
-    for field, name in (("text", "sglang"), ("input_ids", "sglang"), ("messages", "chat"), ("input", "texts")):
-        if field in fields:
-            return name
-    return None
+    """The protocol of a request by its one field that holds the text; ``None`` without one, or with several."""
+    if isinstance(body, BaseModel):
+        body = {name: getattr(body, name) for name in body.model_fields_set}
+    found = [name for field, name in PROTOCOLS.items() if isinstance(body, dict) and body.get(field) is not None]
+    return found[0] if len(found) == 1 else None
 
 
 VLLMRequest = Annotated[VLLMTexts, Tag("texts")] | Annotated[VLLMChat, Tag("chat")]
 CUSTOM = {
     "custom_error_type": "protocol",
-    "custom_error_message": "the body has none of input, messages (vLLM), text, input_ids (SGLang)",
+    "custom_error_message": "the body must have exactly one of input, messages (vLLM), text, input_ids (SGLang)",
 }
 ClassifyRequest = Annotated[VLLMRequest | Annotated[SGLangRequest, Tag("sglang")], Discriminator(_protocol, **CUSTOM)]
 PoolingRequest = Annotated[VLLMRequest, Discriminator(_protocol, **CUSTOM)]
 
 
-def router(registry: Registry, metrics: Metrics) -> APIRouter:
-    """The routes of all of them."""
-    routes = APIRouter()
+def router(registry: Registry, metrics: Metrics, route_class: type[APIRoute]) -> APIRouter:
+    """The routes of all protocols."""
+    routes = APIRouter(route_class=route_class)
 
     async def scored(name: str, service: Service, texts: list[Text] | None, turns: list[Turn] | None = None) -> Answer:
         """Scores of texts, or of one conversation."""
@@ -185,8 +191,6 @@ def router(registry: Registry, metrics: Metrics) -> APIRouter:
         """vLLM's protocol where the body has `input` or `messages`, SGLang's where it has `text` or `input_ids`."""
         name, service = registry.get(body.model)
         if isinstance(body, SGLangRequest):
-            if (body.text is None) == (body.input_ids is None):
-                raise Refused(422, "give text or input_ids, and not both")
             given: Any = body.input_ids if body.text is None else body.text
             answer = await scored(name, service, _texts(given))
             out = [

@@ -1,4 +1,4 @@
-"""The server as a process: where it listens, and what signals mean to it."""
+"""The server as a process: its address, its signals, its start and its end."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 
 from reward_models.serving.app import build
+from reward_models.serving.connections import timed_connection
 from reward_models.serving.guard import LOCAL
 from reward_models.serving.limits import Limits, Refused
 from reward_models.serving.metrics import Metrics
@@ -55,7 +56,7 @@ class Address:
 
 
 class Server(uvicorn.Server):
-    """Answers SIGTERM and SIGINT by finishing what it was asked, and SIGHUP by loading its models anew."""
+    """SIGTERM and SIGINT: answer all admitted requests, then end. SIGHUP: load the models again."""
 
     def __init__(self, config: uvicorn.Config, registry: Registry, metrics: Metrics, deadline: float) -> None:
         super().__init__(config)
@@ -86,7 +87,7 @@ class Server(uvicorn.Server):
         task.add_done_callback(self._tasks.discard)
 
     async def _drain(self) -> None:
-        """Refuse what is new with 503, and leave when the rest is answered."""
+        """Refuse new requests with 503, and end when the others are answered."""
         LOGGER.info("finishing %d requests", self._metrics.active_now())
         until = self._loop.time() + self._deadline
         while self._metrics.active_now() and self._loop.time() < until:
@@ -94,20 +95,27 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def _reload(self) -> None:
-        with suppress(Refused):  # it is in the log
+        with suppress(Refused):  # the registry has logged it
             await self._registry.reload()
 
 
-def serve(registry: Registry, address: Address, limits: Limits, metrics: Metrics) -> None:
-    """Serve until a signal ends it."""
+def make_server(registry: Registry, address: Address, limits: Limits, metrics: Metrics, **options: Any) -> Server:
+    """A server that is not started yet; ``options`` are further ones of uvicorn."""
     config = uvicorn.Config(
         build(registry, limits, metrics, token=address.token),
         host=address.host,
         port=address.port,
         ssl_certfile=address.certificate,
         ssl_keyfile=address.key,
-        access_log=False,  # it is in the metrics
+        http=timed_connection(limits.head_seconds),
+        access_log=False,  # requests are counted in the metrics
         server_header=False,
         timeout_graceful_shutdown=int(limits.deadline) + 1,
+        **options,
     )
-    Server(config, registry, metrics, limits.deadline).run()
+    return Server(config, registry, metrics, limits.deadline)
+
+
+def serve(registry: Registry, address: Address, limits: Limits, metrics: Metrics) -> None:
+    """Serve until a signal ends it."""
+    make_server(registry, address, limits, metrics).run()

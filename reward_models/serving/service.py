@@ -1,11 +1,11 @@
-"""A loaded reward model as a service: conversations or rendered texts in, a result or an error for each."""
+"""A loaded reward model as a service: a result or an error for each conversation or rendered text."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, Protocol
 
@@ -20,12 +20,14 @@ from reward_models.serving.limits import Admission, Limits, Refused
 from reward_models.serving.metrics import Metrics
 from reward_models.serving.results import Answer, Context, Result, Text, Turns
 
-ENCODED_AT_ONCE = 64  # of a large request; between such parts the encoder turns to other requests
-LINGER = 0.05  # of what a batch takes
+# A large request is encoded in parts; between them the encoder serves other requests.
+ENCODED_AT_ONCE = 64  # conversations
+CHARACTERS_AT_ONCE = 2**18
+LINGER = 0.05  # of the time of a batch
 
 
 class Service(Protocol):
-    """What answers under one name. Methods are called by the event loop's thread."""
+    """A model or a mixer under one name. Methods are called by the event loop's thread."""
 
     manifest: str
     admission: Admission
@@ -40,7 +42,7 @@ class Service(Protocol):
         """The same for texts that the chat template has rendered already."""
 
     def close(self) -> None:
-        """Answer what is waiting, then let go of everything. Blocks."""
+        """Answer what is waiting, then free everything. Blocks."""
 
 
 class ModelService:
@@ -72,37 +74,41 @@ class ModelService:
     async def score(self, conversations: Sequence[Turns], context: Context) -> Answer:
         if context != Context():
             raise Refused(422, f"{self._name} is a model: domains, step and columns are for mixers")
-        size = sum(len(turn["content"]) for turns in conversations for turn in turns)
-        return await self._score(conversations, size, self._encode)
+        sizes = [sum(len(turn["content"]) for turn in turns) for turns in conversations]
+        return await self._score(conversations, sizes, self._encode)
 
     async def score_texts(self, texts: Sequence[Text]) -> Answer:
-        return await self._score(texts, sum(map(len, texts)), self._encode_texts)
+        return await self._score(texts, list(map(len, texts)), self._encode_texts)
 
     def close(self) -> None:
         self._batcher.close()
         self._encoder.shutdown()
 
     async def _score(
-        self, inputs: Sequence[Any], size: int, encode: Callable[[Sequence[Any]], list[np.ndarray | str]]
+        self, inputs: Sequence[Any], sizes: Sequence[int], encode: Callable[[Sequence[Any]], list[np.ndarray | str]]
     ) -> Answer:
         loop = asyncio.get_running_loop()
-        with self.admission.admit(len(inputs), size):
+        with self.admission.admit(len(inputs), sum(sizes)):
             encoded: list[np.ndarray | str] = []
-            for at in range(0, len(inputs), ENCODED_AT_ONCE):
-                encoded += await loop.run_in_executor(self._encoder, encode, inputs[at : at + ENCODED_AT_ONCE])
-            sequences = {place: each for place, each in enumerate(encoded) if isinstance(each, np.ndarray)}
-            if (total := sum(map(len, sequences.values()))) > self._limits.request_tokens:
-                raise Refused(413, f"{total} tokens are more than the {self._limits.request_tokens} of one request")
+            sequences: dict[int, np.ndarray] = {}
+            for part in parts(sizes):
+                found = await loop.run_in_executor(self._encoder, encode, inputs[part])
+                sequences |= {place: e for place, e in enumerate(found, len(encoded)) if isinstance(e, np.ndarray)}
+                encoded += found
+                if (total := sum(map(len, sequences.values()))) > self._limits.request_tokens:
+                    raise Refused(413, f"{total} tokens are more than the {self._limits.request_tokens} of one request")
             job = self._batcher.submit(list(sequences.values()), list(map(len, sequences.values())))
             scores = dict(zip(sequences, await computed(job, self._name), strict=True))
         results = [result_of(scores[i]) if i in scores else Result(error=str(each)) for i, each in enumerate(encoded)]
         return Answer(results, [len(sequences[i]) if i in sequences else 0 for i in range(len(inputs))])
 
     def _encode(self, conversations: Sequence[Turns]) -> list[np.ndarray | str]:
-        """Token ids of each conversation, or what is wrong with it."""
-        out: list[Any] = [None] * len(conversations)
+        """Token ids of each conversation, or the reason why there are none."""
+        out: list[Any] = [too_long([turn["content"] for turn in turns], self._limits) for turns in conversations]
         pairs = {}
         for place, turns in enumerate(conversations):
+            if out[place] is not None:
+                continue
             try:
                 pairs[place] = split_turns(turns)
             except RecordError as error:
@@ -121,21 +127,22 @@ class ModelService:
 
     def _encode_texts(self, texts: Sequence[Text]) -> list[np.ndarray | str]:
         """The same for rendered texts, to which no special token is added."""
-        words = [text for text in texts if isinstance(text, str)]
+        out: list[Any] = [self._text_problem(text) if isinstance(text, str) else None for text in texts]
+        words = [text for text, problem in zip(texts, out, strict=True) if isinstance(text, str) and problem is None]
         encoded = iter(self._model.encode_texts(words))
-        out: list[np.ndarray | str] = []
-        for text in texts:
-            if isinstance(text, str) and self._model.span == "summary" and THINK_END in text:
-                next(encoded)
-                out.append(
-                    f"{self._name} reads summaries, and the text holds {THINK_END}: leave the reasoning out, or send "
-                    "the conversation to /v1/score, which does"
-                )
-            elif isinstance(text, str):
-                out.append(self._checked(next(encoded), cut=False))
-            else:
-                out.append(self._checked(np.asarray(text, dtype=np.int64), cut=False))
+        for place, text in enumerate(texts):
+            if out[place] is None:
+                ids = next(encoded) if isinstance(text, str) else np.asarray(text, dtype=np.int64)
+                out[place] = self._checked(ids, cut=False)
         return out
+
+    def _text_problem(self, text: str) -> str | None:
+        if self._model.span == "summary" and THINK_END in text:
+            return (
+                f"{self._name} reads summaries, and the text holds {THINK_END}: leave the reasoning out, or send "
+                "the conversation to /v1/score, which does"
+            )
+        return too_long([text], self._limits)
 
     def _checked(self, sequence: np.ndarray, *, cut: bool = True) -> np.ndarray | str:
         limit = self._limits.conversation_tokens
@@ -159,12 +166,31 @@ class ModelService:
         self._metrics.batch(self._name, requests, tokens, seconds)
 
 
+def parts(sizes: Sequence[int]) -> Iterator[slice]:
+    """Consecutive parts of a request: at most ``ENCODED_AT_ONCE`` items, of ``CHARACTERS_AT_ONCE`` or a single one."""
+    start = characters = 0
+    for place, size in enumerate(sizes):
+        if place > start and (place - start == ENCODED_AT_ONCE or characters + size > CHARACTERS_AT_ONCE):
+            yield slice(start, place)
+            start, characters = place, 0
+        characters += size
+    if start < len(sizes):
+        yield slice(start, len(sizes))
+
+
+def too_long(texts: Sequence[str], limits: Limits) -> str | None:
+    """The error of a conversation whose texts together are longer than ``limits`` allow."""
+    size = sum(len(text.encode()) for text in texts)
+    limit = limits.conversation_bytes
+    return f"{size} bytes of text are more than the {limit} of one conversation" if size > limit else None
+
+
 def _tokens(sequence: np.ndarray) -> bytes:
     return sequence.astype(">i4").tobytes()
 
 
 def _length(sequence: np.ndarray) -> bytes:
-    """Neighbours are of one length, which keeps padding short."""
+    """Sorts items by length: neighbours of one length need little padding."""
     return len(sequence).to_bytes(4, "big")
 
 

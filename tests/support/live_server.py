@@ -16,18 +16,16 @@ from typing import Any
 
 import httpx2
 import torch
-import uvicorn
 from http_client import Client
 
 from reward_models import RewardModel
 from reward_models.backbone.config import ModelConfig
 from reward_models.data.chat import ChatRenderer, train_tokenizer
 from reward_models.model import build_model, save_model
-from reward_models.serving.app import build
 from reward_models.serving.limits import Limits
 from reward_models.serving.metrics import Metrics
 from reward_models.serving.registry import Registry
-from reward_models.serving.server import Server
+from reward_models.serving.server import Address, Server, make_server
 from reward_models.serving.service import ModelService, Service
 
 WORDS = [
@@ -112,9 +110,7 @@ def running(
     """Serve on a free port until the block ends."""
     limits, metrics = limits or Limits(), Metrics()
     registry = Registry({name: partial(load, metrics) for name, load in loaders.items()}, metrics)
-    application = build(registry, limits, metrics, token=token)
-    config = uvicorn.Config(application, host="127.0.0.1", port=0, log_level="warning", access_log=False)
-    server = Server(config, registry, metrics, limits.deadline)
+    server = make_server(registry, Address(port=0, token=token), limits, metrics, log_level="warning")
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until = time.monotonic() + 30

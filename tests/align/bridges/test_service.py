@@ -11,7 +11,7 @@ import pytest
 import torch
 from live_server import Live, running, save_small
 
-from align.bridges.service import MixerService, load_mixer
+from align.bridges.service import MixerService, load_mixer, score_apart
 from align.config import AlignConfig
 from align.phases import PhaseConfig, phase_at, phases_of
 from align.rewards.build import TermConfig, build_terms
@@ -20,6 +20,7 @@ from align.rewards.terms import Sample, run_terms
 from reward_models.data.records import Message
 from reward_models.serving.limits import Limits
 from reward_models.serving.metrics import Metrics
+from reward_models.serving.results import Context
 
 QUESTION = {"role": "user", "content": "What is 1 + 2?"}
 RIGHT = "<think>one and two</think>\n\n<answer>3</answer>"
@@ -149,10 +150,69 @@ def test_what_cannot_be_served_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"mix.yaml: .*no term 'acuracy'"):
         load_mixer("mix", file, Limits(), Metrics())
     service = start({"term": "overlong", "arguments": {"max_tokens": 10, "buffer": 5}})
-    from reward_models.serving.service import Context
-
     for columns, error in (({}, "needs the column tokens"), ({"tokens": [20]}, None)):
         result = asyncio.run(service.score([turns("x")], Context(columns=columns))).results[0]  # type: ignore[arg-type]
         assert (result.error is None) == (error is None)
         assert result.raw == (None if error else -1.0)
     service.close()
+
+
+class Picky:
+    """Raises an exception for a batch with a response that says "boom", as a pattern that cannot be compiled does."""
+
+    name = "picky"
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def applies(self, sample: Sample) -> bool:
+        return sample.response != ""
+
+    def score(self, samples: list[Sample]) -> list[float | None]:
+        self.calls.append(len(samples))
+        if any("boom" in sample.response for sample in samples):
+            raise RecursionError("boom")
+        return [float(len(sample.response)) for sample in samples]
+
+
+def said(*responses: str) -> list[Sample]:
+    prompt = (Message("user", "why"),)
+    return [Sample(prompt=prompt, response=r, domain="helpfulness", tokens=1, finished=True) for r in responses]
+
+
+def test_a_sample_that_breaks_a_term_does_not_cost_the_others_their_scores() -> None:
+    responses = [str(10**i) for i in range(16)]
+    responses[3], responses[9], responses[12] = "boom", "", "boom"
+    term = Picky()
+    found = score_apart([term], said(*responses), None)["picky"]
+    assert found.scores == tuple(None if r in ("boom", "") else float(len(r)) for r in responses)
+    assert found.applies == tuple(r != "" for r in responses)
+    assert len(term.calls) < 25
+    calm = Picky()
+    assert score_apart([calm], said("a", "b"), None)["picky"].scores == (1.0, 1.0)
+    assert calm.calls == [2]
+
+
+def test_the_search_for_the_sample_at_fault_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("align.bridges.service.ISOLATION_SECONDS", 0.0)
+    term = Picky()
+    found = score_apart([term], said(*["boom"] * 50), None)["picky"]
+    assert found.scores == (None,) * 50
+    assert term.calls == [50, 50]  # once, and once again
+
+
+def test_a_conversation_beyond_the_limit_is_an_error_of_its_own(config: AlignConfig) -> None:
+    service = MixerService("stage2", config, Limits(conversation_bytes=100), Metrics())
+    try:
+        context = Context(domains=["helpfulness"] * 2, step=1)
+        answer = asyncio.run(service.score([turns("x" * 200), turns("short")], context))
+    finally:
+        service.close()
+    assert answer.results[0].error == "214 bytes of text are more than the 100 of one conversation"
+    assert answer.results[1].error is None
+
+
+def test_a_number_of_tokens_that_is_none_is_refused(live: Live) -> None:
+    answer = ask(live, ["x"], step=1, columns={"tokens": [10**400]})
+    assert answer.status_code in (400, 422)
+    assert ask(live, ["x"], step=1, columns={"tokens": [-1]}).status_code == 422

@@ -1,8 +1,10 @@
-"""What a server does not take on, and who it does not answer."""
+"""The limits of a server, and the clients that it does not answer."""
 
 from __future__ import annotations
 
 import base64
+import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -10,13 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from live_server import Live, model_loader, running
 
+from reward_models.serving.json_size import count, parse
 from reward_models.serving.limits import Admission, Limits, Refused
 from reward_models.serving.server import Address
+from reward_models.serving.service import parts
 
 TOKEN = "0123456789abcdef0123"
-LIMITS = Limits(body_bytes=20_000, conversations=8, conversation_tokens=100, request_tokens=300, queue=16, deadline=20)
+LIMITS = Limits(
+    body_bytes=20_000,
+    conversations=8,
+    conversation_bytes=1500,
+    conversation_tokens=100,
+    request_tokens=300,
+    queue=16,
+    deadline=20,
+)
 GOOD = [{"role": "user", "content": "why"}, {"role": "assistant", "content": "because"}]
 
 
@@ -42,8 +56,8 @@ def test_only_those_with_the_token_are_answered(guarded: Live) -> None:
     assert guarded.call("GET", "/metrics").status_code == guarded.call("GET", "/openapi.json").status_code == 401
     assert guarded.call("GET", "/health").status_code == guarded.call("GET", "/ready").status_code == 200
     basic = base64.b64encode(f"keel:{TOKEN}".encode()).decode()  # http://keel:TOKEN@host, where no header can be set
-    for given, status in ((basic, 200), (base64.b64encode(b"keel:no").decode(), 401), ("%%", 401)):
-        answer = guarded.post("/get_reward", {"query": ["x"]}, headers={"Authorization": f"Basic {given}"})
+    for shown, status in ((basic, 200), (base64.b64encode(b"keel:no").decode(), 401), ("%%", 401)):
+        answer = guarded.post("/get_reward", {"query": ["x"]}, headers={"Authorization": f"Basic {shown}"})
         assert answer.status_code == status
 
 
@@ -76,6 +90,163 @@ def test_too_much_is_refused_and_too_long_is_an_error_of_its_own(guarded: Live) 
 
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     assert guarded.call("POST", "/v1/score", content=chunks(), headers=headers).status_code == 413
+
+
+def test_a_conversation_is_measured_before_it_is_tokenized(guarded: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = guarded.registry.get("helpful")[1]._model  # type: ignore[attr-defined]
+    seen: list[int] = []
+    tokenize = model.renderer.tokenize
+    monkeypatch.setattr(
+        type(model.renderer), "tokenize", lambda self, texts: [seen.append(max(map(len, texts))), tokenize(texts)][1]
+    )
+    results = score(guarded, [GOOD, long(200), GOOD]).json()["results"]
+    assert results[0]["error"] is results[2]["error"] is None
+    assert results[1]["error"] == "1603 bytes of text are more than the 1500 of one conversation"
+    letters = [GOOD[0], {"role": "assistant", "content": "é" * 749}]  # 2 bytes each, and 3 of the prompt
+    assert "1501 bytes" in score(guarded, [letters]).json()["results"][0]["error"]
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    refused = guarded.post("/get_reward", {"query": ["why", "x" * 1501]}, headers=headers)
+    assert refused.status_code == 422
+    assert "text 1: 1501 bytes of text are more than the 1500" in refused.json()["detail"]
+    assert max(seen) < 1500
+
+
+def test_a_request_beyond_its_tokens_is_not_tokenized_to_its_end(
+    guarded: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reward_models.serving.service.ENCODED_AT_ONCE", 1)
+    model = guarded.registry.get("helpful")[1]._model  # type: ignore[attr-defined]
+    encoded: list[int] = []
+    encode = model.encode
+    monkeypatch.setattr(model, "encode", lambda pairs: [encoded.append(len(pairs)), encode(pairs)][1])
+    assert "tokens are more than the 300" in score(guarded, [long(60)] * 8).json()["detail"]
+    assert sum(encoded) < 8
+
+
+@pytest.mark.parametrize("sizes", [[], [1], [5] * 200, [2**18, 1, 2**19, 2**19, 3], [2**17] * 5])
+def test_parts_of_a_request_hold_all_of_it_in_order(sizes: list[int]) -> None:
+    found = list(parts(sizes))
+    assert [size for part in found for size in sizes[part]] == sizes
+    for part in found:
+        assert 1 <= len(sizes[part]) <= 64
+        assert sum(sizes[part]) <= 2**18 or len(sizes[part]) == 1
+
+
+def test_a_million_empty_conversations_are_refused_before_they_are_parsed(live: Live) -> None:
+    body = json.dumps({"model": "helpful", "conversations": [[]] * 1_000_000}).encode()
+    slowest, ended = 0.0, threading.Event()
+
+    def watch() -> None:
+        nonlocal slowest
+        while not ended.wait(0.01):
+            began = time.monotonic()
+            assert live.call("GET", "/health").status_code == 200
+            slowest = max(slowest, time.monotonic() - began)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        refused = live.call("POST", "/v1/score", content=body, headers={"Content-Type": "application/json"})
+    finally:
+        ended.set()
+        watcher.join()
+    assert refused.status_code == 413
+    assert refused.json()["detail"] == "the body holds more than the 131072 lists and objects of one request"
+    assert slowest < 2  # parsing them would stop the event loop for 4 to 6 seconds
+
+
+def test_bodies_are_counted_without_what_their_texts_hold() -> None:
+    text = '"[{, \\" [[[[ \\\\"'
+    body = f'{{"a": [1, 2, {text}], {text}: {{}}}}'.encode()
+    assert isinstance(json.loads(body), dict)
+    assert count(body, 3, 6) == (3, 6)
+    assert count(body, 100, 100) == (15, 20)  # an upper bound is enough where it is within the limits
+    assert count(b"[" * 1000, 10, 10)[0] > 10
+    assert count(b'["never ends [[[[', 3, 100) == (1, 1)
+    assert parse(rb'{"a": "\u00e9"}', Limits()) == {"a": "é"}
+    values = b"[" + b"1," * 2**21 + b"1]"
+    with pytest.raises(Refused, match="2097152 values"):
+        parse(values, Limits())
+    for wrong in ("[1]".encode("utf-16"), b"\xff", b"[", b'{"a": 1'):
+        with pytest.raises((json.JSONDecodeError, UnicodeDecodeError)):
+            parse(wrong, Limits())
+
+
+TEXTS = st.text('[]{},\\"\n aé')
+
+
+@given(st.recursive(TEXTS | st.integers(), lambda inside: st.lists(inside) | st.dictionaries(TEXTS, inside)))
+def test_the_count_is_that_of_the_parsed_value(value: Any) -> None:
+    def lists(v: Any) -> int:
+        inside = v.values() if isinstance(v, dict) else v if isinstance(v, list) else ()
+        return isinstance(v, list | dict) + sum(map(lists, inside))
+
+    wanted = lists(value)
+    for body in (json.dumps(value).encode(), json.dumps(value, ensure_ascii=False).encode()):
+        assert count(body, wanted, 10**9)[0] == wanted or body.count(b"[") + body.count(b"{") <= wanted
+        assert (count(body, wanted - 1, 10**9)[0] > wanted - 1) == (wanted > 0) or wanted == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("127.0.0.1:8000", 200),
+        ("LOCALHOST:1", 200),
+        ("[::1]", 200),
+        ("[::1]:80", 200),
+        ("[", 400),
+        ("]", 400),
+        ("[::1", 400),
+        ("evil.com:80@127.0.0.1", 400),
+        ("127.0.0.1/evil.com", 400),
+        ("127.0.0.1#evil.com", 400),
+        ("[::1]evil.com", 400),
+        ("127.0.0.1:80:evil.com", 400),
+        ("127.0.0.1:", 400),
+        ("127.0.0.1.evil.com", 403),
+        ("evil.com", 403),
+        ("[::2]", 403),
+        ("localhost.", 403),
+    ],
+)
+def test_only_the_exact_names_of_this_machine_pass(live: Live, host: str, status: int) -> None:
+    assert live.call("GET", "/models", headers={"Host": host}).status_code == status
+
+
+def test_a_connection_that_sends_no_request_is_closed(models: dict[str, Path]) -> None:
+    limits = Limits(head_seconds=0.5)
+    with running({"helpful": model_loader("helpful", models["helpful"], limits)}, limits) as server:
+        for sent in (b"", b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "):
+            began = time.monotonic()
+            with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+                connection.sendall(sent)
+                assert connection.recv(100) == b""
+            assert 0.4 < time.monotonic() - began < 10
+
+
+def test_a_connection_in_use_stays_open(models: dict[str, Path]) -> None:
+    limits = Limits(head_seconds=0.5)
+    with running({"helpful": model_loader("helpful", models["helpful"], limits)}, limits) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            request = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+            for pause in (0.6, 0.6, 0):
+                connection.sendall(request)
+                answer = b""
+                while not answer.endswith(b'{"status":"ok"}'):
+                    answer += connection.recv(10_000)
+                    assert answer
+                time.sleep(pause)
+            connection.sendall(request[:20])  # the head of a later request has as much time as that of the first one
+            assert connection.recv(100) == b""
+        answers: list[Any] = []
+        body = {"model": "helpful", "conversations": [GOOD]}
+        asking = threading.Thread(target=lambda: answers.append(server.post("/v1/score", body)))
+        with Held(server):  # a request that takes longer than its head may is answered
+            asking.start()
+            time.sleep(1.2)
+        asking.join()
+        assert answers[0].status_code == 200
 
 
 class Held:

@@ -16,6 +16,7 @@ from reward_models import RewardModel
 from reward_models.inference.reward_model import split_turns
 
 Turns = list[dict[str, str]]
+TALK = [{"role": "user", "content": "why"}, {"role": "assistant", "content": "because"}]
 
 
 def rendered(directory: Path, turns: list[Turns]) -> list[str]:
@@ -158,8 +159,19 @@ def test_each_conversation_has_its_own_error(live: Live) -> None:
         ("/v1/score", {"model": "helpful", "conversations": [], "step": 3}, 422, "are for mixers"),
         ("/get_reward", {"query": ["x"]}, 422, "say which: helpful, safety"),
         ("/get_reward?model=helpful", {"query": ["x", ""]}, 422, "text 1: it has no tokens"),
-        ("/classify", {"model": "helpful"}, 422, "none of input, messages"),
-        ("/classify", {"model": "helpful", "text": "x", "input_ids": [1]}, 422, "not both"),
+        ("/classify", {"model": "helpful"}, 422, "exactly one of input, messages"),
+        ("/classify", {"model": "helpful", "text": "x", "input_ids": [1]}, 422, "exactly one of input, messages"),
+        ("/classify", {"model": "helpful", "input": "x", "messages": TALK}, 422, "exactly one of input, messages"),
+        ("/classify", {"model": "helpful", "text": "x", "messages": TALK}, 422, "exactly one of input, messages"),
+        ("/pooling", {"model": "helpful", "input": "x", "messages": TALK}, 422, "exactly one of input, messages"),
+        ("/classify", {"model": "helpful", "input": [1, 10**30]}, 422, "Input should be less than"),
+        (
+            "/classify",
+            {"model": "helpful", "input_ids": [[1], [-1]]},
+            422,
+            "Input should be greater than or equal",
+        ),
+        ("/classify", {"model": "helpful", "input_ids": ["x"] * 200_000}, 422, "Input should be a valid integer"),
         ("/classify", {"model": "helpful", "input": [1, 99999]}, 422, "a token id is not between 0 and"),
         ("/classify", {"model": "helpful", "input": "x", "truncate_prompt_tokens": 5}, 422, "truncate_prompt_tokens"),
         ("/classify", {"model": "helpful", "input": "x", "add_special_tokens": True}, 422, "add_special_tokens"),
@@ -177,7 +189,13 @@ def test_half_a_character_is_refused(live: Live) -> None:
     body = json.dumps({"prompt": "x", "response": "\ud800"}).encode()
     answer = live.call("POST", "/slime?model=helpful", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
-    assert "body.response: Value error, text that is no Unicode" in answer.json()["detail"]
+    assert "body.response: Input should be a valid string, unable to parse" in answer.json()["detail"]
+
+
+def test_a_field_that_is_null_is_not_given(live: Live) -> None:
+    body = {"model": "helpful", "messages": TALK, "input": None, "use_activation": False}
+    expected = live.scores("helpful", [TALK])
+    assert live.post("/classify", body).json()["data"][0]["probs"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_what_operators_look_at(live: Live) -> None:
