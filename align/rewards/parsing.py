@@ -10,6 +10,9 @@ from align.rewards.terms import Sample
 OPEN, CLOSE = "<think>", "</think>"
 JOINT = re.compile(r"[\s$]{0,8}(?:,|;|、|，|和|或|and|or|\\text\{\s?(?:and|or)\s?\})[\s$]{0,8}(?:and|or)?[\s$]{0,8}")
 BARE_BOX = re.compile(r"\\(?:boxed|fbox)\s{1,8}(-?[\w.]{1,40})(?![\w{])")
+DENIED = re.compile(
+    r"(?:\bnot|\bcannot be|n't(?: be)?|\bnever|\bneither|\bnor|≠|\\neq?|!=|不是|并非|非)[\s:$*]{0,8}$", re.IGNORECASE
+)
 BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{|\\.|[{}]", re.DOTALL)
 
 
@@ -55,7 +58,8 @@ def final_answer(sample: Sample) -> Answer | None:
 
     Boxes in one row, with nothing but a comma or a conjunction between them, are one answer of several values.
 
-    ``None`` if the thoughts were never closed, or nothing follows them, or the mark is empty.
+    ``None`` if the thoughts were never closed, or nothing follows them, the mark is empty, or a word in front of the
+    box denies it.
     """
     summary = split_response(sample).summary
     if summary is None:
@@ -83,6 +87,8 @@ def last_tagged(text: str) -> str | None:
 def last_boxes(text: str) -> str | None:
     r"""The content of the last ``\boxed{…}``, behind that of boxes which a comma or a conjunction joins to it."""
     found = boxes(text)
+    if found and DENIED.search(text[: text.rfind("\\", 0, found[-1][0])][-40:]):
+        return ""
     if not found:
         bare = BARE_BOX.findall(text)
         return bare[-1] if bare else None

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
+from align.rewards.characters import has_content, without_invisible
 from align.rewards.parsing import CLOSE, OPEN
 from align.rewards.terms import Sample
 
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
+# Any spelling of a tag: < Think >, </THINK>, <answer/>. One that is not exactly a tag of the layout breaks it.
+TAG = re.compile(r"<\s{0,3}/?\s{0,3}(?:think|answer)\b[^<>]{0,20}>", re.IGNORECASE)
 
 
 class Format:
     """1.0 for ``<think>…</think>`` followed by an answer, else 0.0; never ``None``.
 
-    Each tag occurs exactly once, and neither thoughts nor answer are blank. Where the chat template has already written
+    Each tag occurs exactly once, outside of the others. Thoughts and answer hold a letter, a digit or a mathematical
+    symbol: white space, zero-width characters and punctuation are nothing. Where the chat template has already written
     ``<think>``, the response must not repeat it.
 
     Args:
@@ -33,17 +38,29 @@ class Format:
         return True
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
-        return [float(self._holds(sample)) for sample in samples]
+        return [score for score, _ in self.explain(samples)]
 
-    def _holds(self, sample: Sample) -> bool:
-        text = (OPEN if sample.think_prefilled else "") + sample.response.strip()
-        if text.count(OPEN) != 1 or text.count(CLOSE) != 1 or not text.startswith(OPEN):
-            return False
+    def explain(self, samples: Sequence[Sample]) -> list[tuple[float | None, str]]:
+        """Scores, each with what breaks the layout."""
+        faults = [self._fault(sample) for sample in samples]
+        return [(0.0, fault) if fault else (1.0, "the layout holds") for fault in faults]
+
+    def _fault(self, sample: Sample) -> str:
+        """What breaks the layout; empty if nothing does."""
+        text = (OPEN if sample.think_prefilled else "") + without_invisible(sample.response).strip()
+        wanted = [OPEN, CLOSE] + ([ANSWER_OPEN, ANSWER_CLOSE] if self.answer == "tagged" else [])
+        tags = TAG.findall(text)
+        if tags != wanted:
+            twice = ", the first of them written by the template" if sample.think_prefilled else ""
+            return f"the tags are {' '.join(tags[:8]) or 'missing'}, and not {' '.join(wanted)}{twice}"
+        if not text.startswith(OPEN):
+            return f"there is text in front of {OPEN}"
         thoughts, _, rest = text.removeprefix(OPEN).partition(CLOSE)
         rest = rest.strip()
-        tags = (text.count(ANSWER_OPEN), text.count(ANSWER_CLOSE))
-        if self.answer == "plain":
-            return tags == (0, 0) and bool(thoughts.strip() and rest)
-        if tags != (1, 1) or not rest.startswith(ANSWER_OPEN) or not rest.endswith(ANSWER_CLOSE):
-            return False
-        return bool(thoughts.strip() and rest.removeprefix(ANSWER_OPEN).removesuffix(ANSWER_CLOSE).strip())
+        if self.answer == "tagged" and not (rest.startswith(ANSWER_OPEN) and rest.endswith(ANSWER_CLOSE)):
+            return f"there is text between {CLOSE} and {ANSWER_OPEN}, or behind {ANSWER_CLOSE}"
+        if not has_content(thoughts):
+            return "the thoughts are empty"
+        if not has_content(rest.removeprefix(ANSWER_OPEN).removesuffix(ANSWER_CLOSE)):
+            return "the answer is empty"
+        return ""

@@ -6,17 +6,25 @@ from collections.abc import Sequence
 
 import regex
 
+from align.rewards.characters import without_invisible
 from align.rewards.terms import Sample
 
-# Chinese, Japanese and Thai characters, other words, numbers, and each sign: a loop of formulas is a loop too.
-UNIT = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|[\p{L}\p{M}]+|\p{N}+|[^\s\p{L}\p{M}\p{N}]")
+# Chinese, Japanese and Thai characters, other words, numbers, each sign, line breaks, long gaps: a loop of formulas is
+# a loop too.
+UNIT = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|[\p{L}\p{M}]+|\p{N}+|\n|[^\S\n]{20}|[^\s\p{L}\p{M}\p{N}]"
+)
+NUMBER = regex.compile(r"\p{N}+")
+CHARACTERS = 100  # length of the n-grams of characters
+COUNTING = 10  # from this length on, n-grams of numbers and at most three other units are alike
 
 
 class RepetitionPenalty:
     """−(share of n-grams that occurred before): 0 for a text without repetition, near −1 for a loop.
 
-    n-grams are of words, numbers and signs, and of characters in languages written without spaces. A text shorter than
-    n has none and is not penalised.
+    n-grams are of words, numbers, signs and line breaks, and of characters in languages written without spaces. Those
+    that only count (``loop 1 loop 2 loop 3``, ``1, 2, 3``) are alike. The same share of runs of 100 characters finds
+    loops without spaces; the larger of the two counts. A text shorter than an n-gram has none and is not penalised.
 
     Args:
         n: length of the n-grams. Short ones recur in any honest text.
@@ -33,14 +41,40 @@ class RepetitionPenalty:
         return True
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        return [score for score, _ in self.explain(samples)]
+
+    def explain(self, samples: Sequence[Sample]) -> list[tuple[float | None, str]]:
+        """Penalties, each with the kind of n-grams that repeat."""
         return [self._penalty(sample.response) for sample in samples]
 
-    def _penalty(self, text: str) -> float:
-        units = UNIT.findall(text.lower())
-        total = len(units) - self.n + 1
-        if total <= 0:
-            return 0.0
-        return len({tuple(units[i : i + self.n]) for i in range(total)}) / total - 1.0
+    def _penalty(self, text: str) -> tuple[float, str]:
+        folded = text.lower()
+        visible = without_invisible(folded)
+        kinds = {f"{self.n}-grams of words and signs": self._share(folded)}
+        if visible != folded:
+            kinds[f"{self.n}-grams of words and signs, invisible characters aside,"] = self._share(visible)
+        characters = "".join(visible.split())
+        kinds[f"runs of {CHARACTERS} characters"] = repeated_share(
+            [characters[i : i + CHARACTERS] for i in range(len(characters) - CHARACTERS + 1)]
+        )
+        kind, share = max(kinds.items(), key=lambda item: item[1])
+        return 0.0 - share, f"{share:.0%} of the {kind} occurred before" if share else "nothing is repeated"
+
+    def _share(self, text: str) -> float:
+        units = UNIT.findall(text)
+        grams = [tuple(units[i : i + self.n]) for i in range(len(units) - self.n + 1)]
+        return repeated_share(grams if self.n < COUNTING else list(map(_alike, grams)))
+
+
+def _alike(gram: tuple[str, ...]) -> tuple[str, ...]:
+    """An n-gram that only counts, without its numbers; others as they are."""
+    plain = tuple("0" if NUMBER.fullmatch(unit) else unit for unit in gram)
+    return plain if len(set(plain) - {"0"}) <= 3 else gram
+
+
+def repeated_share(grams: Sequence[object]) -> float:
+    """The share of n-grams that occurred before in the list."""
+    return 1.0 - len(set(grams)) / len(grams) if grams else 0.0
 
 
 class OverlongPenalty:
@@ -63,7 +97,12 @@ class OverlongPenalty:
         return True
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
-        return [self._penalty(sample.tokens) for sample in samples]
+        return [score for score, _ in self.explain(samples)]
+
+    def explain(self, samples: Sequence[Sample]) -> list[tuple[float | None, str]]:
+        """Penalties, each with the length that it is for."""
+        said = f"max_tokens = {self.max_tokens}, buffer = {self.buffer}"
+        return [(self._penalty(sample.tokens), f"{sample.tokens} tokens; {said}") for sample in samples]
 
     def _penalty(self, tokens: int) -> float:
         return min(max((self.max_tokens - self.buffer - tokens) / self.buffer, -1.0), 0.0)

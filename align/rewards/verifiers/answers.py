@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import unicodedata
 from collections import Counter
@@ -11,26 +12,27 @@ from typing import Any
 
 import regex
 
+from align.rewards.characters import without_invisible
 from align.rewards.parsing import Answer, final_answer, uses_verifier
 from align.rewards.terms import Sample
+from align.rewards.verifiers.choice import WRAPPED, chosen_letter, reference_letter
 
 SECONDS = 1.0  # for one pattern on one answer: some patterns take exponential time
-WRAPPED = regex.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
-LETTER = regex.compile(r"\(?([A-Za-z])(?:[).:,]|$)(?:\s.*)?", regex.DOTALL)
-# A letter after a word that announces it. Not an article: "the answer is a number" has lower case.
-ANNOUNCED = regex.compile(r"\b(?i:answer|option|choice)\b(?:\s+(?i:is|would\s+be))?[\s:*(]{0,8}([A-Z])(?![A-Za-z'’])")
-FENCE = regex.compile(r"```(?:json)?\s*\n(.*?)```", regex.DOTALL)
+FENCE = regex.compile(r"```[ \t]*(?:json[c5]?)?[ \t]*\r?\n(.*?)```", regex.DOTALL | regex.IGNORECASE)
+QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "「": "」", "`": "`", "$": "$"}
 
 
 class AnswerAccuracy:
     """1.0 if the final answer is the reference's, 0.0 if it is not or there is none.
 
-    ``None`` where the reference is none that this verifier can use; ``errors`` counts these by reason.
+    ``None`` where the reference is none that this verifier can use; ``errors`` counts these by reason. One row never
+    costs the scores of others.
 
     Args:
-        verifier: ``choice``: one letter. ``exact``: the same text, but for case, white space, width of characters and a
-            full stop at the end. ``regex``: the reference is a pattern that must match the whole answer. ``json``: the
-            same JSON value, whatever its layout; 1 equals 1.0 and not true.
+        verifier: ``choice``: one letter. ``exact``: the same text, but for white space, markup, the width of
+            characters, a full stop at the end, and the case of words that are not abbreviations. ``regex``: the
+            reference is a pattern that must match the whole answer. ``json``: the same JSON value, whatever its
+            layout; 1 equals 1.0 and not true.
     """
 
     def __init__(self, *, verifier: str):
@@ -44,50 +46,64 @@ class AnswerAccuracy:
         return uses_verifier(sample, self.verifier) and sample.answer is not None
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
-        return [self._score(sample) for sample in samples]
+        return [score for score, _ in self.explain(samples)]
 
-    def _score(self, sample: Sample) -> float | None:
+    def explain(self, samples: Sequence[Sample]) -> list[tuple[float | None, str]]:
+        """Scores, each with what was read as the answer, or why there is none."""
+        return [self._explain(sample) for sample in samples]
+
+    def _explain(self, sample: Sample) -> tuple[float | None, str]:
+        answer, reference = final_answer(sample), str(sample.answer)
         try:
-            verdict = JUDGES[self.verifier](final_answer(sample), str(sample.answer))
+            verdict = JUDGES[self.verifier](answer, reference)
         except TimeoutError:
             self.errors["time"] += 1
-            return None
-        except ValueError:
+            return None, f"the pattern took more than {SECONDS:g} s on this answer"
+        except ValueError as error:
             self.errors["reference"] += 1
-            return None
-        return float(verdict)
+            return None, f"the reference cannot be used: {error}"
+        except Exception as error:  # RecursionError, MemoryError: of this row alone
+            self.errors[type(error).__name__] += 1
+            return None, f"{type(error).__name__} with this reference and answer: {error}"
+        if answer is None:
+            return 0.0, "there is no final answer"
+        return float(verdict), f"read {self._read(answer)}; the reference is {reference[:200]!r}"
+
+    def _read(self, answer: Answer) -> str:
+        if self.verifier == "choice":
+            letter = chosen_letter(answer.text, marked=answer.marked)
+            return f"the letter {letter}" if letter else f"no single letter in {answer.text[-200:]!r}"
+        return repr(_normal(answer.text)[:200] if self.verifier == "exact" else answer.text[:200])
 
 
 def choice(answer: Answer | None, reference: str) -> bool:
-    """Whether the letter the answer names is the reference's.
-
-    A marked answer begins with its letter: ``B``, ``(b)``, ``B) 14``, ``\\text{B}``. Otherwise it is the letter last
-    announced, as in "the answer is B", or a last line that begins with a letter as a marked answer does.
-    """
-    expected = _letter(reference)
+    """Whether the one letter that the answer names is the reference's; see :mod:`align.rewards.verifiers.choice`."""
+    expected = reference_letter(reference)
     if expected is None:
-        raise ValueError(f"the reference {reference!r} is not a letter")
-    if answer is None:
-        return False
-    if answer.marked:
-        announced = ANNOUNCED.findall(answer.text)
-        return (_letter(answer.text) or (announced[-1] if announced else None)) == expected
-    announced = ANNOUNCED.findall(answer.text)
-    return (announced[-1] if announced else _letter(answer.text.splitlines()[-1])) == expected
+        raise ValueError(f"{reference[:80]!r} is not a letter")
+    return answer is not None and chosen_letter(answer.text, marked=answer.marked) == expected
 
 
 def exact(answer: Answer | None, reference: str) -> bool:
-    """Whether the normalised texts are equal."""
-    return answer is not None and _normal(answer.text) == _normal(reference)
+    """Whether the normalised texts are equal, words that are no abbreviations in any case of letters."""
+    if answer is None:
+        return False
+    ours, theirs = _normal(reference).split(), _normal(answer.text).split()
+    return len(ours) == len(theirs) and all(map(_same_word, ours, theirs))
 
 
 def pattern(answer: Answer | None, reference: str) -> bool:
     """Whether the reference, a regular expression, matches the whole answer."""
-    try:
-        compiled = regex.compile(reference)
-    except regex.error as error:
-        raise ValueError(f"the reference {reference!r} is not a pattern: {error}") from error
+    compiled = _compiled(reference)
     return answer is not None and compiled.fullmatch(answer.text, timeout=SECONDS) is not None
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(reference: str) -> Any:
+    try:
+        return regex.compile(reference)
+    except (regex.error, RecursionError, OverflowError, MemoryError) as error:
+        raise ValueError(f"{reference[:80]!r} is not a pattern: {error}") from error
 
 
 def json_value(answer: Answer | None, reference: str) -> bool:
@@ -106,12 +122,22 @@ def parse_json(text: str) -> Any:
     """A JSON value in which numbers differ from truth values and equal each other by value.
 
     Raises:
-        ValueError: it is not JSON, nests too deeply, or has numbers JSON does not know (NaN, Infinity).
+        ValueError: it is not JSON, nests too deeply, has numbers JSON does not know (NaN, Infinity), or an object that
+            has a key twice.
     """
     try:
-        return json.loads(text, parse_int=_number, parse_float=_number, parse_constant=_no_number)
+        return json.loads(
+            text, parse_int=_number, parse_float=_number, parse_constant=_no_number, object_pairs_hook=_object
+        )
     except RecursionError as error:
         raise ValueError("the JSON value nests too deeply") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has a key twice")
+    return found
 
 
 def _number(text: str) -> tuple[str, Decimal]:
@@ -125,14 +151,36 @@ def _no_number(text: str) -> None:
     raise ValueError(f"{text} is not a JSON number")
 
 
-def _letter(text: str) -> str | None:
-    bare = WRAPPED.sub(r"\1", text).strip().strip("$*").strip()
-    match = LETTER.fullmatch(bare)
-    return match[1].upper() if match else None
-
-
 def _normal(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".。")
+    """One line without markup, quotes and invisible characters. Superscripts stay: 10² is not 102."""
+    text = without_invisible(text)
+    for _ in range(4):
+        text = WRAPPED.sub(r"\1", text)
+    text = regex.sub(r"\*\*|__|\\[()\[\]]", "", text)
+    text = unicodedata.normalize("NFC", "".join(map(_narrow, text)))
+    text = " ".join(text.split())
+    while True:
+        before = text
+        text = text.strip().rstrip(".。").strip()
+        if len(text) > 1 and QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
+            text = text[1:-1]
+        if text == before:
+            return text
+
+
+def _narrow(char: str) -> str:
+    kind = unicodedata.decomposition(char).partition(" ")[0]
+    return unicodedata.normalize("NFKC", char) if kind in ("<wide>", "<narrow>", "<noBreak>") else char
+
+
+def _same_word(ours: str, theirs: str) -> bool:
+    return ours == theirs or (_is_plain(ours) and _is_plain(theirs) and ours.lower() == theirs.lower())
+
+
+def _is_plain(word: str) -> bool:
+    """Whether the case of its letters tells nothing: ``york``, ``York``, ``YORK``; unlike ``MW``, ``mA``, ``kPa``."""
+    letters = "".join(c for c in word if c.isalpha())
+    return letters.islower() or (len(letters) > 1 and letters.istitle()) or (len(letters) > 2 and letters.isupper())
 
 
 JUDGES: dict[str, Callable[[Answer | None, str], bool]] = {

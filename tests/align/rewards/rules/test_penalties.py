@@ -27,11 +27,51 @@ def test_repetition_by_hand(text: str, penalty: float, sample: Any) -> None:
 
 
 def test_a_loop_is_near_minus_one_and_prose_near_zero(sample: Any) -> None:
-    loop, prose = sample("Wait, let me check. " * 200), sample(" ".join(f"word{i}" for i in range(1000)))
+    loop, prose = (
+        sample("Wait, let me check. " * 200),
+        sample(" ".join(chr(97 + i % 26) * (1 + i // 26) for i in range(1000))),
+    )
     scores = RepetitionPenalty().score([loop, prose])
     assert scores[0] is not None
     assert -1.0 < scores[0] < -0.97
     assert scores[1] == 0.0
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "\n" * 5000,
+        " " * 50_000,
+        "\u200b" * 5000,
+        "loop" * 2000,
+        "".join(f"loop{i} " for i in range(2000)),
+        ", ".join(map(str, range(3000))),
+        "\n".join(f"Step {i}:" for i in range(1000)),
+        "x = 1 \\\\ \n" * 500,
+        "".join(f"wait{chr(0x200B + i % 4)} " for i in range(2000)),
+    ],
+    ids=["lines", "spaces", "invisible", "unspaced", "numbered", "counting", "steps", "formulas", "disguised"],
+)
+def test_loops_of_any_kind_are_near_minus_one(loop: str, sample: Any) -> None:
+    ((penalty, reason),) = RepetitionPenalty().explain([sample("Let us think about this problem. " + loop)])
+    assert penalty is not None
+    assert -1.0 <= penalty < -0.9
+    assert "occurred before" in reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " ".join(
+            f"Check n={n}: {n}*{n}+1={n * n + 1}, which {'is' if n % 3 else 'is not'} prime." for n in range(1, 60)
+        ),
+        "\n\n".join(f"We take {n} of the {n * n} apples, and {n + 3} are left over for Tom." for n in range(40)),
+        "2, 3, 5, 7, 11, 13, 17, 19, 23, 29 are the primes below thirty.",
+    ],
+    ids=["cases", "paragraphs", "list"],
+)
+def test_honest_lists_are_not_penalised(text: str, sample: Any) -> None:
+    assert RepetitionPenalty().score([sample(text)])[0] == pytest.approx(0.0, abs=0.02)
 
 
 @pytest.mark.parametrize(("tokens", "penalty"), [(0, 0.0), (80, 0.0), (90, -0.5), (100, -1.0), (500, -1.0)])

@@ -1,0 +1,134 @@
+"""Multiple choice: the one letter that an answer names.
+
+A letter counts if it stands alone as the answer, or if words announce it. A letter that is denied ("not B", "B is
+wrong", "I rule out B") does not count, and an answer that names several letters names none.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+import regex
+
+from align.rewards.characters import without_invisible
+
+WRAPPED = regex.compile(
+    r"\\(?:text(?:bf|it|rm|normal)?|math(?:rm|bf|it|sf)|boxed|fbox|mbox|emph|underline)\s*\{([^{}]*)\}"
+)
+MARKUP = regex.compile(r"\*\*|__|`|\\\(|\\\)|\\\[|\\\]|\$|\\[,;:! ]|~|\\(?:left|right|quad)(?![A-Za-z])")
+ALONE = regex.compile(r"[\s\"'*(\[{<]*([A-Za-z])[\s\"'*)\]}>.:,]*")
+# A letter, what closes it, and the text of the option.
+LABELLED = regex.compile(
+    r"[\s*]*(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])\s?[).:,、]|([A-Z])(?=\s+[-\d$(]))(?:\s*(?P<text>.*))?",
+    regex.DOTALL,
+)
+OPTION = r"\(?\s*[\"'*]{0,3}([A-Z])[\"'*]{0,3}(?![\w'’])\s*\)?"
+LOWER = r"(?:\(([a-z])\)|([b-z])(?=[\s.)]*(?:$|\n)))"
+WORDS_BEFORE = (
+    r"(?:\b(?i:answer|option|choice|alternative|letter)s?\b(?:\s+(?i:is|are|was|would\s+be|must\s+be|should\s+be|will\s+be|choice|option|"
+    r"letter))*|\b(?i:it|this|that|which)(?:\s+(?i:is|must\s+be|would\s+be)|'s|’s)|\b(?i:choose|pick|select|chose|go\s+with|going\s+with|say)\b)"
+    r"(?:\s+(?i:option|answer|choice|letter|clearly|therefore|thus|definitely|then|simply))*[\s:=*(\"']{0,8}"
+)
+CHINESE_BEFORE = r"(?:答案|选项|選項|选择|選擇|应选|應選|故选|故選|选|選)\s*(?:应该|應該)?\s*(?:是|为|為|:|：)?\s*"
+CONCLUDED = rf"\b(?i:so|hence|thus|therefore)\b,?\s*{OPTION}(?=[\s.*]*$)"
+ANNOUNCED = regex.compile(rf"{CONCLUDED}|{WORDS_BEFORE}(?:{OPTION}|{LOWER})|{CHINESE_BEFORE}{OPTION}")
+PRAISED = regex.compile(
+    rf"(?<!\w){OPTION}\s+(?:is|must\s+be|would\s+be)\s+(?:the\s+)?(?:(?:only|best|most)\s+)?(?:correct|right|true|answer|one|best)\b"
+)
+# The clause ends where what is said of one letter ends.
+CLAUSE = regex.compile(
+    r"[.!?;。！？；\n]+(?=\s|$)|[,，]\s*|\b(?:but|so|because|since|while|whereas|therefore|thus|hence)\b|因为|所以|而|但"
+)
+SENTENCE = regex.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
+DENIED = regex.compile(
+    r"\b(?:not|cannot|never|neither|nor|no|none|without|except|excluding|rather|instead|unlike|unless|wrong|incorrect|false|invalid|"
+    r"impossible|unlikely|mistake|mistaken|eliminate[sd]?|eliminating|discard(?:ed|s)?|reject(?:ed|s)?|dismiss(?:ed)?|(?:rule[sd]?|ruling)\s+"
+    r"(?:it\s+)?out|exclude[sd]?|avoid|too\s+\w+|might|may|maybe|perhaps|possibly|could)\b|n't\b|n’t\b|不|非|错|錯|排除|误|誤|也许|可能",
+    regex.IGNORECASE,
+)
+# One more letter right behind: A, B or A/B or AB or A B.
+MORE = regex.compile(
+    r"[\s,，、;/&|+]*(?:\b(?:or|and|and/or)\b|或|和|以及)?[\s,，、;/&|+(]*(?<![A-Za-z])([A-Z])(?![\w'’])|[A-Z](?![a-z])"
+)
+
+
+def chosen_letter(text: str, *, marked: bool) -> str | None:
+    """The letter in upper case, or ``None`` if the text names none, or several.
+
+    Args:
+        marked: the text is the answer. Otherwise the last letter announced in it counts, or its last line.
+    """
+    text = plain(text)
+    whole = _labelled(text)
+    if whole is not None:
+        return whole or None
+    if not marked:
+        announced = _announced(text)
+        if announced is not None:
+            return announced or None
+        lines = [line for line in text.splitlines() if line.strip()]
+        return (_labelled(lines[-1]) or None) if lines else None
+    return _announced(text) or None
+
+
+def plain(text: str) -> str:
+    """Without markup and invisible characters; full-width and circled letters as plain ones."""
+    text = without_invisible(text)
+    for _ in range(4):
+        text = WRAPPED.sub(r" \1 ", text)
+    text = MARKUP.sub(" ", text)
+    return "".join(unicodedata.normalize("NFKC", c) if not c.isascii() else c for c in text).strip()
+
+
+def reference_letter(text: str) -> str | None:
+    """The letter of a reference, ``B`` or ``(b)``."""
+    found = ALONE.fullmatch(plain(text))
+    return found[1].upper() if found else None
+
+
+def _labelled(text: str) -> str | None:
+    """The letter that a text begins with as its answer; ``""`` if it names several; ``None`` if it begins with none."""
+    if found := ALONE.fullmatch(text):
+        return str(found[1]).upper()
+    found = LABELLED.fullmatch(text)
+    if found is None:
+        return None
+    letter = next(group for group in found.groups()[:4] if group).upper()
+    rest = found["text"] or ""
+    others = {m[1] for m in regex.finditer(r"(?<![\w'’])\(?([A-Z])\s?[).:](?=\s|$)", rest)}
+    others |= {
+        m[1]
+        for m in regex.finditer(
+            r"(?:\bor\b|\band\b|\bis\b|^|[,;/&|]|\bnot\b|或|和)\s*\(?([A-Z])\)?(?![\w'’])(?!\s+[a-z])", rest
+        )
+    }
+    others |= {m for match in ANNOUNCED.finditer(rest) for m in match.groups() if m}
+    listed = regex.fullmatch(r"(?:[\s,.)(;/&|]*\b[A-Za-z]\b[\s,.)(;/&|]*)+", rest)
+    if others - {letter} or listed or DENIED.match(rest.strip()):
+        return ""
+    return letter
+
+
+def _announced(text: str) -> str | None:
+    """The letter last announced and not denied; ``""`` if the last are several or all denied; ``None`` without any."""
+    seen = False
+    for sentence in reversed([s for s in SENTENCE.split(text) if s.strip()]):
+        found: list[str] = []
+        mentioned = [*ANNOUNCED.finditer(sentence), *PRAISED.finditer(sentence)]
+        for mention in sorted(mentioned, key=lambda m: m.start()):
+            seen = True
+            letter = next(g for g in mention.groups() if g).upper()
+            before = CLAUSE.split(sentence[: mention.start()])[-1]
+            after = CLAUSE.split(sentence[mention.end() :] + " ")[0]
+            if DENIED.search(before + " " + mention.group()) or DENIED.search(after):
+                continue
+            more = MORE.match(sentence, mention.end())
+            if more and not regex.match(r"\s+is\b", sentence[more.end() :]):
+                return ""
+            found.append(letter)
+        if found:
+            return found[-1] if len(set(found)) == 1 else ""
+    joined = ANNOUNCED.search(text)  # "the answer is", and the letter on the next line
+    if not seen and joined and not DENIED.search(joined.group()):
+        return next(g for g in joined.groups() if g).upper()
+    return "" if seen else None
