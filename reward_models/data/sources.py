@@ -310,7 +310,8 @@ def _synthetic(spec: str, *, prompts: bool) -> _Stream:
 
 def _of_scheme(spec: str) -> _Stream:
     scheme = spec.partition("://")[0]
-    offered = {point.name: point for point in entry_points(group="keel.sources")}
+    # As with imports, what comes first on the path wins.
+    offered = {point.name: point for point in reversed(entry_points(group="keel.sources"))}
     if scheme not in offered:
         raise SourceError(f"no installed package reads {scheme}://; there is {', '.join(offered) or 'none'}")
     rows = offered[scheme].load()(spec)
