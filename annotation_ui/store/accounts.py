@@ -8,16 +8,15 @@ import hmac
 import secrets
 from typing import Literal
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from annotation_ui.store.tables import Event, Login, LoginFailure, User
+from annotation_ui.store.tables import Event, Login, User
 
 Role = Literal["annotator", "reviewer", "admin"]
 ROLES: tuple[Role, ...] = ("annotator", "reviewer", "admin")
 MIN_PASSWORD = 10
 SESSION_SECONDS = 14 * 24 * 3600.0
-FAILURES_PER_NAME, FAILURES_PER_ADDRESS, FAILURE_WINDOW = 8, 40, 15 * 60.0
 SCRYPT = {"n": 2**15, "r": 8, "p": 1, "maxmem": 2**26}  # OWASP's second choice: 32 MiB, about 80 ms
 
 
@@ -27,10 +26,6 @@ class AccountError(ValueError):
 
 class Forbidden(PermissionError):
     """The account may not do this."""
-
-
-class TooManyFailures(PermissionError):
-    """Log-ins for this name or from this address are refused for a while."""
 
 
 def hash_password(password: str) -> str:
@@ -103,15 +98,6 @@ def require(session: Session, name: str | None, *roles: Role) -> User:
     return user
 
 
-def refuse_guessing(session: Session, name: str, address: str, *, now: float) -> None:
-    """Raise :class:`TooManyFailures` after too many wrong passwords of late."""
-    recent = select(func.count()).select_from(LoginFailure).where(LoginFailure.at > now - FAILURE_WINDOW)
-    of_name = session.scalar(recent.where(LoginFailure.name == name)) or 0
-    of_address = session.scalar(recent.where(LoginFailure.address == address)) or 0
-    if of_name >= FAILURES_PER_NAME or of_address >= FAILURES_PER_ADDRESS:
-        raise TooManyFailures("too many failed log-ins; try again in a quarter of an hour")
-
-
 def credentials_hold(session: Session, name: str, password: str) -> bool:
     """Whether ``name`` may log in with ``password``; takes as long for a name that does not exist."""
     user = find_user(session, name)
@@ -119,10 +105,32 @@ def credentials_hold(session: Session, name: str, password: str) -> bool:
     return password_matches(password, stored or _NOBODY) and stored is not None
 
 
-def note_failure(session: Session, name: str, address: str, *, now: float) -> None:
-    session.execute(delete(LoginFailure).where(LoginFailure.at < now - FAILURE_WINDOW))
-    session.add(LoginFailure(name=name[:100], address=address, at=now))
-    session.add(Event(at=now, actor=name[:100], kind="log-in failed", project=None, detail={"address": address}))
+def device_mark(session: Session, name: str) -> str:
+    """A cookie value that only a browser gets from which ``name`` has logged in; a new password makes it invalid."""
+    user = find_user(session, name)
+    if user is None or user.password is None:
+        raise Forbidden("log in first")
+    nonce = secrets.token_urlsafe(16)
+    return f"{nonce}.{_device_hash(user.password, nonce)}"
+
+
+def known_device(session: Session, name: str, mark: str | None) -> bool:
+    """Whether ``mark`` was made by :func:`device_mark` for ``name``."""
+    nonce, dot, given = (mark or "")[:200].partition(".")
+    user = find_user(session, name) if dot else None
+    if user is None or user.password is None:
+        return False
+    return hmac.compare_digest(_device_hash(user.password, nonce).encode(), given.encode("utf-8", "replace"))
+
+
+def _device_hash(stored: str, nonce: str) -> str:
+    return hmac.new(stored.encode(), f"device {nonce}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+
+
+def note_guessing(session: Session, name: str, *, now: float) -> None:
+    """Write to the audit trail that log-ins to the account ``name`` are being guessed; no other name is kept."""
+    if find_user(session, name) is not None:
+        session.add(Event(at=now, actor=name, kind="too many failed log-ins", project=None, detail={}))
 
 
 def open_login(session: Session, name: str, *, now: float) -> str:
@@ -166,7 +174,7 @@ def set_password(session: Session, name: str, password: str, *, now: float) -> N
 
 
 def disable(session: Session, name: str, *, now: float) -> None:
-    """Let ``name`` act no more, from the next request on; what it said stays."""
+    """Refuse every further request of ``name``. Its verdicts stay."""
     user = find_user(session, name)
     if user is None:
         raise AccountError(f"there is no user {name!r}")

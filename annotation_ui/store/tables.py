@@ -1,6 +1,6 @@
 """The tables of the annotation store, typed. Times are seconds since the epoch (UTC).
 
-What people said is never changed: ``judgements``, ``snapshots``, ``snapshot_judgements`` and ``events`` are
+Verdicts are never changed: ``judgements``, ``snapshots``, ``snapshot_judgements`` and ``events`` are
 append-only, which triggers in the database enforce (see the first migration). A correction is a new judgement that
 supersedes the one before.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, MetaData, UniqueConstraint
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, MetaData, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
@@ -44,7 +44,7 @@ class User(Base):
 
 
 class Login(Base):
-    """A session of the browser's; only a hash of its cookie is kept."""
+    """A browser's session; only a hash of its cookie is kept."""
 
     __tablename__ = "logins"
     cookie_hash: Mapped[str] = mapped_column(primary_key=True)
@@ -53,21 +53,12 @@ class Login(Base):
     expires: Mapped[float]
 
 
-class LoginFailure(Base):
-    """A wrong password; counted to slow down guessing."""
-
-    __tablename__ = "login_failures"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    address: Mapped[str]
-    at: Mapped[float] = mapped_column(index=True)
-
-
 class Project(Base):
-    """What is judged and how: ``preference`` between two responses or ``safety`` of one.
+    """A set of items and the rules for judging them: ``preference`` between two responses or ``safety`` of one.
 
     ``gold_rate`` and ``repeat_rate`` are the shares of an annotator's tasks that check them: items with a known answer,
-    and items of their own shown again the other way round.
+    and items of their own shown again the other way round. With ``show_scores`` a vote is followed by what the models
+    say of the item, and can then no longer be changed.
     """
 
     __tablename__ = "projects"
@@ -79,6 +70,7 @@ class Project(Base):
     repeat_rate: Mapped[float]
     eval_fraction: Mapped[float]
     lease_seconds: Mapped[float]
+    show_scores: Mapped[bool] = mapped_column(default=False, server_default=false())
     created: Mapped[float]
     __table_args__ = (
         CheckConstraint("kind IN ('preference', 'safety')", name="kind"),
@@ -87,7 +79,7 @@ class Project(Base):
 
 
 class Guideline(Base):
-    """What annotators are asked to do; a new version leaves the old one in place for the judgements made by it."""
+    """The instructions to annotators. A new version leaves the old one in place for the judgements made under it."""
 
     __tablename__ = "guidelines"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -101,7 +93,7 @@ class Guideline(Base):
 
 
 class Item(Base):
-    """A prompt with what is to be judged. ``taken`` counts the votes it has and the leases out on it, at most k."""
+    """A prompt and its responses. ``taken`` counts the votes and the open leases on it, at most ``votes_per_item``."""
 
     __tablename__ = "items"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -137,10 +129,11 @@ class Response(Base):
 
 
 class Assignment(Base):
-    """An item in the hands of an annotator. ``left`` is the response shown on the left; ``round`` 1 is a silent repeat.
+    """An item leased to an annotator. ``left`` is the response shown on the left; ``round`` 1 is a silent repeat.
 
     ``token`` names this lease: a vote must carry it, so a late key press never judges an item that is not on screen,
-    and a vote sent twice counts once. ``guideline_id`` is the version shown beside the item.
+    and a vote sent twice counts once. ``guideline_id`` is the version shown beside the item. ``revealed``: a model's
+    score of the item was shown after the vote, which is final from then on.
     """
 
     __tablename__ = "assignments"
@@ -154,6 +147,7 @@ class Assignment(Base):
     state: Mapped[str]
     leased_at: Mapped[float]
     expires: Mapped[float]
+    revealed: Mapped[bool] = mapped_column(default=False, server_default=false())
     item: Mapped[Item] = relationship()
     guideline: Mapped[Guideline] = relationship()
     __table_args__ = (
@@ -165,7 +159,7 @@ class Assignment(Base):
 
 
 class Judgement(Base):
-    """What a person said, in canonical positions (``a`` and ``b`` are slots, not sides of the screen).
+    """A person's verdict, in canonical positions (``a`` and ``b`` are slots, not sides of the screen).
 
     ``label``: a, b, tie, both_bad | safe, unsafe | skip | withdrawn. The judgement in force is the last of its chain:
     the one no other ``supersedes``. ``adjudication`` marks a reviewer's decision on what annotators disagreed about.
@@ -200,7 +194,7 @@ class Judgement(Base):
 
 
 class Score(Base):
-    """What a model says of an item: a reward for each response, or for the one (``score_b`` is null)."""
+    """A model's scores of an item: a reward for each response, or for the only one (``score_b`` is null)."""
 
     __tablename__ = "scores"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -213,7 +207,7 @@ class Score(Base):
 
 
 class Snapshot(Base):
-    """The judgements in force at one moment, named; what is exported and trained on."""
+    """The current judgements of one moment, named. Exports and training read snapshots."""
 
     __tablename__ = "snapshots"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -234,7 +228,7 @@ class SnapshotJudgement(Base):
 class Job(Base):
     """Work too long for a request: ``train`` on the snapshot ``subject``, or ``score`` the items by the model there.
 
-    ``note`` is how far it is, or why it failed; ``result`` what came out: where the model is, and its evaluation.
+    ``note`` is the progress, or the reason of a failure; ``result`` holds the model's directory and its evaluation.
     """
 
     __tablename__ = "jobs"

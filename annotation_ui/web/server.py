@@ -1,23 +1,20 @@
-"""The web server: log-in, session cookies, security headers, and the Gradio app behind them."""
+"""The web server: who may ask for what, security headers, and the Gradio app behind them."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import Annotated
 from urllib.parse import urlsplit
 
 import gradio as gr
-from fastapi import FastAPI, Form, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse, RedirectResponse
 
 from annotation_ui.store import accounts
 from annotation_ui.store.database import Database
 from annotation_ui.web import app
-from annotation_ui.web.wording import environment
+from annotation_ui.web.login import COOKIE, Token, add_login, no_token_page
 
-COOKIE = "keel_session"
 MAX_BODY = 2_000_000
 LOCAL = ("127.0.0.1", "localhost", "::1")
 POLICY = (
@@ -31,30 +28,44 @@ HEADERS = {
     "Referrer-Policy": "same-origin",  # stricter, and forms would send no origin to check
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+UNCHANGING = ("/assets/", "/static/")  # style sheets, fonts and scripts; everything else holds people's words or names
 
 
-def build(database: Database, *, single_user: str | None = None, secure_cookie: bool = False) -> FastAPI:
+def build(
+    database: Database, *, single_user: str | None = None, token: str | None = None, secure_cookie: bool = False
+) -> FastAPI:
     """The whole application over ``database``.
 
     Args:
-        single_user: everybody is this account and nobody logs in. Only for a server that listens on this machine alone.
+        single_user: without accounts, the account that everybody is who knows ``token``. Only for a server that listens
+            on this machine alone.
         secure_cookie: send the cookie over HTTPS only; for a server behind TLS.
+
+    Raises:
+        ValueError: a single user without a token, or a token without a single user.
     """
+    if (single_user is None) != (not token):
+        raise ValueError("a server without accounts needs a token, and a server with accounts has none")
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    key = Token(token, secure_cookie=secure_cookie) if token else None
 
     def identify(request: Request) -> str | None:
-        if single_user is not None:
-            return single_user
+        if key is not None:
+            return single_user if key.held_by(request) else None
         with database.read() as session:
             return accounts.login_of(session, request.cookies.get(COOKIE), now=time.time())
 
     @server.middleware("http")
     async def guard(request: Request, forward: Callable[[Request], Awaitable[Response]]) -> Response:
-        refusal = _refusal(request, single_user is not None)
-        response = Response(refusal[1], refusal[0]) if refusal else await forward(request)
+        refusal = _refusal(request, key is not None)
+        response = Response(refusal[1], refusal[0]) if refusal else key.exchange(request) if key else None
+        if response is None:
+            response = await forward(request)
+        if _wants_page(request) and response.status_code == 401:
+            response = no_token_page() if key else RedirectResponse("/login", 303)
         response.headers.update(HEADERS)
-        if response.status_code == 401 and "text/html" in request.headers.get("accept", ""):
-            return RedirectResponse("/login", 303, headers=HEADERS)
+        if not request.url.path.startswith(UNCHANGING):
+            response.headers["Cache-Control"] = "no-store"
         return response
 
     @server.get("/assets/app.css")
@@ -62,7 +73,7 @@ def build(database: Database, *, single_user: str | None = None, secure_cookie: 
         return FileResponse(app.ASSETS / "app.css", media_type="text/css")
 
     if single_user is None:
-        _add_login(server, database, secure_cookie)
+        add_login(server, database, secure_cookie=secure_cookie)
     blocks = app.build(database, identify, accounts=single_user is None)
     gr.mount_gradio_app(
         server,
@@ -83,50 +94,9 @@ def build(database: Database, *, single_user: str | None = None, secure_cookie: 
     return server
 
 
-def _add_login(server: FastAPI, database: Database, secure_cookie: bool) -> None:
-    one_at_a_time = threading.Lock()  # so that guesses sent at once are counted, and do not fill the memory
-
-    def page(error: str = "", status: int = 200) -> HTMLResponse:
-        return HTMLResponse(environment().get_template("login.html").render(error=error), status)
-
-    @server.get("/login")
-    def form() -> HTMLResponse:
-        return page()
-
-    @server.post("/login")
-    def log_in(request: Request, name: Annotated[str, Form()], password: Annotated[str, Form()]) -> Response:
-        address = request.client.host if request.client else ""
-        now = time.time()
-        with one_at_a_time:
-            try:
-                with database.read() as session:
-                    accounts.refuse_guessing(session, name[:100], address, now=now)
-                    matches = len(password) <= 1000 and accounts.credentials_hold(session, name, password)
-            except accounts.TooManyFailures as error:
-                return page(str(error), 429)
-            with database.write() as session:
-                if not matches:
-                    accounts.note_failure(session, name, address, now=now)
-                    return page("This name and password do not go together.", 401)
-                cookie = accounts.open_login(session, name, now=now)
-        response = RedirectResponse("/", 303)
-        response.set_cookie(
-            COOKIE,
-            cookie,
-            max_age=int(accounts.SESSION_SECONDS),
-            httponly=True,
-            samesite="lax",
-            secure=secure_cookie,
-        )
-        return response
-
-    @server.post("/logout")
-    def log_out(request: Request) -> Response:
-        with database.write() as session:
-            accounts.close_login(session, request.cookies.get(COOKIE, ""), now=time.time())
-        response = RedirectResponse("/login", 303)
-        response.delete_cookie(COOKIE)
-        return response
+def _wants_page(request: Request) -> bool:
+    """Whether a browser asks for a page; what the log-in form sends is answered by the form itself."""
+    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 
 def _refusal(request: Request, local_only: bool) -> tuple[int, str] | None:

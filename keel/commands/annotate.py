@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -10,6 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import quote
 
 import typer
 
@@ -30,6 +32,7 @@ app.add_typer(data_commands.app)
 Role = Literal["annotator", "reviewer", "admin"]
 LOCAL = ("127.0.0.1", "localhost", "::1")
 NOBODY = "you"
+TOKEN_VARIABLE = "KEEL_ANNOTATE_TOKEN"  # in the place of a random one
 RUNS = Path("runs/annotation")
 KEEL = (sys.executable, "-m", "keel.cli")  # the command line in a process of its own
 TLS = (
@@ -56,7 +59,8 @@ def annotate(
         typer.Option(metavar="DIR", help="Score the items of its kind by this model, in the background. Repeatable."),
     ] = None,
 ) -> None:
-    """Open the app. Without accounts it serves one user, on this machine only.
+    """Open the app. Without accounts it serves one user, on this machine only, at the address with the token that it
+    prints (or KEEL_ANNOTATE_TOKEN).
 
     `keel annotate import DATA... --project NAME --kind preference` first; `keel annotate user add NAME` for a team.
     """
@@ -115,8 +119,10 @@ def _serve(
                 add_user(session, NOBODY, "admin", None, now=time.time())
     elif host not in LOCAL and not secure_cookie:
         typer.echo(f"warning: passwords travel in the clear. {TLS}", err=True)
-    typer.echo(f"Keel annotate on http://{host}:{port} ({database}); Ctrl-C stops it")
-    server = build(database, single_user=NOBODY if alone else None, secure_cookie=secure_cookie)
+    token = (os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)) if alone else None
+    address = f"http://{host}:{port}/{f'?token={quote(token)}' if token else ''}"
+    typer.echo(f"Keel annotate on {address} ({database}); Ctrl-C stops it")
+    server = build(database, single_user=NOBODY if alone else None, token=token, secure_cookie=secure_cookie)
     jobs = JobRunner(database, command=KEEL, runs=runs, configs=configs)
     jobs.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what follows is done: uvicorn hands it on to us

@@ -67,12 +67,13 @@ def demo_page(site: Path, folder: Path) -> str:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "keel.cli", "annotate", "--demo", "--port", str(port)]
-    environment = {**os.environ, "PYTHONPATH": str(site), "TMPDIR": str(folder)}
+    environment = {**os.environ, "PYTHONPATH": str(site), "TMPDIR": str(folder), "KEEL_ANNOTATE_TOKEN": "of a test"}
     with subprocess.Popen(command, cwd=site, env=environment, stdout=subprocess.DEVNULL) as server:
         try:
             for _ in range(600):
                 try:
-                    return httpx.get(f"http://127.0.0.1:{port}/", timeout=10).text
+                    url = f"http://127.0.0.1:{port}/?token=of+a+test"
+                    return httpx.get(url, timeout=10, follow_redirects=True).text
                 except httpx.TransportError:
                     assert server.poll() is None
                     time.sleep(0.1)

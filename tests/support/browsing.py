@@ -34,7 +34,10 @@ class Site:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/"
-        config = uvicorn.Config(build(database, single_user=who), host="127.0.0.1", port=port, log_level="error")
+        token = "a token" if who else None
+        self.start = f"{self.url}?token=a+token" if who else self.url
+        app = build(database, single_user=who, token=token)
+        config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error")
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
@@ -48,7 +51,7 @@ class Site:
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("dialog", lambda dialog: self.problems.append(dialog.message))
         page.on("request", self._see)
-        page.goto(self.url)
+        page.goto(self.start)
         page.wait_for_selector(ready)
         return page
 

@@ -6,22 +6,18 @@ import pytest
 from sqlalchemy import select
 
 from annotation_ui.store.accounts import (
-    FAILURE_WINDOW,
-    FAILURES_PER_ADDRESS,
-    FAILURES_PER_NAME,
     SESSION_SECONDS,
     AccountError,
     Forbidden,
-    TooManyFailures,
     add_user,
     close_login,
     credentials_hold,
+    device_mark,
     disable,
     find_user,
+    known_device,
     login_of,
-    note_failure,
     open_login,
-    refuse_guessing,
     require,
     set_password,
 )
@@ -70,19 +66,16 @@ def test_a_new_password_closes_every_log_in(sqlite: Database) -> None:
         assert credentials_hold(session, "ann", "a new password")
 
 
-def test_guessing_is_slowed_down_by_name_and_by_address(database: Database) -> None:
-    with database.write() as session:
-        for _ in range(FAILURES_PER_NAME):
-            refuse_guessing(session, "ann", "1.1.1.1", now=NOW)
-            note_failure(session, "ann", "1.1.1.1", now=NOW)
-        with pytest.raises(TooManyFailures):
-            refuse_guessing(session, "ann", "2.2.2.2", now=NOW)
-        refuse_guessing(session, "bob", "1.1.1.1", now=NOW)
-        for number in range(FAILURES_PER_ADDRESS):
-            note_failure(session, f"name{number}", "3.3.3.3", now=NOW)
-        with pytest.raises(TooManyFailures):
-            refuse_guessing(session, "bob", "3.3.3.3", now=NOW)
-        refuse_guessing(session, "ann", "3.3.3.3", now=NOW + FAILURE_WINDOW + 1)
+def test_a_browsers_mark_holds_for_its_account_until_the_password_changes(sqlite: Database) -> None:
+    with sqlite.write() as session:
+        add_user(session, "ann", "annotator", "correct horse", now=NOW)
+        add_user(session, "bob", "annotator", "correct horse", now=NOW)
+        mark = device_mark(session, "ann")
+        assert known_device(session, "ann", mark)
+        for name, wrong in (("bob", mark), ("ann", f"{mark}x"), ("ann", mark.partition(".")[0]), ("ann", None)):
+            assert not known_device(session, name, wrong)
+        set_password(session, "ann", "a new password", now=NOW)
+        assert not known_device(session, "ann", mark)
 
 
 def test_roles(sqlite: Database) -> None:

@@ -1,0 +1,112 @@
+"""The log-in and log-out routes, and the token that takes their place on a server without accounts."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from typing import Annotated
+
+from fastapi import FastAPI, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from annotation_ui.store import accounts
+from annotation_ui.store.database import Database
+from annotation_ui.web.login_limits import Gate, LoginLimits
+from annotation_ui.web.wording import environment
+
+COOKIE = "keel_session"
+DEVICE = "keel_device"  # says that its browser has logged in before; it opens nothing
+DEVICE_SECONDS = 180 * 24 * 3600
+ENDED = "Your session has ended. Log in again; what you wrote is kept in this browser tab."
+WRONG = "This name and password do not go together."
+TOO_MANY = "Too many failed log-ins. Try again in a quarter of an hour."
+BUSY = "Many log-ins are being checked at the moment. Try again in a few seconds."
+
+
+def add_login(server: FastAPI, database: Database, *, secure_cookie: bool) -> None:
+    """``GET`` and ``POST /login`` and ``POST /logout``."""
+    limits = LoginLimits()
+    strangers, known_browsers = Gate(places=4), Gate(places=8)
+
+    @server.get("/login")
+    def form(request: Request, ended: str = "") -> Response:
+        with database.read() as session:
+            if accounts.login_of(session, request.cookies.get(COOKIE), now=time.time()):
+                return RedirectResponse("/", 303)  # the browser's Back must not end at the log-in
+        return _page(ENDED if ended else "")
+
+    @server.post("/login")
+    def log_in(request: Request, name: Annotated[str, Form()], password: Annotated[str, Form()]) -> Response:
+        name, now = name[:100], time.time()
+        address = request.client.host if request.client else ""
+        mark = request.cookies.get(DEVICE)
+        with database.read() as session:
+            device = mark if accounts.known_device(session, name, mark) else None
+        with (known_browsers if device else strangers).entered() as entered:
+            if not entered:
+                return _page(BUSY, 503, {"Retry-After": "5"})
+            if limits.reached(name, address, device, now=now):
+                return _page(TOO_MANY, 429, {"Retry-After": "900"})
+            with database.read() as session:
+                matches = len(password) <= 1000 and accounts.credentials_hold(session, name, password)
+            guessed = not matches and limits.failed(name, address, device, now=now)
+        if not matches:
+            if guessed:
+                with database.write() as session:
+                    accounts.note_guessing(session, name, now=now)
+            return _page(WRONG, 401)
+        with database.write() as session:
+            cookie, mark = accounts.open_login(session, name, now=now), accounts.device_mark(session, name)
+        response = RedirectResponse("/", 303)
+        _set(response, COOKIE, cookie, int(accounts.SESSION_SECONDS), secure_cookie)
+        _set(response, DEVICE, mark, DEVICE_SECONDS, secure_cookie)
+        return response
+
+    @server.post("/logout")
+    def log_out(request: Request) -> Response:
+        with database.write() as session:
+            accounts.close_login(session, request.cookies.get(COOKIE, ""), now=time.time())
+        response = RedirectResponse("/login", 303)
+        response.delete_cookie(COOKIE)
+        return response
+
+
+def _page(message: str = "", status: int = 200, headers: dict[str, str] | None = None) -> HTMLResponse:
+    return HTMLResponse(environment().get_template("login.html").render(error=message), status, headers)
+
+
+def _set(response: Response, name: str, value: str, seconds: int, secure: bool) -> None:
+    response.set_cookie(name, value, max_age=seconds, httponly=True, samesite="lax", secure=secure)
+
+
+class Token:
+    """The secret in the address of a server without accounts: who knows it is its one user, and nobody else is.
+
+    Other accounts of the machine can reach 127.0.0.1 as well. The first request with ``?token=…`` exchanges the token
+    for a cookie; its name depends on the token, because cookies do not tell two ports of one machine apart.
+    """
+
+    def __init__(self, token: str, *, secure_cookie: bool) -> None:
+        self._token, self._secure = token, secure_cookie
+        self._cookie = f"keel_token_{hashlib.sha256(token.encode()).hexdigest()[:12]}"
+
+    def held_by(self, request: Request) -> bool:
+        """Whether the request carries the cookie."""
+        return self._matches(request.cookies.get(self._cookie, ""))
+
+    def exchange(self, request: Request) -> Response | None:
+        """The redirection that sets the cookie, where the address of a page holds the token."""
+        given = request.query_params.get("token")
+        if request.method != "GET" or given is None or not self._matches(given):
+            return None
+        response = RedirectResponse("/", 303)
+        _set(response, self._cookie, self._token, int(accounts.SESSION_SECONDS), self._secure)
+        return response
+
+    def _matches(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode())
+
+
+def no_token_page() -> HTMLResponse:
+    return HTMLResponse(environment().get_template("token.html").render(), 401)
