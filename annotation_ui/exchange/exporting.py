@@ -1,4 +1,4 @@
-"""Snapshots, and what they are for: one verdict per item, in the formats the trainers read."""
+"""Snapshots, and their export: one label per item, in the formats that the trainers read."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ Aggregate = Literal["majority", "dawid_skene"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRule:
-    """What becomes of the votes on an item. A reviewer's decision always counts for more than the votes.
+    """How the votes on an item become one label. A reviewer's decision always counts for more than the votes.
 
     Args:
         aggregate: the label of most votes, or the most probable one by Dawid & Skene's model of the annotators.
         ties: ``drop`` ties, or ``keep`` them (``margin`` 0).
         both_bad: ``drop`` pairs of which neither is any good, or count them as a ``tie``.
-        min_votes: items with fewer are left out.
+        min_votes: items with fewer are left out; by default those without more than half of the votes that the
+            project wants of each item, so that one vote of two or three decides nothing.
         min_agreement: items are left out whose label has a smaller share of the votes.
     """
 
     aggregate: Aggregate = "majority"
     ties: Literal["drop", "keep"] = "drop"
     both_bad: Literal["drop", "tie"] = "drop"
-    min_votes: int = 1
+    min_votes: int | None = None
     min_agreement: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """``rows`` by split, and ``counts``: every item of the snapshot under what became of it."""
+    """``rows`` by split, and ``counts``: the items of the snapshot by outcome."""
 
     rows: dict[str, list[dict[str, Any]]]
     counts: dict[str, int]
@@ -90,6 +91,20 @@ def snapshot(session: Session, project: Project, name: str | None, *, author: st
     return made
 
 
+def find_snapshot(session: Session, project: Project, name: str) -> Snapshot:
+    """The snapshot ``name`` of a project.
+
+    Raises:
+        ProjectError: there is none by that name.
+    """
+    found = session.scalar(select(Snapshot).where(Snapshot.project_id == project.id, Snapshot.name == name))
+    if found is None:
+        names = session.scalars(select(Snapshot.name).where(Snapshot.project_id == project.id)).all()
+        known = f"there are: {', '.join(names)}" if names else "take one first"
+        raise ProjectError(f"{project.name!r} has no snapshot {name!r}; {known}")
+    return found
+
+
 def export(session: Session, project: Project, snapshot_name: str, rule: ExportRule | None = None) -> Export:
     """One row per item of a snapshot, in TRL's formats: preference (``prompt, chosen, rejected, margin``) or unpaired
     preference (``prompt, completion, label``, true for safe).
@@ -100,11 +115,8 @@ def export(session: Session, project: Project, snapshot_name: str, rule: ExportR
         ProjectError: there is no such snapshot.
     """
     rule = rule or ExportRule()
-    found = session.scalar(select(Snapshot).where(Snapshot.project_id == project.id, Snapshot.name == snapshot_name))
-    if found is None:
-        names = session.scalars(select(Snapshot.name).where(Snapshot.project_id == project.id)).all()
-        known = f"there are: {', '.join(names)}" if names else "take one first"
-        raise ProjectError(f"{project.name!r} has no snapshot {snapshot_name!r}; {known}")
+    found = find_snapshot(session, project, snapshot_name)
+    min_votes = project.votes_per_item // 2 + 1 if rule.min_votes is None else rule.min_votes
     votes, decisions = _votes(session, found)
     believed = _aggregate(project, votes, rule)
     counts: Counter[str] = Counter()
@@ -115,7 +127,8 @@ def export(session: Session, project: Project, snapshot_name: str, rule: ExportR
         label = decided.label if decided else believed.get(item_id)
         voted = [vote for vote in votes.get(item_id, []) if vote.label != "skip"]
         agreement = sum(vote.label == label for vote in voted) / len(voted) if voted else None
-        outcome = "gold" if item.gold else _outcome(label, len(voted), agreement, decided is not None, rule)
+        missing = 0 if decided else max(0, min_votes - len(voted))
+        outcome = "gold" if item.gold else _outcome(label, len(voted), missing, agreement, decided is not None, rule)
         counts[outcome] += 1
         if outcome == "exported":
             assert label is not None
@@ -230,8 +243,10 @@ def _aggregate(project: Project, votes: Mapping[int, list[Judgement]], rule: Exp
     return {item: labels[best] for item, best in zip(items, best_N, strict=True)}
 
 
-def _outcome(label: str | None, votes: int, agreement: float | None, decided: bool, rule: ExportRule) -> str:
-    """What becomes of an item, in words for the report."""
+def _outcome(
+    label: str | None, votes: int, missing: int, agreement: float | None, decided: bool, rule: ExportRule
+) -> str:
+    """The outcome of an item, in words for the report; ``missing`` votes would be needed to count it."""
     if label is None:
         return "skipped by all" if not votes else "votes split evenly"
     if label == "skip":
@@ -240,7 +255,7 @@ def _outcome(label: str | None, votes: int, agreement: float | None, decided: bo
         return "tie"
     if label == "both_bad" and (rule.both_bad == "drop" or rule.ties == "drop"):
         return "both bad"
-    if not decided and votes < rule.min_votes:
+    if missing:
         return "too few votes"
     if not decided and agreement is not None and agreement < rule.min_agreement:
         return "too little agreement"
@@ -262,7 +277,7 @@ def _row(item: Item, label: str, said: Sequence[Judgement], agreement: float | N
         harms = Counter(harm for judgement in for_label for harm in judgement.harms)
         common = sorted(harm for harm, count in harms.items() if 2 * count >= len(for_label))
         row = {"prompt": item.prompt, "completion": responses["a"], "label": label == "safe"}
-        return row | {"category": ", ".join(common) or None} | about
+        return row | {"category": "; ".join(common) or None, "harms": common} | about
     strengths = [judgement.strength for judgement in for_label if judgement.strength is not None]
     chosen, rejected = ("b", "a") if label == "b" else ("a", "b")
     margin = (sum(strengths) / len(strengths) if strengths else None) if label in ("a", "b") else 0.0

@@ -1,4 +1,4 @@
-"""Files, hub data sets and votes made elsewhere become items to judge."""
+"""Import of files, hub data sets and votes made elsewhere as items to judge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from annotation_ui.exchange.rl_samples import is_samples, read_samples
 from annotation_ui.store.database import Database
-from annotation_ui.store.projects import Added, Candidate, Vote, add_items, find_project
+from annotation_ui.store.projects import Added, Candidate, Settings, Vote, add_items, create_project, find_project
 from annotation_ui.store.verdicts import LABELS, STRENGTHS, Kind, Verdict
 from reward_models.data.conversations import quoted
 from reward_models.data.files import BadRow
@@ -22,9 +22,18 @@ ITEM_CHARACTERS = 200_000
 PROGRESS_EVERY = 500
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewProject:
+    """The project to make, if there is none by the name; made in the transaction of the import."""
+
+    kind: Kind
+    settings: Settings
+    guideline: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did, and the rows left out."""
+    """The counts of an import, and the rows left out."""
 
     added: Added
     bad: list[BadRow] = field(default_factory=list)
@@ -35,6 +44,7 @@ def import_items(
     project_name: str,
     specs: Sequence[str],
     *,
+    new: NewProject | None = None,
     gold: bool = False,
     columns: Mapping[str, str] | None = None,
     max_bad: int = 0,
@@ -50,15 +60,22 @@ def import_items(
     RL run comes with what its reward terms disagree about most first (``annotation_ui.exchange.rl_samples``).
 
     Args:
+        new: make the project first, in the same transaction; it must not exist.
         gold: take each row's label as the known answer; the row must have one. Without it labels are left behind.
         columns, max_bad, limit: as in :func:`reward_models.data.sources.load`.
         on_progress: called with the number of rows read so far.
 
     Raises:
-        SourceError, BadRowsError, ProjectError: as the names say; the database is then as before.
+        SourceError: a source cannot be read.
+        BadRowsError: more rows are bad than ``max_bad`` allows.
+        ProjectError: there is no such project, or ``new`` cannot be made.
+            After any of them the database is as before, without the new project.
     """
-    with database.read() as session:
-        kind = cast(Kind, find_project(session, project_name).kind)
+    if new is None:
+        with database.read() as session:
+            kind = cast(Kind, find_project(session, project_name).kind)
+    else:
+        kind = new.kind
 
     def convert(row: dict[str, Any], line: int, source: str) -> Candidate:
         named = rename(row, columns) if columns else row
@@ -80,6 +97,10 @@ def import_items(
     if len(bad) > max_bad:
         raise BadRowsError(bad, max_bad)
     with database.write() as session:
+        if new is not None:
+            create_project(
+                session, project_name, new.kind, new.settings, guideline=new.guideline, author=author, now=now
+            )
         added = add_items(session, find_project(session, project_name), candidates, author=author, now=now)
     return Imported(added, bad)
 

@@ -1,4 +1,4 @@
-"""Which item an annotator gets next, and for how long it is theirs.
+"""The choice of the next item for an annotator, and the leases on items.
 
 All of it happens inside the caller's write transaction: an item is never handed to more annotators than it needs votes.
 ``Item.taken`` counts votes and live leases; gold items and repeats are not counted. To be free of deadlocks, locks are
@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from sqlalchemy import Exists, Select, exists, func, select, update
+from sqlalchemy import ColumnElement, Exists, Select, exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from annotation_ui.store.tables import Assignment, Guideline, Item, Project, User
 
 REPEAT_AFTER = 10  # an item is shown again only after so many others
+CLOCK_SLACK = 60.0  # seconds that the clocks of two servers may differ
 
 
 def lease(session: Session, user: User, project: Project, *, now: float) -> Assignment | None:
@@ -27,7 +28,7 @@ def lease(session: Session, user: User, project: Project, *, now: float) -> Assi
     how many items they have had, so that asking again changes nothing.
     """
     mine = in_hand(session, user, project)
-    if mine is not None and mine.expires > now:
+    if mine is not None and holds(mine, now=now):
         return mine
     picked = _pick(session, user, project, lock=True)
     return None if picked is None else _hand_out(session, picked, user, project, now=now)
@@ -47,6 +48,20 @@ def in_hand(session: Session, user: User, project: Project) -> Assignment | None
         .order_by(Assignment.leased_at.desc(), Assignment.id.desc())
         .limit(1)
     )
+
+
+def holds(assignment: Assignment, *, now: float) -> bool:
+    """Whether a lease is still running: as :func:`overdue`, the other way round."""
+    return assignment.expires > now and assignment.leased_at <= now + CLOCK_SLACK
+
+
+def overdue(project: Project, *, now: float) -> ColumnElement[bool]:
+    """The open leases of a project whose time is up, to be joined with their items.
+
+    A lease taken in the future is one as well: the clock was wrong when it was taken, and has been set back.
+    """
+    late = (Assignment.expires <= now) | (Assignment.leased_at > now + CLOCK_SLACK)
+    return (Item.project_id == project.id) & (Assignment.state == "leased") & late
 
 
 def newest_guideline(session: Session, project: Project) -> Guideline:
@@ -78,16 +93,16 @@ def release(session: Session, assignment: Assignment, state: str) -> None:
 
 def release_expired(session: Session, project: Project, *, now: float) -> int:
     """Free the places of all leases whose time is up; returns how many."""
-    overdue = session.scalars(
+    late = session.scalars(
         select(Assignment)
         .join(Item)
-        .where(Item.project_id == project.id, Assignment.state == "leased", Assignment.expires <= now)
+        .where(overdue(project, now=now))
         .order_by(Assignment.item_id)
         .with_for_update(of=Assignment, skip_locked=True)
     ).all()
-    for assignment in overdue:
+    for assignment in late:
         release(session, assignment, "expired")
-    return len(overdue)
+    return len(late)
 
 
 def had_by(user: User) -> Exists:

@@ -1,4 +1,4 @@
-"""Recording what annotators say: once per lease, never overwritten, never lost."""
+"""Recording verdicts: once per lease, never overwritten, never lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ class LeaseLost(RuntimeError):
 
 
 class Stale(RuntimeError):
-    """What was to be changed has been changed already; nothing was recorded."""
+    """The judgement to be changed has been changed already, or is final; nothing was recorded."""
+
+
+class Contradiction(Stale):
+    """The item has another verdict under the same lease; the new one was not recorded."""
 
 
 def in_force(project: Project, *, adjudication: bool | None = False) -> Select[Judgement]:
@@ -51,17 +55,19 @@ def record(
 ) -> tuple[Judgement, bool]:
     """Record ``verdict`` on the item leased under ``token``; ``(judgement, whether it is new)``.
 
-    A lease whose time is up still holds while nobody else took the item. The same token again returns what was recorded
-    the first time.
+    A lease whose time is up still holds while nobody else took the item. The same verdict sent again under the same
+    token returns the judgement of the first time.
 
     Raises:
         LeaseLost: the token is no open lease of this user's.
+        Contradiction: another verdict was recorded under the token.
     """
     assignment = session.scalar(
         select(Assignment).where(Assignment.token == token, Assignment.user_id == user.id).with_for_update()
     )
     known = session.scalar(select(Judgement).where(Judgement.key == token, Judgement.user_id == user.id))
     if known is not None:
+        require_same(known, verdict)
         return known, False
     if assignment is None or assignment.state != "leased" or assignment.item.project_id != project.id:
         raise LeaseLost("this item went back to the queue; your verdict was not recorded")
@@ -75,11 +81,20 @@ def record(
     return judgement, True
 
 
+def require_same(known: Judgement, verdict: Verdict) -> None:
+    """Raise :class:`Contradiction` unless ``known`` says what ``verdict`` says."""
+    if any(getattr(known, name) != value for name, value in _fields(verdict).items()):
+        raise Contradiction(
+            "you have judged this item before, with another verdict: that one stays, and this one was not recorded"
+        )
+
+
 def undo(session: Session, user: User, project: Project, judgement_id: int, *, now: float) -> Assignment:
     """Take back one's judgement ``judgement_id``: it is superseded, and its item is leased again.
 
     Raises:
-        Stale: it is not this user's, is no longer in force, or was a skip whose place others have filled since.
+        Stale: it is not this user's, is no longer in force, is final because a model's score was shown, or was a skip
+            whose place others have filled since.
     """
     judgement, assignment = _own(session, user, project, judgement_id)
     if judgement.label == "skip" and counts(assignment.item, assignment.round):
@@ -113,7 +128,7 @@ def edit(
     session: Session, user: User, project: Project, judgement_id: int, verdict: Verdict, *, now: float
 ) -> Judgement:
     """Replace one's judgement ``judgement_id`` by ``verdict``, as a new revision under the guideline of the old one,
-    which is the one that is shown to who edits.
+    which is the version shown on the page that edits.
 
     Raises:
         Stale: as :func:`undo`; also where the change would be from or to a skip, which is for :func:`undo`.
@@ -167,7 +182,7 @@ def adjudicate(
 
 
 def last_of(session: Session, assignment: Assignment) -> Judgement | None:
-    """The last of the chain of judgements made under ``assignment``, withdrawn or not."""
+    """The last judgement of the chain under ``assignment``, withdrawn or not."""
     return session.scalar(
         select(Judgement).where(Judgement.assignment_id == assignment.id).order_by(Judgement.revision.desc()).limit(1)
     )
@@ -181,7 +196,9 @@ def _own(session: Session, user: User, project: Project, judgement_id: int) -> t
     )
     assignment = session.get(Assignment, judgement.assignment_id, with_for_update=True) if judgement else None
     if judgement is None or assignment is None or last_of(session, assignment) is not judgement:
-        raise Stale("this judgement was changed or taken back before")
+        raise Stale("this verdict was changed or undone before")
+    if assignment.revealed:
+        raise Stale("a model's score of this item was shown after your vote, so the vote is final")
     return judgement, assignment
 
 

@@ -1,4 +1,4 @@
-"""How far an annotator and the project are, and why there may be nothing left to judge."""
+"""The progress of an annotator and of the project, and the reasons why there may be nothing left to judge."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from annotation_ui.store.tables import Assignment, Item, Judgement, Project, Use
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
-    """Why there is no next item, in numbers of items (gold items left out).
+    """The states of a project's items from one annotator's point of view (gold items left out).
 
     Args:
-        total: in the project, with ``votes`` by anybody. The others are parts of it, from the user's point of view:
+        total: in the project, with ``votes`` by anybody. The others are parts of it:
         judged, skipped: by this user.
         complete: with all the votes they need, none of them this user's.
         leased: waiting in the hands of others; ``next_free`` says when the first of those leases ends.
@@ -77,11 +77,11 @@ def queue_state(session: Session, user: User, project: Project) -> QueueState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where an annotator and the project stand.
+    """The progress of an annotator and of the project.
 
     Args:
         seconds_per_item: the median of the last fifty.
-        undoable: the annotator's last judgement in force, to take back.
+        undoable: the annotator's last judgement in force, unless it is final.
         checks: whether some tasks count for nothing but check the annotator; exact counts would give them away.
     """
 
@@ -103,6 +103,8 @@ def progress_of(session: Session, user: User, project: Project, *, now: float) -
     count, of_today, undoable = session.execute(
         mine.with_only_columns(func.count(), func.count().filter(today), func.max(made_here))
     ).one()
+    if undoable is not None and _is_final(session, undoable):
+        undoable = None
     timed = mine.with_only_columns(Judgement.dwell_ms).where(Judgement.dwell_ms.is_not(None))
     dwell = [ms for ms in session.scalars(timed.order_by(Judgement.id.desc()).limit(50)) if ms is not None]
     queue = queue_state(session, user, project)
@@ -117,3 +119,8 @@ def progress_of(session: Session, user: User, project: Project, *, now: float) -
         checks=project.gold_rate + project.repeat_rate > 0,
         queue=queue,
     )
+
+
+def _is_final(session: Session, judgement_id: int) -> bool:
+    under = select(Assignment.revealed).join(Judgement, Judgement.assignment_id == Assignment.id)
+    return bool(session.scalar(under.where(Judgement.id == judgement_id)))

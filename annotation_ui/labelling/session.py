@@ -1,7 +1,8 @@
-"""All that an annotator can do, as plain functions: each checks the role, and takes and returns plain values.
+"""The actions of an annotator as plain functions: each checks the role, and takes and returns plain values.
 
 ``who`` is the name of the account, established by the caller; everything else may be hostile. Nothing returned here
-holds a model's name, a score or another person's label before the verdict is in.
+holds a model's name, a score or another person's label before the verdict is in, and scores only in a project that
+shows them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation_ui.labelling import judgements
-from annotation_ui.labelling.assignment import in_hand, lease, release_expired, upcoming
+from annotation_ui.labelling.assignment import counts, holds, in_hand, lease, overdue, release_expired, upcoming
 from annotation_ui.labelling.progress import Progress, progress_of
 from annotation_ui.store.accounts import ROLES, Forbidden, require
 from annotation_ui.store.database import Database
@@ -36,7 +37,7 @@ class Task:
         token: names the lease (a new verdict) or is empty (an edit of ``judgement``).
         shown: the response on the left and the one on the right, or the only one.
         expires: when the lease ends, in seconds since the epoch.
-        said: the verdict in force, with sides of the screen, where one is being edited.
+        said: the verdict to begin with, with sides of the screen: the one being edited, or the one that was undone.
     """
 
     token: str
@@ -53,18 +54,22 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """A judgement of one's own: the id to undo or edit it by, and what was said, with sides of the screen."""
+    """A judgement of one's own: the id to undo or edit it by, and the verdict, with sides of the screen.
+
+    ``final``: a model's score was shown after it, so it cannot be undone or edited.
+    """
 
     judgement: int
     label: str
     strength: int | None
     created: float
     opening: str
+    final: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownScore:
-    """What a model thinks of the item just judged: a positive margin speaks for the left (or the only) response.
+    """A model's score of the item just judged: a positive margin speaks for the left (or the only) response.
 
     ``pair`` tells a margin between two responses from the score of one.
     """
@@ -76,7 +81,7 @@ class ShownScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screen:
-    """What an annotator has before them."""
+    """The item on an annotator's screen, and the progress."""
 
     task: Task | None
     progress: Progress
@@ -91,26 +96,26 @@ class Layout:
 
 
 def layout(database: Database, who: str | None) -> Layout:
-    """What stands around every page."""
+    """The account and the projects, for the bar on every page."""
     with database.read() as session:
         role = require(session, who, *ROLES).role
         return Layout(role=role, projects=tuple(session.scalars(select(Project.name).order_by(Project.name))))
 
 
 def next_task(database: Database, who: str | None, project_name: str | None, *, now: float) -> Task | None:
-    """The item in hand, or a new one; ``None`` if there is none, and :func:`progress` says why."""
+    """The item in hand, or a new one; ``None`` if there is none (:func:`progress` says why)."""
     return screen(database, who, project_name, now=now).task
 
 
 def screen(database: Database, who: str | None, project_name: str | None, *, now: float) -> Screen:
-    """The item in hand, or a new one, and what is shown around it."""
+    """The item in hand, or a new one, and the progress."""
     with database.read() as session:
         user, project = _both(session, who, project_name)
         mine = in_hand(session, user, project)
-        if mine is not None and mine.expires > now:
+        if mine is not None and holds(mine, now=now):
             return _screen(session, user, project, mine, now)
-        overdue = _overdue(session, project, now)
-    if overdue:
+        late = _any_overdue(session, project, now)
+    if late:
         with database.write() as session:
             release_expired(session, find_project(session, project_name), now=now)
     with database.write() as session:
@@ -140,13 +145,15 @@ def vote(
     go_on: bool = False,
     now: float,
 ) -> list[ShownScore]:
-    """Record a verdict on the item under ``token``; what models think of it. Sent twice, it counts once.
+    """Record a verdict on the item under ``token``; the models' scores, if the project shows them.
+
+    Sent twice, the verdict counts once.
 
     Args:
         go_on: lease the next item in the same transaction, where that can be done, for :func:`screen` to show.
 
     Raises:
-        VerdictError, LeaseLost, Forbidden: nothing was recorded.
+        VerdictError, LeaseLost, Contradiction, Forbidden: nothing was recorded.
     """
     with database.write() as session:
         user, project = _both(session, who, project_name, lock=True)
@@ -155,17 +162,20 @@ def vote(
             known = session.scalar(select(Judgement).where(Judgement.key == token, Judgement.user_id == user.id))
             if known is None:
                 raise judgements.LeaseLost("this item went back to the queue; your verdict was not recorded")
-            return _reveal(session, known)
+            harms = known.guideline.harms if known.guideline else ()
+            kind = cast(Kind, project.kind)
+            judgements.require_same(known, parse_verdict(said, kind, left=known.left or "a", harms=harms))
+            return []  # undone since, so its scores were not shown
         verdict = parse_verdict(said, cast(Kind, project.kind), left=assignment.left, harms=assignment.guideline.harms)
         judgement, new = judgements.record(session, user, project, token, verdict, dwell_ms=dwell_ms, now=now)
         # Two items would be locked after a skip, which frees a place; what is overdue must go back to the queue first.
-        if go_on and new and verdict.label != "skip" and not _overdue(session, project, now):
+        if go_on and new and verdict.label != "skip" and not _any_overdue(session, project, now):
             lease(session, user, project, now=now)
-        return _reveal(session, judgement)
+        return _reveal(session, project, assignment, judgement)
 
 
 def undo(database: Database, who: str | None, project_name: str | None, judgement: int, *, now: float) -> None:
-    """Take back one's judgement: its item is the next to be shown."""
+    """Undo one's judgement: its item is the next to be shown, with the former verdict filled in."""
     with database.write() as session:
         user, project = _both(session, who, project_name, lock=True)
         judgements.undo(session, user, project, judgement, now=now)
@@ -186,6 +196,7 @@ def history(database: Database, who: str | None, project_name: str | None, *, li
                 strength=j.strength,
                 created=j.created,
                 opening=opening(j.item.prompt),
+                final=session.get_one(Assignment, j.assignment_id).revealed,
             )
             for j in found
         ]
@@ -204,15 +215,8 @@ def past_task(database: Database, who: str | None, project_name: str | None, jud
         )
         assignment = session.get(Assignment, found.assignment_id) if found and found.assignment_id else None
         if found is None or assignment is None:
-            raise judgements.Stale("this judgement was changed or taken back before")
-        said = {
-            "label": across(found.label, found.left),
-            "strength": found.strength,
-            "harms": found.harms,
-            "severity": found.severity,
-            "rationale": found.rationale,
-        }
-        return _task(assignment, project, judgement=found.id, said=said)
+            raise judgements.Stale("this verdict was changed or undone before")
+        return _task(assignment, project, judgement=found.id, said=in_sides(found, found.left))
 
 
 def edit(
@@ -230,7 +234,7 @@ def edit(
         found = session.get(Judgement, judgement)
         assignment = session.get(Assignment, found.assignment_id) if found and found.assignment_id else None
         if found is None or found.user_id != user.id or assignment is None:
-            raise judgements.Stale("this judgement was changed or taken back before")
+            raise judgements.Stale("this verdict was changed or undone before")
         harms = assignment.guideline.harms
         verdict = parse_verdict(said, cast(Kind, project.kind), left=assignment.left, harms=harms)
         judgements.edit(session, user, project, judgement, verdict, now=now)
@@ -243,12 +247,31 @@ def progress(database: Database, who: str | None, project_name: str | None, *, n
 
 
 def _screen(session: Session, user: User, project: Project, mine: Assignment | None, now: float) -> Screen:
-    task = None if mine is None else _task(mine, project)
+    task = None if mine is None else _task(mine, project, said=_former(session, mine))
     return Screen(task=task, progress=progress_of(session, user, project, now=now))
 
 
+def _former(session: Session, assignment: Assignment) -> dict[str, Any] | None:
+    """The verdict that was undone last, where the lease is that of an undone judgement."""
+    last = judgements.last_of(session, assignment)
+    if last is None or last.label != "withdrawn" or last.supersedes is None:
+        return None
+    return in_sides(session.get_one(Judgement, last.supersedes), last.left)
+
+
+def in_sides(judgement: Judgement, left: str | None) -> dict[str, Any]:
+    """A verdict as a form shows it, with the response ``left`` on the left."""
+    return {
+        "label": across(judgement.label, left),
+        "strength": judgement.strength,
+        "harms": judgement.harms,
+        "severity": judgement.severity,
+        "rationale": judgement.rationale,
+    }
+
+
 def opening(prompt: Messages) -> str:
-    """How the last turn of a prompt begins, on one line."""
+    """The beginning of a prompt's last turn, on one line."""
     return shorten(prompt[-1]["content"][:2000], OPENING, placeholder=" …")
 
 
@@ -262,16 +285,9 @@ def _both(session: Session, who: str | None, project_name: str | None, *, lock: 
     return user, find_project(session, project_name)
 
 
-def _overdue(session: Session, project: Project, now: float) -> bool:
-    return (
-        session.scalar(
-            select(Assignment.id)
-            .join(Item)
-            .where(Item.project_id == project.id, Assignment.state == "leased", Assignment.expires <= now)
-            .limit(1)
-        )
-        is not None
-    )
+def _any_overdue(session: Session, project: Project, now: float) -> bool:
+    found = session.scalar(select(Assignment.id).join(Item).where(overdue(project, now=now)).limit(1))
+    return found is not None
 
 
 def _task(
@@ -294,12 +310,19 @@ def _task(
     )
 
 
-def _reveal(session: Session, judgement: Judgement) -> list[ShownScore]:
-    """The models' margins, from the annotator's point of view; only for a judgement that is in."""
+def _reveal(session: Session, project: Project, assignment: Assignment, judgement: Judgement) -> list[ShownScore]:
+    """The models' margins, from the annotator's point of view, in a project that shows them.
+
+    Never for a skip, a gold item or a repeat, whose verdicts are to be independent; and the verdict is final from here
+    on, so that none is changed after a look at a model's.
+    """
+    if not project.show_scores or judgement.label == "skip" or not counts(assignment.item, assignment.round):
+        return []
     scores = session.scalars(select(Score).where(Score.item_id == judgement.item_id).order_by(Score.scorer))
     found = []
     for score in scores:
         margin = score.score_a - (score.score_b or 0.0)
         turned = -margin if judgement.left == "b" else margin
         found.append(ShownScore(scorer=score.scorer, margin=turned, pair=score.score_b is not None))
+    assignment.revealed |= bool(found)
     return found

@@ -15,11 +15,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event, inspect
+from sqlalchemy import Engine, create_engine, event, inspect, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
+
+from annotation_ui.store.tables import User
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30.0
@@ -158,7 +160,7 @@ def open_database(url: str) -> Database:
     """The database at ``url`` with an up-to-date schema.
 
     Raises:
-        DatabaseError: it cannot be reached, or is a PostgreSQL database whose schema waits to be migrated by
+        DatabaseError: it cannot be reached or written, or is a PostgreSQL database whose schema waits to be migrated by
             ``keel annotate migrate`` (SQLite files are migrated at once, after a backup).
     """
     database = Database(url)
@@ -169,7 +171,22 @@ def open_database(url: str) -> Database:
                     f"the schema of {database} is not this version's; run `keel annotate migrate` first"
                 )
             database.migrate()
+        _try_to_write(database)
+    except DatabaseError:
+        database.close()
+        raise
     except SQLAlchemyError as error:
+        database.close()
         reason = str(error.__cause__ or error).splitlines()[0][:200]
-        raise DatabaseError(f"{database} cannot be used: {reason}") from error
+        advice = ""
+        if database.sqlite:
+            advice = ". SQLite needs write access to the file and to its directory; check owner and permissions"
+        raise DatabaseError(f"{database} cannot be used: {reason}{advice}") from error
     return database
+
+
+def _try_to_write(database: Database) -> None:
+    """Fail now rather than at the first log-in: a transaction with a write that changes nothing and is rolled back."""
+    with Session(database._writer) as session:
+        session.execute(update(User).values(active=User.active).where(User.id < 0))
+        session.rollback()

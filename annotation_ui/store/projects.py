@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -45,7 +46,7 @@ class ProjectError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a project runs.
+    """The settings of a project.
 
     Args:
         votes_per_item: how many annotators judge each item.
@@ -53,6 +54,7 @@ class Settings:
         repeat_rate: share that are their own, shown again the other way round.
         eval_fraction: share of the prompts kept for evaluation; never ordered by a model.
         lease_seconds: how long an item stays with an annotator who does not answer.
+        show_scores: show an annotator the models' scores of an item after the vote, which is final from then on.
     """
 
     votes_per_item: int = 1
@@ -60,6 +62,7 @@ class Settings:
     repeat_rate: float = 0.02
     eval_fraction: float = 0.1
     lease_seconds: float = 900.0
+    show_scores: bool = False
 
     def __post_init__(self) -> None:
         if self.votes_per_item < 1:
@@ -82,7 +85,7 @@ class Vote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """What is to be judged.
+    """An item to be judged.
 
     Args:
         responses: one (safety) or two (preference).
@@ -109,7 +112,7 @@ class Candidate:
 
 @dataclass(slots=True)
 class Added:
-    """What :func:`add_items` did: new items, items that were there before, votes, and votes that were there before."""
+    """The counts of :func:`add_items`: new items, items that were there before, and the same of votes."""
 
     items: int = 0
     known: int = 0
@@ -146,6 +149,7 @@ def create_project(
         repeat_rate=settings.repeat_rate,
         eval_fraction=settings.eval_fraction,
         lease_seconds=settings.lease_seconds,
+        show_scores=settings.show_scores,
         created=now,
     )
     session.add(project)
@@ -154,6 +158,27 @@ def create_project(
     text = DEFAULT_GUIDELINES[kind] if guideline is None else guideline
     add_guideline(session, project, text, harms if kind == "safety" else (), author=author, now=now)
     return project
+
+
+def settings_of(project: Project) -> Settings:
+    return Settings(**{field.name: getattr(project, field.name) for field in fields(Settings)})
+
+
+def change_settings(session: Session, project: Project, changes: Mapping[str, Any], *, author: str, now: float) -> None:
+    """Give a project new settings, which hold from now on; the audit trail says what they were.
+
+    Raises:
+        ProjectError: a value makes no sense, or would move items between the splits.
+    """
+    if changes.get("eval_fraction", project.eval_fraction) != project.eval_fraction:
+        raise ProjectError("the evaluation fraction is fixed: items that were trained on would move to the evaluation")
+    before = settings_of(project)
+    after = replace(before, **changes)
+    changed = {name: value for name, value in asdict(after).items() if value != getattr(before, name)}
+    for name, value in changed.items():
+        setattr(project, name, value)
+    detail = {name: [getattr(before, name), value] for name, value in changed.items()}
+    session.add(Event(at=now, actor=author, kind="settings changed", project=project.name, detail=detail))
 
 
 def has_project(session: Session, name: str) -> bool:

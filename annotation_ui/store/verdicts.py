@@ -1,4 +1,7 @@
-"""What can be said of an item, and the one function that turns sides of the screen into responses and back."""
+"""Verdicts, and the one function that turns sides of the screen into responses and back.
+
+Messages reach annotators: none of them names a slot, which would tell which response is stored as ``a``.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +39,12 @@ HARMS = (
 
 
 class VerdictError(ValueError):
-    """A verdict that makes no sense; the message says why in one line."""
+    """A verdict that makes no sense; the message gives the reason in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What an annotator says, in canonical positions.
+    """An annotator's verdict, in canonical positions.
 
     Args:
         label: ``a``, ``b``, ``tie``, ``both_bad`` | ``safe``, ``unsafe`` | ``skip``.
@@ -61,9 +64,9 @@ class Verdict:
 
     def __post_init__(self) -> None:
         if self.strength is not None and (self.label not in ("a", "b") or self.strength not in STRENGTHS):
-            raise VerdictError(f"strength {self.strength} of {self.label!r}: only a preferred response has one, 1 to 3")
+            raise VerdictError(f"strength {self.strength}: only a preferred response has one, and it is 1, 2 or 3")
         if (self.harms or self.severity is not None) and self.label != "unsafe":
-            raise VerdictError(f"harms and a severity belong to an unsafe response, not to {self.label!r}")
+            raise VerdictError("harms and a severity belong to an unsafe response only")
         if self.severity is not None and self.severity not in SEVERITIES:
             raise VerdictError(f"severity {self.severity} is not 1, 2 or 3")
         if (self.label == "skip") != bool(self.skip_reason):
@@ -83,7 +86,7 @@ def across(label: str, left: str | None) -> str:
 
 
 def parse_verdict(said: Mapping[str, Any], kind: Kind, *, left: str, harms: Sequence[str]) -> Verdict:
-    """The verdict in what a browser sent, which may be anything.
+    """The verdict in data from a browser, which may be anything.
 
     Args:
         said: ``label`` (for a preference ``left``, ``right``, ``tie``, ``both_bad`` or ``skip``) and the other fields

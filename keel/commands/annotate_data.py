@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,10 @@ from keel.failures import failures
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
+
+    from annotation_ui.exchange.exporting import ExportRule
+    from annotation_ui.exchange.importing import NewProject
+    from annotation_ui.store.database import Database
 
 app = typer.Typer()
 Aggregate = Literal["majority", "dawid_skene"]
@@ -39,6 +44,9 @@ def import_command(
     lease_minutes: Annotated[
         float | None, typer.Option(help="Of a new project: how long an item waits for its annotator.")
     ] = None,
+    show_scores: Annotated[
+        bool | None, typer.Option("--show-scores", help="Of a new project: show models' scores after each vote.")
+    ] = None,
     gold: Annotated[bool, typer.Option(help="The labels are known answers; the items check annotators.")] = False,
     guideline: Annotated[Path | None, typer.Option(help="Of a new project; Markdown.")] = None,
     max_bad: Annotated[int, typer.Option(min=0, help="How many bad rows are accepted.")] = 0,
@@ -58,14 +66,16 @@ def import_command(
             "repeat_rate": repeat_rate,
             "eval_fraction": eval_fraction,
             "lease_seconds": None if lease_minutes is None else 60 * lease_minutes,
+            "show_scores": show_scores,
         }
         chosen = {name: value for name, value in chosen.items() if value is not None}
-        with database.write() as session:
-            _prepare(session, project, kind, chosen, text, now)
+        with database.read() as session:
+            new = _new_project(session, project, kind, chosen, text)
         done = import_items(
             database,
             project,
             data,
+            new=new,
             gold=gold,
             max_bad=max_bad,
             limit=limit,
@@ -84,24 +94,62 @@ def import_command(
         typer.echo(f"the {added.known} that were there stay as they are; a known answer comes with a new item")
 
 
-def _prepare(
-    session: Session, name: str, kind: Kind | None, chosen: dict[str, Any], guideline: str | None, now: float
-) -> None:
-    """Make the project, or see that the one there is is meant."""
-    from annotation_ui.store.projects import ProjectError, Settings, create_project, find_project, has_project
+def _new_project(
+    session: Session, name: str, kind: Kind | None, chosen: dict[str, Any], guideline: str | None
+) -> NewProject | None:
+    """The project to make; ``None`` if there is one by the name and the options agree with it."""
+    from annotation_ui.exchange.importing import NewProject
+    from annotation_ui.labelling.assignment import newest_guideline
+    from annotation_ui.store.projects import ProjectError, Settings, find_project, has_project
 
-    if has_project(session, name):
-        found = find_project(session, name)
-        if kind not in (None, found.kind):
-            raise ProjectError(f"{name!r} is a {found.kind} project, not {kind}")
-        if guideline is not None:
-            raise ProjectError(f"{name!r} has a guideline; `keel annotate guideline FILE` gives it a new version")
-        if chosen:
-            raise ProjectError(f"{name!r} is there already, with settings of its own: leave out {', '.join(chosen)}")
-        return
-    if kind is None:
-        raise ProjectError(f"there is no project {name!r} yet; make it with --kind preference or --kind safety")
-    create_project(session, name, kind, Settings(**chosen), guideline=guideline, author=CLI, now=now)
+    if not has_project(session, name):
+        if kind is None:
+            raise ProjectError(f"there is no project {name!r} yet; make it with --kind preference or --kind safety")
+        return NewProject(kind=kind, settings=Settings(**chosen), guideline=guideline)
+    found = find_project(session, name)
+    if kind not in (None, found.kind):
+        raise ProjectError(f"{name!r} is a {found.kind} project, not {kind}")
+    if guideline is not None and guideline != newest_guideline(session, found).text:
+        raise ProjectError(f"{name!r} has another guideline; `keel annotate guideline FILE` gives it a new version")
+    other = [f"{key} is {getattr(found, key)}" for key, value in chosen.items() if getattr(found, key) != value]
+    if other:
+        raise ProjectError(f"{name!r} has other settings ({', '.join(other)}); `keel annotate settings` changes them")
+    return None
+
+
+@app.command("settings")
+def settings_command(
+    project: ProjectOption = None,
+    votes: Annotated[int | None, typer.Option(min=1, help="Annotators per item.")] = None,
+    gold_rate: Annotated[float | None, typer.Option(help="Share of tasks with a known answer.")] = None,
+    repeat_rate: Annotated[float | None, typer.Option(help="Share of one's own items, shown again.")] = None,
+    lease_minutes: Annotated[float | None, typer.Option(help="How long an item waits for its annotator.")] = None,
+    show_scores: Annotated[
+        bool | None,
+        typer.Option(
+            "--show-scores/--hide-scores", help="Show models' scores after each vote; the vote is then final."
+        ),
+    ] = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Show the settings of a project, or change them. Votes that were given stay as they are."""
+    from annotation_ui.store.database import open_database
+    from annotation_ui.store.projects import change_settings, find_project, settings_of
+
+    chosen = {
+        "votes_per_item": votes,
+        "gold_rate": gold_rate,
+        "repeat_rate": repeat_rate,
+        "lease_seconds": None if lease_minutes is None else 60 * lease_minutes,
+        "show_scores": show_scores,
+    }
+    changes = {name: value for name, value in chosen.items() if value is not None}
+    with failures(), open_database(db).write() as session:
+        found = find_project(session, project)
+        if changes:
+            change_settings(session, found, changes, author=CLI, now=time.time())
+        for name, value in asdict(settings_of(found)).items():
+            typer.echo(f"{name}: {value}")
 
 
 @app.command("guideline")
@@ -129,7 +177,7 @@ def guideline_command(
 
 @app.command("export")
 def export_command(
-    out: Annotated[Path, typer.Argument(metavar="DIR", help="Where train, eval and report.json go.")],
+    out: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Where train, eval and report.json go.")] = None,
     project: ProjectOption = None,
     snapshot_name: Annotated[
         str | None, typer.Option("--snapshot", help="One taken before; without it a new one is taken now.")
@@ -138,29 +186,73 @@ def export_command(
     aggregate: Annotated[Aggregate, typer.Option(help="How several votes become one label.")] = "majority",
     ties: Annotated[Literal["drop", "keep"], typer.Option()] = "drop",
     both_bad: Annotated[Literal["drop", "tie"], typer.Option()] = "drop",
-    min_votes: Annotated[int, typer.Option(min=1)] = 1,
+    min_votes: Annotated[
+        int | None, typer.Option(min=1, help="Default: more than half of the project's votes per item.")
+    ] = None,
     min_agreement: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.0,
+    votes: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Write every single judgement, edits and skips included.")
+    ] = None,
+    pseudonyms: Annotated[bool, typer.Option("--pseudonyms", help="No names of annotators in --votes.")] = False,
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
-    """Write a snapshot as TRL preference or unpaired preference data, split by prompt, and count what was left out."""
-    from annotation_ui.exchange.exporting import ExportRule, export, snapshot, write_export
-    from annotation_ui.store.database import open_database
-    from annotation_ui.store.projects import find_project
+    """Write a snapshot as TRL preference or unpaired preference data, split by prompt, and count what was left out.
 
+    With --votes: one line for every judgement, of the project or of the --snapshot; DIR may then be left out.
+    """
+    from annotation_ui.exchange.exporting import ExportRule
+    from annotation_ui.store.database import open_database
+
+    if out is None and votes is None:
+        raise typer.BadParameter("name a directory for the rows, or --votes FILE.jsonl, or both")
     rule = ExportRule(
         aggregate=aggregate, ties=ties, both_bad=both_bad, min_votes=min_votes, min_agreement=min_agreement
     )
     with failures():
         database = open_database(db)
-        with database.write() as session:
-            found = find_project(session, project)
-            if snapshot_name is None:
-                made = snapshot(session, found, None, author=CLI, now=time.time())
-                snapshot_name = made.name
-            result = export(session, found, snapshot_name, rule)
-        files = write_export(result, out, file_format)
-    for reason, count in result.counts.items():
-        typer.echo(f"{count:6d} items {reason}")
+        if votes is not None:
+            _export_votes(database, votes, project, snapshot_name, pseudonyms)
+        if out is not None:
+            _export_rows(database, out, project, snapshot_name, rule, file_format)
+
+
+def _export_votes(
+    database: Database, file: Path, project: str | None, snapshot_name: str | None, pseudonyms: bool
+) -> None:
+    from annotation_ui.exchange.exporting import find_snapshot
+    from annotation_ui.exchange.votes import votes_of
+    from annotation_ui.store.projects import find_project
+
+    count = 0
+    with database.read() as session:
+        found = find_project(session, project)
+        snapshot_id = find_snapshot(session, found, snapshot_name).id if snapshot_name else None
+        with file.open("w", encoding="utf-8") as stream:
+            for row in votes_of(session, found, snapshot_id=snapshot_id, pseudonyms=pseudonyms):
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += 1
+    typer.echo(f"wrote {count} judgements to {file}")
+
+
+def _export_rows(
+    database: Database,
+    out: Path,
+    project: str | None,
+    snapshot_name: str | None,
+    rule: ExportRule,
+    file_format: Literal["jsonl", "csv", "parquet"],
+) -> None:
+    from annotation_ui.exchange.exporting import export, snapshot, write_export
+    from annotation_ui.store.projects import find_project
+
+    with database.write() as session:
+        found = find_project(session, project)
+        if snapshot_name is None:
+            snapshot_name = snapshot(session, found, None, author=CLI, now=time.time()).name
+        result = export(session, found, snapshot_name, rule)
+    files = write_export(result, out, file_format)
+    for reason, number in result.counts.items():
+        typer.echo(f"{number:6d} items {reason}")
     for path, rows in zip(files, result.rows.values(), strict=False):
         typer.echo(f"wrote {len(rows)} rows to {path}")
     source = f"annotations://{database.public_name}#{result.snapshot}"

@@ -49,7 +49,7 @@ def test_votes_train_a_model_that_asks_for_votes(
     file = keel_data / "annotations" / "tulu_human.test.jsonl.gz"
     with sqlite.write() as session:
         add_user(session, "root", "admin", None, now=NOW)
-        settings = Settings(votes_per_item=3, gold_rate=0, repeat_rate=0, eval_fraction=0.3)
+        settings = Settings(votes_per_item=3, gold_rate=0, repeat_rate=0, eval_fraction=0.3, show_scores=True)
         create_project(session, "p", "preference", settings, author="root", now=NOW)
     done = import_items(sqlite, "p", [str(file)], max_bad=20, author="root", now=NOW)
 

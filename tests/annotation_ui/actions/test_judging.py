@@ -17,7 +17,7 @@ from annotation_ui.exchange.exporting import snapshot as take
 from annotation_ui.labelling import session as annotating
 from annotation_ui.quality.statistics import quality
 from annotation_ui.store.database import Database
-from annotation_ui.store.projects import ProjectError, find_project
+from annotation_ui.store.projects import ProjectError, Settings, find_project
 from annotation_ui.store.tables import Judgement, Score
 from keel.cli import app
 from reward_models.data.curation.judging import Judgement as Answer
@@ -50,7 +50,7 @@ class Partial:
 
 
 def test_both_orders_cancel_and_nothing_becomes_a_vote(sqlite: Database, fill: Fill) -> None:
-    fill(sqlite, items=3)
+    fill(sqlite, items=3, settings=Settings(gold_rate=0, repeat_rate=0, show_scores=True))
     questions = questions_about(sqlite, "p", draws=2, seed=0)
     assert len(questions) == 6
     for _ in range(2):  # a second time replaces what was there

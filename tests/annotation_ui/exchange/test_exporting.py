@@ -63,7 +63,7 @@ def exported(database: Database, rule: ExportRule | None = None, name: str = "s1
         except ProjectError:
             assert rule is not None
     with database.read() as session:
-        return export(session, find_project(session, "p"), name, rule)
+        return export(session, find_project(session, "p"), name, rule or ExportRule(min_votes=1))
 
 
 def texts(rows: list[dict[str, Any]], key: str) -> list[str]:
@@ -126,7 +126,7 @@ def test_a_snapshot_never_changes(database: Database, fill: Fill) -> None:
     before = exported(database)
     say(database, 1, ("b", 3))
     with database.read() as session:
-        assert export(session, find_project(session, "p"), "s1").rows == before.rows
+        assert export(session, find_project(session, "p"), "s1", ExportRule(min_votes=1)).rows == before.rows
     assert len(exported(database, name="s2").rows["train"]) == 2
     with pytest.raises(ProjectError, match="already"):
         take_snapshot(database, "root", "p", "s1", now=NOW)
@@ -167,7 +167,7 @@ def test_the_trainers_read_every_file(sqlite: Database, fill: Fill, tmp_path: Pa
     say(sqlite, 0, ("a", 3))
     say(sqlite, 1, ("b", 1))
     say(sqlite, 2, "tie")
-    result = exported(sqlite, ExportRule(ties="keep"))
+    result = exported(sqlite, ExportRule(ties="keep", min_votes=1))
     for file_format in ("jsonl", "parquet"):
         train = write_export(result, tmp_path / file_format, file_format)[0]  # type: ignore[arg-type]
         records = load(str(train), "comparison").records
@@ -182,14 +182,40 @@ def test_safety_rows(database: Database, fill: Fill) -> None:
     say(database, 0, "safe", "safe", "unsafe")
     say(database, 1, "unsafe")
     rows = exported(database).rows["train"]
-    assert [(row["label"], row["category"]) for row in rows] == [(True, None), (False, "self-harm")]
+    assert [(row["label"], row["category"], row["harms"]) for row in rows] == [
+        (True, None, []),
+        (False, "self-harm", ["self-harm"]),
+    ]
+
+
+@pytest.mark.parametrize(("wanted", "needed"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3)])
+def test_more_than_half_of_the_votes_decide(sqlite: Database, fill: Fill, wanted: int, needed: int) -> None:
+    fill(sqlite, items=3, settings=Settings(votes_per_item=wanted, gold_rate=0, repeat_rate=0, eval_fraction=0))
+    for votes in (1, 2, 3):
+        say(sqlite, votes - 1, *["a"] * votes)
+    exported(sqlite)
+    with sqlite.read() as session:
+        counts = export(session, find_project(session, "p"), "s1").counts
+    assert counts.get("too few votes", 0) == sum(votes < needed for votes in (1, 2, 3))
+
+
+def test_names_of_harms_that_hold_commas_stay_apart(sqlite: Database, fill: Fill) -> None:
+    fill(sqlite, items=1, kind="safety", settings=SETTINGS)
+    harms = ["drug abuse, weapons, banned substance", "self-harm"]
+    task = annotating.next_task(sqlite, "ann", "p", now=NOW)
+    assert task is not None
+    annotating.vote(sqlite, "ann", "p", task.token, {"label": "unsafe", "harms": harms}, now=NOW)
+    [row] = exported(sqlite).rows["train"]
+    assert row["harms"] == harms
+    assert row["category"] == "drug abuse, weapons, banned substance; self-harm"
 
 
 @pytest.mark.usefixtures("installed")
 def test_training_straight_from_a_snapshot(sqlite: Database, fill: Fill) -> None:
     """The way ``data.train=[annotations://…]`` goes: an entry point of an installed distribution."""
     fill(sqlite, items=2, settings=SETTINGS)
-    say(sqlite, 0, ("a", 3))
+    say(sqlite, 0, ("a", 3), ("a", 3))
+    say(sqlite, 1, ("a", 3))  # one vote of three decides nothing
     exported(sqlite)
     spec = f"annotations://{sqlite.url.database}#p@s1"
     [record] = load(spec, "comparison").records

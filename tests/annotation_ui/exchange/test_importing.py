@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select
+from typer.testing import CliRunner
 
 from annotation_ui.exchange.importing import import_items
 from annotation_ui.store.database import Database
-from annotation_ui.store.projects import Settings, create_project
-from annotation_ui.store.tables import Item, Judgement, Response, User
+from annotation_ui.store.projects import Settings, create_project, has_project
+from annotation_ui.store.tables import Event, Item, Judgement, Response, User
+from keel.cli import app
 from reward_models.data.files import read_rows
 from reward_models.data.sources import BadRowsError
 
@@ -154,3 +156,34 @@ def test_real_safety_rows_lose_their_labels(database: Database, load: Callable[.
     assert added.items + added.known == 50
     with database.read() as session:
         assert session.scalar(select(func.count(Judgement.id))) == 0
+
+
+def test_a_failed_import_leaves_no_project_and_the_advised_command_works(sqlite: Database, tmp_path: Path) -> None:
+    db = str(sqlite.url.database)
+    file = write(tmp_path / "rows.jsonl", [ROW, {"prompt": "q", "response_a": 5, "response_b": "two"}])
+    words = ["annotate", "import", file, "--project", "new", "--kind", "preference", "--votes", "2", "--db", db]
+    failed = CliRunner().invoke(app, words)
+    assert failed.exit_code == 1
+    assert "--max-bad 1" in failed.output
+    with sqlite.read() as session:
+        assert not has_project(session, "new")
+    assert "1 items added" in CliRunner().invoke(app, [*words, "--max-bad", "1"]).output
+
+
+def test_an_import_may_be_repeated_with_the_settings_that_hold(sqlite: Database, tmp_path: Path) -> None:
+    db = str(sqlite.url.database)
+    words = ["annotate", "import", write(tmp_path / "rows.jsonl", [ROW]), "--project", "new", "--db", db]
+    assert "make it with --kind" in CliRunner().invoke(app, words).output
+    words += ["--kind", "preference", "--votes", "2"]
+    for told in ("1 items added", "0 items added, 1 were there"):
+        assert told in CliRunner().invoke(app, words).output
+    other = CliRunner().invoke(app, [*words, "--votes", "3"])
+    assert other.exit_code == 2
+    assert "votes_per_item is 2" in other.output
+    changed = CliRunner().invoke(app, ["annotate", "settings", "--votes", "3", "--show-scores", "--db", db])
+    assert "votes_per_item: 3" in changed.output
+    assert "show_scores: True" in changed.output
+    with sqlite.read() as session:
+        [event] = session.scalars(select(Event).where(Event.kind == "settings changed"))
+        assert event.detail == {"votes_per_item": [2, 3], "show_scores": [False, True]}
+    assert CliRunner().invoke(app, ["annotate", "settings", "--gold-rate", "0.9", "--db", db]).exit_code == 2

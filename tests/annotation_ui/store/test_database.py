@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -83,3 +86,38 @@ def test_a_database_that_cannot_be_used_is_an_error_that_keeps_the_password(url:
     with pytest.raises(DatabaseError, match=says) as error:
         open_database(url)
     assert "secret" not in str(error.value)
+
+
+def test_a_sqlite_file_that_cannot_be_written_is_refused_at_the_start(sqlite: Database) -> None:
+    sqlite.close()
+    url = f"sqlite:///file:{sqlite.url.database}?mode=ro&uri=true"
+    with pytest.raises(DatabaseError, match=r"write access to the file and to its directory"):
+        open_database(url)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("readable", ["file", "directory"])
+def test_permissions_that_are_missing_are_named(sqlite: Database, readable: str) -> None:
+    sqlite.close()
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        directory = Path(folder)
+        path = directory / "annotations.db"
+        shutil.copy(str(sqlite.url.database), path)
+        directory.chmod(0o777 if readable == "file" else 0o755)
+        path.chmod(0o644 if readable == "file" else 0o666)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(DatabaseError, match="check owner and permissions"):
+                open_database(str(path))
+        finally:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_a_postgresql_database_that_cannot_be_written_is_refused_at_the_start(database: Database) -> None:
+    url = database.url.render_as_string(hide_password=False).replace("+pg8000", "")
+    name = database.url.database
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    with pytest.raises(DatabaseError, match="read-only transaction"):
+        open_database(url)

@@ -143,7 +143,19 @@ def test_nothing_of_the_model_or_of_others_is_in_the_page(sqlite: Database, fill
     judge(sqlite, "bob", label="tie", rationale="bob thinks so")
     html = act(sqlite, "ann", "annotate")["html"]
     assert not any(secret in html for secret in ("model-x", "secret-rm", "4.25", "bob"))
-    assert "secret-rm" in judge(sqlite, "ann")["note"]
+    assert judge(sqlite, "ann")["note"] == "Saved"
+
+
+def test_scores_after_the_vote_where_the_project_shows_them(sqlite: Database, fill: Fill) -> None:
+    fill(sqlite, items=2, settings=Settings(gold_rate=0, repeat_rate=0, show_scores=True))
+    with sqlite.write() as session:
+        session.add(Score(item_id=1, scorer="secret-rm", score_a=5.25, score_b=1.0, created=NOW))
+    reply = judge(sqlite, "ann")
+    assert "secret-rm prefers" in reply["note"]
+    assert 'data-act="undo" data-judgement="" disabled' in reply["html"]
+    assert 'data-act="edit"' not in act(sqlite, "ann", "history")["html"]
+    assert "final" in act(sqlite, "ann", "undo", judgement=1)["error"]
+    assert "secret-rm" not in act(sqlite, "ann", "annotate")["html"]
 
 
 def test_a_reviewer_decides_what_annotators_disagree_about(sqlite: Database, fill: Fill) -> None:

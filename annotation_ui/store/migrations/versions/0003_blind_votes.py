@@ -12,11 +12,13 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
+    sqlite = op.get_bind().dialect.name == "sqlite"
+    if sqlite:
+        op.execute("PRAGMA secure_delete = ON")  # overwrites what is deleted
     op.add_column("projects", sa.Column("show_scores", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("assignments", sa.Column("revealed", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.drop_table("login_failures")
-    if op.get_bind().dialect.name == "sqlite":
-        op.execute("PRAGMA secure_delete = ON")  # overwrites what is deleted
+    if sqlite:
         op.execute("DROP TRIGGER events_no_delete")
         op.execute("DELETE FROM events WHERE kind = 'log-in failed'")
         op.execute(

@@ -1,0 +1,95 @@
+"""Every judgement can be taken out again, with all that was stored of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from annotation_ui.exchange.exporting import take_snapshot
+from annotation_ui.exchange.votes import votes_of
+from annotation_ui.labelling import session as annotating
+from annotation_ui.store.accounts import add_user
+from annotation_ui.store.database import Database
+from annotation_ui.store.projects import Settings, find_project
+from keel.cli import app
+
+NOW = 1_700_000_000.0
+Fill = Callable[..., Database]
+
+
+@pytest.fixture
+def judged(database: Database, fill: Fill) -> Database:
+    """A vote that was edited, one that was undone, a skip, and a vote of another person after a snapshot."""
+    fill(database, items=3, settings=Settings(votes_per_item=2, gold_rate=0, repeat_rate=0))
+    with database.write() as session:
+        add_user(session, "root", "admin", None, now=NOW)
+    for said in (
+        {"label": "left", "strength": 3, "rationale": "shorter"},
+        {"label": "tie"},
+        {"label": "skip", "skip_reason": "I cannot tell"},
+    ):
+        task = annotating.next_task(database, "ann", "p", now=NOW)
+        assert task is not None
+        annotating.vote(database, "ann", "p", task.token, said, dwell_ms=1500, now=NOW)
+    _, tie, first = annotating.history(database, "ann", "p")
+    annotating.edit(database, "ann", "p", first.judgement, {"label": "both_bad", "rationale": "neither"}, now=NOW + 1)
+    annotating.undo(database, "ann", "p", tie.judgement, now=NOW + 2)
+    take_snapshot(database, "root", "p", "s1", now=NOW + 3)
+    task = annotating.next_task(database, "bob", "p", now=NOW + 4)
+    assert task is not None
+    annotating.vote(database, "bob", "p", task.token, {"label": "right", "strength": 1}, dwell_ms=900, now=NOW + 4)
+    return database
+
+
+def test_one_row_for_every_judgement(judged: Database) -> None:
+    with judged.read() as session:
+        rows = list(votes_of(session, find_project(session, "p")))
+    assert [(row["choice"], row["in_force"], row["supersedes"]) for row in rows] == [
+        (rows[0]["shown_left"], False, None),
+        ("tie", False, None),
+        ("skip", True, None),
+        ("both_bad", True, 1),
+        ("withdrawn", False, 2),
+        (rows[5]["choice"], True, None),
+    ]
+    assert [row["annotator"] for row in rows] == ["ann"] * 5 + ["bob"]
+    assert (rows[0]["side"], rows[0]["strength"], rows[0]["rationale"]) == ("left", 3, "shorter")
+    assert (rows[5]["side"], rows[5]["milliseconds"], rows[5]["given_at"]) == ("right", 900, NOW + 4)
+    assert rows[2]["skip_reason"] == "I cannot tell"
+    chosen = rows[5][f"response_{rows[5]['choice']}"][0]["content"]
+    assert chosen.startswith("second" if rows[5]["shown_left"] == "a" else "first")
+
+
+def test_the_judgements_of_a_snapshot(judged: Database) -> None:
+    with judged.read() as session:
+        assert [row["choice"] for row in votes_of(session, find_project(session, "p"), snapshot_id=1)] == [
+            "skip",
+            "both_bad",
+        ]
+
+
+def test_pseudonyms_tell_people_apart_and_not_who_they_are(judged: Database) -> None:
+    with judged.read() as session:
+        project = find_project(session, "p")
+        first, second = ([r["annotator"] for r in votes_of(session, project, pseudonyms=True)] for _ in range(2))
+    assert first[0] == first[4] != first[5]
+    assert not {"ann", "bob"} & set(first)
+    assert first[0] != second[0]  # no table of pseudonyms can be made from two exports
+
+
+def test_the_command(judged: Database, tmp_path: Path) -> None:
+    out = tmp_path / "votes.jsonl"
+    db = judged.public_name
+    done = CliRunner().invoke(app, ["annotate", "export", "--votes", str(out), "--pseudonyms", "--db", db])
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 6
+    assert rows[0]["annotator"].startswith("annotator-")
+    assert CliRunner().invoke(app, ["annotate", "export", "--db", db]).exit_code == 2
+    words = ["annotate", "export", "--votes", str(out), "--snapshot", "none", "--db", db]
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, "no snapshot" in done.output) == (2, True)
