@@ -76,24 +76,7 @@ def import_items(
             kind = cast(Kind, find_project(session, project_name).kind)
     else:
         kind = new.kind
-
-    def convert(row: dict[str, Any], line: int, source: str) -> Candidate:
-        named = rename(row, columns) if columns else row
-        return to_candidate(named, kind, gold=gold, id=f"{source}:{line}", source=source)
-
-    streams = [
-        _samples(Path(spec), kind, convert) if is_samples(spec) else read_rows_of(spec, convert) for spec in specs
-    ]
-    candidates: list[Candidate] = []
-    bad: list[BadRow] = []
-    for stream in streams:
-        for item in islice(stream, limit):
-            if isinstance(item, BadRow):
-                bad.append(item)
-            else:
-                candidates.append(item)
-            if (len(candidates) + len(bad)) % PROGRESS_EVERY == 0:
-                on_progress(len(candidates) + len(bad))
+    candidates, bad = _read(specs, kind, gold=gold, columns=columns, limit=limit, on_progress=on_progress)
     if len(bad) > max_bad:
         raise BadRowsError(bad, max_bad)
     with database.write() as session:
@@ -103,6 +86,33 @@ def import_items(
             )
         added = add_items(session, find_project(session, project_name), candidates, author=author, now=now)
     return Imported(added, bad)
+
+
+def _read(
+    specs: Sequence[str],
+    kind: Kind,
+    *,
+    gold: bool,
+    columns: Mapping[str, str] | None,
+    limit: int | None,
+    on_progress: Callable[[int], None],
+) -> tuple[list[Candidate], list[BadRow]]:
+    def convert(row: dict[str, Any], line: int, source: str) -> Candidate:
+        named = rename(row, columns) if columns else row
+        return to_candidate(named, kind, gold=gold, id=f"{source}:{line}", source=source)
+
+    candidates: list[Candidate] = []
+    bad: list[BadRow] = []
+    for spec in specs:
+        stream = _samples(Path(spec), kind, convert) if is_samples(spec) else read_rows_of(spec, convert)
+        for item in islice(stream, limit):
+            if isinstance(item, BadRow):
+                bad.append(item)
+            else:
+                candidates.append(item)
+            if (len(candidates) + len(bad)) % PROGRESS_EVERY == 0:
+                on_progress(len(candidates) + len(bad))
+    return candidates, bad
 
 
 def _samples(path: Path, kind: Kind, convert: Callable[[dict[str, Any], int, str], Candidate]) -> Iterator[Any]:

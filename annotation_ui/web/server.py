@@ -74,10 +74,14 @@ def build(
 
     if single_user is None:
         add_login(server, database, secure_cookie=secure_cookie)
-    blocks = app.build(database, identify, accounts=single_user is None)
+    _mount_app(server, database, identify, accounts=single_user is None)
+    return server
+
+
+def _mount_app(server: FastAPI, database: Database, identify: app.Identify, *, accounts: bool) -> None:
     gr.mount_gradio_app(
         server,
-        blocks,
+        app.build(database, identify, accounts=accounts),
         path="/",
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
         auth_dependency=identify,
@@ -91,7 +95,6 @@ def build(
         css=app.css(),
         theme=gr.themes.Base(font="system-ui", font_mono="ui-monospace"),
     )
-    return server
 
 
 def _wants_page(request: Request) -> bool:
