@@ -31,44 +31,31 @@ def import_command(
     data: Annotated[list[str], typer.Argument(metavar="DATA...", help="Files, globs, hub data sets, synthetic:….")],
     project: Annotated[str, typer.Option(help="Made if there is none by that name.")],
     kind: Annotated[Kind | None, typer.Option(help="Of a new project.")] = None,
-    votes: Annotated[int | None, typer.Option(min=1, help="Of a new project: annotators per item.")] = None,
-    gold_rate: Annotated[
-        float | None, typer.Option(help="Of a new project: share of tasks with a known answer.")
-    ] = None,
-    repeat_rate: Annotated[
-        float | None, typer.Option(help="Of a new project: share of one's own items, shown again the other way round.")
-    ] = None,
-    eval_fraction: Annotated[
-        float | None, typer.Option(help="Of a new project: share of the prompts kept for evaluation.")
-    ] = None,
-    lease_minutes: Annotated[
-        float | None, typer.Option(help="Of a new project: how long an item waits for its annotator.")
-    ] = None,
-    show_scores: Annotated[
-        bool | None, typer.Option("--show-scores", help="Of a new project: show models' scores after each vote.")
-    ] = None,
+    votes: Votes = None,
+    gold_rate: GoldRate = None,
+    repeat_rate: RepeatRate = None,
+    eval_fraction: Annotated[float | None, typer.Option(help="Share of the prompts kept for evaluation.")] = None,
+    lease_minutes: LeaseMinutes = None,
+    show_scores: ShowScores = None,
     gold: Annotated[bool, typer.Option(help="The labels are known answers; the items check annotators.")] = False,
     guideline: Annotated[Path | None, typer.Option(help="Of a new project; Markdown.")] = None,
     max_bad: Annotated[int, typer.Option(min=0, help="How many bad rows are accepted.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Read at most so many rows of each source.")] = None,
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
-    """Add items to judge, and votes made elsewhere. All of it or nothing: a bad row is named and stops the import."""
+    """Add items to judge, and votes made elsewhere. All of it or nothing: a bad row is named and stops the import.
+
+    --votes to --show-scores are the settings of a new project; `keel annotate settings` changes them.
+    """
     from annotation_ui.exchange.importing import import_items
     from annotation_ui.store.database import open_database
 
     with failures():
         database, now = open_database(db), time.time()
         text = guideline.read_text(encoding="utf-8") if guideline else None
-        chosen: dict[str, Any] = {
-            "votes_per_item": votes,
-            "gold_rate": gold_rate,
-            "repeat_rate": repeat_rate,
-            "eval_fraction": eval_fraction,
-            "lease_seconds": None if lease_minutes is None else 60 * lease_minutes,
-            "show_scores": show_scores,
-        }
-        chosen = {name: value for name, value in chosen.items() if value is not None}
+        chosen = settings_given(votes, gold_rate, repeat_rate, lease_minutes, show_scores)
+        if eval_fraction is not None:
+            chosen["eval_fraction"] = eval_fraction
         with database.read() as session:
             new = _new_project(session, project, kind, chosen, text)
         done = import_items(
@@ -120,30 +107,18 @@ def _new_project(
 @app.command("settings")
 def settings_command(
     project: ProjectOption = None,
-    votes: Annotated[int | None, typer.Option(min=1, help="Annotators per item.")] = None,
-    gold_rate: Annotated[float | None, typer.Option(help="Share of tasks with a known answer.")] = None,
-    repeat_rate: Annotated[float | None, typer.Option(help="Share of one's own items, shown again.")] = None,
-    lease_minutes: Annotated[float | None, typer.Option(help="How long an item waits for its annotator.")] = None,
-    show_scores: Annotated[
-        bool | None,
-        typer.Option(
-            "--show-scores/--hide-scores", help="Show models' scores after each vote; the vote is then final."
-        ),
-    ] = None,
+    votes: Votes = None,
+    gold_rate: GoldRate = None,
+    repeat_rate: RepeatRate = None,
+    lease_minutes: LeaseMinutes = None,
+    show_scores: ShowScores = None,
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Show the settings of a project, or change them. Votes that were given stay as they are."""
     from annotation_ui.store.database import open_database
     from annotation_ui.store.projects import change_settings, find_project, settings_of
 
-    chosen = {
-        "votes_per_item": votes,
-        "gold_rate": gold_rate,
-        "repeat_rate": repeat_rate,
-        "lease_seconds": None if lease_minutes is None else 60 * lease_minutes,
-        "show_scores": show_scores,
-    }
-    changes = {name: value for name, value in chosen.items() if value is not None}
+    changes = settings_given(votes, gold_rate, repeat_rate, lease_minutes, show_scores)
     with failures(), open_database(db).write() as session:
         found = find_project(session, project)
         if changes:
