@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, Kind, ProjectOption
+from keel.commands.annotate_options import (
+    CLI,
+    DEFAULT_DB,
+    DatabaseOption,
+    GoldRate,
+    Kind,
+    LeaseMinutes,
+    ProjectOption,
+    RepeatRate,
+    ShowScores,
+    Votes,
+    settings_given,
+)
 from keel.failures import failures
 
 if TYPE_CHECKING:
