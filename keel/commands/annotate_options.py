@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,3 +14,29 @@ DatabaseOption = Annotated[
     typer.Option("--db", metavar="DB", envvar="KEEL_DATABASE", help="A SQLite file, or postgresql://USER@HOST/NAME."),
 ]
 ProjectOption = Annotated[str | None, typer.Option("--project", help="Needed where there are several.")]
+Votes = Annotated[int | None, typer.Option(min=1, help="Annotators per item.")]
+GoldRate = Annotated[float | None, typer.Option(help="Share of tasks with a known answer.")]
+RepeatRate = Annotated[float | None, typer.Option(help="Share of one's own items, shown again the other way round.")]
+LeaseMinutes = Annotated[float | None, typer.Option(help="How long an item waits for its annotator.")]
+ShowScores = Annotated[
+    bool | None,
+    typer.Option("--show-scores/--hide-scores", help="Show models' scores after each vote, which is then final."),
+]
+
+
+def settings_given(
+    votes: int | None,
+    gold_rate: float | None,
+    repeat_rate: float | None,
+    lease_minutes: float | None,
+    show_scores: bool | None,
+) -> dict[str, Any]:
+    """The options that were given, as fields of ``Settings``."""
+    chosen = {
+        "votes_per_item": votes,
+        "gold_rate": gold_rate,
+        "repeat_rate": repeat_rate,
+        "lease_seconds": None if lease_minutes is None else 60 * lease_minutes,
+        "show_scores": show_scores,
+    }
+    return {name: value for name, value in chosen.items() if value is not None}
