@@ -179,9 +179,12 @@ def load_adapter(model: PreTrainedModel, directory: Path) -> PreTrainedModel:
         with safe_open(directory / peft.utils.SAFETENSORS_WEIGHTS_NAME, framework="pt") as file:
             held = set(file.keys())
         wrapped = peft.PeftModel.from_pretrained(model, directory)
+        missing = sorted(set(peft.get_peft_model_state_dict(wrapped)) - held)
+    except KeyError as error:  # of a module that is saved whole
+        missing = [str(error.args[0])]
     except (RuntimeError, OSError, SafetensorError) as error:
         raise ValueError(f"{directory}: the adapter cannot be loaded: {error}") from error
-    if missing := sorted(set(peft.get_peft_model_state_dict(wrapped)) - held):
+    if missing:
         raise ValueError(
             f"{directory}: the adapter is incomplete: it lacks {', '.join(missing[:5])}. Copy the model anew"
         )
