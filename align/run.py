@@ -30,7 +30,7 @@ from align.rollouts.sampler import Sampler
 from align.training.collect import Collector, CollectorState, pools
 from align.training.evaluation import evaluate
 from align.training.rollout import Experience, load_experience, save_experience
-from reward_models.runtime.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from reward_models.runtime.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import build_engine, full_weights, model_loading
 from reward_models.runtime.metrics import JsonLines
@@ -108,8 +108,8 @@ class Parts:
 
     def resume(self) -> tuple[int, Experience | None]:
         """Load the latest checkpoint, if there is one; returns the steps already made, and their unfinished rollout."""
-        found = list_checkpoints(self.run.checkpoints)
-        step, experience = self._load(found[-1]) if found else (0, None)
+        latest = latest_checkpoint(self.run.checkpoints, self.world, self.reporter.say)
+        step, experience = self._load(latest) if latest is not None else (0, None)
         if self.world.is_main:
             self.alarms = JsonLines(self.run.path / "guards.jsonl", step or -1)
         return step, experience

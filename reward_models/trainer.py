@@ -26,7 +26,7 @@ from reward_models.evaluation.figures import FILLER, headline, plan, score_set
 from reward_models.evaluation.scored_set import margins_of, scored_set
 from reward_models.losses import bradley_terry, safety_bce
 from reward_models.model import SequenceScorer, build_model, load_tokenizer, planned_position_limit
-from reward_models.runtime.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from reward_models.runtime.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import (
     NonFiniteError,
@@ -270,12 +270,13 @@ def _tokenizer(config: RewardModelConfig, records: Records) -> Any:
 
 def _resume(training: Training) -> int:
     """Load the latest checkpoint, if there is one; returns the number of steps already made."""
-    found = list_checkpoints(training.run.directory.checkpoints)
-    if not found:
+    run = training.run
+    latest = latest_checkpoint(run.directory.checkpoints, run.world, run.reporter.say)
+    if latest is None:
         return 0
-    state = load_checkpoint(found[-1], training.engine, training.run.world)
-    check_sources(found[-1], state["data"], training.data.train.fingerprint, "training data")
-    training.run.reporter.say(f"resuming from {found[-1]}")
+    state = load_checkpoint(latest, training.engine, run.world)
+    check_sources(latest, state["data"], training.data.train.fingerprint, "training data")
+    run.reporter.say(f"resuming from {latest}")
     return int(state["step"])
 
 

@@ -19,6 +19,8 @@ from align.reporting.manifest import MANIFEST, write_manifest
 from align.sft.demonstrations import Demonstrations, DemonstrationsConfig, encode, load_conversations
 from reward_models.data.chat import train_tokenizer
 from reward_models.data.records import Conversation
+from reward_models.runtime.checkpoint import latest_intact
+from reward_models.runtime.disk import explain_full_disk, write_checksums
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import EngineConfig, NonFiniteError, full_weights, zero_section
 from reward_models.runtime.metrics import NullLog, RunLog
@@ -103,7 +105,7 @@ def _train(config: SftConfig, run: Run) -> Path | None:
     conversations, bad = load_conversations(config.data)
     tokenizer = tokenizer_for(config.model, conversations)
     data = encode(conversations, tokenizer, _longest(config, tokenizer))
-    checkpoint = _latest(run.directory)
+    checkpoint = _latest(run)
     _check_same(run, data, checkpoint)
     total_steps = config.total_steps(len(data))
     _describe(run.reporter, data, bad, total_steps, checkpoint)
@@ -116,7 +118,8 @@ def _train(config: SftConfig, run: Run) -> Path | None:
         closing(run.open_log(first_step)) as log,
     ):
         trainer.add_callback(_Loop(log, run.reporter, bar, stop, run.world))
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+        with explain_full_disk(f"a checkpoint in {run.directory.checkpoints}"):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
     if (done := trainer.state.global_step) < total_steps:
         run.reporter.say(f"stopped by a signal after step {done}, saved; the same command resumes the run")
         return None
@@ -225,6 +228,12 @@ class _Loop(TrainerCallback):
         if self._stop.anywhere(self._world):
             control.should_log = control.should_save = control.should_training_stop = True
 
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._world.barrier()  # every rank has written its files
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if self._world.is_main and checkpoint.is_dir():
+            write_checksums(checkpoint, [file for file in sorted(checkpoint.rglob("*")) if file.is_file()], 0)
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         values: dict[str, float] = {
             ours: float(logs[theirs]) for theirs, ours in LOGGED.items() if logs and theirs in logs
@@ -257,10 +266,11 @@ def _longest(config: SftConfig, tokenizer: PreTrainedTokenizerBase) -> int:
     return min(config.data.max_length, limit or config.data.max_length)
 
 
-def _latest(run: RunDirectory) -> Path | None:
-    """The last whole checkpoint. Trainer writes its state last: without it, a kill came between."""
-    found = {_steps_of(path): path for path in run.checkpoints.glob("checkpoint-*") if _is_whole(path)}
-    return found[max(found)] if found else None
+def _latest(run: Run) -> Path | None:
+    """The last whole checkpoint. Trainer writes its state last: where it is missing, a kill came before."""
+    found = [path for path in run.directory.checkpoints.glob("checkpoint-*") if path.name[11:].isdecimal()]
+    whole = sorted((path for path in found if _is_whole(path)), key=_steps_of)
+    return latest_intact(whole, run.world, run.reporter.say)
 
 
 def _steps_of(checkpoint: Path) -> int:

@@ -20,6 +20,7 @@ from reward_models.backbone.config import LoraConfig, ModelConfig, is_gguf
 from reward_models.backbone.gguf import converted
 from reward_models.backbone.loading import load_complete
 from reward_models.backbone.tree_attention import TREE_ATTENTION, supports_trees
+from reward_models.runtime.disk import explain_full_disk
 from reward_models.runtime.engine import gathered
 
 Layout = Literal["tree", "padded"]
@@ -202,15 +203,16 @@ def save_weights(model: nn.Module, weights: dict[str, torch.Tensor], directory: 
     dtype = next(w.dtype for w in weights.values() if w.is_floating_point())
     model.to(dtype)
     base.config.dtype = dtype  # config.json names it, and the model will be loaded in it
-    if lora is None:
-        base.save_pretrained(directory, state_dict=weights)
-    elif lora.merge:
-        _put(weights, model)
-        base.tie_weights()  # weights arrive one by one; tied ones would be saved twice
-        model.merge_and_unload().save_pretrained(directory)  # type: ignore[operator]
-    else:
-        model.save_pretrained(directory, state_dict=weights)  # type: ignore[operator]
-        base.config.save_pretrained(directory)
+    with explain_full_disk(f"the model in {directory}"):
+        if lora is None:
+            base.save_pretrained(directory, state_dict=weights)
+        elif lora.merge:
+            _put(weights, model)
+            base.tie_weights()  # weights arrive one by one; tied ones would be saved twice
+            model.merge_and_unload().save_pretrained(directory)  # type: ignore[operator]
+        else:
+            model.save_pretrained(directory, state_dict=weights)  # type: ignore[operator]
+            base.config.save_pretrained(directory)
 
 
 def _put(weights: dict[str, torch.Tensor], module: nn.Module) -> None:

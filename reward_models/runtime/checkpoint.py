@@ -1,9 +1,9 @@
 """Checkpoints: atomic, free of pickle, and independent of ZeRO stage and number of ranks.
 
 Every rank writes the stretches of fp32 weights and Adam moments that it owns, each under the parameter's name and the
-stretch's place in it, as safetensors. Loading copies from whichever files hold the stretches a rank owns *now*, so a
-run may go on with other ranks or another ZeRO stage. A checkpoint is a directory that is renamed into place once every
-byte of it is on disk; whatever is not complete is not a checkpoint.
+stretch's place in it, as safetensors. Loading copies from the files that hold the stretches a rank owns *now*, so a
+run may resume with another number of ranks or another ZeRO stage. A checkpoint is a directory that is renamed into
+place once every byte of it is on disk; an incomplete directory is not a checkpoint. Checksums tell damaged files.
 
 Not stored, because it follows from the step number alone: random state (every step seeds itself), learning rate, and
 the sampler's position.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -25,15 +26,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from reward_models.runtime.disk import damaged_files, explain_full_disk, write_checksums
 from reward_models.runtime.distributed import World
 
+STATE_FILE = "state.json"  # written last of a checkpoint's contents
 STATES = ("weight", "exp_avg", "exp_avg_sq")
 # (parameter, state) → what the files of a checkpoint hold of it: (start, length, file, key)
 Stretches = dict[tuple[str, str], list[tuple[int, int, Path, str]]]
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be used; the message names it and the way out."""
+    """A checkpoint that cannot be used; the message names it and how to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +80,18 @@ def save_checkpoint(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     world.barrier()
-    tensors = {
-        f"{fragment.name}|{fragment.start}|{name}": fragment.view(name).detach().cpu().contiguous()
-        for fragment in _fragments(engine)
-        for name in STATES
-        if fragment.weight.numel() and (world.is_main or engine.zero_optimization_stage() > 0)
-    }
-    if tensors:
-        file = partial / f"rank-{world.rank:05d}.safetensors"
-        save_file(tensors, file)
-        _sync(file)
-    for file in more(partial):
-        _sync(file)
+    with explain_full_disk(f"the checkpoint {final}", partial):
+        files = [*_write_stretches(partial, engine, world), *more(partial)]
+        world.barrier()
+        if world.is_main:
+            content = {"step": step, "optimizer_steps": _optimizer_steps(engine), "world_size": world.size, **state}
+            (partial / STATE_FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
+            files.append(partial / STATE_FILE)
+        files.append(write_checksums(partial, files, world.rank))
+        for file in files:
+            _sync(file)
     world.barrier()
     if world.is_main:
-        content = {"step": step, "optimizer_steps": _optimizer_steps(engine), "world_size": world.size, **state}
-        (partial / "state.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-        _sync(partial / "state.json")
         _sync(partial)
         if final.exists():  # written before a kill, and this step made again
             shutil.rmtree(final)
@@ -105,9 +103,52 @@ def save_checkpoint(
     return final
 
 
+def _write_stretches(directory: Path, engine: Any, world: World) -> list[Path]:
+    """Write the stretches that this rank owns; returns the file, or nothing if it owns none."""
+    tensors = {
+        f"{fragment.name}|{fragment.start}|{name}": fragment.view(name).detach().cpu().contiguous()
+        for fragment in _fragments(engine)
+        for name in STATES
+        if fragment.weight.numel() and (world.is_main or engine.zero_optimization_stage() > 0)
+    }
+    file = directory / f"rank-{world.rank:05d}.safetensors"
+    if tensors:
+        save_file(tensors, file)
+    return [file] if tensors else []
+
+
 def list_checkpoints(directory: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
-    return sorted(directory.glob("step-*")) if directory.is_dir() else []
+    if not directory.is_dir():
+        return []
+    found = [path for path in directory.iterdir() if re.fullmatch(r"step-\d{8,}", path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def latest_checkpoint(directory: Path, world: World, say: Callable[[str], None]) -> Path | None:
+    """The latest checkpoint in ``directory`` that is not damaged; see :func:`latest_intact`."""
+    return latest_intact(list_checkpoints(directory), world, say)
+
+
+def latest_intact(checkpoints: Sequence[Path], world: World, say: Callable[[str], None]) -> Path | None:
+    """The last of ``checkpoints`` whose files are as they were written; ``None`` of none. Every rank must ask.
+
+    Args:
+        say: told of every damaged checkpoint that is passed over.
+
+    Raises:
+        CheckpointError: there are checkpoints, and all are damaged.
+    """
+    for path in reversed(checkpoints):
+        if not (damaged := damaged_files(path, world)):
+            return path
+        say(f"{path} is damaged ({', '.join(damaged)}); it is passed over for an older one")
+    if checkpoints:
+        raise CheckpointError(
+            f"every checkpoint in {checkpoints[0].parent} is damaged; delete them to start from the beginning, or "
+            "restore one"
+        )
+    return None
 
 
 def load_checkpoint(path: Path, engine: Any, world: World) -> dict[str, Any]:
@@ -117,7 +158,7 @@ def load_checkpoint(path: Path, engine: Any, world: World) -> dict[str, Any]:
         CheckpointError: a file is missing or unreadable, or the checkpoint is of another model.
     """
     try:
-        state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        state: dict[str, Any] = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
         step, optimizer_steps = int(state["step"]), int(state["optimizer_steps"])
         stretches = index_stretches(path)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

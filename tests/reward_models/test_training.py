@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -76,6 +77,23 @@ def test_killed_at_random_moments_a_run_resumes_to_the_same_bits(uninterrupted: 
         if (out / "manifest.json").exists():
             break
     train(out)
+    assert_same_run(out, uninterrupted)
+
+
+def test_a_run_whose_last_checkpoint_is_damaged_resumes_from_the_one_before(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(uninterrupted, out)
+    (out / "manifest.json").unlink()  # as if killed before the end
+    file = max(checkpoints(out)) / "rank-00000.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(bytes(content))
+    said = train(out)
+    assert "step-00000006 is damaged" in said.replace("\n", "")
+    assert "resuming from" in said
+    assert "step-00000004" in said
     assert_same_run(out, uninterrupted)
 
 

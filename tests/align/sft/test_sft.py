@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,22 @@ def test_killed_or_stopped_a_run_goes_on_to_the_same_policy(uninterrupted: Path,
     ours, theirs = training_runs.weights(out), training_runs.weights(uninterrupted)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_of_damaged_checkpoints_an_older_one_is_taken(uninterrupted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(uninterrupted, out)
+    (out / "policy.json").unlink()
+    (out / "checkpoints" / "checkpoint-garbage").mkdir()
+    file = out / "checkpoints" / "checkpoint-6" / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(bytes(content))
+    said = train(out)
+    assert "checkpoint-6 is damaged (the checksum of model.safetensors differs)" in said
+    assert "checkpoint-4" in said
+    ours, theirs = training_runs.weights(out), training_runs.weights(uninterrupted)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 @pytest.mark.parametrize("words", [(), ("engine.zero_stage=3", training_runs.PARTITION_ALL)], ids=["plain", "ZeRO 3"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -10,9 +11,17 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
-from reward_models.runtime.checkpoint import CheckpointError, list_checkpoints, load_checkpoint, save_checkpoint
+from reward_models.runtime.checkpoint import (
+    CheckpointError,
+    latest_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
+from reward_models.runtime.disk import explain_full_disk
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import EngineConfig, backward, build_engine, optimizer_step
 
@@ -134,3 +143,78 @@ def test_a_missing_file_is_noticed(saved: Path, world: World) -> None:
 def test_a_checkpoint_holds_no_pickle(saved: Path) -> None:
     assert {file.suffix for file in saved.iterdir()} == {".json", ".safetensors"}
     shutil.rmtree(saved)
+
+
+# --- damage, and what is taken instead --------------------------------------------------------------------------------
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1  # of a number: the file still reads
+    file.write_bytes(bytes(content))
+
+
+@pytest.fixture
+def two(world: World, tmp_path: Path) -> tuple[Path, Path]:
+    engine = make(world)
+    first, second = (save_checkpoint(tmp_path, engine, number, {}, world, keep=2) for number in (1, 2))
+    return first, second
+
+
+def test_of_damaged_checkpoints_an_older_one_is_taken_and_it_is_said(two: tuple[Path, Path], world: World) -> None:
+    first, second = two
+    said: list[str] = []
+    assert latest_checkpoint(second.parent, world, said.append) == second
+    assert said == []
+    flip(second / TENSORS)
+    assert latest_checkpoint(second.parent, world, said.append) == first
+    assert said == [f"{second} is damaged (the checksum of {TENSORS} differs); it is passed over for an older one"]
+    (first / "state.json").unlink()
+    with pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged"):
+        latest_checkpoint(second.parent, world, said.append)
+    assert "state.json is missing" in said[-1]
+    assert latest_checkpoint(second.parent / "nowhere", world, said.append) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"state.json": "0"}'])
+def test_a_damaged_list_of_checksums_is_damage_too(content: bytes, two: tuple[Path, Path], world: World) -> None:
+    (two[1] / "checksums-00000.json").write_bytes(content)
+    assert latest_checkpoint(two[1].parent, world, lambda _: None) == two[0]
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_checksums_and_is_taken(two: tuple[Path, Path], world: World) -> None:
+    (two[1] / "checksums-00000.json").unlink()
+    assert latest_checkpoint(two[1].parent, world, lambda _: None) == two[1]
+
+
+def test_other_names_are_no_checkpoints(two: tuple[Path, Path]) -> None:
+    for name in ("step-garbage", "step-00000009.old", "step-9"):
+        (two[0].parent / name).mkdir()
+    (two[0].parent / "step-00000008").touch()
+    assert list_checkpoints(two[0].parent) == list(two)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), "no space left"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the quota is used up"),
+    ],
+)
+def test_a_full_disk_is_explained_and_the_last_checkpoint_stays(
+    error: Exception, said: str, two: tuple[Path, Path], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("reward_models.runtime.checkpoint.save_file", full)
+    with pytest.raises(OSError, match=rf"{said}.*step-00000003 was not written.*same command"):
+        save_checkpoint(two[0].parent, make(world), 3, {}, world, keep=2)
+    assert sorted(path.name for path in two[0].parent.iterdir()) == [path.name for path in two]
+
+
+def test_other_errors_are_left_alone() -> None:
+    with pytest.raises(PermissionError), explain_full_disk("it"):
+        raise PermissionError(errno.EACCES, "no")
+    with pytest.raises(SafetensorError), explain_full_disk("it"):
+        raise SafetensorError("invalid header")
