@@ -53,7 +53,9 @@ def write_overview(name: str, root: Path, rows: Sequence[tuple[Stage, str, float
         rows: (stage, status, seconds).
     """
     stages = [stage for stage, _, _ in rows]
-    aligned = [s.directory for s in stages if s.settings.train == "align" and (s.directory / "metrics.jsonl").is_file()]
+    aligned = [
+        s.directory for s in stages if s.settings.train == "align" and read_metrics(s.directory / "metrics.jsonl")
+    ]
     if aligned:
         alignment_report(aligned, root / ALIGNMENT)
     columns = ("stage", "status", "seconds", "to read", "figures")

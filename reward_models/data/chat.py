@@ -92,12 +92,15 @@ class ChatRenderer:
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def text(self, prompt: Conversation, response: Conversation) -> str:
-        """The rendered conversation, special tokens written out. ``ValueError`` if the template does not take it."""
-        reply = [
-            Message(m.role, final_summary(m.content) if self.span == "summary" and m.role == "assistant" else m.content)
-            for m in response
-        ]
-        return render(self.tokenizer, (*prompt, *reply))
+        """The rendered conversation, special tokens written out. ``ValueError`` if the template does not take it.
+
+        A response that is all reasoning has an empty summary and is rendered so: a policy may give one.
+        """
+        turns = [(m.role, m.content) for m in prompt]
+        for m in response:
+            cut = self.span == "summary" and m.role == "assistant"
+            turns.append((m.role, final_summary(m.content) if cut else m.content))
+        return _render(self.tokenizer, turns)
 
     def tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:
         return tokenize_texts(self.tokenizer, texts)
@@ -121,12 +124,17 @@ def render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, **opt
     Raises:
         ValueError: the template refuses the conversation, or leaves out a turn of it.
     """
+    return _render(tokenizer, [(m.role, m.content) for m in conversation], **options)
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], **options: Any) -> Any:
+    """:func:`render` of (role, content) pairs, whose contents may be empty."""
     template = options.pop("chat_template", None) or tokenizer.chat_template or PLAIN_TEMPLATE
     options = {"tokenize": False, "chat_template": fix_date(_as_text(template)), **options}
-    roles = tuple(m.role for m in conversation)
+    roles = tuple(role for role, _ in turns)
     try:
         _check_turns(tokenizer, options["chat_template"], roles)
-        messages = [{"role": m.role, "content": m.content} for m in conversation]
+        messages = [{"role": role, "content": content} for role, content in turns]
         return tokenizer.apply_chat_template(messages, **options)
     except TemplateError as error:
         raise ValueError(f"the chat template refuses a conversation of {', '.join(roles)}: {error}") from error

@@ -17,6 +17,7 @@ from training_runs import ENVIRONMENT, ROOT
 from typer.testing import CliRunner
 
 from keel.cli import app
+from keel.pipeline.overview import write_overview
 from keel.pipeline.project import ProjectConfig, load_project
 from reward_models.runtime.config import load_config, presets
 
@@ -213,3 +214,11 @@ def test_a_launcher_that_leaves_no_model_is_an_error(project: Path) -> None:
     assert status == 1
     assert "helpful ended with status 0 and without a model: there is no out/helpful/manifest.json" in said
     assert "the stage's launcher never started it; out/logs/helpful.log is empty" in said
+
+
+def test_a_run_that_has_logged_nothing_yet_has_a_place_in_the_overview(project: Path) -> None:
+    loaded, stages = load_project(str(project), [])
+    stages[-1].directory.mkdir(parents=True)
+    (stages[-1].directory / "metrics.jsonl").touch()
+    page = write_overview(loaded.name, Path(loaded.output_dir), [(stage, "failed", None) for stage in stages])
+    assert "alignment" in page.read_text()

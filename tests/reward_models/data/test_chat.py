@@ -76,6 +76,13 @@ def test_the_span_decides_what_of_the_response_is_read(tokenizer: Any) -> None:
     assert full == summary.replace("It is 4.", "<think>two and two</think>\n\nIt is 4.")
 
 
+@pytest.mark.parametrize("reply", ["<think>2 + 2", "<think>2 + 2 = 4</think>"])
+def test_a_response_without_a_summary_is_rendered_empty(reply: str, tokenizer: Any) -> None:
+    text = ChatRenderer(tokenizer, "summary").text((Message("user", "2 + 2?"),), (Message("assistant", reply),))
+    assert "2 + 2?" in text
+    assert "<think>2 + 2" not in text
+
+
 def test_the_span_cuts_the_response_and_neither_the_prompt_nor_other_roles(tokenizer: Any) -> None:
     renderer = ChatRenderer(tokenizer, "summary")
     prompt = (Message("user", "a</think>b"), *ANSWER, Message("user", "and <think>this?"))
