@@ -1,0 +1,191 @@
+"""What every benchmark shares: its arguments, taking turns, times, the machine a figure belongs to, the JSON file.
+
+A script parses its arguments with :func:`parser`, measures its ways *in turn* (each repeat runs all of them, so that
+they meet the same machine), and writes one JSON file with :func:`write`. ``ratio`` is the median over the repeats of
+the peer's figure over ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("KEEL_DATA", ROOT.parent / "shared" / "data"))
+PACKAGES = ("torch", "transformers", "deepspeed", "accelerate", "trl", "peft", "datasets", "tokenizers", "numpy")
+# The instruction sets that decide how fast a matrix product is, in fp32 and in bf16.
+CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "bf16")
+UNSAID = ("out", "data")  # paths of one machine
+
+
+# --- arguments --------------------------------------------------------------------------------------------------------
+
+
+def parser(
+    doc: str | None, *, repeats: int | None = None, device: bool = False, dtypes: Sequence[str] = ("fp32", "bf16")
+) -> argparse.ArgumentParser:
+    """``--out``, and on request ``--repeats``, and ``--device``, ``--dtype``, ``--threads`` and ``--seed``."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    if repeats is not None:
+        made.add_argument("--repeats", type=int, default=repeats)
+    if device:
+        made.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+        made.add_argument("--dtype", choices=tuple(dtypes), default="fp32")
+        made.add_argument("--threads", type=int, default=os.cpu_count())
+        made.add_argument("--seed", type=int, default=0)
+    return made
+
+
+def settings(arguments: argparse.Namespace, *hidden: str) -> dict[str, Any]:
+    """The arguments as they go into the result; of ``data`` only the file's name."""
+    given = {k: str(v) if isinstance(v, Path) else v for k, v in vars(arguments).items() if k not in (*UNSAID, *hidden)}
+    return given | ({"data": Path(arguments.data).name} if hasattr(arguments, "data") else {})
+
+
+# --- times ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Wall time and processor time of this process, all threads together, in seconds."""
+
+    wall: float
+    cpu: float
+
+
+def clock(device: str = "cpu") -> float:
+    """A CUDA device finishes first."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def timed(work: Callable[[], T], device: str = "cpu") -> tuple[Times, T]:
+    """Run ``work`` once."""
+    began, cpu = clock(device), time.process_time()
+    result = work()
+    return Times(clock(device) - began, time.process_time() - cpu), result
+
+
+def in_turn(ways: Mapping[str, Callable[[], T]], repeats: int) -> dict[str, list[T]]:
+    """Every way once per repeat, in order; each way's results."""
+    found: dict[str, list[T]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            found[name].append(way())
+    return found
+
+
+def ratios(peer: Sequence[float], ours: Sequence[float]) -> list[float]:
+    """Repeat by repeat: neighbours in time had the same machine."""
+    return [a / b for a, b in zip(peer, ours, strict=True)]
+
+
+def median_ratio(peer: Sequence[float], ours: Sequence[float]) -> float:
+    return round(statistics.median(ratios(peer, ours)), 3)
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+def in_process(script: str, job: Mapping[str, Any], variables: Mapping[str, str] | None = None) -> Any:
+    """Run ``script --job FILE --out FILE`` as a process of its own; what it wrote. Its output is shown where it fails.
+
+    Raises:
+        RuntimeError: it failed, or wrote nothing.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        given, out = Path(directory) / "job.json", Path(directory) / "out.json"
+        given.write_text(json.dumps(job, default=str), encoding="utf-8")
+        command = [sys.executable, script, "--job", str(given), "--out", str(out)]
+        paths = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
+        env = {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore", **(variables or {})}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        if done.returncode or not out.is_file():
+            raise RuntimeError(f"{Path(script).name} failed with status {done.returncode}:\n{done.stderr[-4000:]}")
+        return json.loads(out.read_text(encoding="utf-8"))
+
+
+def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
+    """Processor time that a running process has used so far."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_memory(device: str = "cpu") -> int:
+    """The most memory that this process has held, in bytes."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    # getrusage() would count the pages of the parent too, which a process keeps as its peak across exec.
+    status = Path("/proc/self/status")
+    for line in status.read_text(encoding="utf-8").splitlines() if status.is_file() else []:
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+# --- the result -------------------------------------------------------------------------------------------------------
+
+
+def environment(seed: int = 0, threads: int | None = None) -> dict[str, Any]:
+    """Commit, versions, device, CPU flags and seed; ``load_average`` tells how busy the machine was at that moment."""
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: version for name in PACKAGES if (version := _version(name)) is not None},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "cpu": _cpu_info("model name") or platform.processor(),
+        "cpu_cores": os.cpu_count(),
+        "cpu_flags": [flag for flag in CPU_FLAGS if flag in _cpu_info("flags").split()],
+        "threads": threads,
+        "load_average": round(os.getloadavg()[0], 2),
+        "seed": seed,
+    }
+
+
+def write(out: Path, result: Mapping[str, Any], show: Sequence[str] | None = None) -> None:
+    """Write the JSON file; print the entries named by ``show``, or all."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(json.dumps({k: v for k, v in result.items() if show is None or k in show}, indent=1, ensure_ascii=False))
+
+
+def _git(*arguments: str) -> str | None:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_info(key: str) -> str:
+    file = Path("/proc/cpuinfo")
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return ""

@@ -1,0 +1,81 @@
+"""Shapes of models that the benchmarks train and score, and reward models of random weights."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from reward_models.backbone.config import ModelConfig
+from reward_models.data.chat import ChatRenderer, train_tokenizer
+from reward_models.data.records import Comparison, Message
+from reward_models.model import build_model, save_model
+
+Turns = list[dict[str, str]]
+QWEN3 = {"model_type": "qwen3", "max_position_embeddings": 4096}
+MODELS: dict[str, dict[str, Any]] = {
+    "12.6m": QWEN3
+    | {
+        "hidden_size": 384,
+        "intermediate_size": 1024,
+        "num_hidden_layers": 7,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+    },
+    "qwen3-0.6b": QWEN3
+    | {
+        "vocab_size": 151936,
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+    },
+    "qwen3-1.7b": QWEN3
+    | {
+        "vocab_size": 151936,
+        "hidden_size": 2048,
+        "intermediate_size": 6144,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+    },
+}
+
+
+def conversations(records: list[Comparison], tokenizer: Any, arguments: argparse.Namespace) -> list[Turns]:
+    """``prompts`` groups: prompts nearest to the wanted length, each with ``samples`` replies drawn from the data."""
+    rng = np.random.default_rng(arguments.seed)
+    by_prompt = {record.prompt: record for record in records}
+
+    def distance(prompt: tuple[Message, ...]) -> int:
+        return abs(sum(len(tokenizer.encode(m.content)) for m in prompt) - arguments.prompt_tokens)
+
+    prompts = sorted(by_prompt, key=distance)[: arguments.prompts]
+    replies = [r.content for record in records for r in (record.response_a[0], record.response_b[0])]
+    return [
+        [
+            *({"role": m.role, "content": m.content} for m in prompt),
+            {"role": "assistant", "content": replies[i]},
+        ]
+        for prompt in prompts
+        for i in rng.choice(len(replies), arguments.samples, replace=False)
+    ]
+
+
+def save_reward_model(directory: Path, records: list[Comparison], arguments: argparse.Namespace) -> None:
+    """A model of random weights, as a finished run leaves it."""
+    tokenizer = train_tokenizer((m.content for r in records for m in (*r.prompt, *r.response_a, *r.response_b)), 4096)
+    torch.manual_seed(arguments.seed)
+    config = ModelConfig(config=dict(MODELS[arguments.model]))
+    scorer = build_model(
+        config, tokenizer, "preference", torch.bfloat16 if arguments.dtype == "bf16" else torch.float32
+    )
+    facts = {"task": "preference", "span": "full", "template_fingerprint": ChatRenderer(tokenizer, "full").fingerprint}
+    save_model(scorer, scorer.model.state_dict(), directory, tokenizer, facts, None)
