@@ -9,8 +9,6 @@ against late keys is waited out before each press and is not part of the time.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import tempfile
 import time
@@ -19,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from annotation_load import Server
-from environment import environment
+from harness import environment, parser, write
 
 from annotation_ui.store.database import open_database
 from annotation_ui.store.projects import Candidate, Settings, add_items, create_project
@@ -108,15 +106,11 @@ def run(keys: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keys", type=int, default=200)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    found = environment(0)
-    text = json.dumps({"environment": found, **run(options.keys)}, indent=1)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    made = parser(__doc__)
+    made.add_argument("--keys", type=int, default=200)
+    options = made.parse_args()
+    found = environment()
+    write(options.out, {"environment": found, **run(options.keys)})
 
 
 if __name__ == "__main__":

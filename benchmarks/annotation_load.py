@@ -10,7 +10,6 @@ SIGKILL to the server in the middle and starts it again. Each run is added to ``
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import re
@@ -23,13 +22,12 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import httpx
 import numpy as np
-from environment import environment
+from harness import environment, parser, write
 from sqlalchemy import select
 
 from annotation_ui.store.accounts import add_user, hash_password, open_login
@@ -202,26 +200,23 @@ def check(database: Database, log: Log) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--db", required=True)
-    parser.add_argument("--annotators", type=int, default=50)
-    parser.add_argument("--items", type=int, default=2000)
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--kill", action="store_true")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--think", type=float, default=0.0, help="mean seconds before each verdict")
-    options = parser.parse_args()
-    found = environment(0)
+    made = parser(__doc__)
+    made.add_argument("--db", required=True)
+    made.add_argument("--annotators", type=int, default=50)
+    made.add_argument("--items", type=int, default=2000)
+    made.add_argument("--seconds", type=float, default=20.0)
+    made.add_argument("--kill", action="store_true")
+    made.add_argument("--think", type=float, default=0.0, help="mean seconds before each verdict")
+    options = made.parse_args()
+    found = environment()
     figures = load(
         options.db, options.annotators, options.items, options.seconds, kill=options.kill, think=options.think
     )
-    print(json.dumps(figures, indent=1))
-    if options.out:
-        report = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {"runs": {}}
-        name = figures["database"] + (", killed" if options.kill else "") + (", thinking" if options.think else "")
-        report["environment"] = found
-        report["runs"][name] = figures
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    report = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {"runs": {}}
+    name = figures["database"] + (", killed" if options.kill else "") + (", thinking" if options.think else "")
+    report["environment"] = found
+    report["runs"][name] = figures
+    write(options.out, report, ("runs",))
 
 
 if __name__ == "__main__":

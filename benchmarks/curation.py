@@ -9,7 +9,6 @@ killed with SIGKILL once half of its questions are answered, and is started agai
 
 from __future__ import annotations
 
-import argparse
 import json
 import signal
 import statistics
@@ -21,19 +20,18 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from environment import environment
+from harness import environment, parser, write
 from stand_in_judge import StandInJudge, annotated_rows, mean_vote, voted_gap
 
 Row = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", help="annotated pairs: rows with an 'annotations' list of votes")
-    parser.add_argument("--out", type=Path, required=True, help="a JSON file")
+    made = parser(__doc__)
+    made.add_argument("files", nargs="+", help="annotated pairs: rows with an 'annotations' list of votes")
     for name, value in (("bias", 1.0), ("noise", 0.5), ("faults", 0.1), ("delay", 0.05), ("hang", 4.0)):
-        parser.add_argument(f"--{name}", type=float, default=value)
-    settings = vars(parser.parse_args())
+        made.add_argument(f"--{name}", type=float, default=value)
+    settings = vars(made.parse_args())
     files, out = settings.pop("files"), settings.pop("out")
     rows = annotated_rows(files)
     with tempfile.TemporaryDirectory() as directory, StandInJudge(voted_gap(rows), **settings) as stand_in:
@@ -49,9 +47,7 @@ def main() -> None:
         "report": report,
         "environment": environment(seed=report["settings"]["seed"]),
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({name: result[name] for name in ("cost", "orders", "report")}, indent=1))
+    write(out, result, ("cost", "orders", "report"))
 
 
 def curate_with_a_kill(rows: list[Row], directory: Path, stand_in: StandInJudge) -> dict[str, int]:

@@ -9,7 +9,6 @@ errors over the seeds' means (few seeds: an indication).
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -17,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from environment import ROOT, environment
+from harness import ROOT, environment, parser, write
 
 
 def run(seed: int, out: Path) -> dict[str, Any]:
@@ -38,12 +37,11 @@ def spread(values: list[float]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--out", type=Path, required=True, help="JSON file to write")
+    made = parser(__doc__)
+    add = made.add_argument
     add("--runs", type=Path, default=ROOT / "runs" / "demo_seeds")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    arguments = parser.parse_args()
+    arguments = made.parse_args()
     found = environment(arguments.seeds[0])
     summaries = [run(seed, arguments.runs / f"seed_{seed}") for seed in arguments.seeds]
     policy = {
@@ -67,11 +65,7 @@ def main() -> None:
         "command": "keel demo --seed N",
         "environment": found,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for name, figures in policy.items():
-        before, after, change = (figures[when] for when in ("before", "after", "change"))
-        print(f"{name:20s} {before['mean']:.3f} → {after['mean']:.3f}  {change['seeds']}")
+    write(arguments.out, result, ("policy", "reward_models"))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,18 @@
-"""A client over one kept connection: as little as HTTP needs, so that the clients take no time from the servers."""
+"""Servers as processes, and a client with as little as HTTP needs, so that it takes no time from the server."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Client:
@@ -30,3 +40,32 @@ class Client:
         pairs = (line.partition(":") for line in head[1:] if line)
         headers = {name.lower(): value.strip() for name, _, value in pairs}
         return int(head[0].split()[1]), headers, await self.reader.readexactly(int(headers["content-length"]))
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def listening(
+    words: Sequence[str], port: int, variables: Mapping[str, str], seconds: float = 120
+) -> subprocess.Popen[bytes]:
+    """A Python process with these arguments, once something listens on ``port``.
+
+    Raises:
+        RuntimeError: it ended, or did not listen in time; the message has the end of its log.
+    """
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "benchmarks")))
+    env = {**os.environ, "PYTHONPATH": paths, **variables}
+    with tempfile.TemporaryFile() as log:  # a file, which the process cannot fill as it would a pipe
+        process = subprocess.Popen([sys.executable, *words], env=env, stdout=subprocess.DEVNULL, stderr=log)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and process.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return process
+            time.sleep(0.1)
+        process.kill()
+        log.seek(0)
+        raise RuntimeError(f"{' '.join(words)} did not start: {log.read().decode(errors='replace')[-2000:]}")

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
-import subprocess
-import sys
+import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from environment import environment
+from harness import clock, environment, in_process, in_turn, parser, peak_memory, settings, write
 
 from align.objective.logprobs import token_logprobs
 
@@ -37,8 +35,8 @@ def run(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
     )
     target = torch.randint(arguments.vocabulary, (arguments.tokens,), generator=generator).to(device)
     weight.grad = torch.zeros_like(weight)  # resident in training anyway, and the same for every way
-    resident = memory(device)
-    began = time.perf_counter()
+    resident = peak_memory(arguments.device)
+    began, cpu = clock(arguments.device), time.process_time()
     if way == "full":
         values = (hidden @ weight.t()).log_softmax(1).gather(1, target[:, None])[:, 0]
     elif way == "trl":
@@ -50,13 +48,12 @@ def run(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
     else:
         values, _ = token_logprobs(hidden, weight, target)
     values.sum().backward()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - began
+    seconds = clock(arguments.device) - began
     assert hidden.grad is not None
     return {
-        "peak_mib": round(memory(device) - resident, 1),
+        "peak_mib": round((peak_memory(arguments.device) - resident) / 2**20, 1),
         "seconds": round(seconds, 3),
+        "cpu_seconds": round(time.process_time() - cpu, 3),
         "sums": [
             float(values.double().sum()),
             float(hidden.grad.double().abs().sum()),
@@ -65,38 +62,22 @@ def run(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def memory(device: torch.device) -> float:
-    """The highest so far, in MiB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--out", type=Path, required=True, help="JSON file to write")
-    add("--device", choices=("cpu", "cuda"), default="cpu")
+    made = parser(__doc__, repeats=3, device=True, dtypes=("fp32",))
+    add = made.add_argument
     add("--tokens", type=int, default=8 * 1024)
     add("--vocabulary", type=int, default=150_000)
     add("--hidden", type=int, default=256)
-    add("--repeats", type=int, default=3)
-    add("--threads", type=int, default=os.cpu_count())
-    add("--seed", type=int, default=0)
-    add("--way", choices=WAYS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    if arguments.way:
-        print(json.dumps(run(arguments.way, arguments)))
+    add("--job", type=Path, help=argparse.SUPPRESS)
+    arguments = made.parse_args()
+    if arguments.job:
+        job = argparse.Namespace(**json.loads(arguments.job.read_text(encoding="utf-8")))
+        torch.set_num_threads(job.threads)
+        arguments.out.write_text(json.dumps(run(job.way, job)), encoding="utf-8")
         return
     found = environment(arguments.seed, arguments.threads)
-    measured: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
-    for _ in range(arguments.repeats):
-        for way in WAYS:
-            command = [sys.executable, __file__, *sys.argv[1:], "--way", way]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            measured[way].append(json.loads(done.stdout.splitlines()[-1]))
-            print(way, measured[way][-1], flush=True)
+    jobs = {way: vars(arguments) | {"way": way} for way in WAYS}
+    measured = in_turn({way: partial(in_process, __file__, job) for way, job in jobs.items()}, arguments.repeats)
     peaks = {way: min(r["peak_mib"] for r in rows) for way, rows in measured.items()}
     sums = {way: rows[0]["sums"] for way, rows in measured.items()}
     result = {
@@ -105,17 +86,16 @@ def main() -> None:
         "ratio_is": "peak memory of full logits over ours, forward and backward of the output layer",
         "ratio_to_trl": round(peaks["trl"] / peaks["keel"], 2),
         "peak_mib": peaks,
-        "seconds": {way: sorted(r["seconds"] for r in rows)[len(rows) // 2] for way, rows in measured.items()},
+        "seconds": {way: statistics.median(r["seconds"] for r in rows) for way, rows in measured.items()},
+        "cpu_seconds": {way: statistics.median(r["cpu_seconds"] for r in rows) for way, rows in measured.items()},
         "largest_relative_difference": max(
             abs(a - b) / abs(b) for w in WAYS for a, b in zip(sums[w], sums["full"], strict=True)
         ),
         "repeats": arguments.repeats,
-        "settings": {k: str(v) for k, v in vars(arguments).items() if k not in ("out", "way")},
+        "settings": settings(arguments, "job"),
         "environment": found,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({k: result[k] for k in ("ratio", "ratio_to_trl", "peak_mib", "seconds")}, indent=1))
+    write(arguments.out, result, ("ratio", "ratio_to_trl", "peak_mib", "seconds", "cpu_seconds"))
 
 
 if __name__ == "__main__":

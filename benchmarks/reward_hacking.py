@@ -11,8 +11,6 @@ on additions, and length. Writes a JSON file and the figure beside it; what has 
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -20,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from demo_seeds import run as run_demo
-from environment import ROOT, environment
+from harness import ROOT, environment, parser, write
 
 from align.config import AlignConfig
 from align.reporting.manifest import is_complete
@@ -104,15 +102,14 @@ def draw(arms: dict[str, list[dict[str, list[float]]]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--out", type=Path, required=True, help="JSON file to write; the figure goes beside it")
+    made = parser(__doc__)
+    add = made.add_argument
     add("--runs", type=Path, default=ROOT / "runs" / "reward_hacking")
     add("--demos", type=Path, default=ROOT / "runs" / "demo_seeds", help="where demo_seeds.py has its runs")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--steps", type=int, default=170)
     add("--words", nargs="*", default=[], metavar="key=value", help="further settings of all runs")
-    arguments = parser.parse_args()
+    arguments = made.parse_args()
     found = environment(arguments.seeds[0])
     arms: dict[str, list[dict[str, list[float]]]] = {arm: [] for arm in ARMS}
     for seed in arguments.seeds:
@@ -131,12 +128,8 @@ def main() -> None:
         "courses": arms,
         "environment": found,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write(arguments.out, result, ("summary",))
     draw(arms, arguments.out.with_suffix(".png"))
-    for name, title in FIGURES.items():
-        ends = {arm: result["summary"][name][arm]["ends"] for arm in ARMS}
-        print(f"{title:36s} {ends}")
 
 
 if __name__ == "__main__":

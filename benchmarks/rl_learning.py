@@ -12,16 +12,14 @@ it was stopped. Writes a JSON file, and beside it the curves as a picture.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from environment import ROOT, environment
+from harness import DATA, ROOT, environment, parser, write
 
 from align.reporting.manifest import is_complete
 from reward_models.runtime.metrics import read_metrics
@@ -34,10 +32,10 @@ def calculation() -> tuple[list[str], list[str]]:
     return ["--config", "sft_cpu", "loggers=[]"], ["--config", "cpu", "loggers=[]"]
 
 
-def gsm8k(base: Path | None, data: Path) -> tuple[list[str], list[str]]:
+def gsm8k(base: Path | None) -> tuple[list[str], list[str]]:
     if base is None or not (base / "config.json").is_file():
         raise SystemExit("--task gsm8k needs --base: the directory of a pretrained decoder; see pretrain_decoder.py")
-    file = data / "math" / "gsm8k.train.jsonl.gz"
+    file = DATA / "math" / "gsm8k.train.jsonl.gz"
     return (
         [
             *("--config", "sft_cpu", f"data.train=['{file}']", f"model.path={base}", "model.config=null"),
@@ -52,7 +50,7 @@ def gsm8k(base: Path | None, data: Path) -> tuple[list[str], list[str]]:
             ),
         ],
         [
-            *("--config", "cpu", f"prompts.train=['{file}']", f"evaluation.data=['{data}/math/gsm8k.test.jsonl.gz']"),
+            *("--config", "cpu", f"prompts.train=['{file}']", f"evaluation.data=['{DATA}/math/gsm8k.test.jsonl.gz']"),
             *("prompts.language=en", "prompts.max_length=160", "prompts_per_step=4", "max_new_tokens=128", "steps=110"),
             *("evaluation.limit=128", "evaluation.every=55", "engine.lr=5e-5", "max_tokens=8192", "loggers=[]"),
         ],
@@ -108,22 +106,20 @@ def draw(curves: list[list[dict[str, float]]], rewards: list[list[dict[str, floa
 
 
 def main() -> None:
-    data = Path(os.environ.get("KEEL_DATA", ROOT.parent / "shared" / "data"))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
+    made = parser(__doc__)
+    add = made.add_argument
     add("--task", choices=("calculation", "gsm8k"), required=True)
-    add("--out", type=Path, required=True, help="JSON file to write; the picture goes beside it")
     add("--runs", type=Path, default=ROOT / "runs" / "rl_learning", help="finished runs are not run again")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--base", type=Path, help="gsm8k: a pretrained decoder")
     add("words", nargs="*", metavar="key=value", help="further settings of the RL runs")
-    arguments = parser.parse_args()
+    arguments = made.parse_args()
     found = environment(arguments.seeds[0])
     runs = arguments.runs / arguments.task
     if arguments.task == "calculation":
         sft, align = calculation()
     else:
-        sft, align = gsm8k(arguments.base, data)
+        sft, align = gsm8k(arguments.base)
     curves, rewards = [], []
     start = runs / "sft"
     run("align.train_sft", start, [*sft, "seed=0"])
@@ -146,11 +142,9 @@ def main() -> None:
         "commands": {"align.train_sft": sft, "align.train": [*align, *arguments.words]},
         "environment": found,
     }
-    text = json.dumps(result, indent=1).replace(f"{ROOT}/", "").replace(str(data), "$KEEL_DATA")
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(result).replace(f"{ROOT}/", "").replace(str(DATA), "$KEEL_DATA")
+    write(arguments.out, json.loads(text), ("summary",))
     draw(curves, rewards, arguments.task, arguments.out.with_suffix(".png"))
-    print(json.dumps(result["summary"], indent=1))
 
 
 if __name__ == "__main__":

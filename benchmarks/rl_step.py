@@ -15,20 +15,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from environment import ROOT, environment
-from rm_training import MODELS
+from harness import DATA, clock, environment, in_process, in_turn, median_ratio, parser, ratios, settings, write
+from models import MODELS
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from reward_models.data.chat import prompt_text, tokenize_texts, train_tokenizer
@@ -107,7 +104,8 @@ def end_often(model: Any, end: int, arguments: argparse.Namespace) -> None:
 class Stopwatch:
     """Seconds of each part of each step; a CUDA device is waited for."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str) -> None:
+        self.device = device
         self.steps: list[dict[str, float]] = []
         self._now: dict[str, float] = {}
         self.completion = 0.0
@@ -117,9 +115,9 @@ class Stopwatch:
         original = getattr(owner, method)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            began = clock()
+            began = clock(self.device)
             result = original(*args, **kwargs)
-            self._now[part] = self._now.get(part, 0.0) + clock() - began
+            self._now[part] = self._now.get(part, 0.0) + clock(self.device) - began
             return result
 
         setattr(owner, method, timed)
@@ -130,25 +128,19 @@ class Stopwatch:
         self._now = {}
 
 
-def clock() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
 def run_trl(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list[dict[str, float]]:
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    watch = Stopwatch()
+    watch = Stopwatch(arguments.device)
 
     class Timer(TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.began = clock()
+            self.began = clock(arguments.device)
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            watch.step(clock() - self.began)
+            watch.step(clock(arguments.device) - self.began)
 
     def reward(completions: list[list[dict[str, str]]], completion_ids: list[list[int]], **_: Any) -> list[float]:
         watch.completion = statistics.fmean(len(ids) for ids in completion_ids)
@@ -225,7 +217,7 @@ def run_keel(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list
     with ExitStack() as stack:
         parts = build(config, RunDirectory(folder / "keel"), world, Reporter(False), stack)
         for step in range(steps):
-            began, parts_of_step = clock(), Clock()
+            began, parts_of_step = clock(arguments.device), Clock()
             experience = parts.collector(step, parts.phases[0], parts_of_step).experience
             metrics = Metrics(MEANS, MAXIMA)
             update(
@@ -239,33 +231,20 @@ def run_keel(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list
                 world,
             )
             metrics.reduce(world)
-            whole, inside = clock() - began, parts_of_step.seconds
+            whole, inside = clock(arguments.device) - began, parts_of_step.seconds
             known = {name: inside.get(name, 0.0) for name in ("rollout", "rewards")}
             completion = float(experience.length_N.double().mean())
             lines.append({**known, "update": whole - sum(known.values()), "step": whole, "completion": completion})
     return lines[arguments.warmup :]
 
 
-def in_turn(folder: Path, kind: str, wanted: int, argv: list[str]) -> dict[str, list[dict[str, float]]]:
-    """One repeat: TRL, then us, each in a process of its own."""
-    found = {}
-    for name in ("trl", "keel"):
-        file = folder / f"{name}.json"
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "PYTHONWARNINGS": "ignore"}
-        command = [sys.executable, __file__, *argv, "--run", name, "--folder", str(folder)]
-        command += ["--length", str(wanted), "--kind", kind]
-        subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
-        found[name] = json.loads(file.read_text(encoding="utf-8"))
-    return found
-
-
-def summarise(repeats: Sequence[dict[str, list[dict[str, float]]]]) -> dict[str, Any]:
+def summarise(runs: dict[str, list[list[dict[str, float]]]]) -> dict[str, Any]:
     """The ratio of each repeat, their median, and where the time goes."""
-    seconds = {name: medians([repeat[name] for repeat in repeats]) for name in ("trl", "keel")}
-    ratios = [medians([r["trl"]])["step"] / medians([r["keel"]])["step"] for r in repeats]
+    seconds = {name: medians(repeats) for name, repeats in runs.items()}
+    steps = {name: [medians([repeat])["step"] for repeat in repeats] for name, repeats in runs.items()}
     return {
-        "ratio": round(statistics.median(ratios), 3),
-        "ratios": [round(r, 3) for r in ratios],
+        "ratio": median_ratio(steps["trl"], steps["keel"]),
+        "ratios": [round(r, 3) for r in ratios(steps["trl"], steps["keel"])],
         "ratio_of_parts": {part: round(seconds["trl"][part] / seconds["keel"][part], 3) for part in PHASES},
         "mean_completion_tokens": {name: values.pop("completion") for name, values in seconds.items()},
         "median_seconds": seconds,
@@ -280,14 +259,10 @@ def medians(repeats: Sequence[list[dict[str, float]]]) -> dict[str, float]:
 
 
 def main() -> None:
-    data = Path(os.environ.get("KEEL_DATA", ROOT.parent / "shared" / "data"))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--out", type=Path, required=True, help="JSON file to write")
-    add("--device", choices=("cpu", "cuda"), default="cpu")
-    add("--dtype", choices=("fp32", "bf16"), default="fp32")
+    made = parser(__doc__, repeats=3, device=True)
+    add = made.add_argument
     add("--model", choices=tuple(MODELS), default="12.6m")
-    add("--data", default=str(data / "safety" / "hh_harmless_base_pairs.train.jsonl.gz"))
+    add("--data", default=str(DATA / "safety" / "hh_harmless_base_pairs.train.jsonl.gz"))
     add("--prompts", type=int, default=4, help="of a step")
     add("--samples", type=int, default=16, help="per prompt")
     add("--prompt-tokens", type=int, nargs="+", default=[20, 150])
@@ -295,19 +270,14 @@ def main() -> None:
     add("--mean-completion", type=float, default=24, help="tokens of a ragged completion, were there no limit")
     add("--steps", type=int, default=4, help="timed steps of a repeat")
     add("--warmup", type=int, default=1)
-    add("--repeats", type=int, default=3)
-    add("--threads", type=int, default=os.cpu_count())
-    add("--seed", type=int, default=0)
-    add("--run", choices=("trl", "keel"), help=argparse.SUPPRESS)
-    add("--folder", type=Path, help=argparse.SUPPRESS)
-    add("--length", type=int, help=argparse.SUPPRESS)
-    add("--kind", choices=KINDS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    if arguments.run:
-        run = run_trl if arguments.run == "trl" else run_keel
-        lines = run(arguments.folder, arguments.folder / f"{arguments.length}.jsonl", arguments)
-        (arguments.folder / f"{arguments.run}.json").write_text(json.dumps(lines), encoding="utf-8")
+    add("--job", type=Path, help=argparse.SUPPRESS)
+    arguments = made.parse_args()
+    if arguments.job:
+        job = argparse.Namespace(**json.loads(arguments.job.read_text(encoding="utf-8")))
+        torch.set_num_threads(job.threads)
+        folder = Path(job.folder)
+        run = run_trl if job.run == "trl" else run_keel
+        arguments.out.write_text(json.dumps(run(folder, folder / f"{job.length}.jsonl", job)), encoding="utf-8")
         return
     found = environment(arguments.seed, arguments.threads)
     measured: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
@@ -316,11 +286,12 @@ def main() -> None:
         means = prepare(folder, arguments)
         for kind in KINDS:
             for wanted in arguments.prompt_tokens:
-                repeats = [in_turn(folder, kind, wanted, sys.argv[1:]) for _ in range(arguments.repeats)]
-                measured[kind][str(wanted)] = summarise(repeats) | {"mean_prompt_tokens": round(means[wanted], 1)}
-                print(kind, wanted, json.dumps(measured[kind][str(wanted)], indent=1), flush=True)
+                given = vars(arguments) | {"folder": folder, "kind": kind, "length": wanted}
+                ways = {run: partial(in_process, __file__, given | {"run": run}) for run in ("trl", "keel")}
+                figures = summarise(in_turn(ways, arguments.repeats))
+                measured[kind][str(wanted)] = figures | {"mean_prompt_tokens": round(means[wanted], 1)}
+                print(kind, wanted, json.dumps(figures, indent=1), flush=True)
     longest = str(max(arguments.prompt_tokens))
-    hidden = ("out", "data", "run", "folder", "length", "kind")
     result = {
         "benchmark": "rl_step",
         "ratio": measured["ragged"][longest]["ratio"],
@@ -328,12 +299,10 @@ def main() -> None:
         "peer": "TRL GRPOTrainer with transformers' generate",
         "repeats": arguments.repeats,
         "by_completions_and_prompt_tokens": measured,
-        "settings": {k: str(v) for k, v in vars(arguments).items() if k not in hidden}
-        | {"data": Path(arguments.data).name},
+        "settings": settings(arguments, "job"),
         "environment": found,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write(arguments.out, result, ("ratio", "ratio_is"))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ evaluation.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -21,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from environment import ROOT, environment
+from harness import DATA, ROOT, environment, parser, write
 
 FIGURE = {"helpful": "accuracy", "safety": "auroc"}
 BASELINES = {"helpful": ("baseline_longer", "baseline_tfidf"), "safety": ("baseline_tfidf",)}
@@ -96,10 +94,8 @@ def print_table(model: str, start: str, table: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    default = Path(os.environ.get("KEEL_DATA", ROOT.parent / "shared" / "data"))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--out", type=Path, required=True, help="JSON file to write")
+    made = parser(__doc__)
+    add = made.add_argument
     add(
         "--runs",
         type=Path,
@@ -111,10 +107,10 @@ def main() -> None:
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--pretraining-steps", type=int, default=800)
     add("words", nargs="*", metavar="key=value", help="further settings of every run")
-    arguments = parser.parse_args()
-    data, runs = default, arguments.runs
+    arguments = made.parse_args()
+    data, runs = DATA, arguments.runs
     if not (data / "MANIFEST.json").is_file():
-        parser.error(f"no data kit at {data}; set KEEL_DATA to its directory")
+        made.error(f"no data kit at {data}; set KEEL_DATA to its directory")
     found = environment(arguments.seeds[0])
     if "decoder" in arguments.starts and not (runs / "decoder" / "config.json").is_file():
         text = [
@@ -131,8 +127,7 @@ def main() -> None:
             table = summarise(model, results)
             result[f"{model}_{start}"] = {"figure": FIGURE[model], "by_source": table, "runs": results}
             print_table(model, start, table)
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            write(arguments.out, result, ())
 
 
 if __name__ == "__main__":

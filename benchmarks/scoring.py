@@ -11,60 +11,20 @@ text to scores; the scores must agree.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from environment import ROOT, environment
-from rm_training import MODELS
+from harness import DATA, Times, environment, in_turn, parser, ratios, settings, timed, write
+from models import MODELS, Turns, conversations, save_reward_model
 
 from reward_models import RewardModel
-from reward_models.backbone.config import ModelConfig
-from reward_models.data.chat import ChatRenderer, train_tokenizer
-from reward_models.data.records import Comparison, Message
 from reward_models.data.sources import load
-from reward_models.model import build_model, save_model
-
-Turns = list[dict[str, str]]
-
-
-def conversations(records: list[Comparison], tokenizer: Any, arguments: argparse.Namespace) -> list[Turns]:
-    """``prompts`` groups: prompts nearest to the wanted length, each with ``samples`` replies drawn from the data."""
-    rng = np.random.default_rng(arguments.seed)
-    by_prompt = {record.prompt: record for record in records}
-
-    def distance(prompt: tuple[Message, ...]) -> int:
-        return abs(sum(len(tokenizer.encode(m.content)) for m in prompt) - arguments.prompt_tokens)
-
-    prompts = sorted(by_prompt, key=distance)[: arguments.prompts]
-    replies = [r.content for record in records for r in (record.response_a[0], record.response_b[0])]
-    return [
-        [
-            *({"role": m.role, "content": m.content} for m in prompt),
-            {"role": "assistant", "content": replies[i]},
-        ]
-        for prompt in prompts
-        for i in rng.choice(len(replies), arguments.samples, replace=False)
-    ]
-
-
-def save(directory: Path, records: list[Comparison], arguments: argparse.Namespace) -> None:
-    """A model of random weights, as a finished run leaves it."""
-    tokenizer = train_tokenizer((m.content for r in records for m in (*r.prompt, *r.response_a, *r.response_b)), 4096)
-    torch.manual_seed(arguments.seed)
-    config = ModelConfig(config=dict(MODELS[arguments.model]))
-    scorer = build_model(
-        config, tokenizer, "preference", torch.bfloat16 if arguments.dtype == "bf16" else torch.float32
-    )
-    facts = {"task": "preference", "span": "full", "template_fingerprint": ChatRenderer(tokenizer, "full").fingerprint}
-    save_model(scorer, scorer.model.state_dict(), directory, tokenizer, facts, None)
 
 
 def peer(directory: Path, turns: list[Turns], arguments: argparse.Namespace) -> Callable[[], list[float]]:
@@ -102,58 +62,39 @@ def peer(directory: Path, turns: list[Turns], arguments: argparse.Namespace) -> 
     return score
 
 
-def timed(score: Callable[[], list[float]], device: str) -> tuple[float, list[float]]:
-    began = time.perf_counter()
-    result = score()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began, result
-
-
 def main() -> None:
-    data = Path(os.environ.get("KEEL_DATA", ROOT.parent / "shared" / "data"))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--out", type=Path, required=True, help="JSON file to write")
-    add("--device", choices=("cpu", "cuda"), default="cpu")
-    add("--dtype", choices=("fp32", "bf16"), default="fp32")
+    made = parser(__doc__, repeats=7, device=True)
+    add = made.add_argument
     add("--model", choices=tuple(MODELS), default="12.6m")
-    add("--data", default=str(data / "safety" / "hh_harmless_base_pairs.train.jsonl.gz"))
+    add("--data", default=str(DATA / "safety" / "hh_harmless_base_pairs.train.jsonl.gz"))
     add("--prompts", type=int, default=8)
     add("--samples", type=int, default=16)
     add("--prompt-tokens", type=int, default=150)
     add("--max-tokens", type=int, help="of a forward pass of ours; default: as keel score has it")
-    add("--repeats", type=int, default=7)
-    add("--threads", type=int, default=os.cpu_count())
-    add("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = made.parse_args()
     torch.set_num_threads(arguments.threads)
     found = environment(arguments.seed, arguments.threads)
     records = load([arguments.data], "comparison").records
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "model"
-        save(directory, records, arguments)
+        save_reward_model(directory, records, arguments)
         model = RewardModel.load(directory, device=arguments.device, max_tokens=arguments.max_tokens)
         turns = conversations(records, model.renderer.tokenizer, arguments)
         ways = {
             "trl": peer(directory, turns, arguments),
             "keel": lambda: [score.raw for score in model.score(turns)],
         }
-        scores = {name: timed(way, arguments.device)[1] for name, way in ways.items()}  # warm-up
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(arguments.repeats):
-            for name, way in ways.items():
-                seconds[name].append(timed(way, arguments.device)[0])
-        result = summarise(seconds, scores, turns, model, arguments) | {"environment": found}
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(
-        json.dumps({k: result[k] for k in ("ratio", "median_seconds", "tokens", "largest_score_difference")}, indent=1)
+        scores = {name: way() for name, way in ways.items()}  # warm-up
+        clocked = {name: partial(timed, way, arguments.device) for name, way in ways.items()}
+        times = {name: [t for t, _ in each] for name, each in in_turn(clocked, arguments.repeats).items()}
+        result = summarise(times, scores, turns, model, arguments) | {"environment": found}
+    write(
+        arguments.out, result, ("ratio", "median_seconds", "median_cpu_seconds", "tokens", "largest_score_difference")
     )
 
 
 def summarise(
-    seconds: dict[str, list[float]],
+    times: dict[str, list[Times]],
     scores: dict[str, list[float]],
     turns: list[Turns],
     model: RewardModel,
@@ -170,15 +111,18 @@ def summarise(
     ]
     shared = sum(whole) - (arguments.samples - 1) * sum(prompts)
     padded = len(turns) * max(whole)
-    ratios = [peer / ours for peer, ours in zip(seconds["trl"], seconds["keel"], strict=True)]
+    seconds = {name: [t.wall for t in each] for name, each in times.items()}
+    cpu = {name: [t.cpu for t in each] for name, each in times.items()}
+    each_repeat = ratios(seconds["trl"], seconds["keel"])
     return {
         "benchmark": "scoring",
-        "ratio": round(statistics.median(ratios), 3),
+        "ratio": round(statistics.median(each_repeat), 3),
         "ratio_is": "seconds of TRL's reward computation over ours, median of the repeats' ratios",
-        "ratios": [round(r, 3) for r in ratios],
+        "ratios": [round(r, 3) for r in each_repeat],
         "peer": "TRL GRPOTrainer._calculate_rewards with a sequence classifier as reward function",
         "repeats": arguments.repeats,
         "median_seconds": {name: round(statistics.median(values), 4) for name, values in seconds.items()},
+        "median_cpu_seconds": {name: round(statistics.median(values), 4) for name, values in cpu.items()},
         "seconds": {name: [round(v, 4) for v in values] for name, values in seconds.items()},
         "tokens": {
             "padded": padded,
@@ -189,8 +133,7 @@ def summarise(
             "mean_sample": round((sum(whole) - arguments.samples * sum(prompts)) / len(turns), 1),
         },
         "largest_score_difference": max(abs(a - b) for a, b in zip(scores["trl"], scores["keel"], strict=True)),
-        "settings": {k: str(v) for k, v in vars(arguments).items() if k not in ("out", "data")}
-        | {"data": Path(arguments.data).name},
+        "settings": settings(arguments),
     }
 
 

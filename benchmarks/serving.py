@@ -10,10 +10,7 @@ samples of a prompt a request. Every client has one request under way at a time.
 request's samples padded to the longest; ours a prompt once for all of its samples. Where a device computes one sequence
 as fast per token as many, as a CPU core does, their ratio is what can be gained.
 
-The peer is ``RewardModelProxy`` of a checkout of github.com/OpenRLHF/OpenRLHF itself, and the handler around it with
-the lines of ``openrlhf/cli/serve_rm.py``, where it cannot be imported. Two things differ: packages that other parts of
-it import and that are not installed, such as ``flash_attn``, are empty modules; and it loads fp32 unless ``--dtype``
-says otherwise.
+The peer is in ``serving_peer.py``.
 
 Two shapes: questions of about 150 tokens with short replies, and questions about retrieved passages, 900 tokens.
 """
@@ -22,110 +19,30 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
-import importlib.machinery
 import json
-import logging
-import os
-import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock
 
 import numpy as np
 import torch
-from environment import ROOT, environment
-from http_client import Client
-from rm_training import MODELS
-from scoring import conversations, save
+from harness import DATA, cpu_seconds, environment, parser, ratios, write
+from http_client import Client, free_port, listening
+from models import MODELS, conversations, save_reward_model
 
 from reward_models import RewardModel
 from reward_models.data.batching import group_by_prefix
 from reward_models.data.sources import load
 from reward_models.data.trees import PromptTree
-from reward_models.inference.reward_model import DTYPES, split_turns
+from reward_models.inference.reward_model import split_turns
 
 NAMES = ("openrlhf", "keel")
 SETTINGS = ("model", "device", "dtype", "clients", "samples", "max_tokens")
 SHAPES = {"chat": ("hh_helpful_base", 150, 8), "retrieval": ("qa_feedback", 900, 4)}  # file, tokens, prompts
-
-
-# --- the peer -------------------------------------------------------------------------------------------------------
-
-
-def serve_peer(arguments: argparse.Namespace) -> None:
-    """OpenRLHF's server: its class, and the lines of its main program around it."""
-    import uvicorn
-    from fastapi import FastAPI, Request
-    from fastapi.responses import JSONResponse
-
-    torch.set_num_threads(arguments.threads)
-    proxy = _proxy(arguments)
-    logger = logging.getLogger("openrlhf.cli.serve_rm")
-    app = FastAPI()
-
-    async def get_reward(request: Request) -> JSONResponse:
-        data = await request.json()
-        queries = data.get("query")
-        rewards = proxy.get_reward(queries)
-        result = {"rewards": rewards, "scores": rewards, "extra_logs": {"dummy_scores": rewards}}
-        logger.info(f"Sent JSON: {result}")
-        return JSONResponse(result)
-
-    get_reward.__annotations__["request"] = Request
-    app.post("/get_reward")(get_reward)
-    uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="info")
-
-
-def _proxy(arguments: argparse.Namespace) -> Any:
-    sys.path.insert(0, str(arguments.openrlhf))
-    while True:
-        try:
-            module = importlib.import_module("openrlhf.cli.serve_rm")
-            break
-        except ModuleNotFoundError as error:
-            if error.name is None or error.name.startswith("openrlhf"):
-                raise
-            sys.modules[error.name] = _Empty(error.name)
-    dtype = DTYPES[arguments.dtype]
-    sys.modules["openrlhf.utils.utils"].convert_to_torch_dtype = lambda name: dtype  # type: ignore[attr-defined]
-    return module.RewardModelProxy(
-        SimpleNamespace(
-            reward=SimpleNamespace(model_name_or_path=str(arguments.serve_peer), normalize_enable=False),
-            ds=SimpleNamespace(
-                attn_implementation="sdpa",
-                experts_implementation=None,
-                param_dtype="bf16",
-                load_in_4bit=False,
-                value_head_prefix="score",
-                packing_samples=False,
-            ),
-            data=SimpleNamespace(disable_fast_tokenizer=False, max_len=arguments.peer_max_len),
-            batch_size=None,
-        )
-    )
-
-
-class _Empty(ModuleType):
-    """A module of which anything can be imported and nothing used."""
-
-    __path__: list[str] = []  # noqa: RUF012 (a package)
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.__spec__ = importlib.machinery.ModuleSpec(name, None)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return MagicMock(side_effect=ImportError(f"{self.__name__} is not installed"))
 
 
 # --- clients --------------------------------------------------------------------------------------------------------
@@ -156,37 +73,16 @@ async def load_with(port: int, bodies: Sequence[bytes], clients: int) -> tuple[f
 
 def start(name: str, directory: Path, arguments: argparse.Namespace) -> tuple[subprocess.Popen[bytes], int]:
     """A server as a process, once it answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     if name == "keel":
         words = ["-m", "keel.cli", "serve", "--model", f"model={directory}", "--port", str(port)]
         words += ["--device", arguments.device]
         words += ["--max-tokens", str(arguments.max_tokens)] if arguments.max_tokens else []
     else:
-        words = [__file__, "--serve-peer", str(directory), "--openrlhf", str(arguments.openrlhf), "--port", str(port)]
-        words += ["--threads", str(arguments.threads), "--dtype", arguments.dtype, "--out", os.devnull]
-    paths = os.pathsep.join(map(str, (ROOT, ROOT / "benchmarks")))
-    variables = os.environ | {"OMP_NUM_THREADS": str(arguments.threads), "PYTHONPATH": paths}
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    process = subprocess.Popen([sys.executable, *words], env=variables, **pipes)
-    until = time.monotonic() + 120
-    while time.monotonic() < until and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                drain(process)
-                return process, port
-        time.sleep(0.2)
-    process.kill()
-    raise RuntimeError(f"{name} did not start: {process.stderr.read().decode()[-2000:] if process.stderr else ''}")
-
-
-def drain(process: subprocess.Popen[bytes]) -> None:
-    """Read the log away, which would fill the pipe."""
-    import threading
-
-    assert process.stderr is not None
-    threading.Thread(target=process.stderr.read, daemon=True).start()
+        script = str(Path(__file__).with_name("serving_peer.py"))
+        words = [script, "--model", str(directory), "--openrlhf", str(arguments.openrlhf), "--port", str(port)]
+        words += ["--threads", str(arguments.threads), "--dtype", arguments.dtype]
+    return listening(words, port, {"OMP_NUM_THREADS": str(arguments.threads)}), port
 
 
 def bare(model: RewardModel, sequences: Sequence[np.ndarray], size: int) -> float:
@@ -204,7 +100,7 @@ def shape(arguments: argparse.Namespace, file: Path, openrlhf: bool) -> dict[str
     records = load([str(file)], "comparison").records
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "model"
-        save(directory, records, arguments)
+        save_reward_model(directory, records, arguments)
         model = RewardModel.load(directory, device=arguments.device, max_tokens=arguments.max_tokens)
         turns = conversations(records, model.renderer.tokenizer, arguments)
         pairs = [split_turns(each) for each in turns]
@@ -263,14 +159,17 @@ def measure(
     bodies = [json.dumps({"query": q, "prompts": q, "labels": [""] * len(q)}).encode() for q in queries]
     under_way = min(arguments.clients, len(bodies)) * size
     runs: dict[str, list[float]] = {name: [] for name in (*servers, "bare")}
+    cpu: dict[str, list[float]] = {name: [] for name in servers}
     latencies: dict[str, list[float]] = {name: [] for name in servers}
     rewards: dict[str, list[float]] = {}
     for _, port in servers.values():  # warm-up
         asyncio.run(load_with(port, bodies[: max(1, 16 // size)], arguments.clients))
     bare(model, sequences[:under_way], under_way)
     for _ in range(arguments.repeats):
-        for name, (_, port) in servers.items():
+        for name, (process, port) in servers.items():
+            before = cpu_seconds(process)
             wall, seconds, found = asyncio.run(load_with(port, bodies, arguments.clients))
+            cpu[name].append(cpu_seconds(process) - before)
             runs[name].append(wall)
             latencies[name] += seconds
             rewards[name] = [value for each in found for value in each]
@@ -281,45 +180,29 @@ def measure(
         "requests": len(bodies),
         "work": work(model, sequences, size),
         "seconds": {name: [round(s, 3) for s in values] for name, values in runs.items()},
+        "cpu_seconds": {name: [round(s, 3) for s in values] for name, values in cpu.items()},
         "requests_per_second": {n: round(len(bodies) / statistics.median(runs[n]), 2) for n in servers},
         "p50_seconds": {n: round(float(np.percentile(v, 50)), 3) for n, v in latencies.items()},
         "p99_seconds": {n: round(float(np.percentile(v, 99)), 3) for n, v in latencies.items()},
-        "over_bare_forward": round(statistics.median(_ratios(runs["keel"], runs["bare"])) - 1, 3),
+        "over_bare_forward": round(statistics.median(ratios(runs["keel"], runs["bare"])) - 1, 3),
         "largest_score_difference": apart,
     }
     if "openrlhf" in runs:
-        result["times_openrlhf"] = round(statistics.median(_ratios(runs["openrlhf"], runs["keel"])), 2)
+        result["times_openrlhf"] = round(statistics.median(ratios(runs["openrlhf"], runs["keel"])), 2)
     return result
 
 
-def _ratios(a: Sequence[float], b: Sequence[float]) -> list[float]:
-    return [x / y for x, y in zip(a, b, strict=True)]
-
-
 def main() -> None:
-    data = Path(os.environ.get("KEEL_DATA", ROOT.parent / "shared" / "data"))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--out", type=Path, required=True, help="JSON file to write")
+    made = parser(__doc__, repeats=3, device=True)
+    add = made.add_argument
     add("--openrlhf", type=Path, help="checkout of OpenRLHF; without it only keel serve is measured")
-    add("--data", type=Path, default=data / "helpful")
+    add("--data", type=Path, default=DATA / "helpful")
     add("--shapes", nargs="+", default=list(SHAPES), choices=tuple(SHAPES))
-    add("--device", choices=("cpu", "cuda"), default="cpu")
-    add("--dtype", choices=("fp32", "bf16"), default="fp32", help="of both; OpenRLHF's own default is bf16")
     add("--model", choices=tuple(MODELS), default="12.6m")
     add("--clients", type=int, default=64)
     add("--samples", type=int, default=16)
     add("--max-tokens", type=int, help="of a forward pass of ours; default: keel serve's")
-    add("--repeats", type=int, default=3)
-    add("--threads", type=int, default=os.cpu_count())
-    add("--seed", type=int, default=0)
-    add("--serve-peer", type=Path, metavar="DIR", help=argparse.SUPPRESS)
-    add("--port", type=int, help=argparse.SUPPRESS)
-    add("--peer-max-len", type=int, default=2048, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.serve_peer is not None:
-        serve_peer(arguments)
-        return
+    arguments = made.parse_args()
     torch.set_num_threads(arguments.threads)
     found = environment(arguments.seed, arguments.threads)
     result: dict[str, Any] = {
@@ -336,8 +219,7 @@ def main() -> None:
         result[name] = shape(wanted, file, arguments.openrlhf is not None)
         print(json.dumps(result[name], indent=1), flush=True)
     result["environment"] = found
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write(arguments.out, result, ())
 
 
 def _commit(checkout: Path | None) -> str | None:

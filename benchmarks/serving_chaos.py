@@ -9,13 +9,11 @@ answered; others send what is no request; the model is loaded anew again and aga
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from http_client import Client
+from http_client import Client, free_port, listening
 
 TOKEN = "0123456789abcdef0123456789"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -207,21 +205,9 @@ async def ended_under_load(process: subprocess.Popen[bytes], port: int, turns: S
 
 def start(directory: Path, *options: str) -> tuple[subprocess.Popen[bytes], int]:
     """``keel serve`` of one model as a process, once it listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = [sys.executable, "-m", "keel.cli", "serve", "--model", f"model={directory}", "--port", str(port), *options]
-    root = str(Path(__file__).resolve().parents[1])
-    variables = os.environ | {"KEEL_SERVE_TOKEN": TOKEN, "PYTHONPATH": root}
-    process = subprocess.Popen(words, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < until:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return process, port
-        time.sleep(0.1)
-    process.kill()
-    raise RuntimeError("the server did not start")
+    port = free_port()
+    words = ["-m", "keel.cli", "serve", "--model", f"model={directory}", "--port", str(port), *options]
+    return listening(words, port, {"KEEL_SERVE_TOKEN": TOKEN}), port
 
 
 def resident(process: subprocess.Popen[bytes]) -> float:
@@ -231,21 +217,20 @@ def resident(process: subprocess.Popen[bytes]) -> float:
 
 
 def main() -> None:
-    from environment import ROOT, environment
+    from harness import ROOT, environment, parser, write
 
     sys.path.append(str(ROOT / "tests" / "support"))
     from live_server import conversations, save_small
 
     from reward_models import RewardModel
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--out", type=Path, required=True, help="JSON file to write")
+    made = parser(__doc__)
+    add = made.add_argument
     add("--seconds", type=float, default=120)
     add("--clients", type=int, default=128)
     add("--queue", type=int, default=64)
-    arguments = parser.parse_args()
-    found = environment(0)
+    arguments = made.parse_args()
+    found = environment()
     with tempfile.TemporaryDirectory() as folder:
         directory = save_small(Path(folder) / "model", "preference")
         turns = conversations()
@@ -275,8 +260,7 @@ def main() -> None:
         "settings": {"seconds": arguments.seconds, "clients": arguments.clients, "queue": arguments.queue},
         "environment": found,
     }
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result["sigterm"], indent=1))
+    write(arguments.out, result, ("sigterm",))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,9 @@ name, and how long the worst of a thousand hostile answers takes.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import importlib.metadata
 import json
-import os
 import random
 import re
 import statistics
@@ -22,7 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from environment import environment
+from harness import DATA, environment, parser, write
 
 from align.rewards.rules.language import language_share
 from align.rewards.terms import Sample
@@ -188,20 +186,17 @@ def sandbox(repeats: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--hostile", type=int, default=1000)
-    parser.add_argument("--hostile-time-limit", type=float, default=0.5)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    data = Path(os.environ["KEEL_DATA"])
-
+    made = parser(__doc__)
+    made.add_argument("--workers", type=int, default=2)
+    made.add_argument("--hostile", type=int, default=1000)
+    made.add_argument("--hostile-time-limit", type=float, default=0.5)
+    made.add_argument("--seed", type=int, default=0)
+    options = made.parse_args()
     report: dict[str, Any] = {"environment": environment(options.seed), "workers": options.workers}
     report["verifiers"] = {name: importlib.metadata.version(name) for name in ("math-verify", "sympy", "py3langid")}
-    report["gsm8k_model_solutions"] = gsm8k(data, options.workers)
-    report["olympiadbench_text"] = olympiad(data, options.workers)
-    report["language"] = languages(data)
+    report["gsm8k_model_solutions"] = gsm8k(DATA, options.workers)
+    report["olympiadbench_text"] = olympiad(DATA, options.workers)
+    report["language"] = languages(DATA)
     report["sandbox"] = sandbox(30)
     limit = options.hostile_time_limit
     pairs = hostile(options.hostile, options.seed)
@@ -211,11 +206,7 @@ def main() -> None:
         "killed_after": PATIENCE * limit + 1,
         "outcomes": {str(value): scores.count(value) for value in (1.0, 0.0, None)},
     }
-    text = json.dumps(report, indent=1, ensure_ascii=False)
-    print(text)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text + "\n", encoding="utf-8")
+    write(options.out, report)
 
 
 if __name__ == "__main__":
