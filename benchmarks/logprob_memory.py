@@ -34,15 +34,15 @@ def run(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
         (0.02 * torch.randn(arguments.vocabulary, arguments.hidden, generator=generator)).to(device).requires_grad_()
     )
     target = torch.randint(arguments.vocabulary, (arguments.tokens,), generator=generator).to(device)
+    if way == "trl":  # its imports take memory and time too
+        from trl.kernels import ChunkedLogProbFunction
+        from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as TRL_CHUNK
     weight.grad = torch.zeros_like(weight)  # resident in training anyway, and the same for every way
     resident = peak_memory(arguments.device)
     began, cpu = clock(arguments.device), time.process_time()
     if way == "full":
         values = (hidden @ weight.t()).log_softmax(1).gather(1, target[:, None])[:, 0]
     elif way == "trl":
-        from trl.kernels import ChunkedLogProbFunction
-        from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as TRL_CHUNK
-
         # as GRPOTrainer's fused output layer calls it: temperature, its size of chunks, the entropy besides
         values = ChunkedLogProbFunction.apply(hidden, weight, None, target, 1.0, TRL_CHUNK, None, 1.0, ("entropy",))[0]
     else:
