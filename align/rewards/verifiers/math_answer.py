@@ -10,6 +10,8 @@ from align.rewards.verifiers.math_reading import read_value
 from align.rewards.verifiers.math_text import candidates, hedged, tidy, words_of
 from align.rewards.verifiers.math_units import CJK, SCALES
 
+MOST_WORDS = 3  # of a reference that is no mathematics; longer texts are sentences, which no answer repeats
+
 
 def read_reference(text: str) -> Value:
     """The value of a reference answer. Words are words: nothing is searched in a sentence.

@@ -16,13 +16,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from align.rewards.verifiers.math_answer import read_answer, read_reference
+from align.rewards.verifiers.math_answer import MOST_WORDS, read_answer, read_reference
 from align.rewards.verifiers.math_compare import Form, same
 from align.rewards.verifiers.math_expressions import ReferenceError, latex_equal, parsed
 from align.rewards.verifiers.math_numbers import Value
 from align.rewards.verifiers.math_text import Unreadable
-
-MOST_WORDS = 3  # of a reference that is no mathematics; longer texts are sentences, which no answer repeats
 
 
 class OutOfTimeError(BaseException):

@@ -1,24 +1,53 @@
 """Accuracy of programs: they run against test cases, in a sandbox.
 
-What a program should print is never inside the sandbox with it, and its verdict is not its own: it is compared here.
+The expected output is never inside the sandbox with the program, and its verdict is not its own: outputs are compared
+here.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from align.rewards.parsing import last_tagged, split_response, uses_verifier
 from align.rewards.terms import Sample
-from align.rewards.verifiers.answers import parse_json
+from align.rewards.verifiers.cases import Case, cases_of, has_cases, same_output, same_value
 from align.rewards.verifiers.sandbox import Limits, Sandbox, SandboxError
 
-FENCE = re.compile(r"^```[ \t]*(\w*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"(?P<before>[^\n`~]{0,200}?)(?P<fence>`{3,}|~{3,})[ \t]*(?P<label>[^\n`]*)")
+PYTHON = re.compile(r"\{?\s*\.?(?:python|py)(?:[23](?:\.\d+)?)?(?![\w+-])", re.IGNORECASE)
+CODE = re.compile(
+    r"^\s*(?:def|class|import|from|for|while|if|with|try|return|print|@\w)\b|print\(|input\(|\w\s*=\s*\S", re.MULTILINE
+)
+# What programs of contests leave out, because the judge has it: names, and where they come from.
+USUAL = {
+    "typing": "List Dict Tuple Set Optional Union Any Deque DefaultDict Callable Iterable Iterator Sequence Mapping",
+    "collections": "defaultdict deque OrderedDict Counter namedtuple ChainMap",
+    "heapq": "heappush heappop heapify heappushpop heapreplace nlargest nsmallest",
+    "bisect": "bisect bisect_left bisect_right insort insort_left insort_right",
+    "itertools": "accumulate permutations combinations product chain groupby count cycle pairwise zip_longest",
+    "functools": "lru_cache cache reduce cmp_to_key",
+    "math": "inf gcd sqrt ceil floor comb factorial isqrt lcm pi log log2",
+}
+MODULES = (
+    "sys",
+    "math",
+    "re",
+    "collections",
+    "heapq",
+    "bisect",
+    "itertools",
+    "functools",
+    "string",
+    "random",
+    "operator",
+)
+FUTURE = re.compile(r"\A(?:\s*(?:#[^\n]*)?\n|\s*from\s+__future__\s+import\s+[^\n]+\n)*")
 
 # Runs in the sandbox: calls one function of the program. What the program prints goes to stderr.
 CALLER = """\
@@ -26,45 +55,29 @@ import json, os, runpy, sys
 result = os.fdopen(os.dup(1), "w", encoding="utf-8")
 os.dup2(2, 1)
 call = json.load(sys.stdin)
-function = runpy.run_path("solution.py", run_name="solution")[call["function"]]
+found = runpy.run_path("solution.py", run_name="solution")
+name = call["function"]
+function = found[name] if name in found else getattr(found["Solution"](), name)
 json.dump(function(*call["arguments"]), result, allow_nan=False)
 result.flush()
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One test: what the program reads, and what it must give.
+class Judgement:
+    """The outcome for one program: ``verdict`` is ``None`` if there is none, and ``error`` then counts it."""
 
-    Args:
-        stdin: what it reads.
-        output: what it must print, compared line by line without white space at the ends; with ``function`` the JSON
-            text of the value that it must return.
-        function: if set, this function of the program is called, with the arguments in ``stdin``, a JSON list.
-    """
-
-    stdin: str
-    output: str
-    function: str | None = None
-
-
-def parse_cases(rows: Any) -> tuple[Case, ...]:
-    """Test cases from the column ``tests``: ``{"input": …, "output": …}`` for a program that reads and prints,
-    ``{"function": …, "arguments": […], "output": …}`` for one whose function is called.
-
-    Raises:
-        ValueError: names the test and what it lacks.
-    """
-    if not isinstance(rows, list | tuple) or not rows:
-        raise ValueError("the column tests is not a list of test cases")
-    return tuple(_parse_case(i, row) for i, row in enumerate(rows))
+    verdict: bool | None
+    reason: str
+    error: str = ""
 
 
 class CodeAccuracy:
-    """1.0 if the program passes every test case of the column ``tests``, else 0.0, also if there is no program.
+    """1.0 if the program passes every test case of its prompt, else 0.0, also if there is no program.
 
-    The program is the last fenced block of the ``<answer>``, or of the summary if there is none. It is Python, run by
-    this interpreter. ``None`` where tests are malformed or the sandbox fails; ``errors`` counts these.
+    The program is the last block of Python in the ``<answer>``, or in the summary if there is none; see
+    :func:`program`. It is run by this interpreter. ``None`` where tests are malformed or the sandbox fails; ``errors``
+    counts these. Layouts of tests: :mod:`align.rewards.verifiers.cases`.
 
     Args:
         workers: programs that run at the same time.
@@ -83,60 +96,119 @@ class CodeAccuracy:
         self._workers = workers
 
     def applies(self, sample: Sample) -> bool:
-        return uses_verifier(sample, "code") and "tests" in sample.columns
+        return uses_verifier(sample, "code") and has_cases(sample.columns)
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        return [score for score, _ in self.explain(samples)]
+
+    def explain(self, samples: Sequence[Sample]) -> list[tuple[float | None, str]]:
+        """Scores, each with the first test that failed, or why there is none."""
         with ThreadPoolExecutor(self._workers) as threads:
-            verdicts = list(threads.map(self._judge, samples))
-        self.errors.update(verdict for verdict in verdicts if isinstance(verdict, str))
-        return [None if isinstance(verdict, str) else float(verdict) for verdict in verdicts]
+            judged = list(threads.map(self._judge, samples))
+        self.errors.update(each.error for each in judged if each.error)
+        return [(None if each.verdict is None else float(each.verdict), each.reason) for each in judged]
 
-    def _judge(self, sample: Sample) -> bool | str:
-        """The verdict, or what prevented one."""
+    def _judge(self, sample: Sample) -> Judgement:
         try:
-            tests = parse_cases(sample.columns["tests"])
-            source = program(sample)
-            return source is not None and all(self._passes(source, test) for test in tests)
-        except ValueError:
-            return "tests"
-        except SandboxError:
-            return "sandbox"
+            tests = cases_of(sample.columns)
+        except ValueError as error:
+            return Judgement(None, f"the tests cannot be used: {error}", "tests")
+        source = program(sample, tests[0].function)
+        if source is None:
+            return Judgement(False, "there is no program: no block of Python, and no code in <answer>")
+        try:
+            source.encode()
+        except UnicodeEncodeError:
+            return Judgement(False, "the program holds half of a surrogate pair, which is no text")
+        try:
+            for number, test in enumerate(tests):
+                if fault := self._fault(with_usual_imports(source), test):
+                    return Judgement(False, f"test {number} of {len(tests)}: {fault}")
+        except SandboxError as error:
+            return Judgement(None, f"the sandbox failed: {error}", "sandbox")
+        return Judgement(True, f"all {len(tests)} tests passed")
 
-    def _passes(self, source: str, test: Case) -> bool:
+    def _fault(self, source: str, test: Case) -> str:
+        """What the program does wrong on a test; empty if nothing."""
         if test.function is None:
             run = self.sandbox.run_python(source, test.stdin)
-            return run.outcome == "ended" and run.status == 0 and _lines(run.stdout) == _lines(test.output)
-        call = json.dumps({"function": test.function, "arguments": json.loads(test.stdin)})
-        run = self.sandbox.run_python(CALLER, call, {"solution.py": source})
-        expected = parse_json(test.output)
-        try:
-            return run.outcome == "ended" and run.status == 0 and parse_json(run.stdout) == expected
-        except ValueError:
-            return False
+        else:
+            call = json.dumps({"function": test.function, "arguments": json.loads(test.stdin)})
+            run = self.sandbox.run_python(CALLER, call, {"solution.py": source})
+        if run.outcome != "ended":
+            return {"time": "it took too long", "output": "it printed too much"}[run.outcome]
+        if run.status != 0:
+            last = run.stderr.strip().splitlines()[-1:] or ["no message"]
+            return f"it ended with status {run.status}: {last[0][:200]}"
+        if test.function is None:
+            passed = same_output(test.output, run.stdout)
+        else:
+            try:
+                passed = same_value(test, run.stdout)
+            except ValueError:
+                return f"{test.function} returned no JSON value"
+        return "" if passed else f"expected {test.output.strip()[:80]!r}, got {run.stdout.strip()[:80]!r}"
 
 
-def program(sample: Sample) -> str | None:
-    """The program a response gives, or ``None``."""
+def program(sample: Sample, function: str | None = None) -> str | None:
+    """The program a response gives, or ``None``.
+
+    It is the last fenced block labelled as Python; without such a block the last one without a label that looks like
+    code, or else the last without a label; without a fence the text of ``<answer>``. A block that was not closed
+    counts.
+
+    Args:
+        function: the last block that defines it, or a class ``Solution``, goes before later ones.
+    """
     summary = split_response(sample).summary or ""
     tagged = last_tagged(summary)
-    text = summary if tagged is None else tagged
-    blocks = [body for language, body in FENCE.findall(text) if language.lower() in ("", "py", "python", "python3")]
-    if blocks:
-        return blocks[-1]
-    return tagged.strip() or None if tagged is not None else None
+    found = blocks(summary if tagged is None else tagged)
+    labelled = [body for label, body in found if PYTHON.match(label)]
+    bare = [body for label, body in found if not label]
+    coded = [body for body in bare if CODE.search(body)]
+    choices = labelled or coded or bare
+    if function is not None:
+        defines = re.compile(rf"^\s*(?:async\s+)?def\s+{re.escape(function)}\b|^class\s+Solution\b", re.MULTILINE)
+        choices = [body for body in choices if defines.search(body)] or choices
+    if choices:
+        return choices[-1]
+    return tagged.strip() or None if tagged is not None and not found else None
 
 
-def _parse_case(place: int, row: Any) -> Case:
-    if not isinstance(row, dict) or "output" not in row:
-        raise ValueError(f"test {place} has no output")
-    if "function" in row:
-        if not isinstance(row.get("arguments"), list):
-            raise ValueError(f"test {place} calls {row['function']!r} without a list of arguments")
-        return Case(json.dumps(row["arguments"]), json.dumps(row["output"]), str(row["function"]))
-    if not isinstance(row.get("input"), str) or not isinstance(row["output"], str):
-        raise ValueError(f"test {place} has neither a text as input and output nor a function to call")
-    return Case(row["input"], row["output"])
+def blocks(text: str) -> list[tuple[str, str]]:
+    """Label and content of each fenced block; one that is not closed ends with the text."""
+    found: list[tuple[str, str]] = []
+    fence = label = ""
+    lines: list[str] = []
+    for line in text.replace("\r\n", "\n").splitlines():
+        if fence:
+            stripped = line.strip()
+            if stripped.startswith(fence) and not stripped.strip(fence[0]):
+                found.append((label, _body(lines)))
+                fence = ""
+            else:
+                lines.append(line)
+        elif opening := FENCE.fullmatch(line):
+            fence, label, lines = opening["fence"], opening["label"].strip(), []
+    if fence and lines:
+        found.append((label, _body(lines)))
+    return found
 
 
-def _lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.strip().splitlines()]
+def _body(lines: list[str]) -> str:
+    body = "".join(f"{line}\n" for line in lines)
+    return textwrap.dedent(body) if lines and lines[0][:1].isspace() else body
+
+
+def with_usual_imports(source: str) -> str:
+    """``source`` with imports, in its first line, of the usual names that occur in it."""
+    words = set(re.findall(r"[A-Za-z_]\w*", source))
+    wanted = [f"import {name}" for name in MODULES if name in words]
+    for module, names in USUAL.items():
+        if used := [name for name in names.split() if name in words]:
+            wanted.append(f"from {module} import {', '.join(used)}")
+    if not wanted:
+        return source
+    start = FUTURE.match(source)
+    place = start.end() if start and "__future__" in start.group() else 0
+    return source[:place] + "; ".join(wanted) + "\n" + source[place:]

@@ -1,0 +1,50 @@
+"""Which references and tests no verifier can use: a fault of the data, found before the first sample.
+
+A prompt whose reference is unusable gives every response the score ``None``: nothing is learnt from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from align.rewards.parsing import Answer
+from align.rewards.verifiers.answers import JUDGES
+from align.rewards.verifiers.cases import COLUMNS, cases_of, has_cases
+from align.rewards.verifiers.math_answer import MOST_WORDS, read_reference
+from align.rewards.verifiers.math_text import Unreadable
+
+NOTHING = Answer("", marked=True)
+
+
+def reference_problem(verifier: str, answer: str | None, columns: Mapping[str, Any]) -> str | None:
+    """What is wrong with the reference of a reasoning prompt, or ``None``.
+
+    Expressions are read and not parsed by sympy, so that a few that it refuses are not found here.
+
+    Args:
+        verifier: ``math``, ``choice``, ``exact``, ``regex``, ``json`` or ``code``; of others nothing is known.
+        answer: the prompt's reference answer.
+        columns: its other columns.
+    """
+    try:
+        if verifier == "code":
+            if not has_cases(columns):
+                return f"it has no test cases, in a column {' or '.join(COLUMNS)}"
+            cases_of(columns)
+        elif verifier == "math" or verifier in JUDGES:
+            if answer is None or not answer.strip():
+                return "it has no answer to compare with"
+            if verifier != "math":
+                JUDGES[verifier](NOTHING, answer)
+            else:
+                value = read_reference(answer)
+                if value.kind == "words" and len(value.text.split()) > MOST_WORDS:
+                    return f"its answer {answer[:80]!r} is a sentence, and no mathematics"
+    except Unreadable as error:
+        return f"its answer {str(answer)[:80]!r} cannot be read: {error}"
+    except TimeoutError:
+        return f"its pattern {str(answer)[:80]!r} takes too long"
+    except ValueError as error:
+        return str(error)
+    return None
