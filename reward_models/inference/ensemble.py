@@ -90,9 +90,11 @@ class Ensemble:
         """See :meth:`RewardModel.score`."""
         return self._combined([[s.raw for s in member.score(conversations)] for member in self.members])
 
-    def score_responses(self, pairs: Sequence[tuple[Conversation, Conversation]]) -> EnsembleScores:
+    def score_responses(
+        self, pairs: Sequence[tuple[Conversation, Conversation]], *, finite: bool = True
+    ) -> EnsembleScores:
         """See :meth:`RewardModel.score_responses`."""
-        return self._combined([[s.raw for s in member.score_responses(pairs)] for member in self.members])
+        return self._combined([[s.raw for s in m.score_responses(pairs, finite=finite)] for m in self.members])
 
     def _combined(self, raw_MN: Sequence[Sequence[float]]) -> EnsembleScores:
         scaled = [standardised(np.array(raw), m.calibration) for raw, m in zip(raw_MN, self.members, strict=True)]

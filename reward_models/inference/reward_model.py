@@ -11,6 +11,7 @@ but neither changes what a score is (beyond the last bits of floating point).
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -160,6 +161,7 @@ class RewardModel:
 
         Raises:
             RecordError: a conversation is not one; the message gives its number.
+            ValueError: a score is not finite; see :meth:`score_responses`.
         """
         pairs = []
         for number, turns in enumerate(conversations):
@@ -179,12 +181,28 @@ class RewardModel:
         )
         return [tuple(islice(scores, len(own))) for own in responses]
 
-    def score_responses(self, pairs: Sequence[tuple[Conversation, Conversation]]) -> list[Score]:
-        """One score per (prompt, response), in order. Responses to one prompt are computed together."""
+    def score_responses(
+        self, pairs: Sequence[tuple[Conversation, Conversation]], *, finite: bool = True
+    ) -> list[Score]:
+        """One score per (prompt, response), in order. Responses to one prompt are computed together.
+
+        Args:
+            finite: a score that is not finite (broken weights, or values beyond the range of the dtype) is an error;
+                if false it is returned, and the caller must look for it.
+
+        Raises:
+            ValueError: the chat template does not take a conversation, or a score is not finite.
+        """
         groups: dict[Conversation, list[int]] = {}
         for place, (prompt, _) in enumerate(pairs):
             groups.setdefault(prompt, []).append(place)
-        return self.score_sequences(self.encode(pairs), list(groups.values()))
+        scores = self.score_sequences(self.encode(pairs), list(groups.values()))
+        if finite and (broken := [place for place, score in enumerate(scores) if not math.isfinite(score.raw)]):
+            raise ValueError(
+                f"{self.directory or 'the model'}: {len(broken)} of {len(scores)} scores are not finite, the first of "
+                f"conversation {broken[0]}; check the weights, or take another dtype, e.g. fp32"
+            )
+        return scores
 
     def encode(self, pairs: Sequence[tuple[Conversation, Conversation]]) -> list[np.ndarray]:
         """The token ids that the model reads of each (prompt, response), cut to ``limit``.
@@ -204,7 +222,7 @@ class RewardModel:
             return self.renderer.tokenize(texts) if texts else []
 
     def score_sequences(self, sequences: Sequence[np.ndarray], groups: Sequence[Sequence[int]]) -> list[Score]:
-        """One score per sequence of token ids, in order.
+        """One score per sequence of token ids, in order. They may be not finite.
 
         Args:
             groups: a partition of the sequences' places; those of one group begin alike and are computed together.

@@ -1,34 +1,41 @@
-"""``keel score``: whole files of responses, a line for a line, streaming and resumable."""
+"""``keel score``: files of responses become files of scores, one line per row, streaming and resumable.
+
+Beside the output lies a note, ``<output>.job.json``: the model, the names of the data, how much of the output is
+complete, and a fingerprint of the rows that were scored so far. A resumed call reads these rows again and refuses to
+continue if they have changed.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from reward_models.data.files import BadRow
 from reward_models.data.records import Conversation
 from reward_models.data.sources import expand, read_responses
 from reward_models.inference.reward_model import RewardModel
 
-CHUNK = 512  # rows scored together: enough to sort by length, few enough to lose little in a kill
+CHUNK = 512  # rows scored together: enough to sort by length; a kill loses at most these
 
 Item = tuple[Conversation, dict[str, Conversation]] | BadRow
 
 
 class ResumeError(ValueError):
-    """The output holds scores of something else; the message says of what, and the way out."""
+    """The output holds scores of another job; the message says what differs and how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreReport:
     """Attributes:
-    rows: lines in the output. ``resumed``: how many of them were there before.
-    bad: rows that hold no response; their line has ``error`` in place of scores.
+    rows: lines in the output. ``resumed``: how many of them an earlier call has written.
+    bad: rows without a score (not readable, or a score that is not finite); their line has ``error`` instead.
     truncated: responses cut to the model's position limit in this call.
     """
 
@@ -51,78 +58,136 @@ def score_files(
 
     A pair gives ``{"chosen": {"raw", "calibrated"}, "rejected": {…}}`` (``response_a`` and ``response_b`` for ties and
     pairs without a verdict), a single response ``{"response": {…}}``, a row that cannot be read ``{"error", "file",
-    "line"}``. A call with the same model, data and output goes on after the last complete line.
+    "line"}``. A call with the same model, data and output continues after the last complete line.
 
     Args:
-        on_rows: called with the number of rows as they are written, those resumed first.
+        on_rows: called with the number of rows as they are written, those of earlier calls first.
 
     Raises:
-        ResumeError: ``out`` holds scores of another model or of other data.
+        ResumeError: ``out`` holds scores of another model, or the rows scored so far have changed.
         SourceError: a spec names nothing readable.
     """
     streams = [read_responses(spec, columns=columns) for spec in specs]
-    done, bad = _begin(out, _identity(model, specs, columns), overwrite)
-    on_rows(done)
-    truncated, rows = model.truncated, done
-    items: Iterator[Item] = islice((item for stream in streams for item in stream), done, None)
-    with out.open("a", encoding="utf-8") as file:
+    items: Iterator[Item] = chain.from_iterable(streams)
+    progress = _Progress.open(out, _identity(model, specs, columns), overwrite)
+    resumed = progress.rows
+    progress.skip(items)
+    on_rows(resumed)
+    truncated = model.truncated
+    with out.open("r+b") as file:
+        file.truncate(progress.size)  # lines that a kill left without their place in the note
+        file.seek(progress.size)
         while chunk := list(islice(items, CHUNK)):
             lines = _score(model, chunk)
-            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-            _flush(file)
-            bad += sum("error" in line for line in lines)
-            rows += len(lines)
+            file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
+            progress.add(chunk, sum("error" in line for line in lines), file.tell())
             on_rows(len(lines))
-    return ScoreReport(rows, done, bad, model.truncated - truncated)
+    return ScoreReport(progress.rows, resumed, progress.bad, model.truncated - truncated)
+
+
+class _Progress:
+    """The note beside an output.
+
+    Attributes:
+        rows, bad: lines of the output that are complete, and those among them with an error. ``size``: their bytes.
+    """
+
+    def __init__(self, out: Path, identity: dict[str, Any], done: Mapping[str, Any]) -> None:
+        self._out, self._identity, self._wanted = out, identity, done.get("content")
+        self._digest = hashlib.sha256()
+        self.rows, self.bad, self.size = (int(done.get(key, 0)) for key in ("rows", "bad", "size"))
+
+    @classmethod
+    def open(cls, out: Path, identity: dict[str, Any], overwrite: bool) -> _Progress:
+        """Find out what of ``out`` is complete, and make an empty file where there is none.
+
+        Raises:
+            ResumeError: ``out`` is of another job.
+        """
+        note = _note(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        fresh = overwrite or not out.exists() or (out.stat().st_size == 0 and not note.is_file())
+        if fresh:
+            progress = cls(out, identity, {})
+            progress._write()  # before the output: killed in between, the same call begins anew
+            out.touch()
+            return progress
+        before = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+        differs = [key for key in identity if before.get(key) != json.loads(json.dumps(identity[key]))]
+        if differs or "rows" not in before:
+            reason = f"{', '.join(differs)} differ" if differs else "it has no record of its progress"
+            raise ResumeError(f"{out} holds scores of another job ({reason}); name another file, or overwrite it")
+        progress = cls(out, identity, before)
+        if out.stat().st_size < progress.size:
+            raise ResumeError(
+                f"{out} is shorter than the {progress.rows} lines that were written; name another file, or overwrite it"
+            )
+        return progress
+
+    def skip(self, items: Iterator[Item]) -> None:
+        """Read the rows that are scored already.
+
+        Raises:
+            ResumeError: they are not the rows that were scored.
+        """
+        found = 0
+        for item in islice(items, self.rows):
+            self._digest.update(_fingerprint(item))
+            found += 1
+        if found < self.rows or (self._wanted is not None and self._digest.hexdigest() != self._wanted):
+            raise ResumeError(
+                f"the data have changed since {self.rows} of their rows were scored for {self._out}; name another "
+                "file, or overwrite it"
+            )
+
+    def add(self, chunk: Sequence[Item], bad: int, size: int) -> None:
+        """Rows that were scored; ``size`` is that of the output with them."""
+        for item in chunk:
+            self._digest.update(_fingerprint(item))
+        self.rows, self.bad, self.size = self.rows + len(chunk), self.bad + bad, size
+        self._write()
+
+    def _write(self) -> None:
+        done = {"rows": self.rows, "bad": self.bad, "size": self.size, "content": self._digest.hexdigest()}
+        note = _note(self._out)
+        partial = note.with_name(f"{note.name}.partial")
+        partial.write_text(json.dumps(self._identity | done, indent=1), encoding="utf-8")
+        partial.replace(note)
+
+
+def _note(out: Path) -> Path:
+    return out.with_name(f"{out.name}.job.json")
+
+
+def _fingerprint(item: Item) -> bytes:
+    return hashlib.sha256(repr(item).encode("utf-8", "surrogatepass")).digest()
 
 
 def _score(model: RewardModel, chunk: Sequence[Item]) -> list[dict[str, Any]]:
     pairs = [(item[0], reply) for item in chunk if not isinstance(item, BadRow) for reply in item[1].values()]
-    scores = iter(model.score_responses(pairs))
+    scores = iter(model.score_responses(pairs, finite=False))
     lines: list[dict[str, Any]] = []
     for item in chunk:
         if isinstance(item, BadRow):
             lines.append({"error": item.reason, "file": item.file, "line": item.line})
+            continue
+        found = {name: next(scores) for name in item[1]}
+        if broken := [name for name, score in found.items() if not math.isfinite(score.raw)]:
+            lines.append({"error": f"the score of {' and of '.join(broken)} is not finite"})
         else:
-            lines.append({name: asdict(next(scores)) for name in item[1]})
+            lines.append({name: asdict(score) for name, score in found.items()})
     return lines
 
 
 def _identity(model: RewardModel, specs: Sequence[str], columns: Mapping[str, str] | None) -> dict[str, Any]:
-    """What the scores in a file depend on, as far as that is cheap to tell: files by size, models by manifest."""
-    files = [file for spec in specs for file in expand(spec)]
+    """The model and the names of the data; what the data hold is part of the progress."""
     return {
         "model": str(model.directory.resolve()) if model.directory else "",
         "template": model.renderer.fingerprint,
         "trained": model.manifest.get("data_fingerprint", ""),
         "calibration": model.calibration.to_facts(),
-        "data": [[file, Path(file).stat().st_size if Path(file).is_file() else None] for file in files],
+        "data": [file for spec in specs for file in expand(spec)],
         "columns": dict(columns or {}),
     }
-
-
-def _begin(out: Path, identity: dict[str, Any], overwrite: bool) -> tuple[int, int]:
-    """Make ``out`` end with a complete line of this very job; returns its number of lines, and of errors among them."""
-    note = out.with_name(f"{out.name}.job.json")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if overwrite or not out.exists():
-        out.write_bytes(b"")
-        note.write_text(json.dumps(identity, indent=1), encoding="utf-8")
-        return 0, 0
-    before = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
-    if before != json.loads(json.dumps(identity)):
-        differs = ", ".join(key for key in identity if before.get(key) != json.loads(json.dumps(identity[key])))
-        raise ResumeError(f"{out} holds scores of another job ({differs} differ); name another file, or overwrite it")
-    with out.open("rb+") as file:
-        lines = bad = end = 0
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            lines, bad, end = lines + 1, bad + (b'"error"' in line[:9]), end + len(line)
-        file.truncate(end)  # a line that a kill cut short
-    return lines, bad
-
-
-def _flush(file: IO[str]) -> None:
-    file.flush()
-    os.fsync(file.fileno())

@@ -24,8 +24,8 @@ Value = Literal["calibrated", "raw", "mean", "minimum", "lower_bound"]
 class ModelReward:
     """A reward model's score of a response.
 
-    ``None`` for an empty response, which is nothing that a conversation could hold. An ensemble also measures its
-    ``disagreement``: the standard deviation over its members.
+    ``None`` for an empty response, which is nothing that a conversation could hold. A score that is not finite is a
+    failure of its sample alone. An ensemble also measures its ``disagreement``: the standard deviation over its members.
 
     Args:
         task: ``preference`` or ``safety``; a model of the other task is refused.
@@ -77,12 +77,12 @@ class ModelReward:
             return scores
         self._move(self._device)
         if self._ensemble is not None:
-            result = self._ensemble.score_responses(pairs)
+            result = self._ensemble.score_responses(pairs, finite=False)
             values = getattr(result, f"{self._value}_N").tolist()
             for place, value in zip(said, result.disagreement_N.tolist(), strict=True):
                 scores.beside["disagreement"][place] = value
         else:
-            values = [getattr(score, self._value) for score in self._members[0].score_responses(pairs)]
+            values = [getattr(s, self._value) for s in self._members[0].score_responses(pairs, finite=False)]
         self._move("cpu")
         for place, value in zip(said, values, strict=True):
             scores[place] = value

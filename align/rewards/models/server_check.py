@@ -1,7 +1,7 @@
-"""The model that is meant to be served, beside the servers: what it reads, what scores mean, and what they should be.
+"""The check of reward servers before their first score: a few conversations, whose scores a local reference knows.
 
-A server that applies a sigmoid, renders by another template, or reads another token gives scores that look like scores.
-They are told from true ones by a few conversations whose scores are known.
+A server that applies a sigmoid, renders by another template, or reads another token gives numbers that look like
+scores. The check finds it and names the likely cause.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Check = Literal["scores", "statistics"]
 TOLERANCE = 0.05  # of a score of size 1: servers compute in bf16
-ODD_DEVIATIONS = 8.0  # how far from the calibration's mean no score of a probe should be
+ODD_DEVIATIONS = 8.0  # a probe's score is never so many standard deviations from the mean of the calibration
 
 _QUESTION = (Message("user", "What is the capital of France, and what is it known for?"),)
 _TALK = (
@@ -130,7 +130,7 @@ def _changed(right: np.ndarray, reference: Reference) -> dict[str, np.ndarray]:
 
 
 def _plausible(got: np.ndarray, calibration: Calibration, where: str) -> None:
-    """What scores alone can tell; a wrong template is not among it."""
+    """Check scores by the statistics of the calibration. A wrong template cannot be found in this way."""
     if np.ptp(got) < 1e-6:
         looks = "a softmax over one label" if np.allclose(got, 1.0) else "a model that reads nothing"
         raise RewardServerError(f"{where} gives {got[0]:.4g} for every conversation: it looks like {looks}")
@@ -139,14 +139,38 @@ def _plausible(got: np.ndarray, calibration: Calibration, where: str) -> None:
             "the reference has no score statistics to compare with: train it with data.calibration_fraction above 0, "
             "or take check: scores"
         )
-    usual = abs(got - calibration.mean) <= ODD_DEVIATIONS * calibration.std
-    squeezed = got.min() >= 0 and got.max() <= 1 and np.std(got) < 0.5 * calibration.std
-    if not usual.all() or squeezed:
-        likely = "a sigmoid over the score" if squeezed else "another model, tokenizer or chat template"
-        raise RewardServerError(
-            f"{where} gives {', '.join(f'{v:.4g}' for v in got)}, and the model's scores are {calibration.mean:.4g} "
-            f"± {calibration.std:.4g}. It looks like {likely}; check: scores would tell"
+    mean, std = calibration.mean, calibration.std
+    verdict = looks_like(got, mean, std)
+    if verdict is None:
+        return
+    seen = ", ".join(f"{value:.4g}" for value in got)
+    raise RewardServerError(f"{where} gives {seen}, and the model's scores are {mean:.4g} ± {std:.4g}. {verdict}")
+
+
+def looks_like(got: np.ndarray, mean: float, std: float) -> str | None:
+    """What raw scores look like that are not those of a model with this mean and deviation; ``None`` if they may be.
+
+    Scores squeezed by a sigmoid lie in (0, 1), and their logits are distributed as raw scores are. Where the scores
+    fit as raw ones too, nothing but the model itself can tell them apart.
+    """
+    distances = (got - mean) / std
+    squeezed = bool(got.min() > 0 and got.max() < 1)
+    if squeezed and _typical((np.log(got / (1 - got)) - mean) / std):
+        if not _typical(distances):
+            return "It looks like a sigmoid over the score"
+        return (
+            "They may be scores, or a sigmoid over scores: so few values cannot tell. Take check: scores, which "
+            "compares with the model itself"
         )
+    if np.all(abs(distances) <= ODD_DEVIATIONS):
+        return None
+    return "It looks like another model, tokenizer or chat template; check: scores would tell"
+
+
+def _typical(distances: np.ndarray) -> bool:
+    """Whether values at these distances, in standard deviations, may come from a distribution: by their root mean
+    square, for single texts may be unlike those of the calibration."""
+    return bool(np.sqrt(np.mean(distances**2)) <= ODD_DEVIATIONS / 2)
 
 
 def _close(got: np.ndarray, wanted: np.ndarray, tolerance: float = TOLERANCE) -> bool:

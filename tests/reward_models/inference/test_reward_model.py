@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import threading
 from pathlib import Path
@@ -286,6 +287,95 @@ def test_a_file_left_unfinished_is_gone_on_with(saved: Path, tmp_path: Path, mon
     with pytest.raises(ResumeError, match="data differ"):
         score_files(model, ["synthetic:helpful:train"], out)
     assert score_files(model, ["synthetic:helpful:train"], out, overwrite=True).resumed == 0
+
+
+def unfinished(model: RewardModel, data: Path, out: Path, rows: int) -> None:
+    """Score so many rows, then stop."""
+
+    def stop(written: int) -> None:
+        if written:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("reward_models.inference.score_files.CHUNK", rows)
+        score_files(model, [str(data)], out, on_rows=stop)
+
+
+def write_rows(file: Path, texts: list[str]) -> None:
+    rows = ({"prompt": "Hm?", "completion": text} for text in texts)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_changed_data_of_equal_size_are_not_continued_with(saved: Path, tmp_path: Path) -> None:
+    model, data, out = RewardModel.load(saved), tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    write_rows(data, ["one", "two", "six", "ten"])
+    unfinished(model, data, out, 2)
+    before = out.read_bytes()
+    for changed in (["two", "one", "six", "ten"], ["one", "ten", "six", "two"], ["one"]):
+        write_rows(data, changed)
+        with pytest.raises(ResumeError, match="data have changed since 2 of their rows were scored"):
+            score_files(model, [str(data)], out)
+        assert out.read_bytes() == before
+    write_rows(data, ["one", "two", "ten", "six", "new"])  # what is not scored yet may change
+    report = score_files(model, [str(data)], out)
+    assert (report.rows, report.resumed) == (5, 2)
+    whole = tmp_path / "whole.jsonl"
+    score_files(model, [str(data)], whole)
+    ours, expected = (
+        [json.loads(line)["response"]["raw"] for line in f.read_text().splitlines()] for f in (out, whole)
+    )
+    assert ours == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_kill_between_output_and_note_is_recovered_from(saved: Path, tmp_path: Path) -> None:
+    model, data, out = RewardModel.load(saved), tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    note = tmp_path / "out.jsonl.job.json"
+    write_rows(data, ["one", "two", "six", "ten"])
+    unfinished(model, data, out, 2)
+    old = note.read_bytes()
+    whole = score_files(model, [str(data)], out)
+    lines = out.read_text().splitlines()
+    assert (whole.rows, whole.resumed) == (4, 2)
+    note.write_bytes(old)  # the output has lines that the note does not know
+    again = score_files(model, [str(data)], out)
+    assert (again.rows, again.resumed) == (4, 2)
+    assert len(out.read_text().splitlines()) == len(lines) == 4
+    out.unlink()  # a note without its output
+    assert score_files(model, [str(data)], out).resumed == 0
+    out.write_bytes(b"")
+    note.unlink()  # an empty output without its note
+    assert score_files(model, [str(data)], out).rows == 4
+    note.unlink()  # an output of something else
+    with pytest.raises(ResumeError, match="another job"):
+        score_files(model, [str(data)], out)
+    assert score_files(model, [str(data)], out, overwrite=True).rows == 4
+    out.write_bytes(out.read_bytes()[:10])
+    with pytest.raises(ResumeError, match="shorter than the 4 lines"):
+        score_files(model, [str(data)], out)
+
+
+def test_bad_rows_are_counted_over_all_calls(saved: Path, tmp_path: Path) -> None:
+    model, data, out = RewardModel.load(saved), tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    write_rows(data, ["", "two", "six", ""])
+    unfinished(model, data, out, 2)
+    assert score_files(model, [str(data)], out).bad == 2
+    assert score_files(model, [str(data)], out).bad == 2
+
+
+def test_a_score_that_is_not_finite_is_an_error(saved: Path, tmp_path: Path) -> None:
+    model = RewardModel.load(saved)
+    with torch.no_grad():
+        next(p for n, p in model.scorer.named_parameters() if "embed" in n)[:] = float("nan")
+    talk = [Message("user", "Hm?"), Message("assistant", "Yes.")]
+    with pytest.raises(ValueError, match="2 of 2 scores are not finite, the first of conversation 0"):
+        model.score([talk, talk])
+    pairs = [((talk[0],), (talk[1],))]
+    assert not math.isfinite(model.score_responses(pairs, finite=False)[0].raw)
+    data, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    write_rows(data, ["one", ""])
+    report = score_files(model, [str(data)], out)
+    assert (report.rows, report.bad) == (2, 2)
+    assert json.loads(out.read_text().splitlines()[0]) == {"error": "the score of response is not finite"}
 
 
 def _first(n: int) -> Any:

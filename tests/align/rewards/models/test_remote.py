@@ -24,6 +24,7 @@ from align.rewards.models.client import RewardClient
 from align.rewards.models.local import ModelReward
 from align.rewards.models.remote import RemoteReward
 from align.rewards.models.replicas import TOKEN_VARIABLE, RewardServerError
+from align.rewards.models.server_check import looks_like
 from align.rewards.terms import Sample, run_terms
 from reward_models import RewardModel
 
@@ -192,6 +193,29 @@ def test_statistics_alone_tell_the_worst_traps(
         )
     with serving(engine(helpful, change)) as urls, pytest.raises(RewardServerError, match=said):
         RemoteReward(task="preference", urls=urls, **options)
+
+
+SMALL = np.array([0.021, 0.052, 0.101, 0.034, 0.124, 0.073])  # all of the few scores happen to be positive
+
+
+@pytest.mark.parametrize(
+    ("scores", "mean", "std", "said"),
+    [
+        (SMALL, 0.010, 0.087, None),  # a right server of a small model
+        (SMALL - 0.08, 0.010, 0.087, None),
+        (1 / (1 + np.exp(-SMALL)), 0.010, 0.087, "It looks like a sigmoid"),
+        (np.array([0.3, 0.9, 0.5, 0.6, 0.7, 0.4]), 0.5, 1.0, "cannot tell"),
+        (1 / (1 + np.exp(-np.array([3.0, -2.0, 1.0, 0.2, -1.0, 2.0]))), 0.3, 2.0, "cannot tell"),
+        (np.array([3.0, -2.0, 1.0, 0.2, -1.0, 2.0]), 0.3, 2.0, None),
+        (np.array([3.0, -2.0, 40.0, 0.2, -1.0, 2.0]), 0.3, 2.0, "another model"),
+        (SMALL + 5, 0.010, 0.087, "another model"),
+    ],
+)
+def test_statistics_say_no_more_than_they_can_tell(
+    scores: np.ndarray, mean: float, std: float, said: str | None
+) -> None:
+    found = looks_like(scores, mean, std)
+    assert found is None if said is None else said in str(found)
 
 
 def test_a_server_that_computes_in_bf16_is_no_trap(models: dict[str, Path], helpful: RewardModel) -> None:
