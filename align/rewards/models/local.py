@@ -25,7 +25,8 @@ class ModelReward:
     """A reward model's score of a response.
 
     ``None`` for an empty response, which is nothing that a conversation could hold. A score that is not finite is a
-    failure of its sample alone. An ensemble also measures its ``disagreement``: the standard deviation over its members.
+    failure of its sample alone. An ensemble also measures its ``disagreement``, the standard deviation over its
+    members.
 
     Args:
         task: ``preference`` or ``safety``; a model of the other task is refused.

@@ -296,9 +296,10 @@ def unfinished(model: RewardModel, data: Path, out: Path, rows: int) -> None:
         if written:
             raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reward_models.inference.score_files.CHUNK", rows)
-        score_files(model, [str(data)], out, on_rows=stop)
+        with pytest.raises(KeyboardInterrupt):
+            score_files(model, [str(data)], out, on_rows=stop)
 
 
 def write_rows(file: Path, texts: list[str]) -> None:
