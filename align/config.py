@@ -92,6 +92,8 @@ class AlignConfig(RunConfig):
         resample_rounds: DAPO's dynamic sampling: draw other prompts for those whose responses all earned the same, so
             many times at most; 0: take them as they are.
         reward_time_limit: seconds for one call of a reward term.
+        max_silent_rollouts: the run stops after so many rollouts in a row in which no prompt's responses differed in
+            reward, for nothing can be learnt from them; also if the run has fewer rollouts and none had any; 0: never.
         max_reward_failures: share of the samples that a term may fail on in a rollout; beyond it the run stops.
         max_tokens: most tokens of one micro-batch on one rank; memory grows with it, the result does not depend on it.
         samples_per_log: responses of each rollout of each domain that go into ``samples.jsonl``, drawn at
@@ -121,6 +123,7 @@ class AlignConfig(RunConfig):
     resample_rounds: int = 0
     reward_time_limit: float = 600.0
     max_reward_failures: float = 0.1
+    max_silent_rollouts: int = 8
     max_tokens: int = 16384
     log_every: int = 1
     samples_per_log: int = 8
@@ -132,7 +135,7 @@ class AlignConfig(RunConfig):
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("ref_update_steps", "resample_rounds", "samples_per_log"):
+        for name in ("ref_update_steps", "resample_rounds", "samples_per_log", "max_silent_rollouts"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if self.samples_per_prompt < 2:

@@ -1,4 +1,4 @@
-"""Guards: rules over a run's metrics, and what is done when one is broken.
+"""Guards: rules over a run's metrics, and the action that is taken when one is broken.
 
 The figure that matters most is DeepSeek-R1's (arXiv:2501.12948v2, figure 6): the reward models' reward rises while a
 verifiable metric falls. A guard may therefore watch a held-out metric fall *while* another one rises; a flat reward, or
@@ -61,24 +61,25 @@ class GuardConfig:
     def __str__(self) -> str:
         for name in ("above", "below", "grows", "shrinks", "falls"):
             if (limit := getattr(self, name)) is not None:
-                beside = f" while {self.while_rises} rises" if self.while_rises else ""
-                return f"{self.watch} {name} {limit:g}{beside}"
+                condition = f" while {self.while_rises} rises" if self.while_rises else ""
+                return f"{self.watch} {name} {limit:g}{condition}"
         raise AssertionError
 
 
 @dataclass(slots=True)
 class GuardState:
-    """What a rule remembers.
+    """The memory of one rule.
 
     Attributes:
-        first: the metric's first values. ``best``: the highest so far, and ``beside``, the other metric's value then.
-        other: the other metric's latest value, for the two are not always logged in the same step.
-        broken: how often in a row; ``since``: the step before the first of these.
+        first: the metric's first values.
+        best: the metric's highest value so far. ``other_at_best``: the value of ``while_rises`` at that time.
+        other: the latest value of ``while_rises``: the two are not always logged in the same step.
+        broken: how often in a row the rule was broken. ``since``: the step before the first of these.
     """
 
     first: list[float] = field(default_factory=list)
     best: float | None = None
-    beside: float | None = None
+    other_at_best: float | None = None
     other: float | None = None
     broken: int = 0
     since: int = 0
@@ -94,7 +95,7 @@ class Alarm:
     value: float
 
     def line(self, done: str) -> dict[str, object]:
-        """For ``guards.jsonl``, with what was done."""
+        """The line for ``guards.jsonl``, with the action that was taken."""
         rule, action = str(self.guard), self.guard.action
         return {"step": self.step, "rule": rule, "value": self.value, "action": action, "done": done}
 
@@ -102,30 +103,29 @@ class Alarm:
         return f"after step {self.step}: {self.guard} ({self.guard.watch} is {self.value:.4g}); {self.guard.action}"
 
 
-class Guards:
-    """All rules of a run. Every rank holds the same, fed with the same metrics."""
+def check_guards(
+    guards: Sequence[GuardConfig], states: Sequence[GuardState], step: int, values: Mapping[str, float]
+) -> list[Alarm]:
+    """The alarms after step number ``step`` (from 1). Every rank comes to the same, from the same metrics.
 
-    def __init__(self, configs: Sequence[GuardConfig]) -> None:
-        self._configs = list(configs)
-        self.states = [GuardState() for _ in configs]
-
-    def check(self, step: int, values: Mapping[str, float]) -> list[Alarm]:
-        """The alarms of the step that has just been made, number ``step`` from 1."""
-        alarms = []
-        for config, state in zip(self._configs, self.states, strict=True):
-            if config.while_rises is not None and config.while_rises in values:
-                state.other = values[config.while_rises]
-            if config.watch not in values:
-                continue
-            value = values[config.watch]
-            if not _broken(config, state, value):
-                state.broken, state.since = 0, step
-                continue
-            state.broken += 1
-            if state.broken >= config.patience:
-                alarms.append(Alarm(config, step, state.since, value))
-                state.broken, state.best, state.beside = 0, None, None  # what falls further falls from here
-        return alarms
+    Args:
+        states: of each guard; they are updated.
+    """
+    alarms = []
+    for config, state in zip(guards, states, strict=True):
+        if config.while_rises is not None and config.while_rises in values:
+            state.other = values[config.while_rises]
+        if config.watch not in values:
+            continue
+        value = values[config.watch]
+        if not _broken(config, state, value):
+            state.broken, state.since = 0, step
+            continue
+        state.broken += 1
+        if state.broken >= config.patience:
+            alarms.append(Alarm(config, step, state.since, value))
+            state.broken, state.best, state.other_at_best = 0, None, None  # a further fall is measured from here
+    return alarms
 
 
 def _broken(config: GuardConfig, state: GuardState, value: float) -> bool:
@@ -135,9 +135,9 @@ def _broken(config: GuardConfig, state: GuardState, value: float) -> bool:
         return value < config.below
     if config.falls is not None:
         if state.best is None or value > state.best:
-            state.best, state.beside = value, state.other
+            state.best, state.other_at_best = value, state.other
         rises = config.while_rises is None or (
-            state.other is not None and state.beside is not None and state.other > state.beside
+            state.other is not None and state.other_at_best is not None and state.other > state.other_at_best
         )
         return rises and value < state.best - config.falls
     if len(state.first) < BASELINE:

@@ -1,12 +1,12 @@
-"""What a run is made of, and how it is put together, saved, resumed and finished."""
+"""The objects of a run: how they are built, and what is done with them between two steps."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +14,26 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from align.config import AlignConfig
-from align.guards import Guards, GuardState
-from align.phases import Phase, phase_at, phases_of
+from align.guards import GuardState, check_guards
+from align.phases import Phase, phases_of
 from align.policy.policy import Policy, build_policy, check_policy, load_tokenizer, policy_architecture, save_policy
 from align.policy.reference import Reference
 from align.reporting.manifest import write_manifest
 from align.reporting.report import report
 from align.rewards.build import MixedTerm, TermConfig, build_terms
-from align.rewards.mixer import Mixer, Running
+from align.rewards.mixer import Mixer
 from align.rewards.scoring import Scorer
-from align.rewards.terms import Sample
 from align.rollouts.build import build_rollout
 from align.rollouts.prompts import PromptSet, load_prompts
 from align.rollouts.sampler import Sampler
-from align.training.collect import Collector, CollectorState, pools
-from align.training.evaluation import evaluate
-from align.training.rollout import Experience, load_experience, save_experience
-from reward_models.runtime.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
+from align.state import RunState, load_state, save_state
+from align.training.rollout import Rollout, save_rollout
+from reward_models.runtime.checkpoint import latest_checkpoint, list_checkpoints
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import build_engine, full_weights, model_loading
-from reward_models.runtime.metrics import JsonLines
+from reward_models.runtime.metrics import JsonLines, NullLog
 from reward_models.runtime.reporter import Reporter
-from reward_models.runtime.run import RUN_MAY_CHANGE, RunDirectory, check_sources
+from reward_models.runtime.run import RUN_MAY_CHANGE, Run, RunDirectory
 
 # Settings that a resumed run may change: they do not change its result.
 MAY_CHANGE = (
@@ -43,8 +41,7 @@ MAY_CHANGE = (
     *("engine.zero_stage", "engine.offload", "engine.zero_options", "model.gradient_checkpointing"),
     *("rollout", "ref_offload", "max_tokens", "samples_per_log"),
 )
-MAX_ROLLBACKS = 3  # what goes wrong this often goes wrong by itself
-EXPERIENCE = "experience.safetensors"  # in a checkpoint: the rollout that is being learnt from
+MAX_ROLLBACKS = 3  # a rule that is broken more often is broken whatever is sampled
 
 
 class GuardStop(RuntimeError):
@@ -52,132 +49,115 @@ class GuardStop(RuntimeError):
 
 
 @dataclass
-class Parts:
-    """Everything between two steps of the loop."""
+class PolicyRun:
+    """The objects of a run. Every start builds them anew; what changes from step to step is in :class:`RunState`.
+
+    Attributes:
+        begun: the process's place in the job, the run's directory and its reporter.
+        pools: domain → places in ``prompts`` of its prompts; ``all`` holds every place.
+        held_out: prompts of the evaluation; ``None`` without one.
+        first_policy: the policy as the run began; ``None`` unless a guard watches the divergence from it.
+        scorer: of the training rewards. ``evaluator``: of the held-out prompts, with further terms.
+        alarms: ``guards.jsonl``, once it is open.
+    """
 
     config: AlignConfig
-    run: RunDirectory
-    world: World
-    reporter: Reporter
+    begun: Run
     tokenizer: PreTrainedTokenizerBase
     prompts: PromptSet
+    pools: dict[str, np.ndarray]
     held_out: PromptSet | None
-    measures: Scorer
     phases: list[Phase]
     policy: Policy
     engine: Any
     reference: Reference | None
+    first_policy: Reference | None
     sampler: Sampler
-    collector: Collector
-    guards: Guards
-    alarms: JsonLines | None = None
+    scorer: Scorer
+    evaluator: Scorer
+    alarms: JsonLines | NullLog = field(default_factory=NullLog)
 
-    def evaluate(self, done: int) -> dict[str, float]:
-        """Held-out figures, where they are due after ``done`` steps; else nothing."""
-        every = self.config.evaluation.every
-        due = done in (0, self.config.steps) or (every and done % every == 0)
-        if self.held_out is None or not due:
-            return {}
-        self.sampler.engine.sync_weights(done)
-        longest = phase_at(self.phases, min(done, self.config.steps - 1)).max_new_tokens
-        values, samples = evaluate(self.config, self.held_out, self.sampler, self.measures, longest)
-        if self.world.is_main:
-            self._show(samples, done)
-        return values
+    @property
+    def world(self) -> World:
+        return self.begun.world
 
-    def save(self, done: int, experience: Experience | None) -> None:
-        """A checkpoint after ``done`` steps, with the reference and what is left to learn from the rollout."""
+    @property
+    def reporter(self) -> Reporter:
+        return self.begun.reporter
 
-        def more(directory: Path) -> list[Path]:
-            files = self.reference.save(directory) if self.reference is not None else []
-            if self.world.is_main and experience is not None and done % self.config.steps_per_rollout:
-                save_experience(experience, directory / EXPERIENCE)
-                files.append(directory / EXPERIENCE)
-            return files
+    @property
+    def directory(self) -> RunDirectory:
+        return self.begun.directory
 
-        running = {name: asdict(each) for name, each in self.collector.scorer.mixer.statistics.items()}
-        state = {
-            "prompts": fingerprint(self.prompts),
-            "collector": asdict(self.collector.state),
-            "running": running,
-            "guards": [asdict(each) for each in self.guards.states],
-        }
-        save_checkpoint(
-            self.run.checkpoints, self.engine, done, state, self.world, self.config.keep_checkpoints, more=more
-        )
+    def save(self, state: RunState) -> None:
+        """Write a checkpoint. Every rank must call it."""
+        checkpoints, keep = self.directory.checkpoints, self.config.keep_checkpoints
+        save_state(checkpoints, state, self.engine, self.reference, fingerprint(self.prompts), self.world, keep)
 
-    def resume(self) -> tuple[int, Experience | None]:
-        """Load the latest checkpoint, if there is one; returns the steps already made, and their unfinished rollout."""
-        latest = latest_checkpoint(self.run.checkpoints, self.world, self.reporter.say)
-        step, experience = self._load(latest) if latest is not None else (0, None)
-        if self.world.is_main:
-            self.alarms = JsonLines(self.run.path / "guards.jsonl", step or -1)
-        return step, experience
+    def resume(self) -> RunState:
+        """The state of the latest checkpoint, whose weights are loaded, or a new one."""
+        latest = latest_checkpoint(self.directory.checkpoints, self.world, self.reporter.say)
+        if latest is not None:
+            return self._load(latest)
+        guards = [GuardState() for _ in self.config.guards]
+        return RunState(guards=guards, running=self.scorer.mixer.statistics)
 
-    def heed(self, step: int, values: dict[str, float]) -> tuple[int, Experience | None] | None:
-        """Let the guards look at a step's metrics and do what they call for.
+    def apply_guards(self, state: RunState, values: Mapping[str, float]) -> RunState:
+        """Check the metrics of the step that ``state`` has just made, and take the actions that guards call for.
 
-        Returns where to go on after a rollback: the steps made until then, and their unfinished rollout.
+        Returns:
+            ``state``; after a rollback the state of the checkpoint that the run goes on from, without its rollout.
 
         Raises:
             GuardStop: a guard stops the run; there is no checkpoint to roll back to, or it was done too often.
         """
-        back = None
-        for alarm in self.guards.check(step, values):
-            done = "stopped" if alarm.guard.action == "stop" else "warned"
-            if alarm.guard.action == "lower":
-                scale = self.collector.state.scale
-                scale |= {entry: scale.get(entry, 1.0) * alarm.guard.factor for entry in alarm.guard.entries}
-                done = ", ".join(f"{entry} × {scale[entry]:g}" for entry in alarm.guard.entries)
-            elif alarm.guard.action == "rollback" and back is None:
-                good = [path for path in list_checkpoints(self.run.checkpoints) if step_of(path) <= alarm.since]
+        back: Path | None = None
+        for alarm in check_guards(self.config.guards, state.guards, state.step, values):
+            guard, done = alarm.guard, "stopped" if alarm.guard.action == "stop" else "warned"
+            if guard.action == "lower":
+                state.scale |= {entry: state.scale.get(entry, 1.0) * guard.factor for entry in guard.entries}
+                done = ", ".join(f"{entry} × {state.scale[entry]:g}" for entry in guard.entries)
+            elif guard.action == "rollback" and back is None:
+                good = [path for path in list_checkpoints(self.directory.checkpoints) if step_of(path) <= alarm.since]
                 done = f"back to {good[-1].name}" if good else "no checkpoint from before it"
-                if self.collector.state.attempt == MAX_ROLLBACKS:
+                if state.attempt == MAX_ROLLBACKS:
                     done, good = f"rolled back {MAX_ROLLBACKS} times already", []
                 back = good[-1] if good else None
-            if self.alarms is not None:
-                self.alarms.write(alarm.line(done))
+            self.alarms.write(alarm.line(done))
             self.reporter.say(f"guard: {alarm}: {done}")
-            if alarm.guard.action == "stop" or (alarm.guard.action == "rollback" and back is None):
+            if guard.action == "stop" or (guard.action == "rollback" and back is None):
                 raise GuardStop(f"a guard stopped the run {alarm}: {done}")
-        return None if back is None else self._go_back(back)
+        return state if back is None else self._roll_back(back, state)
 
-    def _go_back(self, checkpoint: Path) -> tuple[int, Experience | None]:
-        """From a checkpoint on with other random numbers, weights of rewards as they are now."""
-        attempt, scale = self.collector.state.attempt + 1, self.collector.state.scale
-        self.engine.empty_partition_cache()  # ZeRO stage 3: what is gathered now would outlive the weights' return
-        step, _ = self._load(checkpoint)
-        self.collector.state.attempt, self.collector.state.scale = attempt, scale
-        for later in list_checkpoints(self.run.checkpoints):
-            if self.world.is_main and step_of(later) > step:
+    def _roll_back(self, checkpoint: Path, state: RunState) -> RunState:
+        """The checkpoint's state with other random numbers, and with the weights of rewards as guards have set them."""
+        self.engine.empty_partition_cache()  # ZeRO stage 3: gathered weights would outlive the loading
+        earlier = self._load(checkpoint)
+        earlier.rollout, earlier.attempt, earlier.scale = None, state.attempt + 1, state.scale
+        for later in list_checkpoints(self.directory.checkpoints):
+            if self.world.is_main and step_of(later) > earlier.step:
                 shutil.rmtree(later)
         self.world.barrier()
-        return step, None
+        return earlier
 
-    def _load(self, checkpoint: Path) -> tuple[int, Experience | None]:
-        state = load_checkpoint(checkpoint, self.engine, self.world)
-        check_sources(checkpoint, state["prompts"], fingerprint(self.prompts), "prompts")
-        if self.reference is not None:
-            self.reference.load(checkpoint)
-        self.collector.state = CollectorState(**state["collector"])
-        self.collector.scorer.mixer.statistics = {name: Running(**each) for name, each in state["running"].items()}
-        self.guards.states = [GuardState(**each) for each in state["guards"]]
+    def _load(self, checkpoint: Path) -> RunState:
+        state = load_state(checkpoint, self.engine, self.reference, fingerprint(self.prompts), self.world)
+        self.scorer.mixer.statistics = state.running
         self.reporter.say(f"going on from {checkpoint}")
-        file = checkpoint / EXPERIENCE
-        return int(state["step"]), load_experience(file) if file.is_file() else None
+        return state
 
-    def keep(self, experience: Experience) -> str:
-        """Write what broke a step beside the run; returns where it is."""
-        file = self.run.path / "nonfinite.safetensors"
+    def dump_batch(self, rollout: Rollout) -> str:
+        """Write the rollout of a failed step into the run's directory; returns a sentence that names the file."""
+        file = self.directory.path / "nonfinite.safetensors"
         if self.world.is_main:
-            save_experience(experience, file)
+            save_rollout(rollout, file)
         return f"its samples are in {file}"
 
     def finish(self) -> Path:
-        """Save the policy with all that is known about it."""
+        """Save the policy, the report and the manifest; returns the run's directory."""
         weights = full_weights(self.engine.module.model, self.world)
         if self.world.is_main:
-            directory = self.run.path
+            directory = self.directory.path
             save_policy(self.policy, weights, directory, self.tokenizer, self.config.model.lora)
             facts = {
                 "steps": self.config.steps,
@@ -187,21 +167,51 @@ class Parts:
             report([directory], directory / "report.html")
             write_manifest(directory, self.config, facts)
         self.world.barrier()
-        self.reporter.say(f"saved to {self.run.path}")
-        return self.run.path
-
-    def _show(self, samples: Sequence[Sample], done: int) -> None:
-        sample = samples[0]
-        self.reporter.say(f"after {done} steps, to {sample.prompt[-1].content[:200]!r}: {sample.response[:400]!r}")
+        self.reporter.say(f"saved to {self.directory.path}")
+        return self.directory.path
 
 
-def build(config: AlignConfig, run: RunDirectory, world: World, reporter: Reporter, stack: ExitStack) -> Parts:
-    """Put a run together. What must be closed in the end is given to ``stack``.
+def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
+    """Put a run together. Everything that must be closed at the end is registered with ``stack``.
 
     Raises:
-        ValueError: something in the configuration or the data cannot be used; said before the model is loaded where
-            that is possible.
+        ValueError: something in the configuration or the data cannot be used. It is found before the model is loaded
+            where that is possible.
     """
+    world = begun.world
+    tokenizer, prompts, held_out = _load_prompts(config)
+    phases, pools = phases_of(config), prompts.pools()
+    _check_mixes(phases, pools)
+    scorer, evaluator = _build_scorers(config, prompts, held_out, stack)
+    _check_positions(config, tokenizer, prompts, held_out)
+    _describe(begun.reporter, config, prompts, held_out)
+    with model_loading(config.engine, world) if config.engine.zero_stage == 3 else nullcontext():
+        policy = build_policy(config.model, tokenizer, config.engine.torch_dtype)
+    engine = build_engine(policy, config.engine, config.steps, world)
+    check_policy(policy, world.device)
+    watched = {guard.watch for guard in config.guards}
+    rollouts = build_rollout(config.rollout, engine, tokenizer, world)
+    stack.callback(rollouts.shutdown)
+    return PolicyRun(
+        config=config,
+        begun=begun,
+        tokenizer=tokenizer,
+        prompts=prompts,
+        pools=pools,
+        held_out=held_out,
+        phases=phases,
+        policy=policy,
+        engine=engine,
+        reference=Reference(engine, world, offload=config.ref_offload) if config.loss.beta else None,
+        first_policy=Reference(engine, world, offload=config.ref_offload) if "kl_first" in watched else None,
+        sampler=Sampler(rollouts, tokenizer, _end_ids(policy, tokenizer), world),
+        scorer=scorer,
+        evaluator=evaluator,
+    )
+
+
+def _load_prompts(config: AlignConfig) -> tuple[PreTrainedTokenizerBase, PromptSet, PromptSet | None]:
+    """The policy's tokenizer, the prompts of the training, and those of the evaluation."""
     if not config.prompts.train:
         raise ValueError("prompts.train is empty: name at least one file, hub data set or synthetic: source")
     if config.model.path is None:
@@ -211,64 +221,34 @@ def build(config: AlignConfig, run: RunDirectory, world: World, reporter: Report
     held_out = None
     if config.evaluation.data:
         held_out = load_prompts(config.prompts, tokenizer, config.evaluation.data, config.evaluation.limit)
-    prompts = load_prompts(
-        config.prompts,
-        tokenizer,
-        config.prompts.train,
-        config.prompts.limit,
-        held_out=held_out.records if held_out is not None else (),
-    )
-    phases = phases_of(config)
-    _check_mixes(phases, prompts)
+    known = held_out.records if held_out is not None else ()
+    prompts = load_prompts(config.prompts, tokenizer, config.prompts.train, config.prompts.limit, held_out=known)
+    return tokenizer, prompts, held_out
+
+
+def _build_scorers(
+    config: AlignConfig, prompts: PromptSet, held_out: PromptSet | None, stack: ExitStack
+) -> tuple[Scorer, Scorer]:
+    """The scorers of the training and of the evaluation; they share their terms."""
     terms = build_terms(config.rewards, _verifiers(prompts))
-    measured = _with_defaults(terms, held_out)
-    for each in measured:
+    evaluated = _with_defaults(terms, held_out)
+    for each in evaluated:
         if hasattr(each.term, "close"):
             stack.callback(each.term.close)
-    scorer, measures = (
-        Scorer(Mixer(mixed), world, time_limit=config.reward_time_limit, max_failures=config.max_reward_failures)
-        for mixed in (terms, measured)
-    )
-    stack.callback(scorer.close)
-    stack.callback(measures.close)
-    _check_positions(config, tokenizer, prompts, held_out)
-    _describe(reporter, config, prompts, held_out)
-    with model_loading(config.engine, world) if config.engine.zero_stage == 3 else nullcontext():
-        policy = build_policy(config.model, tokenizer, config.engine.torch_dtype)
-    engine = build_engine(policy, config.engine, config.steps, world)
-    check_policy(policy, world.device)
-    reference = Reference(engine, world, offload=config.ref_offload) if config.loss.beta else None
-    watched = {guard.watch for guard in config.guards}
-    first = Reference(engine, world, offload=config.ref_offload) if "kl_first" in watched else None
-    rollout = build_rollout(config.rollout, engine, tokenizer, world)
-    stack.callback(rollout.shutdown)
-    sampler = Sampler(rollout, tokenizer, _end_ids(policy, tokenizer), world)
-    collector = Collector(config, prompts, sampler, scorer, policy, engine, reference, first, world)
-    return Parts(
-        config=config,
-        run=run,
-        world=world,
-        reporter=reporter,
-        tokenizer=tokenizer,
-        prompts=prompts,
-        held_out=held_out,
-        measures=measures,
-        phases=phases,
-        policy=policy,
-        engine=engine,
-        reference=reference,
-        sampler=sampler,
-        collector=collector,
-        guards=Guards(config.guards),
-    )
+    limits = {"time_limit": config.reward_time_limit, "max_failures": config.max_reward_failures}
+    scorers = Scorer(Mixer(terms), **limits), Scorer(Mixer(evaluated), **limits)
+    for scorer in scorers:
+        stack.callback(scorer.close)
+    return scorers
 
 
 def step_of(checkpoint: Path) -> int:
+    """The number of updates that a checkpoint was written after."""
     return int(checkpoint.name.rpartition("-")[2])
 
 
 def fingerprint(prompts: PromptSet) -> str:
-    """Changes with any prompt, its order or its answer."""
+    """A hash that changes with any prompt, its order or its answer."""
     digest = hashlib.sha256()
     for ids, record in zip(prompts.ids, prompts.records, strict=True):
         digest.update(np.int64(len(ids)).tobytes() + ids.tobytes() + str(record.answer).encode())
@@ -279,16 +259,15 @@ def _verifiers(prompts: PromptSet) -> set[str]:
     return {str(r.columns.get("verifier", "math")) for r in prompts.records if r.domain == "reasoning"}
 
 
-def _check_mixes(phases: list[Phase], prompts: PromptSet) -> None:
-    """``ValueError`` if a phase wants prompts of a domain that there are none of."""
-    there = pools(prompts)
+def _check_mixes(phases: list[Phase], pools: Mapping[str, np.ndarray]) -> None:
+    """``ValueError`` if a phase wants prompts of a domain that has none."""
     for phase in phases:
-        if missing := sorted(domain for domain, share in phase.mix.items() if share and domain not in there):
+        if missing := sorted(domain for domain, share in phase.mix.items() if share and domain not in pools):
             raise ValueError(f"phases: {phase.name} mixes {', '.join(missing)} prompts, and prompts.train has none")
 
 
 def _with_defaults(terms: list[MixedTerm], held_out: PromptSet | None) -> list[MixedTerm]:
-    """What is measured on held-out prompts: the rewards, and accuracy, format and language whatever the rewards are."""
+    """The terms of the evaluation: the rewards, and accuracy, format and language whatever the rewards are."""
     if held_out is None:
         return terms
     usual = [TermConfig(term=name) for name in ("accuracy", "format", "language")]
@@ -297,7 +276,7 @@ def _with_defaults(terms: list[MixedTerm], held_out: PromptSet | None) -> list[M
 
 
 def _end_ids(policy: Policy, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What ends a response: the tokenizer's end token and whatever the model's generation settings name besides."""
+    """Tokens that end a response: the tokenizer's end token, and those of the model's generation settings."""
     named = getattr(policy.language_model.generation_config, "eos_token_id", None)
     ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None}
     if not ids:
@@ -320,7 +299,7 @@ def _check_positions(
 
 
 def _describe(reporter: Reporter, config: AlignConfig, prompts: PromptSet, held_out: PromptSet | None) -> None:
-    """Say what was read and what was left out."""
+    """Report the prompts that were read, those that were left out, and the size of the run."""
     out = "".join(f"; {number:,} left out ({reason})" for reason, number in prompts.dropped.items())
     held = f"; {len(held_out):,} held out for evaluation" if held_out is not None else ""
     reporter.say(f"{len(prompts):,} prompts{out}{held}")

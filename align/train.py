@@ -11,6 +11,7 @@ from align.rewards.scoring import RewardFailure
 from align.rewards.terms import TermError
 from align.run import GuardStop
 from align.trainer import train
+from align.training.collect import NoSignalError
 from reward_models.runtime.config import load_config
 from reward_models.runtime.program import exit_status, training_parser
 
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="print every change that the schedule makes, and leave")
     parser.add_argument("--shorten-to", type=int, metavar="STEPS", help="the whole schedule in so many steps")
     parsed = parser.parse_intermixed_args(arguments)
-    return exit_status(lambda: _run(parsed), GuardStop, RewardFailure, TermError)
+    return exit_status(lambda: _run(parsed), GuardStop, NoSignalError, RewardFailure, TermError)
 
 
 def _run(parsed: argparse.Namespace) -> None:

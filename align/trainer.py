@@ -1,20 +1,31 @@
-"""The loop: collect experience, update the policy on it, step by step."""
+"""The loop of reinforcement learning: sample, score, mix, advantages, update, evaluate, save."""
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 from align.config import AlignConfig
 from align.phases import phase_at
 from align.reporting.manifest import MANIFEST
-from align.run import MAY_CHANGE, build
-from align.training.collect import Clock
+from align.run import MAY_CHANGE, PolicyRun, build_run
+from align.state import RunState
+from align.training.collect import (
+    advantages,
+    check_signal,
+    divergence_from_first,
+    mix,
+    resample,
+    rollout_metrics,
+    sample,
+    score,
+    with_logprobs,
+)
+from align.training.evaluation import evaluate_if_due
 from align.training.sample_log import SampleLog
-from align.training.update import MAXIMA, MEANS, minibatch, update
-from reward_models.runtime.engine import NonFiniteError
-from reward_models.runtime.metrics import Metrics
+from align.training.timer import Timer
+from align.training.update import update
+from reward_models.runtime.metrics import JsonLines, NullLog, RunLog
 from reward_models.runtime.run import StopSignal, begin_run, seed_everything
 
 SHOWN = ("reward", "eval/accuracy_greedy", "response_length", "kl")
@@ -23,63 +34,79 @@ SHOWN = ("reward", "eval/accuracy_greedy", "response_length", "kl")
 def train(config: AlignConfig) -> Path | None:
     """Train a policy, or resume; returns its directory, or ``None`` if a signal stopped the run early."""
     with ExitStack() as stack:
-        run = stack.enter_context(begin_run(config, may_change=MAY_CHANGE, manifest=MANIFEST, result="policy"))
-        if run.finished:
-            return run.path
-        world, reporter = run.world, run.reporter
-        parts = build(config, run.directory, world, reporter, stack)
-        first_step, experience = parts.resume()
-        kept = first_step or -1  # a run that starts anew writes the line of step 0 again
-        log = run.open_log(kept)
-        shown = SampleLog(run.path, kept, config.samples_per_log) if world.is_main else None
-        for opened in (log, shown, parts.alarms):
-            if opened is not None:
-                stack.enter_context(closing(opened))
-        stop = stack.enter_context(StopSignal())
-        bar = stack.enter_context(reporter.progress("policy", config.steps, first_step, config.log_every))
-        if first_step == 0 and (values := parts.evaluate(0)):
-            log.write(0, values)
+        begun = stack.enter_context(begin_run(config, may_change=MAY_CHANGE, manifest=MANIFEST, result="policy"))
+        if begun.finished:
+            return begun.path
+        run = build_run(config, begun, stack)
+        return run.finish() if loop(run, run.resume(), stack) else None
 
-        step = first_step
-        while step < config.steps:
-            if stop.anywhere(world):
-                parts.save(step, experience)
-                reporter.say(f"stopped by a signal after step {step}, saved; the same command goes on from there")
-                return None
-            began, clock = time.perf_counter(), Clock()
-            seed_everything(config.seed, step, world.rank)
-            phase, values = phase_at(parts.phases, step), {}
-            if experience is None or step % config.steps_per_rollout == 0:
-                collected = parts.collector(step, phase, clock)
-                experience, values = collected.experience, collected.metrics
-                if shown is not None:
-                    shown.write(step, phase.name, collected)
-            metrics = Metrics(MEANS, MAXIMA)
-            prompts = minibatch(experience, step, config)
-            try:
-                with clock.part("update"):
-                    grad_norm = update(parts.engine, parts.policy, experience, prompts, config, phase, metrics, world)
-            except NonFiniteError as error:
-                raise NonFiniteError(
-                    f"step {step + 1}: {error}; nothing was updated, {parts.keep(experience)}"
-                ) from None
-            values |= metrics.reduce(world) | {"grad_norm": grad_norm}
-            done = step + 1
-            if parts.reference is not None and config.ref_update_steps and done % config.ref_update_steps == 0:
-                parts.reference.refresh()
-            values |= parts.evaluate(done)
-            values["lr"] = parts.engine.lr_scheduler.get_last_lr()[0] * phase.lr / config.engine.lr
-            values |= {f"seconds/{name}": seconds for name, seconds in clock.seconds.items()}
-            values["seconds/step"] = time.perf_counter() - began
-            log.write(done, values, phase=phase.name, rollout=step // config.steps_per_rollout)
-            reporter.step(bar, done, {name: values[name] for name in SHOWN if name in values})
-            if (back := parts.heed(done, values)) is not None:
-                step, experience = back
-                for log_of_steps in (log, shown):
-                    if log_of_steps is not None:
-                        log_of_steps.back_to(step)
-                continue
-            if done == config.steps or (config.save_every and done % config.save_every == 0):
-                parts.save(done, experience)
-            step = done
-        return parts.finish()
+
+def loop(run: PolicyRun, state: RunState, stack: ExitStack) -> bool:
+    """Make the steps from ``state`` to the end; false if a signal has stopped the run before.
+
+    Args:
+        stack: closes the logs at the end.
+    """
+    config, world = run.config, run.world
+    log, sample_log = open_logs(run, state, stack)
+    stop = stack.enter_context(StopSignal())
+    bar = stack.enter_context(run.reporter.progress("policy", config.steps, state.step, config.log_every))
+    if state.step == 0 and (values := evaluate_if_due(run, state)):
+        log.write(0, values)
+    while state.step < config.steps:
+        if stop.anywhere(world):
+            run.save(state)
+            run.reporter.say(f"stopped by a signal after step {state.step}, saved; the same command goes on from there")
+            return False
+        seed_everything(config.seed, state.step, world.rank)
+        phase, number, timer = phase_at(run.phases, state.step), state.step // config.steps_per_rollout, Timer()
+        values = {}
+        if state.rollout is None:
+            with timer.section("rollout"):
+                run.sampler.engine.sync_weights(state.step)
+                rollout = sample(run, state, phase)
+            scores = score(run.scorer, run.sampler, run.prompts, rollout, world)  # in a thread
+            with timer.section("logprobs"):
+                rollout = with_logprobs(run, rollout, phase)
+            with timer.section("rewards"):
+                rewards = mix(run, state, scores(), phase)
+            rollout, rewards, rounds = resample(run, state, rollout, rewards, phase, timer)
+            found = advantages(run, rewards)
+            state.rollout = rollout.with_advantages(rewards.reward_N, found.advantages_PG)
+            values |= rollout_metrics(run, state, state.rollout, rewards, found, rounds)
+            sample_log.write(state.step, phase.name, state.rollout, rewards, run.prompts, run.sampler)
+            with timer.section("logprobs"):
+                values |= divergence_from_first(run, state.rollout, phase)
+            check_signal(run, state, found, rewards)
+        with timer.section("update"):
+            values |= update(run, state, phase)
+        state.step += 1
+        if state.step % config.steps_per_rollout == 0:
+            state.rollout = None
+        if run.reference is not None and config.ref_update_steps and state.step % config.ref_update_steps == 0:
+            run.reference.refresh()
+        values |= evaluate_if_due(run, state)
+        values |= timer.metrics()
+        log.write(state.step, values, phase=phase.name, rollout=number)
+        run.reporter.step(bar, state.step, {name: values[name] for name in SHOWN if name in values})
+        last, state = state, run.apply_guards(state, values)
+        if state is not last:  # rolled back
+            log.back_to(state.step)
+            sample_log.back_to(state.step)
+        elif state.step == config.steps or (config.save_every and state.step % config.save_every == 0):
+            run.save(state)
+    return True
+
+
+def open_logs(run: PolicyRun, state: RunState, stack: ExitStack) -> tuple[RunLog | NullLog, SampleLog | NullLog]:
+    """``metrics.jsonl`` with the other loggers, and ``samples.jsonl``; the run opens ``guards.jsonl`` too.
+
+    Ranks other than the main one write nothing.
+    """
+    last_logged_step = state.step or -1  # a run that starts anew writes the line of step 0 again
+    log = stack.enter_context(closing(run.begun.open_log(last_logged_step)))
+    if not run.world.is_main:
+        return log, NullLog()
+    run.alarms = stack.enter_context(closing(JsonLines(run.begun.path / "guards.jsonl", last_logged_step)))
+    sample_log = SampleLog(run.begun.path, last_logged_step, run.config.samples_per_log)
+    return log, stack.enter_context(closing(sample_log))

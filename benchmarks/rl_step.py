@@ -183,14 +183,12 @@ def run_trl(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list[
 
 def run_keel(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list[dict[str, float]]:
     from align.config import AlignConfig
-    from align.run import build
-    from align.training.collect import Clock
-    from align.training.update import MAXIMA, MEANS, minibatch, update
-    from reward_models.runtime import distributed
+    from align.run import MAY_CHANGE, build_run
+    from align.training.collect import advantages, mix, sample, score, with_logprobs
+    from align.training.timer import Timer
+    from align.training.update import update
     from reward_models.runtime.config import load_config
-    from reward_models.runtime.metrics import Metrics
-    from reward_models.runtime.reporter import Reporter
-    from reward_models.runtime.run import RunDirectory
+    from reward_models.runtime.run import begin_run
 
     steps = arguments.steps + arguments.warmup
     config = load_config(
@@ -212,28 +210,26 @@ def run_keel(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list
             f"seed={arguments.seed}",
         ],
     )
-    world = distributed.start()
     lines = []
     with ExitStack() as stack:
-        parts = build(config, RunDirectory(folder / "keel"), world, Reporter(False), stack)
-        for step in range(steps):
-            began, parts_of_step = clock(arguments.device), Clock()
-            experience = parts.collector(step, parts.phases[0], parts_of_step).experience
-            metrics = Metrics(MEANS, MAXIMA)
-            update(
-                parts.engine,
-                parts.policy,
-                experience,
-                minibatch(experience, step, config),
-                config,
-                parts.phases[0],
-                metrics,
-                world,
-            )
-            metrics.reduce(world)
-            whole, inside = clock(arguments.device) - began, parts_of_step.seconds
-            known = {name: inside.get(name, 0.0) for name in ("rollout", "rewards")}
-            completion = float(experience.length_N.double().mean())
+        begun = stack.enter_context(begin_run(config, may_change=MAY_CHANGE, manifest="policy.json", result="policy"))
+        run = build_run(config, begun, stack)
+        state, phase = run.resume(), run.phases[0]
+        for _ in range(steps):
+            began, timer = clock(arguments.device), Timer()
+            with timer.section("rollout"):
+                run.sampler.engine.sync_weights(state.step)
+                rollout = sample(run, state, phase)
+            scores = score(run.scorer, run.sampler, run.prompts, rollout, run.world)
+            rollout = with_logprobs(run, rollout, phase)
+            with timer.section("rewards"):
+                rewards = mix(run, state, scores(), phase)
+            state.rollout = rollout.with_advantages(rewards.reward_N, advantages(run, rewards).advantages_PG)
+            update(run, state, phase)
+            state.step += 1
+            whole = clock(arguments.device) - began
+            known = {name: timer.seconds.get(name, 0.0) for name in ("rollout", "rewards")}
+            completion = float(rollout.length_N.double().mean())
             lines.append({**known, "update": whole - sum(known.values()), "step": whole, "completion": completion})
     return lines[arguments.warmup :]
 

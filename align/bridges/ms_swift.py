@@ -18,6 +18,7 @@ from typing import Any
 
 from align.bridges.conversion import as_sample, filled
 from align.bridges.rewarder import rewarder_from_environment, run
+from align.rewards.mixer import as_list
 from align.rewards.terms import Sample
 
 # What ms-swift adds to a row; it is not the data set's.
@@ -43,7 +44,7 @@ class MixedReward:
         step = trainer_state.global_step if trainer_state is not None else 0
         rewards = run(self._rewarder.rewards(samples, step))
         groups = [str(row.get("prompt_id") or row["messages"][:-1]) for row in rows]
-        return filled(rewards.total, groups)
+        return filled(as_list(rewards.reward_N), groups)
 
 
 def register() -> None:

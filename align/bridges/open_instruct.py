@@ -21,6 +21,7 @@ from typing import Any
 from align.bridges.conversion import as_sample
 from align.bridges.openrlhf import labelled
 from align.bridges.rewarder import a_number, fixed_step, rewarder_from_environment, run
+from align.rewards.mixer import as_list
 
 
 def register() -> type:
@@ -61,6 +62,6 @@ def register() -> type:
                 think_prefilled=(query or "").rstrip().endswith("<think>"),
             )
             rewards = await rewarder_from_environment(knows_tokens=True).rewards([sample], fixed_step())
-            return module.VerificationResult(score=a_number(rewards.total[0]))
+            return module.VerificationResult(score=a_number(as_list(rewards.reward_N)[0]))
 
     return KeelVerifier

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 
 from align.bridges.conversion import as_sample
-from align.bridges.rewarder import a_number, extras, fixed_step, rewarder_from_environment, run
+from align.bridges.rewarder import a_number, breakdown, fixed_step, rewarder_from_environment, run
+from align.rewards.mixer import as_list
 from align.rewards.terms import Sample
 
 LOGGER = logging.getLogger(__name__)
@@ -40,11 +41,11 @@ def reward_func(
     try:
         samples = [_sample(*each) for each in zip(queries, prompts, labels, strict=True)]
         rewards = run(rewarder_from_environment().rewards(samples, fixed_step()))
-        totals = torch.tensor([a_number(total) for total in rewards.total])
+        totals = torch.tensor([a_number(total) for total in as_list(rewards.reward_N)])
     except Exception:
         LOGGER.exception("no reward for %d samples: OpenRLHF will go on, and stop with another message", len(queries))
         raise
-    logs = [extras(rewards, place) for place in range(len(samples))]
+    logs = [breakdown(rewards, place) for place in range(len(samples))]
     return {
         "rewards": totals,
         "scores": totals,

@@ -17,24 +17,19 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import math
 import os
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-import torch
-
-from align.bridges.conversion import mean
 from align.config import AlignConfig
 from align.phases import phase_at, phases_of, scheduled
 from align.rewards.build import build_terms
-from align.rewards.mixer import Mixer, as_list, as_tensor
+from align.rewards.mixer import Mixer, Rewards, as_tensor
 from align.rewards.models.client import RewardClient
-from align.rewards.scoring import RewardFailure, check_failures
-from align.rewards.terms import Sample, score_terms
+from align.rewards.scoring import RewardFailure, Scorer, check_failures
+from align.rewards.terms import Sample
 from reward_models.runtime.config import ConfigError, load_config
 
 T = TypeVar("T")
@@ -42,34 +37,8 @@ CONFIG, MODEL, STEP, UNSCORABLE = "KEEL_REWARD", "KEEL_REWARD_MODEL", "KEEL_REWA
 _CREATING = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class Rewards:
-    """The rewards of a batch, one value per sample everywhere; ``None`` where there is none.
-
-    Attributes:
-        total: what the policy is to learn from.
-        raw, weighted: term → values.
-        weights: of each entry; a server does not tell them.
-    """
-
-    total: list[float | None]
-    raw: dict[str, list[float | None]]
-    weighted: dict[str, list[float | None]]
-    weights: dict[str, float]
-
-    def means(self) -> dict[str, float]:
-        """What is worth a curve: ``term/…``, ``weighted/…``, ``weight/…`` and ``unscorable``; no mean over nothing."""
-        found = {
-            **{f"term/{name}": mean(values) for name, values in self.raw.items()},
-            **{f"weighted/{name}": mean(values) for name, values in self.weighted.items()},
-            **{f"weight/{entry}": weight for entry, weight in self.weights.items()},
-            "unscorable": float(sum(value is None for value in self.total)),
-        }
-        return {name: value for name, value in found.items() if value is not None}
-
-
 class Rewarder(Protocol):
-    """What every bridge asks for rewards."""
+    """The interface that every bridge asks for rewards."""
 
     async def rewards(self, samples: Sequence[Sample], step: int | None) -> Rewards:
         """``step`` is ``None`` where the library does not tell it.
@@ -88,7 +57,7 @@ class LocalRewarder:
 
     def __init__(self, config: AlignConfig, verifiers: Sequence[str] = ("math",)) -> None:
         self.config, self._verifiers = config, tuple(verifiers)
-        self._mixer: Mixer | None = None
+        self._scorer: Scorer | None = None
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -98,29 +67,23 @@ class LocalRewarder:
         self.__init__(state["config"], state["_verifiers"])  # type: ignore[misc]
 
     @property
-    def mixer(self) -> Mixer:
+    def scorer(self) -> Scorer:
         with self._lock:
-            if self._mixer is None:
-                self._mixer = Mixer(build_terms(self.config.rewards, set(self._verifiers)))
-            return self._mixer
+            if self._scorer is None:
+                mixer = Mixer(build_terms(self.config.rewards, set(self._verifiers)))
+                limit, failures = self.config.reward_time_limit, self.config.max_reward_failures
+                self._scorer = Scorer(mixer, time_limit=limit, max_failures=failures)
+            return self._scorer
 
     async def rewards(self, samples: Sequence[Sample], step: int | None) -> Rewards:
-        mixer = await asyncio.to_thread(lambda: self.mixer)
-        results = await score_terms(mixer.terms, samples, time_limit=self.config.reward_time_limit)
-        failures = {name: r.failures for name, r in results.items()}
-        check_failures({n: (failures[n], r.applicable) for n, r in results.items()}, self.config.max_reward_failures)
-        step = min(step or 0, self.config.steps - 1)
-        with self._lock:  # of running statistics
-            mixed = mixer.mix(
-                {name: as_tensor(r.scores) for name, r in results.items()},
-                {name: torch.tensor(r.applies) for name, r in results.items()},
-                mixer.weights(step, phase_at(phases_of(self.config), step).weights, {}),
-                {name: r.unscorable for name, r in results.items()},
-                failures,
-                learn=True,
-            )
-        raw, weighted = ({n: as_list(v) for n, v in each.items()} for each in (mixed.raw, mixed.weighted))
-        return Rewards(as_list(mixed.total_N), raw, weighted, mixed.weights)
+        scorer = await asyncio.to_thread(lambda: self.scorer)
+        return await scorer.rewards(samples, weights_at(self.config, scorer.mixer, step or 0), learn=True)
+
+
+def weights_at(config: AlignConfig, mixer: Mixer, step: int) -> dict[str, float]:
+    """The weight of every entry at a step of the configured run; those of the last step hold afterwards."""
+    step = min(step, config.steps - 1)
+    return mixer.weights(step, phase_at(phases_of(config), step).weights)
 
 
 class RemoteRewarder:
@@ -140,11 +103,23 @@ class RemoteRewarder:
         check_failures({served.name: (sum(a.failed for a in answers), len(answers))}, self._max_failures)
         if served.task != "mixer":
             values = [a.raw if a.calibrated is None else a.calibrated for a in answers]
-            return Rewards(values, {served.name: values}, {served.name: values}, {})
+            return _served(values, {served.name: [(value, value) for value in values]})
         names = dict.fromkeys(name for a in answers for name in a.terms or ())
-        parts = {name: [(a.terms or {}).get(name, (None, None)) for a in answers] for name in names}
-        raw, weighted = ({name: [pair[i] for pair in pairs] for name, pairs in parts.items()} for i in (0, 1))
-        return Rewards([a.raw for a in answers], raw, weighted, {})
+        return _served(
+            [a.raw for a in answers], {n: [(a.terms or {}).get(n, (None, None)) for a in answers] for n in names}
+        )
+
+
+def _served(
+    values: Sequence[float | None], terms: Mapping[str, Sequence[tuple[float | None, float | None]]]
+) -> Rewards:
+    """The rewards of a server's answer; it does not tell weights.
+
+    Args:
+        terms: term → (raw, weighted) of each sample.
+    """
+    raw, weighted = ({name: as_tensor([pair[i] for pair in pairs]) for name, pairs in terms.items()} for i in (0, 1))
+    return Rewards(as_tensor(values), raw, weighted, {name: ~each.isnan() for name, each in raw.items()})
 
 
 def rewarder(
@@ -220,11 +195,10 @@ def a_number(total: float | None) -> float:
     return float(value)
 
 
-def extras(rewards: Rewards, place: int, missing: float = math.nan) -> dict[str, float]:
-    """Raw and weighted values of one sample, the same keys for every sample; ``missing`` where there is none."""
-    found = {f"raw/{name}": values[place] for name, values in rewards.raw.items()}
-    found |= {f"weighted/{name}": values[place] for name, values in rewards.weighted.items()}
-    return {name: missing if value is None else value for name, value in found.items()}
+def breakdown(rewards: Rewards, place: int) -> dict[str, float]:
+    """Raw and weighted values of one sample, the same keys for every sample; nan where there is none."""
+    found = {f"raw/{name}": float(values[place]) for name, values in rewards.raw.items()}
+    return found | {f"weighted/{name}": float(values[place]) for name, values in rewards.weighted.items()}
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

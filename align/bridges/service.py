@@ -1,4 +1,4 @@
-"""A mixture of rewards as a service: what a run's configuration says a response is worth, without the run."""
+"""A mixture of rewards as a service: the rewards of a run's configuration, without the run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from align.bridges.conversion import as_sample
+from align.bridges.rewarder import weights_at
 from align.config import AlignConfig
-from align.phases import phase_at, phases_of, scheduled
+from align.phases import scheduled
 from align.rewards.build import VERIFIERS, MixedTerm, build_terms
-from align.rewards.mixer import Mixed, Mixer, as_list, as_tensor
+from align.rewards.mixer import Mixer, Rewards, as_list
 from align.rewards.models.local import forget_models
+from align.rewards.scoring import Scorer
 from align.rewards.terms import RewardTerm, Sample, TermError, TermScores, run_terms
 from align.rewards.verifiers.sandbox import SandboxError
 from reward_models.data.records import RecordError
@@ -61,9 +61,11 @@ class MixerService:
         self.manifest = hashlib.sha256(dump_config(config).encode()).hexdigest()[:16]
         self.admission = Admission(limits)
         self._name, self._config, self._metrics = name, config, metrics
-        self._phases, self._scheduled = phases_of(config), scheduled(config)
+        self._scheduled = scheduled(config)
         self._verifiers = _verifiers(config)
-        self._mixer = Mixer(build_terms(config.rewards, set(self._verifiers)))
+        mixer = Mixer(build_terms(config.rewards, set(self._verifiers)))
+        # A term that fails costs the samples it failed on, each of which gets an error, and not the whole batch.
+        self._scorer = Scorer(mixer, time_limit=config.reward_time_limit, max_failures=1.0)
         self._batcher = Batcher(self._compute, BATCH_CHARACTERS, name=name, observe=self._observe)
 
     async def score(self, conversations: Sequence[Turns], context: Context) -> Answer:
@@ -84,7 +86,7 @@ class MixerService:
 
     def close(self) -> None:
         self._batcher.close()
-        for each in self._mixer.terms:
+        for each in self._scorer.mixer.terms:
             if hasattr(each.term, "close"):
                 each.term.close()
 
@@ -105,19 +107,17 @@ class MixerService:
         return too_long([turn["content"] for turn in turns], self.admission.limits) or _sample(turns, row)
 
     def _compute(self, items: list[tuple[Sample, int]]) -> list[Result]:
-        """All terms over all samples at once; then each step's samples are weighed by its weights."""
-        limit = self._config.reward_time_limit
-        found = score_apart(self._mixer.terms, [sample for sample, _ in items], limit)
+        """Score all samples at once with all terms, and mix the samples of each step by its weights."""
+        mixer, limit = self._scorer.mixer, self._config.reward_time_limit
+        scores = score_apart(mixer.terms, [sample for sample, _ in items], limit)
         places = defaultdict(list)
         for place, (_, step) in enumerate(items):
             places[step].append(place)
         results: list[Result] = [Result()] * len(items)
         for step, rows in places.items():
-            raw = {name: as_tensor([each.scores[i] for i in rows]) for name, each in found.items()}
-            applied = {name: torch.tensor([each.applies[i] for i in rows]) for name, each in found.items()}
-            weights = self._mixer.weights(step, phase_at(self._phases, step).weights, {})
-            mixed = self._mixer.mix(raw, applied, weights, {}, {}, learn=False)
-            for row, result in zip(rows, _results(mixed, self._mixer.terms), strict=True):
+            selected = {name: each.select(rows) for name, each in scores.items()}
+            rewards = self._scorer.mix(selected, weights_at(self._config, mixer, step), learn=False)
+            for row, result in zip(rows, _results(rewards, mixer.terms), strict=True):
                 results[row] = result
         return results
 
@@ -144,7 +144,7 @@ def _failed(found: TermScores) -> bool:
 
 
 def _isolated(term: RewardTerm, samples: Sequence[Sample], whole: TermScores, time_limit: float | None) -> TermScores:
-    scores, applies = list(whole.scores), list(whole.applies)
+    scores, applies, failed = list(whole.scores), list(whole.applies), list(whole.failed)
     until = time.monotonic() + ISOLATION_SECONDS
 
     def halve(places: Sequence[int]) -> None:
@@ -153,13 +153,14 @@ def _isolated(term: RewardTerm, samples: Sequence[Sample], whole: TermScores, ti
             if time.monotonic() > until:
                 return
             found = run_terms([term], [samples[i] for i in part], time_limit=time_limit, retries=0)[term.name]
-            for place, score, does in zip(part, found.scores, found.applies, strict=True):
-                scores[place], applies[place] = score, does
+            rows = zip(part, found.scores, found.applies, found.failed, strict=True)
+            for place, score, does, fails in rows:
+                scores[place], applies[place], failed[place] = score, does, fails
             if _failed(found):
                 halve(part)
 
     halve([place for place, does in enumerate(whole.applies) if does])
-    return replace(whole, scores=tuple(scores), applies=tuple(applies))
+    return replace(whole, scores=tuple(scores), applies=tuple(applies), failed=tuple(failed))
 
 
 def load_mixer(name: str, path: str | Path, limits: Limits, metrics: Metrics) -> MixerService:
@@ -212,17 +213,17 @@ def _sample(turns: Turns, row: dict[str, Any]) -> Sample | str:
         return str(error)
 
 
-def _results(mixed: Mixed, terms: Sequence[MixedTerm]) -> list[Result]:
+def _results(rewards: Rewards, terms: Sequence[MixedTerm]) -> list[Result]:
     """Each sample's reward with its parts; where a part is missing, an error that names it."""
-    raw = {name: as_list(values) for name, values in mixed.raw.items()}
-    weighted = {name: as_list(values) for name, values in mixed.weighted.items()}
+    raw = {name: as_list(values) for name, values in rewards.raw.items()}
+    weighted = {name: as_list(values) for name, values in rewards.weighted.items()}
     results = []
-    for row, total in enumerate(mixed.total_N.tolist()):
+    for row, total in enumerate(rewards.reward_N.tolist()):
         parts = {each.name: TermValue(raw[each.name][row], weighted[each.name][row]) for each in terms}
         if math.isfinite(total):
             results.append(Result(raw=total, terms=parts))
             continue
-        counted = [each.name for each in terms if mixed.weights[each.entry] != 0 and mixed.applied[each.name][row]]
+        counted = [each.name for each in terms if rewards.weights[each.entry] != 0 and rewards.applied[each.name][row]]
         silent = [name for name in counted if raw[name][row] is None]
         error = f"no score from {', '.join(silent)}" if silent else "no term with a weight applies to it"
         results.append(Result(terms=parts, error=error))

@@ -14,6 +14,7 @@ from typing import Any
 
 from align.bridges.conversion import as_sample, filled
 from align.bridges.rewarder import a_number, fixed_step, rewarder_from_environment
+from align.rewards.mixer import as_list
 from align.rewards.terms import Sample
 
 
@@ -21,12 +22,12 @@ async def reward(args: Any, samples: Any, **kwargs: Any) -> float | list[float]:
     """The reward of a sample, or of each of a list of them."""
     if not isinstance(samples, Sequence):
         rewards = await rewarder_from_environment(knows_tokens=True).rewards([_sample(samples)], fixed_step())
-        return a_number(rewards.total[0])
+        return a_number(as_list(rewards.reward_N)[0])
     rewards = await rewarder_from_environment(knows_tokens=True).rewards([_sample(s) for s in samples], fixed_step())
-    for sample, total in zip(samples, rewards.total, strict=True):
+    for sample, total in zip(samples, as_list(rewards.reward_N), strict=True):
         if total is None:
             sample.remove_sample = True
-    totals = filled(rewards.total, [str(sample.prompt) for sample in samples])
+    totals = filled(as_list(rewards.reward_N), [str(sample.prompt) for sample in samples])
     return [a_number(total) for total in totals]
 
 

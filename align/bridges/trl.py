@@ -23,9 +23,10 @@ from typing import Any
 
 from align.bridges.conversion import Turns, as_sample, filled
 from align.bridges.rewarder import Rewarder, rewarder, run
-from align.rewards.build import MixedTerm, TermConfig, build_terms
-from align.rewards.scoring import check_failures
-from align.rewards.terms import Sample, TermScores, score_terms
+from align.rewards.build import TermConfig, build_terms
+from align.rewards.mixer import Mixer, as_list
+from align.rewards.scoring import Scorer
+from align.rewards.terms import Sample
 
 
 class MixedReward:
@@ -74,13 +75,13 @@ class MixedReward:
         step = trainer_state.global_step if trainer_state is not None else 0
         rewards = run(self._rewarder.rewards(samples, step))
         if log_metric is not None:
-            for name, value in rewards.means().items():
+            for name, value in rewards.metrics().items():
                 log_metric(name, value)
         if log_extra is not None:
             for name, values in rewards.raw.items():
-                log_extra(f"raw {name}", values)
-                log_extra(f"weighted {name}", rewards.weighted[name])
-        return filled(rewards.total, [str(prompt) for prompt in prompts])
+                log_extra(f"raw {name}", as_list(values))
+                log_extra(f"weighted {name}", as_list(rewards.weighted[name]))
+        return filled(as_list(rewards.reward_N), [str(prompt) for prompt in prompts])
 
 
 class TermReward:
@@ -108,12 +109,12 @@ class TermReward:
         self.__name__ = term.rpartition(":")[2]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_term"}
+        return {name: value for name, value in self.__dict__.items() if name != "_scorer"}
 
     @functools.cached_property
-    def _term(self) -> MixedTerm:
-        (term,) = build_terms([self._config], {"math"})
-        return term
+    def _scorer(self) -> Scorer:
+        limit, failures = self._limits
+        return Scorer(Mixer(build_terms([self._config], {"math"})), time_limit=limit, max_failures=failures)
 
     def __call__(
         self,
@@ -124,15 +125,10 @@ class TermReward:
     ) -> list[float | None]:
         """One value per completion."""
         samples = _samples(prompts, completions, completion_ids, columns, self._think_prefilled)
-        limit, allowed = self._limits
-        (result,) = run(score_terms([self._term], samples, time_limit=limit)).values()
-        check_failures({self._term.name: (result.failures, result.applicable)}, allowed)
-        return _neutral(result, [str(prompt) for prompt in prompts])
-
-
-def _neutral(result: TermScores, prompts: Sequence[str]) -> list[float | None]:
-    values = filled(result.scores, prompts)
-    return [value if applies else None for value, applies in zip(values, result.applies, strict=True)]
+        rewards = run(self._scorer.rewards(samples, {self._config.term: 1.0}, learn=True))
+        (applied,) = rewards.applied.values()
+        values = filled(as_list(rewards.reward_N), [str(prompt) for prompt in prompts])
+        return [value if applies else None for value, applies in zip(values, applied.tolist(), strict=True)]
 
 
 def _samples(

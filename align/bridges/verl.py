@@ -15,7 +15,8 @@ import asyncio
 from typing import Any
 
 from align.bridges.conversion import Turns, as_sample
-from align.bridges.rewarder import Rewarder, a_number, extras, fixed_step, rewarder_from_environment
+from align.bridges.rewarder import Rewarder, a_number, breakdown, fixed_step, rewarder_from_environment
+from align.rewards.mixer import as_list
 from align.rewards.terms import Sample
 
 
@@ -74,4 +75,4 @@ def _with_answer(row: dict[str, Any], ground_truth: Any) -> dict[str, Any]:
 
 async def _scored(rewarder: Rewarder, sample: Sample) -> dict[str, float]:
     rewards = await rewarder.rewards([sample], fixed_step())
-    return {"score": a_number(rewards.total[0]), **extras(rewards, 0)}
+    return {"score": a_number(as_list(rewards.reward_N)[0]), **breakdown(rewards, 0)}

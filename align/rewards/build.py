@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from align.rewards.rules.format import Format
 from align.rewards.rules.language import LanguageConsistency
 from align.rewards.rules.penalties import OverlongPenalty, RepetitionPenalty
-from align.rewards.terms import RewardTerm, Sample, TermError, load_term, measures_of
+from align.rewards.terms import RewardTerm, Sample, TermError, load_term, term_metrics_of
 from align.rewards.verifiers.answers import JUDGES, AnswerAccuracy
 from align.rewards.verifiers.mathematics import MathAccuracy
 from align.rewards.verifiers.programs import CodeAccuracy
@@ -85,8 +85,8 @@ class MixedTerm:
         return self.term.name
 
     @property
-    def measures(self) -> tuple[str, ...]:
-        return measures_of(self.term)
+    def term_metrics(self) -> tuple[str, ...]:
+        return term_metrics_of(self.term)
 
     def applies(self, sample: Sample) -> bool:
         return (self.domains is None or sample.domain in self.domains) and self.term.applies(sample)

@@ -1,17 +1,18 @@
-"""From the values of all terms to one reward per sample, and a record of how it came about.
+"""From the scores of all terms to one reward per sample, with its breakdown.
 
-Every rank holds every term's value of every sample, so that what is normalised and summed is the same on all of them.
+Every rank holds every term's score of every sample, so that normalised values and sums are the same on all ranks.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from align.rewards.build import MixedTerm
+from align.rewards.terms import TermScores
 from align.schedule import Schedule, value_at
 
 
@@ -21,7 +22,7 @@ def as_tensor(scores: Sequence[float | None]) -> torch.Tensor:
 
 
 def as_list(values: torch.Tensor) -> list[float | None]:
-    """The way back."""
+    """Inverse of :func:`as_tensor`."""
     return [None if math.isnan(value) else value for value in values.tolist()]
 
 
@@ -44,32 +45,81 @@ class Running:
 
     @property
     def deviation(self) -> float:
-        """1 while there is nothing to tell it from."""
+        """The unbiased standard deviation; 1 until two different values have been seen."""
         deviation = math.sqrt(self.squares / (self.count - 1)) if self.count > 1 else 0.0
         return deviation if deviation > 1e-8 else 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Mixed:
-    """The rewards of a batch of ``N`` samples, float64; nan where there is none.
+class Rewards:
+    """The rewards of a batch of ``N`` samples with their breakdown; float64, nan where there is no value.
 
     Attributes:
-        raw, weighted: term → value per sample; ``weighted`` is normalised, times its weight.
+        reward_N: Σ over the terms that apply and have a weight; nan if a part of the sum is missing, and where no such
+            term applies.
+        raw, weighted: term → value per sample; ``weighted`` is normalised and multiplied by the weight.
         applied: term → whether it applies to the sample.
-        total_N: Σ of what applies and has a weight; nan if a part of that is missing, and where there is none.
+        extras: ``METRIC/TERM`` → further figures of a term per sample; no part of the sum.
         weights: of each entry.
-        unscorable, failures: per term, samples it was asked about and could not score, or failed on.
-        beside: ``MEASURE/TERM`` → what a term measured per sample beside its score; no part of the sum.
+        unscorable, failures: term → number of samples that it was asked about and could not score, or failed on. Unlike
+            the other fields they also count samples that :meth:`select` has left out.
     """
 
+    reward_N: torch.Tensor
     raw: dict[str, torch.Tensor]
     weighted: dict[str, torch.Tensor]
     applied: dict[str, torch.Tensor]
-    total_N: torch.Tensor
-    weights: dict[str, float]
-    unscorable: dict[str, int]
-    failures: dict[str, int]
-    beside: dict[str, torch.Tensor] = field(default_factory=dict)
+    extras: dict[str, torch.Tensor] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+    unscorable: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+
+    def select(self, rows: Sequence[int]) -> Rewards:
+        """The rewards of some of the samples."""
+
+        def chosen(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return {name: each[list(rows)] for name, each in values.items()}
+
+        return replace(
+            self,
+            reward_N=self.reward_N[list(rows)],
+            raw=chosen(self.raw),
+            weighted=chosen(self.weighted),
+            applied=chosen(self.applied),
+            extras=chosen(self.extras),
+        )
+
+    def concat(self, other: Rewards) -> Rewards:
+        """These rewards and those of further samples, of the same terms and weights."""
+
+        def both(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return {name: torch.cat([values, second[name]]) for name, values in first.items()}
+
+        return Rewards(
+            reward_N=torch.cat([self.reward_N, other.reward_N]),
+            raw=both(self.raw, other.raw),
+            weighted=both(self.weighted, other.weighted),
+            applied=both(self.applied, other.applied),
+            extras=both(self.extras, other.extras),
+            weights=self.weights,
+            unscorable={name: number + other.unscorable[name] for name, number in self.unscorable.items()},
+            failures={name: number + other.failures[name] for name, number in self.failures.items()},
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Means over the samples that have a value, weights and counts by their names in ``metrics.jsonl``."""
+        means = {
+            **{f"term/{name}": values for name, values in self.raw.items()},
+            **{f"weighted/{name}": values for name, values in self.weighted.items()},
+            **self.extras,
+        }
+        return {
+            **{name: float(values.nanmean()) for name, values in means.items() if not values.isnan().all()},
+            **{f"weight/{entry}": weight for entry, weight in self.weights.items()},
+            **{f"unscorable/{name}": float(number) for name, number in self.unscorable.items() if number},
+            **{f"failures/{name}": float(number) for name, number in self.failures.items() if number},
+            "unscorable": float(self.reward_N.isnan().sum()),
+        }
 
 
 @dataclass
@@ -79,26 +129,24 @@ class Mixer:
     terms: list[MixedTerm]
     statistics: dict[str, Running] = field(default_factory=dict)
 
-    def weights(self, step: int, overrides: Mapping[str, Schedule], scale: Mapping[str, float]) -> dict[str, float]:
+    def weights(
+        self, step: int, overrides: Mapping[str, Schedule] | None = None, scale: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
         """The weight of every entry at a step: the phase's ``overrides``, else its own, times ``scale``."""
-        schedules = {each.entry: overrides.get(each.entry, each.weight) for each in self.terms}
-        return {entry: value_at(schedule, step) * scale.get(entry, 1.0) for entry, schedule in schedules.items()}
+        schedules = {each.entry: (overrides or {}).get(each.entry, each.weight) for each in self.terms}
+        return {
+            entry: value_at(schedule, step) * (scale or {}).get(entry, 1.0) for entry, schedule in schedules.items()
+        }
 
-    def mix(
-        self,
-        raw: dict[str, torch.Tensor],
-        applied: dict[str, torch.Tensor],
-        weights: dict[str, float],
-        unscorable: dict[str, int],
-        failures: dict[str, int],
-        *,
-        learn: bool,
-    ) -> Mixed:
+    def mix(self, scores: Mapping[str, TermScores], weights: Mapping[str, float], *, learn: bool) -> Rewards:
         """Weigh and sum.
 
         Args:
+            scores: of every term, over the same samples.
             learn: let running statistics take these values in, before they are used.
         """
+        raw = {each.name: as_tensor(scores[each.name].scores) for each in self.terms}
+        applied = {each.name: torch.tensor(scores[each.name].applies, dtype=torch.bool) for each in self.terms}
         weighted = {}
         for each in self.terms:
             values = raw[each.name]
@@ -109,9 +157,22 @@ class Mixer:
                 values = (values - statistics.mean) / statistics.deviation
             weighted[each.name] = values * weights[each.entry]
         counted = {each.name: applied[each.name] for each in self.terms if weights[each.entry] != 0}
-        total = torch.full_like(next(iter(raw.values())), torch.nan)
+        reward_N = torch.full_like(next(iter(raw.values())), torch.nan)
         if counted:
             parts = torch.stack([torch.where(applies, weighted[name], 0.0) for name, applies in counted.items()])
             # Where a part is missing it is nan, and so is the sum.
-            total = torch.where(torch.stack(list(counted.values())).any(0), parts.sum(0), torch.nan)
-        return Mixed(raw, weighted, applied, total, weights, unscorable, failures)
+            reward_N = torch.where(torch.stack(list(counted.values())).any(0), parts.sum(0), torch.nan)
+        return Rewards(
+            reward_N=reward_N,
+            raw=raw,
+            weighted=weighted,
+            applied=applied,
+            extras={
+                f"{metric}/{each.name}": as_tensor(values)
+                for each in self.terms
+                for metric, values in scores[each.name].extras.items()
+            },
+            weights=dict(weights),
+            unscorable={each.name: scores[each.name].unscorable for each in self.terms},
+            failures={each.name: scores[each.name].failures for each in self.terms},
+        )

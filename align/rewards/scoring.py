@@ -1,72 +1,96 @@
-"""Samples in, rewards out, the same on every rank."""
+"""From samples to rewards: the one function that scores and mixes, for training, evaluation, bridges and servers."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import torch
 
-from align.rewards.mixer import Mixed, Mixer, as_tensor
-from align.rewards.terms import Sample, TermScores, run_terms
+from align.rewards.mixer import Mixer, Rewards, as_list, as_tensor
+from align.rewards.terms import Sample, TermScores, run_terms, score_terms
 from reward_models.runtime.distributed import World
+
+Scores = Mapping[str, TermScores]  # by the name of the term
 
 
 class RewardFailure(RuntimeError):
-    """A reward term failed on more samples than is allowed: training on the rest would be training on chance."""
+    """A reward term failed on more samples than is allowed: the rest is no fair sample of them."""
 
 
 class Scorer:
-    """Rewards of samples, every rank its share of them.
+    """Scores samples with all terms of a mixture, and mixes the scores into one reward per sample.
+
+    :meth:`rewards` does both. Where something else happens between the two, :meth:`score` (or :meth:`start`) comes
+    first and :meth:`mix` afterwards.
 
     Args:
-        time_limit: seconds for one call of a term.
-        max_failures: share of the samples a term was asked about that it may fail on.
+        time_limit: seconds for one call of a term; ``None``: terms bound their own time.
+        max_failures: share of the samples a term was asked about that it may fail on; 1 allows everything.
     """
 
-    def __init__(self, mixer: Mixer, world: World, *, time_limit: float, max_failures: float) -> None:
-        self.mixer, self._world, self._time_limit, self._max_failures = mixer, world, time_limit, max_failures
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="rewards")
+    def __init__(self, mixer: Mixer, *, time_limit: float | None, max_failures: float) -> None:
+        self.mixer, self._time_limit, self._max_failures = mixer, time_limit, max_failures
+        self._mixing = threading.Lock()  # of running statistics: libraries call from several threads
+        self._threads: ThreadPoolExecutor | None = None
 
-    def start(self, samples: Sequence[Sample]) -> Callable[[], dict[str, TermScores]]:
-        """Begin to score this rank's share; what is returned waits for it. The model may run meanwhile."""
-        ours = list(samples[self._world.rank :: self._world.size])
-        return self._threads.submit(run_terms, self.mixer.terms, ours, time_limit=self._time_limit).result
+    async def rewards(self, samples: Sequence[Sample], weights: Mapping[str, float], *, learn: bool) -> Rewards:
+        """Score and mix. See :meth:`mix` for the arguments and errors."""
+        return self.mix(await score_terms(self.mixer.terms, samples, time_limit=self._time_limit), weights, learn=learn)
 
-    def finish(
-        self, scored: Callable[[], dict[str, TermScores]], count: int, weights: dict[str, float], *, learn: bool
-    ) -> Mixed:
-        """The rewards of all ranks' samples.
+    def score(self, samples: Sequence[Sample]) -> Scores:
+        """The scores of all terms, for code that is not asynchronous."""
+        return run_terms(self.mixer.terms, samples, time_limit=self._time_limit)
+
+    def start(self, samples: Sequence[Sample]) -> Callable[[], Scores]:
+        """Begin to score in a thread; the returned function waits for the scores."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(1, thread_name_prefix="rewards")
+        return self._threads.submit(self.score, samples).result
+
+    def mix(self, scores: Scores, weights: Mapping[str, float], *, learn: bool) -> Rewards:
+        """Rewards of scored samples.
+
+        Args:
+            weights: of every entry of the mixture; see :meth:`Mixer.weights`.
+            learn: update the running statistics of terms that are normalised by them.
 
         Raises:
-            RewardFailure: a term failed on too many of them.
+            RewardFailure: a term failed on too many samples.
         """
-        results = scored()
-        beside = {
-            f"{name}/{each.name}": results[each.name].beside[name]
-            for each in self.mixer.terms
-            for name in each.measures
-        }
-        mine = list(range(self._world.rank, count, self._world.size))
-        values = torch.zeros(2 * len(results) + len(beside), count, dtype=torch.float64)
-        for row, result in enumerate(results.values()):
-            values[row, mine] = as_tensor(result.scores)
-            values[len(results) + row, mine] = torch.tensor(result.applies, dtype=torch.float64)
-        for row, measured in enumerate(beside.values(), start=2 * len(results)):
-            values[row, mine] = as_tensor(measured)
-        counts = torch.tensor([[r.unscorable, r.failures, r.applicable] for r in results.values()])
-        self._world.sum(values)
-        self._world.sum(counts)
-        raw = dict(zip(results, values[: len(results)], strict=True))
-        applied = dict(zip(results, values[len(results) : 2 * len(results)] > 0, strict=True))
-        unscorable, failures, asked = (dict(zip(results, column, strict=True)) for column in counts.t().tolist())
-        check_failures({name: (number, asked[name]) for name, number in failures.items()}, self._max_failures)
-        mixed = self.mixer.mix(raw, applied, weights, unscorable, failures, learn=learn)
-        return replace(mixed, beside=dict(zip(beside, values[2 * len(results) :], strict=True)))
+        check_failures({n: (each.failures, each.applicable) for n, each in scores.items()}, self._max_failures)
+        with self._mixing:
+            return self.mixer.mix(scores, weights, learn=learn)
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def gather(scores: Scores, rows: Sequence[int], count: int, world: World) -> Scores:
+    """The scores of all ranks' samples, on every rank.
+
+    Args:
+        scores: of this rank's samples. ``rows``: their places among all ``count`` samples, each on exactly one rank.
+    """
+    if world.size == 1:
+        return scores
+
+    def gathered(values: Sequence[float | None]) -> torch.Tensor:
+        everyone = torch.zeros(count, dtype=torch.float64)
+        everyone[list(rows)] = as_tensor(values)
+        return world.sum(everyone)
+
+    return {
+        name: TermScores(
+            tuple(as_list(gathered(each.scores))),
+            tuple((gathered(each.applies) > 0).tolist()),
+            tuple((gathered(each.failed) > 0).tolist()),
+            {metric: tuple(as_list(gathered(values))) for metric, values in each.extras.items()},
+        )
+        for name, each in scores.items()
+    }
 
 
 def check_failures(counts: Mapping[str, tuple[int, int]], allowed: float) -> None:
@@ -79,5 +103,5 @@ def check_failures(counts: Mapping[str, tuple[int, int]], allowed: float) -> Non
         if number > allowed * asked:
             raise RewardFailure(
                 f"reward term {name} failed on {number} of {asked} samples, more than the share of {allowed:g} that "
-                "max_reward_failures allows; the log says why"
+                "max_reward_failures allows; the log gives the reasons"
             )

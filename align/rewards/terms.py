@@ -1,4 +1,4 @@
-"""What a reward term is, and how a set of them is run over a batch of samples."""
+"""The interface of reward terms, and the function that runs a set of them over a batch of samples."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ class Sample:
         think_prefilled: the template ended the prompt with ``<think>``, so the response starts inside the thoughts.
         tokens: sampled tokens, the end-of-sequence token included.
         finished: the policy ended the response itself; false if it was cut at the length limit.
+        group: samples of a batch with the same number answer the same prompt, and a term is given them in one call;
+            ``None`` where the caller does not know groups.
         columns: the other columns of the prompt's row, such as ``verifier`` or ``tests``.
     """
 
@@ -44,6 +46,7 @@ class Sample:
     think_prefilled: bool = False
     tokens: int
     finished: bool
+    group: int | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -55,15 +58,15 @@ class Sample:
 Scores = Sequence[float | None]
 
 
-class Measured(list[float | None]):
-    """Scores, and beside each what else the term found out about its sample, under the names in its ``measures``.
+class ScoresWithExtras(list[float | None]):
+    """Scores with further figures of each sample, under the names in the term's ``term_metrics``.
 
-    Beside a score of ``None`` stands ``None``.
+    A sample whose score is ``None`` has ``None`` in each of ``extras``.
     """
 
-    def __init__(self, scores: Scores, **beside: list[float | None]) -> None:
+    def __init__(self, scores: Scores, **extras: list[float | None]) -> None:
         super().__init__(scores)
-        self.beside = beside
+        self.extras = extras
 
 
 class RewardTerm(Protocol):
@@ -72,12 +75,16 @@ class RewardTerm(Protocol):
     ``score`` may be a coroutine function. It gives one value per sample, in order; ``None`` means "cannot be scored"
     and is never a stand-in for 0.0. A plain ``score`` runs in a thread, at the same time as the other terms.
 
-    A term that measures more than its score lists the names in an attribute ``measures`` and returns :class:`Measured`.
+    A term with further figures beside its score, which become metrics and no part of the reward, lists their names in
+    an attribute ``term_metrics`` and returns :class:`ScoresWithExtras`.
+
+    In training a term is called with all samples of a prompt at once, side by side and with the same ``group``, so that
+    it may compare them. Only if it fails on some, it is called again with these alone.
     """
 
     @property
     def name(self) -> str:
-        """What the term is called in metrics and mixtures."""
+        """The term's name in metrics and mixtures."""
 
     def applies(self, sample: Sample) -> bool:
         """Whether ``score`` should see this sample at all."""
@@ -87,34 +94,51 @@ class RewardTerm(Protocol):
 
 
 class TermError(Exception):
-    """A term that breaks the contract: the message names the term and what it returned."""
+    """A term that breaks the contract or cannot be built; the message names the term and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class TermScores:
-    """What one term said about a batch.
+    """The scores of one term over a batch; every tuple has one value per sample, in order.
 
     Args:
-        scores: one value per sample of the batch; ``None`` where the term does not apply, could not score, or failed.
+        scores: ``None`` where the term does not apply, could not score, or failed.
         applies: whether the term was asked about the sample.
-        unscorable: of the samples it was asked about, those for which it answered ``None``.
-        failures: of these, those for which it raised an exception, took too long, or gave a number that is not finite,
-            again and again.
-        seconds: wall time.
-        beside: what the term measures besides, by name, like ``scores``.
+        failed: whether it raised an exception, took too long, or gave a number that is not finite, at every try.
+        extras: name → the term's further figures, like ``scores``.
+        seconds: wall time of all tries.
     """
 
     scores: tuple[float | None, ...]
     applies: tuple[bool, ...]
-    unscorable: int
-    failures: int
-    seconds: float
-    beside: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    failed: tuple[bool, ...]
+    extras: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @property
     def applicable(self) -> int:
-        """How many samples the term was asked about."""
+        """The number of samples that the term was asked about."""
         return sum(self.applies)
+
+    @property
+    def failures(self) -> int:
+        """The number of samples that the term failed on."""
+        return sum(self.failed)
+
+    @property
+    def unscorable(self) -> int:
+        """The number of samples for which the term answered ``None``."""
+        rows = zip(self.scores, self.applies, self.failed, strict=True)
+        return sum(applies and not failed and score is None for score, applies, failed in rows)
+
+    def select(self, rows: Sequence[int]) -> TermScores:
+        """The scores of some of the samples."""
+
+        def chosen(values: Sequence[Any]) -> tuple[Any, ...]:
+            return tuple(values[row] for row in rows)
+
+        extras = {name: chosen(values) for name, values in self.extras.items()}
+        return TermScores(chosen(self.scores), chosen(self.applies), chosen(self.failed), extras, self.seconds)
 
 
 async def score_terms(
@@ -122,8 +146,8 @@ async def score_terms(
 ) -> dict[str, TermScores]:
     """Run all terms at the same time, each over the samples it applies to.
 
-    What a term fails on (an exception, no answer within the limit, a number that is not finite) it is asked again; what
-    it keeps failing on has no score from it, is logged and counted, and never becomes a reward.
+    A term that fails on samples (an exception, no answer within the limit, a number that is not finite) is asked about
+    them again. Samples that it keeps failing on have no score from it; they are logged and counted.
 
     Args:
         time_limit: seconds for one call of a term; ``None``: it bounds its own time.
@@ -152,46 +176,43 @@ async def _score_term(
 ) -> TermScores:
     start = time.perf_counter()
     scores: list[float | None] = [None] * len(samples)
-    beside: dict[str, list[float | None]] = {name: [None] * len(samples) for name in measures_of(term)}
+    extras: dict[str, list[float | None]] = {name: [None] * len(samples) for name in term_metrics_of(term)}
     try:
         applies = [bool(term.applies(sample)) for sample in samples]
     except Exception:
         LOGGER.exception("reward term %s could not tell which samples it applies to", term.name)
-        applies = [True] * len(samples)
-        return _frozen(scores, applies, 0, len(samples), start, beside)
+        everyone = (True,) * len(samples)
+        return TermScores(tuple(scores), everyone, everyone, {name: tuple(values) for name, values in extras.items()})
     pending = [i for i, does in enumerate(applies) if does]
-    unscorable = 0
     for _ in range(retries + 1):
         if not pending:
             break
         values = await _ask(term, [samples[i] for i in pending], time_limit)
-        unscorable += sum(value is None for value in values)
         for place, value in zip(pending, values, strict=True):
             if value is not None and math.isfinite(value):
                 scores[place] = value
-        for name, found in values.beside.items():
+        for name, found in values.extras.items():
             for place, value in zip(pending, found, strict=True):
-                beside[name][place] = value
+                extras[name][place] = value
         pending = [i for i, v in zip(pending, values, strict=True) if v is not None and not math.isfinite(v)]
     if pending:
         LOGGER.error("reward term %s failed on %d samples; they have no reward from it", term.name, len(pending))
-    return _frozen(scores, applies, unscorable, len(pending), start, beside)
+    failed = set(pending)
+    return TermScores(
+        tuple(scores),
+        tuple(applies),
+        tuple(place in failed for place in range(len(samples))),
+        {name: tuple(values) for name, values in extras.items()},
+        time.perf_counter() - start,
+    )
 
 
-def _frozen(
-    scores: Scores, applies: Sequence[bool], unscorable: int, failures: int, start: float, beside: Mapping[str, Scores]
-) -> TermScores:
-    seconds = time.perf_counter() - start
-    frozen = {name: tuple(values) for name, values in beside.items()}
-    return TermScores(tuple(scores), tuple(applies), unscorable, failures, seconds, frozen)
+def term_metrics_of(term: RewardTerm) -> tuple[str, ...]:
+    """The names of a term's figures beside its score; most terms have none."""
+    return tuple(getattr(term, "term_metrics", ()))
 
 
-def measures_of(term: RewardTerm) -> tuple[str, ...]:
-    """What a term measures beside its scores; most measure nothing."""
-    return tuple(getattr(term, "measures", ()))
-
-
-async def _ask(term: RewardTerm, samples: list[Sample], time_limit: float | None) -> Measured:
+async def _ask(term: RewardTerm, samples: list[Sample], time_limit: float | None) -> ScoresWithExtras:
     """The term's values; nan for all of them if it raised an exception or took too long."""
     try:
         return await asyncio.wait_for(_call(term, samples), time_limit)
@@ -201,19 +222,20 @@ async def _ask(term: RewardTerm, samples: list[Sample], time_limit: float | None
         LOGGER.warning("reward term %s gave no answer within %s s", term.name, time_limit)
     except Exception:
         LOGGER.warning("reward term %s failed on %d samples", term.name, len(samples), exc_info=True)
-    return Measured([math.nan] * len(samples))
+    return ScoresWithExtras([math.nan] * len(samples))
 
 
-async def _call(term: RewardTerm, samples: list[Sample]) -> Measured:
+async def _call(term: RewardTerm, samples: list[Sample]) -> ScoresWithExtras:
     given = term.score(samples) if inspect.iscoroutinefunction(term.score) else await _in_thread(term.score, samples)
     scores = cast(Scores, await given if inspect.isawaitable(given) else given)
-    beside = scores.beside if isinstance(scores, Measured) else {}
-    if beside.keys() != set(measures_of(term)):
+    extras = scores.extras if isinstance(scores, ScoresWithExtras) else {}
+    if extras.keys() != set(term_metrics_of(term)):
         raise TermError(
-            f"reward term {term.name} measured {', '.join(beside) or 'nothing'}; its attribute measures names "
-            f"{', '.join(measures_of(term)) or 'nothing'}"
+            f"reward term {term.name} returned the extras {', '.join(extras) or '(none)'}; its attribute term_metrics "
+            f"names {', '.join(term_metrics_of(term)) or 'none'}"
         )
-    return Measured(_numbers(term, scores, samples), **{k: _numbers(term, v, samples) for k, v in beside.items()})
+    values = {name: _numbers(term, figures, samples) for name, figures in extras.items()}
+    return ScoresWithExtras(_numbers(term, scores, samples), **values)
 
 
 def _numbers(term: RewardTerm, values: Scores, samples: Sequence[Sample]) -> list[float | None]:

@@ -1,14 +1,13 @@
-"""Which engine samples, as the configuration says."""
+"""The rollout engine that the configuration names."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from deepspeed.runtime.rollout import RolloutEngine
 from transformers import PreTrainedTokenizerBase
 
-from align.rollouts.hybrid import HybridRollout
+from align.rollouts.base import RolloutEngine
 from align.rollouts.local import LocalRollout
 from align.rollouts.plain import PlainRollout
 from align.rollouts.vllm import VllmRollout
@@ -20,8 +19,8 @@ class RolloutConfig:
     """How responses are sampled.
 
     Attributes:
-        engine: ``local``: the training model itself. ``hybrid``: the same through DeepSpeed's own engine. ``vllm``: a
-            vLLM server, which is sent the weights before each rollout.
+        engine: ``local``: the training model itself. ``vllm``: a vLLM server, which is sent the weights before each
+            rollout.
         max_rows: local: sequences sampled at once on one rank.
         vllm_base_url: of the server. ``vllm_group_port``: of the main rank's machine, where NCCL meets the server.
         vllm_start_seconds: how long to wait for the server to be up.
@@ -29,7 +28,7 @@ class RolloutConfig:
             whole rollout, during which all ranks wait.
     """
 
-    engine: Literal["local", "hybrid", "vllm"] = "local"
+    engine: Literal["local", "vllm"] = "local"
     max_rows: int = 256
     vllm_base_url: str = "http://127.0.0.1:8000"
     vllm_group_port: int = 51216
@@ -48,18 +47,15 @@ def build_rollout(
 ) -> RolloutEngine:
     """The rollout engine over the policy that ``engine``, DeepSpeed's, trains."""
     policy = engine.module
-    pad = tokenizer.pad_token_id or 0
-    if config.engine == "hybrid":
-        return HybridRollout(policy.model, tokenizer)
     if config.engine == "vllm":
         return VllmRollout(
             policy.model,
-            pad,
             world,
             base_url=config.vllm_base_url,
             group_port=config.vllm_group_port,
             start_seconds=config.vllm_start_seconds,
             request_seconds=config.vllm_request_seconds,
         )
-    local = LocalRollout if policy.layout == "tree" else PlainRollout
-    return local(policy.model, pad, world, max_rows=config.max_rows)
+    if policy.layout == "tree":
+        return LocalRollout(policy.model, world, max_rows=config.max_rows)
+    return PlainRollout(policy.model, tokenizer.pad_token_id or 0, world, max_rows=config.max_rows)

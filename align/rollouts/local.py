@@ -1,4 +1,4 @@
-"""Sampling with the training model itself: nothing to copy, nothing to start, CPU and GPU.
+"""Sampling with the training model itself, on CPU and GPU: no copy of the weights, no server.
 
 A prompt is read once and its keys and values are given to all its samples. Sequences that end make room for those that
 wait, so every forward pass computes living sequences only. Python drives each token, which a server such as vLLM does
@@ -15,58 +15,55 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from deepspeed.runtime.rollout import RolloutEngine, RolloutRequest, SamplingConfig
 
-from align.rollouts.base import Lockstep, Rollout, Sampling
+from align.rollouts.base import Lockstep, Sampling, check_prompts
 from align.rollouts.sampling import Recorder, draw_tokens
+from align.training.rollout import Rollout
 from reward_models.backbone.tree_attention import Keep
-from reward_models.data.trees import PromptTree, pack
+from reward_models.data.trees import PromptTree, TokenIds, pack
 from reward_models.runtime.distributed import World
 
 EMPTY = np.zeros(0, np.int32)
 GROWTH = 64  # tokens by which the cache is enlarged at least
 
 
-class LocalRollout(RolloutEngine):
+class LocalRollout:
     """Samples from a model that computes prompt trees, see :mod:`reward_models.backbone.tree_attention`.
 
     Args:
         model: the transformers language model, or peft's wrapper around one; ZeRO may have partitioned it.
-        pad_token_id: fills the batch that is returned.
         max_rows: sequences decoded at once. Memory grows with it, and with the longest of them.
         max_prompt_tokens: most tokens of prompts read at once.
     """
 
-    name = "local"
-
-    def __init__(
-        self, model: Any, pad_token_id: int, world: World, *, max_rows: int = 256, max_prompt_tokens: int = 16384
-    ) -> None:
+    def __init__(self, model: Any, world: World, *, max_rows: int = 256, max_prompt_tokens: int = 16384) -> None:
         self._wrapper = model
         self._model = model.get_base_model() if hasattr(model, "peft_config") else model
-        self._pad, self._world, self._max_rows, self._budget = pad_token_id, world, max_rows, max_prompt_tokens
+        self._world, self._max_rows, self._budget = world, max_rows, max_prompt_tokens
         self._lockstep = Lockstep(self._model, world)
 
     def sync_weights(self, step: int) -> None:
-        """Nothing to do: it is the training model."""
+        """Do nothing: the engine samples from the training model."""
+
+    def shutdown(self) -> None:
+        """Do nothing: the engine holds nothing outside of this process."""
 
     @torch.no_grad()
-    def generate(self, request: RolloutRequest, sampling: SamplingConfig) -> Rollout:
-        assert isinstance(sampling, Sampling)
+    def generate(self, prompts: Sequence[TokenIds], sampling: Sampling) -> Rollout:
+        """See :class:`align.rollouts.base.RolloutEngine`."""
+        check_prompts(prompts)
         training = self._wrapper.training
         self._wrapper.eval()
         try:
-            recorder = self._sample(request, sampling)
+            recorder = self._sample(prompts, sampling)
             while self._lockstep.anyone(False):  # others are not done yet
                 self._forward([PromptTree(EMPTY, (np.zeros(1, np.int32),))], None)
         finally:
             self._wrapper.train(training)
-        return recorder.rollout(request, self._pad)
+        return recorder.rollout(prompts)
 
-    def _sample(self, request: RolloutRequest, sampling: Sampling) -> Recorder:
-        group = sampling.n_samples_per_prompt
-        rows = zip(request.prompt_ids, request.prompt_attention_mask, strict=True)
-        ids = [row[mask.bool()].cpu().numpy().astype(np.int32) for row, mask in rows]
+    def _sample(self, ids: Sequence[TokenIds], sampling: Sampling) -> Recorder:
+        group = sampling.samples
         recorder = Recorder(len(ids) * group, sampling)
         cache = _Slots(min(self._max_rows, len(ids) * group))
         waiting = deque(range(len(ids) * group))

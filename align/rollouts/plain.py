@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from deepspeed.runtime.rollout import RolloutEngine, RolloutRequest, SamplingConfig
 
-from align.rollouts.base import Lockstep, Rollout, Sampling
+from align.rollouts.base import Lockstep, Sampling, check_prompts
 from align.rollouts.sampling import Recorder, draw_tokens
+from align.training.rollout import Rollout
+from reward_models.data.trees import TokenIds
 from reward_models.runtime.distributed import World
 
 
-class PlainRollout(RolloutEngine):
+class PlainRollout:
     """A prompt is read once, padded on the left to the longest of its chunk; ended sequences leave the batch.
 
     Args:
-        model, pad_token_id, max_rows: as for :class:`align.rollouts.local.LocalRollout`.
+        model, max_rows: as for :class:`align.rollouts.local.LocalRollout`.
+        pad_token_id: fills prompts up on the left.
     """
-
-    name = "plain"
 
     def __init__(self, model: Any, pad_token_id: int, world: World, *, max_rows: int = 256) -> None:
         self._model, self._pad, self._world, self._max_rows = model, pad_token_id, world, max_rows
@@ -30,30 +31,32 @@ class PlainRollout(RolloutEngine):
         self._lockstep = Lockstep(model, world)
 
     def sync_weights(self, step: int) -> None:
-        """Nothing to do: it is the training model."""
+        """Do nothing: the engine samples from the training model."""
+
+    def shutdown(self) -> None:
+        """Do nothing: the engine holds nothing outside of this process."""
 
     @torch.no_grad()
-    def generate(self, request: RolloutRequest, sampling: SamplingConfig) -> Rollout:
-        assert isinstance(sampling, Sampling)
+    def generate(self, prompts: Sequence[TokenIds], sampling: Sampling) -> Rollout:
+        """See :class:`align.rollouts.base.RolloutEngine`."""
+        check_prompts(prompts)
         training = self._model.training
         self._model.eval()
-        group = sampling.n_samples_per_prompt
-        recorder = Recorder(len(request.prompt_ids) * group, sampling)
+        group = sampling.samples
+        recorder = Recorder(len(prompts) * group, sampling)
         try:
             chunk = max(1, self._max_rows // group)
-            for at in range(0, len(request.prompt_ids), chunk):
-                part = slice(at, at + chunk)
-                self._chunk(request.prompt_ids[part], request.prompt_attention_mask[part], at * group, recorder)
+            for at in range(0, len(prompts), chunk):
+                self._chunk(prompts[at : at + chunk], at * group, recorder)
             while self._lockstep.anyone(False):  # ZeRO stage 3: others are not done yet
                 self._forward(torch.full((1, 1), self._pad, device=self._world.device), None, None)
         finally:
             self._model.train(training)
-        return recorder.rollout(request, self._pad)
+        return recorder.rollout(prompts)
 
-    def _chunk(self, ids: torch.Tensor, mask: torch.Tensor, first: int, recorder: Recorder) -> None:
-        group = recorder.sampling.n_samples_per_prompt
-        shared = int(mask.any(0).int().argmax())  # columns that are padding in every row
-        ids, mask = ids[:, shared:], mask[:, shared:]
+    def _chunk(self, prompts: Sequence[TokenIds], first: int, recorder: Recorder) -> None:
+        group = recorder.sampling.samples
+        ids, mask = self._left_padded(prompts)
         samples = np.arange(first, first + len(ids) * group)
         self._lockstep.anyone(True)
         logits, past = self._forward(ids, mask, None)
@@ -71,6 +74,17 @@ class PlainRollout(RolloutEngine):
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
             self._lockstep.anyone(True)
             logits, past = self._forward(torch.from_numpy(tokens).to(mask.device)[:, None], mask, past)
+
+    def _left_padded(self, prompts: Sequence[TokenIds]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and attention mask, ``[prompts, longest]``."""
+        width = max(len(prompt) for prompt in prompts)
+        ids = np.full((len(prompts), width), self._pad, dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            ids[row, width - len(prompt) :] = prompt
+            mask[row, width - len(prompt) :] = 1
+        device = self._world.device
+        return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
 
     def _forward(self, ids: torch.Tensor, mask: torch.Tensor | None, past: Any) -> tuple[torch.Tensor, Any]:
         options: dict[str, Any] = {}

@@ -66,6 +66,14 @@ class PromptSet:
     def __len__(self) -> int:
         return len(self.records)
 
+    def pools(self) -> dict[str, np.ndarray]:
+        """Domain → places of its prompts, ascending; ``all`` holds every place."""
+        domains = np.array([record.domain for record in self.records])
+        return {
+            "all": np.arange(len(domains)),
+            **{domain: np.flatnonzero(domains == domain) for domain in sorted(set(domains.tolist()))},
+        }
+
 
 def load_prompts(
     config: PromptsConfig,

@@ -1,4 +1,4 @@
-"""Drawing tokens, and keeping what was drawn."""
+"""Drawing tokens, and recording them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from deepspeed.runtime.rollout import RolloutRequest
 
-from align.rollouts.base import Rollout, Sampling, lay_out
+from align.rollouts.base import Sampling
+from align.training.rollout import Rollout, new_rollout
+from reward_models.data.trees import TokenIds
 
 BLOCK = 64  # random numbers drawn at a time for a sample
 
@@ -72,7 +73,7 @@ class Recorder:
         return self._blocks[numbers, place]
 
     def record(self, samples: Sequence[int] | np.ndarray, tokens: np.ndarray, logprobs: np.ndarray) -> np.ndarray:
-        """Take these tokens down; returns which of the samples go on."""
+        """Record one token of each of these samples; returns which of them go on."""
         numbers = np.asarray(samples)
         self._steps.append((numbers, tokens, logprobs))
         self._drawn[numbers] += 1
@@ -84,8 +85,9 @@ class Recorder:
     def newest(self, sample: int) -> int:
         return int(self._newest[sample])
 
-    def rollout(self, request: RolloutRequest, pad_token_id: int) -> Rollout:
-        """Everything in DeepSpeed's layout."""
+    def rollout(self, prompts: Sequence[TokenIds]) -> Rollout:
+        """The rollout of these prompts, once all samples have ended."""
         numbers, tokens, logprobs = (np.concatenate(part) for part in zip(*self._steps, strict=True))
         order = np.argsort(numbers, kind="stable")
-        return lay_out(request, tokens[order], logprobs[order], self._drawn, self._finished, pad_token_id)
+        group = self.sampling.samples
+        return new_rollout(prompts, group, tokens[order], logprobs[order], self._drawn, self._finished)

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from deepspeed.runtime.rollout import RolloutEngine, RolloutRequest, SamplingConfig
 
-from align.rollouts.base import Rollout, Sampling, lay_out
+from align.rollouts.base import Sampling, check_prompts
+from align.training.rollout import Rollout, new_rollout
 from reward_models.data.trees import TokenIds
 from reward_models.runtime.distributed import World
 
@@ -39,7 +39,7 @@ class Response:
     logprobs: np.ndarray
 
 
-class VllmRollout(RolloutEngine):
+class VllmRollout:
     """Samples with the vLLM server at ``base_url``.
 
     A group's seeds are derived from that of its first sample. vLLM does not promise that a response is the same
@@ -58,12 +58,9 @@ class VllmRollout(RolloutEngine):
         ValueError: on every rank, if vLLM is not installed here or cannot receive weights from this device.
     """
 
-    name = "vllm"
-
     def __init__(
         self,
         model: Any,
-        pad_token_id: int,
         world: World,
         *,
         base_url: str,
@@ -71,7 +68,7 @@ class VllmRollout(RolloutEngine):
         start_seconds: float = 600.0,
         request_seconds: float = 1800.0,
     ) -> None:
-        self._model, self._pad, self._world, self._url = model, pad_token_id, world, base_url.rstrip("/")
+        self._model, self._world, self._url = model, world, base_url.rstrip("/")
         self._client: Any = None  # of the main rank
         self._synced: int | None = None
 
@@ -106,24 +103,23 @@ class VllmRollout(RolloutEngine):
         self._synced = step
 
     @torch.no_grad()
-    def generate(self, request: RolloutRequest, sampling: SamplingConfig) -> Rollout:
-        assert isinstance(sampling, Sampling)
-        rows = zip(request.prompt_ids.cpu(), request.prompt_attention_mask.cpu(), strict=True)
-        prompts = [ids[mask.bool()].tolist() for ids, mask in rows]
-        seeds = list(sampling.seeds[:: sampling.n_samples_per_prompt])
-        asked = self._gather((prompts, seeds))
+    def generate(self, prompts: Sequence[TokenIds], sampling: Sampling) -> Rollout:
+        """See :class:`align.rollouts.base.RolloutEngine`."""
+        check_prompts(prompts)
+        seeds = list(sampling.seeds[:: sampling.samples])
+        asked = self._gather(([prompt.tolist() for prompt in prompts], seeds))
         every = [prompt for part, _ in asked for prompt in part]
         firsts = [seed for _, part in asked for seed in part]
         answers = self._on_main("sampling", lambda: self._ask(every, firsts, sampling))
         before = sum(len(part) for part, _ in asked[: self._world.rank])
         mine = [response for group in answers[before : before + len(prompts)] for response in group]
-        return lay_out(
-            request,
+        return new_rollout(
+            prompts,
+            sampling.samples,
             np.concatenate([r.ids for r in mine]),
             np.concatenate([r.logprobs for r in mine]),
             np.array([len(r.ids) for r in mine]),
             np.array([int(r.ids[-1]) in sampling.end_ids for r in mine]),
-            self._pad,
         )
 
     def shutdown(self) -> None:
@@ -139,7 +135,7 @@ class VllmRollout(RolloutEngine):
                 options["seed"] = seeds[number] % 2**62  # vLLM counts a group's seeds up from it, in 64 bits
             answer = self._client.generate(
                 [prompts[number]],
-                n=sampling.n_samples_per_prompt,
+                n=sampling.samples,
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 top_k=max(sampling.top_k, 0),
@@ -215,8 +211,8 @@ def read_answer(answer: dict[str, Any], prompt: Sequence[int], sampling: Samplin
     groups, ids, logprobs, tokens = (
         answer[name] for name in ("prompt_ids", "completion_ids", "logprobs", "logprob_token_ids")
     )
-    if len(ids) != sampling.n_samples_per_prompt:
-        raise ValueError(f"{len(ids)} responses instead of {sampling.n_samples_per_prompt}")
+    if len(ids) != sampling.samples:
+        raise ValueError(f"{len(ids)} responses instead of {sampling.samples}")
     if groups != [list(prompt)]:
         raise ValueError("the answer is to another prompt: does the server run the same model and tokenizer?")
     if logprobs is None:

@@ -1,5 +1,5 @@
-"""``samples.jsonl``: some responses of every rollout, to be read by people: of each domain some at random, the
-best and the worst.
+"""``samples.jsonl``: some responses of every rollout for people to read: of each domain some at random, the best and
+the worst.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from align.training.collect import Collected
+from align.rewards.mixer import Rewards
+from align.rollouts.prompts import PromptSet
+from align.rollouts.sampler import Sampler
+from align.training.rollout import Rollout
 from reward_models.runtime.metrics import JsonLines
 
 Pick = Literal["random", "best", "worst"]
@@ -22,22 +25,27 @@ class SampleLog:
 
     Args:
         start_step: lines of rollouts that begin there or later are removed: a resumed run writes them again.
-        count: responses of each rollout in each domain that are drawn at random; 0 writes none at all.
+        count: responses of each rollout to prompts of each domain that are drawn at random; 0 writes none at all.
     """
 
     def __init__(self, directory: Path, start_step: int, count: int) -> None:
         self._lines, self._count = JsonLines(directory / "samples.jsonl", start_step - 1), count
 
     def back_to(self, step: int) -> None:
-        """Forget the lines of rollouts after ``step`` updates: the run has gone back there."""
+        """Remove the lines of rollouts after ``step`` updates: the run was rolled back there."""
         self._lines.back_to(step - 1)
 
-    def write(self, step: int, phase: str, collected: Collected) -> None:
+    def write(
+        self, step: int, phase: str, rollout: Rollout, rewards: Rewards, prompts: PromptSet, sampler: Sampler
+    ) -> None:
         """Responses of the rollout that begins after ``step`` updates."""
-        samples, rewards = collected.samples, collected.rewards
-        advantages = collected.experience.advantages_PG.flatten()
-        for number, pick in picked([sample.domain for sample in samples], rewards.total_N, self._count, step):
-            sample = samples[number]
+        assert rollout.advantages_PG is not None
+        advantages_N = rollout.advantages_PG.flatten()
+        domains = [prompts.records[item].domain for item in rollout.prompt_P.tolist() for _ in range(rollout.samples)]
+        picks = picked(domains, rewards.reward_N, self._count, step)
+        samples = sampler.samples_at(prompts, rollout, [row for row, _ in picks])
+        for (row, pick), sample in zip(picks, samples, strict=True):
+            extras = {name: known(values[row]) for name, values in rewards.extras.items()}
             line = {
                 "step": step,
                 "phase": phase,
@@ -48,11 +56,11 @@ class SampleLog:
                 "answer": sample.answer,
                 "tokens": sample.tokens,
                 "finished": sample.finished,
-                "terms": {name: known(values[number]) for name, values in rewards.raw.items()},
-                "weighted": {name: known(values[number]) for name, values in rewards.weighted.items()},
-                "reward": known(rewards.total_N[number]),
-                **({"beside": {k: known(v[number]) for k, v in rewards.beside.items()}} if rewards.beside else {}),
-                "advantage": float(advantages[number]),
+                "terms": {name: known(values[row]) for name, values in rewards.raw.items()},
+                "weighted": {name: known(values[row]) for name, values in rewards.weighted.items()},
+                "reward": known(rewards.reward_N[row]),
+                **({"extras": extras} if extras else {}),
+                "advantage": float(advantages_N[row]),
             }
             self._lines.write(line)
 
@@ -60,18 +68,18 @@ class SampleLog:
         self._lines.close()
 
 
-def picked(domains: Sequence[str], total_N: torch.Tensor, count: int, seed: int) -> list[tuple[int, Pick]]:
-    """Which responses to write, and why; one may be picked twice.
+def picked(domains: Sequence[str], reward_N: torch.Tensor, count: int, seed: int) -> list[tuple[int, Pick]]:
+    """The responses to write, and the reason for each; one may be picked twice.
 
     Of each domain ``count`` at random, then the one with the highest and the one with the lowest reward, where there is
-    a difference. Every rank holds the same domains and rewards, so their number changes nothing.
+    a difference. The result depends on the rollout alone, and not on the number of ranks.
     """
     found: list[tuple[int, Pick]] = []
     for place, domain in enumerate(sorted(set(domains)) if count else ()):
         members = np.array([number for number, each in enumerate(domains) if each == domain])
         draw = np.random.default_rng([seed, place]).choice(members, min(count, len(members)), replace=False)
         found += [(int(number), "random") for number in sorted(draw)]
-        rewards = total_N.numpy()[members]
+        rewards = reward_N.numpy()[members]
         scored, rewards = members[~np.isnan(rewards)], rewards[~np.isnan(rewards)]
         if len(scored) and rewards.max() > rewards.min():
             found += [(int(scored[rewards.argmax()]), "best"), (int(scored[rewards.argmin()]), "worst")]

@@ -1,4 +1,4 @@
-"""One policy update on a part of the experience."""
+"""One policy update on a part of the rollout."""
 
 from __future__ import annotations
 
@@ -10,93 +10,107 @@ import torch
 from align.config import AlignConfig
 from align.objective.losses import PolicyLoss, importance_weights, limited_exp, policy_loss
 from align.phases import Phase
-from align.policy.policy import FILLER, Policy
-from align.training.collect import plan
-from align.training.rollout import Experience, Piece
-from reward_models.runtime.distributed import World
-from reward_models.runtime.engine import backward, optimizer_step
+from align.policy.policy import FILLER
+from align.run import PolicyRun
+from align.state import RunState
+from align.training.batches import plan_micro_batches
+from align.training.rollout import Rollout, SampleSlice
+from reward_models.runtime.engine import NonFiniteError, backward, optimizer_step
 from reward_models.runtime.metrics import Metrics
 
 MEANS = ("loss", "entropy", "ratio", "clipped_low", "clipped_high", "limited", "kl", "mismatch", "advantage_size")
 MAXIMA = ("ratio_max", "mismatch_max")
 
 
-def minibatch(experience: Experience, step: int, config: AlignConfig) -> list[int]:
-    """The prompts of the experience that this step learns from: its share of a random order."""
-    rollout, place = divmod(step, config.steps_per_rollout)
-    order = np.random.default_rng([config.seed, rollout]).permutation(len(experience))
+def minibatch(rollout: Rollout, step: int, config: AlignConfig) -> list[int]:
+    """The places of the prompts that this step learns from, among the rollout's P: its share of a random order."""
+    number, place = divmod(step, config.steps_per_rollout)
+    order = np.random.default_rng([config.seed, number]).permutation(len(rollout))
     return order[place * config.prompts_per_step : (place + 1) * config.prompts_per_step].tolist()
 
 
-def update(
-    engine: Any,
-    policy: Policy,
-    experience: Experience,
-    prompts: list[int],
-    config: AlignConfig,
-    phase: Phase,
-    metrics: Metrics,
-    world: World,
-) -> float:
-    """One optimizer step over this rank's micro-batches of the prompts' samples.
+def update(run: PolicyRun, state: RunState, phase: Phase) -> dict[str, float]:
+    """One optimizer step over this rank's micro-batches of the prompts that this step learns from.
 
-    Returns the gradient norm. Raises :class:`NonFiniteError` before anything is updated.
+    Returns:
+        The step's metrics over all ranks: :data:`MEANS`, :data:`MAXIMA`, ``grad_norm`` before clipping, and ``lr``,
+        the learning rate that was set for this step.
+
+    Raises:
+        NonFiniteError: a loss or gradient is not finite; nothing was updated, and the rollout is in a file.
     """
-    set_rate(engine, phase.lr / config.engine.lr)
-    batches = plan(experience, prompts, policy, config.max_tokens, world)
-    denominator = _denominator(experience, prompts, config)
+    config, engine, policy, world = run.config, run.engine, run.policy, run.world
+    assert state.rollout is not None
+    rollout, metrics = state.rollout, Metrics(MEANS, MAXIMA)
+    prompts = minibatch(rollout, state.step, config)
+    rate = set_learning_rate(engine, config.engine.lr, phase.lr)
+    batches = plan_micro_batches(rollout, prompts, policy.layout, config.max_tokens, world)
+    denominator = _denominator(rollout, prompts, config)
     finite = True
-    for number, pieces in enumerate(batches):
-        batch = policy.collate(experience.trees(pieces) or [FILLER]).to(world.device)
+    for number, slices in enumerate(batches):
+        batch = policy.collate(rollout.trees(slices) or [FILLER]).to(world.device)
         logprobs_T, entropy_T = engine(batch, phase.temperature)
-        if pieces:
-            loss = _loss(logprobs_T, entropy_T, batch.sequence_T, experience, pieces, config, metrics).loss_N.sum()
+        if slices:
+            loss = _loss(logprobs_T, entropy_T, batch.sequence_T, rollout, slices, config, metrics).loss_N.sum()
         else:  # a rank without samples still takes part in every collective, with a gradient of zero
             loss = 0.0 * logprobs_T.sum()
         loss = loss / denominator
         finite = finite and bool(torch.isfinite(loss))
         backward(engine, loss, world, last=number == len(batches) - 1)
-    return optimizer_step(engine, finite, world)
+    try:
+        grad_norm = optimizer_step(engine, finite, world)
+    except NonFiniteError as error:
+        message = f"step {state.step + 1}: {error}; nothing was updated, {run.dump_batch(rollout)}"
+        raise NonFiniteError(message) from None
+    return metrics.reduce(world) | {"grad_norm": grad_norm, "lr": rate}
 
 
-def set_rate(engine: Any, factor: float) -> None:
-    """The learning rate of the coming step: ``factor`` times what the schedule says."""
-    for group, rate in zip(engine.basic_optimizer.param_groups, engine.lr_scheduler.get_last_lr(), strict=True):
-        group["lr"] = rate * factor
+def set_learning_rate(engine: Any, peak: float, phase_peak: float) -> float:
+    """Set and return the learning rate of the coming step: the schedule's share of the peak, times the phase's peak.
+
+    Args:
+        peak: of the whole run, which the engine's schedule was built with. ``phase_peak``: of the phase.
+    """
+    (rate,) = {rate / peak * phase_peak for rate in engine.lr_scheduler.get_last_lr()}  # the same in every group
+    for group in engine.basic_optimizer.param_groups:
+        group["lr"] = rate
+    return rate
 
 
-def _denominator(experience: Experience, prompts: list[int], config: AlignConfig) -> float:
-    """What the sum of the step's losses is divided by, over all micro-batches and ranks."""
+def _denominator(rollout: Rollout, prompts: list[int], config: AlignConfig) -> float:
+    """The divisor of the sum of the step's losses over all micro-batches and ranks."""
     if config.loss.kind == "token_mean":
-        return float(experience.length_N.view(-1, experience.samples)[prompts].sum())
-    return float(len(prompts) * experience.samples)
+        return float(rollout.length_N.view(-1, rollout.samples)[prompts].sum())
+    return float(len(prompts) * rollout.samples)
 
 
 def _loss(
     logprobs_T: torch.Tensor,
     entropy_T: torch.Tensor,
     sequence_T: torch.Tensor,
-    experience: Experience,
-    pieces: list[Piece],
+    rollout: Rollout,
+    slices: list[SampleSlice],
     config: AlignConfig,
     metrics: Metrics,
 ) -> PolicyLoss:
     def of(values_T: torch.Tensor | None) -> torch.Tensor | None:
-        return None if values_T is None else experience.of(values_T, pieces).to(logprobs_T.device)
+        return None if values_T is None else rollout.of(values_T, slices).to(logprobs_T.device)
 
     settings = config.loss
-    samples = [sample for piece in pieces for sample in piece.samples]
-    old_T = of(experience.old_logprobs_T)
+    samples = [sample for each in slices for sample in each.samples]
+    old_T = of(rollout.old_logprobs_T)
     if old_T is None:  # the rollout feeds this step alone: the policy has not moved since
         old_T = logprobs_T.detach()
-    rollout_T = of(experience.rollout_logprobs_T)
+    rollout_T = of(rollout.rollout_logprobs_T)
     assert rollout_T is not None
+    assert rollout.advantages_PG is not None
+    advantages_N = rollout.advantages_PG.flatten()[samples]
     loss = policy_loss(
         logprobs_T,
         old_T,
-        experience.advantages_PG.flatten()[samples].to(logprobs_T.device, torch.float32),
+        advantages_N.to(logprobs_T.device, torch.float32),
         sequence_T,
-        reference_logprobs_T=of(experience.reference_logprobs_T),
+        reference_logprobs_T=of(rollout.reference_logprobs_T),
         correction_T=_correction(old_T, rollout_T, settings.importance_cap),
         kind=settings.kind,
         clip_low=settings.clip_low,
@@ -106,7 +120,7 @@ def _loss(
     tokens = len(logprobs_T)
     metrics.add_sum("loss", loss.loss_N, float(loss.weight_N.sum()))
     metrics.add("entropy", entropy_T)
-    metrics.add("advantage_size", experience.advantages_PG.flatten()[samples].abs())
+    metrics.add("advantage_size", advantages_N.abs())
     metrics.add_sum("ratio", loss.ratio_N, tokens)
     metrics.max("ratio_max", float(limited_exp(logprobs_T.detach() - old_T).max()))
     metrics.add_sum("clipped_low", loss.clipped_low_N, tokens)

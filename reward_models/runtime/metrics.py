@@ -127,16 +127,16 @@ class RunLog:
 
 
 class NullLog:
-    """The log of the ranks that write none: it takes the same calls and drops them."""
+    """The log of the ranks that write none: it takes the calls of every log and drops them."""
 
-    def write(self, step: int, values: Mapping[str, float], **tags: Any) -> None:
-        pass
+    def write(self, *values: Any, **tags: Any) -> None:
+        """Do nothing."""
 
     def back_to(self, step: int) -> None:
-        pass
+        """Do nothing."""
 
     def close(self) -> None:
-        pass
+        """Do nothing."""
 
 
 def check_loggers(loggers: Sequence[Logger]) -> None:

@@ -7,12 +7,22 @@ from typing import Any
 
 import pytest
 
-from align.guards import GuardConfig, Guards, GuardState
+from align.guards import Alarm, GuardConfig, GuardState, check_guards
+
+
+class Watch:
+    """One guard with its state."""
+
+    def __init__(self, rule: GuardConfig) -> None:
+        self.rule, self.states = rule, [GuardState()]
+
+    def check(self, step: int, values: dict[str, float]) -> list[Alarm]:
+        return check_guards([self.rule], self.states, step, values)
 
 
 def alarms(values: list[float | None], **rule: Any) -> list[int]:
     """The steps, from 1, at which a rule over ``m`` raises an alarm; ``None``: the metric is not logged there."""
-    guards = Guards([GuardConfig(watch="m", **rule)])
+    guards = Watch(GuardConfig(watch="m", **rule))
     return [
         step for step, value in enumerate(values, start=1) if guards.check(step, {} if value is None else {"m": value})
     ]
@@ -40,7 +50,7 @@ def test_a_fall_is_from_the_best_so_far_and_after_an_alarm_from_there() -> None:
 
 
 def hacking(accuracy: list[float | None], reward: list[float | None]) -> list[int]:
-    guards = Guards([GuardConfig(watch="eval/accuracy_greedy", falls=0.05, while_rises="term/helpful")])
+    guards = Watch(GuardConfig(watch="eval/accuracy_greedy", falls=0.05, while_rises="term/helpful"))
     found = []
     for step, (a, r) in enumerate(zip(accuracy, reward, strict=True), start=1):
         values = {"eval/accuracy_greedy": a, "term/helpful": r}
@@ -69,7 +79,7 @@ def test_what_is_no_hacking(accuracy: list[float | None], reward: list[float | N
 
 
 def test_an_alarm_says_when_the_trouble_began() -> None:
-    guards = Guards([GuardConfig(watch="m", above=1, patience=2, action="rollback")])
+    guards = Watch(GuardConfig(watch="m", above=1, patience=2, action="rollback"))
     found = [guards.check(step, {"m": value}) for step, value in enumerate([0, 0, 5, 6], start=1)]
     (alarm,) = found[3]
     assert (alarm.step, alarm.since, alarm.value) == (4, 2, 6)
@@ -79,11 +89,11 @@ def test_an_alarm_says_when_the_trouble_began() -> None:
 def test_a_state_goes_through_json_and_on() -> None:
     rule = GuardConfig(watch="m", falls=0.1, patience=2)
     values = [0.9, 0.7, 0.7, 0.6, 0.5]
-    whole = Guards([rule])
+    whole = Watch(rule)
     expected = [bool(whole.check(step, {"m": v})) for step, v in enumerate(values, start=1)]
     found, states = [], [asdict(GuardState())]
     for step, value in enumerate(values, start=1):
-        guards = Guards([rule])
+        guards = Watch(rule)
         guards.states = [GuardState(**state) for state in states]
         found.append(bool(guards.check(step, {"m": value})))
         states = [asdict(state) for state in guards.states]

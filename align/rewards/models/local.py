@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from align.rewards.terms import Measured, Sample
+from align.rewards.terms import Sample, ScoresWithExtras
 from reward_models.data.records import TASKS, Message, Task
 from reward_models.inference.ensemble import Ensemble
 from reward_models.inference.reward_model import Dtype, RewardModel
@@ -25,8 +25,8 @@ class ModelReward:
     """A reward model's score of a response.
 
     ``None`` for an empty response, which is nothing that a conversation could hold. A score that is not finite is a
-    failure of its sample alone. An ensemble also measures its ``disagreement``, the standard deviation over its
-    members.
+    failure of its sample alone. The scores of an ensemble have the extra ``disagreement``, the standard deviation over
+    its members.
 
     Args:
         task: ``preference`` or ``safety``; a model of the other task is refused.
@@ -64,7 +64,7 @@ class ModelReward:
         self.name, self._domain = TASKS[task].model, TASKS[task].domain
         self._offload, self._members = offload, members
         self._ensemble = Ensemble(members) if len(members) > 1 else None
-        self.measures = ("disagreement",) if self._ensemble is not None else ()
+        self.term_metrics = ("disagreement",) if self._ensemble is not None else ()
 
     def applies(self, sample: Sample) -> bool:
         return sample.domain == self._domain
@@ -73,7 +73,7 @@ class ModelReward:
         said = [i for i, sample in enumerate(samples) if sample.response.strip()]
         pairs = [(samples[i].prompt, (Message("assistant", samples[i].whole),)) for i in said]
         nothing: list[float | None] = [None] * len(samples)
-        scores = Measured(nothing, **{name: list(nothing) for name in self.measures})
+        scores = ScoresWithExtras(nothing, **{name: list(nothing) for name in self.term_metrics})
         if not pairs:
             return scores
         self._move(self._device)
@@ -81,7 +81,7 @@ class ModelReward:
             result = self._ensemble.score_responses(pairs, finite=False)
             values = getattr(result, f"{self._value}_N").tolist()
             for place, value in zip(said, result.disagreement_N.tolist(), strict=True):
-                scores.beside["disagreement"][place] = value
+                scores.extras["disagreement"][place] = value
         else:
             values = [getattr(s, self._value) for s in self._members[0].score_responses(pairs, finite=False)]
         self._move("cpu")

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from live_server import Live, running, save_small
 
 from align.bridges.service import MixerService, load_mixer, score_apart
 from align.config import AlignConfig
 from align.phases import PhaseConfig, phase_at, phases_of
 from align.rewards.build import TermConfig, build_terms
-from align.rewards.mixer import Mixer, as_tensor
+from align.rewards.mixer import Mixer
 from align.rewards.terms import Sample, run_terms
 from reward_models.data.records import Message
 from reward_models.serving.limits import Limits
@@ -69,14 +68,11 @@ def test_rewards_are_those_of_a_run_at_that_step(step: int, live: Live, config: 
         for r, k, a in zip(RESPONSES, DOMAINS, ANSWERS, strict=True)
     ]
     mixer = Mixer(build_terms(config.rewards, {"math"}))
-    found = run_terms(mixer.terms, samples)
-    raw = {name: as_tensor(each.scores) for name, each in found.items()}
-    applied = {name: torch.tensor(each.applies) for name, each in found.items()}
-    weights = mixer.weights(step, phase_at(phases_of(config), step).weights, {})
-    mixed = mixer.mix(raw, applied, weights, {}, {}, learn=False)
+    weights = mixer.weights(step, phase_at(phases_of(config), step).weights)
+    mixed = mixer.mix(run_terms(mixer.terms, samples), weights, learn=False)
     for row, result in enumerate(answer["results"][:3]):
         assert result["error"] is result["calibrated"] is None
-        assert result["raw"] == pytest.approx(mixed.total_N[row].item(), abs=1e-6)
+        assert result["raw"] == pytest.approx(mixed.reward_N[row].item(), abs=1e-6)
         for name, values in mixed.weighted.items():
             value = values[row].item()
             expected = None if value != value else pytest.approx(value, abs=1e-6)

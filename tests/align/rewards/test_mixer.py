@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from align.rewards.build import MixedTerm, TermConfig, build_terms
-from align.rewards.mixer import Mixed, Mixer, Running
-from align.rewards.terms import Sample, TermError
+from align.rewards.mixer import Mixer, Rewards, Running
+from align.rewards.terms import Sample, TermError, TermScores
 from align.schedule import Schedule
 
 NAN = math.nan
@@ -29,11 +29,17 @@ class Named:
         return [1.0] * len(samples)
 
 
-def mix(mixer: Mixer, weights: dict[str, float], learn: bool = True, **raw: list[float | None]) -> Mixed:
-    """``...`` values by term; ``None`` says that it does not apply."""
-    values = {n: torch.tensor([NAN if v is None else v for v in vs], dtype=torch.float64) for n, vs in raw.items()}
-    applied = {n: torch.tensor([v is not None for v in vs]) for n, vs in raw.items()}
-    return mixer.mix(values, applied, weights, dict.fromkeys(raw, 0), dict.fromkeys(raw, 0), learn=learn)
+def mix(mixer: Mixer, weights: dict[str, float], learn: bool = True, **raw: list[float | None]) -> Rewards:
+    """Values by term: nan where it could not score, ``None`` where it does not apply."""
+    scores = {
+        name: TermScores(
+            tuple(None if v is None or math.isnan(v) else v for v in values),
+            tuple(v is not None for v in values),
+            (False,) * len(values),
+        )
+        for name, values in raw.items()
+    }
+    return mixer.mix(scores, weights, learn=learn)
 
 
 def mixer(*names: str, running: Sequence[str] = (), weight: Schedule = 1.0) -> Mixer:
@@ -44,7 +50,7 @@ def test_the_sum_by_hand_and_what_is_missing() -> None:
     weights = {"a": 1.0, "b": 0.5, "c": 0.0}
     mixed = mix(mixer("a", "b", "c"), weights, a=[1, 1, NAN, None, None], b=[2, None, 2, 2, None], c=[9, 9, 9, NAN, 9])
     # a part that is missing makes the whole missing; what does not apply is no part; what has no weight does not count
-    assert mixed.total_N.tolist() == pytest.approx([2.0, 1.0, NAN, 1.0, NAN], nan_ok=True)
+    assert mixed.reward_N.tolist() == pytest.approx([2.0, 1.0, NAN, 1.0, NAN], nan_ok=True)
     assert mixed.weighted["b"].tolist() == pytest.approx([1.0, NAN, 1.0, 1.0, NAN], nan_ok=True)
     assert mixed.raw["b"].tolist() == pytest.approx([2.0, NAN, 2.0, 2.0, NAN], nan_ok=True)
 
@@ -70,7 +76,7 @@ def test_running_statistics_are_those_of_all_values_at_once(batches: list[list[f
 def test_normalised_values_have_no_mean_and_evaluation_teaches_nothing() -> None:
     it = mixer("a", running=["a"])
     mixed = mix(it, {"a": 2.0}, a=[10.0, 20.0, 30.0])
-    assert mixed.total_N.tolist() == pytest.approx([-2.0, 0.0, 2.0])
+    assert mixed.reward_N.tolist() == pytest.approx([-2.0, 0.0, 2.0])
     before = Running(**{f: getattr(it.statistics["a"], f) for f in ("count", "mean", "squares")})
     mix(it, {"a": 1.0}, learn=False, a=[1000.0])
     assert it.statistics["a"] == before

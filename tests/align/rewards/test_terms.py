@@ -180,7 +180,10 @@ def test_bad_import_paths_are_named(path: str, message: str) -> None:
 def test_rule_terms_need_no_torch() -> None:
     modules = ", ".join(
         f"align.rewards.{name}"
-        for name in ("answers", "form", "language", "mathematics", "penalties", "programs", "sandbox", "terms")
+        for name in (
+            *("terms", "build", "rules.format", "rules.language", "rules.penalties"),
+            *("verifiers.answers", "verifiers.mathematics", "verifiers.programs", "verifiers.sandbox"),
+        )
     )
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,11 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from align.rollouts.base import Rollout, Sampling, left_padded
-from align.rollouts.hybrid import HybridRollout
+from align.rollouts.base import Sampling
 from align.rollouts.local import LocalRollout
 from align.rollouts.plain import PlainRollout
 from align.rollouts.sampling import draw_tokens
+from align.training.rollout import Rollout
 from reward_models.backbone.tree_attention import TREE_ATTENTION
 from reward_models.runtime.distributed import World
 
@@ -65,7 +64,7 @@ def model_of(family: str, attention: str | None = None) -> Any:
 def engine(family: str, max_rows: int = 64, **options: Any) -> LocalRollout | PlainRollout:
     if family == "gpt2":
         return PlainRollout(model_of(family), PAD, WORLD, max_rows=max_rows)
-    return LocalRollout(model_of(family), PAD, WORLD, max_rows=max_rows, **options)
+    return LocalRollout(model_of(family), WORLD, max_rows=max_rows, **options)
 
 
 def prompts() -> list[np.ndarray]:
@@ -76,8 +75,8 @@ def prompts() -> list[np.ndarray]:
 def sample(
     rollout: LocalRollout | PlainRollout, ids: Sequence[np.ndarray], seeds: Sequence[int] = (), **options: Any
 ) -> Rollout:
-    settings = {"max_new_tokens": 20, "temperature": 1.0, "n_samples_per_prompt": 1, "end_ids": ENDS} | options
-    return rollout.generate(left_padded(ids, PAD, "cpu"), Sampling(seeds=seeds, **settings))
+    settings = {"max_new_tokens": 20, "temperature": 1.0, "samples": 1, "end_ids": ENDS} | options
+    return rollout.generate(ids, Sampling(seeds=seeds, **settings))
 
 
 @pytest.mark.parametrize("max_rows", [64, 2])
@@ -86,7 +85,7 @@ def test_greedy_is_what_generate_gives(family: str, max_rows: int) -> None:
     ours = sample(engine(family, max_rows), prompts(), temperature=0.0)
     plain = model_of(family, "eager").eval()
     lengths = set()
-    for (tokens, logprobs), prompt, finished in zip(ours.responses(), prompts(), ours.finished, strict=True):
+    for (tokens, logprobs), prompt, finished in zip(ours.responses(), prompts(), ours.finished_N, strict=True):
         ids = torch.from_numpy(prompt.astype(np.int64))[None]
         expected = plain.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, do_sample=False, eos_token_id=ENDS
@@ -116,15 +115,15 @@ def test_logprobs_are_at_the_sampling_temperature_and_before_truncation(family: 
 def test_a_response_depends_on_its_prompt_and_seed_alone(family: str) -> None:
     ids, group = prompts(), 3
     seeds = [100 + i for i in range(len(ids) * group)]
-    together = [r.tolist() for r, _ in sample(engine(family), ids, seeds, n_samples_per_prompt=group).responses()]
+    together = [r.tolist() for r, _ in sample(engine(family), ids, seeds, samples=group).responses()]
     assert len({tuple(r) for r in together}) > len(ids)  # samples of a prompt differ
-    few_rows = sample(engine(family, max_rows=4), ids, seeds, n_samples_per_prompt=group).responses()
+    few_rows = sample(engine(family, max_rows=4), ids, seeds, samples=group).responses()
     assert [r.tolist() for r, _ in few_rows] == together
     backwards = sample(
         engine(family),
         ids[::-1],
         [seeds[(len(ids) - 1 - p) * group + g] for p in range(len(ids)) for g in range(group)],
-        n_samples_per_prompt=group,
+        samples=group,
     ).responses()
     for p in range(len(ids)):
         for g in range(group):
@@ -132,29 +131,26 @@ def test_a_response_depends_on_its_prompt_and_seed_alone(family: str) -> None:
     for number in (0, 7, 14):
         alone = sample(engine(family), [ids[number // group]], [seeds[number]]).responses()
         assert alone[0][0].tolist() == together[number]
-    others = sample(engine(family), ids, [s + 1000 for s in seeds], n_samples_per_prompt=group).responses()
+    others = sample(engine(family), ids, [s + 1000 for s in seeds], samples=group).responses()
     assert [r.tolist() for r, _ in others] != together
 
 
 def test_prompts_are_read_in_parts_when_they_are_many() -> None:
     whole = sample(engine("qwen3"), prompts(), range(5))
     parts = sample(engine("qwen3", max_prompt_tokens=8), prompts(), range(5))
-    assert torch.equal(whole.input_ids, parts.input_ids)
+    assert torch.equal(whole.response_T, parts.response_T)
 
 
-def test_the_batch_is_laid_out_as_deepspeed_says() -> None:
-    ours = sample(engine("qwen3"), prompts(), range(10), n_samples_per_prompt=2, max_new_tokens=6)
-    start = int(ours.response_start_idx[0])
-    assert (ours.response_start_idx == start).all()
-    assert start == 12
-    for row, ids in enumerate(p for p in prompts() for _ in range(2)):
-        assert ours.input_ids[row, start - len(ids) : start].tolist() == ids.tolist()
-        assert ours.attention_mask[row, :start].sum() == len(ids)
-        length = int(ours.attention_mask[row, start:].sum())
-        assert 1 <= length <= 6
-        assert (ours.input_ids[row, start + length :] == PAD).all()
-        assert (ours.logprobs[row, start + length :] == 0).all()
-        assert bool(ours.finished[row]) == (int(ours.input_ids[row, start + length - 1]) in ENDS)
+@pytest.mark.parametrize("family", ["qwen3", "gpt2"])
+def test_prompts_and_responses_stand_one_after_the_other(family: str) -> None:
+    ours = sample(engine(family), prompts(), range(10), samples=2, max_new_tokens=6)
+    assert ours.prompt_T.tolist() == np.concatenate(prompts()).tolist()
+    assert ours.prompt_length_P.tolist() == [len(prompt) for prompt in prompts()]
+    assert len(ours.length_N) == len(ours.finished_N) == 10
+    assert int(ours.length_N.sum()) == len(ours.response_T) == len(ours.rollout_logprobs_T)
+    for (ids, _), finished in zip(ours.responses(), ours.finished_N.tolist(), strict=True):
+        assert 1 <= len(ids) <= 6
+        assert finished == (int(ids[-1]) in ENDS)
 
 
 def test_a_model_in_training_with_checkpointing_is_left_as_it_was() -> None:
@@ -162,15 +158,15 @@ def test_a_model_in_training_with_checkpointing_is_left_as_it_was() -> None:
     model = model_of("qwen3")
     model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
-    ours = sample(LocalRollout(model, PAD, WORLD), prompts(), range(5))
-    assert torch.equal(ours.input_ids, expected.input_ids)
+    ours = sample(LocalRollout(model, WORLD), prompts(), range(5))
+    assert torch.equal(ours.response_T, expected.response_T)
     assert model.training
     assert model.is_gradient_checkpointing
 
 
 def test_bf16_gives_the_log_probabilities_that_training_computes() -> None:
     model = model_of("qwen3").bfloat16()
-    ours = sample(LocalRollout(model, PAD, WORLD), prompts(), range(5))
+    ours = sample(LocalRollout(model, WORLD), prompts(), range(5))
     for (tokens, logprobs), prompt in zip(ours.responses(), prompts(), strict=True):
         whole = torch.from_numpy(np.concatenate([prompt, tokens]).astype(np.int64))
         plain = model_of("qwen3", "eager").bfloat16().eval()
@@ -212,41 +208,6 @@ def test_the_ends_of_the_unit_interval_draw_possible_tokens(uniform: float) -> N
 
 def test_an_empty_prompt_and_wrong_seeds_are_refused() -> None:
     with pytest.raises(ValueError, match="no prompt may be empty"):
-        left_padded([np.zeros(0, np.int32)], PAD, "cpu")
+        sample(engine("qwen3"), [np.zeros(0, np.int32)])
     with pytest.raises(ValueError, match="3 seeds for 5 samples"):
         sample(engine("qwen3"), prompts(), range(3))
-
-
-TOKENIZER: Any = SimpleNamespace(pad_token_id=PAD, eos_token_id=ENDS[0])
-
-
-def test_the_hybrid_engine_gives_what_the_local_one_gives_greedily_and_the_model_is_left_as_it_was() -> None:
-    model = model_of("qwen3")
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.train()
-    expected = sample(LocalRollout(model, PAD, WORLD), prompts(), temperature=0.0, n_samples_per_prompt=2)
-    attention = model.config._attn_implementation
-    request = left_padded(prompts(), PAD, "cpu")
-    sampling = Sampling(max_new_tokens=20, temperature=0.0, n_samples_per_prompt=2, end_ids=ENDS)
-    rollout = HybridRollout(model, TOKENIZER).generate(request, sampling)
-    ours, theirs = expected.responses(), rollout.responses()
-    assert [ids.tolist() for ids, _ in theirs] == [ids.tolist() for ids, _ in ours]
-    assert all(np.isnan(logprobs).all() for _, logprobs in theirs)
-    assert rollout.finished.tolist() == expected.finished.tolist()
-    assert model.training
-    assert model.is_gradient_checkpointing
-    assert model.config._attn_implementation == attention
-    again = sample(LocalRollout(model, PAD, WORLD), prompts(), temperature=0.0, n_samples_per_prompt=2)
-    assert torch.equal(again.input_ids, expected.input_ids)
-
-
-def test_the_hybrid_engine_draws_different_samples_and_cuts_them_at_their_ends() -> None:
-    torch.manual_seed(0)
-    request = left_padded(prompts(), PAD, "cpu")
-    sampling = Sampling(max_new_tokens=8, n_samples_per_prompt=4, end_ids=ENDS)
-    responses = [
-        ids.tolist() for ids, _ in HybridRollout(model_of("gpt2"), TOKENIZER).generate(request, sampling).responses()
-    ]
-    assert len(responses) == 4 * len(prompts())
-    assert len({tuple(r) for r in responses[:4]}) > 1
-    assert all(token not in ENDS for r in responses for token in r[:-1])

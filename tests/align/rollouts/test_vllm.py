@@ -13,9 +13,10 @@ import torch
 from stand_in_vllm import StandIn, client_without_nccl, expected, stand_in
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from align.rollouts.base import Rollout, Sampling, left_padded
+from align.rollouts.base import Sampling
 from align.rollouts.build import RolloutConfig
 from align.rollouts.vllm import RolloutServerError, VllmRollout, whole_weights
+from align.training.rollout import Rollout
 from reward_models.runtime.distributed import World
 
 WORLD = World(0, 1, 0, torch.device("cpu"))
@@ -53,14 +54,13 @@ def model(**options: Any) -> Any:
 
 def connect(server: StandIn, policy: Any = None, **options: Any) -> VllmRollout:
     settings = {"base_url": server.url, "start_seconds": 2.0, "request_seconds": 5.0} | options
-    return VllmRollout(policy or model(), 0, WORLD, **settings)
+    return VllmRollout(policy or model(), WORLD, **settings)
 
 
 def sample(engine: VllmRollout, **options: Any) -> Rollout:
     seeds = [100 * p + g for p in range(len(PROMPTS)) for g in range(GROUP)]
-    settings = {"max_new_tokens": LIMIT, "n_samples_per_prompt": GROUP, "end_ids": (END,), "seeds": seeds} | options
-    request = left_padded([np.array(p, np.int32) for p in PROMPTS], 0, "cpu")
-    return engine.generate(request, Sampling(**settings))
+    settings = {"max_new_tokens": LIMIT, "samples": GROUP, "end_ids": (END,), "seeds": seeds} | options
+    return engine.generate([np.array(p, np.int32) for p in PROMPTS], Sampling(**settings))
 
 
 def test_responses_come_back_in_order_with_their_log_probabilities(
@@ -71,10 +71,9 @@ def test_responses_come_back_in_order_with_their_log_probabilities(
     assert [ids.tolist() for ids, _ in rollout.responses()] == wanted
     for ids, logprobs in rollout.responses():
         assert logprobs == pytest.approx(-ids / 10)
-    assert rollout.finished.tolist() == [ids[-1] == END for ids in wanted]
-    assert len(set(rollout.finished.tolist())) == 2
-    prompts = [row[mask.bool()].tolist() for row, mask in zip(rollout.input_ids, rollout.attention_mask, strict=True)]
-    assert prompts == [p + wanted[i * GROUP + g] for i, p in enumerate(PROMPTS) for g in range(GROUP)]
+    assert rollout.finished_N.tolist() == [ids[-1] == END for ids in wanted]
+    assert len(set(rollout.finished_N.tolist())) == 2
+    assert rollout.prompt_T.tolist() == [token for prompt in PROMPTS for token in prompt]
 
 
 def test_the_server_is_asked_for_what_was_configured(server: StandIn, received: dict[str, torch.Tensor]) -> None:

@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 import torch
 
-from align.rewards.mixer import Mixed, as_list, as_tensor
+from align.rewards.mixer import Rewards, as_list, as_tensor
 from align.training.evaluation import accuracy_of, pass_at, standard_error
 
 NAN = float("nan")
@@ -19,9 +19,9 @@ def test_accuracy_is_what_the_one_verifier_says_that_applies() -> None:
         "accuracy_choice": as_tensor([None, None, 1.0, None]),
         "format": as_tensor([0.0, 0.0, 0.0, 1.0]),
     }
-    mixed = Mixed(raw, {}, {}, torch.zeros(4, dtype=torch.float64), {}, {}, {})
+    mixed = Rewards(torch.zeros(4, dtype=torch.float64), raw, {}, {})
     assert as_list(accuracy_of(mixed)) == [1.0, 0.0, 1.0, None]
-    without = Mixed({"format": raw["format"]}, {}, {}, torch.zeros(4, dtype=torch.float64), {}, {}, {})
+    without = Rewards(torch.zeros(4, dtype=torch.float64), {"format": raw["format"]}, {}, {})
     assert as_list(accuracy_of(without)) == [None] * 4
 
 
