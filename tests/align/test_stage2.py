@@ -89,7 +89,7 @@ def test_the_second_phase_brings_its_prompts_and_settings_with_the_rollout_after
     for s in samples(uninterrupted):
         assert s["reward"] == pytest.approx(sum(value for value in s["weighted"].values() if value is not None))
         assert (s["terms"]["helpful"] is not None) == (s["domain"] == "helpfulness" and bool(s["response"].strip()))
-        assert (s["beside"]["disagreement/helpful"] is None) == (s["terms"]["helpful"] is None)
+        assert (s["extras"]["disagreement/helpful"] is None) == (s["terms"]["helpful"] is None)
 
 
 def test_killed_at_ten_random_moments_across_the_switch_a_run_resumes_to_the_same_bits(

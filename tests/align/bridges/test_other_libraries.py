@@ -353,7 +353,7 @@ def test_a_configuration_that_needs_what_a_library_does_not_tell_is_refused(
     found = asyncio.run(
         rewarder(str(scheduled), knows_step=False).rewards([as_sample("a", RIGHT, {})], bridge.fixed_step())
     )
-    assert found.total == [0.5]
+    assert found.reward_N.tolist() == [0.5]
     with pytest.raises(ConfigError, match="overlong counts tokens"):
         rewarder(str(overlong), knows_tokens=False)
     with pytest.raises(ConfigError, match="has its own configuration"):
