@@ -247,7 +247,8 @@ def test_an_ensemble_that_disagrees_is_lowered_and_one_that_agrees_is_not(
 ) -> None:
     guard = rule(watch="disagreement/helpful", above=0.05, action="lower", entries=["helpful"])
     for members, ranks in ((("helpful", "other"), 1), (("helpful", "other"), 2), (("helpful", "twin"), 1)):
-        train(tmp_path / f"{members[1]}-{ranks}", ensemble(models, *members), guard, ranks=ranks)
+        # With seed 0 a random number lies within rounding of the border between two tokens in step 5.
+        train(tmp_path / f"{members[1]}-{ranks}", ensemble(models, *members), guard, "seed=1", ranks=ranks)
 
     def column(run: str, name: str) -> list[float]:
         return [line[name] for line in metrics(tmp_path / run) if name in line]

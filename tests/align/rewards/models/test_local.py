@@ -64,8 +64,8 @@ def test_an_ensemble_is_as_pessimistic_as_asked_and_tells_its_disagreement(model
     scores = mean.score([sample("helpfulness"), sample("helpfulness", " ")])
     assert scores == [pytest.approx(sum(standardised) / 2), None]
     apart = pytest.approx(abs(standardised[0] - standardised[1]) / 2)
-    assert (mean.measures, scores.beside) == (("disagreement",), {"disagreement": [apart, None]})
-    assert ModelReward(task="preference", model=paths[0]).measures == ()
+    assert (mean.term_metrics, scores.extras) == (("disagreement",), {"disagreement": [apart, None]})
+    assert ModelReward(task="preference", model=paths[0]).term_metrics == ()
     minimum = ModelReward(task="preference", model=paths, value="minimum")
     assert minimum.score([sample("helpfulness")]) == [pytest.approx(min(standardised))]
 
