@@ -56,6 +56,15 @@ def test_the_helpful_model_reads_the_summary_and_the_safety_model_all(models: di
     assert safety[0] != pytest.approx(safety[1])
 
 
+def test_a_response_that_ends_with_its_thoughts_is_scored_and_costs_no_other_its_score(models: dict[str, Path]) -> None:
+    term = ModelReward(task="preference", model=str(models["helpful"]), value="raw")
+    whole, thoughts, unfinished = (sample("helpfulness", text) for text in (THOUGHT, "<think>a</think>", "<think>a"))
+    scores = term.score([whole, thoughts, unfinished])
+    assert None not in scores
+    assert scores[1] == pytest.approx(scores[2])  # an empty summary
+    assert scores[0] == pytest.approx(term.score([whole])[0])
+
+
 def test_an_ensemble_is_as_pessimistic_as_asked_and_tells_its_disagreement(models: dict[str, Path]) -> None:
     paths = [str(models["helpful"]), str(models["other"])]
     single = [RewardModel.load(p).score_responses([(PROMPT, (Message("assistant", THOUGHT),))])[0].raw for p in paths]
