@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,32 @@ from align.reporting import manifest as policies
 from reward_models.artifact import EVALUATION
 from reward_models.data.manifest import MANIFEST
 
-# What makes up a model and says how it came about. What a run leaves besides (checkpoints, optimizer states, samples of
-# prompts and responses, TensorBoard logs) stays at home.
-PATTERNS = (
-    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json"),
-    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.jinja"),
-    *(MANIFEST, policies.MANIFEST, EVALUATION, "baseline_tfidf.json", "metrics.jsonl", "plots/*.png", "README.md"),
+# The files of a model and of its history. Everything else that a run leaves (checkpoints, optimizer states, samples of
+# prompts and responses, TensorBoard logs, files that somebody put there) is not uploaded.
+FILES = frozenset(
+    {
+        *("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"),
+        *("config.json", "generation_config.json", "adapter_config.json", "chat_template.jinja"),
+        *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json"),
+        *("vocab.json", "vocab.txt", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "spm.model"),
+        *(MANIFEST, policies.MANIFEST, EVALUATION, "baseline_tfidf.json", "metrics.jsonl", "README.md"),
+    }
 )
-NOT_THESE = ("nonfinite.safetensors",)
+NUMBERED = re.compile(r"model-\d{5}-of-\d{5}\.safetensors|plots/[a-z0-9_]+\.png")  # parts of a large model; pictures
+TEXTS = (".json", ".jsonl", ".md", ".jinja", ".txt")
+SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL")
+LARGEST_TEXT = 64 * 2**20  # bytes
+SHORTEST_SECRET = 8  # characters; a shorter value is in many texts by chance
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What a push would do.
+    """The plan of an upload.
 
     Attributes:
-        files: path in the repository → local file; ``left``: what stays at home.
-        card: the README, which takes the place of the local one.
+        files: path in the repository → local file. ``left``: names that are not uploaded.
+        card: the text of the README, in place of the local one.
     """
 
     directory: Path
@@ -44,7 +52,7 @@ class Upload:
     card: str
 
     def lines(self, private: bool) -> list[str]:
-        """For people to read before it is done."""
+        """The plan as lines of text."""
         sizes = [f"  {path} ({_size(file.stat().st_size)})" for path, file in self.files.items() if path != "README.md"]
         return [
             f"{self.directory} → {self.name} ({'private' if private else 'PUBLIC'}):",
@@ -55,7 +63,7 @@ class Upload:
 
 
 def plan(directory: Path, name: str, evaluation: Path | None = None) -> Upload:
-    """What to upload.
+    """Decide what is uploaded.
 
     Args:
         directory: of a finished reward model or policy.
@@ -63,18 +71,20 @@ def plan(directory: Path, name: str, evaluation: Path | None = None) -> Upload:
         evaluation: an ``evaluation.json`` of ``keel evaluate rm`` in the place of the model's own.
 
     Raises:
-        ValueError: no finished model, no name of that form, or no evaluation there.
+        ValueError: no finished model, no name of that form, no evaluation there, a file to upload is a symbolic link
+            or holds the value of a secret in the environment.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name on the hub; write owner/name")
     known = [file for file in (MANIFEST, policies.MANIFEST) if (directory / file).is_file()]
     if not known:
         raise ValueError(f"{directory} holds neither {MANIFEST} nor {policies.MANIFEST}: it is no finished model")
+    paths = [p for p in sorted(directory.rglob("*")) if p.is_file() or p.is_symlink()]
+    names = {path.relative_to(directory).as_posix(): path for path in paths}
+    files = {name: path for name, path in names.items() if name in FILES or NUMBERED.fullmatch(name)}
+    _refuse_links(directory, files)  # before any of them is read
     manifest = json.loads((directory / known[0]).read_text(encoding="utf-8"))
     figures = _figures(evaluation or directory / EVALUATION, required=evaluation is not None)
-    paths = [p for p in sorted(directory.rglob("*")) if p.is_file()]
-    names = {str(path.relative_to(directory)): path for path in paths}
-    files = {name: path for name, path in names.items() if _belongs(name)}
     if evaluation is not None:
         files[EVALUATION] = evaluation
     left = sorted({name.partition("/")[0] for name in names.keys() - files.keys()})
@@ -83,6 +93,7 @@ def plan(directory: Path, name: str, evaluation: Path | None = None) -> Upload:
     header: Any = card.data  # ModelCardData, which the library's own type does not say
     if results := eval_results(figures):
         header.model_name, header.eval_results = name.partition("/")[2], results
+    _refuse_secrets(files, manifest)
     return Upload(directory, name, files, left, str(card))
 
 
@@ -181,11 +192,33 @@ def _figures(file: Path, *, required: bool) -> dict[str, Any]:
     return figures
 
 
-def _belongs(name: str) -> bool:
-    """Folders other than plots hold nothing of the model: ``*`` must not reach into them."""
-    if "/" in name and not name.startswith("plots/"):
-        return False
-    return name not in NOT_THESE and any(fnmatch(name, pattern) for pattern in PATTERNS)
+def _refuse_links(directory: Path, files: Mapping[str, Path]) -> None:
+    """``ValueError`` if a file or its folder is a symbolic link: it may lead to any file of this machine."""
+    for name, path in files.items():
+        for each in (path, *(parent for parent in path.parents if directory in parent.parents)):
+            if each.is_symlink():
+                raise ValueError(
+                    f"{each} is a symbolic link to {each.readlink()}, which would be uploaded as {name}. If the file "
+                    "belongs to the model, put a copy in the link's place; else remove the link"
+                )
+
+
+def _refuse_secrets(files: Mapping[str, Path], manifest: Any) -> None:
+    """``ValueError`` if a text holds the value of a variable that the configuration names or that is named a secret."""
+    named = set(re.findall(r"oc\.env:(\w+)", json.dumps(manifest)))
+    secrets = {
+        name: value
+        for name, value in os.environ.items()
+        if len(value) >= SHORTEST_SECRET and (name in named or SECRET_NAME.search(name.upper()))
+    }
+    for path in files.values():
+        if path.suffix in TEXTS and path.stat().st_size <= LARGEST_TEXT:
+            text = path.read_text(encoding="utf-8", errors="replace")
+            if found := [name for name, value in secrets.items() if value in text]:
+                raise ValueError(
+                    f"{path} holds the value of the environment variable {', '.join(found)}: take it out of the file "
+                    "before it is uploaded"
+                )
 
 
 def _size(size: float) -> str:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from align.config import AlignConfig
 from align.reporting.manifest import MANIFEST as POLICY
 from align.run import MAY_CHANGE as ALIGN_MAY_CHANGE
@@ -151,12 +153,13 @@ def load_project(file: str, overrides: Sequence[str]) -> tuple[ProjectConfig, li
     project = load_config(ProjectConfig, file, overrides)
     root = Path(project.output_dir)
     with _folders([root / name for name in project.stages]):
-        return project, [_stage(name, each, project, file) for name, each in project.stages.items()]
+        written = yaml.safe_load(dump_config(project))["stages"]  # values from the environment stay ${oc.env:…}
+        return project, [_stage(name, project, written[name]["settings"], file) for name in project.stages]
 
 
-def _stage(name: str, settings: StageConfig, project: ProjectConfig, file: str) -> Stage:
-    root = Path(project.output_dir)
-    given = ({} if project.seed is None else {"seed": project.seed}) | settings.settings
+def _stage(name: str, project: ProjectConfig, written: dict[str, Any], file: str) -> Stage:
+    settings, root = project.stages[name], Path(project.output_dir)
+    given = ({} if project.seed is None else {"seed": project.seed}) | written
     words = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
     words.append(f"output_dir={json.dumps(str(root / name), ensure_ascii=False)}")
     try:

@@ -18,6 +18,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from reward_models.runtime import secrets
+
 Config = TypeVar("Config")
 
 
@@ -46,6 +48,7 @@ def load_config(schema: type[Config], path: str | Path | None = None, overrides:
             given = OmegaConf.to_container(OmegaConf.from_dotlist([word]))
             whole = OmegaConf.create(_in_lists(given, OmegaConf.to_container(merged), word))
             merged = _merge(schema, merged, whole, "the command line")
+        secrets.remember(merged)
         return cast(Config, OmegaConf.to_object(merged))
     except ConfigError:
         raise
@@ -56,8 +59,11 @@ def load_config(schema: type[Config], path: str | Path | None = None, overrides:
 
 
 def dump_config(config: Any) -> str:
-    """The resolved configuration as YAML, every key written out."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+    """The configuration as YAML, every key written out and resolved, but for ``${oc.env:…}``: that stays as it is."""
+    structured = OmegaConf.structured(config)
+    container = OmegaConf.to_container(structured, resolve=True, enum_to_str=True)
+    written = secrets.unresolved(container)
+    return OmegaConf.to_yaml(structured, resolve=True) if written == container else OmegaConf.to_yaml(written)
 
 
 def presets(schema: type) -> dict[str, Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -116,7 +117,7 @@ def model(tmp_path: Path) -> Path:
     (run / "plots").mkdir(parents=True)
     (run / "checkpoints" / "step-2").mkdir(parents=True)
     manifest = {
-        "kind": "helpful",
+        "task": "preference",
         "span": "summary",
         "calibration": {"n": 3},
         "config": {
@@ -196,6 +197,56 @@ def test_another_evaluation_takes_the_place_of_the_models_own(model: Path, hub: 
         ("pairs", "pairs", 0.7123),
         ("allenai/reward-bench", "RewardBench Chat", 0.9),
     ]
+
+
+def test_names_that_only_look_like_a_models_stay(model: Path, hub: Hub) -> None:
+    for name in ("tokenizer.env", "notes.model", "vocab.key", "backup.safetensors", "secret.jinja", "plots/a.svg"):
+        (model / name).write_text("private")
+    (model / "model-00001-of-00002.safetensors").write_text("half")
+    assert push(model, "me/model").exit_code == 0
+    assert "model-00001-of-00002.safetensors" in hub.files
+    assert not {"tokenizer.env", "notes.model", "vocab.key", "backup.safetensors", "plots/a.svg"} & hub.files.keys()
+    assert not any(content == b"private" for content in hub.files.values())
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "README.md", "plots/roc.png", "evaluation.json", "plots"])
+def test_a_symbolic_link_is_refused(name: str, model: Path, hub: Hub, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "roc.png").write_text("private")
+    path = model / name
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.symlink_to(elsewhere)
+    else:
+        path.unlink(missing_ok=True)
+        path.symlink_to(elsewhere / "roc.png")
+    (model / "linked").symlink_to(elsewhere)  # of no concern: it would not be uploaded
+    done = push(model, "me/model")
+    if name == "plots":  # its files are not reached
+        assert "plots/roc.png" not in hub.files
+        return
+    assert done.exit_code == 2
+    assert f"{name} is a symbolic link to {elsewhere / 'roc.png'}" in done.output
+    assert not hub.files
+
+
+def test_secrets_of_the_environment_are_refused(model: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_API_KEY", "sk-0123456789")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:pw@host/db")
+    manifest = json.loads((model / "manifest.json").read_text())
+    manifest["config"]["data"] = {"train": ["${oc.env:DATABASE_URL}"]}
+    (model / "manifest.json").write_text(json.dumps(manifest))
+    assert push(model, "me/model", "--dry-run").exit_code == 0
+    manifest["data"]["sources"] = ["postgresql://me:pw@host/db"]
+    (model / "manifest.json").write_text(json.dumps(manifest))
+    done = push(model, "me/model")
+    assert (done.exit_code, "environment variable DATABASE_URL" in done.output) == (2, True)
+    assert "pw@host" not in done.output
+    (model / "manifest.json").write_text(json.dumps(manifest | {"data": {}, "note": "sk-0123456789"}))
+    done = push(model, "me/model")
+    assert (done.exit_code, "environment variable JUDGE_API_KEY" in done.output) == (2, True)
+    assert not hub.files
 
 
 def test_nothing_private_goes_into_a_public_repository_unasked(model: Path, hub: Hub) -> None:
