@@ -2,10 +2,11 @@ r"""Language consistency: the share of words of the chain of thought that are in
 
 DeepSeek-R1's reward against mixing languages (arXiv:2501.12948: words in the target language / all words).
 What a word is depends on the script: letters between spaces in most, single characters in those written without spaces
-(Chinese, Japanese, Thai). Code, formulas, names of variables, units and web addresses are of no language, and left out.
+(Chinese, Japanese, Thai). Code, formulas, names of variables, units and web addresses are of no language, and left out
+(:mod:`align.rewards.rules.words`).
 
 A word in another script than the target's is foreign. Where languages share a script, a detector (py3langid) reads
-whole sentences: single words tell too little.
+whole sentences, and short ones together: single words tell too little.
 """
 
 from __future__ import annotations
@@ -18,14 +19,20 @@ from typing import Any
 import regex
 
 from align.rewards.parsing import split_response
+from align.rewards.rules.words import words_of
 from align.rewards.terms import Sample
+from reward_models.data.languages import language_code
+from reward_models.data.records import RecordError
 
-SHORT = 4  # sentences with fewer words are not given to the detector: it would guess
+SHORT = 4  # sentences with fewer words are not given to the detector alone: it would guess
+TOGETHER = 8  # short sentences are read together, in groups of so many words
 FOREIGN = 0.05  # a sentence whose target language is less probable than this is in another one
+PLAINLY_FOREIGN = 0.01  # the same of short sentences, read together
+LONG, HALF = 10, 0.5  # words of an English sentence that has common words, or is at least this probably English
 SCRIPTS = {
     "Latin": "en fr de es it pt nl sv da no fi pl cs sk hu ro hr sl lt lv et tr vi id ms tl sw ca eu gl af sq is ga cy "
-    "la eo az uz mt",
-    "Cyrillic": "ru uk be bg mk sr kk ky mn tg",
+    "la eo az uz mt sr nn",
+    "Cyrillic": "ru uk be bg mk sr kk ky mn tg uz",
     "Arabic": "ar fa ur ps",
     "Devanagari": "hi mr ne",
     "Han": "zh ja",
@@ -46,28 +53,28 @@ SCRIPTS = {
     "Malayalam": "ml",
     "Gujarati": "gu",
     "Ethiopic": "am",
+    "Gurmukhi": "pa",
+    "Oriya": "or",
+    "Sinhala": "si",
+    "Myanmar": "my",
+    "Tibetan": "bo dz",
+    "Thaana": "dv",
 }
 LANGUAGES = sorted({code for codes in SCRIPTS.values() for code in codes.split()})
+# Languages that the detector cannot tell apart in writing.
+ALIKE = ({"sr", "hr", "bs"}, {"no", "nn", "da"}, {"id", "ms"})
 # Whose sentences cannot be taken for another language's. Japanese has Chinese characters too, but shows itself by kana.
-UNMISTAKABLE = {codes for codes in SCRIPTS.values() if " " not in codes and codes != "ja"} | {"zh"}
+UNMISTAKABLE = {codes for codes in SCRIPTS.values() if " " not in codes and codes != "ja"} | {"zh", "bo", "dz"}
 
-UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
-WORD = regex.compile(rf"{UNSPACED}|(?:(?!{UNSPACED})\p{{L}})(?:(?!{UNSPACED})[\p{{L}}\p{{M}}'’-])*")
-SENTENCE_END = regex.compile(r"(?<=[.!?;:])\s+|[。！？；：\n]+")
-# Lengths are bounded, and repeats possessive, so that no text costs quadratic time.
-NO_LANGUAGE = regex.compile(
-    r"```.{0,20000}?```"
-    r"|`[^`\n]{1,500}`"
-    r"|\$\$.{1,2000}?\$\$|\$[^$\n]{1,500}\$"
-    r"|\\\(.{1,1000}?\\\)|\\\[.{1,2000}?\\\]"
-    r"|\\(?:begin|end)\{[^{}]{0,30}\}|\\[A-Za-z]+"  # LaTeX outside of dollars
-    r"|<<[^<>]{0,200}>>|</?\w{1,20}>"  # GSM8K's calculator, tags
-    r"|https?://\S+"
-    r"|(?<![\d.,])\d[\d.,]*+\s?[A-Za-z]{1,3}(?![\p{L}\d])"  # 5 cm
-    r"|(?<![\p{L}\p{M}'’-])[A-Za-z](?![\p{L}\p{M}'’-])"  # x, but also a and I, which changes no share
-    r"|(?<![A-Za-z_\d])[A-Za-z]*+[_\d][A-Za-z_\d]*+",  # x1, my_list
-    regex.DOTALL,
-)
+# The commonest words of English. A long sentence with fewer than two of them is in another language, unless the
+# detector is sure.
+_COMMON = """
+the of and to a in is it that for on are as with be at by this have from or an was we can not but if so then let
+which has had he she his her they their you your i all one two each there what how many when will would do does no
+more than into its also since because thus hence therefore now get number total answer first next where must need
+any both these equals equal gives find per times sum my out up after only
+"""
+COMMON = frozenset(_COMMON.split())
 
 
 class LanguageConsistency:
@@ -86,28 +93,82 @@ class LanguageConsistency:
         return sample.language is not None
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
-        return [self._score(sample) for sample in samples]
+        return [score for score, _ in self.explain(samples)]
 
-    def _score(self, sample: Sample) -> float | None:
-        language = str(sample.language).lower()
-        if language not in LANGUAGES:
-            self.errors[language] += 1
-            return None
-        parts = split_response(sample)
-        return language_share(sample.response if parts.thoughts is None else parts.thoughts, language)
+    def explain(self, samples: Sequence[Sample]) -> list[tuple[float | None, str]]:
+        """Shares, each with the words that count as foreign."""
+        return [self._explain(sample) for sample in samples]
+
+    def _explain(self, sample: Sample) -> tuple[float | None, str]:
+        try:
+            language = supported_language(str(sample.language))
+        except RecordError as error:
+            self.errors[str(sample.language)] += 1
+            return None, str(error)
+        thoughts = split_response(sample).thoughts
+        total, foreign = foreign_words(sample.response if thoughts is None else thoughts, language)
+        if not total:
+            return None, "there are no words"
+        said = f"{total - len(foreign)} of {total} words are in {language}"
+        return 1.0 - len(foreign) / total, said + (f"; foreign: {' '.join(foreign[:20])}" if foreign else "")
+
+
+def supported_language(name: str) -> str:
+    """The ISO 639-1 code of a language whose words can be told from others.
+
+    Raises:
+        RecordError: the name is not known, or the language is not supported.
+    """
+    code = language_code(name)
+    if code not in LANGUAGES:
+        raise RecordError(f"the language term does not know {name!r}; it knows {', '.join(LANGUAGES)}")
+    return code
 
 
 def language_share(text: str, language: str) -> float | None:
     """Share of the words of ``text`` that are in ``language`` (ISO 639-1); ``None`` if it has no words."""
-    total = right = 0
+    total, foreign = foreign_words(text, language)
+    return 1.0 - len(foreign) / total if total else None
+
+
+def foreign_words(text: str, language: str) -> tuple[int, list[str]]:
+    """The number of words, and those that are not in ``language``."""
+    total = 0
+    foreign: list[str] = []
+    short: list[str] = []
     in_script = _script(language)
-    for sentence in SENTENCE_END.split(NO_LANGUAGE.sub(" ", text)):
-        found = WORD.findall(sentence)
-        native = [word for word in found if in_script.match(word)]
-        total += len(found)
-        if len(native) < SHORT or language in UNMISTAKABLE or _probability(" ".join(native), language) >= FOREIGN:
-            right += len(native)
-    return right / total if total else None
+    for sentence in words_of(text, latin=language in SCRIPTS["Latin"].split()).counted():
+        native = [word for word in sentence if in_script.match(word)]
+        total += len(sentence)
+        foreign += [word for word in sentence if not in_script.match(word)]
+        if language in UNMISTAKABLE:
+            continue
+        if len(native) >= SHORT:
+            foreign += native if _is_foreign(native, language) else []
+            continue
+        short += native
+        if len(short) >= TOGETHER:
+            foreign += short if _are_foreign(short, language) else []
+            short = []
+    foreign += short if _are_foreign(short, language) else []
+    return total, foreign
+
+
+def _is_foreign(words: list[str], language: str) -> bool:
+    """Whether a sentence is in another language of the script. Names tell nothing if enough other words are left."""
+    probability = _probability(" ".join(words), language)
+    if language == "en" and len(words) >= LONG and sum(word.lower() in COMMON for word in words) < 2:
+        return probability < HALF
+    if probability >= FOREIGN:
+        return False
+    uncapitalised = [word for word in words[1:] if not word[:1].isupper()]
+    return len(uncapitalised) < SHORT or _probability(" ".join(uncapitalised), language) < FOREIGN
+
+
+def _are_foreign(words: list[str], language: str) -> bool:
+    """The same of the words of several short sentences, which often repeat a name or a unit."""
+    different = list(dict.fromkeys(word.lower() for word in words))
+    return len(different) > SHORT and _probability(" ".join(different), language) < PLAINLY_FOREIGN
 
 
 @functools.cache
@@ -121,9 +182,12 @@ def _detector() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier  # loading takes a while, and not everybody needs it
 
     detector = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    detector.set_languages(LANGUAGES)
+    known = set(detector.nb_classes)
+    detector.set_languages([code for code in LANGUAGES if code in known])
     return detector
 
 
 def _probability(text: str, language: str) -> float:
-    return dict(_detector().rank(text))[language]
+    alike = next((group for group in ALIKE if language in group), {language})
+    ranked = dict(_detector().rank(text))
+    return float(sum(ranked.get(code, 0.0) for code in alike))
