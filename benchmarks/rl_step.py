@@ -3,7 +3,7 @@
     python benchmarks/rl_step.py --out benchmarks/results/rl_step_cpu.json
 
 Both train the same random policy on the same prompts with the same group size, completion length, loss and reward; the
-rollout feeds one update (``steps_per_rollout=1``), without a reference model. Completions are of two kinds:
+rollout feeds one update (``steps_per_rollout=1``), without a reference model. Completions end in one of two ways:
 ``ragged``, where the policy ends a response with the same probability at every token, so that lengths are geometric as
 far as the limit; and ``even``, where it hardly ever does and all are as long as the limit, which leaves only the shared
 prompt to be saved. Each repeat runs TRL and then us in a process of its own; a ratio is TRL's seconds over ours.
@@ -32,7 +32,7 @@ from reward_models.data.chat import prompt_text, tokenize_texts, train_tokenizer
 from reward_models.data.sources import load
 
 PHASES = ("rollout", "rewards", "update")
-KINDS = ("ragged", "even")
+ENDINGS = ("ragged", "even")
 
 
 class Letters:
@@ -64,12 +64,12 @@ def prepare(folder: Path, arguments: argparse.Namespace) -> dict[int, float]:
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
     )
-    for kind in KINDS:
+    for ending in ENDINGS:
         model = AutoModelForCausalLM.from_config(config)
-        if kind == "ragged":
+        if ending == "ragged":
             end_often(model, tokenizer.eos_token_id, arguments)
-        model.save_pretrained(folder / kind)
-        tokenizer.save_pretrained(folder / kind)
+        model.save_pretrained(folder / ending)
+        tokenizer.save_pretrained(folder / ending)
     prompts = list(dict.fromkeys(r.prompt for r in records))
     lengths = [len(ids) for ids in tokenize_texts(tokenizer, [prompt_text(tokenizer, p) for p in prompts])]
     means = {}
@@ -168,11 +168,11 @@ def run_trl(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list[
         seed=arguments.seed,
     )
     trainer = GRPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(folder / arguments.kind, dtype=torch.float32),
+        model=AutoModelForCausalLM.from_pretrained(folder / arguments.ending, dtype=torch.float32),
         reward_funcs=reward,
         args=settings,
         train_dataset=Dataset.from_list(rows),
-        processing_class=AutoTokenizer.from_pretrained(folder / arguments.kind),
+        processing_class=AutoTokenizer.from_pretrained(folder / arguments.ending),
         callbacks=[Timer()],
     )
     watch.wrap(trainer, "_generate", "rollout")
@@ -195,7 +195,7 @@ def run_keel(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list
         AlignConfig,
         None,
         [
-            f"model.path={folder / arguments.kind}",
+            f"model.path={folder / arguments.ending}",
             f"output_dir={folder / 'keel'}",
             f"prompts.train=['{prompts}']",
             "rewards=[{term: 'rl_step:Letters'}]",
@@ -276,17 +276,17 @@ def main() -> None:
         arguments.out.write_text(json.dumps(run(folder, folder / f"{job.length}.jsonl", job)), encoding="utf-8")
         return
     found = environment(arguments.seed, arguments.threads)
-    measured: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+    measured: dict[str, dict[str, Any]] = {ending: {} for ending in ENDINGS}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         means = prepare(folder, arguments)
-        for kind in KINDS:
+        for ending in ENDINGS:
             for wanted in arguments.prompt_tokens:
-                given = vars(arguments) | {"folder": folder, "kind": kind, "length": wanted}
+                given = vars(arguments) | {"folder": folder, "ending": ending, "length": wanted}
                 ways = {run: partial(in_process, __file__, given | {"run": run}) for run in ("trl", "keel")}
                 figures = summarise(in_turn(ways, arguments.repeats))
-                measured[kind][str(wanted)] = figures | {"mean_prompt_tokens": round(means[wanted], 1)}
-                print(kind, wanted, json.dumps(figures, indent=1), flush=True)
+                measured[ending][str(wanted)] = figures | {"mean_prompt_tokens": round(means[wanted], 1)}
+                print(ending, wanted, json.dumps(figures, indent=1), flush=True)
     longest = str(max(arguments.prompt_tokens))
     result = {
         "benchmark": "rl_step",

@@ -40,7 +40,7 @@ class StandInJudge:
     Args:
         gap: the truth, as the stand-in knows it.
         bias, noise: added to the gap, noise with this standard deviation.
-        faults: share of the requests that go wrong, in one of the ways ``kinds``.
+        faults: share of the requests that go wrong, in one of these ``ways``.
         delay, hang: seconds to an answer, and to none.
     """
 
@@ -51,12 +51,12 @@ class StandInJudge:
         bias: float = 0.0,
         noise: float = 0.0,
         faults: float = 0.0,
-        kinds: tuple[str, ...] = FAULTS,
+        ways: tuple[str, ...] = FAULTS,
         delay: float = 0.0,
         hang: float = 30.0,
         port: int = 0,
     ) -> None:
-        self.gap, self.bias, self.noise, self.faults, self.kinds = gap, bias, noise, faults, kinds
+        self.gap, self.bias, self.noise, self.faults, self.ways = gap, bias, noise, faults, ways
         self.delay, self.hang = delay, hang
         self.requests: Counter[str] = Counter()  # by the question's key
         self.answered: Counter[str] = Counter()
@@ -109,7 +109,7 @@ class StandInJudge:
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             dice = Random(f"{key}:{number}")
-            fault = dice.choice(self.kinds) if dice.random() < self.faults else None
+            fault = dice.choice(self.ways) if dice.random() < self.faults else None
             self._closing.wait(self.hang if fault == "hang" else self.delay)
             self._answer(handler, fault, body, key)
         finally:

@@ -21,7 +21,6 @@ LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 LONG_FILES = {
     "reward_models/data/formats.py": "one table of public layouts; readers look for theirs in one place",
     "reward_models/data/synthetic/general.py": "the families of one generator",
-    "reward_models/model.py": "being split",
 }
 LONG_FUNCTIONS = {
     "annotation_ui/store/migrations/versions/0001_first_schema.py:upgrade": "a schema is a list, written by Alembic",
@@ -171,16 +170,8 @@ def test_no_modules_import_one_another() -> None:
     [
         ("gradio", ("annotation_ui.web",)),
         ("omegaconf", ("reward_models.runtime",)),
-        (
-            "deepspeed",
-            (
-                "reward_models.runtime",
-                "align.rollouts",
-                "align.policy.policy",
-                "reward_models.model",
-                "reward_models.artifact",
-            ),
-        ),
+        ("deepspeed", ("reward_models.runtime", "align.rollouts.vllm")),
+        ("peft", ("reward_models.backbone",)),
         ("trl", ("align.sft", "align.rollouts.vllm", "align.bridges.trl")),
         ("typer", ("keel",)),
     ],

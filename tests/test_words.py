@@ -21,8 +21,41 @@ CODE = sorted(f for folder in EVERYWHERE for f in (ROOT / folder).rglob("*.py") 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 HISTORY = {"lab-log.md", "decisions"}
 
-# retired name → (the name in its place, the folders where it is retired)
+# retired name → (the name in its place, the beginnings of the paths where it is retired)
+AXIS = (  # of records and models: what `task`, `domain` and `record_type` say
+    *(f"reward_models/{name}.py" for name in ("config", "dataset", "trainer", "model", "artifact", "calibration")),
+    *(f"reward_models/{name}" for name in ("losses.py", "inference/", "serving/", "data/sources", "data/splits")),
+    *(f"align/{name}" for name in ("trainer", "run", "state", "phases", "guards", "policy/", "sft/", "bridges/")),
+    *(f"align/rewards/{name}" for name in ("terms", "build", "mixer", "scoring", "models/", "gold")),
+    *(f"align/rollouts/{name}" for name in ("base", "build", "local", "prompts", "sampler", "vllm")),
+    *("align/training/collect", "align/training/evaluation", "align/training/sample_log", "align/reporting/"),
+    *("keel/commands/data", "keel/commands/curate", "keel/pipeline/", "benchmarks/"),
+)
 NAMES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "Parts": ("RunState, PolicyRun", ("align/run", "align/trainer", "align/state")),
+    "Collector": ("functions sample, score, mix", EVERYWHERE),
+    "Answered": ("Rollout", ("align", "tests/align")),
+    "Collected": ("Rollout", EVERYWHERE),
+    "Responses": ("Rollout", ("align", "tests/align")),
+    "Experience": ("Rollout", EVERYWHERE),
+    "experience": ("rollout", EVERYWHERE),
+    "Piece": ("SampleSlice", EVERYWHERE),
+    "heed": ("apply_guards", EVERYWHERE),
+    "keep": ("dump_batch", ("align/trainer",)),
+    "kept": ("last_logged_step", ("align/trainer", "align/run")),
+    "shown": ("sample_log", ("align/trainer", "align/run")),
+    "Clock": ("Timer", ("align", "tests/align")),
+    "beside": ("extras", ("align",)),
+    "Measured": ("term_metrics", EVERYWHERE),
+    "measures": ("term_metrics", EVERYWHERE),
+    "measures_of": ("term_metrics", EVERYWHERE),
+    "Mixed": ("Rewards", EVERYWHERE),
+    "total_N": ("reward_N", EVERYWHERE),
+    "RewardKind": ("Task", EVERYWHERE),
+    "PromptKind": ("Domain", EVERYWHERE),
+    "kind": ("task, domain or record_type", AXIS),
+    "kinds": ("domains", AXIS),
+    "hybrid": ("local", ("align",)),
     "GaveUp": ("RetriesExhaustedError", EVERYWHERE),
     "Garbage": ("InvalidResponseError", EVERYWHERE),
     "Line": ("Queue", ("reward_models/serving",)),
@@ -44,6 +77,7 @@ FILES = {
     "align/rewards/background.py": "align/rewards/models/event_loop.py",
     "align/rewards/reference.py": "align/rewards/models/server_check.py",
     "align/scorer.py": "align/rewards/scoring.py",
+    "align/rollouts/hybrid.py": "align/rollouts/local.py",
     "reward_models/scorer.py": "reward_models/inference/reward_model.py",
     "reward_models/scored.py": "reward_models/evaluation/scored_set.py",
 }
@@ -66,9 +100,8 @@ def code_of(page: Path) -> str:
 @pytest.mark.parametrize("word", NAMES)
 def test_retired_names_are_gone_from_the_code(word: str) -> None:
     instead, folders = NAMES[word]
-    places = tuple(f"{ROOT / folder}/" for folder in folders)
-    found = [f.relative_to(ROOT) for f in CODE if str(f).startswith(places) and word in names(f)]
-    assert not found, f"{word} is called {instead}: {[str(f) for f in found]}"
+    found = [name for f in CODE if (name := str(f.relative_to(ROOT))).startswith(folders) and word in names(f)]
+    assert not found, f"{word} is called {instead}: {found}"
 
 
 @pytest.mark.parametrize("word", [word for word, (_, folders) in NAMES.items() if folders == EVERYWHERE])

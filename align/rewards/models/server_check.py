@@ -10,13 +10,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from align.rewards.models.replicas import RewardServerError
 from reward_models.calibration import Calibration
-from reward_models.data.chat import ChatRenderer
+from reward_models.data.chat import ChatRenderer, render
 from reward_models.data.records import Conversation, Message, Task, saved_task
 
 if TYPE_CHECKING:
@@ -197,9 +197,8 @@ def _expected(model: RewardModel) -> dict[str, np.ndarray]:
         "the last token left out: pad and end-of-sequence token may be the same": unmarked,
     }
     if renderer.span == "summary":
-        whole: Any = [[{"role": m.role, "content": m.content} for m in (*p, *r)] for p, r in pairs]
-        full: list[Any] = [tokenizer.apply_chat_template(turns, tokenize=False) for turns in whole]
-        variants["the reasoning, which this model must not read"] = renderer.tokenize(full)
+        whole = [render(tokenizer, (*p, *r)) for p, r in pairs]
+        variants["the reasoning, which this model must not read"] = renderer.tokenize(whole)
     plain = ["".join(f"{m.role}: {m.content}\n" for m in (*p, *r)) for p, r in pairs]
     variants["text without the chat template"] = renderer.tokenize(plain)
     alone = [[place] for place in range(len(pairs))]
