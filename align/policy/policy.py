@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from align.objective.logprobs import token_logprobs
 from align.policy.templates import template_text
@@ -135,6 +135,18 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase | None:
     if tokenizer is not None and tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def end_ids(config: PolicyConfig) -> list[int]:
+    """Tokens that end a response, as the generation settings of a pretrained model name them; none of a new model."""
+    path = pretrained.resolve(config)
+    if path is None:
+        return []
+    try:
+        named = GenerationConfig.from_pretrained(path, revision=config.revision or "main").eos_token_id
+    except OSError:  # the model comes without such settings
+        return []
+    return list(named) if isinstance(named, list) else [named] if named is not None else []
 
 
 def build_policy(config: PolicyConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> Policy:

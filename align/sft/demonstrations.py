@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -19,6 +19,7 @@ from reward_models.data.sources import BadRow, BadRowsError, read_rows_of
 from reward_models.data.trees import TokenIds
 
 NOT_CONTINUING = "the reply does not continue the prompt as the chat template ends it"
+_MARK = re.compile(r"\{%-?\s*generation\b")  # a template that marks what the assistant writes
 _CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's notes for a calculator
 
 
@@ -112,23 +113,30 @@ def to_demonstration(row: dict[str, Any]) -> Conversation:
 
 
 def encode(
-    conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, max_length: int
+    conversations: Sequence[Conversation],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    end_ids: Sequence[int] = (),
 ) -> Demonstrations:
     """Render and tokenize conversations, and find the tokens that the assistant wrote.
 
-    What is learnt of the last reply are the very tokens that the policy would have to sample after the prompt as
+    The tokens learnt of the last reply are those that the policy would have to sample after the prompt as
     :func:`reward_models.data.chat.prompt_text` renders it; a conversation for which that does not hold is left out.
+
+    Args:
+        end_ids: tokens that end a response besides the tokenizer's end token, as a model's generation settings name.
 
     Raises:
         ValueError: the template does not let the assistant end its turn, or refuses a conversation; or none is left.
     """
-    template = marked_template(tokenizer)
+    marked = _MARK.search(str(tokenizer.chat_template)) is not None
+    ends = {int(token) for token in (*end_ids, tokenizer.eos_token_id) if token is not None}
     ids, learnt = [], []
     dropped = {NOT_CONTINUING: 0, f"longer than {max_length} tokens": 0}
     for conversation in conversations:
         prompt = tokenize_texts(tokenizer, [prompt_text(tokenizer, conversation[:-1])])[0]
-        tokens, mask = _rendered(tokenizer, template, conversation)
-        if mask.any() and tokens[mask][-1] != tokenizer.eos_token_id:
+        tokens, mask = _by_marks(tokenizer, conversation) if marked else _by_prompts(tokenizer, conversation, ends)
+        if mask.any() and tokens[mask][-1] not in ends:
             raise ValueError(
                 f"the chat template ends the assistant's turn with {tokenizer.decode(tokens[mask][-1:])!r}, not with "
                 f"the end token {tokenizer.eos_token!r}: replies would never end. Choose another, e.g. "
@@ -147,48 +155,32 @@ def encode(
     return Demonstrations(tuple(ids), tuple(learnt), dropped)
 
 
-def marked_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """The tokenizer's chat template if it marks the assistant's tokens, or TRL's marked copy of a well-known one.
-
-    ``None`` for other templates, whose marks :func:`_mark_replies` finds.
-    """
-    from trl.chat_template_utils import get_training_chat_template
-
-    try:
-        return get_training_chat_template(tokenizer) or str(tokenizer.chat_template)
-    except ValueError:
-        return None
-
-
-def _rendered(
-    tokenizer: PreTrainedTokenizerBase, template: str | None, conversation: Conversation
-) -> tuple[TokenIds, np.ndarray]:
-    """Token ids of a conversation, and which of them the assistant wrote."""
-    if template is None:
-        return _mark_replies(tokenizer, conversation)
-    encoded: Any = render(
-        tokenizer,
-        conversation,
-        chat_template=template,
-        tokenize=True,
-        return_dict=True,
-        return_assistant_tokens_mask=True,
-    )
+def _by_marks(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> tuple[TokenIds, np.ndarray]:
+    """Token ids of a conversation and the assistant's among them, as the template marks them (``{% generation %}``)."""
+    encoded: Any = render(tokenizer, conversation, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
     return np.asarray(encoded["input_ids"], np.int32), np.asarray(encoded["assistant_masks"], bool)
 
 
-def _mark_replies(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> tuple[TokenIds, np.ndarray]:
-    """As :func:`_rendered`, for a template without marks: a reply begins where the prompt before it ends.
+def _by_prompts(
+    tokenizer: PreTrainedTokenizerBase, conversation: Conversation, ends: Collection[int]
+) -> tuple[TokenIds, np.ndarray]:
+    """As :func:`_by_marks`, for a template without marks: a reply begins where the prompt before it ends.
 
-    It ends behind the next end token. A reply that the whole conversation shows otherwise than its prompt announces it
-    (some templates drop the thoughts of earlier replies) has no marks.
+    It ends behind the first end token, at the latest where the next turn begins. A reply that the whole conversation
+    shows otherwise than its prompt announces it (some templates drop the thoughts of earlier replies) is not learnt.
     """
     text: str = render(tokenizer, conversation)
-    spans, end_token = [], str(tokenizer.eos_token)
+    marks, spans = [str(tokenizer.convert_ids_to_tokens(number)) for number in ends], []
     for number, message in enumerate(conversation):
         if message.role == "assistant" and text.startswith(before := prompt_text(tokenizer, conversation[:number])):
-            end = text.find(end_token, len(before))
-            spans.append((len(before), len(text) if end < 0 else end + len(end_token)))
+            stop = _common_length(text, render(tokenizer, conversation[: number + 1]))
+            found = [at + len(mark) for mark in marks if (at := text.find(mark, len(before), stop)) >= 0]
+            spans.append((len(before), min(found, default=stop)))
     encoded: Any = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     mask = [any(first <= start < end <= last for first, last in spans) for start, end in encoded["offset_mapping"]]
     return np.asarray(encoded["input_ids"], np.int32), np.asarray(mask, bool)
+
+
+def _common_length(a: str, b: str) -> int:
+    """The number of characters that two texts have in common at their beginning."""
+    return next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

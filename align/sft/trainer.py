@@ -13,7 +13,15 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
-from align.policy.policy import Policy, PolicyConfig, build_policy, load_tokenizer, policy_architecture, save_policy
+from align.policy.policy import (
+    Policy,
+    PolicyConfig,
+    build_policy,
+    end_ids,
+    load_tokenizer,
+    policy_architecture,
+    save_policy,
+)
 from align.policy.templates import template_text
 from align.reporting.manifest import MANIFEST, write_manifest
 from align.sft.demonstrations import Demonstrations, DemonstrationsConfig, encode, load_conversations
@@ -104,7 +112,7 @@ def _train(config: SftConfig, run: Run) -> Path | None:
         )
     conversations, bad = load_conversations(config.data)
     tokenizer = tokenizer_for(config.model, conversations)
-    data = encode(conversations, tokenizer, _longest(config, tokenizer))
+    data = encode(conversations, tokenizer, _longest(config, tokenizer), end_ids(config.model))
     checkpoint = _latest(run)
     _check_same(run, data, checkpoint)
     total_steps = config.total_steps(len(data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,44 @@ def test_every_reply_of_a_conversation_is_learnt_and_keeps_its_thoughts(tokenize
     assert text.count(tokenizer.eos_token) == 2
     assert "1 + 2 is 3." in text
     assert "And" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("gemma", "<end_of_turn>"),
+        ("gemma3", "<end_of_turn>"),
+        ("llama3", "<|eot_id|>"),
+        ("llama3_2", "<|eot_id|>"),
+        ("phi3", "<|end|>"),
+        ("qwen2_5", "<|im_end|>"),
+        ("qwen3", "<|im_end|>"),
+        ("cohere", "<|END_OF_TURN_TOKEN|>"),
+    ],
+)
+@pytest.mark.parametrize("named_by", ["tokenizer", "generation settings"])
+def test_replies_in_the_templates_of_released_models(name: str, end: str, named_by: str) -> None:
+    import trl
+
+    tokenizer = train_tokenizer(["What is 1 + 2?"], 320)
+    tokenizer.add_special_tokens({"bos_token": "<s>", "additional_special_tokens": [end]})
+    tokenizer.eos_token = end if named_by == "tokenizer" else "<|other|>"
+    file = Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja"
+    tokenizer.chat_template = file.read_text(encoding="utf-8")
+    turns = conversation("What is 1 + 2?", "It is 3.", "And 2 + 2?", "It is 4.")
+    data = encode([turns], tokenizer, 1000, [tokenizer.convert_tokens_to_ids(end)])
+    learnt = tokenizer.decode(data.ids[0][data.learnt[0]]).replace("<think>\n\n</think>\n\n", "")
+    # Qwen 3 shows the first reply otherwise than it was written, without its (empty) thoughts: it is not learnt.
+    assert learnt == (f"It is 4.{end}" if name == "qwen3" else f"It is 3.{end}It is 4.{end}")
+
+
+def test_a_template_whose_turns_do_not_end_with_an_end_token_is_refused() -> None:
+    tokenizer = train_tokenizer(["What is 1 + 2?"], 320)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}" + (
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    with pytest.raises(ValueError, match="replies would never end"):
+        encode([conversation("What is 1 + 2?", "3", "And 2 + 2?", "4")], tokenizer, 1000)
 
 
 def test_what_is_too_long_is_left_out_and_counted(tokenizer: Any) -> None:

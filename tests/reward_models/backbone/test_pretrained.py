@@ -13,75 +13,23 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedTokenizerFast,
-)
+from tiny_bases import CHATML, DECODERS, tiny_base
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from align.policy.policy import PolicyConfig, build_policy, check_policy, save_policy
 from align.policy.policy import load_tokenizer as load_policy_tokenizer
 from reward_models.backbone import gguf
 from reward_models.backbone.config import LoraConfig, ModelConfig
-from reward_models.data.chat import ChatRenderer, train_tokenizer
+from reward_models.data.chat import ChatRenderer
 from reward_models.data.records import Message
 from reward_models.data.trees import PromptTree
 from reward_models.model import build_model, load_scorer, load_tokenizer, planned_position_limit, save_model
 
-SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-SHAPE |= {"num_key_value_heads": 2, "max_position_embeddings": 256, "initializer_range": 0.3}
-DECODERS: dict[str, dict[str, Any]] = {
-    "llama": SHAPE,
-    "mistral": SHAPE | {"head_dim": 8, "sliding_window": 16},
-    "qwen2": SHAPE | {"tie_word_embeddings": True},
-    "qwen3": SHAPE | {"head_dim": 8, "tie_word_embeddings": True},
-    "gemma": SHAPE | {"head_dim": 8},
-    "gemma3_text": SHAPE | {"head_dim": 8, "sliding_window": 16},
-    "phi": {key: value for key, value in SHAPE.items() if key != "num_key_value_heads"},
-    "phi3": SHAPE,
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "initializer_range": 0.3},
-}
 CONVERSATIONS = [
     (Message("user", "What is two and two?"), Message("assistant", "Four.")),
     (Message("user", "What is two and two?"), Message("assistant", "Two and two is five, as everybody knows.")),
     (Message("user", "Say hello"), Message("assistant", "hello")),
 ]
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-
-def base(directory: Path, model_type: str, *, pad: str | None, template: str | None = TEMPLATE) -> Path:
-    """A language model on disk whose embedding has a row for each token and none to spare.
-
-    Args:
-        pad: the tokenizer's pad token: ``None`` for none at all, ``"eos"`` for the end token.
-    """
-    words = [m.content for c in CONVERSATIONS for m in c]
-    trained = train_tokenizer(words * 2, 320)
-    fields = {} if pad is None else {"pad_token": "<|im_end|>" if pad == "eos" else pad}
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=_without_pad(trained), bos_token="<|im_start|>", eos_token="<|im_end|>", **fields
-    )
-    tokenizer.chat_template = template
-    torch.manual_seed(3)
-    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    special |= {"pad_token_id": tokenizer.pad_token_id, "vocab_size": len(tokenizer)}
-    config = AutoConfig.for_model(model_type, **{**DECODERS[model_type], **special})
-    model = AutoModelForCausalLM.from_config(config)
-    assert model.get_input_embeddings().num_embeddings == len(tokenizer)
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    return directory
-
-
-def _without_pad(tokenizer: Any) -> Any:
-    """The same tokenizer with the token that pads renamed: no pad token is anywhere in its vocabulary."""
-    content = tokenizer.backend_tokenizer.to_str().replace("<|pad|>", "<|other|>")
-    return type(tokenizer.backend_tokenizer).from_str(content)
 
 
 def perturb(module: torch.nn.Module) -> None:
@@ -115,7 +63,7 @@ CASES = [
 def test_a_reward_model_from_any_decoder_scores_alike_in_plain_transformers(
     model_type: str, pad: str | None, lora: LoraConfig | None, tmp_path: Path
 ) -> None:
-    config = ModelConfig(path=str(base(tmp_path / "base", model_type, pad=pad)), lora=lora)
+    config = ModelConfig(path=str(tiny_base(tmp_path / "base", model_type, pad=pad)), lora=lora)
     tokenizer = load_tokenizer(config)
     assert tokenizer is not None
     assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
@@ -152,7 +100,7 @@ def test_a_reward_model_from_any_decoder_scores_alike_in_plain_transformers(
 def test_a_policy_from_any_decoder_keeps_its_vocabulary_and_is_a_plain_model(
     model_type: str, pad: str | None, lora: LoraConfig | None, tmp_path: Path
 ) -> None:
-    path = base(tmp_path / "base", model_type, pad=pad)
+    path = tiny_base(tmp_path / "base", model_type, pad=pad)
     config = PolicyConfig(path=str(path), lora=lora)
     tokenizer = load_policy_tokenizer(config)
     assert tokenizer is not None
@@ -171,11 +119,11 @@ def test_a_policy_from_any_decoder_keeps_its_vocabulary_and_is_a_plain_model(
     torch.testing.assert_close(expected, logprobs, rtol=1e-4, atol=1e-5)
     tied = DECODERS[model_type].get("tie_word_embeddings", plain.config.tie_word_embeddings)
     assert (plain.get_input_embeddings().weight is plain.get_output_embeddings().weight) == tied
-    assert AutoTokenizer.from_pretrained(tmp_path / "saved").chat_template == TEMPLATE
+    assert AutoTokenizer.from_pretrained(tmp_path / "saved").chat_template == CHATML
 
 
 def test_every_row_that_was_there_is_kept_and_a_new_one_is_their_mean(tmp_path: Path) -> None:
-    path = base(tmp_path / "base", "llama", pad=None)
+    path = tiny_base(tmp_path / "base", "llama", pad=None)
     tokenizer = load_tokenizer(ModelConfig(path=str(path)))
     assert tokenizer is not None
     scorer = build_model(ModelConfig(path=str(path)), tokenizer, "preference", torch.float32)
@@ -186,8 +134,8 @@ def test_every_row_that_was_there_is_kept_and_a_new_one_is_their_mean(tmp_path: 
     assert len(new.weight) % 8 == 0
 
 
-def test_an_adapter_alone_is_refused_where_it_would_not_fit_its_base(tmp_path: Path) -> None:
-    path = base(tmp_path / "base", "llama", pad=None)
+def test_an_adapter_alone_is_refused_where_it_would_not_fit_its_tiny_base(tmp_path: Path) -> None:
+    path = tiny_base(tmp_path / "base", "llama", pad=None)
     config = ModelConfig(path=str(path), lora=LoraConfig(r=4, merge=False))
     tokenizer = load_tokenizer(config)
     assert tokenizer is not None
@@ -201,7 +149,7 @@ def test_an_adapter_alone_is_refused_where_it_would_not_fit_its_base(tmp_path: P
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     """A small reward model on disk."""
-    config = ModelConfig(path=str(base(tmp_path / "base", "llama", pad=None)))
+    config = ModelConfig(path=str(tiny_base(tmp_path / "base", "llama", pad=None)))
     tokenizer = load_tokenizer(config)
     assert tokenizer is not None
     scorer = build_model(config, tokenizer, "preference", torch.float32)
@@ -240,7 +188,7 @@ def test_weights_of_another_shape_and_files_cut_short_are_refused(saved: Path) -
 
 
 def test_a_base_that_lacks_a_layer_is_refused_for_reward_models_and_policies(tmp_path: Path) -> None:
-    path = base(tmp_path / "base", "llama", pad="<|other|>")
+    path = tiny_base(tmp_path / "base", "llama", pad="<|other|>")
     file = path / "model.safetensors"
     kept = {name: tensor for name, tensor in load_file(file).items() if "layers.1.self_attn" not in name}
     save_file(kept, file, metadata={"format": "pt"})
@@ -254,7 +202,7 @@ def test_a_base_that_lacks_a_layer_is_refused_for_reward_models_and_policies(tmp
 
 def test_an_adapter_that_lacks_weights_is_refused(tmp_path: Path) -> None:
     lora = LoraConfig(r=4, merge=False)
-    config = ModelConfig(path=str(base(tmp_path / "base", "llama", pad="<|other|>")), lora=lora)
+    config = ModelConfig(path=str(tiny_base(tmp_path / "base", "llama", pad="<|other|>")), lora=lora)
     tokenizer = load_tokenizer(config)
     assert tokenizer is not None
     scorer = build_model(config, tokenizer, "preference", torch.float32)
