@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -73,16 +73,8 @@ def curate_command(
         asked, config = _endpoint(judge, judge_model, settings, answers or out / ANSWERS)
     else:
         asked, config = _reward_model(judge, settings)
-    planned = plan(
-        sources,
-        out,
-        asked,
-        config,
-        against=against or [],
-        limit=limit,
-        max_bad=max_bad,
-        columns=column_mapping(column),
-    )
+    reading: dict[str, Any] = {"limit": limit, "max_bad": max_bad, "columns": column_mapping(column)}
+    planned = plan(sources, out, asked, config, against=against or [], **reading)
     _run(planned, out, asked, dry_run)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -55,7 +56,8 @@ def train_align(
     ] = None,
     processes: Processes = 1,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print every change that the schedule makes, and leave.")
+        bool,
+        typer.Option("--dry-run", help="Print every change of the schedule, and foreign code that would run; stop."),
     ] = False,
     shorten_to: Annotated[
         int | None,
@@ -67,8 +69,21 @@ def train_align(
     The same command resumes a run that was stopped or killed. For several machines start
     `deepspeed --module align.train --config FILE key=value ...`
     """
+    if dry_run:
+        _print_foreign_code(config, overrides or [])
     options = [*(["--dry-run"] if dry_run else []), *(["--shorten-to", str(shorten_to)] if shorten_to else [])]
     _train("align.train", config, [*options, *(overrides or [])], processes)
+
+
+def _print_foreign_code(config: str | None, overrides: list[str]) -> None:
+    """A configuration that cannot be loaded is left to the program, which says what is wrong with it."""
+    from align.config import AlignConfig
+    from keel.pipeline.foreign import foreign_code
+    from reward_models.runtime.config import ConfigError, load_config
+
+    with suppress(ConfigError):
+        for each in foreign_code(load_config(AlignConfig, config, overrides)):
+            typer.echo(f"runs other code: {each}")
 
 
 def _train(module: str, config: str | None, overrides: list[str] | None, processes: int) -> None:

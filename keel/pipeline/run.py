@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keel.failures import CommandFailed
+from keel.pipeline.foreign import foreign_code
 from keel.pipeline.inputs import Input, inputs_of
 from keel.pipeline.overview import figures_of, write_overview
 from keel.pipeline.project import ProjectConfig, Stage
@@ -69,7 +70,7 @@ class Outcome:
 
 
 def plan(stages: Sequence[Stage], console: Console) -> dict[str, list[Input]]:
-    """Check every stage, and say what it will do and read; returns the inputs.
+    """Check every stage, and print what it does, what it reads and whose code it runs; returns the inputs.
 
     Raises:
         ConfigError: something cannot work.
@@ -80,6 +81,9 @@ def plan(stages: Sequence[Stage], console: Console) -> dict[str, list[Input]]:
         done = " (finished)" if stage.finished else ""
         lines += [f"{number}. {stage.name}{done} → {stage.directory}", f"   {stage.shown_command}"]
         lines += [f"   {each.key}: {each.value} ({each.what})" for each in inputs[stage.name]]
+        if stage.settings.launcher is not None:
+            lines.append(f"   runs other code: the launcher {stage.settings.launcher}")
+        lines += [f"   runs other code: {each}" for each in foreign_code(stage.config)]
     console.print("\n".join(lines), markup=False, soft_wrap=True)
     return inputs
 
