@@ -1,7 +1,7 @@
-"""The simple text classifier that a reward model has to beat: TF-IDF of words and word pairs, logistic regression.
+"""A text classifier as the baseline of reward models: logistic regression on TF-IDF of words and word pairs.
 
-It is fitted on the reward model's own training data and kept beside the model as one JSON file, so every later
-evaluation compares like with like.
+It is fitted on the reward model's own training data and saved with the model as one JSON file, for all later
+evaluations.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from reward_models.data.records import Comparison, Conversation, SafetyLabel, Ta
 
 BASELINE = "baseline_tfidf.json"
 MAX_TERMS = 50_000  # the most frequent ones
-MAX_RECORDS = 50_000  # evenly spread over the data: more would take minutes and hardly move the figure
+MAX_RECORDS = 50_000  # evenly spread over the data; more would take minutes and hardly change the result
 MAX_ITERATIONS = 300
 NGRAMS = (1, 2)
 
@@ -36,8 +36,8 @@ class Baseline:
     Attributes:
         task: ``preference``: scores a response; only differences mean something. ``safety``: scores prompt and response
             together, the log-odds of safe.
-        span: what it reads of a response, as the model does.
-        records: how many it was fitted on; ``available``: how many there were.
+        span: the part of a response that it reads, as the model does.
+        records: number of records it was fitted on; ``available``: number that there were.
         terms, idf, coefficients: per feature. ``intercept``: 0 for preference.
     """
 
@@ -103,11 +103,11 @@ def fit_baseline(records: Sequence[Comparison | SafetyLabel], span: Span) -> Bas
     """Fit on training records of one task; ties are left out.
 
     A pair's features are those of the chosen response minus those of the rejected one, its target 1. Every second pair
-    is turned around (both signs flipped), which changes nothing for a model without an intercept and gives the
+    is reversed (both signs flipped), which changes nothing for a model without an intercept and gives the
     classifier its two classes.
 
     Returns:
-        ``None`` if there is nothing to learn from: no decided pairs, one class only, or no words.
+        ``None`` if it cannot be fitted: no decided pairs, one class only, or no words.
     """
     decided = [r for r in records if r.label != "tie"]
     spread = np.linspace(0, len(decided) - 1, min(len(decided), MAX_RECORDS)).astype(int)

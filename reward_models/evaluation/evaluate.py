@@ -1,4 +1,4 @@
-"""``keel evaluate rm``: trained models on files of labelled data, figures and a report."""
+"""``keel evaluate rm``: evaluate trained models on files of labelled data."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class EvaluationData:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What ``evaluation.json`` says of the data: the files by the names that tables use, and rows left out."""
+        """The data in ``evaluation.json``: the files by the names that tables use, and the number of rows left out."""
         files = [*self.records, *self.problems, *([self.rewardbench.file] if self.rewardbench else [])]
         return {"files": dict(zip(short_names(files), files, strict=True)), "bad_rows": self.bad}
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What came out for one model, or for an ensemble.
+    """The evaluation of one model, or of an ensemble.
 
     Attributes:
         figures: the contents of ``evaluation.json``.
@@ -101,7 +101,7 @@ def load_evaluation(
 
 
 def assess(model: RewardModel, data: EvaluationData, name: str | None = None) -> Assessment:
-    """Score everything with one model, and evaluate."""
+    """Score all data with one model, and evaluate."""
     truncated = model.truncated
     raw = {source: _raw(model, _responses(rows)) for source, rows in data.records.items()}
     baseline = Baseline.load(model.directory) if model.directory else None
@@ -127,7 +127,7 @@ def assess(model: RewardModel, data: EvaluationData, name: str | None = None) ->
 
 
 def assess_ensemble(ensemble: Ensemble, data: EvaluationData) -> Assessment:
-    """Evaluate each member and their mean; ``combinations`` has the figures of the pessimistic ways to combine them."""
+    """Evaluate each member and their mean; ``combinations`` has the metrics of the other combinations."""
     names = short_names([str(member.directory or number) for number, member in enumerate(ensemble.members)])
     members = [assess(m, data, name) for m, name in zip(ensemble.members, names, strict=True)]
     calibrations = [member.calibration for member in ensemble.members]
@@ -185,7 +185,7 @@ def _together_of(
 
 
 def _combination(parts: Sequence[ScoredSet], scores: Sequence[EnsembleScores], attribute: str) -> dict[str, Any]:
-    """Headline figures over all files if the members are combined in this way."""
+    """Headline metrics over all files for one way to combine the members."""
     if not parts:
         return {}
     margins = [margins_of(getattr(s, attribute).reshape(p.scores.shape)) for p, s in zip(parts, scores, strict=True)]

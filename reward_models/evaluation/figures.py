@@ -1,4 +1,4 @@
-"""Scoring whole sets, and the figures of an evaluation: of every source and of all together."""
+"""Scores of whole sets, and the metrics of an evaluation: of every source and of all together."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ FILLER = PromptTree(np.zeros(0, np.int32), (np.zeros(1, np.int32),))
 
 
 def plan(data: TokenizedSet, items: Sequence[int], layout: str, budget: int, world: World) -> list[list[int]]:
-    """This rank's micro-batches of ``items``, as indices into ``data``; an empty one still has to be run."""
+    """This rank's micro-batches of ``items``, as indices into ``data``. An empty one must be run too, since all ranks
+    take part in collectives."""
     if layout == "tree":
         batches = plan_trees(data.tree_tokens[list(items)], budget, world.size)[world.rank]
     else:
@@ -52,7 +53,7 @@ def score_set(
     """Scores of a whole set on all ranks, float64 ``[items, branches]``.
 
     Args:
-        module: what to call: ``scorer`` itself, or the engine around it.
+        module: the callable: ``scorer`` itself, or the engine around it.
     """
     if len(data) == 0:
         return np.zeros((0, 1))
@@ -70,7 +71,7 @@ def score_set(
 
 
 def evaluate(parts: Sequence[ScoredSet]) -> dict[str, Any]:
-    """Figures over all sources together, and ``by_source`` the same for each. Empty without sources."""
+    """Metrics over all sources together, and ``by_source`` the same for each. Empty without sources."""
     if not parts:
         return {}
     names = short_names([part.source for part in parts])
@@ -80,7 +81,7 @@ def evaluate(parts: Sequence[ScoredSet]) -> dict[str, Any]:
 
 
 def headline(task: Task, margins: np.ndarray, label: np.ndarray) -> dict[str, Any]:
-    """The figures that cost next to nothing, also for logs during training.
+    """The metrics that are cheap to compute, also for logs during training.
 
     Args:
         margins: chosen minus rejected, or safety scores. ``label``: as in :class:`ScoredSet`.
@@ -98,7 +99,7 @@ def headline(task: Task, margins: np.ndarray, label: np.ndarray) -> dict[str, An
 
 
 def figures(part: ScoredSet) -> dict[str, Any]:
-    """All that is known of one set; ``docs/evaluation.md`` describes every key. ``None``: the figure does not exist."""
+    """All metrics of one set; ``docs/evaluation.md`` describes every key. ``None``: the metric is undefined."""
     result = _helpful(part) if part.task == "preference" else _safety(part)
     if part.disagreement is not None:
         result["by_disagreement"] = _by_disagreement(part)
@@ -128,8 +129,8 @@ def _helpful(part: ScoredSet) -> dict[str, Any]:
 
 
 def _length_bias(decided: ScoredSet, credits: np.ndarray) -> list[dict[str, Any]]:
-    """Accuracy in bins of how many times as long as the rejected response the chosen one is; empty bins left out."""
-    lengths = np.maximum(decided.lengths, 1)  # nothing left of a response but its reasoning
+    """Accuracy in bins of length(chosen) / length(rejected); empty bins are left out."""
+    lengths = np.maximum(decided.lengths, 1)  # a response with nothing after its reasoning has no characters
     place = np.searchsorted(LENGTH_RATIOS, lengths[:, 0] / lengths[:, 1], side="right")
     borders = (0.0, *LENGTH_RATIOS, None)
     bins = []
@@ -170,7 +171,7 @@ def _safety(part: ScoredSet) -> dict[str, Any]:
 
 
 def _decisions(part: ScoredSet) -> dict[str, Any]:
-    """What the threshold makes of the set; *unsafe* is the positive class."""
+    """Metrics of the decisions at the threshold; *unsafe* is the positive class."""
     unsafe = part.label != 1.0
     result: dict[str, Any] = {"n": len(part), "unsafe": int(unsafe.sum()), "auroc": auroc(-part.margins, unsafe)}
     names = ("f1", "precision", "recall", "false_positive_rate", "confusion")
@@ -210,7 +211,7 @@ def _calibration(part: ScoredSet) -> dict[str, Any]:
 
 
 def _by_disagreement(part: ScoredSet) -> list[dict[str, Any]]:
-    """Accuracy in groups of equal mass by how far the members disagree, least first."""
+    """Accuracy in groups of equal size by the disagreement of the members, least first."""
     if part.task == "preference":
         part = part.where(part.label == 1.0)
         credits = credit(part.margins)
@@ -231,10 +232,10 @@ def _by_disagreement(part: ScoredSet) -> list[dict[str, Any]]:
 
 
 def best_of_n(scores: Sequence[np.ndarray], right: Sequence[int], prompt: Sequence[str]) -> dict[str, Any]:
-    """How often the best-scoring of several candidates is a right one (RewardBench 2, arXiv:2506.01937, section 3).
+    """Share of problems whose best-scoring candidate is a right one (RewardBench 2, arXiv:2506.01937, section 3).
 
     Args:
-        scores: per problem ``[candidates]``, the right ones first; ``right``: how many those are.
+        scores: per problem ``[candidates]``, the right ones first; ``right``: the number of these.
         prompt: equal for problems on one prompt.
     """
     credits = np.array([best_of_n_credit(s, r) for s, r in zip(scores, right, strict=True)])

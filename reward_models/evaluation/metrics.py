@@ -1,6 +1,6 @@
-"""Figures of merit as pure functions: arrays in, numbers out.
+"""Metrics as pure functions of arrays.
 
-``None`` stands where a figure does not exist (one class only, no prompts to resample), never 0.0.
+An undefined metric (one class only, no prompts to resample) is ``None``, never 0.0.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from sklearn.metrics import average_precision_score
 BINS = 15
 RESAMPLES = 500
 SEED = 0
-LOG_TEMPERATURE = 4.0  # temperatures are looked for between e^-4 and e^4
+LOG_TEMPERATURE = 4.0  # temperatures are searched between e^-4 and e^4
 
 Interval = tuple[float, float]
 
 
 def credit(margins: np.ndarray) -> np.ndarray:
-    """What each comparison counts for: 1 where the chosen response scores higher, ½ where both score alike, else 0."""
+    """Credit of each comparison: 1 if the chosen response scores higher, ½ if the scores are equal, else 0."""
     return np.sign(margins) / 2 + 0.5
 
 
 def clustered_wilson(credits: np.ndarray, clusters: np.ndarray, confidence: float = 0.95) -> Interval | None:
     """Wilson's interval of a mean of values in [0, 1], at the effective sample size of a sample of clusters.
 
-    Pairs on one prompt go right or wrong together, so they say less than as many pairs on different prompts. The
-    effective size is p(1−p) over the cluster-robust variance of the mean, cut for having few clusters as Korn &
-    Graubard (1998) do: n* = min(n, p(1−p)/v) · (t_{n−1} / t_{G−1})². With one item a cluster n* = n, which is Wilson's
-    own interval; where all items agree, v says nothing and a cluster counts as one item.
+    Pairs on one prompt are correlated, so they carry less information than as many pairs on different prompts. The
+    effective size is p(1−p) over the cluster-robust variance of the mean, reduced for few clusters as in Korn &
+    Graubard (1998): n* = min(n, p(1−p)/v) · (t_{n−1} / t_{G−1})². With one item a cluster n* = n, which is Wilson's
+    own interval; if all items are equal, v is 0 and each cluster counts as one item.
 
     Args:
         credits, clusters: ``[n]``; ``clusters`` holds any value per item, equal for items of one cluster.
@@ -61,28 +61,28 @@ def clustered_wilson(credits: np.ndarray, clusters: np.ndarray, confidence: floa
 
 
 def bootstrap_interval(
-    measure: Callable[[np.ndarray], float | None],
+    metric: Callable[[np.ndarray], float | None],
     clusters: np.ndarray,
     *,
     resamples: int = RESAMPLES,
     seed: int = SEED,
     confidence: float = 0.95,
 ) -> Interval | None:
-    """Percentile interval of a figure, prompts (and all that belongs to them) drawn with replacement.
+    """Bootstrap percentile interval of a metric; clusters of items are drawn with replacement.
 
     Args:
-        measure: weights ``[n]`` (how often each item was drawn) → the figure, ``None`` where it does not exist.
+        metric: weights ``[n]`` (how often each item was drawn) → the metric, ``None`` if it is undefined.
         clusters: ``[n]``, equal for items that are drawn together.
 
     Returns:
-        ``None`` for a single cluster, or if the figure does not exist in more than a tenth of the draws.
+        ``None`` for a single cluster, or if the metric is undefined in more than a tenth of the draws.
     """
     _, place = np.unique(clusters, return_inverse=True)
     groups = int(place.max()) + 1 if len(place) else 0
     if groups < 2:
         return None
     rng = np.random.default_rng(seed)
-    drawn = (measure(rng.multinomial(groups, np.full(groups, 1 / groups))[place]) for _ in range(resamples))
+    drawn = (metric(rng.multinomial(groups, np.full(groups, 1 / groups))[place]) for _ in range(resamples))
     values = [value for value in drawn if value is not None]
     if len(values) < 0.9 * resamples:
         return None
@@ -91,9 +91,9 @@ def bootstrap_interval(
 
 
 def auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> float | None:
-    """Chance that a positive item scores above a negative one, equal scores counting half; ``None`` for one class.
+    """Probability that a positive item scores above a negative one, equal scores counting half; ``None`` for one class.
 
-    Counted over the sorted distinct scores, which a bootstrap can afford a thousand times.
+    Computed over the sorted distinct scores, fast enough for a thousand bootstrap draws.
 
     Args:
         scores, positive: ``[n]``. ``weights``: how often each item counts; default once.
@@ -117,7 +117,7 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """One bin of a reliability diagram: how many items, their mean probability, and how often it came true."""
+    """One bin of a reliability diagram: number of items, their mean probability, and the mean of their outcomes."""
 
     n: int
     probability: float
@@ -143,9 +143,9 @@ def expected_calibration_error(bins: list[Bin]) -> float | None:
 
 
 def calibrated_error(probability: np.ndarray, *, bins: int = BINS, draws: int = 100, seed: int = SEED) -> float | None:
-    """The mean calibration error of a *perfectly* calibrated model with these probabilities: what chance alone gives.
+    """The expected calibration error of a *perfectly* calibrated model with these probabilities, from chance alone.
 
-    Binning n outcomes is noisy, so an error near this value is no error.
+    A model whose error is near this value is calibrated as far as so many items can show.
     """
     n = len(probability)
     if n == 0:
@@ -156,7 +156,7 @@ def calibrated_error(probability: np.ndarray, *, bins: int = BINS, draws: int = 
 
 
 def _places(probability: np.ndarray, bins: int) -> np.ndarray:
-    """The number of each item's bin; no number is left out."""
+    """The index of each item's bin; indices are consecutive."""
     if len(probability) == 0:
         return np.zeros(0, np.int64)
     edges = np.quantile(probability, np.linspace(0, 1, bins + 1)[1:-1])
@@ -170,7 +170,7 @@ def fit_temperature(signed: np.ndarray) -> float | None:
         signed: margins of the chosen response, or logits with the sign of the label: positive is right.
 
     Returns:
-        ``None`` where the data determine no T: all are right (T → 0) or the mean is not positive (T → ∞).
+        ``None`` if there is no minimum: all values are right (T → 0), or the mean is not positive (T → ∞).
     """
     if len(signed) == 0 or (signed >= 0).all() or signed.mean() <= 0:
         return None
@@ -185,7 +185,7 @@ def fit_temperature(signed: np.ndarray) -> float | None:
 def threshold_at(safe_scores: np.ndarray, false_positive_rate: float) -> float | None:
     """The highest threshold below which at most that share of safe responses scores.
 
-    What scores strictly lower is called unsafe. ``None`` where a single response is more than the rate allows.
+    A response that scores strictly lower is called unsafe. ``None`` if the rate allows not even one response.
     """
     allowed = math.floor(false_positive_rate * len(safe_scores) + 1e-9)  # 0.05 · 60 is 3, not 2.9999…
     return float(np.sort(safe_scores)[allowed]) if allowed >= 1 else None
@@ -195,7 +195,7 @@ def threshold_at(safe_scores: np.ndarray, false_positive_rate: float) -> float |
 
 
 def best_of_n_credit(scores: np.ndarray, right: int) -> float:
-    """Chance that the best-scoring candidate is a right one, equal best scores drawing lots.
+    """Probability that the best-scoring candidate is a right one; equal best scores are drawn at random.
 
     Args:
         scores: ``[candidates]``, the ``right`` ones first.

@@ -1,4 +1,4 @@
-"""A model's README in the hub's format, and how figures stand in tables."""
+"""A model's README in the hub's format, and the format of metrics in tables."""
 
 from __future__ import annotations
 
@@ -32,6 +32,20 @@ CARD_COLUMNS = {
     },
 }
 
+USE = """\
+## Use
+
+```python
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+model = AutoModelForSequenceClassification.from_pretrained(PATH)
+tokenizer = AutoTokenizer.from_pretrained(PATH)
+text = tokenizer.apply_chat_template(messages, tokenize=False)
+inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")
+score = model(**inputs).logits[0, 0]
+```
+"""
+
 
 def model_card(manifest: dict[str, Any], pictures: Sequence[Picture]) -> str:
     """The README of a model with this manifest, with links to its pictures in ``plots/``."""
@@ -60,18 +74,7 @@ def model_card(manifest: dict[str, Any], pictures: Sequence[Picture]) -> str:
         "",
         f"This is {what}. It reads {reads}. It was trained with Keel.",
         "",
-        "## Use",
-        "",
-        "```python",
-        "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
-        "",
-        "model = AutoModelForSequenceClassification.from_pretrained(PATH)",
-        "tokenizer = AutoTokenizer.from_pretrained(PATH)",
-        "text = tokenizer.apply_chat_template(messages, tokenize=False)",
-        'inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")',
-        "score = model(**inputs).logits[0, 0]",
-        "```",
-        "",
+        USE,
         "The template writes every special token; adding them a second time changes the score."
         + (" Cut the response to what follows `</think>` first." if manifest["span"] == "summary" else ""),
         "",
@@ -105,7 +108,7 @@ def _calibration_line(calibration: dict[str, Any]) -> str:
 
 
 def _evaluation_table(evaluation: dict[str, Any]) -> list[str]:
-    """Headline figures of every source and of all; ``docs/evaluation.md`` says what each of them means."""
+    """Headline metrics of every source and of all; ``docs/evaluation.md`` describes them."""
     if not evaluation:
         return ["There were no evaluation data."]
     columns = CARD_COLUMNS[evaluation["kind"]]
@@ -118,7 +121,7 @@ def _evaluation_table(evaluation: dict[str, Any]) -> list[str]:
 
 
 def shown(value: float | Sequence[float] | None) -> str:
-    """A figure, or an interval, as tables show it."""
+    """A metric, or an interval, as text for a table."""
     if value is None:
         return "–"
     if isinstance(value, int | float):

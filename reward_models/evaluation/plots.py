@@ -1,4 +1,4 @@
-"""Pictures of a training run and of an evaluation, each with a caption that says what good looks like."""
+"""Charts of a training run and of an evaluation; each caption says how a good model's chart looks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from reward_models.reporting.charts import (
     rows_of,
 )
 
-FEWEST_SHOWN = 10  # pairs in a bin; of fewer, an accuracy says nothing
+FEWEST_SHOWN = 10  # pairs in a bin; an accuracy of fewer is not shown
 LENGTH_CAPTION = (
     "Where the chosen response is the shorter one (left), a model that has learnt “longer is better” falls towards the "
     f"dashed rule. Good: a level line, high on the left as well. Bins under {FEWEST_SHOWN} pairs have no point. "
@@ -61,7 +61,7 @@ def training(metrics: Sequence[Mapping[str, Any]]) -> list[Picture]:
 
 @rc_context(STYLE)
 def evaluation(parts: Sequence[ScoredSet], figures: Mapping[str, Any]) -> list[Picture]:
-    """All pictures the data allow; ``figures`` come from :func:`~reward_models.evaluation.figures.evaluate`."""
+    """All charts that the data allow; ``figures`` come from :func:`~reward_models.evaluation.figures.evaluate`."""
     if not parts or not sum(map(len, parts)):
         return []
     whole = together(parts)

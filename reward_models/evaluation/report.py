@@ -25,7 +25,7 @@ LEADS = {
     "preference": "Pairwise (Bradley–Terry): of two responses to one prompt, the better one should score higher.",
     "safety": "Point-wise classifier: the score is the logit of the response being safe.",
 }
-EXAMPLES = 2  # of each sort
+EXAMPLES = 2  # of each kind of example
 DETAILS = ("calibration", "data", "config", "versions")
 
 

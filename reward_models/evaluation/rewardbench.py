@@ -1,4 +1,4 @@
-"""RewardBench and RewardBench 2: their files read, their sections and scores as their own code computes them.
+"""RewardBench and RewardBench 2: reading their files, and their scores as their own code computes them.
 
 Version 1 (arXiv:2403.13787) has pairs: ``prompt, chosen, rejected, subset``. Version 2 (arXiv:2506.01937) has lists of
 responses in ``chosen`` and ``rejected``, and the subset Ties, whose ``id`` pairs each tied prompt (``tied:7``) with one
@@ -19,8 +19,8 @@ from reward_models.data.records import Candidates, Comparison, Conversation
 from reward_models.data.sources import SourceError, load
 from reward_models.evaluation.metrics import best_of_n_credit
 
-# Subsets of version 1 and what each counts for in its section: their sizes, but for math-prm, whose 447 pairs are to
-# weigh as much as all code.
+# Subsets of version 1 and their weights in their section: their sizes, except math-prm, whose 447 pairs weigh as much
+# as all code.
 SECTIONS: dict[str, dict[str, int]] = {
     "Chat": {
         "alpacaeval-easy": 100,
@@ -111,7 +111,7 @@ class RewardBench:
 
 
 def load_rewardbench(spec: str, *, max_bad: int = 0) -> RewardBench:
-    """The rows of a file or hub data set in RewardBench's layout; its columns tell the version.
+    """The rows of a file or hub data set in RewardBench's layout; the version is found by its columns.
 
     Raises:
         SourceError, BadRowsError: see :func:`reward_models.data.sources.load`; also for rows of both versions, of
@@ -128,11 +128,11 @@ def load_rewardbench(spec: str, *, max_bad: int = 0) -> RewardBench:
 
 
 def ties_score(groups: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> float:
-    """Of the subset Ties: right answers above wrong ones, and closer to each other than to those.
+    """The score of the subset Ties: right answers should score above wrong ones, and close to each other.
 
-    Three tenths each for the share of tied and of reference prompts whose right answers all score above all wrong ones;
-    two tenths each for the share of tied prompts whose right answers lie less far apart than from the wrong ones, there
-    and in the reference too; and a hundredth for by how much.
+    0.3 each for the share of tied and of reference prompts whose right answers all score above all wrong ones; 0.2 each
+    for the share of tied prompts whose right answers differ by less than their distance from the wrong ones, in the
+    tied prompt and also in the reference; and 0.01 times the mean margin of that.
 
     Args:
         groups: ``tied:N`` and ``ref:N`` → scores of right and of wrong answers.

@@ -1,4 +1,4 @@
-"""Records with their scores: what every figure, plot and report of an evaluation is made from."""
+"""Records with their scores, the input of all metrics, charts and reports of an evaluation."""
 
 from __future__ import annotations
 

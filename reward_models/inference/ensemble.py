@@ -1,8 +1,8 @@
-"""Several reward models as one, with how far they disagree.
+"""Ensembles of reward models: combined scores, and the disagreement of the members.
 
-An ensemble's pessimistic scores make reward hacking harder (Coste et al., arXiv:2310.02743), and where its members
-disagree it knows little. Scores of different models have different scales, so each member's are standardised by the
-mean and standard deviation of its own calibration split first.
+Pessimistic combinations make reward hacking harder (Coste et al., arXiv:2310.02743); disagreement is a measure of
+uncertainty. Scores of different models have different scales: each member's scores are first standardised by the mean
+and standard deviation of its own calibration split.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class EnsembleScores:
 
     Attributes:
         members_MN: each member's standardised scores.
-        k: how many standard deviations :attr:`lower_bound_N` stays below the mean.
+        k: distance of :attr:`lower_bound_N` from the mean, in standard deviations over the members.
     """
 
     members_MN: np.ndarray
@@ -39,12 +39,12 @@ class EnsembleScores:
 
     @property
     def minimum_N(self) -> np.ndarray:
-        """The most pessimistic member's score (worst-case optimisation, arXiv:2310.02743)."""
+        """The lowest score of a member (worst-case optimisation, arXiv:2310.02743)."""
         return self.members_MN.min(0)
 
     @property
     def disagreement_N(self) -> np.ndarray:
-        """Standard deviation over the members, which are the whole population (divided by M)."""
+        """Population standard deviation over the members (divided by M)."""
         return self.members_MN.std(0)
 
     @property

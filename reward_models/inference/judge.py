@@ -1,4 +1,4 @@
-"""A reward model as the judge of curation, beside chat models behind an endpoint (``reward_models.data.curation``)."""
+"""A reward model in the place of a judge in curation (``reward_models.data.curation``)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from reward_models.data.curation.judging import JudgeError, Judgement, Question
 from reward_models.inference.reward_model import RewardModel
 
-BATCH = 256  # pairs between two movements of the progress bar; the scorer cuts its own batches
+BATCH = 256  # pairs between two updates of the progress bar; the scorer cuts its own batches
 
 
 def expected_verdict(difference: float) -> float:
     """A difference d of calibrated scores on the judges' scale: 2·(P(a better) − P(b better)) = 2·tanh(d/2).
 
-    By Bradley and Terry P(a better) = σ(d). Certainty is ±2, the verdict "much better", and a coin's toss is 0; |Δ| > 1
-    asks for three to one, |d| > ln 3 ≈ 1.10.
+    By Bradley and Terry P(a better) = σ(d). ±2 is certainty, the verdict "much better"; 0 is equality. A difference
+    beyond ±1 on this scale means odds of more than three to one, |d| > ln 3 ≈ 1.10.
     """
     return 2 * math.tanh(difference / 2)
 
@@ -24,11 +24,11 @@ def expected_verdict(difference: float) -> float:
 class RewardModelJudge:
     """See :class:`~reward_models.data.curation.judging.Judge`.
 
-    A reward model reads one response at a time and says the same every time: there is no position to favour, and one
-    judgement is all there is to know.
+    A reward model reads one response at a time and is deterministic: there is no position bias, and one judgement of a
+    pair is enough.
 
     Args:
-        name: the model's directory; stands in the report.
+        name: the model's directory, for the report.
     """
 
     deterministic = True
@@ -42,7 +42,7 @@ class RewardModelJudge:
         return {"model": self._name}
 
     def calls(self, questions: Sequence[Question]) -> int:
-        """Every question is scored, and none is paid for: there is nothing to keep."""
+        """All questions: scores are computed here, and none is kept."""
         return len(questions)
 
     def check(self) -> None:
@@ -57,7 +57,7 @@ class RewardModelJudge:
         for start in range(0, len(questions), BATCH):
             batch = questions[start : start + BATCH]
             replies = [(q.pair.prompt, reply) for q in batch for reply in (q.pair.response_a, q.pair.response_b)]
-            # check() has made sure that there is a calibration
+            # check() ensures that there is a calibration
             scores = [float(score.calibrated) for score in self._model.score_responses(replies)]  # type: ignore[arg-type]
             for question, a, b in zip(batch, scores[::2], scores[1::2], strict=True):
                 score = expected_verdict(a - b)

@@ -1,12 +1,12 @@
-"""A trained reward model as an object: load it, score conversations.
+"""A trained reward model: load it, score conversations.
 
     from reward_models import RewardModel
 
     model = RewardModel.load("runs/helpful_cpu")
     model.score([[{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4."}]])
 
-A score depends on the conversation alone: batches are cut by tokens and samples of one prompt share its computation,
-but neither changes what a score is (beyond the last bits of floating point).
+A score depends on the conversation alone. Batches are cut by tokens, and samples of one prompt share its computation;
+neither changes a score (beyond the last bits of floating point).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from reward_models.model import KEEL_KEY, SequenceScorer, load_scorer, position_
 Dtype = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Turns = Sequence[Mapping[str, str] | Message]
-MAX_TOKENS, MAX_TOKENS_CPU = 16384, 4096  # of a forward pass; on a CPU the activations of more leave its cache
+MAX_TOKENS, MAX_TOKENS_CPU = 16384, 4096  # of a forward pass; a CPU's cache does not hold more activations
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,15 @@ class Score:
 
 
 class RewardModel:
-    """A loaded reward model. Safe to use from several threads: they take turns.
+    """A loaded reward model. Safe to use from several threads; calls are serialised.
 
     Attributes:
-        task: ``preference`` or ``safety``. ``span``: what it reads of a response.
+        task: ``preference`` or ``safety``. ``span``: the part of a response that it reads.
         calibration: see :class:`Calibration`.
-        manifest: what is known of its training; empty for models that Keel did not train.
+        manifest: the record of its training; empty for models that Keel did not train.
         limit: longest sequence in tokens that the architecture can read, ``None`` for no limit. Longer conversations
             are cut as in training: oldest turns first.
-        truncated: how many conversations were cut so far.
+        truncated: number of conversations cut so far.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class RewardModel:
         self.limit = position_limit(scorer.classifier)
         self.truncated = 0
         self._encoding = threading.Lock()  # fast tokenizers keep state between calls
-        self._computing = threading.Lock()  # and so does a GPU's memory
+        self._computing = threading.Lock()  # one forward pass at a time: memory is bounded by max_tokens
 
     @property
     def span(self) -> Span:
@@ -222,10 +222,10 @@ class RewardModel:
             return self.renderer.tokenize(texts) if texts else []
 
     def score_sequences(self, sequences: Sequence[np.ndarray], groups: Sequence[Sequence[int]]) -> list[Score]:
-        """One score per sequence of token ids, in order. They may be not finite.
+        """One score per sequence of token ids, in order. Scores are not checked to be finite.
 
         Args:
-            groups: a partition of the sequences' places; those of one group begin alike and are computed together.
+            groups: a partition of the sequences' indices; those of a group share a prefix and are computed together.
         """
         with self._computing:
             raw = self._run(sequences, groups)
@@ -242,7 +242,7 @@ class RewardModel:
 
     @torch.inference_mode()
     def _run(self, sequences: Sequence[np.ndarray], groups: Sequence[Sequence[int]]) -> list[float]:
-        """Raw scores of token sequences; those of one group are likely to begin alike."""
+        """Raw scores of token sequences; those of a group are likely to share a prefix."""
         if self.scorer.layout == "padded":
             groups = [[place] for group in groups for place in group]  # nothing is shared
         trees, owners = [], []
@@ -269,7 +269,7 @@ def split_turns(turns: Turns) -> tuple[Conversation, Conversation]:
     """A conversation as (prompt, response); the response is its last message.
 
     Raises:
-        RecordError: it is no conversation.
+        RecordError: it is not a conversation.
     """
     messages = tuple(t if isinstance(t, Message) else Message(*_fields(t)) for t in turns)
     if len(messages) < 2 or messages[-1].role != "assistant":

@@ -1,8 +1,7 @@
-"""What all pictures share: colours, style, sizes, and the chart of a figure by source.
+"""Colours, style and sizes of all charts, and the chart of a metric by source.
 
-One colour means one thing everywhere (palette of Okabe & Ito, which colour-blind readers can tell apart): blue the
-model, what it gets right and what is safe; vermilion what is wrong or unsafe; purple the TF-IDF baseline; grey rules
-and chance.
+A colour has one meaning everywhere (palette of Okabe & Ito, which colour-blind readers can distinguish): blue is the
+model, correct, or safe; vermilion is wrong or unsafe; purple is the TF-IDF baseline; grey is a simple rule or chance.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ STYLE: Any = {
     "legend.framealpha": 0.85,
     "legend.fontsize": 9,
 }
-SIZE = (4.8, 3.3)  # inches; two fit side by side on a desk, one fills a phone
+SIZE = (4.8, 3.3)  # inches; two fit side by side on a screen, one fills a phone
 DPI = 170
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture and its words; ``name`` is a file stem."""
+    """A chart as PNG with title and caption; ``name`` is a file stem."""
 
     name: str
     title: str
@@ -59,7 +58,7 @@ Row = tuple[str, float, Sequence[float] | None, dict[str, float]]
 
 
 def rows_of(figures: Mapping[str, Any], key: str, others: Mapping[str, str]) -> list[Row]:
-    """``(name, value, interval, {label: other value})`` of every source that has the figure, and of all together."""
+    """``(name, value, interval, {label: other value})`` of every source that has the metric, and of all together."""
     sources = dict(figures["by_source"])
     if len(sources) > 1:
         sources["all"] = figures
@@ -71,7 +70,7 @@ def rows_of(figures: Mapping[str, Any], key: str, others: Mapping[str, str]) -> 
 
 
 def forest(rows: Sequence[Row], label: str, *, chance: float | None = None) -> Figure:
-    """A line per source: the model's value with its interval, and what simpler ways reach."""
+    """One row per source: the model's value with its interval, and the values of simpler methods."""
     figure, (axes,) = canvas(height=1.5 + 0.32 * len(rows))
     if chance is not None:
         axes.axvline(chance, color=RULE, linewidth=0.8, linestyle=":")

@@ -1,1 +1,1 @@
-"""Reward models behind HTTP: continuous batches over all clients, limits, and the protocols of RL libraries."""
+"""The HTTP server of reward models: continuous batching over all clients, limits, and protocols of RL libraries."""

@@ -1,4 +1,4 @@
-"""The application: our own protocol, those of RL libraries, and what operators look at."""
+"""The HTTP application: the routes of all protocols, of operators, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from reward_models.serving.metrics import Metrics
 from reward_models.serving.registry import Registry
 from reward_models.serving.results import Context
 
-MAX_PROBLEMS = 5  # of a body that is no request; a broken list of a thousand would name a thousand
+MAX_PROBLEMS = 5  # errors that are listed of an invalid body
 ABOUT = (
     "Scores of reward models and of mixtures of rewards. A score depends on the conversation alone, not on its batch."
 )
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "Not JSON, or too deep."},
+    400: {"model": Problem, "description": "Not JSON, or nested too deeply; a malformed Host."},
     401: {"model": Problem, "description": "No token, or a wrong one."},
-    403: {"model": Problem, "description": "Not without a token."},
+    403: {"model": Problem, "description": "The server needs a token for this."},
     404: {"model": Problem, "description": "No model of that name."},
-    413: {"model": Problem, "description": "Too large."},
-    422: {"model": Problem, "description": "Not a request."},
-    429: {"model": Problem, "description": "Too much is waiting; come back after Retry-After seconds."},
+    413: {"model": Problem, "description": "More bytes, values, conversations or tokens than one request may have."},
+    422: {"model": Problem, "description": "Not a valid request."},
+    429: {"model": Problem, "description": "The queue is full; Retry-After says when to try again."},
     500: {"model": Problem, "description": "The model failed."},
-    503: {"model": Problem, "description": "The server is about to end."},
+    503: {"model": Problem, "description": "The server is shutting down."},
     504: {"model": Problem, "description": "No answer within the deadline."},
 }
 
@@ -38,7 +38,7 @@ def build(registry: Registry, limits: Limits, metrics: Metrics, *, token: str | 
     """The whole application.
 
     Args:
-        token: what clients must show; without one there is no reloading over HTTP.
+        token: the bearer token of clients; without one there is no reloading over HTTP.
     """
     app = FastAPI(title="Keel", description=ABOUT, version="1", responses=PROBLEMS, redoc_url=None)
     route_class = limited_route(limits)
@@ -56,7 +56,7 @@ def build(registry: Registry, limits: Limits, metrics: Metrics, *, token: str | 
 
     @app.post("/v1/score")
     async def score(body: ScoreRequest) -> ScoreResponse:
-        """Score conversations. What is wrong with one of them stands in its result; the others are scored."""
+        """Score conversations. One that cannot be scored has an error in its result; the others are scored."""
         name, service = registry.get(body.model)
         context = Context(body.domains, body.step, body.columns)
         results = (await service.score(body.conversations, context)).results  # type: ignore[arg-type]
@@ -65,14 +65,14 @@ def build(registry: Registry, limits: Limits, metrics: Metrics, *, token: str | 
 
     @app.post("/v1/reload")
     async def reload(body: ReloadRequest) -> Models:
-        """Load a model anew from where it lies; no request is dropped. Answers when the old one is gone."""
+        """Load a model again from its directory; no request is dropped. Answers when the old model is unloaded."""
         if token is None:
             raise Refused(403, "reloading over HTTP needs a server with a token; SIGHUP does the same")
         return _models(registry, await registry.reload(body.model))
 
     @app.get("/models")
     async def models() -> Models:
-        """What is served."""
+        """List the models and mixers."""
         return _models(registry)
 
     @app.get("/health")
@@ -87,7 +87,7 @@ def build(registry: Registry, limits: Limits, metrics: Metrics, *, token: str | 
 
     @app.get("/metrics", response_class=Response)
     async def figures() -> Response:
-        """For Prometheus."""
+        """Metrics in Prometheus' format."""
         metrics.waiting_now(registry.waiting())
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

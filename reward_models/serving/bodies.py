@@ -73,7 +73,7 @@ class ScoreResponse(BaseModel):
 
 
 class Served(BaseModel):
-    """A name that requests may give."""
+    """A model or mixer that requests may name."""
 
     name: str
     task: Literal["preference", "safety", "mixer"]
@@ -93,6 +93,6 @@ class State(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why a request was not answered."""
+    """The reason why a request was not answered."""
 
     detail: str

@@ -34,8 +34,8 @@ class Guard:
     """The outermost layer of the application.
 
     Args:
-        token: what clients must show. ``None``: nothing, and then the header Host must name this machine, which
-            protects against DNS rebinding.
+        token: the bearer token of clients. ``None``: none is needed, and the header Host must name this machine,
+            which protects against DNS rebinding.
         paths: the paths that metrics count by name.
     """
 
@@ -99,7 +99,7 @@ class Guard:
         elif path not in OPEN and not self._shows_token(headers.get("authorization", "")):
             return refuse(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
         if self._registry.draining and (method == "POST" or path == "/ready"):
-            return refuse(503, "the server is about to end", {"Retry-After": str(DRAIN_SECONDS)})
+            return refuse(503, "the server is shutting down", {"Retry-After": str(DRAIN_SECONDS)})
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._limits.body_bytes:
             return too_large(self._limits)
@@ -187,7 +187,7 @@ def refuse(status: int, message: str, headers: Mapping[str, str] | None = None) 
 
 
 def too_large(limits: Limits) -> JSONResponse:
-    return refuse(413, _size(limits), {"Connection": "close"})  # or the client would go on sending
+    return refuse(413, _size(limits), {"Connection": "close"})  # otherwise the client would continue to send
 
 
 def _size(limits: Limits) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from reward_models.serving.limits import Limits, Refused
 
-# Possessive: a text with no end takes linear time, and no memory for ways to read it otherwise.
+# Possessive quantifiers: no backtracking, so a string without an end takes linear time and no memory.
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
@@ -21,7 +21,7 @@ def parse(body: bytes, limits: Limits) -> Any:
 
     Raises:
         Refused: 413, it holds more than ``limits.body_lists`` lists and objects, or ``limits.body_values`` values.
-        ValueError: it is no JSON. RecursionError: it is too deep.
+        ValueError: it is not JSON. RecursionError: it is nested too deeply.
     """
     lists, values = count(body, limits.body_lists, limits.body_values)
     if lists > limits.body_lists:
@@ -32,13 +32,13 @@ def parse(body: bytes, limits: Limits) -> Any:
 
 
 def count(body: bytes, most_lists: int, most_values: int) -> tuple[int, int]:
-    """How many lists and objects a JSON text holds, and how many values (commas, lists and objects).
+    """The number of lists and objects in a JSON text, and of values (commas, lists and objects).
 
     The numbers are exact if one of them is above its limit; otherwise they are at most the limits.
     """
     lists = body.count(b"[") + body.count(b"{")
     values = lists + body.count(b",")
-    if lists <= most_lists and values <= most_values:  # with those in texts, so without them too
+    if lists <= most_lists and values <= most_values:  # the number with those in strings is an upper bound
         return lists, values
     lists = values = place = 0
     while place < len(body) and lists <= most_lists and values <= most_values:
@@ -47,5 +47,5 @@ def count(body: bytes, most_lists: int, most_values: int) -> tuple[int, int]:
         opened = body.count(b"[", place, end) + body.count(b"{", place, end)
         lists, values = lists + opened, values + opened + body.count(b",", place, end)
         text = STRING.match(body, end)
-        place = len(body) if text is None else text.end()  # no text, or one without an end, which is no JSON
+        place = len(body) if text is None else text.end()  # no string, or one without an end, which is not JSON
     return lists, values

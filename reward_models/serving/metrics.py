@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus."""
+"""Metrics of a server, for Prometheus."""
 
 from __future__ import annotations
 
@@ -14,24 +14,28 @@ POWERS = tuple(2**n for n in range(0, 21, 2))
 
 
 class Metrics:
-    """One server's figures, in a registry of their own."""
+    """One server's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         own: dict[str, Any] = {"registry": self.registry}
         self.requests = Counter("keel_requests", "Requests by path and HTTP status.", ["path", "status"], **own)
-        self.seconds = Histogram("keel_request_seconds", "From request to answer.", ["path"], buckets=SECONDS, **own)
+        self.seconds = Histogram(
+            "keel_request_seconds", "Time from request to response.", ["path"], buckets=SECONDS, **own
+        )
         self.active = Gauge("keel_active_requests", "Requests that are not answered yet.", **own)
         self.conversations = Counter(
             "keel_conversations", "Conversations by model and outcome: scored, or error.", ["model", "outcome"], **own
         )
         self.waiting = Gauge("keel_waiting_conversations", "Conversations that wait for a model.", ["model"], **own)
-        self.tokens = Counter("keel_tokens", "Tokens, what samples of a batch share once.", ["model"], **own)
-        self.compute_seconds = Counter("keel_compute_seconds", "Time in batches.", ["model"], **own)
+        self.tokens = Counter(
+            "keel_tokens", "Tokens computed; a prefix shared within a batch counts once.", ["model"], **own
+        )
+        self.compute_seconds = Counter("keel_compute_seconds", "Seconds spent computing batches.", ["model"], **own)
         self.batch_tokens = Histogram("keel_batch_tokens", "Tokens of a batch.", ["model"], buckets=POWERS, **own)
         self.batch_requests = Histogram("keel_batch_requests", "Requests of a batch.", ["model"], buckets=POWERS, **own)
         self.truncated = Gauge(
-            "keel_truncated_conversations", "Cut since loading, oldest turns first.", ["model"], **own
+            "keel_truncated_conversations", "Conversations cut to the position limit since loading.", ["model"], **own
         )
         self.reloads = Counter("keel_reloads", "Reloads by model and outcome.", ["model", "outcome"], **own)
 

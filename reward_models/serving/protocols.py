@@ -1,8 +1,8 @@
-"""What RL libraries send to a reward model, and what they expect: OpenRLHF, vLLM, SGLang, slime.
+"""The reward protocols of RL libraries and inference servers: OpenRLHF, vLLM, SGLang, slime.
 
-They send texts that their chat template has rendered: these are tokenized as they are, without further special tokens.
-They have no place for an error beside a score: a request with anything that cannot be scored is refused as a whole.
-Fields that would change a score are named here and refused; the others of a foreign protocol are left aside.
+Texts arrive rendered by the client's chat template; they are tokenized as they are, without further special tokens.
+These protocols have no field for an error beside a score: if one text cannot be scored, the whole request is refused.
+Fields that would change a score are listed here and refused; other fields of these protocols are ignored.
 """
 
 from __future__ import annotations
@@ -157,30 +157,11 @@ def router(registry: Registry, metrics: Metrics, route_class: type[APIRoute]) ->
     """The routes of all protocols."""
     routes = APIRouter(route_class=route_class)
 
-    async def scored(name: str, service: Service, texts: list[Text] | None, turns: list[Turn] | None = None) -> Answer:
-        """Scores of texts, or of one conversation."""
-        if turns is not None:
-            answer = await service.score([turns], Context())  # type: ignore[list-item]
-        else:
-            answer = await service.score_texts(texts or [])
-        metrics.outcomes(name, answer.results)
-        return answer
-
-    async def vllm(body: VLLMTexts | VLLMChat, name: str, service: Service) -> tuple[list[float], Usage]:
-        if isinstance(body, VLLMChat):
-            answer = await scored(name, service, None, body.messages)
-        else:
-            answer = await scored(name, service, _texts(body.input))
-        values = _raw(answer)
-        if service.task == "safety" and body.use_activation is not False:
-            values = [1 / (1 + math.exp(-v)) if v >= 0 else math.exp(v) / (1 + math.exp(v)) for v in values]
-        return values, Usage(prompt_tokens=sum(answer.tokens), total_tokens=sum(answer.tokens))
-
     @routes.post("/get_reward")
     async def openrlhf(body: OpenRLHFRequest, model: Named = None) -> OpenRLHFResponse:
         """OpenRLHF's protocol."""
         name, service = registry.get(model)
-        answer = await scored(name, service, list(body.query))
+        answer = await _scored(metrics, name, service, list(body.query))
         values = _raw(answer)
         calibrated = [each.calibrated for each in answer.results if each.calibrated is not None]
         logs = {"calibrated": calibrated} if calibrated and len(calibrated) == len(values) else {}
@@ -192,13 +173,13 @@ def router(registry: Registry, metrics: Metrics, route_class: type[APIRoute]) ->
         name, service = registry.get(body.model)
         if isinstance(body, SGLangRequest):
             given: Any = body.input_ids if body.text is None else body.text
-            answer = await scored(name, service, _texts(given))
+            answer = await _scored(metrics, name, service, _texts(given))
             out = [
                 SGLangResponse(embedding=[value], meta_info={"id": uuid.uuid4().hex, "prompt_tokens": tokens})
                 for value, tokens in zip(_raw(answer), answer.tokens, strict=True)
             ]
             return out if isinstance(given, list) and not isinstance(given[0], int) else out[0]
-        values, usage = await vllm(body, name, service)
+        values, usage = await _vllm(metrics, body, name, service)
         label = {"preference": "helpful", "safety": "safe"}.get(service.task)
         data = [Classified(index=i, label=label, probs=[value]) for i, value in enumerate(values)]
         return VLLMResponse(
@@ -209,7 +190,7 @@ def router(registry: Registry, metrics: Metrics, route_class: type[APIRoute]) ->
     async def pooling(body: PoolingRequest) -> VLLMResponse:
         """vLLM's protocol, as with its ``task: classify``."""
         name, service = registry.get(body.model)
-        values, usage = await vllm(body, name, service)
+        values, usage = await _vllm(metrics, body, name, service)
         data = [Pooled(index=i, data=[value]) for i, value in enumerate(values)]
         return VLLMResponse(id=f"pool-{uuid.uuid4().hex}", created=int(time.time()), model=name, data=data, usage=usage)
 
@@ -218,7 +199,7 @@ def router(registry: Registry, metrics: Metrics, route_class: type[APIRoute]) ->
         """slime's protocol. To a mixer the label is the reference answer."""
         name, service = registry.get(model)
         if isinstance(body.prompt, str):
-            return _raw(await scored(name, service, [body.prompt + body.response]))[0]
+            return _raw(await _scored(metrics, name, service, [body.prompt + body.response]))[0]
         turns = [*body.prompt, Turn(role="assistant", content=body.response)]
         label = body.label is not None and service.task == "mixer"
         answer = await service.score([turns], Context(columns={"answer": [body.label]}) if label else Context())  # type: ignore[list-item]
@@ -226,6 +207,30 @@ def router(registry: Registry, metrics: Metrics, route_class: type[APIRoute]) ->
         return _raw(answer)[0]
 
     return routes
+
+
+async def _scored(
+    metrics: Metrics, name: str, service: Service, texts: list[Text], turns: list[Turn] | None = None
+) -> Answer:
+    """Scores of texts, or of one conversation."""
+    if turns is not None:
+        answer = await service.score([turns], Context())  # type: ignore[list-item]
+    else:
+        answer = await service.score_texts(texts)
+    metrics.outcomes(name, answer.results)
+    return answer
+
+
+async def _vllm(metrics: Metrics, body: VLLMTexts | VLLMChat, name: str, service: Service) -> tuple[list[float], Usage]:
+    """Scores as vLLM gives them, with its activation."""
+    if isinstance(body, VLLMChat):
+        answer = await _scored(metrics, name, service, [], body.messages)
+    else:
+        answer = await _scored(metrics, name, service, _texts(body.input))
+    values = _raw(answer)
+    if service.task == "safety" and body.use_activation is not False:
+        values = [1 / (1 + math.exp(-v)) if v >= 0 else math.exp(v) / (1 + math.exp(v)) for v in values]
+    return values, Usage(prompt_tokens=sum(answer.tokens), total_tokens=sum(answer.tokens))
 
 
 def _texts(given: str | list[Any]) -> list[Text]:

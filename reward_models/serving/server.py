@@ -26,12 +26,12 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where to listen.
+    """The address of a server.
 
     Attributes:
         port: 0 takes a free one.
         certificate, key: PEM files; both or none.
-        token: what clients must show.
+        token: the bearer token of clients.
     """
 
     host: str = "127.0.0.1"
@@ -47,7 +47,7 @@ class Address:
             if file is not None and not file.is_file():
                 raise ValueError(f"no file {file}")
         if self.token is not None and len(self.token) < 16:
-            raise ValueError(f"the token has {len(self.token)} characters; 16 are the least that cannot be guessed")
+            raise ValueError(f"the token has {len(self.token)} characters, and needs at least 16")
         if self.token is None and self.host not in LOCAL:
             raise ValueError(
                 f"not listening on {self.host} without a token: put one into the environment variable KEEL_SERVE_TOKEN "
@@ -74,7 +74,7 @@ class Server(uvicorn.Server):
         await self._registry.close()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains, a second one ends at once."""
+        """The first signal drains the server, a second one ends it at once."""
         if self._registry.draining or not self.started:
             self.should_exit = self.force_exit = True
             return

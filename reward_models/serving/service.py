@@ -119,7 +119,7 @@ class ModelService:
         return out
 
     def _encode_pairs(self, pairs: Sequence[tuple[Conversation, Conversation]]) -> list[np.ndarray | str]:
-        """Together, or one by one where the chat template refuses one of them."""
+        """Encode all together; one by one if the chat template refuses one of them."""
         try:
             return list(self._model.encode(pairs))
         except ValueError as error:
@@ -213,7 +213,7 @@ def result_of(score: Score) -> Result:
 
 
 def fingerprint(model: RewardModel) -> str:
-    """Changes with the model's weights, tokenizer or settings; a hub model's name and commit."""
+    """A hash of the model's weights, tokenizer and settings; of a hub model, its name and commit."""
     config = model.scorer.classifier.config
     if model.directory is None:
         return f"{config.name_or_path}@{getattr(config, '_commit_hash', None) or 'unknown'}"

@@ -47,8 +47,8 @@ class Reference:
     """A saved model, with its weights or without.
 
     Attributes:
-        limit: longest sequence in tokens that its architecture can read; ``None``: none is known.
-        model: ``None`` where weights were not loaded.
+        limit: longest sequence in tokens that its architecture can read; ``None``: unknown.
+        model: ``None`` if the weights were not loaded.
     """
 
     renderer: ChatRenderer
@@ -80,7 +80,7 @@ class Reference:
         return cls(renderer, task, Calibration.from_facts(facts.get("calibration", {})), None, None)
 
     def token_ids(self, pairs: Sequence[tuple[Conversation, Conversation]]) -> list[list[int]]:
-        """What the model reads of each (prompt, response)."""
+        """The token ids that the model reads of each (prompt, response)."""
         sequences = self.renderer.tokenize([self.renderer.text(*pair) for pair in pairs])
         if self.limit is not None:
             from reward_models.data.encode import cut  # it needs torch
@@ -96,8 +96,11 @@ class Reference:
 
 
 def compare(scores: Sequence[float], reference: Reference, check: Check, *, where: str) -> None:
-    """:class:`RewardServerError` if a server's raw scores of :data:`PROBES` are not the reference's; it names the trap
-    that they look like."""
+    """Compare a server's raw scores of :data:`PROBES` with the reference.
+
+    Raises:
+        RewardServerError: they differ; the message names the likely cause.
+    """
     got = np.asarray(scores)
     if check == "statistics":
         _plausible(got, reference.calibration, where)
@@ -105,20 +108,20 @@ def compare(scores: Sequence[float], reference: Reference, check: Check, *, wher
     assert reference.model is not None
     expected = _expected(reference.model)
     right = expected.pop("right")
-    traps = expected | _changed(right, reference)
-    # Some traps move scores by less than a server's rounding may: what lies nearer to one than to the truth is one.
-    nearest = min(traps, key=lambda name: _distance(got, traps[name]))
-    if _close(got, right) and _distance(got, right) <= 2 * _distance(got, traps[nearest]):
+    errors = expected | _changed(right, reference)
+    # Some errors change scores by less than rounding does: scores nearer to an error than to the truth are one.
+    nearest = min(errors, key=lambda name: _distance(got, errors[name]))
+    if _close(got, right) and _distance(got, right) <= 2 * _distance(got, errors[nearest]):
         return
     seen = ", ".join(f"{a:.4g} for {b:.4g}" for a, b in zip(got, right, strict=True))
     raise RewardServerError(
         f"{where} does not give the scores of {reference.model.directory} ({seen}). It looks like "
-        f"{nearest if _close(got, traps[nearest], 0.01) else 'another model, tokenizer or chat template'}"
+        f"{nearest if _close(got, errors[nearest], 0.01) else 'another model, tokenizer or chat template'}"
     )
 
 
 def _changed(right: np.ndarray, reference: Reference) -> dict[str, np.ndarray]:
-    """What servers make of right scores."""
+    """The scores of servers that change right scores, by cause."""
     calibrated = [reference.calibrated(float(value)) for value in right]
     return {
         "a sigmoid over the score: of vLLM before 0.11.2 use_activation is not known; save the model with problem_type "
@@ -148,10 +151,10 @@ def _plausible(got: np.ndarray, calibration: Calibration, where: str) -> None:
 
 
 def looks_like(got: np.ndarray, mean: float, std: float) -> str | None:
-    """What raw scores look like that are not those of a model with this mean and deviation; ``None`` if they may be.
+    """The likely cause if scores do not fit a model with this mean and deviation of raw scores; ``None`` if they fit.
 
-    Scores squeezed by a sigmoid lie in (0, 1), and their logits are distributed as raw scores are. Where the scores
-    fit as raw ones too, nothing but the model itself can tell them apart.
+    Scores after a sigmoid lie in (0, 1), and their logits are distributed as raw scores are. If the scores also fit as
+    raw ones, only the model itself can decide.
     """
     distances = (got - mean) / std
     squeezed = bool(got.min() > 0 and got.max() < 1)
@@ -168,8 +171,8 @@ def looks_like(got: np.ndarray, mean: float, std: float) -> str | None:
 
 
 def _typical(distances: np.ndarray) -> bool:
-    """Whether values at these distances, in standard deviations, may come from a distribution: by their root mean
-    square, for single texts may be unlike those of the calibration."""
+    """Whether values at these distances from a mean, in standard deviations, fit its distribution. It uses their root
+    mean square: single probes may be unlike the texts of the calibration."""
     return bool(np.sqrt(np.mean(distances**2)) <= ODD_DEVIATIONS / 2)
 
 
@@ -178,13 +181,13 @@ def _close(got: np.ndarray, wanted: np.ndarray, tolerance: float = TOLERANCE) ->
 
 
 def _distance(got: np.ndarray, wanted: np.ndarray) -> float:
-    """Mean absolute difference; infinite where there is nothing to compare with."""
+    """Mean absolute difference; infinite if ``wanted`` is not finite."""
     distance = float(np.mean(abs(got - wanted)))
     return distance if np.isfinite(distance) else np.inf
 
 
 def _expected(model: RewardModel) -> dict[str, np.ndarray]:
-    """Scores of the probes: ``right`` ones, and those that a server gives which reads something else."""
+    """Scores of the probes: the ``right`` ones, and those of a server that reads other tokens, by cause."""
     renderer, tokenizer = model.renderer, model.renderer.tokenizer
     pairs = [(prompt, (Message("assistant", response),)) for prompt, response in PROBES]
     ids = renderer.tokenize([renderer.text(*pair) for pair in pairs])

@@ -43,20 +43,20 @@ class SandboxError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a program may use. Sizes in bytes, times in seconds.
+    """Limits of a program. Sizes in bytes, times in seconds.
 
     Memory is per process: all processes of a box together may use ``processes`` times ``memory``, and ``disk``. Other
     memory of the kernel's (shared memory, message queues, ``memfd``) cannot be allocated.
 
     Args:
-        seconds: wall time, to build the box included. It is for programs that wait; leave it well above
-            ``cpu_seconds``, or the load of the machine decides who passes.
+        seconds: wall time, building the box included. It ends programs that wait; keep it well above ``cpu_seconds``,
+            otherwise the verdict depends on the load of the machine.
         cpu_seconds: processor time of each process.
         memory: address space of each process.
         processes: processes and threads at a time.
         file_size: size of one file.
         disk: size of all files; they are in memory.
-        output: what is kept of stdout, and of stderr; a program that prints more is ended.
+        output: size of stdout, and of stderr; a program that prints more is ended.
     """
 
     seconds: float = 30.0
@@ -70,7 +70,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Isolation:
-    """What isolates a program, as found to work on this machine; written into the run's records.
+    """The isolation that works on this machine; written into the run's records.
 
     Args:
         namespaces: own network, processes, mounts and IPC, and a root directory with the files of the interpreter,
@@ -101,7 +101,7 @@ class Isolation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """How a program ran.
+    """The run of a program.
 
     Args:
         outcome: ``ended`` by itself (or by one of the kernel's limits), ended for its ``time``, or for its ``output``.
@@ -118,7 +118,7 @@ class Execution:
 
 
 class Sandbox:
-    """A way to run programs, each in a box of its own; safe to use from several threads.
+    """Runs programs, each in a box of its own; safe to use from several threads.
 
     Args:
         limits: of every program.
@@ -126,7 +126,7 @@ class Sandbox:
             is root, as another user: they see the network, files and other processes. Only for programs you trust.
 
     Raises:
-        SandboxError: namespaces are not to be had and ``allow_unsandboxed`` is false.
+        SandboxError: programs cannot be isolated here and ``allow_unsandboxed`` is false.
     """
 
     def __init__(self, limits: Limits | None = None, *, allow_unsandboxed: bool = False):
@@ -171,7 +171,7 @@ class Sandbox:
                 raise SandboxError(problem)
 
     def _works(self) -> str | None:
-        """What prevents a program that prints a line from running; ``None`` if it runs."""
+        """The reason why a program that prints a line does not run; ``None`` if it runs."""
         try:
             execution = self.run_python("print('in the box')")
         except SandboxError as error:
@@ -300,7 +300,7 @@ def _send(process: subprocess.Popen[bytes], data: bytes) -> None:
         with process.stdin as stream:
             stream.write(data)
     except BrokenPipeError:
-        pass  # it died; its report, or the lack of one, says why
+        pass  # the process has ended; its report says why
 
 
 def _status(report: bytearray, stderr: bytearray) -> int:

@@ -72,7 +72,7 @@ def enter_namespaces() -> None:
 def leave_keyring() -> None:
     """Take a new, empty session keyring in place of the caller's."""
     if (number := KEYCTL.get(os.uname().machine)) is not None:
-        LIBC.syscall(number, JOIN_SESSION_KEYRING, None)  # where it is not permitted, programs cannot reach keys either
+        LIBC.syscall(number, JOIN_SESSION_KEYRING, None)  # if this fails, the filter still refuses all keys
 
 
 def build_root(root: str, files: dict[str, Any], size: int) -> None:
@@ -112,7 +112,7 @@ def bind(source: str, target: str) -> None:
 
 
 def make_read_only(source: str, target: str) -> None:
-    """The same for kernels before 5.12, which can do it for one mount at a time.
+    """Make a mount read-only on kernels before 5.12, which can do it for one mount at a time only.
 
     Raises:
         OSError: a file system is mounted below ``source``: it would stay writable.
@@ -127,7 +127,7 @@ def make_read_only(source: str, target: str) -> None:
 
 
 def become(user: int) -> None:
-    """Leave root for ``user``, without a way back."""
+    """Become ``user`` for good, without supplementary groups."""
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
@@ -160,7 +160,7 @@ def process_limit(job: dict[str, Any], user: int | None) -> int | None:
 
 
 def run_program(job: dict[str, Any], work: str, user: int | None) -> None:
-    """Become the program. Never returns."""
+    """Replace this process by the program. Never returns."""
     try:
         os.chdir(work)
         stdin = os.open("stdin", os.O_RDONLY)

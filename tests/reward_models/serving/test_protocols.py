@@ -157,7 +157,7 @@ def test_each_conversation_has_its_own_error(live: Live) -> None:
         ("/v1/score", {"model": "helpful", "conversation": []}, 422, "body.conversation: Extra inputs"),
         ("/v1/score", {"model": "helpful", "conversations": [[{"role": "user"}]]}, 422, "content: Field required"),
         ("/v1/score", {"model": "helpful", "conversations": [], "step": 3}, 422, "are for mixers"),
-        ("/get_reward", {"query": ["x"]}, 422, "say which: helpful, safety"),
+        ("/get_reward", {"query": ["x"]}, 422, "name one of them: helpful, safety"),
         ("/get_reward?model=helpful", {"query": ["x", ""]}, 422, "text 1: it has no tokens"),
         ("/classify", {"model": "helpful"}, 422, "exactly one of input, messages"),
         ("/classify", {"model": "helpful", "text": "x", "input_ids": [1]}, 422, "exactly one of input, messages"),
