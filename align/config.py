@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from align.guards import GuardConfig
 from align.objective.advantages import AdvantageKind
 from align.objective.losses import LossKind
-from align.phases import PhaseConfig, phases_of
+from align.phases import Phase, PhaseConfig, resolve_phases
 from align.policy.policy import PolicyConfig
 from align.rewards.build import TermConfig
 from align.rollouts.build import RolloutConfig
@@ -170,3 +170,15 @@ class AlignConfig(RunConfig):
     @property
     def prompts_per_rollout(self) -> int:
         return self.prompts_per_step * self.steps_per_rollout
+
+
+def phases_of(config: AlignConfig) -> list[Phase]:
+    """The phases of a run, see :func:`align.phases.resolve_phases`."""
+    return resolve_phases(
+        config.phases,
+        steps=config.steps,
+        steps_per_rollout=config.steps_per_rollout,
+        temperature=config.temperature,
+        max_new_tokens=config.max_new_tokens,
+        lr=config.engine.lr,
+    )

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from align.config import AlignConfig
+from align.config import AlignConfig, phases_of
 from align.guards import GuardState, check_guards
-from align.phases import Phase, phases_of
+from align.phases import Phase
 from align.policy.policy import Policy, build_policy, check_policy, load_tokenizer, policy_architecture, save_policy
 from align.policy.reference import Reference
 from align.reporting.manifest import write_manifest

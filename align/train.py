@@ -6,10 +6,10 @@ import argparse
 import sys
 
 from align.config import AlignConfig
-from align.phases import changes, shortened
 from align.rewards.scoring import RewardFailure
 from align.rewards.terms import TermError
 from align.run import GuardStop
+from align.timetable import changes, shortened
 from align.trainer import train
 from align.training.collect import NoSignalError
 from reward_models.runtime.config import load_config

@@ -23,13 +23,14 @@ from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
-from align.config import AlignConfig
-from align.phases import phase_at, phases_of, scheduled
+from align.config import AlignConfig, phases_of
+from align.phases import phase_at
 from align.rewards.build import build_terms
 from align.rewards.mixer import Mixer, Rewards, as_tensor
 from align.rewards.models.client import RewardClient
 from align.rewards.scoring import RewardFailure, Scorer, check_failures
 from align.rewards.terms import Sample
+from align.timetable import scheduled
 from reward_models.runtime.config import ConfigError, load_config
 
 T = TypeVar("T")

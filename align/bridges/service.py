@@ -15,13 +15,13 @@ from typing import Any, Literal
 from align.bridges.conversion import as_sample
 from align.bridges.rewarder import weights_at
 from align.config import AlignConfig
-from align.phases import scheduled
 from align.rewards.build import VERIFIERS, MixedTerm, build_terms
 from align.rewards.mixer import Mixer, Rewards, as_list
 from align.rewards.models.local import forget_models
 from align.rewards.scoring import Scorer
 from align.rewards.terms import RewardTerm, Sample, TermError, TermScores, run_terms
 from align.rewards.verifiers.sandbox import SandboxError
+from align.timetable import scheduled
 from reward_models.data.records import RecordError
 from reward_models.runtime.config import dump_config, load_config
 from reward_models.serving.batcher import Batcher

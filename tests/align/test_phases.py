@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from align.config import AlignConfig, EvaluationConfig
-from align.phases import PhaseConfig, changes, phase_at, phases_of, scheduled, shares, shortened
+from align.config import AlignConfig, EvaluationConfig, phases_of
+from align.phases import PhaseConfig, phase_at, shares
 from align.policy.policy import PolicyConfig
 from align.rewards.build import TermConfig
 from align.schedule import parse_schedule, stretched, value_at
+from align.timetable import changes, scheduled, shortened
 
 R1_STAGE2 = {
     "model": PolicyConfig(path="some/model"),

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from align import train as program
-from align.config import AlignConfig
-from align.phases import phases_of
+from align.config import AlignConfig, phases_of
 from align.sft.trainer import SftConfig
 from reward_models.config import RewardModelConfig
 from reward_models.runtime.config import load_config, presets

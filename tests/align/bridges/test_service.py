@@ -11,8 +11,8 @@ import pytest
 from live_server import Live, running, save_small
 
 from align.bridges.service import MixerService, load_mixer, score_apart
-from align.config import AlignConfig
-from align.phases import PhaseConfig, phase_at, phases_of
+from align.config import AlignConfig, phases_of
+from align.phases import PhaseConfig, phase_at
 from align.rewards.build import TermConfig, build_terms
 from align.rewards.mixer import Mixer
 from align.rewards.terms import Sample, run_terms

@@ -1,0 +1,85 @@
+"""The changes that a run's schedule makes, and the same schedule over another number of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from align.config import AlignConfig, phases_of
+from align.phases import phase_at, shares
+from align.schedule import parse_schedule, stretched, value_at
+
+
+def scheduled(config: AlignConfig) -> str | None:
+    """The first entry of the rewards whose weight is not the same at every step; ``None`` if all are constant."""
+    for each in config.rewards:
+        own = parse_schedule(each.weight, each.term)
+        weights = [phase.weights.get(each.term, own) for phase in phases_of(config)]
+        if any(isinstance(weight, list) or weight != weights[0] for weight in weights):
+            return each.term
+    return None
+
+
+def shortened(config: AlignConfig, steps: int) -> AlignConfig:
+    """The same run in fewer (or more) steps: phases, schedules, reference updates and evaluations in proportion.
+
+    Raises:
+        ValueError: a phase would become too short to begin.
+    """
+    factor, rollout = steps / config.steps, config.steps_per_rollout
+
+    def scaled(number: int, multiple: int = 1) -> int:
+        """Scale a step count; 0 means never and is unchanged."""
+        return number and max(multiple, round(number * factor / multiple) * multiple)
+
+    def stretched_weight(weight: Any) -> Any:
+        schedule = stretched(parse_schedule(weight, "weight"), factor)
+        return [list(point) for point in schedule] if isinstance(schedule, list) else schedule
+
+    return replace(
+        config,
+        steps=steps,
+        ref_update_steps=scaled(config.ref_update_steps, rollout),
+        rewards=[replace(each, weight=stretched_weight(each.weight)) for each in config.rewards],
+        phases=[
+            replace(
+                phase,
+                until=scaled(phase.until),
+                weights={term: stretched_weight(weight) for term, weight in phase.weights.items()},
+            )
+            for phase in config.phases
+        ],
+        evaluation=replace(config.evaluation, every=scaled(config.evaluation.every)),
+    )
+
+
+def changes(config: AlignConfig) -> list[tuple[int, str]]:
+    """(step, description of the change) in order, to show a schedule before it runs."""
+    return sorted(_changes(config), key=lambda change: change[0])
+
+
+def _changes(config: AlignConfig) -> Iterator[tuple[int, str]]:
+    phases = phases_of(config)
+    for phase in phases:
+        mix = ", ".join(f"{domain} {number}" for domain, number in shares(phase.mix, config.prompts_per_step).items())
+        yield (
+            phase.start,
+            f"{phase.name} until {phase.end}: prompts {mix or 'all alike'} of {config.prompts_per_step} a step, "
+            f"temperature {phase.temperature:g}, max_new_tokens {phase.max_new_tokens:,}, lr {phase.lr:g}",
+        )
+    schedules = {each.term: parse_schedule(each.weight, each.term) for each in config.rewards}
+    before: dict[str, float] = {}
+    for step in range(config.steps):
+        phase = phase_at(phases, step)
+        if step % config.steps_per_rollout == 0:
+            now = {term: value_at(phase.weights.get(term, own), step) for term, own in schedules.items()}
+            moved = [f"{term} {weight:g}" for term, weight in now.items() if weight != before.get(term)]
+            if moved:
+                yield step, f"weights: {', '.join(moved)}"
+            before = now
+        if config.loss.beta and config.ref_update_steps and (step + 1) % config.ref_update_steps == 0:
+            yield step + 1, "reference model: replaced by the policy"
+        if config.evaluation.data and config.evaluation.every and (step + 1) % config.evaluation.every == 0:
+            yield step + 1, "evaluation"
+    yield config.steps, "end"
