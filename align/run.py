@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from align.checks import check_entries, check_mixes, check_prompts
 from align.config import AlignConfig, phases_of
 from align.guards import GuardState, check_guards
 from align.phases import Phase
@@ -181,8 +182,9 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     world = begun.world
     tokenizer, prompts, held_out = _load_prompts(config)
     phases, pools = phases_of(config), prompts.pools()
-    _check_mixes(phases, pools)
+    check_mixes(phases, pools)
     scorer, evaluator = _build_scorers(config, prompts, held_out, stack)
+    check_entries(config.rewards, phases, scorer.mixer.terms, prompts)
     _check_positions(config, tokenizer, prompts, held_out)
     _describe(begun.reporter, config, prompts, held_out)
     with model_loading(config.engine, world) if config.engine.zero_stage == 3 else nullcontext():
@@ -221,8 +223,10 @@ def _load_prompts(config: AlignConfig) -> tuple[PreTrainedTokenizerBase, PromptS
     held_out = None
     if config.evaluation.data:
         held_out = load_prompts(config.prompts, tokenizer, config.evaluation.data, config.evaluation.limit)
+        held_out = check_prompts(config.rewards, held_out, config.prompts.max_bad, "evaluation.data")
     known = held_out.records if held_out is not None else ()
     prompts = load_prompts(config.prompts, tokenizer, config.prompts.train, config.prompts.limit, held_out=known)
+    prompts = check_prompts(config.rewards, prompts, config.prompts.max_bad, "prompts.train")
     return tokenizer, prompts, held_out
 
 
@@ -257,13 +261,6 @@ def fingerprint(prompts: PromptSet) -> str:
 
 def _verifiers(prompts: PromptSet) -> set[str]:
     return {str(r.columns.get("verifier", "math")) for r in prompts.records if r.domain == "reasoning"}
-
-
-def _check_mixes(phases: list[Phase], pools: Mapping[str, np.ndarray]) -> None:
-    """``ValueError`` if a phase wants prompts of a domain that has none."""
-    for phase in phases:
-        if missing := sorted(domain for domain, share in phase.mix.items() if share and domain not in pools):
-            raise ValueError(f"phases: {phase.name} mixes {', '.join(missing)} prompts, and prompts.train has none")
 
 
 def _with_defaults(terms: list[MixedTerm], held_out: PromptSet | None) -> list[MixedTerm]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -10,7 +11,8 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from reward_models.data.chat import prompt_text, tokenize_texts
-from reward_models.data.records import DOMAINS, Prompt
+from reward_models.data.languages import language_code
+from reward_models.data.records import DOMAINS, Prompt, RecordError
 from reward_models.data.sources import load
 from reward_models.data.splits import decontaminate
 from reward_models.data.trees import TokenIds
@@ -66,6 +68,23 @@ class PromptSet:
     def __len__(self) -> int:
         return len(self.records)
 
+    def without(self, places: Collection[int], reason: str) -> PromptSet:
+        """The set without some prompts, which are counted in ``dropped`` under ``reason``.
+
+        Raises:
+            ValueError: none is left.
+        """
+        kept = [place for place in range(len(self)) if place not in places]
+        dropped = self.dropped | {reason: len(places)}
+        if not kept:
+            raise ValueError(f"no prompt is left: {dropped}")
+        return PromptSet(
+            tuple(self.records[place] for place in kept),
+            tuple(self.ids[place] for place in kept),
+            tuple(self.prefilled[place] for place in kept),
+            dropped,
+        )
+
     def pools(self) -> dict[str, np.ndarray]:
         """Domain → places of its prompts, ascending; ``all`` holds every place."""
         domains = np.array([record.domain for record in self.records])
@@ -97,7 +116,7 @@ def load_prompts(
         domain=config.domain,
         domains=config.domains,
     )
-    records = [replace(r, language=r.language or config.language) for r in loaded.records]
+    records = [_with_language(record, config.language) for record in loaded.records]
     dropped = {"bad rows": len(loaded.bad)}
     if held_out and config.decontaminate:
         clean = decontaminate(records, held_out)
@@ -114,6 +133,19 @@ def load_prompts(
         tuple(texts[i].rstrip().endswith("<think>") for i in kept),
         {reason: number for reason, number in dropped.items() if number},
     )
+
+
+def _with_language(record: Prompt, default: str | None) -> Prompt:
+    """The prompt with its language, or the default one, as an ISO 639-1 code.
+
+    A name that no language has stays as it is: it is an error only where a term needs the language.
+    """
+    name = record.language or default
+    if name is None:
+        return record
+    with suppress(RecordError):
+        name = language_code(name)
+    return replace(record, language=name)
 
 
 def _rendered(tokenizer: PreTrainedTokenizerBase, record: Prompt) -> str:

@@ -1,0 +1,130 @@
+"""Checks of prompts and rewards before the model is loaded: every run that could learn nothing is refused here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from align.phases import Phase
+from align.rewards.build import VERIFIERS, MixedTerm, TermConfig
+from align.rewards.rules.language import LANGUAGES
+from align.rewards.terms import Sample
+from align.rewards.verifiers.references import reference_problem
+from align.rollouts.prompts import PromptSet
+from align.schedule import parse_schedule
+from reward_models.data.records import DOMAINS, Prompt
+
+SHOWN = 5  # prompts that a message names
+
+
+def check_mixes(phases: Sequence[Phase], pools: Mapping[str, np.ndarray]) -> None:
+    """``ValueError`` if a phase wants prompts of a domain that has none."""
+    for phase in phases:
+        if missing := sorted(domain for domain, share in phase.mix.items() if share and domain not in pools):
+            raise ValueError(f"phases: {phase.name} mixes {', '.join(missing)} prompts, and prompts.train has none")
+
+
+def check_entries(
+    rewards: Sequence[TermConfig], phases: Sequence[Phase], terms: Sequence[MixedTerm], prompts: PromptSet
+) -> None:
+    """``ValueError`` if an entry of the rewards applies to no training prompt: it would never be part of a reward.
+
+    An entry without weight in all phases is a measurement, and may be meant for the evaluation's prompts alone. Terms
+    of an import path may look at the response, so that only the domains they are for are checked.
+    """
+    samples = [_unanswered(record) for record in prompts.records]
+    there = {sample.domain for sample in samples}
+    for config in rewards:
+        own = parse_schedule(config.weight, config.term)
+        if not any(phase.weights.get(config.term, own) for phase in phases):
+            continue
+        ours = [each for each in terms if each.entry == config.term]
+        if ":" in config.term:
+            applies = config.domains is None or bool(there & set(config.domains))
+        else:
+            applies = any(each.applies(sample) for each in ours for sample in samples)
+        if not applies:
+            raise ValueError(
+                f"rewards: {config.term} applies to none of the {len(samples):,} training prompts (their domains: "
+                f"{', '.join(sorted(there))}). {_hint(config)}, or take the entry out"
+            )
+
+
+def unusable_prompts(rewards: Sequence[TermConfig], records: Sequence[Prompt]) -> dict[int, str]:
+    """Place → reason, of prompts that an entry of the rewards is for and that it could never score.
+
+    These are reasoning prompts whose reference answer or tests the verifier cannot use, if the rewards verify answers,
+    and prompts in a language that the language term does not know.
+    """
+    found: dict[int, str] = {}
+    verified = {name for config in rewards for name in _verifiers_of(config)}
+    speaking = {domain for c in rewards if c.term == "language" for domain in (c.domains or DOMAINS)}
+    for place, record in enumerate(records):
+        verifier = str(record.columns.get("verifier", "math"))
+        problem = None
+        if record.domain == "reasoning" and verifier in verified:
+            problem = reference_problem(verifier, record.answer, record.columns)
+        known = record.language is None or record.language in LANGUAGES
+        if problem is None and record.domain in speaking and not known:
+            problem = f"the language term does not know its language {record.language!r}"
+        if problem is not None:
+            found[place] = problem
+    return found
+
+
+def check_prompts(rewards: Sequence[TermConfig], prompts: PromptSet, max_bad: int, what: str) -> PromptSet:
+    """The prompts without those that could never be scored, which are counted in ``dropped``.
+
+    Args:
+        max_bad: how many may be left out. ``what``: the key of the configuration that names the prompts.
+
+    Raises:
+        ValueError: there are more.
+    """
+    found = unusable_prompts(rewards, prompts.records)
+    if len(found) > max_bad:
+        named = "; ".join(
+            f"{prompts.records[place].id} of {prompts.records[place].source}: {reason}"
+            for place, reason in list(found.items())[:SHOWN]
+        )
+        more = f"; and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
+        raise ValueError(
+            f"{what}: {len(found):,} of {len(prompts):,} prompts could never be scored, and prompts.max_bad allows "
+            f"{max_bad}: {named}{more}. Mend them, name the verifier in a column 'verifier' "
+            f"({', '.join(VERIFIERS)}), or raise prompts.max_bad to leave them out"
+        )
+    return prompts.without(found, "answers, tests or languages that cannot be used") if found else prompts
+
+
+def _verifiers_of(config: TermConfig) -> Iterable[str]:
+    if config.domains is not None and "reasoning" not in config.domains:
+        return ()
+    if config.term == "accuracy":
+        return VERIFIERS
+    name = config.term.removeprefix("accuracy_")
+    return (name,) if name in VERIFIERS and name != config.term else ()
+
+
+def _unanswered(record: Prompt) -> Sample:
+    return Sample(
+        prompt=record.prompt,
+        response="",
+        domain=record.domain,
+        answer=record.answer,
+        language=record.language,
+        tokens=1,
+        finished=True,
+        columns=record.columns,
+    )
+
+
+def _hint(config: TermConfig) -> str:
+    if config.term == "language":
+        return "Give prompts a column 'language', or set prompts.language"
+    if config.term.startswith("accuracy"):
+        return "Give reasoning prompts a column 'answer' (or tests), or set prompts.domain=reasoning"
+    if config.term in ("helpful", "safety"):
+        domain = "helpfulness" if config.term == "helpful" else "safety"
+        return f"Give it {domain} prompts (a column 'domain', or prompts.domain and prompts.domains)"
+    return "Mend its domains or the prompts"
