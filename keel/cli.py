@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from keel.commands import annotate, config, curate, data, evaluate, push, report, run, score, serve, train
+from keel.commands import annotate, config, curate, data, evaluate, push, report, rewards, run, score, serve, train
 
 app = typer.Typer(
     help="Train reward models on preferences, and align language models with them.",
@@ -19,6 +19,7 @@ app.command("config")(config.config_command)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(rewards.app, name="rewards")
 app.command("score")(score.score_command)
 app.command("report")(report.report_command)
 app.command("serve")(serve.serve_command)

@@ -1,0 +1,96 @@
+"""``keel rewards try``: one line for each row, with its reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from keel.cli import app
+
+
+def tried(folder: Path, term: str, rows: list[Any], *settings: str) -> list[dict[str, Any]]:
+    data, out = folder / "rows.jsonl", folder / "out.jsonl"
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    data.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    words = ["rewards", "try", "--term", term, "--data", str(data), "--out", str(out)]
+    result = CliRunner().invoke(app, [*words, *(word for each in settings for word in ("--set", each))])
+    assert result.exit_code == 0, result.output
+    found = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [set(line) for line in found] == [{"score", "reason"}] * len(rows)
+    return found
+
+
+def test_accuracy_takes_each_rows_verifier(tmp_path: Path) -> None:
+    rows = [
+        {"response": r"\boxed{7}", "answer": "7"},
+        {"response": r"\boxed{7 squared}", "answer": 7},
+        {"response": "The answer is B.", "answer": "B", "verifier": "choice"},
+        {
+            "response": [{"role": "assistant", "content": "<answer>Paris</answer>"}],
+            "answer": "Paris",
+            "verifier": "exact",
+        },
+        {"response": "x", "answer": "7", "verifier": "essay"},
+        {"response": r"\boxed{7}"},
+        {"answer": "7"},
+        "not json",
+        {"response": r"\boxed{7}", "answer": "it is not known to us"},
+    ]
+    found = tried(tmp_path, "accuracy", rows)
+    assert [line["score"] for line in found] == [1.0, 0.0, 1.0, 1.0, None, None, None, None, None]
+    reasons = [line["reason"] for line in found]
+    assert "read 7; the reference is 7" in reasons[0]
+    assert "words: 7 squared" in reasons[1]
+    assert "the letter B" in reasons[2]
+    assert "no verifier 'essay'" in reasons[4]
+    assert "no answer" in reasons[5]
+    assert "no text in the column response" in reasons[6]
+    assert "no JSON object" in reasons[7]
+    assert "the reference cannot be used" in reasons[8]
+
+
+def test_arguments_are_set_and_the_form_of_an_answer_is_named(tmp_path: Path) -> None:
+    row = {"response": r"\boxed{27+10}", "answer": "37"}
+    (strict,) = tried(tmp_path, "accuracy_math", [row])
+    assert strict["score"] == 0.0
+    assert "not in the form of a final answer" in strict["reason"]
+    assert tried(tmp_path, "math", [row], "answer_form=any", "workers=1")[0]["score"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("term", "row", "score", "reason"),
+    [
+        ("format", {"response": "<think>a</think>5"}, 0.0, "tags"),
+        ("language", {"response": "Le chat noir dort sur le lit.", "language": "English"}, 0.0, "foreign: Le chat"),
+        ("language", {"response": "words", "language": "Klingon"}, None, "Klingon"),
+        ("language", {"response": "words"}, None, "no language"),
+        ("repetition", {"response": "wait " * 500}, -0.9979209979209979, "occurred before"),
+        ("overlong", {"response": "x"}, None, "column tokens"),
+        ("accuracy_choice", {"response": "B", "answer": "B", "verifier": "json"}, None, "for 'choice'"),
+        ("accuracy_regex", {"response": "5", "answer": "(" * 5000 + ")" * 5000}, None, "is not a pattern"),
+        (
+            "align.rewards.gold:GoldUnsafe",
+            {"response": "x", "domain": "safety", "prompt": "hi"},
+            0.0,
+            "gives no reason",
+        ),
+    ],
+)
+def test_reasons_of_each_term(term: str, row: dict[str, Any], score: float | None, reason: str, tmp_path: Path) -> None:
+    settings = ("max_tokens=10", "buffer=5") if term == "overlong" else ()
+    (found,) = tried(tmp_path, term, [row], *settings)
+    assert found["score"] == (score if score is None else pytest.approx(score))
+    assert reason in found["reason"]
+
+
+def test_mistakes_end_with_a_message(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"response": "x"}\n')
+    words = ["rewards", "try", "--data", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out.jsonl"), "--term"]
+    for extra, message in ((["nothing"], "no term 'nothing'"), (["format", "--set", "answer"], "write key=value")):
+        result = CliRunner().invoke(app, [*words, *extra])
+        assert result.exit_code == 2
+        assert message in result.output
