@@ -1,10 +1,9 @@
-"""One raw row becomes one record; the row's columns say which layout it is in.
+"""One row becomes one record; the row's columns say which layout it is in.
 
 ==============  =======================================================================================
 comparison      ``prompt, response_a, response_b, label`` (a | b | tie) and ``strength``: our own layout
-                ``context, response1, response2, overall_preference`` (below 0: response1 is better): HelpSteer3
-                ``prompt, chosen, rejected`` and ``margin`` or ``score_chosen, score_rejected``: TRL
-                ``chosen, rejected``, the prompt being what both begin with: TRL, hh-rlhf
+                ``prompt, chosen, rejected`` and ``margin`` or the scores of both: TRL
+                ``chosen, rejected``, two conversations, the prompt being what both begin with: TRL, hh-rlhf
 pair            any comparison above; the verdict may be missing. Never inferred: name this type
 safety          ``prompt, response, label`` (safe | unsafe) and ``category``: our own layout
                 ``prompt, completion, label`` (true: safe): TRL's unpaired preference
@@ -16,26 +15,35 @@ prompt          ``prompt`` and ``answer``, ``domain``, ``language``: our own lay
 candidates      ``prompt, chosen, rejected`` (both *lists of responses*) and ``subset``: RewardBench 2
 ==============  =======================================================================================
 
-Everywhere a prompt or a response may be a list of messages, plain text or an hh-rlhf transcript.
+Further public layouts are brought into these by :mod:`reward_models.data.layouts`, other names of the prompt's column
+by :mod:`reward_models.data.prompt_columns`. Everywhere a prompt or a response may be a list of messages, plain text
+or an hh-rlhf transcript.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, cast
 
-from reward_models.data.conversations import (
-    checked_text,
-    digest,
-    is_transcript,
-    quoted,
-    split_conversations,
-    split_texts,
-    to_conversation,
+from reward_models.data.conversations import checked_text, digest, quoted, split_conversations, to_conversation
+from reward_models.data.languages import language_code
+from reward_models.data.layouts import completions, is_rated, to_ours, verdict_column
+from reward_models.data.prompt_columns import (
+    COLUMN_NAMES,
+    EMPTY,
+    WITH_REPLY,
+    check_replies,
+    columns_of,
+    has_prompt,
+    merged,
+    missing,
+    prompt_of,
+    refuse_unreadable,
+    used_columns,
+    with_system,
 )
 from reward_models.data.records import (
     DOMAINS,
@@ -43,7 +51,6 @@ from reward_models.data.records import (
     Comparison,
     Conversation,
     Domain,
-    Message,
     Pair,
     Prompt,
     Record,
@@ -51,25 +58,19 @@ from reward_models.data.records import (
     RecordType,
     SafetyLabel,
 )
+from reward_models.data.scores import check_label, margin_of, number_of
 
-COLUMNS: tuple[str, ...] = (
-    *("prompt", "context", "question", "chosen", "rejected", "margin", "score_chosen", "score_rejected"),
-    *("response_a", "response_b", "strength", "response1", "response2", "overall_preference"),
-    *(
-        "messages",
-        "response",
-        "completion",
-        "label",
-        "is_safe",
-        "category",
-        "answer",
-        "domain",
-        "kind",
-        "language",
-        "id",
-        "source",
-        "subset",
-    ),
+OURS: tuple[str, ...] = (
+    *("chosen", "rejected", "margin", "response_a", "response_b", "label", "strength"),
+    *("response", "completion", "output", "is_safe", "category"),
+    *("answer", "domain", "kind", "language", "id", "source", "subset"),
+)
+COLUMNS: tuple[str, ...] = (*COLUMN_NAMES, "system", *OURS, "score_chosen", "score_rejected")
+# In columns that name a language: programming languages, as HelpSteer3 has them for code, and unknown ones.
+NO_LANGUAGE = re.compile(
+    r"python|javascript|typescript|java|c|c\+\+|c#|go|rust|ruby|php|swift|kotlin|scala|r|sql|bash|shell|powershell|html|css"
+    r"|html/css|perl|lua|matlab|assembly|haskell|dart|julia|code|unknown|und|mixed|multilingual",
+    re.IGNORECASE,
 )
 
 Row = Mapping[str, Any]
@@ -92,6 +93,9 @@ def to_record(
     id = str(row["id"]) if isinstance(row.get("id"), str | int) else id
     source = row["source"] if isinstance(row.get("source"), str) and row["source"] else source
     record_type = record_type or infer_record_type(row)
+    if record_type == "comparison" and (verdict := verdict_column(row)) != "label" and row.get(verdict) is None:
+        raise missing(row, verdict)
+    row = to_ours(row)
     if record_type == "comparison":
         return _to_comparison(row, id, source)
     if record_type == "pair":
@@ -106,48 +110,69 @@ def to_record(
 def to_responses(row: Row) -> tuple[Conversation, dict[str, Conversation]]:
     """A row's prompt and its responses by name, for scoring them: labels are not needed.
 
-    The names are ``chosen`` and ``rejected`` where one is preferred, else ``response_a`` and ``response_b``, and
-    ``response`` where there is one, which may also be the last message of a ``messages`` column.
+    The names are ``chosen`` and ``rejected`` where one is preferred, else ``response_a`` and ``response_b``;
+    ``completion_0``, … for UltraFeedback; and ``response`` where there is one, which may also be the last message of a
+    ``messages`` or ``conversations`` column.
 
     Raises:
         RecordError: the row is in no known layout, or something in it is missing or wrong.
     """
-    if "messages" in row:
-        *prompt, last = _conversation(row, "messages", "user") or (None,)
-        if not prompt or last is None or last.role != "assistant":
-            raise RecordError("key 'messages' must hold a prompt and end with the assistant's message")
-        return tuple(prompt), {"response": (last,)}
-    key = next((k for k in ("response", "completion") if k in row), None)
-    if key is not None:
-        return _prompt_of(row), {"response": _conversation(row, key, "assistant")}
-    if infer_record_type(row) != "comparison":
-        raise RecordError(f"no response to score {_columns_of(row)}; name it with columns, or rename it")
-    pair = _to_pair(row, "", "")
-    a, b = pair.response_a, pair.response_b
-    if pair.label in ("a", "b"):
-        return pair.prompt, {"chosen": a, "rejected": b} if pair.label == "a" else {"chosen": b, "rejected": a}
-    return pair.prompt, {"response_a": a, "response_b": b}
+    if several := completions(row):
+        return prompt_of(row), {n: to_conversation(text, "completions", role="assistant") for n, text in several}
+    row = to_ours(row)
+    single = _reply_column(row)
+    if _is_comparison(row):
+        if single:
+            raise RecordError(f"columns 'chosen' or 'response_a' and {single!r} both hold responses; drop one of them")
+        pair = _to_pair(row, "", "")
+        a, b = pair.response_a, pair.response_b
+        if pair.label in ("a", "b"):
+            return pair.prompt, {"chosen": a, "rejected": b} if pair.label == "a" else {"chosen": b, "rejected": a}
+        return pair.prompt, {"response_a": a, "response_b": b}
+    if single:
+        whole, response = _single(row, single)
+        return whole, {"response": response}
+    key = next((name for name in WITH_REPLY if row.get(name) not in EMPTY), None)
+    if key is None:
+        raise RecordError(f"no response to score {columns_of(row)}; name it with columns, or rename it")
+    refuse_unreadable(row)
+    *prompt, last = with_system(row, to_conversation(row[key], key, role="user"))
+    if not prompt or last.role != "assistant":
+        raise RecordError(f"key {key!r} must hold a prompt and end with the assistant's message")
+    return tuple(prompt), {"response": (last,)}
 
 
 def infer_record_type(row: Row) -> RecordType:
     """What ``row`` holds, by its columns. :class:`RecordError` if they fit no layout."""
-    if _lists_responses(row.get("chosen")) or _lists_responses(row.get("rejected")):
+    ours = to_ours(row)
+    if _lists_responses(ours.get("chosen")) or _lists_responses(ours.get("rejected")):
         return "candidates"
-    if "chosen" in row or "rejected" in row or "response_a" in row or "response1" in row:
+    if _is_comparison(ours) or is_rated(ours) or completions(ours):
         return "comparison"
-    if ("response" in row or "completion" in row) and ("label" in row or "is_safe" in row):
+    if ("response" in ours or "completion" in ours) and ("label" in ours or "is_safe" in ours):
         return "safety"
-    if "prompt" in row or "context" in row or "question" in row:
+    if has_prompt(ours) or any(name in ours for name in COLUMN_NAMES):
         return "prompt"
-    raise RecordError(f"no known layout {_columns_of(row)}; name the record type, or rename columns")
+    raise RecordError(f"no known layout {columns_of(row)}; name the record type, or rename columns")
+
+
+def _is_comparison(row: Row) -> bool:
+    return any(name in row for name in ("chosen", "rejected", "response_a", "response_b"))
 
 
 def rename(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
-    """``row`` with our names for the source's columns; ``columns`` maps ours to theirs."""
+    """``row`` with our names for the source's columns; ``columns`` maps ours to theirs.
+
+    If it names the prompt's column, other columns that might hold the prompt are left out.
+    """
     for ours, theirs in columns.items():
         if theirs not in row:
-            raise RecordError(f"column {theirs!r}, to be read as {ours!r}, is missing {_columns_of(row)}")
+            raise RecordError(f"column {theirs!r}, to be read as {ours!r}, is missing {columns_of(row)}")
     renamed = {key: value for key, value in row.items() if key not in columns.values()}
+    if "prompt" in columns:
+        if columns["prompt"] == "instruction" and row.get("input") not in EMPTY:
+            raise RecordError("'instruction' and 'input' are read together; do not name 'instruction' as prompt")
+        renamed = {key: value for key, value in renamed.items() if key not in COLUMN_NAMES}
     return renamed | {ours: row[theirs] for ours, theirs in columns.items()}
 
 
@@ -170,8 +195,8 @@ def to_row(record: Record) -> dict[str, Any]:
     return {key: value for key, value in row.items() if value is not None}
 
 
-def _to_messages(conversation: Conversation) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in conversation]
+def _to_messages(conversation: Conversation) -> list[dict[str, Any]]:
+    return [message.to_dict() for message in conversation]
 
 
 # --- comparisons ----------------------------------------------------------------------------------------------------
@@ -183,31 +208,20 @@ def _to_comparison(row: Row, id: str, source: str) -> Comparison:
             "key 'chosen' is a list of responses: a best-of-N problem, to be read as record type 'candidates'"
         )
     if "response_a" in row or "response_b" in row:
-        label, strength = _choice(row, "label", ("a", "b", "tie")), _number(row, "strength")
+        label, strength = _choice(row, "label", ("a", "b", "tie")), number_of(row, "strength")
+        check_label(row, label)
+        prompt, a, b = _two_responses(row, "response_a", "response_b")
         return Comparison(
-            prompt=_prompt_of(row),
-            response_a=_conversation(row, "response_a", "assistant"),
-            response_b=_conversation(row, "response_b", "assistant"),
+            prompt=prompt,
+            response_a=a,
+            response_b=b,
             label=label,
             strength=None if label == "tie" and strength == 0 else strength,
             id=id,
             source=source,
         )
-    if "response1" in row or "response2" in row:
-        preference = _number(row, "overall_preference")
-        if preference is None:
-            raise _missing(row, "overall_preference")
-        return Comparison(
-            prompt=_prompt_of(row),
-            response_a=_conversation(row, "response1", "assistant"),
-            response_b=_conversation(row, "response2", "assistant"),
-            label="a" if preference < 0 else "b" if preference > 0 else "tie",
-            strength=abs(preference) or None,
-            id=id,
-            source=source,
-        )
-    prompt, chosen, rejected = _chosen_and_rejected(row)
-    margin = _margin(row)
+    prompt, chosen, rejected = _two_responses(row, "chosen", "rejected")
+    margin = margin_of(row)
     chosen_is_a = _comes_first(digest(prompt + chosen), digest(prompt + rejected))
     return Comparison(
         prompt=prompt,
@@ -221,15 +235,9 @@ def _to_comparison(row: Row, id: str, source: str) -> Comparison:
 
 
 def _to_pair(row: Row, id: str, source: str) -> Pair:
-    for a, b, said in (("response_a", "response_b", "label"), ("response1", "response2", "overall_preference")):
-        if a in row and row.get(said) is None:
-            return Pair(
-                prompt=_prompt_of(row),
-                response_a=_conversation(row, a, "assistant"),
-                response_b=_conversation(row, b, "assistant"),
-                id=id,
-                source=source,
-            )
+    if "response_a" in row and row.get("label") is None:
+        prompt, a, b = _two_responses(row, "response_a", "response_b")
+        return Pair(prompt=prompt, response_a=a, response_b=b, id=id, source=source)
     judged = _to_comparison(row, id, source)
     return Pair(
         prompt=judged.prompt,
@@ -251,17 +259,25 @@ def _comes_first(one: bytes, other: bytes) -> bool:
     return (one <= other) == bool(coin)
 
 
-def _chosen_and_rejected(row: Row) -> tuple[Conversation, Conversation, Conversation]:
-    """``(prompt, chosen response, rejected response)``, whether or not the row has a prompt of its own."""
-    chosen = _conversation(row, "chosen", "assistant")
-    rejected = _conversation(row, "rejected", "assistant")
-    if "prompt" in row or "context" in row:
-        prompt = _prompt_of(row)
-        return prompt, _without(prompt, chosen, "chosen"), _without(prompt, rejected, "rejected")
-    if all(isinstance(row[key], str) and not is_transcript(row[key]) for key in ("chosen", "rejected")):
-        text, chosen_text, rejected_text = split_texts(row["chosen"], row["rejected"])
-        return (Message("user", text),), (Message("assistant", chosen_text),), (Message("assistant", rejected_text),)
-    return split_conversations(chosen, rejected)
+def _two_responses(row: Row, first: str, second: str) -> tuple[Conversation, Conversation, Conversation]:
+    """``(prompt, first response, second response)``, whether or not the row has a prompt of its own.
+
+    Two whole conversations share the longest prompt that both begin with; a prompt column must agree with it. Two plain
+    responses need a prompt column: what they begin with alike is never taken for the prompt.
+    """
+    one, other = (_conversation(row, key, "assistant") for key in (first, second))
+    whole = [bool(each) and each[0].role != "assistant" for each in (one, other)]
+    if all(whole) and one[-1].role == other[-1].role == "assistant":
+        prompt, one, other = split_conversations(one, other)
+        prompt = merged(prompt, prompt_of(row) if has_prompt(row) else (), row)
+    elif not has_prompt(row) and not any(name in row for name in COLUMN_NAMES):
+        raise RecordError(f"no column holds the prompt that {first!r} and {second!r} answer {columns_of(row)}; add one")
+    else:
+        prompt = prompt_of(row)
+        one, other = _without(prompt, one, first), _without(prompt, other, second)
+    refuse_unreadable(row)
+    check_replies(row, prompt, (one, other))
+    return prompt, one, other
 
 
 def _without(prompt: Conversation, response: Conversation, key: str) -> Conversation:
@@ -273,24 +289,29 @@ def _without(prompt: Conversation, response: Conversation, key: str) -> Conversa
     return response
 
 
-def _margin(row: Row) -> float | None:
-    """How much better chosen is: ``margin``, else the gap of the scores. 0 says that neither is better."""
-    margin, chosen, rejected = (_number(row, key) for key in ("margin", "score_chosen", "score_rejected"))
-    name = "margin"
-    if margin is None and chosen is not None and rejected is not None:
-        margin, name = chosen - rejected, "score_chosen - score_rejected"
-    if margin is not None and margin < 0:
-        raise RecordError(f"{name} is {margin:g}, so the rejected response is the better one; swap them or drop it")
-    return margin
+def _reply_column(row: Row) -> str | None:
+    """The column of a single response: ``output`` beside ``instruction`` is LLaMA-Factory's."""
+    names = ("response", "completion", *(["output"] if "instruction" in row else []))
+    return next((name for name in names if name in row), None)
+
+
+def _single(row: Row, key: str) -> tuple[Conversation, Conversation]:
+    prompt = prompt_of(row)
+    response = _without(prompt, _conversation(row, key, "assistant"), key)
+    check_replies(row, prompt, (response,))
+    return prompt, response
 
 
 # --- safety labels --------------------------------------------------------------------------------------------------
 
 
 def _to_safety_label(row: Row, id: str, source: str) -> SafetyLabel:
+    if not has_prompt(row) and not any(name in row for name in COLUMN_NAMES):
+        raise missing(row, "prompt")
+    prompt, response = _single(row, "completion" if "completion" in row else "response")
     return SafetyLabel(
-        prompt=_prompt_of(row),
-        response=_conversation(row, "completion" if "completion" in row else "response", "assistant"),
+        prompt=prompt,
+        response=response,
         label=_safety_verdict(row, "is_safe" if "is_safe" in row else "label"),
         category=_category(row.get("category")),
         id=id,
@@ -300,7 +321,7 @@ def _to_safety_label(row: Row, id: str, source: str) -> SafetyLabel:
 
 def _safety_verdict(row: Row, key: str) -> Literal["safe", "unsafe"]:
     if row.get(key) is None:
-        raise _missing(row, key)
+        raise missing(row, key)
     verdict = str(row[key]).lower() if isinstance(row[key], str | bool) else ""
     if verdict in ("safe", "true"):
         return "safe"
@@ -326,7 +347,7 @@ def _category(value: object) -> str | None:
 def _to_candidates(row: Row, id: str, source: str) -> Candidates:
     subset = row.get("subset")
     return Candidates(
-        prompt=_prompt_of(row),
+        prompt=prompt_of(row),
         right=_responses(row, "chosen"),
         wrong=_responses(row, "rejected"),
         id=id,
@@ -336,7 +357,7 @@ def _to_candidates(row: Row, id: str, source: str) -> Candidates:
 
 def _responses(row: Row, key: str) -> tuple[Conversation, ...]:
     if row.get(key) is None:
-        raise _missing(row, key)
+        raise missing(row, key)
     if not _lists_responses(row[key]):
         raise RecordError(f"key {key!r} is {quoted(row[key])}, not a list of responses (texts, or lists of messages)")
     return tuple(to_conversation(value, key, role="assistant") for value in row[key])
@@ -352,17 +373,27 @@ def _lists_responses(value: object) -> bool:
 
 def _to_prompt(row: Row, domain: str | None, id: str, source: str) -> Prompt:
     answer = _answer(row)
-    language = row.get("language")
+    if has_prompt(row) or not _is_comparison(row):
+        prompt, used = prompt_of(row), used_columns(row)
+    else:
+        columns = ("chosen", "rejected") if "chosen" in row else ("response_a", "response_b")
+        prompt, used = _two_responses(row, *columns)[0], set()
     return Prompt(
-        prompt=_prompt_of(row),
+        prompt=prompt,
         domain=_domain(row, domain, answer),
         answer=answer,
-        # A language given by name is one we do not know: the field is a two-letter code.
-        language=language if isinstance(language, str) and re.fullmatch("[a-z]{2}", language) else None,
-        columns={name: value for name, value in row.items() if name not in COLUMNS or _foreign(name, value)},
+        language=_language(row.get("language")),
+        columns={name: v for name, v in row.items() if name not in used and (name not in OURS or _foreign(name, v))},
         id=id,
         source=source,
     )
+
+
+def _language(value: object) -> str | None:
+    """The language's code, whichever way it is named; ``None`` if it is missing or no language of people's."""
+    if value is None or value == "" or (isinstance(value, str) and NO_LANGUAGE.fullmatch(value.strip())):
+        return None
+    return language_code(value)
 
 
 def _foreign(name: str, value: object) -> bool:
@@ -384,7 +415,7 @@ def _domain(row: Row, given: str | None, answer: str | None) -> Domain:
         raise RecordError(
             f"key {name!r} is {quoted(value)}, none of {', '.join(DOMAINS)}; name the domain of this data"
         )
-    if answer is None:
+    if answer is None and row.get("tests") in EMPTY:
         raise RecordError(f"nothing says the prompt's domain; add a 'domain' column or name it: {', '.join(DOMAINS)}")
     return "reasoning"
 
@@ -407,18 +438,9 @@ def _answer(row: Row) -> str | None:
 # --- columns --------------------------------------------------------------------------------------------------------
 
 
-def _prompt_of(row: Row) -> Conversation:
-    for key in ("prompt", "context", "question"):
-        if key in row:
-            return _conversation(row, key, "user")
-    if "chosen" in row and "rejected" in row:
-        return _chosen_and_rejected(row)[0]
-    raise _missing(row, "prompt")
-
-
 def _conversation(row: Row, key: str, role: Literal["user", "assistant"]) -> Conversation:
     if key not in row:
-        raise _missing(row, key)
+        raise missing(row, key)
     return to_conversation(row[key], key, role=role)
 
 
@@ -426,32 +448,7 @@ def _choice(row: Row, key: str, choices: Collection[str]) -> Any:
     if key not in row and "annotations" in row:
         raise RecordError(f"key {key!r} is missing; merge the single votes in 'annotations' into one verdict")
     if row.get(key) is None:
-        raise _missing(row, key)
+        raise missing(row, key)
     if row[key] not in choices:
         raise RecordError(f"key {key!r} is {quoted(row[key])}, none of {', '.join(choices)}")
     return row[key]
-
-
-def _number(row: Row, key: str) -> float | None:
-    """A finite number or its spelling (in CSV all is text); ``None`` where there is none."""
-    value = row.get(key)
-    if value is None or value == "":
-        return None
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise RecordError(f"key {key!r} is {quoted(value)}, not a finite number; correct it, or drop the key")
-    return number
-
-
-def _missing(row: Row, key: str) -> RecordError:
-    if key in row:
-        return RecordError(f"key {key!r} is null; fill it in or leave the row out")
-    return RecordError(f"key {key!r} is missing {_columns_of(row)}; add it, or rename the column that holds it")
-
-
-def _columns_of(row: Row) -> str:
-    names = ", ".join(str(name) for name in row)
-    return f"(columns: {names[:80] + '…' if len(names) > 80 else names or 'none'})"

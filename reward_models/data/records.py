@@ -6,6 +6,7 @@ validate themselves on construction: a record that exists is well formed.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from typing import Any, Literal, cast
 
 Role = Literal["system", "user", "assistant", "tool"]
 ROLES: tuple[str, ...] = ("system", "user", "assistant", "tool")
+# What a message may have beside role and content: the fields that chat templates render.
+MESSAGE_FIELDS: tuple[str, ...] = ("tool_calls", "tool_call_id", "name", "reasoning_content")
 
 Task = Literal["preference", "safety"]
 Domain = Literal["reasoning", "helpfulness", "safety"]
@@ -27,18 +30,34 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. ``content`` is text exactly as the model reads it, before any chat template."""
+    """One turn.
+
+    Args:
+        role: who says it.
+        content: the text as the model reads it, before any chat template. Empty only beside tool calls.
+        extra: the fields of :data:`MESSAGE_FIELDS` that the message has, as one JSON object; ``""`` without any.
+    """
 
     role: Role
     content: str
+    extra: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             raise RecordError(f"role {self.role!r} is none of {', '.join(ROLES)}")
         if not isinstance(self.content, str):
             raise RecordError(f"the {self.role} message's content is {type(self.content).__name__}, not text")
-        if not self.content.strip():
+        if not self.content.strip() and "tool_calls" not in self.fields:
             raise RecordError(f"empty {self.role} message")
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The further fields by name."""
+        return json.loads(self.extra) if self.extra else {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The message as chat templates take it and as data files store it."""
+        return {"role": self.role, "content": self.content, **self.fields}
 
 
 Conversation = tuple[Message, ...]

@@ -7,7 +7,7 @@ import glob
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from itertools import chain, islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, over
 
 from reward_models.data.files import SUFFIXES, BadRow, data_suffix, read_rows, stem
 from reward_models.data.formats import COLUMNS, rename, to_record, to_responses, to_row
+from reward_models.data.layouts import expanded, paired
 from reward_models.data.records import (
     RECORD_TYPES,
     Candidates,
@@ -44,6 +45,7 @@ __all__ = [
 REASON_LIMIT = 300
 SYNTHETIC = ("helpful", "safety", "reasoning", "best_of_n", "demonstrations", "additions")
 Specs = Sequence[str] | str
+Row = dict[str, Any]
 
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<subset>[\w.\-/]+?))?(?::(?P<split>[\w\[\]%:.]+))?")
 
@@ -169,10 +171,14 @@ def read(
     _check_columns(columns)
 
     def convert(row: dict[str, Any], line: int, source: str) -> Record:
-        named = rename(row, columns) if columns else row
-        return to_record(named, record_type, domain=domain, id=f"{source}:{line}", source=source)
+        return to_record(row, record_type, domain=domain, id=f"{source}:{line}", source=source)
 
-    return _converted(_streams(spec, record_type), convert)
+    streams = _streams(spec, record_type)
+    if columns:
+        streams = [replace(stream, rows=_renamed(stream, columns)) for stream in streams]
+    if record_type in ("comparison", "pair", None):
+        streams = [replace(stream, rows=paired(stream.rows, stream.file)) for stream in streams]
+    return _converted([replace(stream, rows=_expanded(stream, record_type)) for stream in streams], convert)
 
 
 def read_responses(
@@ -212,7 +218,40 @@ class _Stream:
 
     file: str
     source: str
-    rows: Iterator[tuple[int, dict[str, Any]] | BadRow]
+    rows: Iterator[tuple[int, Row] | BadRow]
+
+
+def _renamed(stream: _Stream, columns: Mapping[str, str]) -> Iterator[tuple[int, Row] | BadRow]:
+    for item in stream.rows:
+        if isinstance(item, BadRow):
+            yield item
+            continue
+        try:
+            yield item[0], rename(item[1], columns)
+        except RecordError as error:
+            yield _bad(stream, item[0], error, item[1])
+
+
+def _expanded(stream: _Stream, record_type: RecordType | None) -> Iterator[tuple[int, Row] | BadRow]:
+    """The rows of which each gives one record, see :func:`~reward_models.data.layouts.expanded`."""
+    for item in stream.rows:
+        if isinstance(item, BadRow):
+            yield item
+            continue
+        line, row = item
+        try:
+            parts = expanded(row, record_type)
+        except RecordError as error:
+            parts = [error]
+        for part in parts:
+            yield _bad(stream, line, part, row) if isinstance(part, RecordError) else (line, part)
+
+
+def _bad(stream: _Stream, line: int, error: RecordError, row: Row) -> BadRow:
+    reason = " ".join(str(error).split())
+    if len(reason) > REASON_LIMIT:
+        reason = reason[: REASON_LIMIT - 1] + "…"
+    return BadRow(stream.file, line, reason, row)
 
 
 def _converted(
@@ -227,10 +266,7 @@ def _converted(
             try:
                 yield convert(row, line, stream.source)
             except RecordError as error:
-                reason = " ".join(str(error).split())
-                if len(reason) > REASON_LIMIT:
-                    reason = reason[: REASON_LIMIT - 1] + "…"
-                yield BadRow(stream.file, line, reason, row)
+                yield _bad(stream, line, error, row)
 
 
 def expand(spec: str) -> list[str]:

@@ -9,7 +9,6 @@ from reward_models.data.conversations import (
     is_transcript,
     parse_transcript,
     split_conversations,
-    split_texts,
     to_conversation,
 )
 from reward_models.data.records import Message, RecordError
@@ -98,26 +97,6 @@ def test_conversations_without_a_common_prompt_are_refused(chosen: tuple, reject
         split_conversations(chosen, rejected)
 
 
-@pytest.mark.parametrize(
-    ("chosen", "rejected", "expected"),
-    [
-        ("The sky is blue.", "The sky is green.", ("The sky is", "blue.", "green.")),
-        ("The sky is blue.", "The sky is\nblack.", ("The sky is", "blue.", "black.")),  # not "The sky is bl"
-        ("I like cats", "I like", ("I", "like cats", "like")),  # both keep a response
-        ("Q: 1+1?\nA: 2", "Q: 1+1?\nA: 3", ("Q: 1+1?\nA:", "2", "3")),
-    ],
-)
-def test_the_words_two_texts_begin_with_are_the_prompt(chosen: str, rejected: str, expected: tuple) -> None:
-    assert split_texts(chosen, rejected) == expected
-    prompt, first, second = expected
-    assert split_texts(rejected, chosen) == (prompt, second, first)
-
-
-def test_texts_that_share_no_word_are_refused() -> None:
-    with pytest.raises(RecordError, match="no common words"):
-        split_texts("Yes.", "Yesterday.")
-
-
 @given(st.lists(texts, min_size=1), st.lists(texts, min_size=1))
 def test_digests_differ_when_conversations_do(one: list[str], other: list[str]) -> None:
     assert (digest(messages(*one)) == digest(messages(*other))) == (one == other)
@@ -135,7 +114,7 @@ def test_digests_differ_when_conversations_do(one: list[str], other: list[str]) 
         ([{"role": "robot", "content": "x"}], "'robot' is none of system, user"),
         ([{"role": ["user"], "content": "x"}], "is none of system, user"),
         ([{"role": "user", "content": None}], "'prompt.content' is null"),
-        ([{"role": "user", "content": ["x"]}], "'prompt.content' is list"),
+        ([{"role": "user", "content": ["x"]}], "'prompt': a content has parts that are not text"),
     ],
 )
 def test_what_is_no_conversation_is_refused_by_name(value: object, reason: str) -> None:

@@ -200,9 +200,17 @@ def test_comparisons_can_be_read_for_their_prompts(row: dict[str, Any]) -> None:
     assert record.prompt == (Message("user", USER["content"]),)
 
 
-def test_a_language_that_is_no_code_is_unknown() -> None:
-    assert to_record({"prompt": "a", "domain": "safety", "language": "de"}).language == "de"  # type: ignore[union-attr]
-    assert to_record({"prompt": "a", "domain": "safety", "language": "german"}).language is None  # type: ignore[union-attr]
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [("de", "de"), ("German", "de"), ("de-AT", "de"), ("python", None), ("unknown", None), ("", None), (None, None)],
+)
+def test_a_language_is_read_by_code_or_name(language: str | None, code: str | None) -> None:
+    assert to_record({"prompt": "a", "domain": "safety", "language": language}).language == code  # type: ignore[union-attr]
+
+
+def test_a_language_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(RecordError, match="Klingonese"):
+        to_record({"prompt": "a", "domain": "safety", "language": "Klingonese"})
 
 
 SAFETY = {"prompt": "a", "response": "b", "label": "safe"}
@@ -216,9 +224,9 @@ SAFETY = {"prompt": "a", "response": "b", "label": "safe"}
         ({"text": "a"}, "comparison", "'chosen' is missing"),
         ({"text": "a"}, "safety", "'prompt' is missing"),
         ({"prompt": None, "chosen": "b", "rejected": "c"}, None, "'prompt' is null"),
-        ({"prompt": "", "chosen": "b", "rejected": "c"}, None, "'prompt': empty user message"),
+        ({"prompt": "", "chosen": "b", "rejected": "c"}, None, "'prompt' is empty"),
         ({"prompt": "a", "chosen": "", "rejected": "c"}, None, "'chosen': empty assistant message"),
-        ({"prompt": [], "chosen": "b", "rejected": "c"}, None, "empty prompt"),
+        ({"prompt": [], "chosen": "b", "rejected": "c"}, None, "'prompt' is empty"),
         ({"prompt": "a", "chosen": [], "rejected": "c"}, None, "is empty"),
         ({"prompt": [USER, GOOD], "chosen": "b", "rejected": "c"}, None, "prompt ends with an assistant"),
         ({"prompt": "a", "chosen": [USER], "rejected": "c"}, None, "'chosen' begins with a user message"),
