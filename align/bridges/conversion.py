@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from align.rewards.terms import Sample
+from reward_models.data.conversations import to_message
 from reward_models.data.records import DOMAINS, Conversation, Message
 
 Turns = str | Sequence[Mapping[str, Any]]
@@ -88,4 +89,4 @@ def mean(values: Sequence[float | None]) -> float | None:
 def _conversation(prompt: Turns) -> Conversation:
     if isinstance(prompt, str):
         return (Message("user", prompt),)
-    return tuple(Message(turn["role"], turn["content"]) for turn in prompt)
+    return tuple(to_message(turn, "prompt") for turn in prompt)

@@ -51,7 +51,7 @@ class SampleLog:
                 "phase": phase,
                 "domain": sample.domain,
                 "pick": pick,
-                "prompt": [{"role": m.role, "content": m.content} for m in sample.prompt],
+                "prompt": [m.to_dict() for m in sample.prompt],
                 "response": sample.response,
                 "answer": sample.answer,
                 "tokens": sample.tokens,

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from annotation_ui.store.accounts import add_user, find_user
 from annotation_ui.store.tables import Event, Guideline, Item, Judgement, Project, Response, User
 from annotation_ui.store.verdicts import HARMS, Kind, Verdict
-from reward_models.data.conversations import digest
-from reward_models.data.records import Conversation, Message
+from reward_models.data.conversations import digest, to_message
+from reward_models.data.records import Conversation
 from reward_models.data.splits import opening_key
 
 GUIDELINE_LIMIT = 50_000
@@ -246,9 +246,9 @@ def add_items(session: Session, project: Project, candidates: Iterable[Candidate
     return added
 
 
-def conversation(messages: Sequence[dict[str, str]]) -> Conversation:
+def conversation(messages: Sequence[dict[str, Any]]) -> Conversation:
     """Stored messages as a record's."""
-    return tuple(Message(m["role"], m["content"]) for m in messages)  # type: ignore[arg-type]  # checked at import
+    return tuple(to_message(m, "messages") for m in messages)  # checked at import
 
 
 def _new_item(project: Project, candidate: Candidate, rank: float, now: float) -> Item:
@@ -273,8 +273,8 @@ def _new_item(project: Project, candidate: Candidate, rank: float, now: float) -
     )
 
 
-def _stored(messages: Conversation) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in messages]
+def _stored(messages: Conversation) -> list[dict[str, Any]]:
+    return [message.to_dict() for message in messages]
 
 
 def _add_votes(

@@ -92,15 +92,16 @@ class ChatRenderer:
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def text(self, prompt: Conversation, response: Conversation) -> str:
-        """The rendered conversation, special tokens written out. ``ValueError`` if the template does not take it.
+        """The rendered conversation, special tokens written out. ``ValueError`` if the template does not take it."""
+        reply = [self._cut(m.to_dict()) for m in response]
+        return _render(self.tokenizer, [*(m.to_dict() for m in prompt), *reply])
 
-        A response that is all reasoning has an empty summary and is rendered so: a policy may give one.
-        """
-        turns = [(m.role, m.content) for m in prompt]
-        for m in response:
-            cut = self.span == "summary" and m.role == "assistant"
-            turns.append((m.role, final_summary(m.content) if cut else m.content))
-        return _render(self.tokenizer, turns)
+    def _cut(self, message: dict[str, Any]) -> dict[str, Any]:
+        """What the span reads of a message of the response; nothing may be left, of unfinished reasoning."""
+        if self.span == "full" or message["role"] != "assistant":
+            return message
+        kept = {name: value for name, value in message.items() if name != "reasoning_content"}
+        return kept | {"content": final_summary(message["content"])}
 
     def tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:
         return tokenize_texts(self.tokenizer, texts)
@@ -122,21 +123,20 @@ def render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, **opt
         options: passed to ``apply_chat_template``, which returns text unless they say otherwise.
 
     Raises:
-        ValueError: the template refuses the conversation, or leaves out a turn of it.
+        ValueError: the template refuses the conversation, or leaves out a turn, a tool call or the reasoning.
     """
-    return _render(tokenizer, [(m.role, m.content) for m in conversation], **options)
+    return _render(tokenizer, [m.to_dict() for m in conversation], **options)
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], **options: Any) -> Any:
-    """:func:`render` of (role, content) pairs, whose contents may be empty."""
+def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], **options: Any) -> Any:
     template = options.pop("chat_template", None) or tokenizer.chat_template or PLAIN_TEMPLATE
     options = {"tokenize": False, "chat_template": fix_date(_as_text(template)), **options}
-    roles = tuple(role for role, _ in turns)
+    roles = tuple(m["role"] for m in messages)
     try:
         _check_turns(tokenizer, options["chat_template"], roles)
-        messages = [{"role": role, "content": content} for role, content in turns]
+        _check_fields(tokenizer, options["chat_template"], messages)
         return tokenizer.apply_chat_template(messages, **options)
-    except TemplateError as error:
+    except (TemplateError, TypeError) as error:  # TypeError: of a filter that is given a missing field
         raise ValueError(f"the chat template refuses a conversation of {', '.join(roles)}: {error}") from error
 
 
@@ -156,6 +156,28 @@ def _check_turns(tokenizer: PreTrainedTokenizerBase, template: str, roles: tuple
     if len(_checked) >= MAX_CHECKED:
         _checked.clear()
     _checked.add((template, roles))
+
+
+def _check_fields(tokenizer: PreTrainedTokenizerBase, template: str, messages: list[dict[str, Any]]) -> None:
+    """``ValueError`` if the template leaves out tool calls, or the reasoning of the last reply.
+
+    Of earlier replies templates leave out the reasoning on purpose. Names and ids only link messages.
+    """
+    last_user = max((place for place, m in enumerate(messages) if m["role"] == "user"), default=-1)
+    for place, message in enumerate(messages):
+        for name in ("tool_calls", "reasoning_content"):
+            if name not in message or (name == "reasoning_content" and place < last_user):
+                continue
+            without = [*messages[:place], {k: v for k, v in message.items() if k != name}, *messages[place + 1 :]]
+            texts = [
+                tokenizer.apply_chat_template(each, tokenize=False, chat_template=template)
+                for each in (messages, without)
+            ]
+            if texts[0] == texts[1]:
+                raise ValueError(
+                    f"the chat template leaves out {name!r} of message {place + 1}. Give a template that renders it "
+                    "(model.chat_template=FILE), write it into the content, or take such conversations out"
+                )
 
 
 def fix_date(template: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice, pairwise
 from typing import Literal
@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from reward_models.data.chat import ChatRenderer
-from reward_models.data.records import Comparison, Conversation, Message, SafetyLabel
+from reward_models.data.records import Comparison, Conversation, SafetyLabel
 from reward_models.data.trees import PromptTree
 
 Overlong = Literal["drop", "cut"]
@@ -245,6 +245,6 @@ def _shortened(
         text = str(renderer.tokenizer.decode(ids[-keep:])).lstrip("\ufffd").strip() if keep > 0 else ""
         if not text:
             return shorter, None
-        shorter = (*system, Message(last.role, text))
+        shorter = (*system, replace(last, content=text))
         sequences = render(shorter)
     return shorter, sequences

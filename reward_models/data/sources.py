@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, overload
 
-from reward_models.data.files import SUFFIXES, BadRow, data_suffix, read_rows, stem
+from reward_models.data.files import SUFFIXES, BadRow, arrow_row, data_suffix, read_rows, stem
 from reward_models.data.formats import COLUMNS, rename, to_record, to_responses, to_row
 from reward_models.data.layouts import expanded, paired
 from reward_models.data.records import (
@@ -378,7 +378,7 @@ def _dataset(name: str, source: str, subset: str | None, split: str) -> _Stream:
         line = 0
         try:
             for line, row in enumerate(rows, start=1):
-                yield line, row
+                yield line, arrow_row(row)
         except Exception as error:
             raise SourceError(f"{spec}: reading stopped after row {line}: {str(error)[:200]}") from error
 

@@ -26,6 +26,7 @@ from transformers import AutoTokenizer
 from reward_models.calibration import Calibration
 from reward_models.data.batching import plan_padded, plan_trees
 from reward_models.data.chat import ChatRenderer, Span
+from reward_models.data.conversations import to_message
 from reward_models.data.encode import cut
 from reward_models.data.manifest import MANIFEST, read_manifest
 from reward_models.data.records import Comparison, Conversation, Message, RecordError, SafetyLabel, Task, saved_task
@@ -35,7 +36,7 @@ from reward_models.model import KEEL_KEY, SequenceScorer, load_scorer, position_
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-Turns = Sequence[Mapping[str, str] | Message]
+Turns = Sequence[Mapping[str, Any] | Message]
 MAX_TOKENS, MAX_TOKENS_CPU = 16384, 4096  # of a forward pass; a CPU's cache does not hold more activations
 
 
@@ -271,13 +272,7 @@ def split_turns(turns: Turns) -> tuple[Conversation, Conversation]:
     Raises:
         RecordError: it is not a conversation.
     """
-    messages = tuple(t if isinstance(t, Message) else Message(*_fields(t)) for t in turns)
+    messages = tuple(t if isinstance(t, Message) else to_message(t, "turns") for t in turns)
     if len(messages) < 2 or messages[-1].role != "assistant":
         raise RecordError("it must hold a prompt and end with the assistant's message")
     return messages[:-1], messages[-1:]
-
-
-def _fields(turn: Mapping[str, str]) -> tuple[Any, Any]:
-    if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
-        raise RecordError(f"a turn is {{'role', 'content'}}, not {str(turn)[:80]!r}")
-    return turn["role"], turn["content"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict
@@ -34,10 +34,14 @@ class Body(BaseModel):
 
 @with_config(ConfigDict(extra="forbid", strict=True))
 class Turn(TypedDict):
-    """One message."""
+    """One message, with the fields that chat templates render; a template that leaves one out is an error."""
 
     role: Words
     content: Words
+    tool_calls: NotRequired[list[dict[str, Any]]]
+    tool_call_id: NotRequired[Words]
+    name: NotRequired[Words]
+    reasoning_content: NotRequired[Words]
 
 
 # fail_fast, here and in the other protocols: a list of a million wrong items has one error, not a million

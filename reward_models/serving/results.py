@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Turns = Sequence[dict[str, str]]
+Turns = Sequence[dict[str, Any]]
 Text = str | list[int]  # a conversation rendered by the chat template, as text or as token ids
 
 

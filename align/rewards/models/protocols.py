@@ -168,7 +168,7 @@ def _facts(sample: Sample) -> dict[str, Any]:
 
 
 def _turns(conversation: Conversation) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in conversation]
+    return [message.to_dict() for message in conversation]
 
 
 def _reply(text: str) -> dict[str, str]:

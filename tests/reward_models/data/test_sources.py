@@ -139,7 +139,7 @@ def test_a_file_that_is_not_what_its_name_says_is_one_bad_row(tmp_path: Path, en
         ("a.json", lines(ROWS), "named .jsonl"),
         ("a.csv", b"prompt,domain\na,safety,more\n", "more cells than the header"),
         ("a.csv", b"prompt,domain\ncaf\xe9,safety\n", "'prompt' is not UTF-8"),
-        ("a.csv", b"prompt,domain\na\n", "nothing says the prompt's domain"),
+        ("a.csv", b"prompt,domain\na\n", "fewer cells than the header"),
     ],
 )
 def test_broken_json_and_csv(tmp_path: Path, name: str, content: bytes, reason: str) -> None:

@@ -188,8 +188,11 @@ def test_threads_take_turns(saved: Path) -> None:
     [
         ([], "conversation 1: it must hold a prompt"),
         ([{"role": "user", "content": "Hm?"}], "conversation 1: it must hold a prompt and end with the assistant"),
-        (["Hm?", "Yes."], "conversation 1: a turn is"),
-        ([{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": ""}], "conversation 1: empty assistant"),
+        (["Hm?", "Yes."], "conversation 1: .* holds a str that is no"),
+        (
+            [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": ""}],
+            ": empty assistant",
+        ),
     ],
 )
 def test_what_is_no_conversation_is_named(saved: Path, turns: Any, message: str) -> None:
