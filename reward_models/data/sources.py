@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import glob
-import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import entry_points
-from itertools import chain, islice
-from pathlib import Path
-from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, overload
+from itertools import islice
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
 
-from reward_models.data.files import SUFFIXES, BadRow, arrow_row, data_suffix, read_rows, stem
-from reward_models.data.formats import COLUMNS, rename, to_record, to_responses, to_row
+from reward_models.data.files import BadRow
+from reward_models.data.formats import COLUMNS, rename, to_record, to_responses
 from reward_models.data.layouts import expanded, paired
 from reward_models.data.records import (
     RECORD_TYPES,
@@ -28,6 +22,7 @@ from reward_models.data.records import (
     RecordType,
     SafetyLabel,
 )
+from reward_models.data.streams import SourceError, Stream, expand, is_hub, open_streams
 
 __all__ = [
     "BadRow",
@@ -43,18 +38,11 @@ __all__ = [
 ]
 
 REASON_LIMIT = 300
-SYNTHETIC = ("helpful", "safety", "reasoning", "best_of_n", "demonstrations", "additions")
 Specs = Sequence[str] | str
 Row = dict[str, Any]
 
-_HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<subset>[\w.\-/]+?))?(?::(?P<split>[\w\[\]%:.]+))?")
-
 R = TypeVar("R", bound=Record)
 Item = TypeVar("Item")
-
-
-class SourceError(ValueError):
-    """A spec that names nothing readable; the message says what is near."""
 
 
 class BadRowsError(ValueError):
@@ -173,7 +161,7 @@ def read(
     def convert(row: dict[str, Any], line: int, source: str) -> Record:
         return to_record(row, record_type, domain=domain, id=f"{source}:{line}", source=source)
 
-    streams = _streams(spec, record_type)
+    streams = open_streams(spec, record_type)
     if columns:
         streams = [replace(stream, rows=_renamed(stream, columns)) for stream in streams]
     if record_type in ("comparison", "pair", None):
@@ -209,19 +197,10 @@ def read_rows_of(spec: str, convert: Callable[[dict[str, Any], int, str], Item])
     Raises:
         SourceError: as in :func:`read`.
     """
-    return _converted(_streams(spec, None), convert)
+    return _converted(open_streams(spec, None), convert)
 
 
-@dataclass(frozen=True, slots=True)
-class _Stream:
-    """Rows with one origin: ``file`` for bad rows, ``source`` for records."""
-
-    file: str
-    source: str
-    rows: Iterator[tuple[int, Row] | BadRow]
-
-
-def _renamed(stream: _Stream, columns: Mapping[str, str]) -> Iterator[tuple[int, Row] | BadRow]:
+def _renamed(stream: Stream, columns: Mapping[str, str]) -> Iterator[tuple[int, Row] | BadRow]:
     for item in stream.rows:
         if isinstance(item, BadRow):
             yield item
@@ -232,7 +211,7 @@ def _renamed(stream: _Stream, columns: Mapping[str, str]) -> Iterator[tuple[int,
             yield _bad(stream, item[0], error, item[1])
 
 
-def _expanded(stream: _Stream, record_type: RecordType | None) -> Iterator[tuple[int, Row] | BadRow]:
+def _expanded(stream: Stream, record_type: RecordType | None) -> Iterator[tuple[int, Row] | BadRow]:
     """The rows of which each gives one record, see :func:`~reward_models.data.layouts.expanded`."""
     for item in stream.rows:
         if isinstance(item, BadRow):
@@ -247,7 +226,7 @@ def _expanded(stream: _Stream, record_type: RecordType | None) -> Iterator[tuple
             yield _bad(stream, line, part, row) if isinstance(part, RecordError) else (line, part)
 
 
-def _bad(stream: _Stream, line: int, error: RecordError, row: Row) -> BadRow:
+def _bad(stream: Stream, line: int, error: RecordError, row: Row) -> BadRow:
     reason = " ".join(str(error).split())
     if len(reason) > REASON_LIMIT:
         reason = reason[: REASON_LIMIT - 1] + "…"
@@ -255,7 +234,7 @@ def _bad(stream: _Stream, line: int, error: RecordError, row: Row) -> BadRow:
 
 
 def _converted(
-    streams: Sequence[_Stream], convert: Callable[[dict[str, Any], int, str], Item]
+    streams: Sequence[Stream], convert: Callable[[dict[str, Any], int, str], Item]
 ) -> Iterator[Item | BadRow]:
     for stream in streams:
         for item in stream.rows:
@@ -267,119 +246,3 @@ def _converted(
                 yield convert(row, line, stream.source)
             except RecordError as error:
                 yield _bad(stream, line, error, row)
-
-
-def expand(spec: str) -> list[str]:
-    """The files of a glob, each a spec; any other spec as it is."""
-    expanded = os.path.expandvars(os.path.expanduser(spec))
-    if glob.has_magic(expanded) and not Path(expanded).is_file():
-        return [name for name in sorted(glob.glob(expanded, recursive=True)) if Path(name).is_file()] or [spec]
-    return [spec]
-
-
-def is_hub(spec: str) -> bool:
-    """Whether ``spec`` is read from the hub: it has the form of a data set's name, and nothing here is called so."""
-    if spec.startswith(("synthetic:", ".", "/", "~", "$")) or "://" in spec or expand(spec) != [spec]:
-        return False
-    here = Path(spec).is_file() or Path(spec.partition(":")[0]).is_dir()
-    return not here and not data_suffix(Path(spec)) and _HUB.fullmatch(spec) is not None
-
-
-def _streams(spec: str, record_type: RecordType | None) -> list[_Stream]:
-    if spec.startswith("synthetic:"):
-        return [_synthetic(spec, prompts=record_type == "prompt")]
-    if "://" in spec:
-        return [_of_scheme(spec)]
-    if len(files := expand(spec)) > 1:
-        return [stream for file in files for stream in _streams(file, record_type)]
-    expanded = os.path.expandvars(os.path.expanduser(files[0]))
-    path = Path(expanded)
-    if path.is_file():
-        return [_file(path)]
-    directory, _, split = expanded.partition(":")
-    if Path(directory).is_dir():
-        return [_dataset(directory, Path(directory).resolve().name, None, split or "train")]
-    hub = _HUB.fullmatch(expanded)
-    if hub and not expanded.startswith((".", "/")) and not data_suffix(path):
-        return [_dataset(hub["name"], expanded.partition(":")[0], hub["subset"], hub["split"] or "train")]
-    raise SourceError(f"no file {expanded!r}{_near(path)}; a hub data set is written owner/name[/subset][:split]")
-
-
-def _near(path: Path) -> str:
-    """The names nearest to ``path`` in the deepest directory of it that exists."""
-    parent = path.parent
-    missing = path.name
-    while not parent.is_dir():
-        parent, missing = parent.parent, parent.name
-    names = sorted(entry.name for entry in parent.iterdir())
-    close = difflib.get_close_matches(missing, names, n=3, cutoff=0.5)
-    return f"; nearest in {parent}/: {', '.join(close)}" if close else f"; nothing like it in {parent}/"
-
-
-def _file(path: Path) -> _Stream:
-    if not data_suffix(path):
-        raise SourceError(f"{path} has no ending that says how to read it; one of {', '.join(SUFFIXES)}")
-    return _Stream(str(path), stem(path), read_rows(path))
-
-
-def _synthetic(spec: str, *, prompts: bool) -> _Stream:
-    """The synthetic records of a name, or its prompts, which are not those of the records but each there once."""
-    _, name, split, *rest = (*spec.split(":"), "train") if spec.count(":") == 1 else spec.split(":")
-    if name not in SYNTHETIC or split not in ("train", "test") or rest:
-        raise SourceError(f"{spec!r} is not of the form synthetic:{'|'.join(SYNTHETIC)}[:train|test]")
-    from reward_models.data import synthetic
-
-    split = cast(synthetic.Split, split)
-    if name in ("demonstrations", "additions"):
-        pairs = synthetic.additions(split) if name == "additions" else synthetic.demonstrations(split)
-        replies = (to_row(prompt) | {"response": reply} for prompt, reply in pairs)
-        return _Stream(spec, f"synthetic:{name}", enumerate(replies, start=1))
-    records: Iterator[Record]
-    if name == "best_of_n":
-        records = synthetic.candidates(split)
-    elif prompts:
-        records = synthetic.prompts(split, cast(synthetic.Name, name))
-    else:
-        records = synthetic.records(cast(synthetic.Name, name), split)
-    return _Stream(spec, f"synthetic:{name}", ((line, to_row(record)) for line, record in enumerate(records, start=1)))
-
-
-def _of_scheme(spec: str) -> _Stream:
-    scheme = spec.partition("://")[0]
-    # As with imports, what comes first on the path wins.
-    offered = {point.name: point for point in reversed(entry_points(group="keel.sources"))}
-    if scheme not in offered:
-        raise SourceError(f"no installed package reads {scheme}://; there is {', '.join(offered) or 'none'}")
-    rows = offered[scheme].load()(spec)
-    try:
-        first = next(rows, None)
-    except ValueError as error:
-        raise SourceError(f"{spec}: {error}") from error
-    return _Stream(spec, spec, enumerate(rows if first is None else chain([first], rows), start=1))
-
-
-def _dataset(name: str, source: str, subset: str | None, split: str) -> _Stream:
-    """A data set through ``datasets``, streamed; ``subset`` is a configuration's name or else a data directory."""
-    import datasets
-
-    spec = f"{source}:{split}"
-    try:
-        try:
-            rows = datasets.load_dataset(name, subset, split=split, streaming=True)
-        except ValueError:
-            if subset is None:
-                raise
-            rows = datasets.load_dataset(name, data_dir=subset, split=split, streaming=True)
-    except Exception as error:  # the library and the network below it raise whatever they like
-        where = "directory" if Path(name).is_dir() else "hub data set, and no file by that name is here"
-        raise SourceError(f"{spec!r} was read as a {where}: {type(error).__name__}: {str(error)[:200]}") from error
-
-    def numbered() -> Iterator[tuple[int, dict[str, Any]]]:
-        line = 0
-        try:
-            for line, row in enumerate(rows, start=1):
-                yield line, arrow_row(row)
-        except Exception as error:
-            raise SourceError(f"{spec}: reading stopped after row {line}: {str(error)[:200]}") from error
-
-    return _Stream(spec, source, numbered())
