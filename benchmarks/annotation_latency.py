@@ -1,4 +1,4 @@
-"""How long after a key press the next item is on screen, in a real Chromium against ``keel annotate`` on this machine.
+"""Time from a key press to the next item on screen, in Chromium against ``keel annotate`` on this machine.
 
     python benchmarks/annotation_latency.py --keys 200 --out benchmarks/results/annotation_latency.json
 

@@ -43,7 +43,7 @@ _TOKEN = re.compile(r'data-token="([^"]+)"')
 
 @dataclass
 class Log:
-    """What the clients saw: the token of every acknowledged verdict, and how long each took in milliseconds."""
+    """Observations of the clients: the token of every acknowledged verdict, and its time in milliseconds."""
 
     acknowledged: list[str] = field(default_factory=list)
     milliseconds: list[float] = field(default_factory=list)
@@ -146,7 +146,7 @@ def annotate(url: str, cookie: str, until: float, log: Log, think: float) -> Non
 
 
 def act(client: httpx.Client, component: int, asked: Mapping[str, Any]) -> httpx.Response:
-    """What the page sends when it calls our Python function."""
+    """Send the request with which the page calls the Python function."""
     body = {"component_id": component, "fn_name": "act", "session_hash": "load", "data": asked}
     return client.post("/gradio_api/component_server", json=body)
 

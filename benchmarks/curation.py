@@ -81,7 +81,7 @@ def curate_with_a_kill(rows: list[Row], directory: Path, stand_in: StandInJudge)
 
 
 def compare_orders(votes: dict[str, float], lines: list[Row]) -> dict[str, dict[str, float]]:
-    """What other ways of asking would have made of the same judge, drawn from its judgements of each pair."""
+    """Other ways of asking the same judge, simulated with its judgements of each pair."""
     ways: dict[str, list[tuple[float, float]]] = {}
     for line in lines:
         by_order: dict[str, list[float]] = {"a": [], "b": []}

@@ -1,4 +1,4 @@
-"""What `keel demo` reaches over seeds: held-out figures of the policy before and after, and of the reward models.
+"""Results of `keel demo` over seeds: held-out figures of the policy before and after, and of the reward models.
 
     python benchmarks/demo_seeds.py --out benchmarks/results/demo_seeds.json
 

@@ -1,4 +1,4 @@
-"""What every benchmark shares: its arguments, taking turns, times, the machine a figure belongs to, the JSON file.
+"""Shared by all benchmarks: arguments, turns, times, the description of the machine, the JSON file.
 
 A script parses its arguments with :func:`parser`, measures its ways *in turn* (each repeat runs all of them, so that
 they meet the same machine), and writes one JSON file with :func:`write`. ``ratio`` is the median over the repeats of

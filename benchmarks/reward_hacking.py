@@ -1,4 +1,4 @@
-"""Why the preference rewards come last: reward models used from the first step, against only in the last part.
+"""Reward models used from the first step, compared with reward models in the last part only.
 
     python benchmarks/reward_hacking.py --out benchmarks/results/reward_hacking.json
 

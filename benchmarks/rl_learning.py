@@ -1,4 +1,4 @@
-"""What a small policy learns by reinforcement: accuracy on held-out prompts before and after, over seeds.
+"""Reinforcement learning of a small policy: accuracy on held-out prompts before and after, over seeds.
 
     python benchmarks/rl_learning.py --task calculation --out benchmarks/results/rl_learning_calculation.json
     python benchmarks/rl_learning.py --task gsm8k --seeds 0 --base DIR --out benchmarks/results/rl_learning_gsm8k.json

@@ -1,4 +1,4 @@
-"""What the small CPU presets learn from real preference data, over several seeds, beside simple baselines.
+"""The small CPU presets on real preference data: results over several seeds, beside simple baselines.
 
     python benchmarks/rm_real_data.py --out benchmarks/results/rm_real_data.json
 

@@ -120,7 +120,7 @@ def summarise(variant: str, run: dict[str, Any], pairs: Pairs, arguments: argpar
 
 
 def equivalence(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """How far the losses of trainers on the same batches are apart, and the mean losses of the one that saw others."""
+    """Differences between the losses of trainers on the same batches, and all mean losses."""
     ours = runs["keel"][0]
     result: dict[str, Any] = {"mean_loss": {name: float(np.mean(group[0]["loss"])) for name, group in runs.items()}}
     for name, group in runs.items():

@@ -1,4 +1,4 @@
-"""What both trainers of ``rm_training.py`` are given, and what its tokens alone allow."""
+"""The model and pairs that both trainers of ``rm_training.py`` read, and the gain that token counts allow."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _row(record: Any, length: int) -> dict[str, Any]:
 
 
 def _attended(data: TokenizedSet, item: int) -> tuple[int, int]:
-    """How many (query, key) pairs a pair's attention has: both transcripts apart, and with the prompt computed once."""
+    """(Query, key) pairs in the attention of a pair: with both transcripts apart, and with the prompt computed once."""
     tree = data.tree(item)
     triangles = [len(ids) * (len(ids) + 1) // 2 for ids in tree.sequences]
     prompt = len(tree.prompt)
@@ -130,7 +130,7 @@ def data_config(pairs: str, max_length: int) -> DataConfig:
 
 
 def token_arithmetic(pairs: Pairs, arguments: argparse.Namespace) -> dict[str, Any]:
-    """How many tokens an epoch costs each way of batching. Their quotients are what batching alone can gain."""
+    """Tokens of an epoch for each way of batching. Their quotients are the gain that batching alone can bring."""
     from transformers.trainer_pt_utils import get_length_grouped_indices
 
     size, micro = arguments.pairs_per_step, arguments.peer_micro_pairs or arguments.pairs_per_step

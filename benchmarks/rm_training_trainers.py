@@ -202,6 +202,6 @@ def run_peer(job: Job) -> dict[str, Any]:
 
 
 def work(job: Job) -> dict[str, Any]:
-    """What the run's own process does."""
+    """Train once, in this process."""
     torch.set_num_threads(job.threads)
     return run_ours(job) if job.variant == "keel" else run_peer(job)

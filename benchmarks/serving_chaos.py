@@ -1,4 +1,4 @@
-"""``keel serve`` under clients that leave, overload, malformed bodies and reloads: no wrong score, no hang, no crash.
+"""A load test of ``keel serve``: clients that disconnect, overload, malformed bodies, reloads. No score may be wrong.
 
     python benchmarks/serving_chaos.py --seconds 120 --out benchmarks/results/serving_chaos.json
 
@@ -38,7 +38,7 @@ PATHS = ("/v1/score", "/get_reward", "/classify", "/pooling", "/slime", "/v1/rel
 
 @dataclass
 class Seen:
-    """What all clients saw.
+    """Observations of all clients.
 
     Attributes:
         statuses: of honest requests. ``malformed``: of the others.

@@ -86,7 +86,7 @@ class StandInJudge:
         self._server.server_close()
 
     def reply(self, content: str, key: str) -> str:
-        """What is said about the two responses in ``content``: a draft verdict first, as reasoning judges do."""
+        """The reply about the two responses in ``content``: a draft verdict first, as reasoning judges write."""
         shown = {name: text for name, _, text in _SHOWN.findall(content)}
         value = self.gap(shown["A"], shown["B"]) + self.bias + Random(key).gauss(0, self.noise)
         verdict = VERDICTS[max(-2, min(2, round(value)))]

@@ -119,7 +119,7 @@ def reward_model(name: str, work: Path) -> dict[str, Any]:
 
 
 def policy(work: Path, name: str = "policy") -> dict[str, Any]:
-    """What the run in the directory ``name`` has left."""
+    """The figures of the run in the directory ``name``."""
     steps = lines(work / name / METRICS_FILE, POLICY)
     for line in steps:
         if line["step"] == BEFORE_BORDER:
@@ -204,7 +204,7 @@ def _keel(work: Path, words: tuple[str, ...]) -> None:
 
 
 def named(line: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """What ``line`` has of ``names``, by its golden name."""
+    """The entries of ``line`` that ``names`` lists, by their golden names."""
     return rounded({golden: line[name] for golden, name in names.items() if name in line})
 
 
@@ -234,7 +234,7 @@ def rounded(value: Any) -> Any:
 
 
 def versions() -> dict[str, Any]:
-    """What the figures may depend on."""
+    """Versions and settings that the figures may depend on."""
     libraries = ("torch", "transformers", "tokenizers", "deepspeed", "trl", "numpy")
     return {
         "python": ".".join(map(str, sys.version_info[:2])),

@@ -126,7 +126,7 @@ def running(
 
 
 def model_loader(name: str, directory: Path, limits: Limits | None = None, **options: Any) -> Callable[..., Service]:
-    """What :func:`running` takes: it loads the model as it lies in its directory then."""
+    """A loader for :func:`running`: it loads the model from its directory each time it is called."""
     return lambda metrics: ModelService(name, RewardModel.load(directory, **options), limits or Limits(), metrics)
 
 

@@ -52,7 +52,7 @@ class StandIn:
 
 
 def expected(prompt: list[int], seed: int, limit: int, end: int) -> list[int]:
-    """What the server responds: between 1 and ``limit`` tokens, with an end token where it is fewer."""
+    """The response of the server: between 1 and ``limit`` tokens, with an end token where it is fewer."""
     rng = np.random.default_rng([seed, *prompt])
     tokens = rng.integers(3, 20, int(rng.integers(1, limit + 1))).tolist()
     return tokens if len(tokens) == limit else [*tokens, end]
