@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 SMOOTHING = 0.2  # weight of the newest batch in the rate that Retry-After is estimated from
+BYTES_PER_TOKEN = 16  # more than any text has over a whole conversation
 LONGEST_WAIT = 60  # seconds that a client is told to wait, at most
 
 
@@ -29,9 +30,8 @@ class Limits:
     body_lists: most lists and objects in a body; a conversation is a list, each of its messages an object.
     body_values: most values in a body; a token id is a value.
     conversations: most conversations of a request.
-    conversation_bytes: longest conversation in bytes of UTF-8, checked before it is tokenized; a longer one gets an
-        error in place of a score. The default is 16 bytes for each token of the next limit; texts have 3 to 5.
-    conversation_tokens: longest conversation in tokens; a longer one gets an error in place of a score.
+    conversation_tokens: longest conversation in tokens; a longer one gets an error in place of a score. One of more
+        than 16 bytes for each of these tokens (texts have 3 to 5) gets it without being tokenized.
     request_tokens: most tokens of a request.
     queue: most conversations that wait for one model, over all clients; further requests are told to come back.
     queue_characters: most text that waits for one model.
@@ -43,13 +43,17 @@ class Limits:
     body_lists: int = 2**17
     body_values: int = 2**21
     conversations: int = 1024
-    conversation_bytes: int = 2**19
     conversation_tokens: int = 32768
     request_tokens: int = 2**20
     queue: int = 4096
     queue_characters: int = 64 * 2**20
     deadline: float = 170.0
     head_seconds: float = 10.0
+
+    @property
+    def conversation_bytes(self) -> int:
+        """Longest conversation in bytes of UTF-8, checked before it is tokenized."""
+        return BYTES_PER_TOKEN * self.conversation_tokens
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:

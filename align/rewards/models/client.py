@@ -1,9 +1,9 @@
-"""The client of reward servers: checked before the first score is believed, batched, and closed when in doubt.
+"""The client of reward servers: it checks them before the first score, sends batches, and fails closed.
 
     client = RewardClient(["http://a:8000", "http://b:8000"], model="helpful")
     answers = await client.answers(samples)
 
-It can be pickled and forked: connections are made where it is used, after the same check.
+It can be pickled and forked: each process makes its own connections, after the same check.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ T = TypeVar("T")
 class RewardClient:
     """Scores of samples from servers.
 
-    What cannot be had is never a number: an :class:`Answer` with an ``error``. Before the first score, every healthy
-    replica is checked: ``keel serve`` must list one and the same model; with a ``reference`` a few scores must be those
-    of the model that is meant.
+    A sample without a score has an :class:`Answer` with an ``error``, never a number. Before the first score, every
+    healthy replica is checked: all must list the same model (``keel serve``), and with a ``reference`` a few scores
+    must equal those of that model.
 
     Args:
         urls: of replicas.
-        model: its name on the servers; of ``keel serve`` it may be left out where there is only one.
+        model: its name on the servers; optional for ``keel serve`` with a single model.
         protocol: see :mod:`align.rewards.models.protocols`.
         reference: directory of the model that is served. The protocols that take token ids need it: it has the chat
             template, the scoring span and the calibration.
-        check: how scores are held against the reference: ``scores``: against those it gives itself on this machine's
-            CPU; ``statistics``: against mean and deviation of its calibration, for models too large to load here.
+        check: the comparison with the reference: ``scores``: with its own scores, computed on this machine's CPU;
+            ``statistics``: with mean and deviation of its calibration, for models too large to load here.
         batch: most conversations in one request.
         options: of :class:`ReplicaConfig`.
 
     Attributes:
-        counts: see :class:`Replicas`; besides, ``failed``, conversations without an answer.
+        counts: see :class:`Replicas`; also ``failed``, the conversations without an answer.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class RewardClient:
 
     @property
     def served(self) -> Served:
-        """What the servers serve, after :meth:`connect`."""
+        """The model that the servers serve; connects first."""
         self.connect()
         assert self._served is not None
         return self._served
@@ -143,7 +143,7 @@ class RewardClient:
     async def _answers(self, samples: Sequence[Sample], step: int | None) -> list[Answer]:
         served = self._served
         assert served is not None
-        # A reward model reads what was said; to a mixer, silence is worth something too.
+        # A reward model cannot score an empty response; a mixer can.
         asked = [i for i, s in enumerate(samples) if served.task == "mixer" or s.response.strip()]
         parts = [asked[i : i + self.batch] for i in range(0, len(asked), self.batch)]
         found = await asyncio.gather(*(self._part([samples[i] for i in part], step) for part in parts))
@@ -153,7 +153,7 @@ class RewardClient:
         return answers
 
     async def _part(self, samples: Sequence[Sample], step: int | None) -> list[Answer]:
-        """The answers of one request. Of a request that is refused, each half is tried: one sample may be at fault."""
+        """The answers of one request. If it is refused, each half is tried: a single sample may be the cause."""
         assert self._replicas is not None
         try:
             path, body, read = self._request(samples, step)
@@ -171,7 +171,7 @@ class RewardClient:
         return [Answer(error=problem)] * len(samples)
 
     def _request(self, samples: Sequence[Sample], step: int | None) -> tuple[str, Any, Callable[[Any], list[Answer]]]:
-        """Path, body, and what reads the answer."""
+        """Path, body, and the function that reads the response."""
         if self.protocol != "keel":
             return self._token_request([(s.prompt, (Message("assistant", s.whole),)) for s in samples])
         served = self._served
@@ -194,7 +194,7 @@ class RewardClient:
     # --- before the first score -------------------------------------------------------------------------------------
 
     async def _examine(self, replicas: Replicas) -> Served:
-        """What all healthy replicas serve."""
+        """The model that all healthy replicas serve."""
         problems = await replicas.check()
         healthy = [url for url, problem in problems if problem is None]
         for url, problem in problems:

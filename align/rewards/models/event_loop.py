@@ -1,4 +1,4 @@
-"""An event loop that outlives the calls: connections stay open, whoever calls: functions, threads, other loops."""
+"""An event loop that outlives calls: connections stay open between calls from functions, threads and other loops."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """An event loop in a thread of its own, begun when it is first needed, and anew in a forked process."""
+    """An event loop in a thread of its own, started at first use, and started again in a forked process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -21,7 +21,7 @@ class LoopThread:
         self._pid = 0
 
     def begin(self) -> bool:
-        """Whether the loop is a new one: what was bound to the old one is lost."""
+        """Start the loop if it does not run. Returns true for a new loop; objects bound to an old one are lost."""
         with self._lock:
             if self._loop is not None and self._pid == os.getpid():
                 return False

@@ -1,4 +1,4 @@
-"""Reward models as terms: the helpful one reads the summary of a response, the safety one all of it.
+"""Reward models as terms: the helpful model reads the summary of a response, the safety model all of it.
 
 Routing is exclusive: helpfulness prompts go to the helpful model and safety prompts to the safety model, never both,
 and reasoning prompts to neither (arXiv:2501.12948v2, section 2.3.4).
@@ -24,7 +24,7 @@ Value = Literal["calibrated", "raw", "mean", "minimum", "lower_bound"]
 class ModelReward:
     """A reward model's score of a response.
 
-    ``None`` for an empty response, which is nothing that a conversation could hold. A score that is not finite is a
+    ``None`` for an empty response, which a conversation cannot hold. A score that is not finite is a
     failure of its sample alone. The scores of an ensemble have the extra ``disagreement``, the standard deviation over
     its members.
 
@@ -96,11 +96,11 @@ class ModelReward:
 
 
 def forget_models() -> None:
-    """Terms built from now on read their models anew, as they lie in their directories then."""
+    """Clear the cache of models: terms built later load their models again from their directories."""
     _load.cache_clear()
 
 
 @functools.cache
 def _load(path: str, device: str, dtype: Dtype | None, max_tokens: int | None) -> RewardModel:
-    """Each model once, however many terms read it."""
+    """Load each model once for all terms."""
     return RewardModel.load(path, device=device, dtype=dtype, max_tokens=max_tokens)

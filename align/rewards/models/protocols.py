@@ -1,14 +1,14 @@
-"""What is sent to reward servers and how their answers are read, by protocol. An answer is read strictly or not at all.
+"""Requests to reward servers and the reading of their responses, by protocol. A response is read strictly.
 
 ==================  ====================================================================================================
 ``keel``            ``keel serve``: whole conversations, rendered by the server
-``vllm_classify``   vLLM's ``/classify``, ``vllm_pooling`` its ``/pooling``: token ids, and no activation, for by
-                    default a model of one label gives σ(score)
-``sglang``          SGLang's own ``/classify``: token ids. Its ``/v1/classify`` applies a softmax, and over one label
-                    that is 1.0, always: it is not used
+``vllm_classify``   vLLM's ``/classify``, ``vllm_pooling`` its ``/pooling``: token ids, without activation: the
+                    default for a model of one label is σ(score)
+``sglang``          SGLang's own ``/classify``: token ids. Its ``/v1/classify`` is not used: it applies a softmax,
+                    which is always 1.0 over one label
 ==================  ====================================================================================================
 
-Token ids, and not text: a server that tokenizes text may add a second BOS.
+Token ids are sent, not text: a server that tokenizes text may add a second BOS.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Protocol = Literal["keel", "vllm_classify", "vllm_pooling", "sglang"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server says of one conversation.
+    """A server's answer for one conversation.
 
     Attributes:
-        raw, calibrated: ``None`` where it cannot be scored. Of a mixer, ``raw`` is the whole reward.
+        raw, calibrated: ``None`` without a score. Of a mixer, ``raw`` is the whole reward.
         terms: of a mixer: term → (raw, weighted).
-        error: why there is no score. With ``terms`` beside it, a mixer has judged, and one of its terms could not tell;
-            without them, the server failed.
+        error: the reason why there is no score. With ``terms``, the mixer has answered, and one of its terms has no
+            score; without them, the server failed.
     """
 
     raw: float | None = None
@@ -58,7 +58,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class TokenProtocol:
-    """A protocol of token ids. ``body`` is made of the model's name and sequences; ``scores`` are read from answers."""
+    """A protocol of token ids. ``body`` makes a request of a model's name and sequences, ``scores`` reads one."""
 
     path: str
     health: str
@@ -108,7 +108,7 @@ TOKEN_PROTOCOLS: dict[str, TokenProtocol] = {
 
 
 def keel_body(samples: Sequence[Sample], served: Served, step: int | None) -> dict[str, Any]:
-    """A request to ``/v1/score``. Only mixers are told more than the conversations.
+    """A request to ``/v1/score``. Only a mixer gets more than the conversations.
 
     Raises:
         RewardServerError: JSON cannot hold a column.
@@ -139,7 +139,7 @@ def read_keel(payload: Any, count: int, served: Served) -> list[Answer]:
 
 
 def _columns(samples: Sequence[Sample]) -> dict[str, list[Any]]:
-    """What a mixer is told of samples beside their text, by name: the row's columns and the sample's own facts.
+    """The columns for a mixer, by name: the columns of the samples' rows and the samples' own facts.
 
     Raises:
         RewardServerError: JSON cannot hold a value.
@@ -157,7 +157,7 @@ def _columns(samples: Sequence[Sample]) -> dict[str, list[Any]]:
 
 
 def _facts(sample: Sample) -> dict[str, Any]:
-    """No tokens are an unknown number of them: even an empty response ends with one."""
+    """Facts of a sample. 0 tokens means an unknown number: even an empty response ends with a token."""
     return {
         "answer": sample.answer,
         "language": sample.language,
@@ -172,7 +172,7 @@ def _turns(conversation: Conversation) -> list[dict[str, str]]:
 
 
 def _reply(text: str) -> dict[str, str]:
-    """A silent one is an empty turn, which no :class:`Message` could be."""
+    """The response as a turn; it may be empty, unlike a :class:`Message`."""
     return {"role": "assistant", "content": text}
 
 
@@ -193,7 +193,7 @@ def _keel_answer(result: Any) -> Answer:
 
 
 def _one_number(value: Any) -> float:
-    """The number, or the only one in a list."""
+    """The number, or the only number in a list."""
     if isinstance(value, list):
         if len(value) != 1:
             raise InvalidResponseError(f"{len(value)} values for one conversation: a reward model has one label")

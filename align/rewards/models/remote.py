@@ -1,4 +1,4 @@
-"""A reward model behind servers as a term: routes and values of :class:`~align.rewards.models.local.ModelReward`."""
+"""A served reward model as a term: routes and values of :class:`~align.rewards.models.local.ModelReward`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from reward_models.data.records import TASKS, Task
 class RemoteReward:
     """A served reward model's score of a response; ``None`` for an empty response.
 
-    What the servers gave no score for is a failure (nan, which the loop counts and never learns from); it stops the run
-    beyond ``max_reward_failures``.
+    A sample without a score from the servers is a failure: nan, which the loop counts and never learns from. Too many
+    of them (``max_reward_failures``) stop the run.
 
     Args:
         task: ``preference`` or ``safety``; a server of another task is refused.
@@ -26,7 +26,7 @@ class RemoteReward:
         options: of :class:`RewardClient`.
 
     Attributes:
-        counts: what happened on the wire; see :class:`RewardClient`.
+        counts: requests, retries and failures; see :class:`RewardClient`.
     """
 
     def __init__(
@@ -62,6 +62,6 @@ class RemoteReward:
         for sample, answer in zip(samples, answers, strict=True):
             value = answer.calibrated if self._value == "calibrated" else answer.raw
             said_nothing = not sample.response.strip()
-            # Without a value and without an error the server has no calibration: that is no sample's fault.
+            # No value and no error: the server has no calibration, which is a failure and not a property of the sample.
             scores.append(None if said_nothing else math.nan if value is None else value)
         return scores

@@ -42,7 +42,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaConfig:
-    """How to reach the servers.
+    """The servers, and the limits of requests to them.
 
     Args:
         urls: of replicas that serve the same model.
@@ -172,7 +172,7 @@ class Replicas:
                 raise RetriesExhaustedError(f"no answer from {urls}; the last failure: {error}") from None
 
     async def check(self) -> list[tuple[str, str | None]]:
-        """Each replica's address and what is wrong with it, ``None`` for a healthy one."""
+        """Each replica's address and its problem, ``None`` if it is healthy."""
         problems = await asyncio.gather(*(self._problem(replica.url) for replica in self.replicas))
         return list(zip(self.config.urls, problems, strict=True))
 

@@ -198,13 +198,13 @@ def test_the_search_for_the_sample_at_fault_ends_in_time(monkeypatch: pytest.Mon
 
 
 def test_a_conversation_beyond_the_limit_is_an_error_of_its_own(config: AlignConfig) -> None:
-    service = MixerService("stage2", config, Limits(conversation_bytes=100), Metrics())
+    service = MixerService("stage2", config, Limits(conversation_tokens=10), Metrics())
     try:
         context = Context(domains=["helpfulness"] * 2, step=1)
         answer = asyncio.run(service.score([turns("x" * 200), turns("short")], context))
     finally:
         service.close()
-    assert answer.results[0].error == "214 bytes of text are more than the 100 of one conversation"
+    assert answer.results[0].error == "214 bytes of text are more than the 160 of one conversation"
     assert answer.results[1].error is None
 
 

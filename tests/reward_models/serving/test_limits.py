@@ -25,7 +25,6 @@ TOKEN = "0123456789abcdef0123"
 LIMITS = Limits(
     body_bytes=20_000,
     conversations=8,
-    conversation_bytes=1500,
     conversation_tokens=100,
     request_tokens=300,
     queue=16,
@@ -101,14 +100,14 @@ def test_a_conversation_is_measured_before_it_is_tokenized(guarded: Live, monkey
     )
     results = score(guarded, [GOOD, long(200), GOOD]).json()["results"]
     assert results[0]["error"] is results[2]["error"] is None
-    assert results[1]["error"] == "1603 bytes of text are more than the 1500 of one conversation"
-    letters = [GOOD[0], {"role": "assistant", "content": "é" * 749}]  # 2 bytes each, and 3 of the prompt
-    assert "1501 bytes" in score(guarded, [letters]).json()["results"][0]["error"]
+    assert results[1]["error"] == "1603 bytes of text are more than the 1600 of one conversation"
+    letters = [GOOD[0], {"role": "assistant", "content": "é" * 799}]  # 2 bytes each, and 3 of the prompt
+    assert "1601 bytes" in score(guarded, [letters]).json()["results"][0]["error"]
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    refused = guarded.post("/get_reward", {"query": ["why", "x" * 1501]}, headers=headers)
+    refused = guarded.post("/get_reward", {"query": ["why", "x" * 1601]}, headers=headers)
     assert refused.status_code == 422
-    assert "text 1: 1501 bytes of text are more than the 1500" in refused.json()["detail"]
-    assert max(seen) < 1500
+    assert "text 1: 1601 bytes of text are more than the 1600" in refused.json()["detail"]
+    assert max(seen) < 1600
 
 
 def test_a_request_beyond_its_tokens_is_not_tokenized_to_its_end(
