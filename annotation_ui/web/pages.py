@@ -24,6 +24,7 @@ from annotation_ui.store.database import Database
 from annotation_ui.store.projects import ProjectError
 from annotation_ui.store.verdicts import SEVERITIES, SKIP_REASONS, STRENGTHS, VerdictError
 from annotation_ui.web import rendering
+from annotation_ui.web.differences import difference
 from annotation_ui.web.wording import KEYS, NAMES, SCALE, environment, revealed
 
 Reply = dict[str, Any]
@@ -180,7 +181,7 @@ def _difference(context: Context, asked: Said) -> Reply:
     if not isinstance(left, str) or not isinstance(right, str) or len(left) + len(right) > 400_000:
         raise BadRequest("no two texts to compare")
     annotating.layout(context.database, context.who)  # for annotators of any role, but for nobody else
-    marked = rendering.difference(left, right)
+    marked = difference(left, right)
     if marked is None:
         return {"html": None, "note": None, "error": "These responses are too long to compare word by word"}
     return {"html": list(marked), "note": None, "error": None}

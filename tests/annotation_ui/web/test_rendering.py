@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import resource
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from annotation_ui.web.rendering import MARKDOWN_LIMIT, code_styles, difference, markdown, raw, response
+from annotation_ui.web import markup
+from annotation_ui.web.differences import difference
+from annotation_ui.web.markup import MARKDOWN_LIMIT
+from annotation_ui.web.rendering import code_styles, markdown, raw, response
 
 ALLOWED = (
     " p br hr em strong s code pre blockquote ul ol li h1 h2 h3 h4 h5 h6 table thead tbody tr th td span details "
@@ -16,8 +20,9 @@ ALLOWED = (
     "mtr mtd mroot div section mpadded menclose mphantom "
 )
 ATTRIBUTES = (
-    " class open start style xmlns display stretchy fence form separator linethickness mathvariant minsize maxsize "
-    "width columnalign rowlines columnlines accent movablelimits lspace rspace "
+    " class dir open start style xmlns display stretchy fence form separator linethickness mathvariant minsize maxsize "
+    "width columnalign rowlines columnlines accent movablelimits lspace rspace notation displaystyle scriptlevel "
+    "linebreak rowspacing columnspacing height depth voffset "
 )
 
 PAYLOADS: list[str] = json.loads((Path(__file__).parent / "payloads.json").read_text())
@@ -36,6 +41,8 @@ class Inert(HTMLParser):
             assert f" {name} " in ATTRIBUTES, name
             if name == "style":
                 assert value in ("text-align:left", "text-align:right", "text-align:center"), value
+            if name == "dir":
+                assert value == "auto"
             if name == "class":
                 assert tag == "code" or tag == "span" or (value or "").startswith("k-")
                 assert all(word.startswith(("c-", "k-", "language-")) for word in (value or "").split()), value
@@ -93,18 +100,102 @@ def test_mathematics_code_and_tables() -> None:
         assert "<mfrac>" in markdown(text), text
     assert visible(markdown(r"$\undefined{<b>}$")) == r"\undefined<b>"
     assert '<span class="c-k">def</span>' in markdown("```python\ndef f(): pass\n```")
-    assert "<td>2</td>" in markdown("| a | b |\n|---|---|\n| 1 | 2 |")
+    assert '<td dir="auto">2</td>' in markdown("| a | b |\n|---|---|\n| 1 | 2 |")
     assert ".dark .k-text" in code_styles()
-
-
-def test_a_difference_marks_the_words_only_one_side_has() -> None:
-    assert difference("the old cat", "the new cat") == (
-        "<pre class=k-raw>the <del>old</del> cat</pre>",
-        "<pre class=k-raw>the <ins>new</ins> cat</pre>",
-    )
-    assert difference("word " * 9_000, "x") is None
 
 
 def test_what_is_too_long_to_parse_is_shown_as_it_is() -> None:
     text = "**x** " * MARKDOWN_LIMIT
     assert visible(markdown(text)) == text.strip()
+
+
+# Of each construct: an element that shows that it was understood.
+LATEX = {
+    r"\boxed{42}": '<menclose notation="box">',
+    r"a\,b": "<mspace",
+    r"a\quad b": "<mspace",
+    r"a\qquad b": "<mspace",
+    r"a\;b\:c\!d": "<mspace",
+    r"\dfrac{a}{b}": "<mfrac>",
+    r"\tfrac{a}{b}": "<mfrac>",
+    r"\cfrac{1}{2}": "<mfrac>",
+    r"\begin{aligned}a&=b\\c&=d\end{aligned}": "<mtable",
+    r"\begin{align*}a&=b\\c&=d\end{align*}": "<mtable",
+    r"\begin{gather}a\\b\end{gather}": "<mtable",
+    r"\begin{split}a&=b\\&=c\end{split}": "<mtable",
+    r"\begin{pmatrix}1&2\\3&4\end{pmatrix}": "<mtable",
+    r"\begin{cases}1&x>0\\0&x<0\end{cases}": "<mtable",
+    r"\cancel{x}": '<menclose notation="updiagonalstrike">',
+    r"\bcancel{x}": "<menclose",
+    r"\int_0^1 x\,dx": "<mspace",
+    r"a\pmod{5}": "<mspace",
+    r"\displaystyle\sum_{i=1}^n i": "<munderover>",
+    r"\textstyle\sum": "<mstyle",
+    r"\xrightarrow{f}": "<mover>",
+    r"\color{red}{x}": "<mi>x</mi>",
+    r"\hspace{1cm}x": "<mspace",
+    r"\sqrt[3]{x}": "<mroot>",
+    r"\binom{n}{k}": "<mfrac",
+    r"\text{if } x": "<mtext>",
+    r"\sum_{\substack{a\\b}} x": "<munder",
+}
+
+
+@pytest.mark.parametrize("source", LATEX)
+def test_ordinary_latex_is_mathematics(source: str) -> None:
+    html = markdown(f"$${source}$$")
+    visible(html)
+    assert LATEX[source] in html
+    assert "<code>" not in html
+    assert "mathcolor" not in html  # white on white would hide what a reward model reads
+
+
+def test_rows_of_aligned_equations_are_rows() -> None:
+    assert markdown(r"$$\begin{aligned}a&=b\\c&=d\end{aligned}$$").count("<mtr>") == 2
+    assert markdown(r"$$\begin{gathered}a\\b\end{gathered}$$").count("<mtr>") == 2
+
+
+@pytest.mark.parametrize(
+    "source", [r"\href{javascript:x}{y}", r"\class{k-dock}{x}", r"\id{keel}{x}", r"\style{color:red}{x}"]
+)
+def test_latex_that_carries_text_into_attributes_stays_text(source: str) -> None:
+    visible(markdown(f"$${source}$$"))
+
+
+def test_every_block_has_the_direction_of_its_text() -> None:
+    html = markdown("# שלום\n\nمرحبا\n\n- one\n\n> two\n\n| a |\n|---|\n| b |")
+    for tag in ("h1", "p", "ul", "blockquote", "td", "th"):
+        assert f'<{tag} dir="auto"' in html
+    assert "dir=auto" in raw("مرحبا")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\(" * 30_000,
+        "\\[" * 30_000,
+        "$" + "\\(" * 29_000,
+        "*a **a " * 8_000,
+        "[" * 50_000,
+        "`" * 20_000 + "x" + "`" * 19_999,
+        "<think>" * 8_000,
+        "<think>x</think>y" * 3_500,
+        "$" + "{" * 1_900 + "$",
+        "> " * 25_000 + "x",
+        "```perl\n" + "<<" * 9_000 + "\n```",
+    ],
+)
+def test_the_work_is_bounded_whatever_the_text(text: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+    html = response(text, open_reasoning=True)
+    assert "".join(visible(html).split()) != ""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_utime - before
+    assert own < 1.0  # of this process, whose other threads wait meanwhile
+    assert markdown("**after**") == '<p dir="auto"><strong>after</strong></p>\n'
+
+
+def test_a_text_that_takes_too_long_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "\\(" * 30_000
+    assert markdown(text) == raw(text)
+    assert markdown(text) == raw(text)
+    assert markup.markdown("x") == markdown("x")
