@@ -27,6 +27,7 @@ _DIRECTED = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "blo
 MATH_LIMIT = 2_000
 CODE_LIMIT = 20_000
 MARKDOWN_LIMIT = 60_000
+NESTING = 40
 _REASONING = re.compile(r"<think>(.*?)(?:</think>|\Z)", re.DOTALL)
 _MATHML = re.compile(
     r"</?(?:math|m[a-z]+)(?: (?:xmlns|display|stretchy|fence|form|separator|linethickness|mathvariant|minsize|maxsize"
@@ -70,7 +71,9 @@ def _array(mark: re.Match[str]) -> str:
 
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "breaks": True, "highlight": _code})
+    parser = MarkdownIt(
+        "commonmark", {"html": False, "linkify": False, "breaks": True, "highlight": _code, "maxNesting": NESTING}
+    )
     parser.enable(["table", "strikethrough"]).disable(["image", "html_block", "html_inline", "reference"])
     parser.use(
         dollarmath_plugin,
@@ -109,8 +112,14 @@ def _link_close(renderer: RendererHTML, tokens: Sequence[Any], index: int, optio
 
 
 def markdown(text: str) -> str:
-    """``text`` as inert HTML; as plain text where it is too long to parse at once."""
-    return raw(text) if len(text) > MARKDOWN_LIMIT else str(_parser().render(text))
+    """``text`` as inert HTML; as plain text where it is too long, or nested so deeply that the parser drops some."""
+    if len(text) > MARKDOWN_LIMIT:
+        return raw(text)
+    environment: dict[str, Any] = {}
+    tokens = _parser().parse(text, environment)
+    if any(token.level >= NESTING - 1 for token in tokens):
+        return raw(text)
+    return str(_parser().renderer.render(tokens, _parser().options, environment))
 
 
 def response(text: str, *, open_reasoning: bool) -> str:
