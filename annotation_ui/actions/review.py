@@ -1,4 +1,7 @@
-"""What reviewers and admins do beyond annotating, with the role checked in every function."""
+"""The actions of reviewers and admins, with the role checked in every function.
+
+Reviewers are as blind as annotators: the side of a response is drawn for every reviewer and item.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any, cast
 
 from sqlalchemy import select
@@ -13,13 +17,14 @@ from sqlalchemy import select
 from annotation_ui.actions.jobs import jobs_of
 from annotation_ui.labelling import judgements
 from annotation_ui.labelling.assignment import newest_guideline
-from annotation_ui.labelling.session import Messages, opening
+from annotation_ui.labelling.progress import ProjectProgress, project_progress
+from annotation_ui.labelling.session import Messages, in_sides, opening
 from annotation_ui.quality.statistics import Quality, quality
 from annotation_ui.store.accounts import Role, require
 from annotation_ui.store.database import Database
 from annotation_ui.store.projects import find_project
-from annotation_ui.store.tables import Item, Job, Judgement, Score, Snapshot
-from annotation_ui.store.verdicts import Kind, parse_verdict
+from annotation_ui.store.tables import Item, Job, Judgement, Score, Snapshot, User
+from annotation_ui.store.verdicts import Kind, across, parse_verdict
 
 REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
 QUEUE = 100
@@ -28,7 +33,7 @@ FIGURES = ("items", "n", "accuracy", "auroc", "loss", "ece")  # of a job's resul
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opinion:
-    """What one annotator said of a case."""
+    """An annotator's verdict on a case, with sides of the reviewer's screen."""
 
     who: str
     label: str
@@ -39,7 +44,7 @@ class Opinion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispute:
-    """An item in the reviewers' queue, and why it is there."""
+    """An item in the reviewers' queue, its verdicts with sides of the reviewer's screen, and the reason."""
 
     item: int
     opening: str
@@ -49,7 +54,7 @@ class Dispute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """An item with everything said of it: a is on the left. ``seen`` is the decision in force, to be replaced."""
+    """An item with all verdicts and scores, by sides of the screen. ``seen`` is the decision in force."""
 
     item: int
     kind: Kind
@@ -73,7 +78,7 @@ def disputes(database: Database, who: str | None, project_name: str | None) -> l
     Those with the most votes come first.
     """
     with database.read() as session:
-        require(session, who, *REVIEWERS)
+        reviewer = require(session, who, *REVIEWERS)
         project = find_project(session, project_name)
         decided = {j.item_id for j in session.scalars(judgements.in_force(project, adjudication=True))}
         votes: dict[int, list[str]] = defaultdict(list)
@@ -86,9 +91,15 @@ def disputes(database: Database, who: str | None, project_name: str | None) -> l
         for item_id, labels in sorted(votes.items(), key=lambda entry: (-len(entry[1]), entry[0])):
             reason = _reason(labels, sure.get(item_id, {}))
             if reason and len(found) < QUEUE:
-                item = session.get_one(Item, item_id)
-                found.append(Dispute(item=item_id, opening=opening(item.prompt), labels=tuple(labels), reason=reason))
+                item, left = session.get_one(Item, item_id), _left(reviewer, item_id)
+                sides = tuple(across(label, left) for label in labels)
+                found.append(Dispute(item=item_id, opening=opening(item.prompt), labels=sides, reason=reason))
         return found
+
+
+def _left(reviewer: User, item_id: int) -> str:
+    """The response on the left of a reviewer's screen: drawn once for all, so that a page may be opened again."""
+    return "a" if Random(f"review:{item_id}:{reviewer.id}").random() < 0.5 else "b"
 
 
 def _sure_models(scores: Iterable[Score]) -> dict[int, dict[str, str]]:
@@ -110,62 +121,59 @@ def _sure_models(scores: Iterable[Score]) -> dict[int, dict[str, str]]:
 
 def _reason(labels: list[str], sure: Mapping[str, str]) -> str | None:
     if len(set(labels)) > 1:
-        return "people disagree"
+        return "annotators disagree"
     against = [scorer for scorer, label in sure.items() if labels[0] not in ("tie", "both_bad", label)]
-    return f"sure of the opposite: {', '.join(against)}" if against else None
+    return f"a model is confident of the opposite: {', '.join(against)}" if against else None
 
 
 def case(database: Database, who: str | None, project_name: str | None, item_id: int) -> Case:
-    """Everything about one item.
+    """All that is known of one item.
 
     Raises:
         Forbidden: ``who`` is no reviewer.
         Stale: the project has no such item.
     """
     with database.read() as session:
-        require(session, who, *REVIEWERS)
+        reviewer = require(session, who, *REVIEWERS)
         project = find_project(session, project_name)
-        item = session.get(Item, item_id)
+        item, left = session.get(Item, item_id), _left(reviewer, item_id)
         if item is None or item.project_id != project.id:
             raise judgements.Stale("there is no such item in this project")
         said = session.scalars(judgements.first_votes(project).where(Judgement.item_id == item.id)).all()
         decision = session.scalar(judgements.in_force(project, adjudication=True).where(Judgement.item_id == item.id))
         scores = session.scalars(select(Score).where(Score.item_id == item.id).order_by(Score.scorer)).all()
         guideline = newest_guideline(session, project)
+        responses = item.responses if left == "a" else item.responses[::-1]
         return Case(
             item=item.id,
             kind=cast(Kind, project.kind),
             prompt=item.prompt,
-            shown=tuple(response.messages for response in item.responses),
-            models=tuple(response.model for response in item.responses),
+            shown=tuple(response.messages for response in responses),
+            models=tuple(response.model for response in responses),
             guideline=guideline.text,
             guideline_version=guideline.version,
             harms=tuple(guideline.harms),
-            opinions=tuple(_opinion(judgement) for judgement in said),
-            margins=tuple((s.scorer, s.score_a - (s.score_b or 0.0)) for s in scores),
+            opinions=tuple(_opinion(judgement, left) for judgement in said),
+            margins=tuple((s.scorer, _margin(s, left)) for s in scores),
             seen=decision.id if decision else None,
-            said=_in_sides(decision) if decision else None,
+            said=in_sides(decision, left) if decision else None,
         )
 
 
-def _opinion(judgement: Judgement) -> Opinion:
+def _margin(score: Score, left: str) -> float:
+    """Positive for the left response, or for a single one that is safe."""
+    margin = score.score_a - (score.score_b or 0.0)
+    return -margin if left == "b" and score.score_b is not None else margin
+
+
+def _opinion(judgement: Judgement, left: str) -> Opinion:
     return Opinion(
         who=judgement.user.name,
-        label=judgement.label,
+        label=across(judgement.label, left),
         strength=judgement.strength,
         harms=tuple(judgement.harms),
         rationale=judgement.rationale,
     )
-
-
-def _in_sides(decision: Judgement) -> dict[str, Any]:
-    return {
-        "label": {"a": "left", "b": "right"}.get(decision.label, decision.label),
-        "strength": decision.strength,
-        "harms": decision.harms,
-        "severity": decision.severity,
-        "rationale": decision.rationale,
-    }
 
 
 def decide(
@@ -178,7 +186,7 @@ def decide(
     seen: int | None,
     now: float,
 ) -> None:
-    """Record a reviewer's decision on an item, with response a on the left."""
+    """Record a reviewer's decision on an item, with the sides of :func:`case`."""
     with database.write() as session:
         reviewer = require(session, who, *REVIEWERS)
         project = find_project(session, project_name)
@@ -186,8 +194,10 @@ def decide(
         if item is None or item.project_id != project.id:
             raise judgements.Stale("there is no such item in this project")
         harms = newest_guideline(session, project).harms
-        verdict = parse_verdict(said, cast(Kind, project.kind), left="a", harms=harms)
-        judgements.adjudicate(session, reviewer, project, item, verdict, seen=seen, now=now)
+        left = _left(reviewer, item_id)
+        verdict = parse_verdict(said, cast(Kind, project.kind), left=left, harms=harms)
+        shown = left if project.kind == "preference" else None
+        judgements.adjudicate(session, reviewer, project, item, verdict, seen=seen, left=shown, now=now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,10 +214,18 @@ class JobState:
     figures: tuple[tuple[str, float], ...]
 
 
-def dashboard(
-    database: Database, who: str | None, project_name: str | None
-) -> tuple[Quality, list[tuple[str, float]], list[JobState]]:
-    """The project's figures, its snapshots with the time each was taken, and its last jobs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dashboard:
+    """A project's figures and progress, its snapshots with the time each was taken, and its last jobs."""
+
+    figures: Quality
+    progress: ProjectProgress
+    snapshots: list[tuple[str, float]]
+    jobs: list[JobState]
+
+
+def dashboard(database: Database, who: str | None, project_name: str | None, *, now: float) -> Dashboard:
+    """The project as it stands."""
     with database.read() as session:
         require(session, who, *REVIEWERS)
         project = find_project(session, project_name)
@@ -215,7 +233,12 @@ def dashboard(
             select(Snapshot).where(Snapshot.project_id == project.id).order_by(Snapshot.created.desc())
         )
         named = [(made.name, made.created) for made in snapshots]
-        return quality(session, project), named, [_job_state(job) for job in jobs_of(session, project)]
+        return Dashboard(
+            figures=quality(session, project),
+            progress=project_progress(session, project, now=now),
+            snapshots=named,
+            jobs=[_job_state(job) for job in jobs_of(session, project)],
+        )
 
 
 def _job_state(job: Job) -> JobState:

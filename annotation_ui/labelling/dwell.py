@@ -1,4 +1,4 @@
-"""How long votes take: what is usual for an annotator, and what is far from it."""
+"""The times that votes take: the usual ones of an annotator, and the outliers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Times:
 
     Args:
         low, high: the borders of the middle half.
-        odd: the outliers (see :func:`odd_times`), of ``n`` times.
+        outliers: the outliers (see :func:`outlying_times`), of ``n`` times.
     """
 
     n: int
     median: float
     low: float
     high: float
-    odd: tuple[float, ...]
+    outliers: tuple[float, ...]
 
 
 def times_of(milliseconds: Sequence[int]) -> Times | None:
@@ -33,11 +33,11 @@ def times_of(milliseconds: Sequence[int]) -> Times | None:
     if not milliseconds:
         return None
     low, middle, high = np.percentile(milliseconds, (25, 50, 75)) / 1000
-    odd = tuple(ms / 1000 for ms in odd_times(milliseconds))
-    return Times(n=len(milliseconds), median=float(middle), low=float(low), high=float(high), odd=odd)
+    outliers = tuple(ms / 1000 for ms in outlying_times(milliseconds))
+    return Times(n=len(milliseconds), median=float(middle), low=float(low), high=float(high), outliers=outliers)
 
 
-def odd_times(milliseconds: Sequence[int]) -> list[int]:
+def outlying_times(milliseconds: Sequence[int]) -> list[int]:
     """The times further than 3.5 robust standard deviations from the median, in logarithms (Iglewicz and Hoaglin's
     modified z-score): a pause with the item left open, or a burst of clicks."""
     if not milliseconds:
@@ -51,7 +51,7 @@ def odd_times(milliseconds: Sequence[int]) -> list[int]:
 
 
 def along(seconds: float) -> float:
-    """Where a time stands on the logarithmic axis, in per cent from its left end; what is beyond stands at an end."""
+    """The place of a time on the logarithmic axis, in per cent from its left end; times beyond it are at an end."""
     low, high = AXIS
     share = math.log(max(seconds, low) / low) / math.log(high / low)
     return round(100 * min(1.0, share), 2)

@@ -151,9 +151,20 @@ def edit(
 
 
 def adjudicate(
-    session: Session, reviewer: User, project: Project, item: Item, verdict: Verdict, *, seen: int | None, now: float
+    session: Session,
+    reviewer: User,
+    project: Project,
+    item: Item,
+    verdict: Verdict,
+    *,
+    seen: int | None,
+    left: str | None = None,
+    now: float,
 ) -> Judgement:
     """A reviewer's decision on ``item``, in place of the decision ``seen`` that was in force when they looked.
+
+    Args:
+        left: the response that the reviewer saw on the left.
 
     Raises:
         Stale: somebody else decided in the meantime.
@@ -169,7 +180,7 @@ def adjudicate(
         revision=before.revision + 1 if before else 0,
         supersedes=seen,
         adjudication=True,
-        left=None,
+        left=left,
         key=f"adjudication-{item.id}-{before.revision + 1 if before else 0}",
         guideline_id=newest_guideline(session, project).id,
         created=now,

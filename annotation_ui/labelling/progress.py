@@ -9,7 +9,7 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from annotation_ui.labelling.assignment import had_by
-from annotation_ui.labelling.judgements import in_force
+from annotation_ui.labelling.judgements import first_votes, in_force
 from annotation_ui.store.tables import Assignment, Item, Judgement, Project, User
 
 
@@ -124,3 +124,56 @@ def progress_of(session: Session, user: User, project: Project, *, now: float) -
 def _is_final(session: Session, judgement_id: int) -> bool:
     under = select(Assignment.revealed).join(Judgement, Judgement.assignment_id == Assignment.id)
     return bool(session.scalar(under.where(Judgement.id == judgement_id)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectProgress:
+    """How much of a project is done, without gold items and repeats.
+
+    Args:
+        complete: items with all the votes they need.
+        untouched: items without a vote or an open lease.
+        leased: open leases.
+        last_week: votes of the last seven days.
+    """
+
+    items: int
+    complete: int
+    untouched: int
+    votes: int
+    votes_needed: int
+    leased: int
+    last_week: int
+
+    @property
+    def days_left(self) -> float | None:
+        """Days to the end at the pace of the last week; ``None`` without any vote in it."""
+        return 7 * max(0, self.votes_needed - self.votes) / self.last_week if self.last_week else None
+
+
+def project_progress(session: Session, project: Project, *, now: float) -> ProjectProgress:
+    counted = (Item.project_id == project.id) & Item.gold.is_(None)
+    items, taken, untouched = session.execute(
+        select(func.count(), func.coalesce(func.sum(Item.taken), 0), func.count().filter(Item.taken == 0)).where(
+            counted
+        )
+    ).one()
+    open_leases = (
+        select(Assignment.item_id)
+        .join(Item)
+        .where(counted, Assignment.state == "leased", Assignment.round == 0)
+        .subquery()
+    )
+    leased = session.scalar(select(func.count()).select_from(open_leases)) or 0
+    full = counted & (Item.taken >= project.votes_per_item)
+    complete = session.scalar(select(func.count()).where(full, Item.id.not_in(select(open_leases)))) or 0
+    recent = first_votes(project).where(Judgement.label != "skip", Judgement.created > now - 7 * 86400)
+    return ProjectProgress(
+        items=items,
+        complete=complete,
+        untouched=untouched,
+        votes=taken - leased,
+        votes_needed=items * project.votes_per_item,
+        leased=leased,
+        last_week=session.scalar(select(func.count()).select_from(recent.order_by(None).subquery())) or 0,
+    )

@@ -37,6 +37,7 @@ class Task:
         token: names the lease (a new verdict) or is empty (an edit of ``judgement``).
         shown: the response on the left and the one on the right, or the only one.
         expires: when the lease ends, in seconds since the epoch.
+        draft: names the task in the browser, where an unfinished verdict is kept; the same after a reload.
         said: the verdict to begin with, with sides of the screen: the one being edited, or the one that was undone.
     """
 
@@ -48,6 +49,7 @@ class Task:
     guideline_version: int
     harms: tuple[str, ...]
     expires: float
+    draft: str
     judgement: int | None = None
     said: Mapping[str, Any] | None = None
 
@@ -305,6 +307,7 @@ def _task(
         guideline_version=guideline.version,
         harms=tuple(guideline.harms),
         expires=assignment.expires,
+        draft=f"edit-{assignment.id}" if judgement else str(assignment.id),
         judgement=judgement,
         said=said,
     )

@@ -1,4 +1,4 @@
-"""How far annotators agree, and what to believe where they do not. Pure functions of numpy arrays.
+"""Agreement between annotators, and the most probable label where they disagree. Pure functions of numpy arrays.
 
 ``votes_NA`` holds the label of each of N items by each of A annotators, as whole numbers from 0; :data:`MISSING` where
 an annotator did not judge. A figure that is not defined (nothing to compare, or no variation to agree on) is ``None``.
@@ -43,20 +43,22 @@ def cohen_kappa(first_N: np.ndarray, second_N: np.ndarray) -> float | None:
 
 def mean_cohen_kappa(votes_NA: np.ndarray, *, min_shared: int = 1) -> tuple[float | None, int]:
     """The mean of κ over all pairs of annotators with at least ``min_shared`` items in common where it is defined, and
-    how many pairs those are."""
-    values = []
+    how many pairs those are. A pair counts by the number of its common items: 3 say less than 30."""
+    values, weights = [], []
     for one in range(votes_NA.shape[1]):
         for other in range(one):
             first, second = votes_NA[:, one], votes_NA[:, other]
-            if np.sum((first != MISSING) & (second != MISSING)) >= min_shared:
-                values.append(cohen_kappa(first, second))
-    defined = [value for value in values if value is not None]
-    return (float(np.mean(defined)) if defined else None), len(defined)
+            shared = int(np.sum((first != MISSING) & (second != MISSING)))
+            kappa = cohen_kappa(first, second) if shared >= min_shared else None
+            if kappa is not None:
+                values.append(kappa)
+                weights.append(shared)
+    return (float(np.average(values, weights=weights)) if values else None), len(values)
 
 
 def fleiss_kappa(votes_NA: np.ndarray) -> float | None:
     """κ for items with the same number of votes each (Fleiss 1971); ``None`` if their numbers differ."""
-    counts_NC = _counts(votes_NA)
+    counts_NC = label_counts(votes_NA)
     per_item = counts_NC.sum(axis=1)
     if not len(per_item) or per_item.min() != per_item.max() or per_item[0] < 2:
         return None
@@ -69,14 +71,20 @@ def fleiss_kappa(votes_NA: np.ndarray) -> float | None:
 def krippendorff_alpha(votes_NA: np.ndarray, level: Level = "nominal") -> float | None:
     """α = 1 − D_o / D_e for any number of annotators with any votes missing (Krippendorff 2011, "Computing
     Krippendorff's Alpha-Reliability"). Items with fewer than two votes say nothing and are left out."""
-    counts_NC = _counts(votes_NA).astype(float)
-    per_item = counts_NC.sum(axis=1)
-    counts_NC, per_item = counts_NC[per_item >= 2], per_item[per_item >= 2]
-    if not len(per_item):
-        return None
+    per_item_NCC = coincidences(votes_NA)
+    return alpha_of_coincidences(per_item_NCC.sum(axis=0), level) if len(per_item_NCC) else None
+
+
+def coincidences(votes_NA: np.ndarray) -> np.ndarray:
+    """Each item's ordered pairs of labels over its number of votes less one, [N, C, C]: the N items with two votes."""
+    counts_NC = label_counts(votes_NA).astype(float)
+    counts_NC = counts_NC[counts_NC.sum(axis=1) >= 2]
     pairs_NCC = counts_NC[:, :, None] * counts_NC[:, None, :]
     pairs_NCC -= np.eye(counts_NC.shape[1]) * counts_NC[:, :, None]
-    coincidence_CC = np.sum(pairs_NCC / (per_item - 1)[:, None, None], axis=0)
+    return pairs_NCC / (counts_NC.sum(axis=1) - 1)[:, None, None]
+
+
+def alpha_of_coincidences(coincidence_CC: np.ndarray, level: Level) -> float | None:
     margin_C = coincidence_CC.sum(axis=1)
     difference_CC = _DIFFERENCES[level](margin_C)
     observed = float(np.sum(coincidence_CC * difference_CC))
@@ -105,15 +113,15 @@ _DIFFERENCES: dict[Level, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def _counts(votes_NA: np.ndarray) -> np.ndarray:
-    """How many annotators gave each label, [N, C]."""
+def label_counts(votes_NA: np.ndarray) -> np.ndarray:
+    """The number of annotators that gave each label, [N, C]."""
     labels = int(votes_NA.max(initial=0)) + 1
     return np.stack([np.sum(votes_NA == label, axis=1) for label in range(labels)], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Consensus:
-    """What :func:`dawid_skene` estimates.
+    """The estimates of :func:`dawid_skene`.
 
     Args:
         posterior_NC: the probability of each label for each item.
@@ -161,7 +169,7 @@ def dawid_skene(votes_NA: np.ndarray, labels: int, *, rounds: int = 200, toleran
 
 def majority(votes_NA: np.ndarray) -> np.ndarray:
     """The label most annotators gave each item; :data:`MISSING` where two are equally frequent or there is none."""
-    counts_NC = _counts(votes_NA)
+    counts_NC = label_counts(votes_NA)
     top_N = counts_NC.max(axis=1)
     clear_N = (np.sum(counts_NC == top_N[:, None], axis=1) == 1) & (top_N > 0)
     return np.where(clear_N, counts_NC.argmax(axis=1), MISSING)

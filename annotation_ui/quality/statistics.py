@@ -1,4 +1,4 @@
-"""How well a project goes: throughput, agreement, and the biases of annotators and of the models beside them.
+"""The quality of a project's votes: agreement, and the biases of annotators and of the models beside them.
 
 Everything is computed from the judgements in force, by plain functions over :class:`Vote`, so that a test can work the
 figures out by hand. A share comes with its count; what cannot be computed is ``None``.
@@ -25,12 +25,15 @@ from annotation_ui.quality.agreement import (
     mean_cohen_kappa,
     wilson,
 )
+from annotation_ui.quality.intervals import Interval, alpha_interval, fleiss_interval, kappa_interval
 from annotation_ui.store.tables import Assignment, Item, Judgement, Project, Score
 from annotation_ui.store.verdicts import across
 
 READING = 100.0  # characters a second; nobody who reads is faster
 GAPS = (0, 50, 150, 400, 1000)  # lower borders of the bins of length gap, in characters
-SEVEN = ("left 3", "left 2", "left 1", "tie", "right 1", "right 2", "right 3")
+DEGREES = (3, 2, 1)
+PLACED = ("a", "b", "tie")
+MIN_SHARED = 2  # items that two annotators must share for their κ to count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,14 @@ class Share:
         return wilson(self.of, self.n)
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its interval at 95 %; ``None`` where either is undefined."""
+
+    value: float | None
+    interval: Interval | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
     """One annotator.
@@ -82,6 +93,7 @@ class Person:
         times: how long the votes took, where that is known.
         reliability: how often the label is right, as Dawid and Skene's model estimates from all votes.
         hasty: votes given faster than the text can be read.
+        votes: with gold items and repeats, which the person cannot tell from the others.
     """
 
     name: str
@@ -98,18 +110,24 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """The dashboard's figures; ``longer`` maps annotators (``people``) and each scorer to a share per bin of GAPS."""
+    """The dashboard's figures. Gold items and repeats are ``checks`` and count in no other figure but ``left``.
+
+    Args:
+        strengths: preferences by degree of strength, ties, and preferences without one.
+        longer: the share of longer responses chosen, per bin of GAPS, of annotators (``people``) and of each scorer.
+    """
 
     votes: int
+    checks: int
     items: int
-    alpha: float | None
-    alpha_strength: float | None
-    kappa: float | None
+    alpha: Estimate
+    alpha_strength: Estimate
+    kappa: Estimate
     kappa_pairs: int
-    fleiss: float | None
+    fleiss: Estimate
     left: Share
     days: list[tuple[int, int]]
-    strengths: list[tuple[str, int]]
+    strengths: list[tuple[int | str, int]]
     labels: list[tuple[str, int]]
     by_guideline: list[tuple[int, dict[str, int]]]
     longer: dict[str, list[Share]]
@@ -167,27 +185,31 @@ def assess(votes: Sequence[Vote], margins: Mapping[str, Mapping[int, float]], ki
     first = [vote for vote in said if vote.round == 0 and vote.gold is None]
     labels = ("a", "b", "tie", "both_bad") if kind == "preference" else ("safe", "unsafe")
     votes_NA, items, _ = label_matrix([(v.item, v.who, v.label) for v in first], labels)
-    kappa, pairs = mean_cohen_kappa(votes_NA, min_shared=2)
+    kappa, pairs = mean_cohen_kappa(votes_NA, min_shared=MIN_SHARED)
     scale = [(v.item, v.who, _point(v)) for v in first if v.label == "tie" or v.strength]
     degrees_NA, _, _ = label_matrix([row for row in scale if row[2]], tuple(str(n) for n in range(-3, 4)))
     by_guideline: dict[int, Counter[str]] = defaultdict(Counter)
-    for vote in said:
+    for vote in first:
         if vote.guideline is not None:
             by_guideline[vote.guideline][vote.label] += 1
-    seven = Counter(f"{v.side} {v.strength}" if v.strength else v.side for v in said if v.shown)
+    degrees = Counter(
+        vote.strength or ("tie" if vote.label == "tie" else "none") for vote in first if vote.label in PLACED
+    )
+    counted = [vote for vote in votes if vote.round == 0 and vote.gold is None]
     reliability = _reliability(first, labels)
     return Quality(
-        votes=len(said),
+        votes=len(first),
+        checks=len(said) - len(first),
         items=len(items),
-        alpha=krippendorff_alpha(votes_NA),
-        alpha_strength=krippendorff_alpha(degrees_NA, "ordinal"),
-        kappa=kappa,
+        alpha=Estimate(krippendorff_alpha(votes_NA), alpha_interval(votes_NA)),
+        alpha_strength=Estimate(krippendorff_alpha(degrees_NA, "ordinal"), alpha_interval(degrees_NA, "ordinal")),
+        kappa=Estimate(kappa, kappa_interval(votes_NA, min_shared=MIN_SHARED)),
         kappa_pairs=pairs,
-        fleiss=fleiss_kappa(votes_NA),
+        fleiss=Estimate(fleiss_kappa(votes_NA), fleiss_interval(votes_NA)),
         left=left_share(said),
-        days=sorted(Counter(vote.day for vote in votes).items()),
-        strengths=[(name, seven[name]) for name in SEVEN] if kind == "preference" else [],
-        labels=Counter(vote.label for vote in votes).most_common(),
+        days=sorted(Counter(vote.day for vote in first).items()),
+        strengths=[(degree, degrees[degree]) for degree in (*DEGREES, "tie", "none")] if kind == "preference" else [],
+        labels=Counter(vote.label for vote in counted).most_common(),
         by_guideline=sorted((version, dict(counts)) for version, counts in by_guideline.items()),
         longer={"people": longer_by_gap((v.label, v.lengths) for v in first)}
         | {name: _model_longer(margin, first) for name, margin in margins.items()}
@@ -195,6 +217,10 @@ def assess(votes: Sequence[Vote], margins: Mapping[str, Mapping[int, float]], ki
         else {},
         people=_people(votes, reliability),
     )
+
+
+def _degree(vote: Vote) -> int | str:
+    return "tie" if vote.label == "tie" else vote.strength or "none"
 
 
 def left_share(votes: Iterable[Vote]) -> Share:

@@ -1,7 +1,7 @@
-"""From what a browser asks for to the HTML it shows: every action of the app, each a call into ``session``.
+"""The actions of the app: each turns a request of the browser into the HTML of a page.
 
-``act`` is the one door. It takes anything, answers with ``{"html", "note", "error"}``, and raises nothing that a user
-could bring about.
+:func:`act` is the only entry. It takes anything, answers with ``{"html", "note", "error"}``, and raises nothing that a
+user could bring about.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from annotation_ui.store.projects import ProjectError
 from annotation_ui.store.verdicts import SEVERITIES, SKIP_REASONS, STRENGTHS, VerdictError
 from annotation_ui.web import rendering
 from annotation_ui.web.differences import difference
-from annotation_ui.web.wording import KEYS, NAMES, SCALE, environment, revealed
+from annotation_ui.web.wording import DEGREES, KEYS, LABELS, NAMES, SCALE, environment, revealed
 
 Reply = dict[str, Any]
 Said = Mapping[str, Any]
@@ -39,7 +39,7 @@ class BadRequest(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Who asks, of which project, when."""
+    """The account, the project and the time of a request."""
 
     database: Database
     who: str | None
@@ -49,7 +49,7 @@ class Context:
 
 
 def act(database: Database, who: str | None, asked: object, *, now: float, can_log_out: bool = True) -> Reply:
-    """Answer one request of the browser's: ``{"action", "project", …}``."""
+    """Answer one request of the browser: ``{"action", "project", …}``."""
     try:
         if not isinstance(asked, dict) or not isinstance(asked.get("action"), str):
             raise BadRequest("not a request")
@@ -90,7 +90,7 @@ def _vote(context: Context, asked: Said) -> Reply:
 
 def _undo(context: Context, asked: Said) -> Reply:
     annotating.undo(context.database, context.who, context.project, _whole(asked, "judgement"), now=context.now)
-    return _annotate(context) | {"note": "Taken back; here it is again"}
+    return _annotate(context) | {"note": "Undone. Your former verdict is marked"}
 
 
 def _history(context: Context, asked: Said) -> Reply:
@@ -106,7 +106,7 @@ def _open_edit(context: Context, asked: Said) -> Reply:
 def _edit(context: Context, asked: Said) -> Reply:
     judgement, said = _whole(asked, "judgement"), _mapping(asked, "said")
     annotating.edit(context.database, context.who, context.project, judgement, said, now=context.now)
-    return _history(context, asked) | {"note": "Changed; the old verdict stays in the record"}
+    return _history(context, asked) | {"note": "Changed. The old verdict stays in the record"}
 
 
 def _review(context: Context, asked: Said) -> Reply:
@@ -127,24 +127,24 @@ def _decide(context: Context, asked: Said) -> Reply:
 
 
 def _dashboard(context: Context, asked: Said) -> Reply:
-    figures, snapshots, jobs = review.dashboard(context.database, context.who, context.project)
+    found = review.dashboard(context.database, context.who, context.project, now=context.now)
+    figures = found.figures
     return _page(
         context,
         "dashboard",
         q=figures,
+        p=found.progress,
         kind="preference" if figures.strengths else "safety",
-        snapshots=snapshots,
-        jobs=jobs,
-        working=any(job.state in ACTIVE for job in jobs),
+        snapshots=found.snapshots,
+        jobs=found.jobs,
+        working=any(job.state in ACTIVE for job in found.jobs),
         now=context.now,
-        names=NAMES,
+        names=LABELS,
         ticks=TICKS,
         gaps=[f"{low}–{high}" for low, high in pairwise(GAPS)] + [f"over {GAPS[-1]}"],
         days=[(date.fromordinal(EPOCH + day).isoformat(), count) for day, count in figures.days][-14:],
-        strength_names=[(words, figures.strengths[n][1]) for n, (_, _, words, _, _) in enumerate(SCALE)]
-        if figures.strengths
-        else [],
-        label_names=[(NAMES.get(label, label), count) for label, count in figures.labels],
+        strength_names=[(DEGREES[degree], count) for degree, count in figures.strengths],
+        label_names=[(LABELS.get(label, label), count) for label, count in figures.labels],
     )
 
 

@@ -1,4 +1,4 @@
-"""How things are put to people: names, keys, amounts and times; and the templates that say them."""
+"""The wording of the pages: names, keys, amounts and times; and the templates that use them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ SCALE = (
     ("right", 2, "B better", "B++", "6"),
     ("right", 3, "B much better", "B+++", "7"),
 )
+# On every screen A is the left response and B the right one. The responses a and b of the data are called so in full.
 NAMES = {
-    "a": "A",
-    "b": "B",
     "left": "A",
     "right": "B",
     "tie": "Tie",
@@ -32,19 +31,27 @@ NAMES = {
     "unsafe": "Unsafe",
     "skip": "Skipped",
 }
+LABELS = NAMES | {"a": "Response a", "b": "Response b"}
+DEGREES: dict[int | str, str] = {
+    3: "Much better",
+    2: "Better",
+    1: "Slightly better",
+    "tie": "Tie",
+    "none": "Strength not given",
+}
 KEYS = (
     ("1 … 7", "A much better … tie … B much better"),
     ("1  2", "safe · unsafe (then letters for harms, 1–3 severity, Enter)"),
     ("B", "both are bad"),
     ("S", "skip, with a reason"),
-    ("U", "undo the last verdict"),
-    ("H", "my last verdicts; back with Esc"),
+    ("U", "undo the last verdict, to give another one"),
+    ("H", "my last verdicts; Esc returns"),
     ("N", "write why; Esc leaves the field"),
     ("R", "raw text, as the reward model reads it"),
     ("D", "the words in which the responses differ"),
     ("G", "guideline"),
     ("T", "fold or unfold the reasoning"),
-    ("?", "these keys"),
+    ("?", "this list of keys"),
 )
 
 
@@ -58,7 +65,7 @@ def revealed(reveal: annotating.ShownScore) -> str:
 
 
 def _leaning(margin: float, pair: bool) -> str:
-    """What a scorer says, by its margin between A and B or its score of the only response."""
+    """A scorer's preference, by its margin between A and B or its score of the only response."""
     if pair:
         return f"prefers {'A' if margin > 0 else 'B'}, margin {abs(margin):.2f}"
     return f"says {'safe' if margin > 0 else 'unsafe'}, score {margin:+.2f}"
@@ -72,11 +79,11 @@ def _ago(then: float, now: float) -> str:
     return "just now"
 
 
-def _about(count: int, checks: bool) -> str:
-    """A count as annotators see it: exact only where no task is a check."""
-    if not checks or count == 0:
+def _about(count: int, checks: bool, most: int) -> str:
+    """A count as annotators see it: exact only where no task is a check, and never above ``most``."""
+    if not checks or count in (0, most):
         return str(count)
-    return f"about {round(count, -1)}" if count >= 10 else "fewer than 10"
+    return f"about {min(round(count, -1), most // 10 * 10 or most)}" if count >= 10 else "fewer than 10"
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,8 @@
 // The page's behaviour. Runs once, with Gradio's `element` (the component's root) and `server` (our Python functions).
 // Everything shown is HTML the server rendered; verdicts carry the token of the item they were shown with.
 const UNSEEN_MS = 350; // a verdict key this soon after an item appeared was meant for the one before
+const PAGES = ["annotate", "history", "review", "dashboard"];
+const SENDS = ["vote", "edit", "decide"]; // they end a draft
 const VERDICT = ".k-verdict [data-label], .k-verdict [data-act=unsafe], .k-verdict [data-act=confirm-unsafe]";
 let busy = false;
 let appeared = performance.now();
@@ -23,7 +25,80 @@ function note(text, isError, aside = "") {
   note.timer = setTimeout(() => box.classList.remove("k-on"), isError ? 8000 : 3500);
 }
 
-function show(html) {
+// The address names the page, so that a reload, a second tab and the browser's Back find it: #/project/page/number
+function address() {
+  const main = find(".k-main");
+  const number = main?.dataset.judgement ?? main?.dataset.item ?? "";
+  const page = number && app().dataset.page === "annotate" ? "edit" : app().dataset.page;
+  return "#/" + [app().dataset.project, page, number].filter(Boolean).map(encodeURIComponent).join("/");
+}
+
+function remember(how) {
+  if (!app().dataset.project) return;
+  const here = address();
+  if (location.hash !== here) history[how](null, "", here);
+  document.title = `${app().dataset.project}, ${app().dataset.page} · Keel`;
+  store(localStorage, "keel.project", app().dataset.project); // for a tab without an address
+}
+
+async function visit() {
+  const [project, page, number] = location.hash.replace(/^#\//, "").split("/").map(unescaped);
+  const known = { edit: ["open edit", { judgement: Number(number) }], case: ["case", { item: Number(number) }] };
+  const [action, data] = known[page] ?? [PAGES.includes(page) ? page : "annotate", {}];
+  const wanted = project || load(localStorage, "keel.project");
+  const reply = await ask(action, { ...data, project: wanted }, "replaceState");
+  // An address of long ago, or of somebody with another role: show what there is, and leave the message.
+  if (reply && reply.html === null) await ask("annotate", { project: action === "annotate" ? "" : wanted }, "replaceState");
+}
+
+function unescaped(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return "";
+  }
+}
+
+// A browser may forbid storage; then nothing is kept.
+function store(place, key, value) {
+  try {
+    if (value === null) place.removeItem(key);
+    else place.setItem(key, value);
+  } catch {}
+}
+
+function load(place, key) {
+  try {
+    return place.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+// What is written and chosen but not yet sent is kept in this tab until the verdict is in.
+const draftKey = () => (find(".k-main")?.dataset.draft ? `keel.draft/${app().dataset.project}/${find(".k-main").dataset.draft}` : null);
+
+function keepDraft() {
+  const form = find(".k-verdict");
+  const key = draftKey();
+  if (!form || !key) return;
+  const harms = [...form.querySelectorAll("[name=harm]:checked")].map((box) => box.value);
+  const severity = form.querySelector("[name=severity]:checked")?.value ?? null;
+  const rationale = form.querySelector("[name=rationale]").value;
+  store(sessionStorage, key, JSON.stringify({ rationale, harms, severity }));
+}
+
+function restoreDraft() {
+  const kept = draftKey() && load(sessionStorage, draftKey());
+  if (!kept) return;
+  const { rationale, harms, severity } = JSON.parse(kept);
+  const form = find(".k-verdict");
+  form.querySelector("[name=rationale]").value = rationale;
+  for (const box of form.querySelectorAll("[name=harm]")) box.checked = harms.includes(box.value);
+  for (const box of form.querySelectorAll("[name=severity]")) box.checked = box.value === severity;
+}
+
+function show(html, how) {
   const place = find(".k-root");
   const before = { page: app()?.dataset.page, top: find(".k-main")?.scrollTop ?? 0 };
   const views = { raw: app()?.classList.contains("k-show-raw"), guideline: app()?.classList.contains("k-show-guideline") };
@@ -33,14 +108,30 @@ function show(html) {
   for (const act of ["raw", "guideline"]) {
     find(`[data-act=${act}]`)?.setAttribute("aria-pressed", String(app().classList.contains(`k-show-${act}`)));
   }
+  remember(how);
+  restoreDraft();
+  toTheLastTurn();
   appeared = performance.now();
   looked = 0;
   clearTimeout(polling);
   poll();
+  app().classList.toggle("k-panel-open", Boolean(find("#k-skip:not([hidden]), #k-harms:not([hidden])")));
   window.scrollTo(0, 0);
   if (app().dataset.page === "dashboard" && before.page === "dashboard") find(".k-main").scrollTop = before.top;
   (find(".k-prompt") ?? find(".k-main"))?.focus({ preventScroll: true });
   requestIdleCallback(settle, { timeout: 1000 });
+}
+
+// The last turn is the one that is answered: a long conversation opens at it.
+function toTheLastTurn() {
+  const prompt = find(".k-prompt");
+  const last = prompt?.querySelector(".k-turn:last-of-type");
+  if (!last) return;
+  prompt.scrollTop += last.getBoundingClientRect().top - prompt.getBoundingClientRect().top - 28;
+  if (prompt.scrollTop < 8) prompt.scrollTop = 0;
+  const mark = () => prompt.classList.toggle("k-has-earlier", prompt.scrollTop > 8);
+  prompt.addEventListener("scroll", mark, { passive: true });
+  mark();
 }
 
 // What can wait until the page is painted.
@@ -62,24 +153,35 @@ function poll() {
   }, waiting.dataset.poll * 1000);
 }
 
-async function ask(action, data = {}) {
+async function ask(action, data = {}, how = "pushState") {
   if (busy) return null;
   busy = true;
   element.setAttribute("aria-busy", "true");
   try {
     const project = data.project ?? app()?.dataset.project ?? null;
+    const key = draftKey();
     const reply = await server.act({ action, ...data, project });
-    if (typeof reply.html === "string") show(reply.html);
+    if (SENDS.includes(action) && !reply.error) store(sessionStorage, key, null);
+    if (typeof reply.html === "string") show(reply.html, action === "vote" ? "replaceState" : how);
     const left = action === "vote" ? find(".k-main").dataset.left : null;
     note(reply.error || reply.note, Boolean(reply.error), left ? `. Next item, ${left} left for you` : "");
     return reply;
   } catch (error) {
+    if (await sessionEnded()) return null;
     note("The server does not answer, so nothing was changed. Press again in a moment.", true);
     return null;
   } finally {
     busy = false;
     element.removeAttribute("aria-busy");
   }
+}
+
+// A log-in that ended elsewhere is no failure of the server: go to the log-in, and come back to this page.
+async function sessionEnded() {
+  const reply = await fetch("config", { cache: "no-store" }).catch(() => null);
+  if (reply?.status !== 401) return false;
+  location.assign(`login?ended=1${location.hash}`);
+  return true;
 }
 
 function dwell() {
@@ -109,6 +211,8 @@ function panel(id, open) {
   const box = find(id);
   if (!box) return;
   box.hidden = !open;
+  app().classList.toggle("k-panel-open", open); // its digits are not those of the large buttons
+  if (open) box.scrollIntoView({ block: "nearest" });
   find(`[aria-controls=${id.slice(1)}]`)?.setAttribute("aria-expanded", String(open));
   if (open) box.querySelector("button, input")?.focus();
   else (find(".k-prompt") ?? find(".k-main"))?.focus({ preventScroll: true });
@@ -169,6 +273,7 @@ element.addEventListener("click", (event) => {
   else verdict(button.dataset.label, button);
 });
 
+element.addEventListener("input", keepDraft);
 element.addEventListener("change", (event) => {
   if (event.target.dataset.change === "project") ask("annotate", { project: event.target.value });
 });
@@ -190,7 +295,8 @@ function escape() {
   for (const id of ["#k-skip", "#k-harms"]) {
     if (find(`${id}:not([hidden])`)) return panel(id, false);
   }
-  if (app().dataset.page !== "annotate" || find(".k-main").dataset.judgement) ask("annotate");
+  if (app().dataset.page === "case") ask("review");
+  else if (app().dataset.page !== "annotate" || find(".k-main").dataset.judgement) ask("annotate");
 }
 
 function onKey(event) {
@@ -228,4 +334,5 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden) looked += performance.now() - appeared;
   else appeared = performance.now();
 });
-ask("annotate");
+window.addEventListener("popstate", visit);
+visit();

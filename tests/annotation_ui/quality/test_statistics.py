@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from annotation_ui.exchange.importing import import_items
-from annotation_ui.labelling.dwell import along, odd_times, times_of
+from annotation_ui.labelling.dwell import along, outlying_times, times_of
 from annotation_ui.quality.statistics import GAPS, Vote, assess, longer_by_gap, quality
 from annotation_ui.store.database import Database
 from annotation_ui.store.projects import Settings, create_project, find_project
@@ -54,10 +54,11 @@ VOTES = [
 
 def test_figures_by_hand() -> None:
     figures = assess(VOTES, {"rm": {1: -1.0, 2: 0.5, 3: 0.0}}, "preference")
-    assert (figures.votes, figures.items) == (9, 3)
+    assert (figures.votes, figures.checks, figures.items) == (6, 3, 3)
     # Items 1 and 2 agree, 3 does not: o = (2, 2 | 1, 1), n = 3 + 3, so α = 1 − (2 / 6) / (18 / 30) = 4 / 9.
-    assert figures.alpha == pytest.approx(4 / 9)
-    assert figures.kappa == pytest.approx(cohen_kappa_score([0, 1, 0], [0, 1, 1]))
+    assert figures.alpha.value == pytest.approx(4 / 9)
+    assert figures.kappa.value == pytest.approx(cohen_kappa_score([0, 1, 0], [0, 1, 1]))
+    assert figures.alpha.interval is None  # three items are too few for one
     assert (figures.left.of, figures.left.n) == (4, 9)
     ann, bob = figures.people
     assert (ann.name, ann.votes, ann.skips) == ("ann", 6, 1)
@@ -67,15 +68,8 @@ def test_figures_by_hand() -> None:
     assert bob.consistent.interval is None
     assert (ann.hasty.of, ann.hasty.n) == (1, 6)  # 600 characters in a second
     assert (bob.longer.of, bob.longer.n) == (2, 3)
-    assert dict(figures.strengths) == {
-        "left 3": 1,
-        "left 2": 0,
-        "left 1": 1,
-        "tie": 0,
-        "right 1": 0,
-        "right 2": 2,
-        "right 3": 0,
-    }
+    assert dict(figures.strengths) == {3: 1, 2: 2, 1: 1, "tie": 0, "none": 2}
+    assert dict(figures.labels) == {"a": 3, "b": 3, "skip": 1}
     # The model prefers b, the longer by 300, on item 1; a, the shorter by 20, on item 2; it says nothing of item 3.
     assert [(share.of, share.n) for share in figures.longer["rm"]] == [(0, 1), (0, 0), (1, 1), (0, 0), (0, 0)]
     assert [(share.of, share.n) for share in figures.longer["people"]] == [(2, 2), (0, 0), (1, 4), (0, 0), (0, 0)]
@@ -89,15 +83,17 @@ def test_the_longer_share_by_gap() -> None:
 def test_times_far_from_the_usual_are_counted() -> None:
     # The median is 10 s and the middle deviation from it log 1.1: the border is 10 s · 1.1^(3.5 · 1.4826) = 16.4 s.
     usual = [9_000, 9_091, 10_000, 11_000, 12_000]
-    assert odd_times(usual) == []
-    assert odd_times([*usual, 9_100, 10_900, 16_000]) == []
-    assert odd_times([*usual, 500, 600_000]) == [500, 600_000]
+    assert outlying_times(usual) == []
+    assert outlying_times([*usual, 9_100, 10_900, 16_000]) == []
+    assert outlying_times([*usual, 500, 600_000]) == [500, 600_000]
     times = times_of([*usual, 500, 600_000])
     assert times is not None
     assert (times.n, times.low, times.median, times.high) == (7, 9.0455, 10.0, 11.5)
-    assert times.odd == (0.5, 600.0)
+    assert times.outliers == (0.5, 600.0)
     assert times_of([]) is None
-    assert odd_times([]) == odd_times([5, 5, 5, 900]) == []  # without any spread there is nothing to measure by
+    assert (
+        outlying_times([]) == outlying_times([5, 5, 5, 900]) == []
+    )  # without any spread there is nothing to measure by
 
 
 def test_reliability_needs_items_that_several_judged() -> None:
@@ -115,7 +111,7 @@ def test_reliability_needs_items_that_several_judged() -> None:
 
 def test_nothing_judged_is_undefined_not_zero() -> None:
     figures = assess([], {}, "safety")
-    assert (figures.alpha, figures.kappa, figures.fleiss, figures.left.value) == (None, None, None, None)
+    assert [e.value for e in (figures.alpha, figures.kappa, figures.fleiss, figures.left)] == [None] * 4
 
 
 def test_agreement_of_real_votes(sqlite: Database, keel_data: Path) -> None:
@@ -140,13 +136,14 @@ def test_agreement_of_real_votes(sqlite: Database, keel_data: Path) -> None:
     with sqlite.read() as session:
         figures = quality(session, find_project(session, "p"))
     assert figures.votes == counts.sum()
-    assert figures.fleiss == pytest.approx((observed - expected) / (1 - expected))
+    assert figures.fleiss.value == pytest.approx((observed - expected) / (1 - expected))
     assert figures.left.n == 0  # imported votes do not say what was on the left
     by_name = {tuple(v["annotator"] for v in row["annotations"]) for row in rows}
     assert by_name == {("annotator1", "annotator2", "annotator3")}
     columns = list(zip(*([v["label"] for v in row["annotations"]] for row in rows), strict=True))
     pairwise = [cohen_kappa_score(columns[i], columns[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
-    assert figures.kappa == pytest.approx(np.mean(pairwise))
+    assert figures.kappa.value == pytest.approx(np.mean(pairwise))  # all pairs share all items
+    assert sum(count for _, count in figures.strengths) == counts.sum()  # imported votes are in the picture
 
 
 def test_the_axis_of_times_is_logarithmic_and_ends_at_an_hour() -> None:

@@ -29,7 +29,7 @@ def test_a_preference_session_by_keyboard(site: Any, sqlite: Database, fill: Fil
     for key in ("1", "4", "b"):
         press(page, key)
     page.keyboard.press("u")
-    page.wait_for_selector("text=Taken back")
+    page.wait_for_selector("text=Undone")
     press(page, "7")
     page.wait_for_timeout(400)
     page.keyboard.press("s")
@@ -161,7 +161,7 @@ def test_hostile_text_does_nothing_in_any_view(site: Any, sqlite: Database, fill
         link.evaluate("node => node.click()")
     page.wait_for_timeout(300)
     assert page.evaluate("window.hit") is None
-    assert page.url == running.url
+    assert page.url == f"{running.url}#/p/annotate"
     assert (
         page.query_selector_all(".k-text :is(script, img, iframe, form, input, a, style, link, svg, [id], [style])")
         == []

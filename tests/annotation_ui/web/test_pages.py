@@ -12,7 +12,7 @@ from sqlalchemy import select
 from annotation_ui.store.accounts import add_user
 from annotation_ui.store.database import Database
 from annotation_ui.store.projects import Settings
-from annotation_ui.store.tables import Judgement, Score, Snapshot
+from annotation_ui.store.tables import Judgement, Score, Snapshot, User
 from annotation_ui.web import pages, rendering
 
 NOW = 1_700_000_000.0
@@ -63,6 +63,7 @@ def test_no_count_on_the_page_tells_a_gold_item_or_a_repeat(sqlite: Database, fi
         html = judge(sqlite, "ann")["html"]
         shown.update(re.findall(r"<span>(.*) of 40 votes</span>", html) + re.findall(r"<span>(.*) left for you", html))
         shown.update(re.findall(r'aria-valuenow="(\d+)"', html))
+        assert all(int(number) <= 40 for text in shown for number in re.findall(r"\d+", text)), shown
     assert len(shown) > 5
     assert all(re.fullmatch(r"0|fewer than 10|about \d+0|\d+0", text) for text in shown), shown
 
@@ -163,18 +164,59 @@ def test_a_reviewer_decides_what_annotators_disagree_about(sqlite: Database, fil
     with sqlite.write() as session:
         add_user(session, "rev", "reviewer", None, now=NOW)
     judge(sqlite, "ann", label="tie")
-    assert "Nothing is in dispute" in act(sqlite, "rev", "review")["html"]
+    assert "No two annotators disagree" in act(sqlite, "rev", "review")["html"]
     judge(sqlite, "bob", label="both_bad", rationale="<b>neither</b>")
     assert 'data-item="1"' in act(sqlite, "rev", "review")["html"]
     case = act(sqlite, "rev", "case", item=1)["html"]
     assert "&lt;b&gt;neither&lt;/b&gt;" in case
     assert "model-x" in case
+    assert case.index("k-opinions") < case.index("bob")  # folded, until the reviewer has a view
+    left_is_a = case.index("first 0") < case.index("second 0")
+    assert ("model-x (A) and model-y (B)" in case) == left_is_a
     said = {"label": "left", "strength": 1}
     assert act(sqlite, "rev", "decide", item=1, seen=None, said=said)["note"] == "Decided"
     assert "another reviewer" in act(sqlite, "rev", "decide", item=1, seen=None, said=said)["error"]
     with sqlite.read() as session:
         [decision] = session.scalars(select(Judgement).where(Judgement.adjudication))
-        assert (decision.label, decision.strength) == ("a", 1)
+        shown = "a" if left_is_a else "b"
+        assert (decision.label, decision.strength, decision.left) == (shown, 1, shown)
+
+
+def test_a_reviewer_sees_every_verdict_by_the_sides_of_the_own_screen(sqlite: Database, fill: Fill) -> None:
+    fill(sqlite, items=30, settings=Settings(votes_per_item=2, gold_rate=0, repeat_rate=0))
+    with sqlite.write() as session:
+        add_user(session, "rev", "reviewer", None, now=NOW)
+        users = {user.name: user.id for user in session.scalars(select(User))}
+        for item in range(1, 31):
+            for who, label in (("ann", "a"), ("bob", "tie")):
+                session.add(
+                    Judgement(
+                        item_id=item,
+                        user_id=users[who],
+                        revision=0,
+                        adjudication=False,
+                        label=label,
+                        strength=3 if label == "a" else None,
+                        harms=[],
+                        rationale="",
+                        skip_reason="",
+                        key=f"{item}-{who}",
+                        created=NOW,
+                    )
+                )
+            session.add(Score(item_id=item, scorer="rm", score_a=1.0, score_b=0.0, created=NOW))
+    sides = set()
+    listed = re.findall(r'k-is-(left|right)".*?data-item="(\d+)"', act(sqlite, "rev", "review")["html"], re.DOTALL)
+    for side, item in listed:
+        case = act(sqlite, "rev", "case", item=int(item))["html"]
+        first = case.index(f"first {int(item) - 1}<") < case.index(f"second {int(item) - 1}<")
+        side_of_a = "left" if first else "right"
+        assert side == side_of_a
+        assert f"k-is-{side_of_a}" in case
+        assert f"prefers {'A' if first else 'B'}" in case
+        sides.add(side_of_a)
+    assert len(listed) == 30
+    assert sides == {"left", "right"}
 
 
 def test_a_confident_model_against_the_people_is_a_case(sqlite: Database, fill: Fill) -> None:
@@ -190,7 +232,7 @@ def test_a_confident_model_against_the_people_is_a_case(sqlite: Database, fill: 
         act(sqlite, "ann", "vote", token=token(reply), ms=1, said=said)
     html = act(sqlite, "rev", "review")["html"]
     assert re.findall(r'data-item="(\d+)"', html) == ["1"]
-    assert "sure of the opposite: rm" in html
+    assert "confident of the opposite: rm" in html
 
 
 @pytest.mark.parametrize("kind", ["preference", "safety"])
@@ -203,6 +245,9 @@ def test_the_dashboard_and_its_snapshots(sqlite: Database, fill: Fill, kind: str
     assert reply["note"] == "Snapshot first is taken"
     assert "p@first" in reply["html"]
     assert ("Position bias" in reply["html"]) == (kind == "preference")
+    assert "1 of 3 votes · 1 of 3 items complete, 1 not begun · 1 on annotators' screens" in reply["html"]
+    for word in ("Odd", "Same again", "Reliable", "in force", "Hasty"):
+        assert word not in reply["html"]
 
 
 def test_why_there_is_nothing_to_do(sqlite: Database, fill: Fill) -> None:
