@@ -16,6 +16,7 @@ from latex2mathml.converter import convert
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.rules_core import StateCore
+from markdown_it.rules_inline import StateInline
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.texmath import texmath_plugin
 from pygments import highlight
@@ -82,13 +83,32 @@ def _parser() -> MarkdownIt:
         renderer=lambda content, options: _math(content, "block" if options["display_mode"] else "inline"),
     )
     parser.use(texmath_plugin, delimiters="brackets")
+    parser.inline.ruler.before("escape", "math_display", _display_math)
     parser.core.ruler.push("direction", _set_direction)
-    for rule, display in (("math_inline", "inline"), ("math_block", "block"), ("math_block_eqno", "block")):
+    for rule, display in (
+        ("math_inline", "inline"),
+        ("math_display", "block"),
+        ("math_block", "block"),
+        ("math_block_eqno", "block"),
+    ):
         parser.add_render_rule(rule, _math_rule(display))
     # Links are words: their target is written behind them, for it is part of what is judged.
     parser.add_render_rule("link_open", lambda *_: '<span class="k-link">')
     parser.add_render_rule("link_close", _link_close)
     return parser
+
+
+def _display_math(state: StateInline, silent: bool) -> bool:
+    """``\\[…\\]`` within a paragraph, which the plugin for brackets reads at the beginning of a block alone."""
+    if not state.src.startswith("\\[", state.pos):
+        return False
+    end = state.src.find("\\]", state.pos + 2, state.posMax)
+    if end < 0:
+        return False
+    if not silent:
+        state.push("math_display", "math", 0).content = state.src[state.pos + 2 : end].strip()
+    state.pos = end + 2
+    return True
 
 
 def _set_direction(state: StateCore) -> None:

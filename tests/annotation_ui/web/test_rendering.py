@@ -150,6 +150,15 @@ def test_ordinary_latex_is_mathematics(source: str) -> None:
     assert "mathcolor" not in html  # white on white would hide what a reward model reads
 
 
+def test_mathematics_within_a_paragraph() -> None:
+    for text in (r"So \[a=b\] here", "So\n\\[\na=b\n\\]\nhere", "So $$a=b$$ here", "So\n\n\\[\na=b\n\\]\n\nhere"):
+        html = markdown(text)
+        assert html.count("<math") == 1, text
+        assert visible(html).split()[0] == "So"
+        assert visible(html).endswith("here")
+    assert visible(markdown(r"an array \[1, 2")) == "an array [1, 2"
+
+
 def test_rows_of_aligned_equations_are_rows() -> None:
     assert markdown(r"$$\begin{aligned}a&=b\\c&=d\end{aligned}$$").count("<mtr>") == 2
     assert markdown(r"$$\begin{gathered}a\\b\end{gathered}$$").count("<mtr>") == 2
