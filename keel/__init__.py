@@ -1,1 +1,1 @@
-"""The ``keel`` command: what the packages offer, in one place. Nothing imports from here."""
+"""The command ``keel``. The other packages do not import from it."""

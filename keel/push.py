@@ -1,4 +1,4 @@
-"""``keel push``: a trained model, its card and its evaluation to the Hugging Face hub."""
+"""``keel push``: upload a trained model, its card and its evaluation to the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Upload:
             f"{self.directory} → {self.name} ({'private' if private else 'PUBLIC'}):",
             f"  README.md ({_size(len(self.card.encode()))}), the model card",
             *sizes,
-            *([f"left here: {', '.join(self.left)}"] if self.left else []),
+            *([f"not uploaded: {', '.join(self.left)}"] if self.left else []),
         ]
 
 
@@ -68,17 +68,17 @@ def plan(directory: Path, name: str, evaluation: Path | None = None) -> Upload:
     Args:
         directory: of a finished reward model or policy.
         name: ``owner/name`` on the hub.
-        evaluation: an ``evaluation.json`` of ``keel evaluate rm`` in the place of the model's own.
+        evaluation: an ``evaluation.json`` of ``keel evaluate rm`` to upload instead of the model's own.
 
     Raises:
         ValueError: no finished model, no name of that form, no evaluation there, a file to upload is a symbolic link
             or holds the value of a secret in the environment.
     """
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name on the hub; write owner/name")
+        raise ValueError(f"{name!r} is not a name on the hub; write owner/name")
     known = [file for file in (MANIFEST, policies.MANIFEST) if (directory / file).is_file()]
     if not known:
-        raise ValueError(f"{directory} holds neither {MANIFEST} nor {policies.MANIFEST}: it is no finished model")
+        raise ValueError(f"{directory} holds neither {MANIFEST} nor {policies.MANIFEST}: it is not a finished model")
     paths = [p for p in sorted(directory.rglob("*")) if p.is_file() or p.is_symlink()]
     names = {path.relative_to(directory).as_posix(): path for path in paths}
     files = {name: path for name, path in names.items() if name in FILES or NUMBERED.fullmatch(name)}
@@ -90,7 +90,7 @@ def plan(directory: Path, name: str, evaluation: Path | None = None) -> Upload:
     left = sorted({name.partition("/")[0] for name in names.keys() - files.keys()})
     readme = directory / "README.md"
     card = ModelCard(readme.read_text(encoding="utf-8")) if readme.is_file() else policy_card(name, manifest)
-    header: Any = card.data  # ModelCardData, which the library's own type does not say
+    header: Any = card.data  # a ModelCardData; the library's annotation is less exact
     if results := eval_results(figures):
         header.model_name, header.eval_results = name.partition("/")[2], results
     _refuse_secrets(files, manifest)
@@ -117,7 +117,7 @@ def push(upload: Upload, *, private: bool = True) -> str:
             api.create_repo(upload.name, private=private)
         else:
             if private and exists_public:
-                raise ValueError(f"{upload.name} is public; say --public if everybody may see this model")
+                raise ValueError(f"{upload.name} is public; add --public if everybody may see this model")
         commit = api.create_commit(upload.name, operations, commit_message=f"Upload {upload.directory.name} with Keel")
     except HfHubHTTPError as error:
         raise ValueError(f"the hub refuses {upload.name}: {error}") from error
@@ -125,7 +125,7 @@ def push(upload: Upload, *, private: bool = True) -> str:
 
 
 def eval_results(figures: Mapping[str, Any]) -> list[EvalResult]:
-    """Figures of ``evaluation.json`` in the hub's format, which stands as ``model-index`` in a card's header."""
+    """Figures of ``evaluation.json`` in the hub's format: the ``model-index`` of a card's header."""
     if not figures:
         return []
     metrics = {"helpful": ("accuracy",), "safety": ("auroc", "auprc", "f1")}[figures["kind"]]
@@ -147,7 +147,7 @@ def eval_results(figures: Mapping[str, Any]) -> list[EvalResult]:
 
 
 def policy_card(name: str, manifest: Mapping[str, Any]) -> ModelCard:
-    """The README of a policy, which has none of its own."""
+    """The README of a policy: training writes none."""
     config = manifest["config"]
     base, rewards = config["model"]["path"], [each["term"] for each in config.get("rewards", [])]
     header = {
@@ -188,7 +188,7 @@ def _figures(file: Path, *, required: bool) -> dict[str, Any]:
         return {}
     figures = json.loads(file.read_text(encoding="utf-8"))
     if figures and figures.get("kind") not in ("helpful", "safety"):
-        raise ValueError(f"{file} is no evaluation of a reward model")
+        raise ValueError(f"{file} is not an evaluation of a reward model")
     return figures
 
 

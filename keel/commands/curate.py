@@ -1,4 +1,4 @@
-"""``keel data curate``. It stands here and not in ``reward_models.data`` because a judge may be a reward model."""
+"""``keel data curate``: have pairs judged by a language model or a reward model, and keep the clear ones."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ def curate_command(
         typer.Option(metavar="DATA", help="Evaluation data whose prompts must not be trained on. Repeatable."),
     ] = None,
     answers: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where paid answers are kept; by default DIR/answers.jsonl.")
+        Path | None, typer.Option(metavar="FILE", help="File of the endpoint's answers; default: DIR/answers.jsonl.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print what would be asked, and stop.")
+        bool, typer.Option("--dry-run", help="Check everything, print the number of questions, and stop.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Read at most so many rows of each source.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Number of rows to read of each source at most.")] = None,
     column: Columns = None,
     max_bad: MaxBad = 0,
 ) -> None:
-    """Have pairs of responses judged, and keep those that are decided: the curation of DeepSeek-R1's preference data.
+    """Have pairs of responses judged, and keep the clear ones: the curation of DeepSeek-R1's preference data.
 
-    Each pair is judged several times with the responses in both orders, the verdicts are averaged, and the average
-    says which response is better and by how much. Then lengths are balanced. Labels in the data are not used; the
-    report says how often the judge agrees with them.
+    Each pair is judged several times, with the responses in both orders. The sign of the mean verdict is the label, its
+    size the strength. Then lengths are balanced. Labels in the data are not used; the report counts how often the
+    judge agrees with them.
 
-    The same command resumes a run that was stopped or killed, and pays for no answer twice. An endpoint's key is
+    The same command resumes a run that was stopped or killed, and asks for no answer twice. An endpoint's key is
     read from the environment variable KEEL_JUDGE_API_KEY.
     """
     from reward_models.data.curation.pipeline import ANSWERS, plan
@@ -104,10 +104,12 @@ def _run(planned: Plan, out: Path, judge: Judge, dry_run: bool) -> None:
         f"{sum(cleaned.contaminated.values())} in the evaluation, {planned.identical} with identical responses"
     )
     console.print(
-        f"{pairs} pairs, {asked} judgements: {planned.calls} to ask for, {asked - planned.calls} answered already"
+        f"{pairs} pairs, {asked} judgements: {planned.calls} to ask for, {asked - planned.calls} already answered"
     )
     if planned.config.judgements == 1 and not judge.deterministic:
-        console.print("one judgement shows one order only: a judge's preference for a position goes into the labels")
+        console.print(
+            "one judgement per pair shows one order only: the judge's preference for a position biases the labels"
+        )
     if planned.calls:
         judge.check()
     if dry_run:

@@ -1,4 +1,4 @@
-"""``keel data``: look at data before training on it, and prepare it."""
+"""``keel data``: check data, and prepare them for training."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def check_command(
     ] = None,
     max_bad: MaxBad = 0,
     bad_rows: Annotated[
-        Path | None, typer.Option(metavar="FILE.jsonl", help="Write every bad row, contents included, to this file.")
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Write every bad row with its contents to this file.")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the reports as JSON.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Read at most so many rows of each source.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Number of rows to read of each source at most.")] = None,
 ) -> None:
-    """Report what data hold: rows, lengths, labels, duplicates, conflicts, prompts shared with the evaluation.
+    """Report the contents of data: rows, lengths, labels, duplicates, conflicts, prompts shared with the evaluation.
 
     Every bad row is listed with its file, line and reason. Exits with 1 if there are more of them than --max-bad, with
-    2 if a source cannot be read at all.
+    2 if a source cannot be read.
     """
     from reward_models.data.check import check, print_reports
 
@@ -92,7 +92,7 @@ def prepare_command(
     conflicts: Annotated[
         Conflicts, typer.Option(help="Same content, contradicting labels: drop all, keep both, or keep the first.")
     ] = "drop",
-    seed: Annotated[int, typer.Option(help="Another seed holds out other prompts.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the draw of the held-out prompts.")] = 0,
     record_type: TypeOption = None,
     domain: DomainOption = None,
     column: Columns = None,
@@ -100,8 +100,8 @@ def prepare_command(
 ) -> None:
     """Remove duplicates and the evaluation's prompts, split by prompt, and write files ready to train on.
 
-    Nothing is left out uncounted: report.json says where every row went. Exits with 1 if there are more bad rows than
-    --max-bad, with 2 if a source cannot be read at all.
+    report.json counts every row that is left out, by reason. Exits with 1 if there are more bad rows than
+    --max-bad, with 2 if a source cannot be read.
     """
     from reward_models.data.prepare import prepare
 

@@ -19,19 +19,22 @@ def evaluate_rm(
     model: Annotated[
         list[str], typer.Option(help="Directory of a trained reward model, or a hub name. Several are an ensemble.")
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where evaluation.json and report.html go.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for evaluation.json and report.html.")],
     data: Annotated[
-        list[str] | None, typer.Option(help="File, glob or hub data set of labelled rows, reported apart. Repeatable.")
+        list[str] | None,
+        typer.Option(help="File, glob or hub data set of labelled rows; each is reported separately. Repeatable."),
     ] = None,
     best_of_n: Annotated[
         list[str] | None,
-        typer.Option(help="Rows with lists of right (chosen) and wrong (rejected) responses, as RewardBench 2 has."),
+        typer.Option(help="Rows with lists of right (chosen) and wrong (rejected) responses, as in RewardBench 2."),
     ] = None,
     rewardbench: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Rows of RewardBench or RewardBench 2, reported by its sections."),
     ] = None,
-    k: Annotated[float, typer.Option(min=0, help="Standard deviations of an ensemble's lower bound.")] = 1.0,
+    k: Annotated[
+        float, typer.Option(min=0, help="Number of standard deviations below the mean in an ensemble's lower bound.")
+    ] = 1.0,
     column: Columns = None,
     max_tokens: MaxTokens = None,
     device: Device = None,
@@ -40,8 +43,8 @@ def evaluate_rm(
 ) -> None:
     """Evaluate reward models on labelled data: figures in evaluation.json, plots and examples in report.html.
 
-    A helpful model reads pairs, a safety model labelled responses. Exits with 1 if there are more bad rows than
-    --max-bad, with 2 if a model or a source cannot be used at all.
+    A helpful model needs pairs, a safety model labelled responses. Exits with 1 if there are more bad rows than
+    --max-bad, with 2 if a model or a source cannot be used.
     """
     from reward_models.evaluation.evaluate import assess, assess_ensemble, load_evaluation
     from reward_models.evaluation.report import write_evaluation
@@ -57,5 +60,5 @@ def evaluate_rm(
     if rows.bad:
         typer.echo(f"{rows.bad:,} bad rows were left out", err=True)
     if cut := sum(each.truncated for each in models):
-        typer.echo(f"{cut:,} responses were too long for the model and cut", err=True)
+        typer.echo(f"{cut:,} responses were longer than the model's limit and were cut", err=True)
     typer.echo(f"Report: {report}")

@@ -15,7 +15,7 @@ def report_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs of keel train align.")],
     out: Annotated[Path | None, typer.Option(help="The page; default: report.html in the first run.")] = None,
 ) -> None:
-    """One page about runs of reinforcement learning, finished or under way: curves, alarms, samples, a comparison."""
+    """Write a page about runs of reinforcement learning, finished or not: curves, alarms, samples, a comparison."""
     from align.reporting.report import report as write
 
     page = write(runs, out or runs[0] / "report.html")

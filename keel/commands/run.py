@@ -13,13 +13,15 @@ from keel.failures import failures
 
 @failures()
 def run_command(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="YAML of a project, or a preset: hub_one_gpu, cpu.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="YAML of a project, or a preset: cpu, demo, hub_one_gpu.")
+    ],
     overrides: Overrides = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check every stage, print what would be done, and leave.")
-    ] = False,
-    only: Annotated[str | None, typer.Option("--only", metavar="STAGE", help="This stage alone.")] = None,
-    first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="This stage and those after it.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every stage, print the plan, and stop.")] = False,
+    only: Annotated[str | None, typer.Option("--only", metavar="STAGE", help="Run only this stage.")] = None,
+    first: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and those after it.")
+    ] = None,
 ) -> None:
     """Run the stages of a project, one after the other: from preferences to an aligned policy.
 
@@ -46,7 +48,7 @@ def demo_command(
         list[str] | None,
         typer.Argument(metavar="[key=value]...", help="Settings of the project, e.g. stages.stage2.settings.steps=60"),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where the models and the report go.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(help="Directory for the models and the report.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
 ) -> None:
     """Train reward models and align a policy on built-in data: on a CPU, without network, in about ten minutes.

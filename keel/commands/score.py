@@ -17,19 +17,19 @@ from keel.failures import CommandFailed, failures
 def score_command(
     model: Annotated[str, typer.Option(help="Directory of a trained reward model, or a hub name.")],
     data: Annotated[list[str], typer.Option(help="File, glob or hub data set with responses. Repeatable.")],
-    out: Annotated[Path, typer.Option(help="JSONL file to write: a line for every row, in order.")],
+    out: Annotated[Path, typer.Option(help="JSONL file to write: one line per row, in order.")],
     column: Columns = None,
     max_tokens: MaxTokens = None,
     device: Device = None,
     dtype: DtypeOption = None,
     max_bad: MaxBad = 0,
-    overwrite: Annotated[bool, typer.Option(help="Begin anew instead of resuming after the last line.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the file instead of resuming after its last line.")] = False,
 ) -> None:
     """Score every response of files or data sets.
 
     A pair gives {"chosen": {"raw", "calibrated"}, "rejected": {...}}, a single response {"response": {...}}, a row that
     cannot be read {"error", "file", "line"}. The same command resumes a file that was left unfinished. Exits with
-    1 if there are more bad rows than --max-bad, with 2 if the model or a source cannot be read at all.
+    1 if there are more bad rows than --max-bad, with 2 if the model or a source cannot be read.
     """
     from reward_models.inference.reward_model import RewardModel
     from reward_models.inference.score_files import score_files
@@ -38,8 +38,10 @@ def score_command(
         loaded = RewardModel.load(model, device=device, dtype=dtype, max_tokens=max_tokens)
         columns = column_mapping(column)
         report = score_files(loaded, data, out, columns=columns, overwrite=overwrite, on_rows=advance)
-    resumed = f", {report.resumed:,} of them there before" if report.resumed else ""
-    cut = f"; {report.truncated:,} responses were too long for the model and cut" if report.truncated else ""
+    resumed = f", {report.resumed:,} of them from an earlier run" if report.resumed else ""
+    cut = (
+        f"; {report.truncated:,} responses were longer than the model's limit and were cut" if report.truncated else ""
+    )
     typer.echo(f"{report.rows:,} rows in {out}{resumed}{cut}", err=True)
     if report.bad > max_bad:
         raise CommandFailed(f"{report.bad} bad rows, {max_bad} allowed (--max-bad)")
@@ -47,7 +49,7 @@ def score_command(
 
 @contextmanager
 def _rows_bar(title: str) -> Iterator[Callable[[int], None]]:
-    """A count of rows and their rate on a terminal; gives the function that advances it."""
+    """Show the number of rows and their rate on a terminal; yields the function that adds rows."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

@@ -17,10 +17,16 @@ if TYPE_CHECKING:
     from reward_models.serving.service import Service
 
 TOKEN = "KEEL_SERVE_TOKEN"
-Named = Annotated[list[str] | None, typer.Option(metavar="NAME=DIR", help="A reward model under a name. Repeatable.")]
+Named = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=DIR", help="A reward model and the name it is served under. Repeatable."),
+]
 Mixers = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=CONFIG", help="The rewards of a configuration of keel train align. Repeatable."),
+    typer.Option(
+        metavar="NAME=CONFIG",
+        help="The rewards of a configuration of keel train align, and the name they are served under. Repeatable.",
+    ),
 ]
 
 
@@ -32,7 +38,9 @@ def serve_command(
     ] = None,
     model: Named = None,
     mixer: Mixers = None,
-    host: Annotated[str, typer.Option(help=f"Beyond this machine only with a token in ${TOKEN}.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help=f"Address to listen on; other than this machine's own only with a token in ${TOKEN}.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
     certificate: Annotated[Path | None, typer.Option(help="TLS: a PEM file with the certificate chain.")] = None,
     key: Annotated[Path | None, typer.Option(help="TLS: the PEM file of its private key.")] = None,
@@ -42,7 +50,8 @@ def serve_command(
 ) -> None:
     """Serve reward models and mixtures of rewards over HTTP, to any number of clients at once.
 
-    SIGTERM finishes what was asked and leaves; SIGHUP loads the models anew. The protocols are in docs/serving.md.
+    SIGTERM finishes the requests in progress and stops; SIGHUP loads the models again. docs/serving.md describes the
+    protocols.
     """
     from reward_models.inference.reward_model import RewardModel
     from reward_models.runtime.config import load_config

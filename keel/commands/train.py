@@ -57,11 +57,13 @@ def train_align(
     processes: Processes = 1,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print every change of the schedule, and foreign code that would run; stop."),
+        typer.Option(
+            "--dry-run", help="Print every change of the schedule and the foreign code that would run, and stop."
+        ),
     ] = False,
     shorten_to: Annotated[
         int | None,
-        typer.Option(min=1, metavar="STEPS", help="The whole schedule in so many steps, everything in proportion."),
+        typer.Option(min=1, metavar="STEPS", help="Scale the whole schedule to this number of steps."),
     ] = None,
 ) -> None:
     """Train a policy by reinforcement learning: GRPO with rule-based rewards, reward models, phases.

@@ -1,4 +1,4 @@
-"""What a stage of a project reads: checked before anything expensive, and remembered, so that a change is noticed."""
+"""The data and models that a stage of a project reads: checked before the run, compared with the last run."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from reward_models.data.records import TASKS
 from reward_models.data.sources import SourceError, expand, is_hub, read, read_rows_of
 from reward_models.runtime.config import ConfigError
 
-FIRST_ROWS = 3  # that are looked at beforehand
+FIRST_ROWS = 3  # number of rows of a source that are checked
 _HUB_MODEL = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Something that a stage reads.
+    """Data or a model that a stage reads.
 
     Attributes:
-        key: of its configuration.
-        what: it is, in words. ``stage``: the one that makes it. ``paths``: where it lies on this machine.
+        key: the key of the stage's configuration that names it. ``value``: the value of that key.
+        what: its description in the plan. ``stage``: the stage that makes it. ``paths``: its files on this machine.
     """
 
     key: str
@@ -43,24 +43,24 @@ class Input:
 
     @property
     def digest(self) -> str | None:
-        """Changes with its contents; ``None`` for what is not on this machine."""
+        """A digest of the contents; ``None`` if they are not on this machine."""
         whole = hashlib.sha256()
         for path in self.paths:
-            if not path.exists() or (self.stage is not None and not _telling(path)):
+            if not path.exists() or (self.stage is not None and not _identifying(path)):
                 return None
-            for weights in sorted(path.glob("*.safetensors")):  # too large to be read for this
+            for weights in sorted(path.glob("*.safetensors")):  # by size: too large to read
                 whole.update(f"{weights.name} {weights.stat().st_size}".encode())
-            for file in _telling(path) if path.is_dir() else [path]:
+            for file in _identifying(path) if path.is_dir() else [path]:
                 with file.open("rb") as opened:
                     whole.update(hashlib.file_digest(opened, "sha256").digest())
         return whole.hexdigest()[:16] if self.paths else None
 
 
 def inputs_of(stage: Stage, stages: Sequence[Stage]) -> list[Input]:
-    """All that a stage reads.
+    """Find and check the inputs of a stage.
 
     Raises:
-        ConfigError: something is not there, or nothing that this stage can use.
+        ConfigError: an input does not exist, or this stage cannot use it.
     """
     earlier = {each.name: each for each in stages[: stages.index(stage)]}
     found = [_model(stage, key, path, earlier) for key, path in _models(stage)]
@@ -117,7 +117,7 @@ def _model(stage: Stage, key: str, path: str, earlier: dict[str, Stage]) -> Inpu
 
 
 def _check_fits(stage: Stage, key: str, other: Stage) -> None:
-    """``ConfigError`` if ``other`` makes nothing that can be used under ``key``."""
+    """``ConfigError`` if the model that ``other`` makes cannot be used under ``key``."""
     makes = TASKS[other.config.task].model if other.settings.train == "rm" else "policy"
     wanted = key.removeprefix("rewards.") if key.startswith("rewards.") else "policy"
     if wanted in ("helpful", "safety", "policy") and makes != wanted and stage.settings.train != "rm":
@@ -154,8 +154,8 @@ def _rows(stage: Stage, spec: str) -> Any:
     return read(spec, TASKS[config.task].record_type, columns=config.data.columns or None)
 
 
-def _telling(directory: Path) -> list[Path]:
-    """The files of a model's directory that say which model it is."""
+def _identifying(directory: Path) -> list[Path]:
+    """The files of a model's directory that identify the model."""
     return [
         directory / name for name in ("manifest.json", "policy.json", "config.json") if (directory / name).is_file()
     ]

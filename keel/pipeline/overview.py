@@ -1,4 +1,4 @@
-"""``report.html`` of a project: its stages with their key figures, plots, and links to what each leaves to read."""
+"""``report.html`` of a project: its stages with their key figures, plots, and links to their files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from reward_models.reporting.page import Section, Table, embedded, write_page
 from reward_models.runtime.metrics import read_metrics
 
 ALIGNMENT = "alignment.html"  # keel report over all runs of reinforcement learning
-# Of an evaluation, or of the log's last line; those of reinforcement learning also before.
+# Name of a figure -> its title. Of reward models from the evaluation, of fine-tuning from the last line of the log, of
+# reinforcement learning from the first and the last line.
 EVALUATED = {"accuracy": "accuracy", "auroc": "AUROC", "ece": "ECE"}
 LEARNT = {"loss": "loss", "token_accuracy": "accuracy of tokens"}
 EARNED = {
@@ -24,11 +25,11 @@ EARNED = {
     "eval/safety_greedy": "safety",
     "kl_first": "divergence from the first policy",
 }
-REWARD = {"reward": "reward"}  # where nothing is held out: phases change what it is made of
+REWARD = {"reward": "reward"}  # shown where there is no held-out data; its composition changes with the phases
 
 
 def figures_of(stage: Stage) -> dict[str, str]:
-    """The key figures of what a stage has done so far, as text."""
+    """The key figures of a stage so far, as text."""
     if stage.settings.train == "rm":
         file = stage.directory / "evaluation.json"
         evaluation = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
@@ -47,7 +48,7 @@ def figures_of(stage: Stage) -> dict[str, str]:
 
 
 def write_overview(name: str, root: Path, rows: Sequence[tuple[Stage, str, float | None]]) -> Path:
-    """Write the page, and the one about reinforcement learning where there was some; returns the former.
+    """Write the page, and another one about the stages of reinforcement learning, if there are any; returns the former.
 
     Args:
         rows: (stage, status, seconds).
@@ -64,7 +65,7 @@ def write_overview(name: str, root: Path, rows: Sequence[tuple[Stage, str, float
         figures = Markup("<br>").join(f"{title} {value}" for title, value in figures_of(stage).items())
         time = "–" if seconds is None else f"{seconds:,.0f}"
         cells.append((stage.name, status, time, _links(stage, root), figures or "–"))
-    lead = "The stages in order; an arrow leads from a figure at the beginning to the one at the end."
+    lead = "The stages in order. An arrow stands between the figure at the beginning and the figure at the end."
     sections = [section for stage in stages if (section := _section(stage)) is not None]
     return write_page(sections, root / "report.html", title=name, lead=lead, summary=Table("", columns, cells))
 

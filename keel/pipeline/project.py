@@ -27,14 +27,15 @@ from reward_models.runtime.config import ConfigError, dump_config, load_config
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """One stage.
+    """One stage of a project.
 
     Attributes:
-        train: the program: ``rm``, ``sft`` or ``align``, as in ``keel train``.
-        config: the YAML file or preset that it begins with.
-        settings: what is different there, as a tree of keys. ``${output_dir}/NAME`` is what stage NAME leaves behind.
+        train: the training program: ``rm``, ``sft`` or ``align``, as in ``keel train``.
+        config: its YAML file or preset.
+        settings: settings that differ from it, as a tree of keys. ``${output_dir}/NAME`` is the directory of stage
+            NAME.
         processes: ranks on this machine, usually one per GPU.
-        launcher: what starts a program in place of that, on several machines: ``deepspeed --hostfile hosts``.
+        launcher: the command that starts the program on several machines: ``deepspeed --hostfile hosts``.
     """
 
     train: Literal["rm", "sft", "align"]
@@ -47,7 +48,7 @@ class StageConfig:
         if self.processes < 1 or (self.launcher is not None and self.processes > 1):
             raise ValueError("processes must be at least 1, and a launcher starts its own")
         if taken := sorted({"output_dir", "overwrite"} & self.settings.keys()):
-            raise ValueError(f"settings: {', '.join(taken)} is the project's to say, not the stage's")
+            raise ValueError(f"settings: {', '.join(taken)} cannot be set in a stage: the project sets them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +56,10 @@ class ProjectConfig:
     """A whole project; ``keel run FILE key=value …``.
 
     Attributes:
-        name: of the project; the title of its report.
-        output_dir: every stage has a folder of its name there.
-        base_model: what stages may refer to as ``${base_model}``.
-        seed: of every stage that sets none; ``null``: each stage keeps its own.
+        name: name of the project, and title of its report.
+        output_dir: directory of the project; every stage has a folder with its name in it.
+        base_model: a model that stages may name as ``${base_model}``.
+        seed: seed of every stage that sets none; ``null``: the stages' own defaults.
         stages: name → stage, in the order in which they run.
     """
 
@@ -82,10 +83,10 @@ class ProjectConfig:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What trains a stage.
+    """A training program.
 
     Attributes:
-        schema: of its configuration. ``may_change``: what a resumed run may set differently.
+        schema: dataclass of its configuration. ``may_change``: keys that a resumed run may set differently.
         finished: the file that it writes last.
     """
 
@@ -104,11 +105,11 @@ PROGRAMS = {
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage with everything filled in.
+    """A stage with its resolved configuration.
 
     Attributes:
-        config: what its program will see. ``directory``: what it will write to.
-        file: where the resolved configuration goes; ``log``: and what the program says.
+        config: configuration of its program. ``directory``: the program's output directory.
+        file: file of the resolved configuration. ``log``: file of the program's output.
     """
 
     name: str
@@ -132,7 +133,7 @@ class Stage:
 
     @property
     def command(self) -> list[str]:
-        """Words that start it."""
+        """The command line that starts the program."""
         if self.settings.launcher is not None:
             words = shlex.split(self.settings.launcher)
             return [*words, "--module", self.program.module, "--config", str(self.file)]
@@ -145,7 +146,7 @@ class Stage:
 
 
 def load_project(file: str, overrides: Sequence[str]) -> tuple[ProjectConfig, list[Stage]]:
-    """The project in a file, or a preset, with every stage resolved.
+    """Load a project from a file or preset, with the configuration of every stage resolved.
 
     Raises:
         ConfigError: the project, or a stage's configuration, cannot be used.
@@ -172,7 +173,7 @@ def _stage(name: str, project: ProjectConfig, written: dict[str, Any], file: str
 
 @contextmanager
 def _folders(folders: Sequence[Path]) -> Iterator[None]:
-    """Let folders be there for a while: a configuration refuses the folder of a model that does not exist."""
+    """Create folders, and remove those that stay empty: a configuration refuses a model's folder that is missing."""
     missing = [path for folder in folders for path in (*reversed(folder.parents), folder) if not path.exists()]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)

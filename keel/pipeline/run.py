@@ -1,4 +1,4 @@
-"""``keel run``: the stages of a project one after the other, each a process of its own, and the whole resumable."""
+"""``keel run``: run the stages of a project in order, each in its own process; a stopped project can be resumed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from keel.pipeline.project import ProjectConfig, Stage
 from reward_models.runtime.config import ConfigError
 from reward_models.runtime.run import RunDirectory
 
-STATE = "project.json"  # in the project's directory: the inputs of every stage that was begun, and its seconds
+STATE = "project.json"  # in the project's directory: inputs and seconds of every stage that was started
 TAIL = 15  # lines of a failed stage's log that are shown
 
 
 class StageFailed(CommandFailed):
-    """A stage's program has failed; its log says why."""
+    """A stage's program has failed; its log holds the error."""
 
 
 class Stopped(CommandFailed):
@@ -44,7 +44,7 @@ class Stopped(CommandFailed):
 
 @dataclass
 class State:
-    """What is remembered of stages that were begun: the digests of their inputs, and the seconds they took."""
+    """Digests of the inputs of started stages, and their seconds, kept between calls."""
 
     file: Path
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class State:
 
 @dataclass
 class Outcome:
-    """How a stage stands: ``finished`` now, ``finished before``, ``failed``, ``stopped``, or ``not reached``."""
+    """The status of a stage: ``finished``, ``finished before``, ``failed``, ``stopped`` or ``not reached``."""
 
     stage: Stage
     status: str = "not reached"
@@ -73,7 +73,7 @@ def plan(stages: Sequence[Stage], console: Console) -> dict[str, list[Input]]:
     """Check every stage, and print what it does, what it reads and whose code it runs; returns the inputs.
 
     Raises:
-        ConfigError: something cannot work.
+        ConfigError: an input is missing or cannot be used.
     """
     inputs = {stage.name: inputs_of(stage, stages) for stage in stages}
     lines = []
@@ -89,7 +89,7 @@ def plan(stages: Sequence[Stage], console: Console) -> dict[str, list[Input]]:
 
 
 def chosen(stages: Sequence[Stage], only: str | None, first: str | None) -> list[Stage]:
-    """The stages that ``--only`` and ``--from`` leave.
+    """Select stages by ``--only`` and ``--from``.
 
     Raises:
         ConfigError: there is no such stage.
@@ -112,9 +112,10 @@ def run(
     """Run the stages in ``todo`` that are not finished, and write the overview; returns each stage's seconds.
 
     Raises:
-        ConfigError: a stage was begun with another configuration or other inputs, or lacks an earlier one.
+        ConfigError: a stage was started with another configuration or other inputs, or needs a stage that is not
+            finished.
         StageFailed: a program failed.
-        Stopped: by a signal; what ran has saved.
+        Stopped: a signal stopped the program, which has saved its state.
     """
     root = Path(project.output_dir)
     with _lock(root) as descriptor:
@@ -145,18 +146,18 @@ def run(
 
 @contextmanager
 def _lock(root: Path) -> Iterator[int]:
-    """No two runs work in one directory: a stage keeps the lock, too, should it outlive this process."""
+    """Lock the project's directory against a second run. Stages inherit the lock: one may outlive this process."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(f"{root}: another keel run, or a stage that it began, is at work there") from None
+            raise ConfigError(f"{root} is locked: another keel run, or a stage that it started, works there") from None
         yield file.fileno()
 
 
 def _check_unchanged(stage: Stage, inputs: Sequence[Input], state: State, stages: Sequence[Stage]) -> None:
-    """``ConfigError`` if what the stage has made, or has begun to make, was made of something else."""
+    """``ConfigError`` if the stage was started with other settings or inputs."""
     differs = RunDirectory(stage.directory).differences(stage.resolved, stage.program.may_change)
     before = state.stages.get(stage.name, {}).get("inputs", {})
     for each in inputs:
@@ -167,13 +168,13 @@ def _check_unchanged(stage: Stage, inputs: Sequence[Input], state: State, stages
         later = [s.name for s in stages[stages.index(stage) + 1 :] if s.directory.exists()]
         besides = f" (and later stages that build on it: {', '.join(later)})" if later else ""
         raise ConfigError(
-            f"stages.{stage.name} was begun with other settings or data ({'; '.join(differs[:5])}). Go back to those, "
-            f"or delete {stage.directory}{besides} to train it anew, or choose another output_dir"
+            f"stages.{stage.name} was started with other settings or data ({'; '.join(differs[:5])}). Restore those, "
+            f"or delete {stage.directory}{besides} to train it again, or choose another output_dir"
         )
 
 
 def _check_made(stage: Stage, inputs: Sequence[Input], stages: Sequence[Stage], todo: Sequence[Stage]) -> None:
-    """``ConfigError`` if the stage needs another one that is not finished, and will not be."""
+    """``ConfigError`` if the stage needs another one that is neither finished nor selected."""
     there = {each.name for each in stages if each.finished} | {each.name for each in todo}
     if missing := [each.stage for each in inputs if each.stage is not None and each.stage not in there]:
         raise ConfigError(f"stages.{stage.name} needs {', '.join(dict.fromkeys(missing))}, which is not finished")
@@ -217,9 +218,9 @@ def _ending(stage: Stage, last: Sequence[str]) -> str:
 
 
 def _follow(stage: Stage, descriptor: int, console: Console) -> tuple[int, int | None, list[str]]:
-    """Run a stage's program, with what it says in its log and on the console.
+    """Run a stage's program, and copy its output to its log and to the console.
 
-    Returns its status, the signal that was passed on to it, and its last lines.
+    Returns its exit status, the signal that was passed on to it, and its last lines.
     """
     last: deque[str] = deque(maxlen=TAIL)
     with stage.log.open("a", encoding="utf-8") as log, _program(stage, descriptor) as (process, received):
@@ -235,9 +236,9 @@ def _follow(stage: Stage, descriptor: int, console: Console) -> tuple[int, int |
 
 @contextmanager
 def _program(stage: Stage, descriptor: int) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
-    """The program under way; signals are passed on to it, and listed.
+    """Start the program; yields it and the list of signals that were passed on to it.
 
-    From a terminal, Ctrl-C reaches the program by itself as well; the programs take both for one.
+    A terminal sends Ctrl-C to the program as well; the programs count both as one.
     """
     received: list[int] = []
     process: subprocess.Popen[str] | None = None
@@ -257,7 +258,7 @@ def _program(stage: Stage, descriptor: int) -> Iterator[tuple[subprocess.Popen[s
     }
     try:
         process = subprocess.Popen(stage.command, env=environment, pass_fds=[descriptor], **pipes)
-        if received:  # between the handler and the process
+        if received:  # a signal arrived before the process was started
             process.send_signal(received[0])
         yield process, received
     finally:

@@ -182,7 +182,7 @@ def test_a_dry_run_says_it_all_and_asks_the_hub_nothing(model: Path, hub: Hub) -
     assert not hub.tokens
     assert "→ me/model (PUBLIC)" in done.output
     assert "model.safetensors (7 B)" in done.output
-    assert "left here: checkpoints, evaluation_scores.jsonl, nonfinite.safetensors, samples.jsonl" in done.output
+    assert "not uploaded: checkpoints, evaluation_scores.jsonl, nonfinite.safetensors, samples.jsonl" in done.output
 
 
 def test_another_evaluation_takes_the_place_of_the_models_own(model: Path, hub: Hub, tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_a_policy_gets_a_card(tmp_path: Path, hub: Hub) -> None:
 
 def test_what_cannot_be_is_refused(model: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for words, said in (
-        ((tmp_path, "me/model"), "no finished model"),
+        ((tmp_path, "me/model"), "not a finished model"),
         ((model, "model"), "write owner/name"),
         ((model, "me/model", "--evaluation", tmp_path / "nothing.json"), "no evaluation at"),
     ):

@@ -97,7 +97,7 @@ def test_stages_are_presets_with_what_the_project_says_over_them(project: Path) 
             ["stages.helpful.config=helpful_dmo"],
             "stages.helpful: no configuration file or preset helpful_dmo; there are helpful_demo",
         ),
-        (["stages.helpful.settings.output_dir=x"], "is the project's to say"),
+        (["stages.helpful.settings.output_dir=x"], "cannot be set in a stage: the project sets them"),
         (["stages.helpful.settings.data.train=[nothing.jsonl]"], "stages.helpful: data.train: no file 'nothing.jsonl'"),
         (["stages.helpful.settings.data.train=['demonstrations.jsonl']"], "demonstrations.jsonl:1: "),
         (["stages.cold_start.settings.data.train=[]"], "data.train is empty"),
@@ -176,18 +176,18 @@ def test_killed_stopped_and_resumed_a_project_comes_to_its_end_and_notices_chang
     status, said = keel_run(project)
     assert (status, said.count(": finished before")) == (0, 3)
     said = refused(project, "stages.alignment.settings.temperature=0.5")
-    assert "stages.alignment was begun with other settings or data (temperature: 1.0 there, 0.5 here)" in said
-    assert "delete out/alignment to train it anew" in said
+    assert "stages.alignment was started with other settings or data (temperature: 1.0 there, 0.5 here)" in said
+    assert "delete out/alignment to train it again" in said
     assert keel_run(project, "stages.alignment.settings.save_every=2")[0] == 0  # how it is kept, not what it is
     with Path("demonstrations.jsonl").open("a") as file:
         file.write(json.dumps({"prompt": "1 + 1?", "response": "<think>easy</think><answer>2</answer>"}) + "\n")
     said = refused(project)
-    assert "stages.cold_start was begun with other settings or data (demonstrations.jsonl has changed)" in said
+    assert "stages.cold_start was started with other settings or data (demonstrations.jsonl has changed)" in said
     assert "delete out/cold_start (and later stages that build on it: alignment)" in said
     assert keel_run(project, "--from", "alignment")[0] == 0  # what comes before is taken as it stands
     manifest = out / "cold_start" / "policy.json"
     manifest.write_text(manifest.read_text().replace('"steps": 6', '"steps": 7'))
-    assert "stages.alignment was begun with other settings or data (out/cold_start has changed)" in refused(
+    assert "stages.alignment was started with other settings or data (out/cold_start has changed)" in refused(
         project, "--only", "alignment"
     )
     assert (out / "alignment" / "policy.json").stat().st_mtime == trained
