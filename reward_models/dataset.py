@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 from reward_models.data.chat import ChatRenderer, Span
 from reward_models.data.encode import Overlong, TokenizedSet, tokenize_records
+from reward_models.data.prepare import clean
 from reward_models.data.records import TASKS, Comparison, SafetyLabel, Task
-from reward_models.data.sources import expand, load
-from reward_models.data.splits import decontaminate, deduplicate, split_by_prompt
+from reward_models.data.sources import Loaded, expand, load
+from reward_models.data.splits import split_by_prompt
 
 RewardRecord = Comparison | SafetyLabel
 
@@ -101,18 +102,20 @@ def load_records(config: DataConfig, task: Task) -> Records:
     evaluation: dict[str, list[RewardRecord]] = {
         file: list(load([file], record_type, max_bad=config.max_bad, columns=columns).records) for file in files
     }
-    counts = {"read": len(loaded.records), "bad rows": len(loaded.bad)}
-    given: Sequence[RewardRecord] = loaded.records
-    unique = deduplicate(given, conflicts=config.conflicts)
-    counts |= {"duplicates": unique.duplicates, "contradictions": unique.contradictions}
-    train: Sequence[RewardRecord] = unique.kept
-    if evaluation and config.decontaminate:
-        clean = decontaminate(train, [r for rows in evaluation.values() for r in rows])
-        counts["prompts of evaluation"] = len(clean.removed)
-        train = clean.kept
+    held: list[RewardRecord] = [r for rows in evaluation.values() for r in rows] if config.decontaminate else []
+    given = cast("Loaded[RewardRecord]", loaded)  # its records are of one of the two types
+    cleaned = clean(given, evaluation=held, conflicts=config.conflicts)
+    counts = {
+        "read": len(loaded.records),
+        "bad rows": len(cleaned.bad),
+        "duplicates": cleaned.duplicates,
+        "contradictions": cleaned.contradictions,
+    }
+    if held:
+        counts["prompts of evaluation"] = sum(cleaned.contaminated.values())
     held_out = 0.0 if evaluation else config.eval_fraction
     shares = {"calibration": config.calibration_fraction, "eval": held_out}
-    parts = split_by_prompt(train, {**shares, "train": 1 - sum(shares.values())})
+    parts = split_by_prompt(cleaned.records, {**shares, "train": 1 - sum(shares.values())})
     if parts["eval"]:
         evaluation = {"held out": parts["eval"]}
     counts |= {"calibration": len(parts["calibration"]), "train": len(parts["train"])}

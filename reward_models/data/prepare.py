@@ -53,13 +53,17 @@ class Cleaned(Generic[R]):
     contaminated: dict[str, int]
 
 
-def clean(loaded: Loaded[R], *, against: Sequence[str] = (), conflicts: Conflicts = "drop") -> Cleaned[R]:
-    """What is left of ``loaded`` once copies and prompts of the evaluation data ``against`` are gone, and the counts.
+def evaluation_prompts(specs: Sequence[str]) -> Sequence[Record]:
+    """The prompts of evaluation data, of whatever type its records are.
 
     Raises:
-        SourceError: ``against`` names nothing readable. BadRowsError: it holds a bad row.
+        SourceError: a spec names nothing readable. BadRowsError: it holds a bad row.
     """
-    evaluation = load(against, "prompt", domain="helpfulness").records
+    return load(specs, "prompt", domain="helpfulness").records
+
+
+def clean(loaded: Loaded[R], *, evaluation: Sequence[Record] = (), conflicts: Conflicts = "drop") -> Cleaned[R]:
+    """The records of ``loaded`` without copies and without the prompts of ``evaluation``, and the counts."""
     unique = deduplicate(loaded.records, conflicts=conflicts)
     apart = decontaminate(unique.kept, evaluation)
     return Cleaned(
@@ -118,7 +122,7 @@ def prepare(
         raise SourceError(
             f"the input holds {' and '.join(sorted(types))} records; name one type, or prepare them apart"
         )
-    cleaned = clean(loaded, against=against, conflicts=conflicts)
+    cleaned = clean(loaded, evaluation=evaluation_prompts(against), conflicts=conflicts)
     parts = split(cleaned.records, eval_fraction, seed)
     report = PrepareReport(
         read=cleaned.read,

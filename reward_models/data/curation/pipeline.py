@@ -22,7 +22,7 @@ from reward_models.data.curation.judging import (
 from reward_models.data.curation.prompts import as_read
 from reward_models.data.curation.selection import Agreement, CurationConfig, Fate, Judged, select
 from reward_models.data.formats import to_row
-from reward_models.data.prepare import Cleaned, clean, count_prompts, split, write_json, write_jsonl
+from reward_models.data.prepare import Cleaned, clean, count_prompts, evaluation_prompts, split, write_json, write_jsonl
 from reward_models.data.records import Pair
 from reward_models.data.sources import load
 
@@ -120,7 +120,8 @@ def plan(
         "min_valid": config.valid_needed,
     }
     _check_directory(out, settings)
-    cleaned = clean(load(specs, "pair", max_bad=max_bad, limit=limit, columns=columns), against=against)
+    loaded = load(specs, "pair", max_bad=max_bad, limit=limit, columns=columns)
+    cleaned = clean(loaded, evaluation=evaluation_prompts(against))
     pairs = [p for p in cleaned.records if as_read(p.response_a, config.span) != as_read(p.response_b, config.span)]
     questions = [draw_questions(pair, config.judgements, config.seed) for pair in pairs]
     return Plan(
