@@ -167,7 +167,8 @@ def write(out: Path, result: Mapping[str, Any], show: Sequence[str] | None = Non
     """Write the JSON file; print the entries named by ``show``, or all."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(json.dumps({k: v for k, v in result.items() if show is None or k in show}, indent=1, ensure_ascii=False))
+    if shown := {k: v for k, v in result.items() if show is None or k in show}:
+        print(json.dumps(shown, indent=1, ensure_ascii=False))
 
 
 def _git(*arguments: str) -> str | None:

@@ -25,10 +25,7 @@ LONG_FILES = {
 LONG_FUNCTIONS = {
     "annotation_ui/store/migrations/versions/0001_first_schema.py:upgrade": "a schema is a list, written by Alembic",
     "align/objective/losses.py:policy_loss": "most of it is the docstring with the equations of every variant",
-    "keel/commands/curate.py:curate_command": "being split",
     "reward_models/data/encode.py:tokenize_records": "being split",
-    "reward_models/evaluation/model_card.py:model_card": "being split",
-    "reward_models/serving/protocols.py:router": "one nested function per path of the protocol",
 }
 
 
