@@ -98,11 +98,13 @@ def to_demonstration(row: dict[str, Any]) -> Conversation:
     Raises:
         RecordError: there is none, or something in it is wrong.
     """
-    if row.keys() & {"messages", "response", "completion"}:
-        prompt, responses = to_responses(row)
-        return prompt + responses["response"]
-    if "chosen" in row:
+    if row.keys() & {"chosen", "rejected", "response_a", "response_b"}:
         raise RecordError("a comparison is no demonstration; to learn from its better response, name it 'response'")
+    if row.keys() & {"messages", "conversations", "conversation", "response", "completion", "output"}:
+        prompt, responses = to_responses(row)
+        if "response" not in responses:
+            raise RecordError("the row holds several responses; name the one to learn from 'response'")
+        return prompt + responses["response"]
     record = to_record(row, "prompt", domain="reasoning")
     assert isinstance(record, Prompt)
     worked = row.get("solution") or (row["answer"] if "question" in row and "####" in str(row.get("answer")) else None)

@@ -51,13 +51,14 @@ def check_command(
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the reports as JSON.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Number of rows to read of each source at most.")] = None,
+    show: Annotated[int, typer.Option(min=0, help="Print so many records of each source as they were read.")] = 0,
 ) -> None:
     """Report the contents of data: rows, lengths, labels, duplicates, conflicts, prompts shared with the evaluation.
 
     Every bad row is listed with its file, line and reason. Exits with 1 if there are more of them than --max-bad, with
     2 if a source cannot be read.
     """
-    from reward_models.data.check import check, print_reports
+    from reward_models.data.check import check, print_reports, shown
 
     with _bad_row_writer(bad_rows) as write_bad:
         reports = check(
@@ -69,6 +70,7 @@ def check_command(
             columns=column_mapping(column),
             domain=domain,
             on_bad=write_bad,
+            on_record=lambda record, place: typer.echo(shown(record)) if place < show else None,
         )
     if json_file:
         content = json.dumps([report.to_json() for report in reports], indent=2, ensure_ascii=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from array import array
 from collections import Counter, defaultdict
@@ -17,7 +18,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from reward_models.data.formats import to_row
 from reward_models.data.records import Candidates, Comparison, Conversation, Pair, Record, RecordType, SafetyLabel
+from reward_models.data.remarks import remarks
 from reward_models.data.sources import BadRow, expand, read
 from reward_models.data.splits import content_key, contradictory, prompt_key, verdict
 
@@ -64,6 +67,7 @@ class FileReport:
         chosen_longer: share of preferences whose better response has more characters, equal lengths counting half;
             ``None`` without preferences.
         length_gap: mean characters by which the better response is longer; ``None`` without preferences.
+        remarks: records that :mod:`reward_models.data.remarks` finds odd, by remark.
         bad: every bad row, without its contents.
     """
 
@@ -81,6 +85,7 @@ class FileReport:
     shared_prompts: dict[str, int] = field(default_factory=dict)
     chosen_longer: float | None = None
     length_gap: float | None = None
+    remarks: dict[str, int] = field(default_factory=dict)
     bad: list[BadRow] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -99,6 +104,7 @@ def check(
     columns: Mapping[str, str] | None = None,
     domain: str | None = None,
     on_bad: Callable[[BadRow], None] = lambda row: None,
+    on_record: Callable[[Record, int], None] = lambda record, place: None,
 ) -> list[FileReport]:
     """One report for each file of ``paths`` and ``eval_paths``.
 
@@ -107,6 +113,7 @@ def check(
         tokenizer: counts lengths in tokens; words without one.
         limit: the most rows to read of each.
         on_bad: called with every bad row as it is met, contents included.
+        on_record: called with every record and its place in its file, from 0.
 
     Raises:
         SourceError: a spec names nothing readable.
@@ -115,7 +122,7 @@ def check(
     specs += [(spec, True) for path in eval_paths for spec in expand(path)]
     streams = [read(spec, record_type, columns=columns, domain=domain) for spec, _ in specs]
     tallies = [
-        _Tally(spec, evaluation, islice(stream, limit), tokenizer, on_bad)
+        _Tally(spec, evaluation, islice(stream, limit), tokenizer, on_bad, on_record)
         for (spec, evaluation), stream in zip(specs, streams, strict=True)
     ]
     return [tally.report([other for other in tallies if other is not tally]) for tally in tallies]
@@ -131,11 +138,13 @@ class _Tally:
         items: Iterator[Record | BadRow],
         tokenizer: Tokenizer | None,
         on_bad: Callable[[BadRow], None],
+        on_record: Callable[[Record, int], None],
     ) -> None:
         self.spec, self.evaluation, self.tokenizer = spec, evaluation, tokenizer
         self.rows = self.duplicates = 0
         self.record_types: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
+        self.remarks: Counter[str] = Counter()
         self.prompts: set[str] = set()
         self.verdicts: defaultdict[bytes, tuple[str, ...]] = defaultdict(tuple)
         self.prompt_lengths, self.response_lengths, self.gaps = array("q"), array("q"), array("q")
@@ -146,6 +155,8 @@ class _Tally:
                 on_bad(item)
                 self.bad.append(replace(item, row=None))
             else:
+                on_record(item, self.rows - len(self.bad) - 1)
+                self.remarks.update(remarks(item))
                 self._add(item)
 
     def _add(self, record: Record) -> None:
@@ -200,6 +211,7 @@ class _Tally:
             shared_prompts={spec: count for spec, count in shared.items() if count},
             chosen_longer=statistics.fmean(longer) if longer else None,
             length_gap=statistics.fmean(self.gaps) if self.gaps else None,
+            remarks=dict(self.remarks),
             bad=self.bad,
         )
 
@@ -234,8 +246,30 @@ def print_reports(reports: Sequence[FileReport], console: Console) -> None:
             if shared := report.shared_prompts.get(other.file, 0):
                 console.print(Text(f"{shared} prompts are in both {report.file} and {other.file}"), soft_wrap=True)
     for report in reports:
+        for remark, count in report.remarks.items():
+            console.print(Text(f"{report.file}: {count} records have {remark}"), soft_wrap=True)
         for row in report.bad:
             console.print(Text(f"{row.file}:{row.line}: {row.reason}"), soft_wrap=True)
+
+
+def shown(record: Record) -> str:
+    """A record as text to read: what the columns of its row were taken for."""
+    row = to_row(record)
+    facts = {name: value for name, value in row.items() if isinstance(value, str | int | float) and name != "id"}
+    lines = [f"{record.id}: {type(record).__name__.lower()}", *(f"  {name}: {value}" for name, value in facts.items())]
+    for name, value in row.items():
+        if isinstance(value, list) and name in ("prompt", "response", "response_a", "response_b"):
+            lines += [f"  {name}", *(f"    {_told(message)}" for message in value)]
+        elif isinstance(value, list | dict):
+            lines.append(f"  {name}: {json.dumps(value, ensure_ascii=False)}")
+    # The text is anybody's: no escape sequence of it may reach the terminal.
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in "\n".join(lines))
+
+
+def _told(message: dict[str, Any]) -> str:
+    extra = {name: value for name, value in message.items() if name not in ("role", "content")}
+    told = f"{message['role']}: {message['content']}"
+    return told + (f"  {json.dumps(extra, ensure_ascii=False)}" if extra else "")
 
 
 def _table(title: str, *columns: str) -> Table:

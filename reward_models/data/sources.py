@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
@@ -22,6 +24,7 @@ from reward_models.data.records import (
     RecordType,
     SafetyLabel,
 )
+from reward_models.data.remarks import remarks
 from reward_models.data.streams import SourceError, Stream, expand, is_hub, open_streams
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "read_rows_of",
 ]
 
+LOGGER = logging.getLogger(__name__)
 REASON_LIMIT = 300
 Specs = Sequence[str] | str
 Row = dict[str, Any]
@@ -67,11 +71,12 @@ class BadRowsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Loaded(Generic[R]):
-    """What :func:`load` read: the records in order, how many each spec gave, and every bad row."""
+    """The records in order, how many each spec gave, every bad row, and how many records have a remark, by remark."""
 
     records: list[R]
     counts: dict[str, int]
     bad: list[BadRow] = field(default_factory=list)
+    remarks: dict[str, int] = field(default_factory=dict)
 
 
 class LoadOptions(TypedDict, total=False):
@@ -106,7 +111,7 @@ def load(
     domain: str | None = None,
     domains: Mapping[str, str] | None = None,
 ) -> Loaded[Any]:
-    """Every record of ``specs``.
+    """Every record of ``specs``. What :mod:`reward_models.data.remarks` finds odd is counted and logged.
 
     Args:
         record_type, columns, domain: as in :func:`read`. ``domains``: spec → its own ``domain``.
@@ -133,7 +138,22 @@ def load(
         counts[spec] = counts.get(spec, 0) + len(records) - before
     if len(bad) > max_bad:
         raise BadRowsError(bad, max_bad)
-    return Loaded(records, counts, bad)
+    return Loaded(records, counts, bad, _remarked(records))
+
+
+def _remarked(records: Iterable[Record]) -> dict[str, int]:
+    """How many records have each remark; a warning for each with the first of them."""
+    first: dict[str, Record] = {}
+    counts: Counter[str] = Counter()
+    for record in records:
+        for remark in remarks(record):
+            first.setdefault(remark, record)
+            counts[remark] += 1
+    for remark, count in counts.items():
+        LOGGER.warning(
+            "%d records have %s, the first is %s: they are read as they are", count, remark, first[remark].id
+        )
+    return dict(counts)
 
 
 def read(

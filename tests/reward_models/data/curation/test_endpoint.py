@@ -67,7 +67,7 @@ def test_every_question_gets_its_own_answer_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["429", "500", "garbage", "dropped", "hang"])
 def test_passing_faults_are_tried_again(tmp_path: Path, kind: str) -> None:
     asked = questions(4)
-    with StandInJudge(gap, faults=0.4, kinds=(kind,), hang=5.0) as stand_in:
+    with StandInJudge(gap, faults=0.4, ways=(kind,), hang=5.0) as stand_in:
         judge = endpoint(stand_in.url, tmp_path / "answers.jsonl", tries=20, timeout=0.5 if kind == "hang" else 30.0)
         judgements = ask(judge, asked)
         assert [j.score for j in judgements] == [i % 3 - 1 for i in range(4) for _ in range(4)]
@@ -77,7 +77,7 @@ def test_passing_faults_are_tried_again(tmp_path: Path, kind: str) -> None:
 
 def test_a_question_that_keeps_failing_has_no_score_and_is_asked_again_the_next_time(tmp_path: Path) -> None:
     asked, path = questions(1), tmp_path / "answers.jsonl"
-    with StandInJudge(gap, faults=1.0, kinds=("500",)) as stand_in:
+    with StandInJudge(gap, faults=1.0, ways=("500",)) as stand_in:
         judgements = ask(endpoint(stand_in.url, path, tries=3), asked)
         assert {j.problem for j in judgements} == {"failed"}
         assert {j.score for j in judgements} == {None}
@@ -92,7 +92,7 @@ def test_a_question_that_keeps_failing_has_no_score_and_is_asked_again_the_next_
 
 def test_an_unparsable_answer_is_paid_for_and_not_asked_again(tmp_path: Path) -> None:
     asked, path = questions(1), tmp_path / "answers.jsonl"
-    with StandInJudge(gap, faults=1.0, kinds=("no verdict",)) as stand_in:
+    with StandInJudge(gap, faults=1.0, ways=("no verdict",)) as stand_in:
         for _ in range(2):
             judgements = ask(endpoint(stand_in.url, path), asked)
             assert [(j.problem, j.score, j.verdict) for j in judgements] == [("no verdict", None, None)] * 4

@@ -229,7 +229,7 @@ def test_the_same_command_again_costs_nothing_and_other_settings_need_another_di
 
 def test_pairs_with_too_few_verdicts_are_counted_and_not_taken_for_ties(tmp_path: Path) -> None:
     data, out = write(tmp_path / "pairs.jsonl", rows(40)), tmp_path / "out"
-    with StandInJudge(gap, faults=0.3, kinds=("no verdict",)) as stand_in:
+    with StandInJudge(gap, faults=0.3, ways=("no verdict",)) as stand_in:
         run(data, out, stand_in.url, "min_valid=3")
     report = report_of(out)
     missing = report["judgements"]["no verdict"]
@@ -244,7 +244,7 @@ def test_pairs_with_too_few_verdicts_are_counted_and_not_taken_for_ties(tmp_path
 
 def test_a_judge_that_breaks_down_leaves_no_data_behind(tmp_path: Path) -> None:
     data, out = write(tmp_path / "pairs.jsonl", rows(6)), tmp_path / "out"
-    with StandInJudge(gap, faults=1.0, kinds=("500",)) as stand_in:
+    with StandInJudge(gap, faults=1.0, ways=("500",)) as stand_in:
         result = run(data, out, stand_in.url, "endpoint.tries=1", "judgements=4", exit_code=2)
     assert "20 questions in a row failed" in result.output
     assert not (out / "train.jsonl").exists()
@@ -350,7 +350,7 @@ class Gated(StandInJudge):
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
 def test_a_run_that_was_stopped_goes_on_without_paying_twice(tmp_path: Path, votes: list[Row], name: str) -> None:
     data, out, concurrency = write(tmp_path / "votes.jsonl", votes[:40]), tmp_path / "out", 4
-    settings: dict[str, Any] = {"bias": 1.0, "noise": 0.7, "faults": 0.1, "kinds": ("429", "500", "no verdict")}
+    settings: dict[str, Any] = {"bias": 1.0, "noise": 0.7, "faults": 0.1, "ways": ("429", "500", "no verdict")}
     more = (f"endpoint.concurrency={concurrency}", "judgements=2")
     with Gated(voted_gap(votes), answers=25, **settings) as stand_in:
         command = [sys.executable, "-m", "keel.cli", *words(data, out, stand_in.url, *more)]
@@ -381,9 +381,9 @@ def test_a_run_that_was_stopped_goes_on_without_paying_twice(tmp_path: Path, vot
 
 def test_all_faults_at_once_leave_the_same_result(tmp_path: Path, votes: list[Row]) -> None:
     data = write(tmp_path / "votes.jsonl", votes[:12])
-    kinds = ("429", "500", "garbage", "dropped", "hang")
+    ways = ("429", "500", "garbage", "dropped", "hang")
     for name, faults in (("calm", 0.0), ("stormy", 0.3)):
-        with StandInJudge(voted_gap(votes), bias=1.0, noise=0.5, faults=faults, kinds=kinds, hang=5.0) as stand_in:
+        with StandInJudge(voted_gap(votes), bias=1.0, noise=0.5, faults=faults, ways=ways, hang=5.0) as stand_in:
             run(data, tmp_path / name, stand_in.url, "endpoint.timeout=1", "judgements=2", "endpoint.tries=12")
     assert (tmp_path / "calm/judgements.jsonl").read_bytes() == (tmp_path / "stormy/judgements.jsonl").read_bytes()
 

@@ -1,0 +1,46 @@
+"""What is odd about a record that is well formed: it is read as it is, counted, and said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from reward_models.data.records import Candidates, Comparison, Conversation, Pair, Prompt, Record, SafetyLabel
+
+TEMPLATE = "text of a chat template or transcript inside a message"
+REPEATED = "a response that begins with the whole prompt"
+SHORT = 10  # characters; replies begin with a prompt as short as this ("Hi") by chance
+
+_MARKS = re.compile(
+    r"<\|im_(?:start|end)\|>|\[/?INST\]|<</?SYS>>|<\|(?:start|end)_header_id\|>|<\|eot_id\|>|<(?:start|end)_of_turn>"
+    r"|<\|(?:user|assistant|system|end|endoftext)\|>|<extra_id_[01]>|</s>\s*\Z|\A\s*<s>"
+    r"|^### (?:Instruction|Response|Human|Assistant):|^(?:USER|ASSISTANT): |\r?\n\r?\n(?:Human|Assistant):\s",
+    re.MULTILINE,
+)
+
+
+def remarks(record: Record) -> list[str]:
+    """The names of what is odd, each once.
+
+    :data:`TEMPLATE`: the model's own template will be put around text that has one. :data:`REPEATED`: the model will
+    read the prompt twice.
+    """
+    responses = list(_responses(record))
+    found = []
+    if any(_MARKS.search(m.content) for conversation in (record.prompt, *responses) for m in conversation):
+        found.append(TEMPLATE)
+    asked = record.prompt[-1].content.strip()
+    if len(asked) >= SHORT and any(response[0].content.lstrip().startswith(asked) for response in responses):
+        found.append(REPEATED)
+    return found
+
+
+def _responses(record: Record) -> Iterator[Conversation]:
+    if isinstance(record, Comparison | Pair):
+        yield from (record.response_a, record.response_b)
+    elif isinstance(record, SafetyLabel):
+        yield record.response
+    elif isinstance(record, Candidates):
+        yield from (*record.right, *record.wrong)
+    else:
+        assert isinstance(record, Prompt)
