@@ -197,6 +197,7 @@ def run_keel(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list
         [
             f"model.path={folder / arguments.ending}",
             f"output_dir={folder / 'keel'}",
+            "overwrite=true",  # of the run before
             f"prompts.train=['{prompts}']",
             "rewards=[{term: 'rl_step:Letters'}]",
             f"steps={steps}",
