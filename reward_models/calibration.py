@@ -1,4 +1,4 @@
-"""What a raw score means: the statistics that travel with a saved model."""
+"""Calibration of raw scores: statistics that are saved with a model."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import numpy as np
 
 from reward_models.data.records import Task
 
-MIN_EXAMPLES = 20  # of fewer, a temperature or a threshold would be chance
+MIN_EXAMPLES = 20  # a temperature or a threshold fitted on fewer would be noise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """Fitted on examples that were neither trained on nor evaluated; ``None`` where there were too few to tell.
+    """Statistics of raw scores, fitted on examples that were neither trained on nor evaluated.
+
+    A value is ``None`` where there were too few examples to fit it.
 
     Attributes:
         n: how many examples.
@@ -24,7 +26,7 @@ class Calibration:
         temperature: T that makes σ(margin / T), or σ(score / T) for safety, the best probability (arXiv:1706.04599).
         threshold: safety: raw scores below it are called unsafe; it meets ``threshold_fpr``, the share of safe
             responses that may be called unsafe.
-        notes: what could not be fitted, and why.
+        notes: the values that could not be fitted, and why.
     """
 
     n: int = 0
@@ -37,7 +39,7 @@ class Calibration:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Calibration:
-        """From a saved model's facts; keys of other versions are left aside."""
+        """From a saved model's facts; keys of other versions are ignored."""
         known = {name: value for name, value in facts.items() if name in cls.__dataclass_fields__}
         return cls(**(known | {"notes": tuple(known.get("notes", ()))}))
 
@@ -45,7 +47,7 @@ class Calibration:
         return {name: value for name, value in asdict(self).items() if value is not None and value != ()}
 
     def apply(self, raw: float, task: Task) -> float | None:
-        """A raw score on a scale that means something.
+        """The calibrated value of a raw score.
 
         Helpful: (raw − mean) / T, so that σ of the difference of two is the probability that the first response is
         preferred. Safety: σ(raw / T), the probability that the response is safe. ``None`` if that was not fitted.
@@ -62,7 +64,7 @@ def _sigmoid(x: float) -> float:
 
 
 def fit(scores: np.ndarray, label: np.ndarray, task: Task, *, threshold_fpr: float = 0.05) -> Calibration:
-    """Fit on a set apart from training and evaluation; what too few or one-sided examples cannot tell stays ``None``.
+    """Fit on a set apart from training and evaluation; a value that the examples do not determine stays ``None``.
 
     Args:
         scores: raw, ``[n, 2]`` chosen first, or ``[n, 1]`` for safety.

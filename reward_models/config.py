@@ -20,7 +20,7 @@ MAY_CHANGE = (
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Attributes belong to one task, as named.
+    """The loss. Each attribute applies to the task that its text begins with.
 
     Attributes:
         margin: helpful: times a comparison's strength gives the margin its scores must keep; 0 ignores strengths.

@@ -18,7 +18,7 @@ RewardRecord = Comparison | SafetyLabel
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What to train and evaluate on.
+    """The data of a reward model's training.
 
     Attributes:
         train, eval: files, globs, hub data sets (``owner/name[/subset][:split]``) or ``synthetic:…``.
@@ -62,7 +62,7 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Records by what they are for; ``counts`` says what was read and what was left out, and why."""
+    """Records by their use; ``counts``: the number read, and the numbers left out by reason."""
 
     train: list[RewardRecord]
     calibration: list[RewardRecord]
@@ -139,5 +139,5 @@ def tokenize(records: Records, renderer: ChatRenderer, config: DataConfig, limit
 
 
 def default_span(task: Task) -> Span:
-    """What DeepSeek-R1's reward models read (arXiv:2501.12948v2): helpfulness the summary, safety everything."""
+    """The span that DeepSeek-R1's reward models read (arXiv:2501.12948v2): helpfulness the summary, safety all."""
     return "summary" if task == "preference" else "full"

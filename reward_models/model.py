@@ -26,7 +26,7 @@ from reward_models.data.trees import Batch, PromptTree, TreeBatch, pack, pad
 from reward_models.runtime.engine import gathered
 
 POSITION_TABLES = frozenset({"position_embeddings", "wpe", "embed_positions"})
-KEEL_KEY = "keel"  # everything of ours in a saved model's config.json stands under this one key
+KEEL_KEY = "keel"  # the key in a saved model's config.json that holds all of Keel's own entries
 # The first that a vocabulary holds becomes the pad token where a tokenizer names none; the first of all is added.
 PAD_TOKENS = ("<|pad|>", "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>")
 
@@ -53,7 +53,7 @@ class SequenceScorer(nn.Module):
         if isinstance(batch, TreeBatch):
             hidden_T = tree_hidden_states(classifier.base_model, batch)
             return classifier.score(hidden_T[batch.last_N])[:, 0].float()
-        if hasattr(classifier, "score"):  # decoders: the position is ours, not guessed from pad ids
+        if hasattr(classifier, "score"):  # decoders: read at the given position, which pad ids would not tell
             output = classifier.base_model(batch.input_ids_NL, attention_mask=batch.attention_mask_NL, use_cache=False)
             rows = torch.arange(len(batch.last_N), device=batch.last_N.device)
             return classifier.score(output.last_hidden_state[rows, batch.last_N])[:, 0].float()
@@ -126,10 +126,10 @@ def _is_outside_backbone(weight: str) -> bool:
 
 
 def position_limit(model: nn.Module) -> int | None:
-    """The longest sequence that a table of learnt positions allows; ``None`` for models without such a table."""
+    """Length of the table of learnt positions; ``None`` for models without such a table."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in POSITION_TABLES:
-            # RoBERTa and its kin begin to count behind the padding index
+            # RoBERTa and models like it count positions from padding_idx + 1
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     return None
 
@@ -143,7 +143,7 @@ def planned_position_limit(config: ModelConfig, tokenizer: PreTrainedTokenizerBa
 
 
 def head_name(model: nn.Module) -> str:
-    """Decoders call their head ``score``, encoders ``classifier``."""
+    """Name of the score head: ``score`` in decoders, ``classifier`` in encoders."""
     return "score" if hasattr(model, "score") else "classifier"
 
 
@@ -151,7 +151,7 @@ def init_head(head: nn.Linear) -> None:
     """Normal with standard deviation 1/√(hidden + 1) (Learning to summarize, arXiv:2009.01325, appendix B.1)."""
     with gathered(list(head.parameters())) as writes, torch.no_grad():
         if writes:
-            # its own generator: how much of the global one loading has used differs between ZeRO stages
+            # a generator of its own: loading draws from the global one, by ZeRO stage more or less often
             generator = torch.Generator(head.weight.device).manual_seed(torch.initial_seed())
             nn.init.normal_(head.weight, std=1 / math.sqrt(head.in_features + 1), generator=generator)
             if head.bias is not None:

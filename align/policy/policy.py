@@ -27,7 +27,7 @@ FILLER = PromptTree(np.zeros(1, np.int32), (np.zeros(1, np.int32),))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PolicyBatch:
-    """Samples of a micro-batch, and which hidden state predicts which of their tokens.
+    """Samples of a micro-batch, and the hidden state that predicts each of their tokens.
 
     Attributes:
         batch: the packed trees, or the padded sequences.
@@ -98,14 +98,14 @@ class Policy(nn.Module):
             hidden_TH = output.last_hidden_state.flatten(0, 1)
         head = model.get_output_embeddings()
         hidden_TH, weight_VH = hidden_TH[batch.predictor_T], head.weight
-        if head.bias is not None:  # as one more column, which every token meets with a 1
+        if head.bias is not None:  # as one more column of the weights, multiplied by a 1
             hidden_TH = torch.cat([hidden_TH, hidden_TH.new_ones(len(hidden_TH), 1)], 1)
             weight_VH = torch.cat([weight_VH, head.bias[:, None]], 1)
         return token_logprobs(hidden_TH, weight_VH, batch.target_T, temperature)
 
 
 def _packed_starts(trees: Sequence[PromptTree]) -> list[tuple[int, int]]:
-    """For every sample, where its prompt ends (the last token) and where its first token stands in the packed row."""
+    """For every sample, the places of its prompt's last token and of its own first token in the packed row."""
     starts, at = [], 0
     for tree in trees:
         end = at = at + len(tree.prompt)
@@ -177,7 +177,7 @@ def policy_architecture(config: PolicyConfig, tokenizer: PreTrainedTokenizerBase
 
 @torch.no_grad()
 def check_policy(policy: Policy, device: torch.device, tolerance: float = 0.1) -> None:
-    """Refuse a model whose own logits say something else than :class:`Policy` computes: one that scales or caps them.
+    """Refuse a model whose own logits differ from those that :class:`Policy` computes: one that scales or caps them.
 
     Every rank must call it, for under ZeRO stage 3 the model runs. ``ValueError`` if the log-probabilities of a few
     tokens differ by more than ``tolerance`` nats (bf16 rounds to about a hundredth).
@@ -196,7 +196,7 @@ def check_policy(policy: Policy, device: torch.device, tolerance: float = 0.1) -
     policy.train(was_training)
     if (gap := float((ours - plain).abs().max())) > tolerance:
         raise ValueError(
-            f"{type(model).__name__} does more to its logits than its output layer says (log-probabilities differ by "
+            f"{type(model).__name__} changes its logits behind the output layer (log-probabilities differ by "
             f"{gap:.2g}); it cannot be trained here"
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from reward_models.runtime.checkpoint import fill_stretch, index_stretches
+from reward_models.runtime.checkpoint import fill_slice, index_slices
 from reward_models.runtime.distributed import World
 
 
@@ -45,7 +45,7 @@ class Reference:
                 holder.data = weight
 
     def refresh(self) -> None:
-        """From now on the reference is what the policy is at this moment."""
+        """Copy the policy's present weights into the reference."""
         for weight, holder in zip(self._weights, self._holders(), strict=True):
             weight.copy_(holder.detach())
 
@@ -66,11 +66,11 @@ class Reference:
 
     def load(self, directory: Path) -> None:
         """Take the reference from a checkpoint, whatever ZeRO stage and number of ranks wrote it."""
-        stretches = index_stretches(directory, "reference-*.safetensors")
+        slices = index_slices(directory, "reference-*.safetensors")
         for (name, start, length), weight in zip(self._places(), self._weights, strict=True):
-            if (name, "reference") not in stretches:
+            if (name, "reference") not in slices:
                 raise ValueError(f"{directory} holds no reference weights of {name}: give another output_dir")
-            fill_stretch(weight.view(-1)[:length], start, stretches[name, "reference"])
+            fill_slice(weight.view(-1)[:length], start, slices[name, "reference"])
 
     def _named(self) -> list[tuple[str, Any]]:
         return [(n, p) for n, p in self._engine.module.named_parameters() if p.requires_grad]

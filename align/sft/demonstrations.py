@@ -1,4 +1,4 @@
-"""Demonstrations: conversations that a policy learns to answer like, as token ids of which some are to be learnt."""
+"""Demonstrations: conversations as token ids, and a mask of the assistant's tokens, which the policy learns."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's notes for a calculator
 
 @dataclass(frozen=True, kw_only=True)
 class DemonstrationsConfig:
-    """Which demonstrations.
+    """The demonstrations of a run.
 
     Attributes:
         train: files, globs, hub data sets (``owner/name[/subset][:split]``) or ``synthetic:demonstrations:train``, of
@@ -62,7 +62,7 @@ class Demonstrations:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with any token, what is learnt of it, and the order."""
+        """A hash of all tokens, their masks, and the order."""
         digest = hashlib.sha256()
         for ids, learnt in zip(self.ids, self.learnt, strict=True):
             digest.update(np.int64(len(ids)).tobytes() + ids.tobytes() + np.packbits(learnt).tobytes())

@@ -45,8 +45,8 @@ from reward_models.runtime.run import (
 
 # Trainer's checkpoints fit only the ZeRO stage that wrote them: a resumed run may change little else.
 MAY_CHANGE = (*RUN_MAY_CHANGE, "model.gradient_checkpointing")
-FINGERPRINT = "demonstrations.txt"  # in the run's directory: which demonstrations it learns from
-IGNORED = -100  # torch's mark of a label without loss
+FINGERPRINT = "demonstrations.txt"  # in the run's directory: the fingerprint of the demonstrations
+IGNORED = -100  # torch's label of a token without loss
 # TRL's names of what it logs, and ours
 LOGGED = {
     "loss": "loss",
@@ -158,7 +158,7 @@ def build(
     # made whole before: made in parts, it would draw other random weights.
     arguments = training_arguments(config, run, config.total_steps(len(data)), world)
     policy = new if new is not None else build_policy(plain, tokenizer, dtype)
-    # What is learnt stands in the labels already: the trainer renders, tokenizes and masks nothing.
+    # The labels are complete: the trainer renders, tokenizes and masks nothing.
     columns = {
         "input_ids": [ids.tolist() for ids in data.ids],
         "labels": [
@@ -173,7 +173,7 @@ def build(
 
 
 def training_arguments(config: SftConfig, run: RunDirectory, total_steps: int, world: World) -> Any:
-    """TRL's own configuration for ours."""
+    """TRL's configuration for these settings."""
     from trl import SFTConfig as TrlConfig
 
     engine, on_cpu = config.engine, world.device.type == "cpu"
@@ -304,7 +304,7 @@ def _check_same(run: Run, data: Demonstrations, checkpoint: Path | None) -> None
 
 
 def _describe(reporter: Reporter, data: Demonstrations, bad: int, total_steps: int, checkpoint: Path | None) -> None:
-    """Say what was read and what was left out."""
+    """Report the numbers of demonstrations read and left out."""
     left_out = {"bad rows": bad} | data.dropped
     out = "".join(f"; {number:,} left out ({reason})" for reason, number in left_out.items() if number)
     tokens, learnt = sum(map(len, data.ids)), int(sum(mask.sum() for mask in data.learnt))

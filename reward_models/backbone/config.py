@@ -1,4 +1,4 @@
-"""Which pretrained model a run starts from."""
+"""Settings of the model that a run starts from."""
 
 from __future__ import annotations
 

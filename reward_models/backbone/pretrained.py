@@ -149,8 +149,8 @@ def with_lora(model: PreTrainedModel, lora: LoraConfig, task: str, whole: list[s
     """Adapters around ``model``.
 
     Args:
-        task: peft's name of what the model does, ``SEQ_CLS`` or ``CAUSAL_LM``.
-        whole: modules that no pretrained weights stand behind; they are trained and saved in full.
+        task: peft's task type, ``SEQ_CLS`` or ``CAUSAL_LM``.
+        whole: modules without pretrained weights; they are trained and saved in full.
     """
     import peft
 
@@ -168,7 +168,7 @@ def with_lora(model: PreTrainedModel, lora: LoraConfig, task: str, whole: list[s
 
 
 def load_adapter(model: PreTrainedModel, directory: Path) -> PreTrainedModel:
-    """``model`` with the adapter that stands in ``directory`` merged into it.
+    """``model`` with the adapter of ``directory`` merged into it.
 
     Raises:
         ValueError: the adapter's file lacks a weight, or cannot be read.

@@ -135,7 +135,7 @@ def _path_by_path(
 
 
 def path_mask(path: Path, window: int | None, device: torch.device, tree: TreeBatch) -> torch.Tensor | None:
-    """Which keys of its path each query sees, ``[length, prefix + length]``; ``None`` where causality says it all."""
+    """The keys of its path that each query sees, ``[length, prefix + length]``; ``None``: the causal mask."""
     total = path.prefix + path.length
     if window is not None and total <= window:
         window = None

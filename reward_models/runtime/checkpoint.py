@@ -1,7 +1,7 @@
 """Checkpoints: atomic, free of pickle, and independent of ZeRO stage and number of ranks.
 
-Every rank writes the stretches of fp32 weights and Adam moments that it owns, each under the parameter's name and the
-stretch's place in it, as safetensors. Loading copies from the files that hold the stretches a rank owns *now*, so a
+Every rank writes the slices of fp32 weights and Adam moments that it owns, each under the parameter's name and the
+slice's place in it, as safetensors. Loading copies from the files that hold the slices a rank owns *now*, so a
 run may resume with another number of ranks or another ZeRO stage. A checkpoint is a directory that is renamed into
 place once every byte of it is on disk; an incomplete directory is not a checkpoint. Checksums tell damaged files.
 
@@ -32,7 +32,7 @@ from reward_models.runtime.distributed import World
 STATE_FILE = "state.json"  # written last of a checkpoint's contents
 STATES = ("weight", "exp_avg", "exp_avg_sq")
 # (parameter, state) → what the files of a checkpoint hold of it: (start, length, file, key)
-Stretches = dict[tuple[str, str], list[tuple[int, int, Path, str]]]
+Slices = dict[tuple[str, str], list[tuple[int, int, Path, str]]]
 
 
 class CheckpointError(RuntimeError):
@@ -41,7 +41,7 @@ class CheckpointError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class _Fragment:
-    """What this rank owns of one parameter: flat fp32 views, beginning at ``start`` of the flattened parameter."""
+    """The part of one parameter that this rank owns: flat fp32 views, from ``start`` of the flattened parameter on."""
 
     name: str
     start: int
@@ -81,7 +81,7 @@ def save_checkpoint(
         partial.mkdir(parents=True)
     world.barrier()
     with explain_full_disk(f"the checkpoint {final}", partial):
-        files = [*_write_stretches(partial, engine, world), *more(partial)]
+        files = [*_write_slices(partial, engine, world), *more(partial)]
         world.barrier()
         if world.is_main:
             content = {"step": step, "optimizer_steps": _optimizer_steps(engine), "world_size": world.size, **state}
@@ -103,8 +103,8 @@ def save_checkpoint(
     return final
 
 
-def _write_stretches(directory: Path, engine: Any, world: World) -> list[Path]:
-    """Write the stretches that this rank owns; returns the file, or nothing if it owns none."""
+def _write_slices(directory: Path, engine: Any, world: World) -> list[Path]:
+    """Write the slices that this rank owns; returns the file, or nothing if it owns none."""
     tensors = {
         f"{fragment.name}|{fragment.start}|{name}": fragment.view(name).detach().cpu().contiguous()
         for fragment in _fragments(engine)
@@ -160,19 +160,19 @@ def load_checkpoint(path: Path, engine: Any, world: World) -> dict[str, Any]:
     try:
         state: dict[str, Any] = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
         step, optimizer_steps = int(state["step"]), int(state["optimizer_steps"])
-        stretches = index_stretches(path)
+        slices = index_slices(path)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(
             f"{path} is not a readable checkpoint ({type(error).__name__}: {error}); delete it to go on without it"
         ) from error
-    _check_whole(stretches, engine, path)
+    _check_whole(slices, engine, path)
     for fragment in _fragments(engine):
         for name in STATES:
-            fill_stretch(fragment.view(name), fragment.start, stretches[fragment.name, name])
+            fill_slice(fragment.view(name), fragment.start, slices[fragment.name, name])
         # torch keeps the count in a tensor per state, DeepSpeed's CPU Adam in a plain integer
         tensor_count = not type(_basic_optimizer(engine)).__name__.startswith("DeepSpeed")
         fragment.optimizer_state["step"] = torch.tensor(float(optimizer_steps)) if tensor_count else optimizer_steps
-    _weights_from_master(engine, stretches)
+    _weights_from_master(engine, slices)
     if engine.lr_scheduler is not None:
         engine.lr_scheduler.last_epoch = step - 1  # the schedule is a function of the step
         with warnings.catch_warnings():
@@ -183,7 +183,7 @@ def load_checkpoint(path: Path, engine: Any, world: World) -> dict[str, Any]:
 
 
 def _fragments(engine: Any) -> Iterator[_Fragment]:
-    """This rank's stretches of every trainable parameter, whatever optimizer DeepSpeed has wrapped around Adam."""
+    """This rank's slices of every trainable parameter, whatever optimizer DeepSpeed has wrapped around Adam."""
     outer, adam = engine.optimizer, _basic_optimizer(engine)
     named = [(n, p) for n, p in engine.module.named_parameters() if p.requires_grad]
     kind = type(outer).__name__
@@ -215,8 +215,8 @@ def _half_precision_masters(outer: Any) -> Iterator[tuple[int, torch.Tensor]]:
             yield id(half), master
 
 
-def _weights_from_master(engine: Any, stretches: Stretches) -> None:
-    """The weights the model computes with are a rounded copy of the fp32 ones."""
+def _weights_from_master(engine: Any, slices: Slices) -> None:
+    """Copy the fp32 weights, rounded, into the weights that the model computes with."""
     outer = engine.optimizer
     if engine.zero_optimization_stage() == 3:
         for fragment, param in zip(_fragments(engine), _trainable(engine.module), strict=True):
@@ -228,7 +228,7 @@ def _weights_from_master(engine: Any, stretches: Stretches) -> None:
     for name, param in engine.module.named_parameters():
         if param.requires_grad:
             whole = torch.empty(param.numel(), dtype=torch.float32)
-            fill_stretch(whole, 0, stretches[name, "weight"])
+            fill_slice(whole, 0, slices[name, "weight"])
             param.data.copy_(whole.view_as(param))
 
 
@@ -245,9 +245,9 @@ def _optimizer_steps(engine: Any) -> int:
     return max(steps, default=0)
 
 
-def index_stretches(path: Path, pattern: str = "rank-*.safetensors") -> Stretches:
-    """What is where in a checkpoint's files, from their headers alone."""
-    found: Stretches = {}
+def index_slices(path: Path, pattern: str = "rank-*.safetensors") -> Slices:
+    """The place of every slice in a checkpoint's files, read from their headers."""
+    found: Slices = {}
     for file in sorted(path.glob(pattern)):
         with safe_open(file, framework="pt") as handle:
             for key in handle.keys():  # noqa: SIM118 (it is no mapping)
@@ -257,9 +257,9 @@ def index_stretches(path: Path, pattern: str = "rank-*.safetensors") -> Stretche
     return found
 
 
-def _check_whole(stretches: Stretches, engine: Any, path: Path) -> None:
-    """Refuse a checkpoint of another model, or one that lacks a file, before anything of it is used."""
-    held = {key: sum(length for _, length, _, _ in parts) for key, parts in stretches.items()}
+def _check_whole(slices: Slices, engine: Any, path: Path) -> None:
+    """Raise :class:`CheckpointError` for a checkpoint of another model, or one that lacks a file, before it is used."""
+    held = {key: sum(length for _, length, _, _ in parts) for key, parts in slices.items()}
     sizes = {n: getattr(p, "ds_numel", p.numel()) for n, p in engine.module.named_parameters() if p.requires_grad}
     wanted = {(name, state): size for name, size in sizes.items() for state in STATES}
     wrong = sorted(key for key in held.keys() | wanted.keys() if held.get(key) != wanted.get(key))
@@ -270,10 +270,10 @@ def _check_whole(stretches: Stretches, engine: Any, path: Path) -> None:
         )
 
 
-def fill_stretch(into: torch.Tensor, start: int, stretches: list[tuple[int, int, Path, str]]) -> None:
-    """Copy the parameter's elements ``[start, start + into.numel())`` from the stretches that hold them."""
+def fill_slice(into: torch.Tensor, start: int, slices: list[tuple[int, int, Path, str]]) -> None:
+    """Copy the parameter's elements ``[start, start + into.numel())`` from the slices that hold them."""
     end = start + into.numel()
-    for first, length, file, key in stretches:
+    for first, length, file, key in slices:
         low, high = max(start, first), min(end, first + length)
         if low < high:
             with safe_open(file, framework="pt") as handle:
@@ -281,7 +281,7 @@ def fill_stretch(into: torch.Tensor, start: int, stretches: list[tuple[int, int,
 
 
 def _sync(path: Path) -> None:
-    """Make sure a file or directory entry is on disk before the rename that says so."""
+    """Flush a file or directory entry to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

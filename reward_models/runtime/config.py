@@ -24,7 +24,7 @@ Config = TypeVar("Config")
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; the message names the file or key and the way out."""
+    """A configuration that cannot be used; the message names the file or key, and how to fix it."""
 
 
 def load_config(schema: type[Config], path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -157,7 +157,7 @@ def _keys(schema: Any) -> dict[str, Any]:
 
 
 def _instead(schema: type, key: str, prefix: str) -> str:
-    """What to write in place of an unknown key: its new name, the nearest key, or one of all keys."""
+    """The suggestion for an unknown key: its new name, the nearest key, or a list of all keys."""
     renamed: Mapping[str, str] = getattr(schema, "RENAMED", {})
     if key in renamed:
         return f"it is now called {prefix}{renamed[key]}"

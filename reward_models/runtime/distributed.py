@@ -1,4 +1,4 @@
-"""One process or many: starting them, and the few reductions that training needs."""
+"""Joining a distributed job, and the reductions over ranks that training needs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import torch.distributed as dist
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """This process's place among all of a job's.
+    """The rank of this process and the size of its job.
 
     Attributes:
         rank, size: global. ``local_rank``: on this machine.
-        device: where this rank computes.
+        device: the device that this rank computes on.
     """
 
     rank: int
@@ -50,7 +50,7 @@ class World:
 
 
 def local_device() -> torch.device:
-    """Where this process computes."""
+    """The device that this process computes on."""
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device("cpu")
@@ -73,7 +73,7 @@ def start(timeout_seconds: float = 1800) -> World:
     # DeepSpeed builds its CPU optimizer with ninja, which a virtual environment has, but not always on PATH.
     os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     if size > 1 and "OMP_NUM_THREADS" not in os.environ:
-        # Left alone, every rank starts a thread per core and they fight over the cores.
+        # By default every rank starts a thread per core, and the ranks compete for the cores.
         local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_size))
     device = local_device()
@@ -81,8 +81,8 @@ def start(timeout_seconds: float = 1800) -> World:
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
-        # Gloo's own collectives do. DeepSpeed's for CPUs would be compiled at the first start, which takes a compiler
-        # and most of a minute, and a kill meanwhile leaves a lock that every later start waits for without end.
+        # Gloo's collectives suffice. DeepSpeed's for CPUs are compiled at the first start, which takes a compiler and
+        # most of a minute; a kill meanwhile leaves a lock that every later start waits for without end.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(
             dist_backend=backend, timeout=timedelta(seconds=timeout_seconds), verbose=False, auto_mpi_discovery=False

@@ -1,4 +1,4 @@
-"""DeepSpeed behind a typed configuration, and the guarded optimizer step."""
+"""DeepSpeed's engine: typed settings, gathered weights, and an optimizer step that refuses values not finite."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reward_models.runtime.distributed import World
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """How a model is optimised.
+    """Settings of the optimizer and of DeepSpeed.
 
     Attributes:
         zero_stage: 0 replicates everything; 1 partitions optimizer states, 2 gradients too, 3 parameters too.
@@ -69,7 +69,7 @@ class NonFiniteError(RuntimeError):
 
 
 def zero_section(config: EngineConfig) -> dict[str, Any]:
-    """DeepSpeed's ``zero_optimization`` section for ours."""
+    """The ``zero_optimization`` section of DeepSpeed's configuration."""
     zero: dict[str, Any] = {"stage": config.zero_stage}
     if config.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
@@ -79,7 +79,7 @@ def zero_section(config: EngineConfig) -> dict[str, Any]:
 
 
 def deepspeed_config(config: EngineConfig, world_size: int) -> dict[str, Any]:
-    """DeepSpeed's own configuration for ours."""
+    """DeepSpeed's configuration for these settings."""
     return {
         # Micro-batches are cut by tokens and their number changes from step to step, so DeepSpeed's own counting is
         # switched off: backward() tells it where a step ends.
@@ -198,7 +198,7 @@ def build_engine(model: nn.Module, config: EngineConfig, total_steps: int, world
 
 
 def _forget_rehearsal(engine: Any) -> None:
-    """Undo the step on zero gradients with which DeepSpeed allocates Adam's state for bf16 at stage 0.
+    """Undo the step on zero gradients by which DeepSpeed allocates Adam's state for bf16 at stage 0.
 
     It would count in Adam's bias correction, and it decays the fp32 weights at the full rate.
     """

@@ -103,7 +103,7 @@ def test_a_model_that_does_more_to_its_logits_is_refused(tokenizer: Any) -> None
         return output
 
     policy.language_model.forward = scaled  # type: ignore[method-assign]
-    with pytest.raises(ValueError, match="does more to its logits"):
+    with pytest.raises(ValueError, match="changes its logits"):
         check_policy(policy, torch.device("cpu"))
     config = PolicyConfig(config={"model_type": "gemma2", **SHAPE})
     with pytest.raises(ValueError, match="caps its logits softly"):
