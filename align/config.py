@@ -9,7 +9,8 @@ from align.objective.advantages import AdvantageKind
 from align.objective.losses import LossKind
 from align.phases import Phase, PhaseConfig, resolve_phases
 from align.policy.policy import PolicyConfig
-from align.rewards.build import TermConfig
+from align.rewards.build import TermConfig, check_terms
+from align.rewards.terms import TermError
 from align.rollouts.build import RolloutConfig
 from align.rollouts.prompts import PromptsConfig
 from reward_models.runtime.engine import EngineConfig
@@ -142,6 +143,10 @@ class AlignConfig(RunConfig):
             raise ValueError("samples_per_prompt=1: an advantage is relative to the prompt's other samples")
         if self.temperature <= 0:
             raise ValueError("temperature must be positive: responses that are all alike teach nothing")
+        try:
+            check_terms(self.rewards, foreign=False)  # a configuration that is only read imports nobody's code
+        except TermError as error:
+            raise ValueError(error) from None
         if not self.rewards:
             raise ValueError("rewards is empty: name at least one term, e.g. rewards=[{term: accuracy}]")
         if self.loss.beta and self.ref_update_steps % self.steps_per_rollout:

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from align.config import AlignConfig
+from align.rewards.build import check_terms
 from align.rewards.scoring import RewardFailure
 from align.rewards.terms import TermError
 from align.run import GuardStop
@@ -29,9 +30,12 @@ def _run(parsed: argparse.Namespace) -> None:
     config = load_config(AlignConfig, parsed.config, parsed.overrides)
     if parsed.shorten_to is not None:
         config = shortened(config, parsed.shorten_to)
+    check_terms(config.rewards)
     if not parsed.dry_run:
         train(config)
         return
+    for term in sorted({each.term for each in config.rewards if ":" in each.term}):
+        print(f"imports code of your own: {term}")
     for step, change in changes(config):
         print(f"step {step:>6,}  {change}")
 

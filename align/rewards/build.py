@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import difflib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -10,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from align.rewards.rules.format import Format
 from align.rewards.rules.language import LanguageConsistency
 from align.rewards.rules.penalties import OverlongPenalty, RepetitionPenalty
-from align.rewards.terms import RewardTerm, Sample, TermError, load_term, term_metrics_of
+from align.rewards.terms import RewardTerm, Sample, TermError, load_term, term_class, term_metrics_of
 from align.rewards.verifiers.answers import JUDGES, AnswerAccuracy
 from align.rewards.verifiers.mathematics import MathAccuracy
 from align.rewards.verifiers.programs import CodeAccuracy
@@ -104,6 +106,7 @@ def build_terms(configs: Sequence[TermConfig], verifiers: set[str]) -> list[Mixe
     Raises:
         TermError: an unknown term or verifier, or arguments a term does not take.
     """
+    check_terms(configs)
     built = []
     for config in configs:
         for name, factory in _factories(config.term, verifiers):
@@ -123,10 +126,56 @@ def build_terms(configs: Sequence[TermConfig], verifiers: set[str]) -> list[Mixe
     return built
 
 
-def check_terms(configs: Sequence[TermConfig]) -> None:
-    """:class:`TermError` if there is no term of a name; nothing is built."""
+def check_terms(configs: Sequence[TermConfig], *, foreign: bool = True) -> None:
+    """Check names of terms and of their arguments; nothing is built.
+
+    Args:
+        foreign: check terms of an import path too, for which their module is imported.
+
+    Raises:
+        TermError: there is no such term, or it takes no argument of a name.
+    """
     for config in configs:
-        _factories(config.term, set())
+        factories = _factories(config.term, set(VERIFIERS))
+        if ":" in config.term and not foreign:
+            continue
+        taken = [_argument_names(config.term, factory, config.arguments) for _, factory in factories]
+        # One of several verifiers may take an argument that the others do not know.
+        known = sorted({name for names in taken for name in names or ()})
+        unknown = [name for name in config.arguments if name not in known]
+        if unknown and None not in taken:
+            close = difflib.get_close_matches(unknown[0], known, n=1)
+            instead = f"did you mean {close[0]}?" if close else f"it takes {', '.join(known) or 'none'}"
+            raise TermError(f"rewards: {config.term} takes no argument {unknown[0]!r}; {instead}")
+
+
+def _argument_names(term: str, factory: Callable[..., RewardTerm], given: Mapping[str, Any]) -> set[str] | None:
+    """The names of the arguments that a term may be given; ``None`` if it takes any."""
+    if ":" in term:
+        return _names(term_class(term))
+    if term not in ("helpful", "safety"):
+        return _names(factory)
+    if "urls" in given:
+        from align.rewards.models.client import RewardClient
+        from align.rewards.models.remote import RemoteReward
+        from align.rewards.models.replicas import ReplicaConfig
+
+        chain: list[Any] = [RemoteReward, RewardClient, ReplicaConfig]  # each passes on the arguments it does not name
+    else:
+        from align.rewards.models.local import ModelReward
+
+        chain = [ModelReward]
+    return {name for each in chain for name in _names(each, passes_on=True) or ()} - {"task"}
+
+
+def _names(function: Callable[..., Any], passes_on: bool = False) -> set[str] | None:
+    """The names of a function's parameters; ``None`` if it takes any, unless they are only passed on."""
+    fixed = set(function.keywords) if isinstance(function, partial) else set()
+    parameters = inspect.signature(function).parameters.values()
+    if any(each.kind is each.VAR_KEYWORD for each in parameters) and not passes_on:
+        return None
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {each.name for each in parameters if each.kind in named} - fixed
 
 
 def _factories(term: str, verifiers: set[str]) -> list[tuple[str, Callable[..., RewardTerm]]]:

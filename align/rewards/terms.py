@@ -268,21 +268,30 @@ async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
     return await answer
 
 
-def load_term(path: str, **arguments: Any) -> RewardTerm:
-    """The reward term that an import path such as ``my_package.rewards:Politeness`` names, built with ``arguments``.
+def term_class(path: str) -> Callable[..., Any]:
+    """The object that an import path such as ``my_package.rewards:Politeness`` names; its module is imported.
 
     Raises:
-        TermError: nothing importable is there, or what is there is not a reward term once it is built.
+        TermError: nothing importable is there.
     """
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute:
         raise TermError(f"{path!r} names no reward term; write package.module:Class")
     try:
-        factory = getattr(importlib.import_module(module_name), attribute)
+        return cast(Callable[..., Any], getattr(importlib.import_module(module_name), attribute))
     except (ImportError, AttributeError) as error:
         raise TermError(f"reward term {path!r} cannot be imported: {error}") from error
+
+
+def load_term(path: str, **arguments: Any) -> RewardTerm:
+    """The reward term of :func:`term_class`, built with ``arguments``.
+
+    Raises:
+        TermError: nothing importable is there, or it is not a reward term once it is built.
+    """
+    factory = term_class(path)
     try:
-        term = factory(**arguments)
+        term: RewardTerm = factory(**arguments)
     except (TypeError, ValueError) as error:
         raise TermError(f"reward term {path!r} cannot be built from {arguments}: {error}") from error
     missing = [name for name in ("name", "applies", "score") if not hasattr(term, name)]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from align.rewards.build import MixedTerm, TermConfig, build_terms
+from align.config import AlignConfig
+from align.rewards.build import MixedTerm, TermConfig, build_terms, check_terms
 from align.rewards.mixer import Mixer, Rewards, Running
 from align.rewards.terms import Sample, TermError, TermScores
 from align.schedule import Schedule
@@ -100,7 +103,7 @@ def test_terms_are_built_by_name_for_their_domains_only() -> None:
     [
         (TermConfig(term="acuracy"), {"math"}, "no term 'acuracy'; there are accuracy, format"),
         (TermConfig(term="accuracy"), {"chess"}, "prompts name the verifier chess; there are math"),
-        (TermConfig(term="repetition", arguments={"m": 3}), set(), "repetition cannot be built"),
+        (TermConfig(term="repetition", arguments={"n": 0}), set(), "repetition cannot be built"),
         (TermConfig(term="helpful", arguments={"model": "runs/nothing"}), set(), "no directory runs/nothing"),
     ],
 )
@@ -114,3 +117,41 @@ def test_wrong_kinds_and_weights_are_refused() -> None:
         TermConfig(term="format", domains=["math"])
     with pytest.raises(ValueError, match="weight of format"):
         TermConfig(term="format", weight="much")
+
+
+@pytest.mark.parametrize(
+    ("term", "arguments", "reason"),
+    [
+        ("repetition", {"nn": 3}, "repetition takes no argument 'nn'; did you mean n?"),
+        ("overlong", {"max_token": 3, "buffer": 1}, "overlong takes no argument 'max_token'; did you mean max_tokens?"),
+        ("language", {"x": 3}, "language takes no argument 'x'; it takes none"),
+        ("accuracy", {"time_limits": 3}, "did you mean time_limit?"),
+        ("accuracy_choice", {"verifier": "exact"}, "takes no argument 'verifier'"),
+        ("helpful", {"modell": "x"}, "did you mean model?"),
+        ("helpful", {"task": "safety"}, "takes no argument 'task'"),
+        ("helpful", {"model": "x", "urls": "http://a", "protocoll": "vllm"}, "did you mean protocol?"),
+        ("align.rewards.rules.penalties:RepetitionPenalty", {"m": 1}, "takes no argument 'm'; it takes n"),
+        ("letters:Spike", {"cal": 1}, "did you mean call?"),
+        ("letters:Nothing", {}, "cannot be imported"),
+        ("acuracy", {}, "no term 'acuracy'"),
+    ],
+)
+def test_arguments_are_checked_without_building_anything(term: str, arguments: dict[str, Any], reason: str) -> None:
+    with pytest.raises(TermError, match=re.escape(reason)):
+        check_terms([TermConfig(term=term, arguments=arguments)])
+    if ":" not in term:
+        with pytest.raises(ValueError, match=re.escape(reason)):
+            AlignConfig(rewards=[TermConfig(term=term, arguments=arguments)])
+
+
+def test_arguments_that_a_term_takes_pass() -> None:
+    remote = {"urls": ["http://a"], "model": "m", "protocol": "vllm", "check": "scores", "value": "raw", "timeout": 3}
+    check_terms(
+        [
+            TermConfig(term="accuracy", arguments={"workers": 1, "time_limit": 1.0}),
+            TermConfig(term="overlong", arguments={"max_tokens": 9, "buffer": 2}),
+            TermConfig(term="helpful", arguments={"model": ["a", "b"], "value": "lower_bound", "offload": True}),
+            TermConfig(term="safety", arguments=remote),
+            TermConfig(term="letters:Spike", arguments={"call": 1}),
+        ]
+    )
