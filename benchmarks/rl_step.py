@@ -17,6 +17,7 @@ import json
 import math
 import statistics
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -108,6 +109,7 @@ class Stopwatch:
         self.device = device
         self.steps: list[dict[str, float]] = []
         self._now: dict[str, float] = {}
+        self._cpu = time.process_time()
         self.completion = 0.0
 
     def wrap(self, owner: Any, method: str, part: str) -> None:
@@ -124,7 +126,9 @@ class Stopwatch:
 
     def step(self, whole: float) -> None:
         inside = sum(self._now.values())
-        self.steps.append({**self._now, "update": whole - inside, "step": whole, "completion": self.completion})
+        cpu, self._cpu = time.process_time() - self._cpu, time.process_time()
+        known = {"update": whole - inside, "step": whole, "cpu": cpu, "completion": self.completion}
+        self.steps.append({**self._now, **known})
         self._now = {}
 
 
@@ -217,7 +221,7 @@ def run_keel(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list
         run = build_run(config, begun, stack)
         state, phase = run.resume(), run.phases[0]
         for _ in range(steps):
-            began, timer = clock(arguments.device), Timer()
+            began, cpu, timer = clock(arguments.device), time.process_time(), Timer()
             with timer.section("rollout"):
                 run.sampler.engine.sync_weights(state.step)
                 rollout = sample(run, state, phase)
@@ -231,7 +235,9 @@ def run_keel(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list
             whole = clock(arguments.device) - began
             known = {name: timer.seconds.get(name, 0.0) for name in ("rollout", "rewards")}
             completion = float(rollout.length_N.double().mean())
-            lines.append({**known, "update": whole - sum(known.values()), "step": whole, "completion": completion})
+            update_seconds = whole - sum(known.values())
+            lines.append({**known, "update": update_seconds, "step": whole, "cpu": time.process_time() - cpu})
+            lines[-1]["completion"] = completion
     return lines[arguments.warmup :]
 
 
@@ -251,7 +257,7 @@ def summarise(runs: dict[str, list[list[dict[str, float]]]]) -> dict[str, Any]:
 def medians(repeats: Sequence[list[dict[str, float]]]) -> dict[str, float]:
     return {
         part: round(statistics.median(step[part] for steps in repeats for step in steps), 4)
-        for part in (*PHASES, "step", "completion")
+        for part in (*PHASES, "step", "cpu", "completion")
     }
 
 
