@@ -40,6 +40,7 @@ def test_the_wheel_holds_the_presets_and_only_packages_of_ours(wheel: Path) -> N
     presets = {path.name for path in (ROOT / "configs" / "projects").glob("*.yaml")}
     assert presets == {Path(n).name for n in names if n.startswith("keel/presets/")}
     assert {"align/policy/templates/r1.jinja", "align/policy/templates/r1_zero.jinja"} <= set(names)
+    assert "reward_models/reporting/templates/page.html" in names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     top = {name.partition("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} <= set(SOURCES) - {"configs"}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import dropwhile
 from typing import Any, Literal
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from reward_models.data.chat import ChatRenderer, train_tokenizer
-from reward_models.data.encode import TokenizedSet, tokenize_records
+from reward_models.data.encode import TokenizedSet, fit, tokenize_records
 from reward_models.data.records import Comparison, Message, Role, SafetyLabel
 
 # One word is one token: a message costs one token for its role and one for each word.
@@ -145,6 +148,39 @@ def test_the_oldest_turns_go_first_then_the_beginning_of_the_last(
 def test_a_tool_result_does_not_outlive_the_turn_that_asked_for_it(renderer: ChatRenderer) -> None:
     prompt = (say("user", 2, 4), say("assistant", 6, 2), say("tool", 8, 2), say("user", 10, 2), LAST)
     assert kept_prompt(26, renderer, *prompt) == texts(renderer, *prompt[3:])
+
+
+TURNS = st.lists(st.tuples(st.sampled_from(["system", "user", "assistant", "tool"]), st.integers(1, 6)), max_size=12)
+
+
+@given(TURNS, st.integers(1, 60))
+def test_the_fewest_turns_go_that_make_room(turns: list[tuple[Role, int]], limit: int) -> None:
+    """By bisection, the same turns as one by one."""
+    renderer = ChatRenderer(word_tokenizer(), "full")
+    last, reply = say("user", 30, 2), (say("assistant", 40, 2),)
+    prompt = (*(say(role, 5 * place % 40, words) for place, (role, words) in enumerate(turns)), last)
+    system = [m for m in prompt[:-1] if m.role == "system"]
+    left = [m for m in prompt[:-1] if m.role != "system"]
+    whole = tokens = renderer.tokenize([renderer.text(prompt, reply)])[0]
+    while left and len(tokens) > limit:
+        left = list(dropwhile(lambda m: m.role != "user", left[1:]))
+        tokens = renderer.tokenize([renderer.text((*system, *left, last), reply)])[0]
+    found = fit(prompt, [reply], renderer, limit, [whole])
+    if len(tokens) <= limit:
+        assert found is not None
+        assert found[0].tolist() == tokens.tolist()
+
+
+def test_a_conversation_of_many_turns_is_rendered_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    renderer = ChatRenderer(word_tokenizer(), "full")
+    calls: list[int] = []
+    text = ChatRenderer.text
+    monkeypatch.setattr(ChatRenderer, "text", lambda *given: [calls.append(1), text(*given)][1])
+    prompt = tuple(say("user" if place % 2 == 0 else "assistant", 0, 3) for place in range(2001))
+    found = fit(prompt, [(say("assistant", 40, 2),)], renderer, 50)
+    assert found is not None
+    assert 40 < len(found[0]) <= 50
+    assert len(calls) < 20
 
 
 def test_cut_and_dropped_items_are_counted(renderer: ChatRenderer) -> None:
