@@ -26,6 +26,7 @@ from reward_models.reporting import charts
 from reward_models.runtime.config import dump_config
 from reward_models.runtime.metrics import read_metrics
 from reward_models.runtime.run import package_versions
+from reward_models.runtime.secrets import written_as
 
 EVALUATION = "evaluation.json"
 EVAL_SCORES = "evaluation_scores.jsonl"
@@ -76,7 +77,7 @@ def save(
 def _data_facts(train: TokenizedSet, counts: dict[str, int]) -> dict[str, Any]:
     return {
         "counts": counts,
-        "sources": list(train.sources),
+        "sources": [written_as(source) for source in train.sources],
         "truncated": train.truncated,
         "dropped": train.dropped,
         "tokens": int(train.unshared_tokens.sum()),

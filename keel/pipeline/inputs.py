@@ -21,6 +21,7 @@ from reward_models.data.formats import rename
 from reward_models.data.records import TASKS
 from reward_models.data.sources import SourceError, expand, is_hub, read, read_rows_of
 from reward_models.runtime.config import ConfigError
+from reward_models.runtime.secrets import written_as
 
 FIRST_ROWS = 3  # number of rows of a source that are checked
 _HUB_MODEL = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
@@ -126,21 +127,22 @@ def _check_fits(stage: Stage, key: str, other: Stage) -> None:
 
 
 def _data(stage: Stage, key: str, spec: str) -> Input:
+    written = written_as(spec)  # a password in it is neither printed nor kept in project.json
     if is_hub(spec):
-        return Input(key, spec, "hub")
+        return Input(key, written, "hub")
     try:
         first = list(islice(_rows(stage, spec), FIRST_ROWS))
     except SourceError as error:
         raise _problem(stage, f"{key}: {error}") from error
     if not first:
-        raise _problem(stage, f"{key}: {spec} has no rows")
+        raise _problem(stage, f"{key}: {written} has no rows")
     if all(isinstance(row, BadRow) for row in first):
         row: Any = first[0]
         raise _problem(stage, f"{key}: {row.file}:{row.line}: {row.reason}")
     paths = tuple(Path(os.path.expandvars(os.path.expanduser(file))) for file in expand(spec))
     if paths[0].exists():
-        return Input(key, spec, "file" if len(paths) == 1 else f"{len(paths)} files", None, paths)
-    return Input(key, spec, "built in" if spec.startswith("synthetic:") else "other")
+        return Input(key, written, "file" if len(paths) == 1 else f"{len(paths)} files", None, paths)
+    return Input(key, written, "built in" if spec.startswith("synthetic:") else "other")
 
 
 def _rows(stage: Stage, spec: str) -> Any:

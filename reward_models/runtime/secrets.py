@@ -51,6 +51,11 @@ def unresolved(container: Any, place: tuple[Any, ...] = ()) -> Any:
     return _written.get((place, str(container)), container)
 
 
+def written_as(value: str) -> str:
+    """A value of some configuration as it was written there, e.g. the name of a data source with a password in it."""
+    return next((text for (_, resolved), text in _written.items() if resolved == value), value)
+
+
 def _leaves(container: Any, place: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
     if isinstance(container, dict):
         return [leaf for key, value in container.items() for leaf in _leaves(value, (*place, key))]

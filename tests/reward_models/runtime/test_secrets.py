@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from reward_models.runtime.config import ConfigError, dump_config, load_config
+from reward_models.runtime.secrets import written_as
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ def test_the_run_gets_the_value_and_the_file_the_name(file: Path) -> None:
     assert config.arguments == {"headers": {"key": "Bearer hunter2"}, "other": "hunter2", "plain": "hunter2"}
     assert config.sources == ["db://me:hunter2@host", "a.jsonl"]
     assert config.output_dir == "runs/7"
+    assert written_as("db://me:hunter2@host") == "db://me:${oc.env:SOME_SECRET}@host"
+    assert written_as("a.jsonl") == "a.jsonl"
     assert written(config) == {
         "output_dir": "runs/${oc.env:SOME_SIZE}",
         "inner": {"token": "${oc.env:SOME_SECRET}", "size": "${oc.env:SOME_SIZE}"},
