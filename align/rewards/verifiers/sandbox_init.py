@@ -143,6 +143,7 @@ def limit(limits: dict[str, int], processes: int | None) -> None:
         ("CORE", 0),
         ("MSGQUEUE", 0),
         ("MEMLOCK", 0),
+        ("SIGPENDING", 1024),  # also timers
     ):
         if value is not None:
             # one second between the signal that can be handled and the one that cannot
