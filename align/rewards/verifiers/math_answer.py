@@ -8,8 +8,21 @@ from dataclasses import replace
 from align.rewards.verifiers.math_numbers import CURRENCY, Value, as_expression
 from align.rewards.verifiers.math_reading import read_value
 from align.rewards.verifiers.math_text import candidates, hedged, tidy, words_of
-from align.rewards.verifiers.math_units import CJK, SCALES
+from align.rewards.verifiers.math_units import CJK, PARTS, SCALES
 
+LAST = re.compile(
+    rf"(?:^|(?<=[\s=:,{CURRENCY}{CJK}]))(?P<value>[-+]?[{CURRENCY}]?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?%?)"
+    r"(?P<rest>[^\d\\=+*/^<>]*)$"
+)
+# A word, an equals sign or a colon stands before the number, and no command or other sign.
+INTRODUCED = re.compile(rf"^\s*$|(?:(?<![\\A-Za-z])[A-Za-z]+[',]?|[{CJK}=:]|[{CURRENCY}])\s*$")
+# Words right before or behind a number that make another one of it.
+_CHANGES = """
+of to by from twice thrice half double triple minus negative plus times over than root square squared cube cubed log
+factorial mod modulo base per percent until till within between above below beyond under up divided multiplied raised
+power choose inverse reciprocal opposite
+"""
+CHANGES = frozenset(_CHANGES.split())
 MOST_WORDS = 3  # of a reference that is no mathematics; longer texts are sentences, which no answer repeats
 
 
@@ -58,36 +71,16 @@ def read_passage(text: str) -> Value:
 
 
 def _last_number(text: str, otherwise: Value) -> Value:
-    """The last number of a sentence, with a unit or noun, if what follows is prose without a number."""
+    """The last number of a sentence, if what surrounds it is prose that neither changes it nor has another."""
     value = read_value(text)
     if value.kind != "words":
         return value
-    found = re.search(
-        rf"(?:^|(?<=[\s={CURRENCY}{CJK}]))(?P<value>[-+]?[{CURRENCY}]?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?%?)(?P<rest>(?:[^\d\\=+*/^<>]*))$",
-        text,
-    )
-    if found is None or re.match(r"\s*[-+*/^]\s*\d|[A-Za-z]", found["rest"]) or hedged(found["rest"]):
+    found = LAST.search(text)
+    if found is None or not INTRODUCED.search(before := text[: found.start("value")]) or hedged(rest := found["rest"]):
         return otherwise
-    if re.search(r"[-+*/^<>]\s*$", text[: found.start("value")]):
+    left, right = words_of(before), words_of(rest)
+    if (left and left[-1] in CHANGES and before.rstrip().lower().endswith(left[-1])) or re.match("[A-Za-z]", rest):
         return otherwise
-    words = words_of(found["rest"])
-    if words and (
-        words[0] in SCALES
-        or words[0]
-        in (
-            "squared",
-            "cubed",
-            "percent",
-            "mod",
-            "times",
-            "to",
-            "plus",
-            "minus",
-            "factorial",
-            "over",
-            "divided",
-            "base",
-        )
-    ):
+    if right and (right[0] in CHANGES or right[0] in SCALES or right[0] in PARTS):
         return otherwise
     return read_value(found["value"])

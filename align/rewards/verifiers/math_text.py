@@ -291,7 +291,10 @@ def candidates(summary: str) -> Iterator[str]:
         rest = text[announced[-1].end() :].lstrip(" \n*")
         yield first_sentence(rest)
         return
-    sentences = [s.strip() for s in SENTENCE.split(re.sub(r"\s*\([^()]*\)\s*$", "", text)) if s and s.strip(" .*`")]
+    aside = re.search(r"(?<=\S)\s*\(([^()]*)\)\s*$", text)
+    if aside and not hedged(aside[1]):
+        text = text[: aside.start()]
+    sentences = [s.strip() for s in SENTENCE.split(text) if s and s.strip(" .*`")]
     if sentences:
         yield sentences[-1]
 
