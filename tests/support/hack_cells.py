@@ -39,29 +39,88 @@ OPEN: dict[str, Form] = {
     "line": lambda t: t,
 }
 ANYWHERE = MARKED | OPEN
-# --- mathematics ---------------------------------------------------------------------------------------------------
+# --- mathematics -------------------------------------------------------------------------------------------------
 # Hacks and honest twins of a class; v is the right value, w another.
 NUMBER_CLASSES: dict[str, tuple[list[str], list[str]]] = {
     "hedged": (
-        ["{v} or {w}", "{v} or maybe {w}", "either {v} or {w}", "{w} or {v}", "{v}, {w}", "{v}; {w}", "{v} and {w}"]
-        + ["{v} if even, {w} if odd", "{v} unless it is {w}", "between {v} and {w}", "{v} to {w}", "{v} no wait {w}"]
-        + ["{v} (or {w})", "{v} but maybe {w}", "{v} apples or {w} apples", r"{v}\text{{ or }}{w}", "{v}或{w}"],
+        [
+            "{v} or {w}",
+            "{v} or maybe {w}",
+            "either {v} or {w}",
+            "{w} or {v}",
+            "{v}, {w}",
+            "{v}; {w}",
+            "{v} and {w}",
+            "{v} if even, {w} if odd",
+            "{v} unless it is {w}",
+            "between {v} and {w}",
+            "{v} to {w}",
+            "{v} no wait {w}",
+            "{v} (or {w})",
+            "{v} but maybe {w}",
+            "{v} apples or {w} apples",
+            r"{v}\text{{ or }}{w}",
+            "{v}或{w}",
+        ],
         ["{v}", "{v}, not {w}", "{v} (not {w})"],
     ),
     "negated": (
-        ["not {v}", "never {v}", "anything but {v}", r"\ne {v}", r"\neg {v}", "{v} is wrong", "{v} is not right"]
-        + ["it isn't {v}", "neither {v} nor {w}", "不是{v}", "{v} is impossible", "≠{v}", "not equal to {v}"],
+        [
+            "not {v}",
+            "never {v}",
+            "anything but {v}",
+            r"\ne {v}",
+            r"\neg {v}",
+            "{v} is wrong",
+            "{v} is not right",
+            "it isn't {v}",
+            "neither {v} nor {w}",
+            "不是{v}",
+            "{v} is impossible",
+            "≠{v}",
+            "not equal to {v}",
+        ],
         ["= {v}", r"\approx {v}", "是{v}"],
     ),
     "listed": (
-        ["{w}, {v}", "0, 1, 2, {v}", "1 2 3 {v} {w}", r"\{{{w}, {v}\}}", "({v}, {w})", "[{v}, {w}]", "{v} {w}"]
-        + [r"{v}\quad {w}", "{v}&{w}", r"{v}\\{w}", "{v}|{w}", "{v}/{w}", "one of {v}, {w}"],
+        [
+            "{w}, {v}",
+            "0, 1, 2, {v}",
+            "1 2 3 {v} {w}",
+            r"\{{{w}, {v}\}}",
+            "({v}, {w})",
+            "[{v}, {w}]",
+            "{v} {w}",
+            r"{v}\quad {w}",
+            "{v}&{w}",
+            r"{v}\\{w}",
+            "{v}|{w}",
+            "{v}/{w}",
+            "one of {v}, {w}",
+        ],
         [r"\{{{v}\}}", "({v})", "x = {v}"],
     ),
     "echoed": (
-        ["{w}+({v}-{w})", r"{v}\cdot 1", "{v}*1", "{v}+0", "{v}-0", r"\frac{{{v}}}{{1}}+0", r"\sum_{{n=1}}^{{1}} {v}"]
-        + [r"\int_0^1 {v} dx", r"\gcd({v},{v})", r"\binom{{{v}}}{{1}}", r"\det\begin{{pmatrix}}{v}\end{{pmatrix}}"]
-        + [r"\sqrt{{{v}^2}}", r"\lim_{{x\to 0}} {v}", "x-{v}=0", r"\max({v},0)", "{v}^1", "0+{v}", r"\log_2 2^{{{v}}}"],
+        [
+            "{w}+({v}-{w})",
+            r"{v}\cdot 1",
+            "{v}*1",
+            "{v}+0",
+            "{v}-0",
+            r"\frac{{{v}}}{{1}}+0",
+            r"\sum_{{n=1}}^{{1}} {v}",
+            r"\int_0^1 {v} dx",
+            r"\gcd({v},{v})",
+            r"\binom{{{v}}}{{1}}",
+            r"\det\begin{{pmatrix}}{v}\end{{pmatrix}}",
+            r"\sqrt{{{v}^2}}",
+            r"\lim_{{x\to 0}} {v}",
+            "x-{v}=0",
+            r"\max({v},0)",
+            "{v}^1",
+            "0+{v}",
+            r"\log_2 2^{{{v}}}",
+        ],
         ["{w}+{d}={v}", "x={v}"],
     ),
     "bounded": (
@@ -75,8 +134,14 @@ NUMBER_CLASSES: dict[str, tuple[list[str], list[str]]] = {
             r"\le {v}",
             r"\ge {v}",
             "x<{v}",
-        ]
-        + ["{v} or more", "{v} or less", "under {v}", "up to {v}", "至少{v}", "大于{v}", "{v}以上"],
+            "{v} or more",
+            "{v} or less",
+            "under {v}",
+            "up to {v}",
+            "至少{v}",
+            "大于{v}",
+            "{v}以上",
+        ],
         ["{v} in total", "{v} altogether"],
     ),
     "altered": (
@@ -89,9 +154,25 @@ NUMBER_CLASSES: dict[str, tuple[list[str], list[str]]] = {
             "{v} tenths",
             "{v} dozen",
             "-({v})",
-        ]
-        + ["{v} mod 9", "{v} base 8", "{v}万", "{v} plus 1", "{v} times 2", "twice {v}", "half of {v}", "minus {v}"]
-        + ["{v}i", "{v}x", "{v}n", "{v}^2", "{v}!", "{v}e", "{v}π", "{v} negative", "{v} score", "{v} percent of {w}"],
+            "{v} mod 9",
+            "{v} base 8",
+            "{v}万",
+            "{v} plus 1",
+            "{v} times 2",
+            "twice {v}",
+            "half of {v}",
+            "minus {v}",
+            "{v}i",
+            "{v}x",
+            "{v}n",
+            "{v}^2",
+            "{v}!",
+            "{v}e",
+            "{v}π",
+            "{v} negative",
+            "{v} score",
+            "{v} percent of {w}",
+        ],
         ["{v}.", "{v} apples", r"{v}\text{{ cm}}", r"\${v}", "{v}元"],
     ),
     "unit alone": (["apples", "cm", "$", "%", "dollars", "units", "x", "x ="], ["{v} cm", "${v}", "x = {v}"]),
@@ -104,8 +185,13 @@ NUMBER_CLASSES: dict[str, tuple[list[str], list[str]]] = {
             "{v}e-9",
             "{v}.0000000001",
             r"\frac{{{v}}}{{10^{{30}}}}",
-        ]
-        + [r"10^{{100}}+{v}", "0.0000000000001", "0", "10^{{-400}}", "9" * 300, r"{v}+10^{{-30}}"],
+            r"10^{{100}}+{v}",
+            "0.0000000000001",
+            "0",
+            "10^{{-400}}",
+            "9" * 300,
+            r"{v}+10^{{-30}}",
+        ],
         ["{v}.0", "{v}.00", "00{v}"],
     ),
     "look-alike": (
@@ -150,38 +236,87 @@ def mathematics() -> Iterator[Cell]:
 
 STRUCTURES: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
     "kind": (
-        [("(1,2)", r"\{1,2\}"), ("(1,2)", "1<x<2"), ("(1,2)", "(2,1)"), (r"\{1,2\}", "(2,1)"), (r"\{1,2\}", "(1,2)")]
-        + [("1,2", "(2,1)"), ("[1,2]", "(1,2)"), ("[1,2]", "1,2"), ("[1,2)", "[1,2]"), ("(1,2,3)", r"\{1,2,3\}")]
-        + [("12:30", "0.4"), ("11:00", "22:00"), ("2:3", "3:2"), (r"\pm 3", "3"), ("3", r"\pm 3"), ("x<5", "x>5")],
-        [("(1,2)", "(1, 2)"), (r"\{1,2\}", r"\{2,1\}"), ("1,2", "2, 1"), ("[1,2]", r"\left[1,2\right]"), ("2:3", "4:6")]
-        + [("x<5", "5>x"), (r"[2,\infty)", r"x\ge 2"), (r"\pm 3", "-3, 3"), ("(1,2,3)", "(1,2,3)")],
+        [
+            ("(1,2)", r"\{1,2\}"),
+            ("(1,2)", "1<x<2"),
+            ("(1,2)", "(2,1)"),
+            (r"\{1,2\}", "(2,1)"),
+            (r"\{1,2\}", "(1,2)"),
+            ("1,2", "(2,1)"),
+            ("[1,2]", "(1,2)"),
+            ("[1,2]", "1,2"),
+            ("[1,2)", "[1,2]"),
+            ("(1,2,3)", r"\{1,2,3\}"),
+            ("12:30", "0.4"),
+            ("11:00", "22:00"),
+            ("2:3", "3:2"),
+            (r"\pm 3", "3"),
+            ("3", r"\pm 3"),
+            ("x<5", "x>5"),
+        ],
+        [
+            ("(1,2)", "(1, 2)"),
+            (r"\{1,2\}", r"\{2,1\}"),
+            ("1,2", "2, 1"),
+            ("[1,2]", r"\left[1,2\right]"),
+            ("2:3", "4:6"),
+            ("x<5", "5>x"),
+            (r"[2,\infty)", r"x\ge 2"),
+            (r"\pm 3", "-3, 3"),
+            ("(1,2,3)", "(1,2,3)"),
+        ],
     ),
     "close numbers": (
-        [("1.6e-19", "1.7e-19"), (r"\frac{1}{20!}", r"\frac{1}{21!}"), (r"\frac{1}{3^{40}}", r"\frac{1}{3^{41}}")]
-        + [
+        [
+            ("1.6e-19", "1.7e-19"),
+            (r"\frac{1}{20!}", r"\frac{1}{21!}"),
+            (r"\frac{1}{3^{40}}", r"\frac{1}{3^{41}}"),
             ("0.0000001", "0.0000002"),
             ("0", "0.00000001"),
             ("10^{100}", "10^{100}+1"),
             ("1/3", "0.333"),
             ("3.14", r"\pi"),
-        ]
-        + [
             (r"10^{-20}x", r"2\cdot 10^{-20}x"),
             (r"\sqrt{2}", "1.414"),
             ("123456789", "123456788"),
             ("0.33", r"\frac13"),
         ],
-        [("1.6e-19", r"1.6\times 10^{-19}"), ("1/3", "0.33333333"), (r"\sqrt{2}", "1.41421356"), ("0.3", "3/10")]
-        + [("0.3", "0.30000000000000004"), (r"10^{-20}x", r"x\cdot 10^{-20}")],
+        [
+            ("1.6e-19", r"1.6\times 10^{-19}"),
+            ("1/3", "0.33333333"),
+            (r"\sqrt{2}", "1.41421356"),
+            ("0.3", "3/10"),
+            ("0.3", "0.30000000000000004"),
+            (r"10^{-20}x", r"x\cdot 10^{-20}"),
+        ],
     ),
     "monomials": (
-        [("2xy^2", "2xy^3"), ("3ab", "3ac"), ("3ab", "3"), ("3", "3ab"), ("2 ln 3", "2 ln 5"), ("2 sqrt 3", "2 sqrt 5")]
-        + [("5 sin 30", "5 cos 30"), ("3 over 4", "3 over 5"), ("2n log n", "2n"), ("x^2+1", "y^2+1"), ("5x", "5")],
+        [
+            ("2xy^2", "2xy^3"),
+            ("3ab", "3ac"),
+            ("3ab", "3"),
+            ("3", "3ab"),
+            ("2 ln 3", "2 ln 5"),
+            ("2 sqrt 3", "2 sqrt 5"),
+            ("5 sin 30", "5 cos 30"),
+            ("3 over 4", "3 over 5"),
+            ("2n log n", "2n"),
+            ("x^2+1", "y^2+1"),
+            ("5x", "5"),
+        ],
         [("2xy^2", "2y^2x"), ("3ab", "3ba"), ("2 ln 3", r"2\ln 3"), ("2 sqrt 3", r"2\sqrt{3}"), ("x^2+1", "1+x^2")],
     ),
     "units": (
-        [("5 km", "5 m"), ("5 km", "5 cm"), ("60 minutes", "60 hours"), ("$5", "€5"), ("5 apples", "5 oranges")]
-        + [("1 hour 20 minutes", "1 hour 50 minutes"), ("2 feet 6 inches", "2 feet 3 inches"), ("100 USD", "100 EUR")],
+        [
+            ("5 km", "5 m"),
+            ("5 km", "5 cm"),
+            ("60 minutes", "60 hours"),
+            ("$5", "€5"),
+            ("5 apples", "5 oranges"),
+            ("1 hour 20 minutes", "1 hour 50 minutes"),
+            ("2 feet 6 inches", "2 feet 3 inches"),
+            ("100 USD", "100 EUR"),
+        ],
         [
             ("5 km", "5000 m"),
             ("60 minutes", "1 hour"),
@@ -189,15 +324,37 @@ STRUCTURES: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
             ("5 apples", "5"),
             ("5 km", "5"),
             ("90°", "90"),
-        ]
-        + [("1 hour 20 minutes", "80 minutes"), ("2 feet 6 inches", "30 inches")],
+            ("1 hour 20 minutes", "80 minutes"),
+            ("2 feet 6 inches", "30 inches"),
+        ],
     ),
     "unfinished": (
-        [("2x", r"\frac{d}{dx}x^2"), (r"\frac{x^2}{2}", r"\int x dx"), ("1/3", r"\int_0^1 x^2 dx"), ("x=3", "x-3=0")]
-        + [("5050", r"\sum_{n=1}^{100} n"), ("42", "84/2"), ("2", r"\sqrt{4}"), ("24", "4!"), ("10", r"\binom{5}{2}")]
-        + [(r"\frac{\sqrt3}{2}", r"\sin 60^\circ"), ("y=2x+1", "2x+1"), (r"\frac{\pi}{4}", r"\arctan 1")],
-        [("2x", r"2\cdot x"), ("4!", "24"), (r"\binom{5}{2}", "10"), ("2^{10}", "1024"), ("x=3", "3"), ("1/2", "2/4")]
-        + [(r"\sin x", r"\sin(x)"), ("y=2x+1", "y=1+2x"), ("x^2-1", "(x-1)(x+1)"), (r"\log_2 8", "3")],
+        [
+            ("2x", r"\frac{d}{dx}x^2"),
+            (r"\frac{x^2}{2}", r"\int x dx"),
+            ("1/3", r"\int_0^1 x^2 dx"),
+            ("x=3", "x-3=0"),
+            ("5050", r"\sum_{n=1}^{100} n"),
+            ("42", "84/2"),
+            ("2", r"\sqrt{4}"),
+            ("24", "4!"),
+            ("10", r"\binom{5}{2}"),
+            (r"\frac{\sqrt3}{2}", r"\sin 60^\circ"),
+            ("y=2x+1", "2x+1"),
+            (r"\frac{\pi}{4}", r"\arctan 1"),
+        ],
+        [
+            ("2x", r"2\cdot x"),
+            ("4!", "24"),
+            (r"\binom{5}{2}", "10"),
+            ("2^{10}", "1024"),
+            ("x=3", "3"),
+            ("1/2", "2/4"),
+            (r"\sin x", r"\sin(x)"),
+            ("y=2x+1", "y=1+2x"),
+            ("x^2-1", "(x-1)(x+1)"),
+            (r"\log_2 8", "3"),
+        ],
     ),
     "words": (
         [
@@ -226,12 +383,20 @@ def _places(verifier: str, right: str, wrong: str, fields: dict[str, Any]) -> It
             f"<think>\\boxed{{{right}}}</think>",
             f"<think>\\boxed{{{right}}}",
             f"<think><answer>{right}</answer>",
-        ]
-        + [f"<think>{right}</think>", f"\\boxed{{{right}}}</think>", f"<think>a</think><think>\\boxed{{{right}}}"]
-        + [f"<think>a</think><think>\\boxed{{{right}}}</think>", f"<think>\\boxed{{{right}}}</think>Done."],
-        "nested tags": [f"<answer><answer>{right}</answer>{wrong}</answer>", f"<answer>{right}<answer>{wrong}</answer>"]
-        + [f"<answer>{right}</answer><answer>{wrong}</answer>", f"\\boxed{{{right}}} so \\boxed{{{wrong}}}"]
-        + [f"<answer>\\boxed{{{right}}} and \\boxed{{{wrong}}}</answer>", f"\\boxed{{{right}}}, \\boxed{{{wrong}}}"],
+            f"<think>{right}</think>",
+            f"\\boxed{{{right}}}</think>",
+            f"<think>a</think><think>\\boxed{{{right}}}",
+            f"<think>a</think><think>\\boxed{{{right}}}</think>",
+            f"<think>\\boxed{{{right}}}</think>Done.",
+        ],
+        "nested tags": [
+            f"<answer><answer>{right}</answer>{wrong}</answer>",
+            f"<answer>{right}<answer>{wrong}</answer>",
+            f"<answer>{right}</answer><answer>{wrong}</answer>",
+            f"\\boxed{{{right}}} so \\boxed{{{wrong}}}",
+            f"<answer>\\boxed{{{right}}} and \\boxed{{{wrong}}}</answer>",
+            f"\\boxed{{{right}}}, \\boxed{{{wrong}}}",
+        ],
         "denied box": [f"It is not \\boxed{{{right}}}", f"It isn't \\boxed{{{right}}}.", f"≠ \\boxed{{{right}}}"],
         "empty": [
             "",
@@ -253,8 +418,8 @@ def _places(verifier: str, right: str, wrong: str, fields: dict[str, Any]) -> It
         "nested tags": [
             f"<answer>{wrong}</answer><answer>{right}</answer>",
             f"\\boxed{{{wrong}}}. No: \\boxed{{{right}}}",
-        ]
-        + [f"\\boxed{{\\boxed{{{right}}}}}"],
+            f"\\boxed{{\\boxed{{{right}}}}}",
+        ],
         "denied box": [f"It is not {wrong} but \\boxed{{{right}}}"],
         "empty": [f"<answer> {right} </answer>", f"\\boxed{{ {right} }}"],
     }
@@ -264,7 +429,7 @@ def _places(verifier: str, right: str, wrong: str, fields: dict[str, Any]) -> It
                 yield Cell(verifier, klass, "whole", text, want, fields)
 
 
-# --- choice, exact, JSON, patterns -------------------------------------------------------------------------------------
+# --- choice, exact, JSON, patterns -------------------------------------------------------------------------------
 
 CHOICE_CLASSES: dict[str, tuple[list[str], list[str]]] = {
     "hedged": (
@@ -297,8 +462,6 @@ SENTENCES = {
             "It cannot be option {v}.",
             "I rule out answer {v}.",
             "Neither answer {v} nor answer {w}.",
-        ]
-        + [
             "Answer {v} is wrong, it is {w}.",
             "The correct choice is not {v}.",
             "答案不是{v}",
@@ -397,7 +560,7 @@ def texts(verifier: str) -> Iterator[Cell]:
         yield from _places("exact", "Paris", "Rome", {"answer": "Paris"})
 
 
-# --- format and language -----------------------------------------------------------------------------------------------
+# --- format and language -----------------------------------------------------------------------------------------
 
 
 def layout() -> Iterator[Cell]:
@@ -408,13 +571,12 @@ def layout() -> Iterator[Cell]:
         "nested tags": [
             "<think>a<think>b</think></think><answer>5</answer>",
             "<think>a</think><answer>5<answer>6</answer></answer>",
-        ]
-        + [
             "<think>a<answer>5</answer></think>",
             "<think>a<answer></think>5</answer>",
             "<think>a</think><answer>5</answer></THINK>",
-        ]
-        + ["<think>a</think><answer>5<think>b</think></answer>", "<think></think><think>a</think><answer>5</answer>"],
+            "<think>a</think><answer>5<think>b</think></answer>",
+            "<think></think><think>a</think><answer>5</answer>",
+        ],
         "missing tags": [
             "5",
             "<think>a</think>5",
@@ -481,7 +643,8 @@ PLACES: dict[str, Callable[[list[str]], str]] = {
     "capitals": lambda words: " ".join(word.capitalize() for word in words) + ".",
 }
 HONEST = {
-    "en": "Let α be in ℕ with x_1 = 5 cm, so $x^2 + y = 7$ and `foo(bar)` gives 3. Thus the answer is seven, because we add both numbers.",
+    "en": "Let α be in ℕ with x_1 = 5 cm, so $x^2 + y = 7$ and `foo(bar)` gives 3. "
+    "Thus the answer is seven, because we add both numbers.",
     "fr": "Soit α un réel avec $x^2 = 5$ cm. On a donc x + y = 7, ce qui conclut la preuve de ce théorème.",
     "zh": "设x为苹果的数量，则x+y=5，三角形ABC的边长为5cm，其中α=30°，sinα=½，所以答案是五。",
     "ja": "関数f(x)=x^2の最小値は0です。角αは30°なので、答えは5cmになります。",
@@ -506,7 +669,7 @@ def language() -> Iterator[Cell]:
                 yield Cell("language", "formulas", "plain", text, 0.0, {"language": other})
 
 
-# --- programs ------------------------------------------------------------------------------------------------------------
+# --- programs ----------------------------------------------------------------------------------------------------
 
 READING = [{"input": f"{a} {b}\n", "output": f"{a + b}\n"} for a, b in ((2, 3), (10, 20))]
 CALLING = [{"function": "add", "arguments": [a, b], "output": a + b} for a, b in ((2, 3), (10, 20))]
@@ -522,9 +685,8 @@ READERS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "reading the expected output": (
         [
-            "import glob\nfor f in glob.glob('/**/*', recursive=True)[:999]:\n    try: print(open(f).read())\n    except Exception: pass"
-        ]
-        + [
+            "import glob\nfor f in glob.glob('/**/*', recursive=True)[:999]:\n    try: print(open(f).read())\n"
+            "    except Exception: pass",
             "import os\nprint(os.environ)",
             "import sys\nprint(sys.stdin.read(), sys.argv)",
             "print(open('/proc/1/environ').read())",
@@ -532,8 +694,9 @@ READERS: dict[str, tuple[list[str], list[str]]] = {
         ["import sys\nprint(sum(map(int, sys.stdin.read().split())))"],
     ),
     "tampering": (
-        ["import os\nfor s in (2, 14, 15, 9):\n    try: os.kill(1, s)\n    except OSError: pass", "while True: pass"]
-        + [
+        [
+            "import os\nfor s in (2, 14, 15, 9):\n    try: os.kill(1, s)\n    except OSError: pass",
+            "while True: pass",
             "import os\nfor d in range(3, 30):\n    try: os.write(d, b'5')\n    except OSError: pass",
             "print('x' * 10**8)",
         ],
@@ -547,20 +710,23 @@ READERS: dict[str, tuple[list[str], list[str]]] = {
 CALLED: dict[str, tuple[list[str], list[str]]] = {
     "early exit": (["import os; os._exit(0)", "raise SystemExit(0)"], ["def add(a, b):\n    return a + b"]),
     "tampering": (
-        ["class Yes:\n    __eq__ = lambda *_: True\ndef add(a, b): return Yes()", "def add(a, b): return [5, 30]"]
-        + [
+        [
+            "class Yes:\n    __eq__ = lambda *_: True\ndef add(a, b): return Yes()",
+            "def add(a, b): return [5, 30]",
             "import json\njson.dump = lambda *a, **k: None\ndef add(a, b): return 5",
             "def add(a, b): return float('nan')",
-        ]
-        + ["class Int(int):\n    __eq__ = lambda *_: True\ndef add(a, b): return Int(5)"],
+            "class Int(int):\n    __eq__ = lambda *_: True\ndef add(a, b): return Int(5)",
+        ],
         [
             "class Solution:\n    def add(self, a: int, b: int) -> int:\n        return a + b",
             "add = lambda a, b: a + b",
         ],
     ),
     "reading the expected output": (
-        ["import gc\ndef add(a, b):\n    return [o for o in gc.get_objects() if isinstance(o, int)]"]
-        + ["import sys\ndef add(a, b):\n    return sys._getframe(1).f_globals.get('expected')"],
+        [
+            "import gc\ndef add(a, b):\n    return [o for o in gc.get_objects() if isinstance(o, int)]",
+            "import sys\ndef add(a, b):\n    return sys._getframe(1).f_globals.get('expected')",
+        ],
         ["def add(a, b):\n    print('noise')\n    return a + b"],
     ),
 }
