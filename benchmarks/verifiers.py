@@ -112,15 +112,44 @@ ALTERED: dict[str, Callable[[str], str | None]] = {
 }
 
 
+# Sums left undone: right by value, refused where an answer must have the form of its reference.
+UNDONE = ("plus 0", "doubled and halved")
+
+
 def olympiad(data: Path, workers: int) -> dict[str, Any]:
     answers = [row["answer"] for split in ("train", "test") for row in rows(data, f"olympiadbench_text.{split}")]
     report: dict[str, Any] = {}
     for group, forms, right in (("equivalent", FORMS, 1.0), ("altered", ALTERED, 0.0)):
         for name, form in forms.items():
             pairs = [(text, answer) for answer in answers if (text := form(answer)) is not None]
-            scores, figures = judged(pairs, workers=workers)
-            missed = [reference for (_, reference), score in zip(pairs, scores, strict=True) if score != right]
-            report[f"{group}: {name}"] = figures | {"judged_right": scores.count(right), "missed": missed[:20]}
+            for kind in ("any", "reference") if name in UNDONE else ("reference",):
+                scores, figures = judged(pairs, workers=workers, answer_form=kind)
+                missed = [reference for (_, reference), score in zip(pairs, scores, strict=True) if score != right]
+                title = f"{group}: {name}" + (f", answer_form {kind}" if name in UNDONE else "")
+                report[title] = figures | {"judged_right": scores.count(right), "missed": missed[:20]}
+    return report
+
+
+def references(data: Path, workers: int) -> dict[str, Any]:
+    """Right answers that are refused: references as people and models write them, against themselves."""
+    report: dict[str, Any] = {}
+    for name in ("gsm8k.train", "gsm_hard.test"):
+        found = rows(data, name)
+        written = {
+            "boxed": [(rf"\boxed{{{row['answer']}}}", row["answer"]) for row in found],
+            "with thousands and a currency": [
+                (f"The answer is ${float(row['answer']):,.2f}.", row["answer"])
+                for row in found
+                if float(row["answer"]) * 100 == int(float(row["answer"]) * 100)
+            ],
+            "with a unit": [(rf"\boxed{{{row['answer']}\text{{ apples}}}}", row["answer"]) for row in found],
+            "the worked solution": [(row["solution"], row["answer"]) for row in found if "solution" in row],
+        }
+        for form, pairs in written.items():
+            if pairs:
+                scores, figures = judged(pairs, workers=workers)
+                missed = [pair for pair, score in zip(pairs, scores, strict=True) if score != 1.0]
+                report[f"{name}: {form}"] = figures | {"judged_right": scores.count(1.0), "missed": missed[:5]}
     return report
 
 
@@ -196,6 +225,7 @@ def main() -> None:
     report["verifiers"] = {name: importlib.metadata.version(name) for name in ("math-verify", "sympy", "py3langid")}
     report["gsm8k_model_solutions"] = gsm8k(DATA, options.workers)
     report["olympiadbench_text"] = olympiad(DATA, options.workers)
+    report["references"] = references(DATA, options.workers)
     report["language"] = languages(DATA)
     report["sandbox"] = sandbox(30)
     limit = options.hostile_time_limit
