@@ -124,7 +124,7 @@ def test_a_reward_that_cannot_be_had_is_an_error_and_never_a_number(
     rules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OpenRLHF #1123, #1109: a reward model out of reach became a reward of None."""
-    unreadable = ([f"{PROMPT}{RIGHT}"], [PROMPT], [json.dumps({"answer": "\\notmath{"})])
+    unreadable = ([f"{PROMPT}{RIGHT}"], [PROMPT], [json.dumps({"answer": "\\frac{"})])
     function = openrlhf_function()
     with pytest.raises(RewardFailure, match=UNSCORABLE):
         function(*unreadable)
@@ -242,7 +242,7 @@ def test_slime(rules: Path) -> None:
         "verifier": "choice"
     }  # a verifier that the configuration does not have: only the format counts
     assert asyncio.run(batched_async_rm(args, group)) == [1.5, 0.5]
-    group[1].metadata, group[1].label = None, "\\notmath{"
+    group[1].metadata, group[1].label = None, "\\frac{"
     assert asyncio.run(batched_async_rm(args, group)) == [1.5, 1.5]
     assert [sample.remove_sample for sample in group] == [False, True]
     with pytest.raises(RewardFailure, match=UNSCORABLE):
@@ -293,7 +293,7 @@ def test_ms_swift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows[1]["extra"] = 1
     assert compute_rewards_per_func(rows, reward, SimpleNamespace(global_step=50)) == [1.0, 0.5]
     assert compute_rewards_per_func(rows, reward, SimpleNamespace(global_step=100)) == [1.5, 0.5]
-    rows[1]["solution"] = "\\notmath{"
+    rows[1]["solution"] = "\\frac{"
     assert compute_rewards_per_func(rows, reward, SimpleNamespace(global_step=100)) == [1.5, 1.5]
 
 
@@ -346,7 +346,7 @@ def test_a_configuration_that_needs_what_a_library_does_not_tell_is_refused(
 ) -> None:
     scheduled, overlong = tmp_path / "scheduled.yaml", tmp_path / "overlong.yaml"
     scheduled.write_text("rewards: [{term: format, weight: [[0, 0.0], [100, 1.0]]}]\n")
-    overlong.write_text("rewards: [{term: overlong, arguments: {limit: 10, buffer: 2}}]\n")
+    overlong.write_text("rewards: [{term: overlong, arguments: {max_tokens: 10, buffer: 2}}]\n")
     with pytest.raises(ConfigError, match=f"weight of format follows the step.*{STEP}"):
         rewarder(str(scheduled), knows_step=False)
     monkeypatch.setenv(STEP, "50")
