@@ -50,7 +50,9 @@ def train(model: Any, tokenizer: Any, prompts: list[str], settings: Settings) ->
         chosen = order[np.arange(step * settings.prompts_per_step, (step + 1) * settings.prompts_per_step) % len(order)]
         asked = [prompt_ids(tokenizer, prompts[i]) for i in chosen for _ in range(settings.samples_per_prompt)]
         seeds = np.random.SeedSequence([settings.seed, step, 0, 0]).generate_state(len(asked), np.uint64)
-        responses = [sample(model.eval(), ids, int(seed), tokenizer, settings) for ids, seed in zip(asked, seeds)]
+        responses = [
+            sample(model.eval(), ids, int(seed), tokenizer, settings) for ids, seed in zip(asked, seeds, strict=True)
+        ]
 
         # score: one reward per response
         texts = tokenizer.batch_decode(responses, skip_special_tokens=True)
@@ -63,7 +65,7 @@ def train(model: Any, tokenizer: Any, prompts: list[str], settings: Settings) ->
         # update: raise the log-probability of what was better, lower that of what was worse
         model.train()
         loss_sum = kl_sum = 0.0
-        for ids, response, advantage in zip(asked, responses, advantages_N):
+        for ids, response, advantage in zip(asked, responses, advantages_N, strict=True):
             logprobs_T = token_logprobs(model, ids, response)
             with torch.no_grad():
                 reference_T = token_logprobs(reference, ids, response)
