@@ -35,7 +35,8 @@ class ResumeError(ValueError):
 class ScoreReport:
     """Attributes:
     rows: lines in the output. ``resumed``: how many of them an earlier call has written.
-    bad: rows without a score (not readable, or a score that is not finite); their line has ``error`` instead.
+    bad: rows without a score: not readable, refused by the chat template, or a score that is not finite. Their line has
+        ``error`` instead.
     truncated: responses cut to the model's position limit in this call.
     """
 
@@ -111,7 +112,7 @@ class _Progress:
         fresh = overwrite or not out.exists() or (out.stat().st_size == 0 and not note.is_file())
         if fresh:
             progress = cls(out, identity, {})
-            progress._write()  # before the output: killed in between, the same call begins anew
+            progress._write()  # before the output: killed in between, the same call starts again
             out.touch()
             return progress
         before = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
@@ -166,12 +167,21 @@ def _fingerprint(item: Item) -> bytes:
 
 
 def _score(model: RewardModel, chunk: Sequence[Item]) -> list[dict[str, Any]]:
-    pairs = [(item[0], reply) for item in chunk if not isinstance(item, BadRow) for reply in item[1].values()]
-    scores = iter(model.score_responses(pairs, finite=False))
+    refused: dict[int, str] = {}
+    try:
+        scores = iter(model.score_responses(_pairs(chunk, refused), finite=False))
+    except ValueError:
+        refused = _refused(model, chunk)
+        if not refused:
+            raise
+        scores = iter(model.score_responses(_pairs(chunk, refused), finite=False))
     lines: list[dict[str, Any]] = []
-    for item in chunk:
+    for place, item in enumerate(chunk):
         if isinstance(item, BadRow):
             lines.append({"error": item.reason, "file": item.file, "line": item.line})
+            continue
+        if place in refused:
+            lines.append({"error": refused[place]})
             continue
         found = {name: next(scores) for name in item[1]}
         if broken := [name for name, score in found.items() if not math.isfinite(score.raw)]:
@@ -179,6 +189,25 @@ def _score(model: RewardModel, chunk: Sequence[Item]) -> list[dict[str, Any]]:
         else:
             lines.append({name: asdict(score) for name, score in found.items()})
     return lines
+
+
+def _pairs(chunk: Sequence[Item], refused: Mapping[int, str]) -> list[tuple[Conversation, Conversation]]:
+    """The responses to score, with their prompts."""
+    items = [item for place, item in enumerate(chunk) if place not in refused and not isinstance(item, BadRow)]
+    return [(item[0], reply) for item in items for reply in item[1].values()]
+
+
+def _refused(model: RewardModel, chunk: Sequence[Item]) -> dict[int, str]:
+    """The rows that the chat template does not take: index → reason."""
+    found = {}
+    for place, item in enumerate(chunk):
+        if not isinstance(item, BadRow):
+            try:
+                for reply in item[1].values():
+                    model.renderer.text(item[0], reply)
+            except ValueError as error:
+                found[place] = str(error)
+    return found
 
 
 def _identity(model: RewardModel, specs: Sequence[str], columns: Mapping[str, str] | None) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class Limits:
     body_lists: most lists and objects in a body; a conversation is a list, each of its messages an object.
     body_values: most values in a body; a token id is a value.
     conversations: most conversations of a request.
+    conversation_messages: most messages of a conversation; one of more gets an error in place of a score.
     conversation_tokens: longest conversation in tokens; a longer one gets an error in place of a score. One of more
         than 16 bytes for each of these tokens (texts have 3 to 5) gets it without being tokenized.
     request_tokens: most tokens of a request.
@@ -43,6 +44,7 @@ class Limits:
     body_lists: int = 2**17
     body_values: int = 2**21
     conversations: int = 1024
+    conversation_messages: int = 1024
     conversation_tokens: int = 32768
     request_tokens: int = 2**20
     queue: int = 4096

@@ -179,7 +179,9 @@ def parts(sizes: Sequence[int]) -> Iterator[slice]:
 
 
 def too_long(texts: Sequence[str], limits: Limits) -> str | None:
-    """The error of a conversation whose texts together are longer than ``limits`` allow."""
+    """The error of a conversation with more texts than ``limits`` allow, or with longer ones; ``None`` within them."""
+    if len(texts) > limits.conversation_messages:
+        return f"{len(texts)} messages are more than the {limits.conversation_messages} of one conversation"
     size = sum(len(text.encode()) for text in texts)
     limit = limits.conversation_bytes
     return f"{size} bytes of text are more than the {limit} of one conversation" if size > limit else None

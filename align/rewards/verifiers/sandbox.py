@@ -70,7 +70,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Isolation:
-    """The isolation that works on this machine; written into the run's records.
+    """The isolation that works on this machine; it is logged when a :class:`Sandbox` is made.
 
     Args:
         namespaces: own network, processes, mounts and IPC, and a root directory with the files of the interpreter,

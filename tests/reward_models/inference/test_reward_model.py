@@ -388,3 +388,25 @@ def _first(n: int) -> Any:
     from reward_models.data.sources import read_responses
 
     return lambda *args, **kwargs: islice(read_responses(*args, **kwargs), n)
+
+
+def test_a_row_that_the_template_refuses_costs_the_others_nothing(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, data, out = RewardModel.load(saved), tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    write_rows(data, ["one", "two", "six"])
+    score_files(model, [str(data)], out)
+    expected = [json.loads(line)["response"]["raw"] for line in out.read_text().splitlines()]
+    text = ChatRenderer.text
+
+    def picky(self: ChatRenderer, prompt: Any, response: Any) -> str:
+        if response[-1].content == "two":
+            raise ValueError("the chat template refuses it")
+        return text(self, prompt, response)
+
+    monkeypatch.setattr(ChatRenderer, "text", picky)
+    report = score_files(model, [str(data)], out, overwrite=True)
+    assert (report.rows, report.bad) == (3, 1)
+    first, second, third = map(json.loads, out.read_text().splitlines())
+    assert second == {"error": "the chat template refuses it"}
+    assert [first["response"]["raw"], third["response"]["raw"]] == pytest.approx(expected[::2], abs=1e-5)

@@ -25,6 +25,7 @@ TOKEN = "0123456789abcdef0123"
 LIMITS = Limits(
     body_bytes=20_000,
     conversations=8,
+    conversation_messages=8,
     conversation_tokens=100,
     request_tokens=300,
     queue=16,
@@ -103,6 +104,8 @@ def test_a_conversation_is_measured_before_it_is_tokenized(guarded: Live, monkey
     assert results[1]["error"] == "1603 bytes of text are more than the 1600 of one conversation"
     letters = [GOOD[0], {"role": "assistant", "content": "é" * 799}]  # 2 bytes each, and 3 of the prompt
     assert "1601 bytes" in score(guarded, [letters]).json()["results"][0]["error"]
+    many = [*GOOD * 4, GOOD[0]]
+    assert score(guarded, [many]).json()["results"][0]["error"] == "9 messages are more than the 8 of one conversation"
     headers = {"Authorization": f"Bearer {TOKEN}"}
     refused = guarded.post("/get_reward", {"query": ["why", "x" * 1601]}, headers=headers)
     assert refused.status_code == 422
