@@ -122,10 +122,10 @@ def olympiad(data: Path, workers: int) -> dict[str, Any]:
     for group, forms, right in (("equivalent", FORMS, 1.0), ("altered", ALTERED, 0.0)):
         for name, form in forms.items():
             pairs = [(text, answer) for answer in answers if (text := form(answer)) is not None]
-            for kind in ("any", "reference") if name in UNDONE else ("reference",):
-                scores, figures = judged(pairs, workers=workers, answer_form=kind)
+            for answer_form in ("any", "reference") if name in UNDONE else ("reference",):
+                scores, figures = judged(pairs, workers=workers, answer_form=answer_form)
                 missed = [reference for (_, reference), score in zip(pairs, scores, strict=True) if score != right]
-                title = f"{group}: {name}" + (f", answer_form {kind}" if name in UNDONE else "")
+                title = f"{group}: {name}" + (f", answer_form {answer_form}" if name in UNDONE else "")
                 report[title] = figures | {"judged_right": scores.count(right), "missed": missed[:20]}
     return report
 
