@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from annotation_ui.labelling import judgements
 from annotation_ui.labelling.assignment import counts, holds, in_hand, lease, overdue, release_expired, upcoming
 from annotation_ui.labelling.progress import Progress, progress_of
-from annotation_ui.store.accounts import ROLES, Forbidden, require
+from annotation_ui.store.accounts import ROLES, require
 from annotation_ui.store.database import Database
 from annotation_ui.store.projects import find_project
 from annotation_ui.store.tables import Assignment, Item, Judgement, Project, Score, User
@@ -279,11 +279,7 @@ def opening(prompt: Messages) -> str:
 
 def _both(session: Session, who: str | None, project_name: str | None, *, lock: bool = False) -> tuple[User, Project]:
     """The annotator and the project. ``lock`` makes what one person does in two tabs happen one after the other."""
-    user = require(session, who, *ROLES)
-    if lock:
-        session.refresh(user, with_for_update=True)
-        if not user.active:
-            raise Forbidden("log in first")
+    user = require(session, who, *ROLES, lock=lock)
     return user, find_project(session, project_name)
 
 

@@ -76,21 +76,22 @@ def add_user(session: Session, name: str, role: Role, password: str | None, *, n
     return user
 
 
-def find_user(session: Session, name: str) -> User | None:
-    return session.scalar(select(User).where(User.name == name))
+def find_user(session: Session, name: str, *, lock: bool = False) -> User | None:
+    found = select(User).where(User.name == name)
+    return session.scalar(found.with_for_update() if lock else found)
 
 
 def anyone_can_log_in(session: Session) -> bool:
     return session.scalar(select(User.id).where(User.password.is_not(None)).limit(1)) is not None
 
 
-def require(session: Session, name: str | None, *roles: Role) -> User:
-    """The active account ``name`` if its role is one of ``roles``.
+def require(session: Session, name: str | None, *roles: Role, lock: bool = False) -> User:
+    """The active account ``name`` if its role is one of ``roles``; ``lock`` keeps its row until the transaction ends.
 
     Raises:
         Forbidden: it is not.
     """
-    user = find_user(session, name) if name else None
+    user = find_user(session, name, lock=lock) if name else None
     if user is None or not user.active:
         raise Forbidden("log in first")
     if user.role not in roles:

@@ -51,11 +51,16 @@ class Database:
         self._writing: AbstractContextManager[Any] = threading.Lock() if self.sqlite else nullcontext()
         self.engine = _engine(self.url, self.sqlite)
         self._writer = self.engine.execution_options(immediate=True)
+        self._reader = self.engine if self.sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A transaction that sees one state of the database and changes nothing."""
-        with Session(self.engine) as session:
+        """A session that changes nothing. On SQLite it sees one state of the database.
+
+        On PostgreSQL every statement sees the state of its own time, as in its usual transactions, and no transaction
+        is begun and ended around them, which would take as long as two more statements.
+        """
+        with Session(self._reader) as session:
             yield session
 
     @contextmanager
@@ -134,7 +139,7 @@ def _url(text: str) -> URL:
 def _engine(url: URL, sqlite: bool) -> Engine:
     try:
         if not sqlite:
-            return create_engine(url, pool_pre_ping=True, pool_size=CONNECTIONS)
+            return _postgres_engine(url)
         # A pool, since closing SQLite's last connection rewrites the file; none of them is used by two threads at once.
         arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False}
         engine = create_engine(url, poolclass=QueuePool, pool_size=CONNECTIONS, connect_args=arguments)
@@ -152,6 +157,17 @@ def _engine(url: URL, sqlite: bool) -> Engine:
         # A deferred transaction that writes later fails at once with "database is locked" when another one wrote.
         immediate = connection.get_execution_options().get("immediate", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+def _postgres_engine(url: URL) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True, pool_size=CONNECTIONS)
+    from annotation_ui.store.prepared import PreparingConnection
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
+        return PreparingConnection(*arguments, **options)
 
     return engine
 

@@ -57,7 +57,7 @@ def _math(source: str, display: str) -> str:
     if len(source) <= MATH_LIMIT:
         try:
             # Some commands (\href, \class) carry text into attributes: only those known to be inert may pass.
-            plain = _ALIGNED.sub(r"\\\1{align}", _CENTRED.sub(_array, source))
+            plain = _ALIGNED.sub(r"\\\1{align*}", _CENTRED.sub(_array, source))
             made = _COLOUR.sub("", convert(plain, display=display))
             if "<" not in _MATHML.sub("", made):
                 return str(made)

@@ -16,6 +16,7 @@ const visible = (node) => node && !node.closest("[hidden]") && !node.disabled;
 function note(text, isError, aside = "") {
   const box = find(".k-note");
   if (!text) return;
+  text = text[0].toUpperCase() + text.slice(1);
   const heard = document.createElement("span");
   heard.className = "k-hidden";
   heard.textContent = aside;

@@ -81,6 +81,7 @@ def test_pseudonyms_tell_people_apart_and_not_who_they_are(judged: Database) -> 
     assert first[0] != second[0]  # no table of pseudonyms can be made from two exports
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_the_command(judged: Database, tmp_path: Path) -> None:
     out = tmp_path / "votes.jsonl"
     db = judged.public_name

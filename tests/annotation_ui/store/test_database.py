@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 
+from annotation_ui.store import prepared
 from annotation_ui.store.accounts import add_user
 from annotation_ui.store.database import Database, DatabaseError, open_database
 from annotation_ui.store.tables import Base, User
@@ -121,3 +123,30 @@ def test_a_postgresql_database_that_cannot_be_written_is_refused_at_the_start(da
         connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
     with pytest.raises(DatabaseError, match="read-only transaction"):
         open_database(url)
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_statements_stay_prepared_and_a_changed_table_is_no_trap(database: Database) -> None:
+    with database.write() as session:
+        add_user(session, "ann", "annotator", None, now=0.0)
+
+    def names(count: int) -> list[str]:
+        with database.read() as session:
+            return list(session.scalars(select(User.name).where(User.id.in_(range(count)))))
+
+    for count in range(2, prepared.STATEMENTS + 20):  # each a statement of its own: the oldest ones are closed
+        assert names(count) == ["ann"]
+    with database.read() as session:
+        kept = session.scalar(text("SELECT count(*) FROM pg_prepared_statements WHERE :one = 1"), {"one": 1})
+    assert 1 < (kept or 0) <= prepared.STATEMENTS + 1
+
+    def rows() -> int:
+        with database.read() as session:
+            return len(session.execute(text("SELECT * FROM users WHERE id > :low"), {"low": 0}).one())
+
+    columns = rows()
+    with database.write() as session:
+        session.execute(text("ALTER TABLE users ADD COLUMN extra INTEGER"))
+    with pytest.raises(DBAPIError, match="cached plan"):
+        rows()
+    assert rows() == columns + 1
