@@ -152,7 +152,7 @@ def test_the_files_say_what_the_judge_said(tmp_path: Path) -> None:
     data, out = write(tmp_path / "pairs.jsonl", rows(25)), tmp_path / "out"
     with StandInJudge(gap) as stand_in:
         result = run(data, out, stand_in.url, "eval_fraction=0.3")
-    assert "25 pairs, 100 judgements: 100 to ask for, 0 answered already" in result.output
+    assert "25 pairs, 100 judgements: 100 to ask for, 0 already answered" in result.output
     report = report_of(out)
     assert report["judgements"] == {"asked": 100, "valid": 100}
     assert report["verdicts"] == {"A=B": 20, "A>>B": 20, "A>B": 20, "B>>A": 20, "B>A": 20}
@@ -197,12 +197,12 @@ def test_dry_run_asks_and_writes_nothing(tmp_path: Path) -> None:
     data, out = write(tmp_path / "pairs.jsonl", rows(5)), tmp_path / "out"
     with StandInJudge(gap) as stand_in:
         result = run(data, out, stand_in.url, "--dry-run")
-        assert "20 to ask for, 0 answered already" in result.output
+        assert "20 to ask for, 0 already answered" in result.output
         assert not stand_in.requests
         assert not out.exists()
         run(data, out, stand_in.url, "--limit", 2)
         result = run(data, tmp_path / "other", stand_in.url, "--dry-run", "--answers", out / "answers.jsonl")
-        assert "12 to ask for, 8 answered already" in result.output
+        assert "12 to ask for, 8 already answered" in result.output
     result = run(data, out / "new", stand_in.url, "--dry-run", exit_code=2)
     assert "cannot reach the judge" in result.output
     assert not (out / "new").exists()
@@ -254,7 +254,7 @@ def test_one_judgement_is_taken_with_a_warning(tmp_path: Path) -> None:
     data = write(tmp_path / "pairs.jsonl", rows(6))
     with StandInJudge(gap, bias=4.0) as stand_in:
         result = run(data, tmp_path / "out", stand_in.url, "judgements=1")
-    assert "one judgement shows one order only" in result.output
+    assert "one judgement per pair shows one order only" in result.output
     lines = judged_of(tmp_path / "out")
     assert all(line["delta"] == (2 if line["judgements"][0]["first"] == "a" else -2) for line in lines)
 

@@ -1,0 +1,470 @@
+"""Every public layout gives the records that its columns mean, or each row is refused by name."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reward_models.data.formats import to_record, to_responses
+from reward_models.data.records import (
+    Comparison,
+    Conversation,
+    Message,
+    Pair,
+    Prompt,
+    Record,
+    RecordError,
+    RecordType,
+    SafetyLabel,
+)
+from reward_models.data.sources import BadRow, read, read_responses
+
+ASKED = "Name a tree."
+
+
+def user(text: str = ASKED) -> dict[str, Any]:
+    return {"role": "user", "content": text}
+
+
+def reply(text: str, **fields: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": text, **fields}
+
+
+def pair_of(record: Record) -> tuple[Conversation, str, str]:
+    """``(prompt, better text, worse text)``."""
+    assert isinstance(record, Comparison)
+    assert record.label != "tie"
+    better, worse = record.response_a, record.response_b
+    if record.label == "b":
+        better, worse = worse, better
+    return record.prompt, better[-1].content, worse[-1].content
+
+
+def read_all(tmp_path: Path, rows: list[Any], record_type: RecordType | None = None) -> list[Any]:
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return list(read(str(path), record_type))
+
+
+PLAIN = {"chosen": "Oak.", "rejected": "Cod."}
+COMPARISONS: dict[str, dict[str, Any]] = {
+    "question": {"question": ASKED, **PLAIN},
+    "query": {"query": ASKED, **PLAIN},
+    "instruction": {"instruction": ASKED, "input": "", **PLAIN},
+    "instruction and input": {"instruction": "Name a", "input": "tree.", **PLAIN},
+    "ShareGPT": {
+        "conversations": [{"from": "human", "value": ASKED}],
+        "chosen": {"from": "gpt", "value": "Oak."},
+        "rejected": {"from": "gpt", "value": "Cod."},
+    },
+    "messages as the prompt": {"messages": [user()], **PLAIN},
+    "UltraFeedback, binarized": {
+        "prompt": ASKED,
+        "chosen": [user(), reply("Oak.")],
+        "rejected": [user(), reply("Cod.")],
+        "messages": [user(), reply("Oak.")],
+        "score_chosen": 8.0,
+        "score_rejected": 3.0,
+    },
+    "RLHFlow": {
+        "chosen": [user(), reply("Oak.")],
+        "rejected": [user(), reply("Cod.")],
+        "chosen_score": 8.0,
+        "rejected_score": 3.0,
+    },
+    "HelpSteer2-Preference": {
+        "prompt": ASKED,
+        "response_1": "Oak.",
+        "response_2": "Cod.",
+        "preference_strength": -2,
+        "preference_statement": "Response 1 names a tree.",
+    },
+    "HelpSteer3": {"context": [user()], "response1": "Cod.", "response2": "Oak.", "overall_preference": 2},
+    "PKU-SafeRLHF": {
+        "prompt": ASKED,
+        "response_0": "Cod.",
+        "response_1": "Oak.",
+        "is_response_0_safe": True,
+        "is_response_1_safe": True,
+        "better_response_id": 1,
+        "safer_response_id": 0,
+    },
+    "Arena": {
+        "conversation_a": [user(), reply("Oak.")],
+        "conversation_b": [user(), reply("Cod.")],
+        "winner": "model_a",
+        "model_a": "x",
+        "model_b": "y",
+    },
+    "Arena, 55k": {
+        "prompt": json.dumps([ASKED]),
+        "response_a": '["Oak."]',
+        "response_b": '["Cod."]',
+        "winner_model_a": 1,
+        "winner_model_b": 0,
+        "winner_tie": 0,
+    },
+    "SHP": {"history": ASKED, "human_ref_A": "Cod.", "human_ref_B": "Oak.", "labels": 0, "score_A": 2, "score_B": 9},
+    "JSON in cells": {
+        "prompt": json.dumps([user()]),
+        "chosen": json.dumps([reply("Oak.")]),
+        "rejected": json.dumps(reply("Cod.")),
+    },
+    "Python in cells": {
+        "prompt": ASKED,
+        "chosen": str([user(), reply("Oak.")]),
+        "rejected": str([user(), reply("Cod.")]),
+    },
+    "numpy in cells": {
+        "prompt": ASKED,
+        "chosen": "[{'content': 'Name a tree.', 'role': 'user'}\n {'content': 'Oak.', 'role': 'assistant'}]",
+        "rejected": "array([{'content': 'Name a tree.', 'role': 'user'} {'content': 'Cod.', 'role': 'assistant'}],\n"
+        "      dtype=object)",
+    },
+    "text parts": {"prompt": [{"role": "user", "content": [{"type": "text", "text": ASKED}]}], **PLAIN},
+    "Windows line ends": {
+        "chosen": f"\r\n\r\nHuman: {ASKED}\r\n\r\nAssistant: Oak.",
+        "rejected": f"\r\n\r\nHuman: {ASKED}\r\n\r\nAssistant: Cod.",
+    },
+    "null fields, as Arrow gives them": {
+        "prompt": [user() | {"tool_calls": None, "name": None}],
+        "chosen": [reply("Oak.", tool_calls=None)],
+        "rejected": [reply("Cod.", tool_calls=[])],
+    },
+    "scores that agree": {
+        "prompt": ASKED,
+        **PLAIN,
+        "chosen_rating": 5,
+        "rejected_rating": 1,
+        "rank_chosen": 0,
+        "rank_rejected": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("row", COMPARISONS.values(), ids=COMPARISONS.keys())
+def test_layouts_of_comparisons(row: dict[str, Any], tmp_path: Path) -> None:
+    asked = "Name a\ntree." if row.get("input") else ASKED
+    for record in (to_record(row), *read_all(tmp_path, [row])):
+        assert pair_of(record) == ((Message("user", asked),), "Oak.", "Cod.")
+    prompt, responses = to_responses(row)
+    assert prompt == (Message("user", asked),)
+    assert {name: said[-1].content for name, said in responses.items()} == {"chosen": "Oak.", "rejected": "Cod."}
+
+
+@pytest.mark.parametrize("name", ["system", "system_prompt"])
+def test_the_system_column_is_the_first_message_and_tells_rows_apart(name: str, tmp_path: Path) -> None:
+    rows = [{name: each, "question": ASKED, **PLAIN} for each in ("Be a pirate.", "Be terse.", "", None)]
+    prompts = [record.prompt for record in read_all(tmp_path, rows)]
+    asked = Message("user", ASKED)
+    assert prompts == [
+        (Message("system", "Be a pirate."), asked),
+        (Message("system", "Be terse."), asked),
+        (asked,),
+        (asked,),
+    ]
+
+
+def test_the_system_column_joins_conversations_and_may_not_contradict_them() -> None:
+    system = {"role": "system", "content": "Be terse."}
+    row = {"system": "Be terse.", "chosen": [user(), reply("a")], "rejected": [user(), reply("b")]}
+    assert pair_of(to_record(row))[0] == (Message("system", "Be terse."), Message("user", ASKED))
+    same = row | {"chosen": [system, user(), reply("a")], "rejected": [system, user(), reply("b")]}
+    assert pair_of(to_record(same))[0] == (Message("system", "Be terse."), Message("user", ASKED))
+    with pytest.raises(RecordError, match="'system' differs"):
+        to_record(same | {"system": "Be long."})
+
+
+def test_a_prompt_column_may_be_the_beginning_or_the_end_of_a_conversation() -> None:
+    shared = [user("First"), reply("x"), user("Last")]
+    for prompt in ("First", "Last", " Last\n", shared, [user("Last")]):
+        record = to_record({"prompt": prompt, "chosen": [*shared, reply("a")], "rejected": [*shared, reply("b")]})
+        assert [message.content for message in record.prompt] == ["First", "x", "Last"]
+    with pytest.raises(RecordError, match="no part of what both"):
+        to_record({"prompt": "Other", "chosen": [*shared, reply("a")], "rejected": [*shared, reply("b")]})
+
+
+def test_earlier_turns_of_a_history_come_first() -> None:
+    record = to_record({"instruction": "And?", "input": "", "history": [["One?", "1"]], **PLAIN})
+    assert [(m.role, m.content) for m in record.prompt] == [("user", "One?"), ("assistant", "1"), ("user", "And?")]
+
+
+def test_a_prompt_of_several_turns_of_helpsteer2() -> None:
+    text = "One?\n<extra_id_1>Assistant\n1\n<extra_id_1>User\nAnd?"
+    record = to_record({"prompt": text, "response_1": "a", "response_2": "b", "preference_strength": 1})
+    assert [(m.role, m.content) for m in record.prompt] == [("user", "One?"), ("assistant", "1"), ("user", "And?")]
+
+
+def test_arena_keeps_the_turns_after_the_first() -> None:
+    row = {"prompt": '["One?", "And?"]', "response_a": '["1", "2"]', "response_b": '["I", "II"]'}
+    record = to_record(row | {"winner_model_a": 0, "winner_model_b": 0, "winner_tie": 1})
+    assert isinstance(record, Comparison)
+    assert (record.label, [m.content for m in record.response_a]) == ("tie", ["1", "And?", "2"])
+
+
+# --- refused --------------------------------------------------------------------------------------------------------
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"chosen": "The French word is chat.", "rejected": "The French word is chien."}, "no column holds the prompt"),
+    ({"prompt": ASKED, "question": "Name a fish.", **PLAIN}, "'prompt' and 'question' may both hold the prompt"),
+    ({"context": "A passage.", "question": ASKED, **PLAIN}, "may both hold the prompt"),
+    ({"prompt": ASKED, "tools": [{"name": "f"}], **PLAIN}, "'tools' is not read"),
+    ({"prompt": ASKED, "images": ["a.png"], **PLAIN}, "'images' is not read"),
+    ({"prompt": ASKED, "weight": 0.5, **PLAIN}, "'weight' is not read"),
+    ({"prompt": ASKED, "chosen": [reply("a", weight=0)], "rejected": "b"}, "field 'weight'"),
+    ({"prompt": ASKED, "chosen": [reply("a", thinking="x")], "rejected": "b"}, "field 'thinking'"),
+    ({"prompt": ASKED, "chosen": [reply("a", tool_calls="f()")], "rejected": "b"}, "'tool_calls' is not a list"),
+    ({"prompt": [{"role": "user", "content": [{"type": "image"}]}], **PLAIN}, "parts that are not text"),
+    (
+        {"prompt": ASKED, "chosen": "[{'role': 'assistant', 'content': 'a'", "rejected": "b"},
+        "looks like a list of messages",
+    ),
+    ({"prompt": ASKED, "chosen": "[{'role': 'x', 'content': f()}]", "rejected": "b"}, "looks like a list of messages"),
+    ({"prompt": ASKED, **PLAIN, "chosen_score": 1, "rejected_score": 2}, "rejected response is the better"),
+    (
+        {"prompt": ASKED, **PLAIN, "chosen-rating": "1", "rejected-rating": "2"},
+        "rejected response is the better",
+    ),
+    ({"prompt": ASKED, **PLAIN, "rank_chosen": 2, "rank_rejected": 1}, "rejected response is the better"),
+    ({"prompt": ASKED, **PLAIN, "margin": 0, "score_chosen": 2, "score_rejected": 1}, "margin is 0"),
+    ({"prompt": ASKED, **PLAIN, "winner": "rejected"}, "'winner' is 'rejected'"),
+    ({"prompt": ASKED, "response_a": "a", "response_b": "b", "label": "a", "score_a": 1, "score_b": 3}, "label is 'a'"),
+    ({"prompt": ASKED, "messages": [user(), reply("Elm.")], **PLAIN}, "a reply that no other column has"),
+    ({"conversations": [{"from": "function_call", "value": "{}"}], **PLAIN}, "speaker 'function_call'"),
+    ({"prompt": ASKED, "response_0": "a", "response_1": "b"}, "'better_response_id' is missing"),
+    ({"prompt": ASKED, "response_0": "a", "response_1": "b", "better_response_id": 2}, "neither 0 nor 1"),
+    ({"conversation_a": [user(), reply("a")], "conversation_b": [user(), reply("b")], "winner": "?"}, "'winner' is"),
+    ({"prompt": [user()], "reward_model": {"style": "rule"}}, "no 'ground_truth'"),
+]
+
+
+@pytest.mark.parametrize(("row", "reason"), REFUSED)
+def test_rows_that_would_lose_or_guess_something_are_refused(row: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RecordError, match=reason):
+        to_record(row)
+
+
+@pytest.mark.parametrize("value", [0.0, "0", 4, "4.0"])
+def test_equal_scores_are_a_tie_under_any_name(value: Any) -> None:
+    for one, other in (
+        ("chosen_score", "rejected_score"),
+        ("chosen_rating", "rejected_rating"),
+        ("rank_chosen", "rank_rejected"),
+    ):
+        record = to_record({"prompt": ASKED, **PLAIN, one: value, other: value})
+        assert isinstance(record, Comparison)
+        assert record.label == "tie"
+
+
+def test_json_that_is_no_message_is_a_text_that_people_write() -> None:
+    for text in ('{"tree": "oak"}', '[{"name": "oak", "height": 20}]', "[1, 2]", "{not a dict}", "[{x} for x in y]"):
+        assert pair_of(to_record({"prompt": ASKED, "chosen": text, "rejected": "Cod."}))[1] == text
+
+
+def test_names_of_the_prompt_given_by_the_user_decide(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"context": "A passage.", "question": ASKED, **PLAIN}))
+    (record,) = read(str(path), None, columns={"prompt": "question"})
+    assert pair_of(record)[0] == (Message("user", ASKED),)  # type: ignore[arg-type]
+    path.write_text(json.dumps({"instruction": "Name a", "input": "tree.", **PLAIN}))
+    (bad,) = read(str(path), None, columns={"prompt": "instruction"})
+    assert isinstance(bad, BadRow)
+    assert "'input'" in bad.reason
+
+
+# --- tool calls and reasoning ---------------------------------------------------------------------------------------
+
+
+def call(city: str) -> list[dict[str, Any]]:
+    return [{"type": "function", "function": {"name": "weather", "arguments": {"city": city}}}]
+
+
+def test_tool_calls_ids_and_reasoning_are_kept_and_tell_responses_apart() -> None:
+    prompt = [
+        user(),
+        reply("Looking.", tool_calls=call("Oslo")),
+        {"role": "tool", "content": "4 C", "tool_call_id": "1"},
+    ]
+    row = {
+        "prompt": prompt,
+        "chosen": [reply("", tool_calls=call("Oslo"))],
+        "rejected": [reply("", tool_calls=call("Rome"))],
+    }
+    record = to_record(row)
+    assert isinstance(record, Comparison)
+    assert record.response_a != record.response_b
+    assert [message.to_dict() for message in record.prompt] == prompt
+    thoughts = to_record(
+        {"prompt": ASKED, "chosen": [reply("Oak.", reasoning_content="a")], "rejected": [reply("Oak.")]}
+    )
+    assert {m.extra for r in (thoughts.response_a, thoughts.response_b) for m in r} == {
+        "",
+        '{"reasoning_content": "a"}',
+    }  # type: ignore[union-attr]
+
+
+def test_an_empty_message_needs_tool_calls() -> None:
+    assert Message("assistant", "", json.dumps({"tool_calls": call("Oslo")})).fields["tool_calls"] == call("Oslo")
+    with pytest.raises(RecordError, match="empty assistant message"):
+        to_record({"prompt": ASKED, "chosen": [reply("", reasoning_content="a")], "rejected": "b"})
+
+
+# --- several records of one row, one record of several rows ---------------------------------------------------------
+
+
+def rated(prompt: str, response: str, helpfulness: Any) -> dict[str, Any]:
+    return {"prompt": prompt, "response": response, "helpfulness": helpfulness, "correctness": 4, "coherence": 4}
+
+
+def test_helpsteer2_pairs_neighbouring_rows_by_helpfulness(tmp_path: Path) -> None:
+    rows = [rated("a", "one", 1), rated("a", "two", 3), rated("b", "alone", 2), rated("c", "x", 2), rated("c", "y", 2)]
+    first, alone, tie = read_all(tmp_path, [*rows, rated("d", "x", None), rated("d", "y", 2)])[:3]
+    assert pair_of(first) == ((Message("user", "a"),), "two", "one")
+    assert first.strength == 2
+    assert isinstance(alone, BadRow)
+    assert (alone.line, "two neighbouring rows" in alone.reason) == (3, True)
+    assert tie.label == "tie"
+    *_, bad = read_all(tmp_path, [rated("d", "x", None), rated("d", "y", 2)])
+    assert isinstance(bad, BadRow)
+    assert "'helpfulness' is None" in bad.reason
+    path = tmp_path / "data.jsonl"
+    assert [list(item[1]) for item in read_responses(str(path))] == [["response"], ["response"]]  # type: ignore[index]
+
+
+def test_ultrafeedback_gives_every_pair_and_refuses_those_whose_scores_disagree(tmp_path: Path) -> None:
+    scores = {"Oak.": (8, 4.5), "Cod.": (2, 1.0), "Elm.": (9, 4.0)}
+    row = {
+        "instruction": ASKED,
+        "models": ["x", "y", "z"],
+        "completions": [
+            {"response": text, "overall_score": overall, "fine-grained_score": fine}
+            for text, (overall, fine) in scores.items()
+        ],
+    }
+    first, refused, last = read_all(tmp_path, [row])
+    assert pair_of(first)[1:] == ("Oak.", "Cod.")
+    assert isinstance(refused, BadRow)
+    assert "disagree" in refused.reason
+    assert pair_of(last)[1:] == ("Elm.", "Cod.")
+    assert [said[-1].content for said in to_responses(row)[1].values()] == list(scores)
+
+
+def test_pku_saferlhf_has_two_safety_labels_in_a_row(tmp_path: Path) -> None:
+    row = COMPARISONS["PKU-SafeRLHF"] | {
+        "is_response_0_safe": False,
+        "response_0_harm_category": {"Theft": True, "Spam": False},
+        "response_1_harm_category": {"Theft": False},
+    }
+    labels = read_all(tmp_path, [row], "safety")
+    assert all(isinstance(label, SafetyLabel) for label in labels)
+    assert [(each.response[0].content, each.label, each.category) for each in labels] == [
+        ("Cod.", "unsafe", "Theft"),
+        ("Oak.", "safe", None),
+    ]
+    (pair,) = read_all(tmp_path, [row], "pair")
+    assert isinstance(pair, Pair)
+
+
+# --- prompts --------------------------------------------------------------------------------------------------------
+
+
+def prompt_of(row: dict[str, Any]) -> Prompt:
+    record = to_record(row)
+    assert isinstance(record, Prompt)
+    return record
+
+
+def test_verls_layout_has_its_reference_in_reward_model() -> None:
+    row = {"data_source": "math_dapo", "prompt": [user("1+1?")], "reward_model": {"ground_truth": "2", "style": "rule"}}
+    record = prompt_of(row | {"extra_info": {"index": "1"}, "ability": "MATH"})
+    assert (record.domain, record.answer) == ("reasoning", "2")
+    assert record.columns == {"data_source": "math_dapo", "extra_info": {"index": "1"}, "ability": "MATH"}
+    code = row | {"ability": "code", "reward_model": {"ground_truth": json.dumps({"inputs": ["1"], "outputs": ["2"]})}}
+    assert prompt_of(code).columns["tests"] == [{"input": "1", "output": "2"}]
+
+
+@pytest.mark.parametrize("name", ["problem", "question", "instruction"])
+def test_problems_with_an_answer(name: str) -> None:
+    assert prompt_of({name: "1+1?", "answer": "2"}).prompt == (Message("user", "1+1?"),)
+    assert prompt_of({name: "1+1?", "ground_truth": 2}).answer == "2"
+    with pytest.raises(RecordError, match="differ"):
+        to_record({name: "1+1?", "answer": "3", "ground_truth": "2"})
+
+
+def test_apps_and_taco() -> None:
+    cases = {"inputs": ["1\n", ["1", "2"]], "outputs": ["2\n", "3"]}
+    record = prompt_of({"question": "Add one.", "input_output": json.dumps(cases), "difficulty": "easy"})
+    assert (record.domain, record.answer) == ("reasoning", None)
+    assert record.columns["tests"] == [{"input": "1\n", "output": "2\n"}, {"input": "1\n2", "output": "3"}]
+    assert (record.columns["verifier"], record.columns["difficulty"]) == ("code", "easy")
+    wrapped = {"fn_name": "f", "inputs": [[1], [2]], "outputs": [[2], [3]]}
+    called = prompt_of({"question": "q", "starter_code": "def f(x):", "input_output": json.dumps(wrapped)})
+    assert called.columns["tests"] == [
+        {"function": "f", "arguments": [1], "output": 2},
+        {"function": "f", "arguments": [2], "output": 3},
+    ]
+    assert called.prompt[0].content == "q\n\nStarter code:\n```python\ndef f(x):\n```"
+    lists = prompt_of({"question": "q", "input_output": json.dumps(wrapped | {"outputs": [[2], [3, 4]]})})
+    assert [test["output"] for test in lists.columns["tests"]] == [[2], [3, 4]]
+
+
+def test_livecodebench_with_private_tests_that_are_never_unpickled() -> None:
+    private = [{"input": '[1, 2]\n"a"', "output": "3", "testtype": "functional"}]
+    packed = base64.b64encode(zlib.compress(pickle.dumps(json.dumps(private)))).decode()
+    public = [{"input": "1", "output": "2", "testtype": "stdin"}]
+    row = {"question_content": "Add.", "public_test_cases": json.dumps(public), "private_test_cases": packed}
+    record = prompt_of(row | {"metadata": '{"func_name": "f"}'})
+    assert record.columns["tests"] == [
+        {"input": "1", "output": "2"},
+        {"function": "f", "arguments": [[1, 2], "a"], "output": 3},
+    ]
+    harmful = base64.b64encode(zlib.compress(pickle.dumps(Path("x")))).decode()
+    for bad in (harmful, "no base64", base64.b64encode(b"no zlib").decode()):
+        with pytest.raises(RecordError, match="'private_test_cases' is neither JSON nor"):
+            to_record(row | {"private_test_cases": bad})
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("[]", "not a JSON object"),
+        ("{", "neither JSON"),
+        ({"inputs": ["1"], "outputs": []}, "of the same length"),
+        ({"inputs": [], "outputs": []}, "no test cases"),
+        ({"inputs": [1], "outputs": ["1"]}, "int as input or output"),
+        ({"fn_name": "f", "inputs": [1], "outputs": [1]}, "not lists of arguments"),
+    ],
+)
+def test_test_cases_in_no_layout_are_refused(value: Any, reason: str) -> None:
+    with pytest.raises(RecordError, match=reason):
+        to_record({"question": "q", "input_output": value})
+
+
+# --- demonstrations -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [user(), reply("Oak.")]},
+        {"conversations": [{"from": "human", "value": ASKED}, {"from": "gpt", "value": "Oak."}]},
+        {"instruction": "Name a tree.", "input": "", "output": "Oak."},
+        {"prompt": ASKED, "completion": "Oak."},
+        {"prompt": ASKED, "response": [user(), reply("Oak.")]},
+    ],
+)
+def test_a_single_reply_to_score_or_to_learn(row: dict[str, Any]) -> None:
+    assert to_responses(row) == ((Message("user", ASKED),), {"response": (Message("assistant", "Oak."),)})
+
+
+def test_columns_that_hold_different_responses_are_refused_for_scoring() -> None:
+    with pytest.raises(RecordError, match="both hold responses"):
+        to_responses({"prompt": ASKED, **PLAIN, "response": "Elm."})
+    with pytest.raises(RecordError, match="a reply that no other column has"):
+        to_responses({"prompt": ASKED, "messages": [user(), reply("Elm.")], "response": "Oak."})
