@@ -44,7 +44,7 @@ types: $(STAMP)
 check: lint types test
 
 docs: $(STAMP)
-	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs build/docs
+	$(BIN)/python -m sphinx -W --keep-going --quiet --fresh-env --write-all -b html docs build/docs
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info

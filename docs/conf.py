@@ -23,6 +23,8 @@ exclude_patterns = ["_ext"]
 html_theme = "furo"
 html_title = "Keel"
 html_show_sphinx = False
+html_show_copyright = False
+html_show_search_summary = False  # it would be fetched, which browsers refuse for files
 html_copy_source = False
 html_show_sourcelink = False
 
