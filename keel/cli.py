@@ -11,6 +11,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,
+    rich_markup_mode="markdown",  # Rich would take [a.jsonl] for a style, and keep the line breaks of docstrings
 )
 data.app.command("curate")(curate.curate_command)
 app.command("run")(run.run_command)

@@ -35,7 +35,8 @@ def test_import_and_export(tmp_path: Path) -> None:
     assert bad.exit_code == 1
     assert "rows.jsonl:2:" in bad.output
     assert "--max-bad 1." in bad.output
-    done = run(db, "import", rows, "--project", "p", "--max-bad", 1)
+    assert "there is no project 'p' yet" in run(db, "import", rows, "--project", "p", "--max-bad", 1).output
+    done = run(db, "import", rows, "--project", "p", "--kind", "preference", "--max-bad", 1)
     assert done.exit_code == 0, done.output
     assert "1 items added" in done.output
     assert "2 votes by 2 people" in done.output
@@ -61,7 +62,7 @@ def test_rows_that_cannot_be_read_are_named_in_every_format(tmp_path: Path) -> N
     pq.write_table(
         pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows]), tmp_path / "rows.parquet"
     )
-    for name, words in (("rows.csv", {5: "response_b", 6: "more cells"}), ("rows.parquet", {})):
+    for name, words in (("rows.csv", {5: "fewer cells", 6: "more cells"}), ("rows.parquet", {})):
         done = run(db, "import", tmp_path / name, "--project", "p", "--kind", "preference", "--max-bad", 9)
         assert done.exit_code == 0, done.output
         for line, reason in ({2: "response_a", 3: "identical", 4: "zebra"} | words).items():

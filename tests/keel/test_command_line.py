@@ -23,3 +23,9 @@ def test_help_names_every_command() -> None:
     assert done.exit_code == 0
     for name in ("train", "evaluate", "score", "serve", "report", "run", "demo", "data", "annotate", "push", "config"):
         assert f" {name} " in done.output
+
+
+def test_help_prints_brackets_and_joins_the_lines_of_a_paragraph() -> None:
+    text = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, ["run", "--help"]).output
+    assert "data.train=[a.jsonl]" in text
+    assert "Exits with 2 if the project cannot be run as it is" in text
