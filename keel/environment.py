@@ -41,5 +41,6 @@ VARIABLES = (
     Variable("CUDA_VISIBLE_DEVICES", "torch", "the GPUs that a process may use"),
     Variable("KEEL_DATA", "benchmarks", "directory with the data of the benchmarks"),
     Variable("KEEL_TEST_POSTGRES_URL", "tests", "a PostgreSQL server for the tests of the annotation store"),
+    Variable("KEEL_TEST_PICTURES", "tests", "directory for screenshots of the browser tests; without it none are kept"),
     Variable("KEEL_TEST_CHROMIUM", "tests, benchmarks", "path of Chromium for the browser tests"),
 )
