@@ -154,7 +154,7 @@ def test_launchers_start_two_ranks_that_equal_one(launch: tuple[str, ...], plain
 
 
 def documented_metrics() -> set[str]:
-    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").partition("## Reinforcement learning")[0]
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").partition("## Supervised fine-tuning")[0]
     return set(re.findall(r"^\| `([\w*]+)` \|", text, flags=re.MULTILINE))
 
 
