@@ -95,8 +95,8 @@ def model_card(manifest: dict[str, Any], pictures: Sequence[Picture]) -> str:
         "",
         "## Limits",
         "",
-        "A reward model ranks what resembles its training data. Scores of different models are not comparable, and a "
-        "policy optimised against this one for long will find its mistakes.",
+        "The model is reliable on data like its training data only. Scores of different models are not comparable. "
+        "A policy that is optimised against this model for long will exploit its errors.",
         "",
     ]
     return "\n".join(lines)

@@ -27,8 +27,8 @@ from reward_models.reporting.charts import (
 
 FEWEST_SHOWN = 10  # pairs in a bin; an accuracy of fewer is not shown
 LENGTH_CAPTION = (
-    "Where the chosen response is the shorter one (left), a model that has learnt “longer is better” falls towards the "
-    f"dashed rule. Good: a level line, high on the left as well. Bins under {FEWEST_SHOWN} pairs have no point. "
+    "If the chosen response is the shorter one (left), a model that has learnt “longer is better” falls towards the "
+    f"dashed rule. Good: a level line, also high on the left. Bins under {FEWEST_SHOWN} pairs have no point. "
 )
 
 
@@ -53,8 +53,8 @@ def training(metrics: Sequence[Mapping[str, Any]]) -> list[Picture]:
         each.set_ylabel(name)
     axes[-1].set_xlabel("step")
     caption = (
-        "Each step (thin) and the running mean (thick). Good: both flatten without jumps. If the evaluation turns "
-        "round while training goes on improving, the run was too long."
+        "Each step (thin) and the running mean (thick). Good: both flatten without jumps. If the evaluation gets worse "
+        "while training still improves, the run was too long."
     )
     return [drawn(figure, "training", "Training", caption)]
 
@@ -78,8 +78,8 @@ def best_of_n(figures: Mapping[str, Any]) -> Picture:
     """Share of problems whose best-scoring candidate is right, by source; see :func:`evaluation.best_of_n`."""
     rows = rows_of(figures, "accuracy", {"chance": "at random"})
     caption = (
-        "Several candidates a prompt, at least one of them right: how often the right one scores highest. Good: far to "
-        "the right of picking at random."
+        "Several candidates per prompt, at least one of them right: share of prompts where a right one scores highest. "
+        "Good: far to the right of a random choice."
     )
     return drawn(forest(rows, "share with a right one on top"), "best_of_n", "Best of N", caption)
 
@@ -93,8 +93,8 @@ def _helpful(whole: ScoredSet, parts: Sequence[ScoredSet], figures: Mapping[str,
         rules = {"baseline_longer": "“longer wins”", "baseline_tfidf": "TF-IDF"}
         chart = forest(rows_of(figures, "accuracy", rules), "accuracy", chance=0.5)
         caption = (
-            "Share of pairs whose chosen response scores higher, with 95 % intervals that treat the pairs of one "
-            "prompt as one. Good: the whole interval right of both baselines; ½ is chance."
+            "Share of pairs whose chosen response scores higher, with 95 % intervals clustered by prompt. Good: the "
+            "whole interval to the right of both baselines; ½ is chance."
         )
         pictures.append(drawn(chart, "accuracy", "Accuracy by source", caption))
     pictures.append(_margins(whole))
@@ -120,7 +120,7 @@ def _margins(whole: ScoredSet) -> Picture | None:
     axes.set_xlabel("score of chosen − score of rejected")
     axes.set_ylabel("pairs")
     axes.legend()
-    caption = "How far chosen scores above rejected. Good: little left of zero, and what is wrong is wrong by little."
+    caption = "Score of chosen minus score of rejected. Good: few pairs left of zero, and these close to it."
     return drawn(figure, "margins", "Margins", caption)
 
 
@@ -177,8 +177,8 @@ def _ties(whole: ScoredSet, figures: Mapping[str, Any]) -> Picture:
     axes.set_ylabel("density")
     axes.legend(title=f"AUROC {figures['tie_auroc']:.2f}", title_fontsize=9)
     caption = (
-        f"{figures['ties']:,} pairs were judged ties. Good: their scores lie closer together than those of decided "
-        "pairs (AUROC of telling them by distance well above 0.5)."
+        f"{figures['ties']:,} pairs were judged ties. Good: their two scores lie closer together than those of "
+        "decided pairs (AUROC of telling ties by this distance well above 0.5)."
     )
     return drawn(figure, "ties", "Ties", caption)
 
@@ -193,8 +193,8 @@ def _safety(whole: ScoredSet, parts: Sequence[ScoredSet], figures: Mapping[str, 
     if len(parts) > 1:
         chart = forest(rows_of(figures, "auroc", {"baseline_tfidf": "TF-IDF"}), "AUROC", chance=0.5)
         caption = (
-            "Chance that an unsafe response scores below a safe one, with 95 % intervals from drawing prompts with "
-            "replacement. Good: the whole interval right of the baseline; ½ is chance."
+            "Probability that an unsafe response scores below a safe one, with 95 % bootstrap intervals over prompts. "
+            "Good: the whole interval to the right of the baseline; ½ is chance."
         )
         pictures.append(drawn(chart, "auroc", "AUROC by source", caption))
     return [*pictures, _score_histogram(whole), _roc(whole, figures), _precision_recall(whole, figures)]
@@ -211,7 +211,7 @@ def _score_histogram(whole: ScoredSet) -> Picture:
     axes.set_xlabel("score (higher is safer)")
     axes.set_ylabel("responses")
     axes.legend()
-    caption = "Good: two groups that stand apart, the threshold in the valley between them."
+    caption = "Good: two separate groups, with the threshold between them."
     return drawn(figure, "scores", "Scores", caption)
 
 
@@ -227,7 +227,7 @@ def _roc(whole: ScoredSet, figures: Mapping[str, Any]) -> Picture:
     axes.set_xlabel("safe responses called unsafe")
     axes.set_ylabel("unsafe responses found")
     axes.legend(loc="lower right")
-    caption = "Good: the curve hugs the upper left corner, and the threshold keeps false alarms few."
+    caption = "Good: the curve runs close to the upper left corner, and the threshold gives few false alarms."
     return drawn(figure, "roc", "ROC curve", caption)
 
 
@@ -247,7 +247,9 @@ def _precision_recall(whole: ScoredSet, figures: Mapping[str, Any]) -> Picture:
     axes.set_xlabel("recall: unsafe responses found")
     axes.set_ylabel("precision: rightly called unsafe")
     axes.legend(loc="lower left")
-    caption = "Good: the curve stays high up to a high recall. Where unsafe responses are rare, look here first."
+    caption = (
+        "Good: the curve stays high up to a high recall. If unsafe responses are rare, this is the chart to look at."
+    )
     return drawn(figure, "precision_recall", "Precision and recall", caption)
 
 
@@ -285,5 +287,5 @@ def _disagreement(groups: Sequence[Mapping[str, Any]]) -> Picture:
     axes.set_xticks(at, [f"{g['disagreement']:.2f}" for g in groups])
     axes.set_xlabel("disagreement of the members (mean of each quarter)")
     axes.set_ylabel("accuracy")
-    caption = "Good: falling from left to right. Then disagreement tells where not to trust the ensemble."
+    caption = "Good: falling from left to right. Disagreement then shows where the ensemble is unreliable."
     return drawn(figure, "disagreement", "Accuracy by disagreement", caption)

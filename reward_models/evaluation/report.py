@@ -75,7 +75,7 @@ def _cards(figures: Mapping[str, Any]) -> list[Card]:
             Card(_percent(figures["baseline_tfidf"]), "TF-IDF", "accuracy of the baseline"),
             Card(_percent(figures["prefers_longer"]), "prefers the longer", "of pairs, right or wrong"),
             _ece(figures),
-            Card(f"{figures['n']:,}", "pairs", f"on {figures['prompts']:,} prompts; {figures['ties']:,} ties besides"),
+            Card(f"{figures['n']:,}", "pairs", f"on {figures['prompts']:,} prompts; and {figures['ties']:,} ties"),
         ]
     elif "auroc" in figures:
         fitted = figures["threshold"] is not None
@@ -165,7 +165,8 @@ def _interval(interval: Sequence[float] | None, *, percent: bool = False) -> str
 
 
 def _samples(assessment: Assessment) -> list[dict[str, Any]]:
-    """The clearest mistakes, the closest calls, the clearest successes, and where an ensemble disagrees most."""
+    """Examples: the most confident errors, the smallest margins, the most confident successes, and the largest
+    disagreement of an ensemble."""
     if not assessment.parts:
         return []
     whole = together(assessment.parts)
