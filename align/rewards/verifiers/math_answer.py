@@ -12,7 +12,7 @@ from align.rewards.verifiers.math_units import CJK, PARTS, SCALES
 
 LAST = re.compile(
     rf"(?:^|(?<=[\s=:,{CURRENCY}{CJK}]))(?P<value>[-+]?[{CURRENCY}]?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?%?)"
-    r"(?P<rest>[^\d\\=+*/^<>]*)$"
+    r"(?P<rest>(?!\s*-)[^\d\\=+*/^<>?@#&|~_{}]*)$"
 )
 # A word, an equals sign or a colon stands before the number, and no command or other sign.
 INTRODUCED = re.compile(rf"^\s*$|(?:(?<![\\A-Za-z])[A-Za-z]+[',]?|[{CJK}=:]|[{CURRENCY}])\s*$")
@@ -20,7 +20,7 @@ INTRODUCED = re.compile(rf"^\s*$|(?:(?<![\\A-Za-z])[A-Za-z]+[',]?|[{CJK}=:]|[{CU
 _CHANGES = """
 of to by from twice thrice half double triple minus negative plus times over than root square squared cube cubed log
 factorial mod modulo base per percent until till within between above below beyond under up divided multiplied raised
-power choose inverse reciprocal opposite
+power choose inverse reciprocal opposite menos moins meno минус negativo negatif negativ
 """
 CHANGES = frozenset(_CHANGES.split())
 MOST_WORDS = 3  # of a reference that is no mathematics; longer texts are sentences, which no answer repeats
@@ -79,6 +79,8 @@ def _last_number(text: str, otherwise: Value) -> Value:
     if found is None or not INTRODUCED.search(before := text[: found.start("value")]) or hedged(rest := found["rest"]):
         return otherwise
     left, right = words_of(before), words_of(rest)
+    if re.match("[多余餘几幾倍半百千万萬亿億点點]", rest):
+        return otherwise
     if (left and left[-1] in CHANGES and before.rstrip().lower().endswith(left[-1])) or re.match("[A-Za-z]", rest):
         return otherwise
     if right and (right[0] in CHANGES or right[0] in SCALES or right[0] in PARTS):

@@ -126,7 +126,7 @@ def _letters_as_latex(word: str, *, glued: bool, after: str) -> str | None:
     touching = glued or bool(after and after in "^_(+-*/=!|\\")
     if (
         (touching and (len(word) < 4 or not re.search("[aeiou]", word)))
-        or (len(word) <= 3 and lower not in UNITS)
+        or (len(word) <= 3 and lower not in UNITS and (len(word) < 3 or not re.search("[aeiou]", lower)))
         or (word.isupper() and len(word) < 4)
     ):
         return word

@@ -26,7 +26,7 @@ DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)(?:\.\d*)?|\.\d+"
 SIGN = r"[-+]?\s?"
 NUMBER = re.compile(
     rf"(?P<sign>{SIGN})(?:"
-    r"(?:(?P<whole>\d+)\s*(?:and\s+)?)?\\frac\s*\{\s*(?P<over>[-+]?\d+(?:\.\d+)?)\s*\}\s*\{\s*(?P<under>\d+(?:\.\d+)?)\s*\}"
+    r"(?:(?P<whole>\d+)\s*(?:and\s+)?)?\\frac\s*\{\s*(?P<over>[-+]?\d+(?:\.\d+)?)\s*\}\s*\{\s*(?P<under>[-+]?\d+(?:\.\d+)?)\s*\}"
     r"|(?:(?P<whole2>\d+)\s+(?:and\s+)?)?(?P<over2>\d[\d,]*(?:\.\d+)?)\s?/\s?(?P<under2>\d[\d,]*(?:\.\d+)?)"
     r"|(?P<before>\d*)\.(?P<once>\d*)(?:\\overline|\\bar|\\dot|\\overset\{\.\})\s*\{?(?P<again>\d{1,40})\}?"
     r"|10\s*\^\s*\{?\s*(?P<power3>[-+]?\s?\d{1,6})\s*\}?"
@@ -247,7 +247,7 @@ def read_quantity(text: str) -> Value | None:
             )
             return Value("number", text, total, unit=Unit(known[0].dimensions))
     found = re.fullmatch(
-        r"(?P<body>.*?[\d})])\s*(?P<unit>°|%|(?<=[\s}])[A-Za-z°][A-Za-z°\s/^*{}\d-]*|[" + CJK + r"]{1,4})",
+        r"(?P<body>.*?(?:[\d})]|\\pi))\s*(?P<unit>°|%|(?<=[\s}])[A-Za-z°][A-Za-z°\s/^*{}\d-]*|[" + CJK + r"]{1,4})",
         text,
         re.DOTALL,
     )

@@ -30,9 +30,10 @@ NAME = re.compile(
     r"\s*(?P<sign>=|\\in(?![a-z])|\\approx|\\equiv)\s*(?P<rest>.*)",
     re.DOTALL,
 )
+VARIABLES = re.compile(r"\(\s*[A-Za-z](?:\s*,\s*[A-Za-z]){1,9}\s*\)\s*=\s*")  # (x, y) = (1, 2)
 LEAD = re.compile(
     rf"(?:[^=:]*?[A-Za-z{CJK}][^=:]*?)?(?:\b(?:is|are|was|were|equals?|be|as|get|gets|got|gives?|obtain|have|has|need|needs|"
-    rf"makes?|earns?|total\s+of|think|believe)\b|[:：=]|是|为|為|等于|等於|有|得|はい?|은|는)\s*[:=]?\s*(?P<rest>\S.*)",
+    rf"makes?|earns?|total\s+of|(?:comes?|amounts?|adds\s+up|sums?|equal|evaluates|simplifies|reduces|leads)\s+to|think|believe)\b|[:：=]|是|为|為|等于|等於|有|得|はい?|은|는)\s*[:=]?\s*(?P<rest>\S.*)",
     re.DOTALL | re.IGNORECASE,
 )
 CONTRAST = re.compile(
@@ -193,6 +194,9 @@ def _named(text: str, depth: int) -> Value | None:
     """``x = 5``, ``f(x) = x^2``, ``5 = x``, ``x = 2 + 3 = 5``, ``2 + 3 = 5``, ``x \\in [0, 1]``, ``\\approx 5``."""
     if found := re.match(r"(?:=|\\approx(?![a-z]))\s*", text):
         return read_value(text[found.end() :], depth + 1)
+    if found := VARIABLES.match(text):
+        value = read_value(text[found.end() :], depth + 1)
+        return value if value.kind == "tuple" and len(value.items) == found[0].count(",") + 1 else None
     found = NAME.fullmatch(text)
     if found and found["sign"] in ("\\in", "\\approx", "=") and "=" not in found["rest"] and _is_name(found["name"]):
         value = read_value(found["rest"], depth + 1)

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from align.rewards.characters import REORDERING, without_invisible
-from align.rewards.verifiers.math_units import CHINESE_HEDGES, HEDGES
+from align.rewards.verifiers.math_units import EASTERN_HEDGES, HEDGES
 
 LONGEST = 2000  # characters of one answer; longer ones are none
 TAIL = 6000  # characters of an unmarked summary that are searched for the answer
@@ -82,7 +82,7 @@ SYMBOLS = GREEK | {
 NO_MEANING = re.compile(
     r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|mathstrut|rm|bf|it|large|Large)(?![A-Za-z])\.?|\\!"
 )
-SPACE = re.compile(r"\\(?:quad|qquad|thinspace|medspace|thickspace|hspace\{[^{}]{0,20}\}|[,;:> ])|~")
+SPACE = re.compile(r"(?<!\\)\\(?:quad|qquad|thinspace|medspace|thickspace|hspace\{[^{}]{0,20}\}|[,;:> ])|(?<!~)~(?!~)")
 TEXT = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|up|normal)?|mathrm|mathbf|mathit|mathsf|operatorname\*?|mbox|hbox|boldsymbol|bm|emph|underline|"
     r"boxed|fbox|ensuremath|mathbf|textcolor\{\w{1,20}\}|color\{\w{1,20}\})\s*\{([^{}]*)\}"
@@ -127,13 +127,18 @@ COMMAND = re.compile(r"\\[A-Za-z]+")
 SHORT_FRACTION = re.compile(r"\\frac\s*(?:(\d)\s*(\d)|(\d)\s*\{([^{}]*)\}|\{([^{}]*)\}\s*(\d))(?![\d}])")
 # LaTeX between dollars as pandoc has it: no space inside the dollars, no digit behind the last.
 DOLLARS = re.compile(r"\$\$(.{1,2000}?)\$\$|\$(?![\s$])((?:[^$]){0,2000}?)(?<![\s\\])\$(?!\d)", re.DOTALL)
-SENTENCE = re.compile(r"(?<=[.!?])(?:\*\*|[)\]\"'])?\s+|(?<=[。！？])|\n+")
+SENTENCE = re.compile(r"(?<=[.!?])(?<!\.\.\.)(?:\*\*|[)\]\"'])?\s+|(?<=[。！？])|\n+")
 ANNOUNCED = re.compile(
     r"\banswers?\b(?:\s+(?:to|for|of)\b[^.\n:]{0,80}?)?\s*\**\s*(?:(?:is|are|was|would\s+be|will\s+be|equals)\b\s*(?:therefore\b|thus\b|then\b)?\s*"
     r"(?:(?:exactly|simply|just|given\s+by)\b)?|[:=])\s*[:*]*"
     r"|\banswer\b\**\s*\n+"
     r"|(?:^|\n)\s*\**A\s*:\s*\**"
     r"|(?:答案|答|结果|結果|答え|정답|답)\s*(?:应该|應該)?\s*(?:是|为|為|等于|等於|は|은|는)?\s*[:]?\s*",
+    re.IGNORECASE,
+)
+# The next sentence offers another answer, or takes back the first.
+TAKEN_BACK = re.compile(
+    r"[\s*]*(?:or|no|wait|actually|alternatively|perhaps|maybe|hmm|but|sorry|correction|otherwise|else|或|不|但)\b[^\n]*\d",
     re.IGNORECASE,
 )
 HASHES = re.compile(r"####\s*([^\n]+)")
@@ -164,6 +169,7 @@ def tidy(text: str) -> str:
     text = re.sub(r"\^\s*\{?\s*(?:\\circ|°)\s*\}?", "°", text)
     text = _without_text_commands(text)
     text = re.sub(r"\*\*|__|`", "", text)
+    text = re.sub(r"[负負](?=\d)", "-", text)
     text = re.sub(r"\^\s*\{?\s*(?:\\circ|°)\s*\}?", "°", text)
     text = re.sub(r"\s+\^", "^", text)
     for _ in range(3):
@@ -177,12 +183,12 @@ def trim(text: str) -> str:
     """Without punctuation and quotes around it, and without braces around the whole."""
     while True:
         before = text
-        text = text.strip().rstrip(".。,;、:").strip()
+        text = text.strip().rstrip(".。,;、:").strip().removesuffix("\\\\")
         if len(text) > 2 and text[0] == text[-1] and text[0] in "\"'":
             text = text[1:-1]
         if text.startswith("{") and closing(text, 0) == len(text) - 1:
             text = text[1:-1]
-        if text.startswith("*") or text.endswith("*"):
+        if text.startswith("*"):
             text = text.strip("*")
         if text == before:
             return text
@@ -272,7 +278,7 @@ def words_of(text: str) -> list[str]:
 
 def hedged(text: str) -> bool:
     """Whether it denies, bounds, or offers a choice."""
-    return any(word in HEDGES or word.endswith("n't") for word in words_of(text)) or bool(CHINESE_HEDGES.search(text))
+    return any(word in HEDGES or word.endswith("n't") for word in words_of(text)) or bool(EASTERN_HEDGES.search(text))
 
 
 def candidates(summary: str) -> Iterator[str]:
@@ -289,7 +295,9 @@ def candidates(summary: str) -> Iterator[str]:
     announced = list(ANNOUNCED.finditer(text))
     if announced:
         rest = text[announced[-1].end() :].lstrip(" \n*")
-        yield first_sentence(rest)
+        first = first_sentence(rest)
+        following = rest[rest.find(first) + len(first) :]
+        yield f"{first} {following.strip()}" if TAKEN_BACK.match(following) else first
         return
     aside = re.search(r"(?<=\S)\s*\(([^()]*)\)\s*$", text)
     if aside and not hedged(aside[1]):

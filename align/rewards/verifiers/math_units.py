@@ -71,12 +71,13 @@ without except but instead rather unless if else otherwise whether or either may
 may could wait actually sorry oops correction wrong incorrect false untrue invalid mistaken impossible excluded
 excluding exclude reject rejected ruled between least most less fewer greater larger smaller lower higher below
 above under beyond exceeding exceeds than versus vs unknown any anything anyone other another different unlike
-hardly doubt doubtful unlikely guess nothing none
+hardly doubt doubtful unlikely guess nothing none fail fails failed
+nicht kein keine weder oder vielleicht pas jamais aucun ou peut-être nunca ninguno ni quizás не нет или либо
 """
 HEDGES = frozenset(_HEDGES.split())
-CHINESE_HEDGES = re.compile(
+EASTERN_HEDGES = re.compile(
     "不|非|无|無|没|沒|或|莫|未|否|错|錯|误|誤|可能|也许|也許|除了|除去|大于|小于|大於|小於|多于|少于|至少|至多|最少|最多|超过|超過|"
-    "以上|以下|以内|之间|之間|左右|大约|大約|负|負"
+    "以上|以下|以内|之间|之間|左右|大约|大約|ない|じゃ|ません|または|もしくは|아니|아님|않|없|또는|혹은|이상|이하|미만|초과"
 )
 # Words that change a number's value, or join it to another one.
 _OPERATIONS = """
@@ -91,7 +92,7 @@ OPERATIONS = frozenset(_OPERATIONS.split())
 # Allowed behind a number and its noun: they say what was counted, and no second value.
 TAILS = re.compile(
     r"\s*(?:(?:in\s+)?(?:total|all|sum)|altogether|each|left|remaining|exactly|per\s+\w+|(?:a|every|each)\s+\w+|"
-    r"of\s+[^\W\d_]+|in\s+the\s+\w+)\s*",
+    r"of\s+(?:the\s+|a\s+|an\s+|his\s+|her\s+|their\s+|its\s+)?[^\W\d_]+|in\s+the\s+\w+)\s*",
     re.IGNORECASE,
 )
 _IRREGULAR = """
@@ -263,7 +264,8 @@ def counted_noun(text: str, value: Fraction | None = None) -> str | None:
     if cjk := re.fullmatch(rf"[{CJK}]{{1,8}}", text):
         return (
             None
-            if CHINESE_HEDGES.search(text) or re.search("^[多余餘几幾倍点點]|[百千万萬亿億一二三四五六七八九十]", text)
+            if EASTERN_HEDGES.search(text)
+            or re.search("^[多余餘几幾倍点點来來成半]|[百千万萬亿億一二三四五六七八九十]", text)
             else cjk[0]
         )
     core = text
@@ -291,7 +293,7 @@ def counted_noun(text: str, value: Fraction | None = None) -> str | None:
 
 def number_in_words(text: str) -> Fraction | None:
     """The value of ``minus twenty-five``, ``one hundred and five``, ``two thirds``, ``3 dozen``, ``1.5 million``."""
-    words = re.sub(r"[-\s]+", " ", text.lower()).split()
+    words = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", text.lower()).split()
     sign = 1
     if words[:1] and words[0] in ("minus", "negative"):
         sign, words = -1, words[1:]

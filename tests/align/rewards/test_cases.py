@@ -74,7 +74,7 @@ def test_language(sample: Any) -> None:
 
 def test_programs(sample: Any) -> None:
     try:
-        term = CodeAccuracy(limits=Limits(cpu_seconds=2))
+        term = CodeAccuracy(limits=Limits(cpu_seconds=1))
     except SandboxError as error:
         pytest.skip(str(error))
     cases = rows("programs")
