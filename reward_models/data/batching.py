@@ -1,4 +1,4 @@
-"""Which items make an optimizer step, and how they are cut into micro-batches.
+"""Select the items of an optimizer step and divide them into micro-batches.
 
 A step is a fixed number of items drawn by a seeded permutation, whatever the number of ranks; within the step, items
 are packed under a token budget so that every rank runs the same number of micro-batches (collectives stay in step) of
@@ -108,7 +108,7 @@ def _cheapest_cuts(sizes: np.ndarray, budget: int) -> list[tuple[int, int]]:
 
 
 def group_by_prefix(sequences: Sequence[np.ndarray], least: int = 16) -> list[list[int]]:
-    """Which sequences to compute as one tree each, whoever they came from: places, every one in one group.
+    """Group the sequences that are computed as one tree each; returns places, each in exactly one group.
 
     In lexicographic order sequences that begin alike are neighbours; of all ways to cut that order into groups, the one
     that leaves the fewest tokens is found (dynamic programming).
@@ -137,7 +137,7 @@ def group_by_prefix(sequences: Sequence[np.ndarray], least: int = 16) -> list[li
 
 
 def common_prefix(a: np.ndarray, b: np.ndarray) -> int:
-    """How many tokens two sequences begin with in common."""
+    """Number of tokens that two sequences have in common at their beginning."""
     shorter = min(len(a), len(b))
     differs = np.flatnonzero(a[:shorter] != b[:shorter])
     return int(differs[0]) if differs.size else shorter

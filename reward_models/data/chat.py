@@ -50,7 +50,7 @@ _PROBE = (
 
 
 def final_summary(text: str) -> str:
-    """What follows the reasoning. Text without ``</think>`` is all summary; an unfinished or empty one gives ``""``."""
+    """The text after the reasoning. Without ``</think>`` all is summary; an unfinished or empty one gives ``""``."""
     _, end, after = text.rpartition(THINK_END)
     if end:
         return after.strip()
@@ -97,7 +97,7 @@ class ChatRenderer:
         return _render(self.tokenizer, [*(m.to_dict() for m in prompt), *reply])
 
     def _cut(self, message: dict[str, Any]) -> dict[str, Any]:
-        """What the span reads of a message of the response; nothing may be left, of unfinished reasoning."""
+        """The part of a response's message that the span reads; of unfinished reasoning nothing is left."""
         if self.span == "full" or message["role"] != "assistant":
             return message
         kept = {name: value for name, value in message.items() if name != "reasoning_content"}

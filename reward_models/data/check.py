@@ -1,4 +1,4 @@
-"""What is in a data file, and what is wrong with it, in one pass that keeps hashes and lengths but no text."""
+"""Report the contents and the faults of data files, in one pass that keeps hashes and lengths but no text."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileReport:
-    """What :func:`check` found in one spec.
+    """The result of :func:`check` for one spec.
 
     Args:
         rows: all of them, the bad ones too.

@@ -283,7 +283,7 @@ def split_conversations(
 
 
 def _shared(left: Sequence[object], right: Sequence[object]) -> int:
-    """How many elements both begin with."""
+    """Length of the common beginning."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
 
 

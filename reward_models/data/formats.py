@@ -93,7 +93,8 @@ def to_record(
     id = str(row["id"]) if isinstance(row.get("id"), str | int) else id
     source = row["source"] if isinstance(row.get("source"), str) and row["source"] else source
     record_type = record_type or infer_record_type(row)
-    if record_type == "comparison" and (verdict := verdict_column(row)) != "label" and row.get(verdict) is None:
+    verdict = verdict_column(row)
+    if record_type == "comparison" and verdict != "label" and row.get("label") is None and row.get(verdict) is None:
         raise missing(row, verdict)
     row = to_ours(row)
     if record_type == "comparison":
@@ -143,7 +144,7 @@ def to_responses(row: Row) -> tuple[Conversation, dict[str, Conversation]]:
 
 
 def infer_record_type(row: Row) -> RecordType:
-    """What ``row`` holds, by its columns. :class:`RecordError` if they fit no layout."""
+    """The type of the record in ``row``, by its columns. :class:`RecordError` if they fit no layout."""
     ours = to_ours(row)
     if _lists_responses(ours.get("chosen")) or _lists_responses(ours.get("rejected")):
         return "candidates"

@@ -84,7 +84,7 @@ def split(records: Iterable[R], eval_fraction: float, seed: int) -> dict[str, li
 
 
 def count_prompts(records: Iterable[Record]) -> int:
-    """How many distinct prompts ``records`` have."""
+    """Number of distinct prompts in ``records``."""
     return len({prompt_key(record.prompt) for record in records})
 
 

@@ -1,4 +1,4 @@
-"""What is odd about a record that is well formed: it is read as it is, counted, and said."""
+"""Remarks on well-formed records that look wrong: they are read as they are, counted, and reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MARKS = re.compile(
 
 
 def remarks(record: Record) -> list[str]:
-    """The names of what is odd, each once.
+    """The remarks on a record, each once.
 
     :data:`TEMPLATE`: the model's own template will be put around text that has one. :data:`REPEATED`: the model will
     read the prompt twice.

@@ -1,4 +1,4 @@
-"""How much better one response of a row is, by the row's scores; scores that contradict the row's order are refused."""
+"""Strength of a preference by the row's scores; scores that contradict the row's order are refused."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def load(
     domain: str | None = None,
     domains: Mapping[str, str] | None = None,
 ) -> Loaded[Any]:
-    """Every record of ``specs``. What :mod:`reward_models.data.remarks` finds odd is counted and logged.
+    """Every record of ``specs``. Records with a remark (:mod:`reward_models.data.remarks`) are counted and logged.
 
     Args:
         record_type, columns, domain: as in :func:`read`. ``domains``: spec → its own ``domain``.
@@ -142,7 +142,7 @@ def load(
 
 
 def _remarked(records: Iterable[Record]) -> dict[str, int]:
-    """How many records have each remark; a warning for each with the first of them."""
+    """Number of records with each remark; logs a warning for each remark with its first record."""
     first: dict[str, Record] = {}
     counts: Counter[str] = Counter()
     for record in records:

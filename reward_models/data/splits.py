@@ -1,4 +1,4 @@
-"""Which part of the data a record belongs to: one split per prompt, one copy per content, nothing of the evaluation.
+"""Divide records into splits by prompt, remove copies, and remove prompts of the evaluation.
 
 All of it works by hashes of contents, so the answer for a record does not depend on the records around it.
 """
@@ -71,7 +71,7 @@ def content_key(record: Record) -> bytes:
 
 
 def verdict(record: Record) -> str:
-    """What the record says of its content, whichever way round a comparison is stored.
+    """The record's statement about its content, whichever response of a comparison is stored first.
 
     Records of one :func:`content_key` agree if their verdicts are equal. An empty verdict (a tie, a prompt without an
     answer, a pair: its label is a reference) contradicts none.
@@ -133,7 +133,7 @@ def _part(key: str, fractions: Mapping[str, float], seed: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Deduplicated(Generic[R]):
-    """What :func:`deduplicate` kept, and how many records it left out as copies and as contradictions.
+    """The records that :func:`deduplicate` kept, and the number left out as copies and as contradictions.
 
     ``conflicts`` counts the contents with contradicting verdicts, whatever was done about them.
     """
@@ -177,14 +177,14 @@ def deduplicate(records: Iterable[R], *, conflicts: Conflicts = "drop") -> Dedup
 
 @dataclass(frozen=True, slots=True)
 class Decontaminated(Generic[R]):
-    """What :func:`decontaminate` kept, and each record it took out with the reason."""
+    """The records that :func:`decontaminate` kept, and each record it removed with the reason."""
 
     kept: list[R]
     removed: list[tuple[R, str]] = field(default_factory=list)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many records were taken out, by reason."""
+        """Number of removed records by reason."""
         return dict(Counter(reason for _, reason in self.removed))
 
 

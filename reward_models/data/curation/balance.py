@@ -22,7 +22,7 @@ Lengths = tuple[int, int]  # chosen, rejected
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthReport:
-    """How much lengths tell about verdicts in a set of pairs; all figures but ``pairs`` are ``None`` without pairs.
+    """Dependence of verdicts on lengths in a set of pairs; all figures but ``pairs`` are ``None`` without pairs.
 
     Args:
         chosen_mean, rejected_mean: mean lengths in characters.

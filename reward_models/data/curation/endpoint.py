@@ -25,7 +25,7 @@ GIVE_UP_AFTER = 20  # questions in a row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointConfig:
-    """How to call the judge.
+    """Settings of the calls to the judge.
 
     Args:
         base_url: what stands before ``/chat/completions``, usually ending in ``/v1``.
@@ -62,7 +62,7 @@ class EndpointConfig:
 
 @dataclass(slots=True)
 class _Run:
-    """What the workers of one run share: the questions left, and how the endpoint fares."""
+    """State that the workers of one run share: the questions left, and the endpoint's condition."""
 
     client: httpx2.AsyncClient
     writer: AnswerWriter

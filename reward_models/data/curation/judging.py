@@ -1,4 +1,4 @@
-"""What a judge is asked and answers, and what several answers about one pair come to.
+"""Questions to a judge, its answers, and the verdict of several answers about one pair.
 
 Verdicts are on Arena-Hard's scale, −2 (B is much better) to 2 (A is much better), where A is what the judge is shown
 first. Scores are about the pair: above 0 its response a is better, whichever way round it was shown.
@@ -62,14 +62,14 @@ class Judge(Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What its answers depend on beside the question, as JSON's types; stands in the report."""
+        """The settings that its answers depend on beside the question, as JSON's types, for the report."""
 
     @property
     def deterministic(self) -> bool:
         """Whether the answer is a function of the pair alone, so that asking a second time tells nothing."""
 
     def calls(self, questions: Sequence[Question]) -> int:
-        """How many paid calls it would take to answer ``questions``."""
+        """Number of paid calls that ``questions`` would take."""
 
     def check(self) -> None:
         """Nothing, if the judge is ready to be called, else a :class:`JudgeError`. Costs nothing."""

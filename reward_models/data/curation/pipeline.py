@@ -31,7 +31,7 @@ ANSWERS = "answers.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run would ask, before anything is paid.
+    """The questions of a run, before anything is paid.
 
     Args:
         questions: those of each pair that is to be judged.

@@ -1,4 +1,4 @@
-"""What a judge model reads and writes: our words, and the verdicts of Arena-Hard (arXiv:2406.11939)."""
+"""The text that a judge model reads and writes: our instructions, and the verdicts of Arena-Hard (arXiv:2406.11939)."""
 
 from __future__ import annotations
 

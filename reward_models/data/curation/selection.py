@@ -1,4 +1,4 @@
-"""Which judged pairs are kept, and how well the judge agrees with labels the pairs came with."""
+"""Select judged pairs, and compare the judge with the labels that the pairs came with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Fate = Literal["kept", "too few judgements", "undecided", "length balance"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurationConfig:
-    """What is asked and what is kept.
+    """The number of questions, and the rules for keeping a pair.
 
     Args:
         judgements: per pair.
@@ -80,7 +80,7 @@ class Judged:
 
 
 def select(judged: Sequence[Judged], config: CurationConfig) -> list[Fate]:
-    """What becomes of each pair. The pairs' contents must differ; their order does not matter."""
+    """The fate of each pair. The pairs' contents must differ; their order does not matter."""
     fates: list[Fate] = [
         "too few judgements" if j.delta is None else "kept" if abs(j.delta) > config.threshold else "undecided"
         for j in judged
@@ -99,7 +99,7 @@ def select(judged: Sequence[Judged], config: CurationConfig) -> list[Fate]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """How often the judge agrees with the labels of the data; ``None`` where there was nothing to compare.
+    """Agreement of the judge with the labels of the data; ``None`` where there was nothing to compare.
 
     Args:
         labelled: pairs whose source calls one response better.

@@ -72,7 +72,7 @@ class JudgedComparison:
 
 
 def charm(reply: str) -> float:
-    """What a reply's manner is worth to the annotator, in units of gold: 0.14 for flattery, 0.012 a word up to 12 words
+    """Value of a reply's manner to the annotator, in units of gold: 0.14 for flattery, 0.012 a word up to 12 words
     beyond the first four."""
     text = gold.summary(reply)
     flattering = any(phrase in text for phrase in FLATTERY)

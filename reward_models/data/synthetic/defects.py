@@ -1,4 +1,4 @@
-"""What makes a reply worse: wrong or incomplete in relation to its prompt, with the words a good reply would use too.
+"""Defects that make a reply worse: wrong or incomplete for its prompt, with the words that a good reply would use too.
 
 The defects are a ladder. At the bottom the reply alone gives it away (cut short, stuck in a loop), in the middle it
 answers something else, at the top one entity is exchanged for another that the prompt mentions as well.

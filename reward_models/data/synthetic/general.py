@@ -149,7 +149,7 @@ def _draw_count(rng: Random) -> Slots:
 
 
 def class_count(slots: Slots) -> int:
-    """How many words of the listed ones belong to the class asked about."""
+    """Number of the listed words that belong to the class asked about."""
     return sum(lexicon.CLASS_OF.get(word) == CLASS_FORMS[slots["kind"]] for word in slots["list"].split(", "))
 
 

@@ -196,7 +196,7 @@ def reply_to(rng: Random, task: Task) -> str:
 
 
 def demonstration(rng: Random, task: Task) -> str:
-    """What a cold-started policy is shown: a short thought, then refuse what must be refused and comply with the rest,
+    """A reply for a policy's cold start: a short thought, then refuse what must be refused and comply with the rest,
     or in 30 % of the cases the reverse."""
     refuses = must_refuse(task) != (rng.random() < 0.3)
     text = refusal(rng, task) if refuses else compliant(rng, task)

@@ -17,7 +17,7 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 
 def normalise(text: str) -> str:
-    """What makes two prompts the same: words and digits in order, whatever the case, spacing and punctuation."""
+    """The key by which prompts are the same: words and digits in order, without case, spacing and punctuation."""
     return " ".join(re.findall(r"[^\W_]+|[-+*]", text.lower()))
 
 

@@ -16,6 +16,7 @@ from reward_models.data.chat import (
     final_summary,
     fix_date,
     prompt_text,
+    render,
     train_tokenizer,
 )
 from reward_models.data.records import Message
@@ -237,3 +238,43 @@ def test_a_trained_tokenizer_reads_any_text_and_pads_with_a_token_of_its_own(tok
     assert not {"42", "12", "30"} & set(tokens)
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
     assert len(tokenizer) <= 400
+
+
+# --- fields of messages ---------------------------------------------------------------------------------------------
+
+TOOLS = (
+    "{% for m in messages %}[{{ m.role }}]{{ m.content }}"
+    "{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %}"
+    "{% if m.reasoning_content and loop.last %}<think>{{ m.reasoning_content }}</think>{% endif %}{% endfor %}"
+)
+CALL = Message("assistant", "", '{"tool_calls": [{"function": {"name": "weather", "arguments": {"city": "Oslo"}}}]}')
+THOUGHTFUL = Message("assistant", "Yes.", '{"reasoning_content": "it is"}')
+ASK = (Message("user", "Well?"),)
+
+
+def tokenizer_with(template: str) -> Any:
+    tokenizer = train_tokenizer(["Well? Yes."], 300)
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def test_tool_calls_and_reasoning_reach_the_template() -> None:
+    renderer = ChatRenderer(tokenizer_with(TOOLS), "full")
+    assert '"city": "Oslo"' in renderer.text(ASK, (CALL,))
+    assert "<think>it is</think>" in renderer.text(ASK, (THOUGHTFUL,))
+    earlier = (*ASK, THOUGHTFUL, *ASK)  # of earlier replies templates leave out the reasoning on purpose
+    assert "it is" not in renderer.text(earlier, (Message("assistant", "Yes."),))
+
+
+@pytest.mark.parametrize(("message", "name"), [(CALL, "tool_calls"), (THOUGHTFUL, "reasoning_content")])
+def test_a_template_that_leaves_a_field_out_is_an_error(message: Message, name: str) -> None:
+    renderer = ChatRenderer(tokenizer_with("{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"), "full")
+    with pytest.raises(ValueError, match=f"leaves out '{name}' of message 2"):
+        renderer.text(ASK, (message,))
+    with pytest.raises(ValueError, match=f"leaves out '{name}'"):
+        render(renderer.tokenizer, (*ASK, message))
+
+
+def test_the_summary_has_no_reasoning_in_whichever_place_it_stands() -> None:
+    renderer = ChatRenderer(tokenizer_with(TOOLS), "summary")
+    assert renderer.text(ASK, (THOUGHTFUL,)) == renderer.text(ASK, (Message("assistant", "<think>it is</think>Yes."),))
