@@ -214,9 +214,9 @@ def test_a_turn_that_the_template_leaves_out_is_an_error(role: str, tokenizer: A
     renderer = ChatRenderer(tokenizer, "full")
     renderer.text(QUESTION, ANSWER)
     conversation = (Message(role, "2 + 2?"), *QUESTION)  # its words occur elsewhere in the text
-    for render in (lambda: renderer.text(conversation, ANSWER), lambda: prompt_text(tokenizer, conversation)):
+    for rendering in (lambda: renderer.text(conversation, ANSWER), lambda: prompt_text(tokenizer, conversation)):
         with pytest.raises(ValueError, match=rf"leaves out turn 1 \({role}\).*model\.chat_template=FILE"):
-            render()
+            rendering()
 
 
 @pytest.mark.parametrize("name", ["gemma", "gemma3", "llama3", "llama3_2", "phi3", "qwen2_5", "qwen3", "cohere"])
