@@ -89,6 +89,7 @@ class MixerService:
         for each in self._scorer.mixer.terms:
             if hasattr(each.term, "close"):
                 each.term.close()
+        del self._scorer  # service and batcher are a reference cycle, which would keep the terms' models in memory
 
     def _step(self, step: int | None) -> int:
         last = self._config.steps - 1

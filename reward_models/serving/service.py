@@ -13,7 +13,7 @@ import numpy as np
 
 from reward_models.data.batching import common_prefix, group_by_prefix
 from reward_models.data.chat import THINK_END
-from reward_models.data.records import Conversation, RecordError, Task
+from reward_models.data.records import Conversation, RecordError
 from reward_models.inference.reward_model import RewardModel, Score, split_turns
 from reward_models.serving.batcher import Batcher, unrelated
 from reward_models.serving.limits import Admission, Limits, Refused
@@ -51,7 +51,7 @@ class ModelService:
     def __init__(
         self, name: str, model: RewardModel, limits: Limits, metrics: Metrics, *, linger: float = LINGER
     ) -> None:
-        self.manifest = fingerprint(model)
+        self.manifest, self.task = fingerprint(model), model.task
         self.admission = Admission(limits)
         self._name, self._model, self._limits, self._metrics = name, model, limits, metrics
         self._vocabulary = len(model.scorer.classifier.get_input_embeddings().weight)  # type: ignore[arg-type]
@@ -67,10 +67,6 @@ class ModelService:
             observe=self._observe,
         )
 
-    @property
-    def task(self) -> Task:
-        return self._model.task
-
     async def score(self, conversations: Sequence[Turns], context: Context) -> Answer:
         if context != Context():
             raise Refused(422, f"{self._name} is a model: domains, step and columns are for mixers")
@@ -83,6 +79,7 @@ class ModelService:
     def close(self) -> None:
         self._batcher.close()
         self._encoder.shutdown()
+        del self._model  # service and batcher are a reference cycle, which would keep the model in memory
 
     async def _score(
         self, inputs: Sequence[Any], sizes: Sequence[int], encode: Callable[[Sequence[Any]], list[np.ndarray | str]]
