@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from align.guards import GuardConfig
 from align.objective.advantages import AdvantageKind
@@ -28,8 +29,10 @@ class LossConfig:
             ``leave_one_out``: r − mean of the others (RLOO).
         clip_low, clip_high: ε of the ratio's lower and upper bound, 1 − ε and 1 + ε.
         beta: weight of the KL divergence from the reference model; 0 keeps no reference model.
-        importance_cap: correct the difference between the rollout engine's and the trainer's probabilities by truncated
-            importance sampling with this cap; ``null`` only measures it.
+        importance_correction: correct the difference between the rollout engine's and the trainer's probabilities by
+            truncated importance sampling. ``auto``: where another program than the trainer samples
+            (``rollout.engine=vllm``). ``off`` only measures the difference.
+        importance_cap: the largest weight of a token in this correction.
     """
 
     kind: LossKind = "token"
@@ -37,13 +40,14 @@ class LossConfig:
     clip_low: float = 10.0
     clip_high: float = 10.0
     beta: float = 0.001
-    importance_cap: float | None = None
+    importance_correction: Literal["auto", "on", "off"] = "auto"
+    importance_cap: float = 2.0
 
     def __post_init__(self) -> None:
         if min(self.clip_low, self.clip_high, self.beta) < 0:
             raise ValueError("loss.clip_low, loss.clip_high and loss.beta must not be negative")
-        if self.importance_cap is not None and self.importance_cap <= 0:
-            raise ValueError("loss.importance_cap must be positive, or null")
+        if self.importance_cap <= 0:
+            raise ValueError("loss.importance_cap must be positive; loss.importance_correction=off switches it off")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +175,12 @@ class AlignConfig(RunConfig):
                 )
             if guard.action == "rollback" and not self.save_every:
                 raise ValueError(f"guards: {guard} rolls back to a checkpoint; set save_every")
+
+    @property
+    def corrects_importance(self) -> bool:
+        """Whether the loss corrects the difference between the rollout engine's and the trainer's probabilities."""
+        chosen = self.loss.importance_correction
+        return chosen == "on" or (chosen == "auto" and self.rollout.engine != "local")
 
     @property
     def prompts_per_rollout(self) -> int:

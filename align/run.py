@@ -29,7 +29,7 @@ from align.rollouts.prompts import PromptSet, load_prompts
 from align.rollouts.sampler import Sampler
 from align.state import RunState, load_state, save_state
 from align.training.rollout import Rollout, save_rollout
-from reward_models.runtime.checkpoint import latest_checkpoint, list_checkpoints
+from reward_models.runtime.checkpoint import latest_checkpoint, latest_intact, list_checkpoints
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import build_engine, full_weights, model_loading
 from reward_models.runtime.metrics import JsonLines, NullLog
@@ -120,10 +120,11 @@ class PolicyRun:
                 done = ", ".join(f"{entry} × {state.scale[entry]:g}" for entry in guard.entries)
             elif guard.action == "rollback" and back is None:
                 good = [path for path in list_checkpoints(self.directory.checkpoints) if step_of(path) <= alarm.since]
-                done = f"back to {good[-1].name}" if good else "no checkpoint from before it"
+                done = "no checkpoint from before it"
                 if state.attempt == MAX_ROLLBACKS:
                     done, good = f"rolled back {MAX_ROLLBACKS} times already", []
-                back = good[-1] if good else None
+                back = latest_intact(good, self.world, self.reporter.say)
+                done = f"back to {back.name}" if back is not None else done
             self.alarms.write(alarm.line(done))
             self.reporter.say(f"guard: {alarm}: {done}")
             if guard.action == "stop" or (guard.action == "rollback" and back is None):

@@ -25,6 +25,7 @@ from reward_models.runtime.distributed import World
 
 CONCURRENT = 64  # requests under way, one per prompt; as many as TRL's client keeps connections
 POLL_SECONDS = 1.0
+UPDATE_HINT = ". A server that was left in the middle of one must be restarted before the run goes on"
 
 
 class RolloutServerError(OSError):
@@ -44,8 +45,8 @@ class VllmRollout:
 
     A group's seeds are derived from that of its first sample. vLLM does not promise that a response is the same
     whatever it is batched with, so a run that is resumed samples other responses. Log-probabilities are those of the
-    sampling temperature if the server was started with ``--logprobs-mode processed_logprobs``; with top-k or top-p, and
-    for temperature 0, they are nan.
+    sampling temperature; with top-k or top-p, and for temperature 0, they are nan. The server's settings are compared
+    with the run's at the start, see :func:`check_server`.
 
     Args:
         model: the transformers language model in training, or peft's wrapper around one; adapters arrive merged.
@@ -71,9 +72,11 @@ class VllmRollout:
         self._model, self._world, self._url = model, world, base_url.rstrip("/")
         self._client: Any = None  # of the main rank
         self._synced: int | None = None
+        self._max_tokens = 0  # of a prompt with its response on the server; of the main rank
 
         def connect() -> None:
             self._client = _connect(self._url, group_port, start_seconds, request_seconds, world.device)
+            self._max_tokens = check_server(self._client.get_server_info(), model)
 
         self._on_main("connecting", connect)
 
@@ -82,7 +85,7 @@ class VllmRollout:
         if step == self._synced:
             return
         update = ExitStack()
-        self._on_main("a weight update", lambda: update.enter_context(self._client.weight_update()))
+        self._on_main("a weight update", lambda: update.enter_context(self._client.weight_update()), UPDATE_HINT)
         failure: Exception | None = None  # the other ranks go on gathering, and learn of it in the end
         for name, weight in whole_weights(self._model):
             if self._world.is_main and failure is None:
@@ -99,7 +102,7 @@ class VllmRollout:
             update.close()
             self._client.reset_prefix_cache()
 
-        self._on_main("a weight update", finish)
+        self._on_main("a weight update", finish, UPDATE_HINT)
         self._synced = step
 
     @torch.no_grad()
@@ -129,6 +132,13 @@ class VllmRollout:
     def _ask(self, prompts: list[list[int]], seeds: list[int], sampling: Sampling) -> list[list[Response]]:
         """Responses to each prompt, a request per prompt."""
 
+        longest = max(len(prompt) for prompt in prompts) + sampling.max_new_tokens
+        if longest > self._max_tokens:
+            raise ValueError(
+                f"the longest prompt with max_new_tokens={sampling.max_new_tokens} has {longest} tokens, and the server "
+                f"takes {self._max_tokens}; start it with --max-model-len {longest}"
+            )
+
         def ask(number: int) -> list[Response]:
             options: dict[str, Any] = {"stop_token_ids": list(sampling.end_ids)}
             if seeds:
@@ -148,15 +158,15 @@ class VllmRollout:
             return list(pool.map(ask, range(len(prompts))))
 
     def _gather(self, mine: Any) -> list[Any]:
-        """What every rank has, on every rank."""
+        """The values of all ranks, on every rank."""
         if self._world.size == 1:
             return [mine]
         found: list[Any] = [None] * self._world.size
         dist.all_gather_object(found, mine)
         return found
 
-    def _on_main(self, what: str, call: Callable[[], Any]) -> Any:
-        """What ``call`` returns on the main rank, on every rank; where it fails, every rank raises."""
+    def _on_main(self, what: str, call: Callable[[], Any], hint: str = "") -> Any:
+        """Run ``call`` on the main rank and return its result on every rank; where it fails, every rank raises."""
         result: list[Any] = [None, None]
         if self._world.is_main:
             try:
@@ -165,7 +175,7 @@ class VllmRollout:
                 result[1] = ValueError(f"rollout.engine=vllm: {error}\n(pip install 'keel-align[vllm]', on a GPU)")
             except Exception as error:  # TRL's client raises plain exceptions, and whatever a wrong answer leads to
                 problem = " ".join(f"{type(error).__name__}: {error}".split())[:400]
-                result[1] = RolloutServerError(f"rollout server {self._url}: {what} failed: {problem}")
+                result[1] = RolloutServerError(f"rollout server {self._url}: {what} failed: {problem}{hint}")
         if self._world.size > 1:
             dist.broadcast_object_list(result, src=0)
         if result[1] is not None:
@@ -177,17 +187,58 @@ def _connect(url: str, group_port: int, start_seconds: float, request_seconds: f
     """TRL's client, with time limits, which its own has not, and in the server's NCCL group."""
     from requests.adapters import HTTPAdapter
     from trl.generation.vllm_client import VLLMClient
-    from urllib3.util.retry import Retry
 
     _wait_until_up(url, start_seconds)
     client = VLLMClient(base_url=url, group_port=group_port)
     client.session.request = partial(client.session.request, timeout=request_seconds)  # type: ignore[method-assign]
-    # No second try after an answer that takes too long: it would take as long again.
-    retries = Retry(total=2, read=0, status_forcelist=[502, 503], allowed_methods=None, backoff_factor=0.5)
+    retries = retries_of_requests()
     for scheme in ("http://", "https://"):
         client.session.mount(scheme, HTTPAdapter(max_retries=retries, pool_maxsize=CONCURRENT))
     client.init_communicator(device=device)
     return client
+
+
+def retries_of_requests() -> Any:
+    """Try again where a connection fails: a server closes connections that were idle, and a request that meets that
+    moment was not read. There is no second try after an answer that takes too long: it would take as long again.
+    """
+    from urllib3.exceptions import ReadTimeoutError
+    from urllib3.util.retry import Retry
+
+    class ConnectionRetry(Retry):
+        def increment(self, *arguments: Any, **options: Any) -> Any:
+            if isinstance(options.get("error"), ReadTimeoutError):
+                raise options["error"]
+            return super().increment(*arguments, **options)
+
+    return ConnectionRetry(total=3, status_forcelist=[502, 503], allowed_methods=None, backoff_factor=0.5)
+
+
+def check_server(info: dict[str, Any], model: Any) -> int:
+    """Compare the server's settings with the run's; returns the most tokens of a prompt with its response.
+
+    Args:
+        info: the server's resolved configuration, as vLLM 0.32 gives it at ``/server_info?config_format=json``.
+        model: the model in training.
+
+    Raises:
+        ValueError: the server's log-probabilities would not be those of the policy; the message names the option.
+    """
+    settings = info["model_config"]
+    mode = settings["logprobs_mode"]
+    if mode != "processed_logprobs":
+        raise ValueError(
+            f"the server was started with --logprobs-mode {mode}: its log-probabilities are not those at the sampling "
+            "temperature; start it with --logprobs-mode processed_logprobs"
+        )
+    ours = str(next(model.parameters()).dtype).removeprefix("torch.")
+    theirs = str(settings["dtype"]).removeprefix("torch.")
+    if theirs != ours:
+        raise ValueError(
+            f"the server computes in {theirs} and the run in {ours}, so that their probabilities differ; start it with "
+            f"--dtype {ours}, or set engine.dtype"
+        )
+    return int(settings["max_model_len"])
 
 
 def _wait_until_up(url: str, seconds: float) -> None:
@@ -224,6 +275,11 @@ def read_answer(answer: dict[str, Any], prompt: Sequence[int], sampling: Samplin
             raise ValueError(
                 f"a response of {len(response)} tokens with {len(values)} log-probabilities, where 1 to "
                 f"{sampling.max_new_tokens} tokens were asked for"
+            )
+        if len(response) < sampling.max_new_tokens and response[-1] not in sampling.end_ids:
+            raise ValueError(
+                f"a response of {len(response)} tokens without an end token, where {sampling.max_new_tokens} were asked "
+                "for: the server cuts responses short; start it with a larger --max-model-len"
             )
         if not all(0 <= token < vocabulary for token in response):
             raise ValueError(f"a token outside the vocabulary of {vocabulary}: does the server run another model?")

@@ -111,7 +111,7 @@ def _loss(
         advantages_N.to(logprobs_T.device, torch.float32),
         sequence_T,
         reference_logprobs_T=of(rollout.reference_logprobs_T),
-        correction_T=_correction(old_T, rollout_T, settings.importance_cap),
+        correction_T=_correction(old_T, rollout_T, settings.importance_cap if config.corrects_importance else None),
         kind=settings.kind,
         clip_low=settings.clip_low,
         clip_high=settings.clip_high,
@@ -140,7 +140,7 @@ def _correction(old_T: torch.Tensor, rollout_T: torch.Tensor, cap: float | None)
         return None
     if rollout_T.isnan().any():
         raise ValueError(
-            "loss.importance_cap needs the log-probabilities of the rollout engine, and this engine gives none; "
-            "set it to null or choose another rollout.engine"
+            "loss.importance_correction needs the log-probabilities of the rollout engine, and this engine gives none; "
+            "set it to off or choose another rollout.engine"
         )
     return importance_weights(old_T, rollout_T, cap)

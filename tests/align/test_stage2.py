@@ -131,6 +131,14 @@ def test_the_best_and_the_worst_of_each_kind_are_written_with_their_rewards(unin
         }
 
 
+def test_the_rate_that_is_logged_is_the_one_that_was_set(tmp_path: Path, train: Any) -> None:
+    train(tmp_path / "run", "engine.schedule=linear")
+    shares = [1 - step / 8 for step in range(8)]
+    peaks = [3e-3] * 4 + [1e-3] * 4
+    rates = [line["lr"] for line in metrics(tmp_path / "run")]
+    assert rates == pytest.approx([share * peak for share, peak in zip(shares, peaks, strict=True)])
+
+
 @pytest.mark.parametrize(
     ("term", "reason"),
     [

@@ -125,9 +125,11 @@ def test_every_loss_is_the_same_over_two_ranks_and_other_micro_batches(kind: str
 def test_where_engine_and_trainer_agree_importance_sampling_changes_nothing_and_its_cap_acts(
     uninterrupted: Path, tmp_path: Path, train: Any
 ) -> None:
-    train(tmp_path / "loose", "loss.importance_cap=2.0")
+    train(tmp_path / "loose", "loss.importance_correction=on")
     assert_close_run(tmp_path / "loose", uninterrupted)
-    train(tmp_path / "tight", "loss.importance_cap=0.5")  # every token's weight is then one half
+    train(
+        tmp_path / "tight", "loss.importance_correction=on", "loss.importance_cap=0.5"
+    )  # every token's weight is then one half
     first, expected = (metrics(path)[1] for path in (tmp_path / "tight", uninterrupted))
     assert first["grad_norm"] == pytest.approx(expected["grad_norm"] / 2, rel=1e-3)
 

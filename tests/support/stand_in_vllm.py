@@ -25,6 +25,8 @@ class StandIn:
     Attributes:
         spoil: changes the answer to a completion request. ``status``: of every answer but ``/health``'s.
         delay: seconds before a completion is answered.
+        settings: of the model, as ``/server_info`` tells them. ``hang_ups``: how many of the next completion requests
+            find their connection closed, as after a time of idleness.
     """
 
     def __init__(self) -> None:
@@ -33,11 +35,15 @@ class StandIn:
         self.announced: list[tuple[str, str, list[int]]] = []
         self.spoil: Callable[[dict[str, Any]], Any] = lambda answer: answer
         self.status, self.delay, self.url = 200, 0.0, ""
+        self.settings = {"logprobs_mode": "processed_logprobs", "dtype": "torch.float32", "max_model_len": 256}
+        self.hang_ups = 0
 
     def answer(self, path: str, payload: dict[str, Any]) -> Any:
         self.calls.append(path)
         if path == "/v1/models":
             return {"data": [{"id": "policy"}]}
+        if path == "/server_info":
+            return {"vllm_config": {"model_config": self.settings, "weight_transfer_config": {"backend": "nccl"}}}
         if path == "/reset_prefix_cache":
             return {"success": True}
         if path == "/update_weights":
@@ -80,6 +86,10 @@ def stand_in() -> Iterator[StandIn]:
             self._reply(json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or b"{}"))
 
         def _reply(self, payload: dict[str, Any]) -> None:
+            if self.path == "/v1/completions" and state.hang_ups:
+                state.hang_ups -= 1
+                self.close_connection = True
+                return
             body = state.answer(self.path.partition("?")[0], payload)
             body = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(200 if self.path == "/health" else state.status)

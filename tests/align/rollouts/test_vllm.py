@@ -148,6 +148,15 @@ def _short(answer: dict[str, Any]) -> Any:
     return answer
 
 
+def _cut(answer: dict[str, Any]) -> Any:
+    """As a server does whose limit is reached: fewer tokens than were asked for, and no end token."""
+    first = answer["choices"][0]
+    names, lp = ["token_id:3"], first["logprobs"]
+    first["token_ids"] = [3]
+    first["logprobs"] = lp | {"tokens": names, "token_logprobs": [-0.3], "top_logprobs": [{"token_id:3": -0.3}]}
+    return answer
+
+
 def _each(change: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
     return lambda answer: {"choices": [choice | change for choice in answer["choices"]]}
 
@@ -160,6 +169,7 @@ def _each(change: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
         (_each({"token_ids": []}), "a response of 0 tokens"),
         (_each({"token_ids": [3] * (LIMIT + 1)}), f"a response of {LIMIT + 1} tokens"),
         (_each({"logprobs": None}), "no log-probabilities"),
+        (_cut, "a response of 1 tokens without an end token, where 6 were asked for.*--max-model-len"),
         (lambda answer: {"choices": "nonsense"}, "sampling failed"),
         (lambda answer: {}, "sampling failed: KeyError"),
         (lambda answer: b"<html>", "sampling failed: JSONDecodeError"),
@@ -172,6 +182,40 @@ def test_an_answer_to_something_else_is_refused(
     server.spoil = spoil
     with pytest.raises(RolloutServerError, match=message):
         sample(engine)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"logprobs_mode": "raw_logprobs"}, "start it with --logprobs-mode processed_logprobs"),
+        ({"dtype": "torch.bfloat16"}, "computes in bfloat16 and the run in float32.*--dtype float32"),
+    ],
+)
+def test_settings_of_the_server_are_compared_at_the_start(
+    setting: dict[str, Any], message: str, server: StandIn, received: dict[str, torch.Tensor]
+) -> None:
+    server.settings |= setting
+    with pytest.raises(RolloutServerError, match=message):
+        connect(server)
+
+
+def test_responses_that_the_server_would_cut_are_not_asked_for(
+    server: StandIn, received: dict[str, torch.Tensor]
+) -> None:
+    server.settings["max_model_len"] = 9
+    with pytest.raises(RolloutServerError, match=r"has 10 tokens, and the server takes 9; .*--max-model-len 10"):
+        sample(connect(server))
+    assert not server.payloads
+
+
+def test_a_connection_that_was_closed_while_idle_costs_nothing(
+    server: StandIn, received: dict[str, torch.Tensor]
+) -> None:
+    engine = connect(server)
+    whole = sample(engine)
+    server.hang_ups = 2
+    assert torch.equal(sample(engine).response_T, whole.response_T)
+    assert server.hang_ups == 0
 
 
 def test_tokens_of_another_vocabulary_are_refused(server: StandIn, received: dict[str, torch.Tensor]) -> None:
