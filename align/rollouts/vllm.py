@@ -135,8 +135,8 @@ class VllmRollout:
         longest = max(len(prompt) for prompt in prompts) + sampling.max_new_tokens
         if longest > self._max_tokens:
             raise ValueError(
-                f"the longest prompt with max_new_tokens={sampling.max_new_tokens} has {longest} tokens, and the server "
-                f"takes {self._max_tokens}; start it with --max-model-len {longest}"
+                f"the longest prompt with max_new_tokens={sampling.max_new_tokens} has {longest} tokens, and the "
+                f"server takes {self._max_tokens}; start it with --max-model-len {longest}"
             )
 
         def ask(number: int) -> list[Response]:
@@ -278,8 +278,8 @@ def read_answer(answer: dict[str, Any], prompt: Sequence[int], sampling: Samplin
             )
         if len(response) < sampling.max_new_tokens and response[-1] not in sampling.end_ids:
             raise ValueError(
-                f"a response of {len(response)} tokens without an end token, where {sampling.max_new_tokens} were asked "
-                "for: the server cuts responses short; start it with a larger --max-model-len"
+                f"a response of {len(response)} tokens without an end token, where {sampling.max_new_tokens} were "
+                "asked for: the server cuts responses short; start it with a larger --max-model-len"
             )
         if not all(0 <= token < vocabulary for token in response):
             raise ValueError(f"a token outside the vocabulary of {vocabulary}: does the server run another model?")
