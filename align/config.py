@@ -31,7 +31,7 @@ class LossConfig:
         beta: weight of the KL divergence from the reference model; 0 keeps no reference model.
         importance_correction: correct the difference between the rollout engine's and the trainer's probabilities by
             truncated importance sampling. ``auto``: where another program than the trainer samples
-            (``rollout.engine=vllm``). ``off`` only measures the difference.
+            (``rollout.engine=vllm``). ``never`` only measures the difference.
         importance_cap: the largest weight of a token in this correction.
     """
 
@@ -40,14 +40,14 @@ class LossConfig:
     clip_low: float = 10.0
     clip_high: float = 10.0
     beta: float = 0.001
-    importance_correction: Literal["auto", "on", "off"] = "auto"
+    importance_correction: Literal["auto", "always", "never"] = "auto"
     importance_cap: float = 2.0
 
     def __post_init__(self) -> None:
         if min(self.clip_low, self.clip_high, self.beta) < 0:
             raise ValueError("loss.clip_low, loss.clip_high and loss.beta must not be negative")
         if self.importance_cap <= 0:
-            raise ValueError("loss.importance_cap must be positive; loss.importance_correction=off switches it off")
+            raise ValueError("loss.importance_cap must be positive; loss.importance_correction=never switches it off")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +180,7 @@ class AlignConfig(RunConfig):
     def corrects_importance(self) -> bool:
         """Whether the loss corrects the difference between the rollout engine's and the trainer's probabilities."""
         chosen = self.loss.importance_correction
-        return chosen == "on" or (chosen == "auto" and self.rollout.engine != "local")
+        return chosen == "always" or (chosen == "auto" and self.rollout.engine != "local")
 
     @property
     def prompts_per_rollout(self) -> int:

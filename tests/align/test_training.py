@@ -125,10 +125,10 @@ def test_every_loss_is_the_same_over_two_ranks_and_other_micro_batches(kind: str
 def test_where_engine_and_trainer_agree_importance_sampling_changes_nothing_and_its_cap_acts(
     uninterrupted: Path, tmp_path: Path, train: Any
 ) -> None:
-    train(tmp_path / "loose", "loss.importance_correction=on")
+    train(tmp_path / "loose", "loss.importance_correction=always")
     assert_close_run(tmp_path / "loose", uninterrupted)
     train(
-        tmp_path / "tight", "loss.importance_correction=on", "loss.importance_cap=0.5"
+        tmp_path / "tight", "loss.importance_correction=always", "loss.importance_cap=0.5"
     )  # every token's weight is then one half
     first, expected = (metrics(path)[1] for path in (tmp_path / "tight", uninterrupted))
     assert first["grad_norm"] == pytest.approx(expected["grad_norm"] / 2, rel=1e-3)
@@ -272,6 +272,7 @@ def test_every_metric_is_documented(uninterrupted: Path) -> None:
 def test_a_server_samples_the_same_for_two_ranks_under_zero_3_as_for_one(tmp_path: Path, train: Any) -> None:
     with stand_in() as server:
         words = ("rollout.engine=vllm", f"rollout.vllm_base_url={server.url}", "steps=4", "evaluation.data=[]")
+        words = (*words, "max_silent_rollouts=0")  # the stand-in's responses are no text
         train(tmp_path / "one", *words, program="train_beside_vllm")
         alone, server.announced = sorted(server.announced), []
         train(*(tmp_path / "two", *words, "engine.zero_stage=3", PARTITION_ALL), ranks=2, program="train_beside_vllm")

@@ -33,5 +33,5 @@ def test_importance_is_corrected_where_another_program_samples() -> None:
         loss, rollout = LossConfig(importance_correction=correction), RolloutConfig(engine=engine)  # type: ignore[arg-type]
         return AlignConfig(loss=loss, rollout=rollout).corrects_importance
 
-    assert [corrects("vllm", each) for each in ("auto", "on", "off")] == [True, True, False]
-    assert [corrects("local", each) for each in ("auto", "on", "off")] == [False, True, False]
+    assert [corrects("vllm", each) for each in ("auto", "always", "never")] == [True, True, False]
+    assert [corrects("local", each) for each in ("auto", "always", "never")] == [False, True, False]
