@@ -40,6 +40,8 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "Experience": ("Rollout", EVERYWHERE),
     "experience": ("rollout", EVERYWHERE),
     "Piece": ("SampleSlice", EVERYWHERE),
+    "stretches": ("slices", EVERYWHERE),
+    "holders": ("owners", EVERYWHERE),
     "heed": ("apply_guards", EVERYWHERE),
     "keep": ("dump_batch", ("align/trainer",)),
     "kept": ("last_logged_step", ("align/trainer", "align/run")),

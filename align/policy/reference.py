@@ -27,27 +27,27 @@ class Reference:
     def __init__(self, engine: Any, world: World, *, offload: bool) -> None:
         self._engine, self._world = engine, world
         self._device = torch.device("cpu") if offload else world.device
-        self._weights = [holder.detach().to(self._device, copy=True) for holder in self._holders()]
+        self._weights = [owner.detach().to(self._device, copy=True) for owner in self._owners()]
 
     @contextmanager
     def active(self) -> Iterator[None]:
         """While open, the engine's module is the reference."""
         self._release()
-        holders = self._holders()
-        policy = [holder.data for holder in holders]
-        for holder, weight in zip(holders, self._weights, strict=True):
-            holder.data = weight.to(holder.device, non_blocking=True)
+        owners = self._owners()
+        policy = [owner.data for owner in owners]
+        for owner, weight in zip(owners, self._weights, strict=True):
+            owner.data = weight.to(owner.device, non_blocking=True)
         try:
             yield
         finally:
             self._release()
-            for holder, weight in zip(holders, policy, strict=True):
-                holder.data = weight
+            for owner, weight in zip(owners, policy, strict=True):
+                owner.data = weight
 
     def refresh(self) -> None:
         """Copy the policy's present weights into the reference."""
-        for weight, holder in zip(self._weights, self._holders(), strict=True):
-            weight.copy_(holder.detach())
+        for weight, owner in zip(self._weights, self._owners(), strict=True):
+            weight.copy_(owner.detach())
 
     def save(self, directory: Path) -> list[Path]:
         """This rank's share of the reference; returns the files written."""
@@ -75,12 +75,12 @@ class Reference:
     def _named(self) -> list[tuple[str, Any]]:
         return [(n, p) for n, p in self._engine.module.named_parameters() if p.requires_grad]
 
-    def _holders(self) -> list[Any]:
+    def _owners(self) -> list[Any]:
         """The tensors that hold this rank's weights: the parameters, or its partitions of them."""
         return [getattr(p, "ds_tensor", p) for _, p in self._named()]
 
     def _places(self) -> list[tuple[str, int, int]]:
-        """(parameter, first element, number of elements) of what each holder holds, padding left out."""
+        """(parameter, first element, number of elements) of what each owner holds, padding left out."""
         places = []
         for name, p in self._named():
             if hasattr(p, "ds_tensor"):
