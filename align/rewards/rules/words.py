@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import regex
 
-FEW = 8  # hidden words that are nothing to speak of, and so is a quarter of the visible ones
+FEW = 4  # hidden words that are nothing to speak of, and so is a quarter of the visible ones
 SHARE = 0.25
 
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]\p{M}*"
@@ -54,7 +54,7 @@ PLAIN = regex.compile(
     r"|(?<![\p{Latin}'’])\p{Latin}['′’]?(?![\p{Latin}\p{M}'’])"  # x, f'; also a and I, which changes no share
     r"|[µμ](?=\p{L}?(?!\p{L}))"
     r"|(?<!\p{Greek})\p{Greek}{1,3}(?!\p{Greek})"  # α, αβ, μ: in Greek, too, the shortest words change no share
-    r"|(?<!\p{Cyrillic})[хуabc](?=\s?[=+*/<>^])"
+    r"|(?<!\p{Cyrillic})[ху](?!\p{Cyrillic})(?=\s?[=+*/<>^])"
 )
 NUMBERED = regex.compile(r"(?<![A-Za-z_\d])[A-Za-z]*+[_\d][A-Za-z_\d]*+")  # x1, my_list
 MATHEMATICAL = regex.compile("[\u2100-\u214f\U0001d400-\U0001d7ff]")
@@ -67,6 +67,7 @@ _TAGS = """
 think answer sub sup table code pre div span strong img ref note
 """
 TAGS = frozenset(_TAGS.split())
+FUNCTION = regex.compile(rf"(?:{'|'.join(sorted(FUNCTIONS, key=len, reverse=True))})[a-z]?")  # sin, sinx
 NAMES = regex.compile(
     r"[A-Z]{1,4}|[a-z]{2}|xyz|abc|abcd"
 )  # points, variables, abbreviations, in other scripts than Latin
@@ -111,7 +112,7 @@ def words_of(text: str, *, latin: bool) -> Words:
 
 
 def _is_name(word: str) -> bool:
-    return word.isascii() and (word.lower() in FUNCTIONS or NAMES.fullmatch(word) is not None)
+    return word.isascii() and (FUNCTION.fullmatch(word.lower()) is not None or NAMES.fullmatch(word) is not None)
 
 
 def _hidden(found: regex.Match[str]) -> list[str]:
@@ -126,7 +127,7 @@ def _hidden(found: regex.Match[str]) -> list[str]:
         lines = (line.strip().lstrip("#/*- ") for line in content.strip("`").splitlines()[1:])
         return [word for line in lines if not SYMBOLS.search(line) for word in _prose(line, 4)]
     if found["inline"]:
-        return [] if SYMBOLS.search(content.strip("`")) else _prose(content, 2)
+        return [] if SYMBOLS.search(content.strip("`")) else _prose(content, 1)
     if found["tag"]:
         return [word for word in _prose(content, 1) if word.lower() not in TAGS]
     texts = " ".join(TEXT.findall(content))

@@ -15,7 +15,10 @@ from align.rewards.characters import without_invisible
 WRAPPED = regex.compile(
     r"\\(?:text(?:bf|it|rm|normal)?|math(?:rm|bf|it|sf)|boxed|fbox|mbox|emph|underline)\s*\{([^{}]*)\}"
 )
-MARKUP = regex.compile(r"\*\*|__|`|\\\(|\\\)|\\\[|\\\]|\$|\\[,;:! ]|~|\\(?:left|right|quad)(?![A-Za-z])")
+MARKUP = regex.compile(
+    r"\*\*|__|`|\\\(|\\\)|\\\[|\\\]|\$|\\[,;:! ]|(?<=\w)~(?=\w)|^\s*#+(?=\s)|\\(?:left|right|quad)(?![A-Za-z])",
+    regex.MULTILINE,
+)
 ALONE = regex.compile(r"[\s\"'*(\[{<]*([A-Za-z])[\s\"'*)\]}>.:,]*")
 # A letter, what closes it, and the text of the option.
 LABELLED = regex.compile(
@@ -24,14 +27,18 @@ LABELLED = regex.compile(
 )
 OPTION = r"\(?\s*[\"'*]{0,3}([A-Z])[\"'*]{0,3}(?![\w'’])\s*\)?"
 LOWER = r"(?:\(([a-z])\)|([b-z])(?=[\s.)]*(?:$|\n)))"
+_NOUNS = "answer|option|choice|alternative|letter|respuesta|réponse|antwort|ответ|risposta|resposta"
+_VERBS = r"is|are|was|would\s+be|must\s+be|should\s+be|will\s+be|es|est|ist|è|é"
 WORDS_BEFORE = (
-    r"(?:\b(?i:answer|option|choice|alternative|letter)s?\b(?:\s+(?i:is|are|was|would\s+be|must\s+be|should\s+be|will\s+be|choice|option|"
-    r"letter))*|\b(?i:it|this|that|which)(?:\s+(?i:is|must\s+be|would\s+be)|'s|’s)|\b(?i:choose|pick|select|chose|go\s+with|going\s+with|say)\b)"
-    r"(?:\s+(?i:option|answer|choice|letter|clearly|therefore|thus|definitely|then|simply))*[\s:=*(\"']{0,8}"
+    rf"(?:\b(?i:{_NOUNS})s?\b(?:\s+(?i:{_VERBS}|choice|option|letter|correcta|correcte|correct))*"
+    rf"|\b(?i:it|this|that|which)(?:\s+(?i:is|must\s+be|would\s+be)|'s|’s)"
+    r"|\b(?i:choose|pick|select|chose|go\s+with|going\s+with|say)\b)"
+    r"(?:\s+(?i:option|answer|choice|letter|clearly|therefore|thus|definitely|then|simply))*[\s:=*(\[\"'–-]{0,8}"
 )
-CHINESE_BEFORE = r"(?:答案|选项|選項|选择|選擇|应选|應選|故选|故選|选|選)\s*(?:应该|應該)?\s*(?:是|为|為|:|：)?\s*"
-CONCLUDED = rf"\b(?i:so|hence|thus|therefore)\b,?\s*{OPTION}(?=[\s.*]*$)"
-ANNOUNCED = regex.compile(rf"{CONCLUDED}|{WORDS_BEFORE}(?:{OPTION}|{LOWER})|{CHINESE_BEFORE}{OPTION}")
+EASTERN_BEFORE = r"(?:答案|选项|選項|选择|選擇|应选|應選|故选|故選|选|選|答え|답|정답)\s*(?:应该|應該)?\s*(?:是|为|為|は|는|은)?\s*[:：]?\s*"
+CONCLUDED = rf"\b(?i:so|hence|thus|therefore|clearly|obviously|definitely)\b,?\s*{OPTION}(?=[\s.*]*$)"
+ONLY = rf"\b(?i:only)\s+(?:(?i:option|answer|choice)\s+)?{OPTION}"
+ANNOUNCED = regex.compile(rf"{CONCLUDED}|{ONLY}|{WORDS_BEFORE}(?:{OPTION}|{LOWER})|{EASTERN_BEFORE}{OPTION}")
 PRAISED = regex.compile(
     rf"(?<!\w){OPTION}\s+(?:is|must\s+be|would\s+be)\s+(?:the\s+)?(?:(?:only|best|most)\s+)?(?:correct|right|true|answer|one|best)\b"
 )
@@ -43,8 +50,12 @@ SENTENCE = regex.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 DENIED = regex.compile(
     r"\b(?:not|cannot|never|neither|nor|no|none|without|except|excluding|rather|instead|unlike|unless|wrong|incorrect|false|invalid|"
     r"impossible|unlikely|mistake|mistaken|eliminate[sd]?|eliminating|discard(?:ed|s)?|reject(?:ed|s)?|dismiss(?:ed)?|(?:rule[sd]?|ruling)\s+"
-    r"(?:it\s+)?out|exclude[sd]?|avoid|too\s+\w+|might|may|maybe|perhaps|possibly|could)\b|n't\b|n’t\b|不|非|错|錯|排除|误|誤|也许|可能",
+    r"(?:it\s+)?out|exclude[sd]?|avoid|fail(?:s|ed)?|too\s+\w+|might|may|maybe|perhaps|possibly|could)\b|n't\b|n’t\b|不|非|错|錯|排除|误|誤|也许|可能",
     regex.IGNORECASE,
+)
+# The letter holds under a condition.
+CONDITION = regex.compile(
+    r"[\s,(*)]*\b(?:if|when|unless|provided|assuming|otherwise|for)\b|[\s,]*(?:如果|当)", regex.IGNORECASE
 )
 # One more letter right behind: A, B or A/B or AB or A B.
 MORE = regex.compile(
@@ -66,8 +77,7 @@ def chosen_letter(text: str, *, marked: bool) -> str | None:
         announced = _announced(text)
         if announced is not None:
             return announced or None
-        lines = [line for line in text.splitlines() if line.strip()]
-        return (_labelled(lines[-1]) or None) if lines else None
+        return _on_a_line(text)
     return _announced(text) or None
 
 
@@ -109,6 +119,16 @@ def _labelled(text: str) -> str | None:
     return letter
 
 
+def _on_a_line(text: str) -> str | None:
+    """The letter that stands alone on lines of the text; without any, the one that lines begin with as a label."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    alone = {str(found[1]).upper() for line in lines if (found := ALONE.fullmatch(line))}
+    if alone:
+        return alone.pop() if len(alone) == 1 else None
+    ends = {_labelled(line) for line in lines if not DENIED.search(CLAUSE.split(line)[0])} - {None}
+    return (ends.pop() or None) if len(ends) == 1 else None
+
+
 def _announced(text: str) -> str | None:
     """The letter last announced and not denied; ``""`` if the last are several or all denied; ``None`` without any."""
     seen = False
@@ -120,7 +140,7 @@ def _announced(text: str) -> str | None:
             letter = next(g for g in mention.groups() if g).upper()
             before = CLAUSE.split(sentence[: mention.start()])[-1]
             after = CLAUSE.split(sentence[mention.end() :] + " ")[0]
-            if DENIED.search(before + " " + mention.group()) or DENIED.search(after):
+            if DENIED.search(before + " " + mention.group()) or DENIED.search(after) or CONDITION.match(after):
                 continue
             more = MORE.match(sentence, mention.end())
             if more and not regex.match(r"\s+is\b", sentence[more.end() :]):
