@@ -35,7 +35,10 @@ WORDS_BEFORE = (
     r"|\b(?i:choose|pick|select|chose|go\s+with|going\s+with|say)\b)"
     r"(?:\s+(?i:option|answer|choice|letter|clearly|therefore|thus|definitely|then|simply))*[\s:=*(\[\"'–-]{0,8}"
 )
-EASTERN_BEFORE = r"(?:答案|选项|選項|选择|選擇|应选|應選|故选|故選|选|選|答え|답|정답)\s*(?:应该|應該)?\s*(?:是|为|為|は|는|은)?\s*[:：]?\s*"
+EASTERN_BEFORE = (
+    r"(?:答案|选项|選項|选择|選擇|应选|應選|故选|故選|选|選|答え|답|정답)\s*(?:应该|應該)?\s*"
+    r"(?:是|为|為|は|는|은)?\s*[:：]?\s*"
+)
 CONCLUDED = rf"\b(?i:so|hence|thus|therefore|clearly|obviously|definitely)\b,?\s*{OPTION}(?=[\s.*]*$)"
 ONLY = rf"\b(?i:only)\s+(?:(?i:option|answer|choice)\s+)?{OPTION}"
 ANNOUNCED = regex.compile(rf"{CONCLUDED}|{ONLY}|{WORDS_BEFORE}(?:{OPTION}|{LOWER})|{EASTERN_BEFORE}{OPTION}")
