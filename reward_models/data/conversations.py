@@ -6,7 +6,7 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, cast
 
@@ -43,6 +43,7 @@ _HELPSTEER_TURN = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")  # between th
 _SPEAKERS: dict[str, Role] = {"Human": "user", "User": "user", "Assistant": "assistant"}
 _NUMPY = re.compile(r"array\((.*?)(?:,\s*dtype=object)?\)", re.DOTALL)
 _LITERAL_OR_GAP = re.compile(r"""('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")|\}\s+\{""")
+_PRINTED_OBJECT = re.compile(r"\[?\s*\w*Message\(\w+=")  # of LangChain, of a dataclass
 _MESSAGE_KEYS = re.compile(r"""['"](?:role|from)['"]\s*:""")
 
 
@@ -135,8 +136,8 @@ def _fields(turn: Mapping[str, Any], taken: tuple[str, str], key: str) -> dict[s
             continue  # the message counts as every other
         elif name not in PROVENANCE:
             raise RecordError(
-                f"key {key!r}: a message has the field {quoted(name)}, which no chat template renders; remove it, or "
-                "write what it says into the content"
+                f"key {key!r}: a message has the field {quoted(name)}, which is not read; remove it, or write "
+                "what it says into the content"
             )
     if "tool_calls" in fields:
         _check_calls(fields["tool_calls"], key)
@@ -177,6 +178,8 @@ def _unpacked(text: str, key: str) -> object:
         RecordError: it looks like messages, and cannot be read as such with certainty.
     """
     stripped = text.strip()
+    if _PRINTED_OBJECT.match(stripped):
+        raise RecordError(f"key {key!r} is the print of message objects; store the messages as JSON (json.dumps)")
     if not re.match(r"(?:array\()?[\[(]?\s*\{", stripped):
         return text
     for parse in (json.loads, _literal):
@@ -187,13 +190,23 @@ def _unpacked(text: str, key: str) -> object:
         turns = [value] if isinstance(value, Mapping) else value
         if isinstance(turns, list | tuple) and turns and all(_is_message(turn) for turn in turns):
             return value
+        if any(_is_message(turn) for turn in _inside(turns)):
+            break
         return text  # JSON of something else is a text that people write
-    if _MESSAGE_KEYS.search(stripped[:2000]):
-        raise RecordError(
-            f"key {key!r} is text that looks like a list of messages and cannot be read as one; store the messages as "
-            "JSON (json.dumps), or the file as .jsonl or .parquet"
-        )
-    return text
+    else:
+        if not _MESSAGE_KEYS.search(stripped[:2000]):
+            return text
+    raise RecordError(
+        f"key {key!r} is text that looks like a list of messages and cannot be read as one; store the messages as "
+        "JSON (json.dumps), or the file as .jsonl or .parquet"
+    )
+
+
+def _inside(value: object) -> Iterator[object]:
+    """Every object in the lists of an object's members, one level down: ``{"messages": [{"role": …}]}``."""
+    for each in value if isinstance(value, list | tuple) else [value]:
+        for member in each.values() if isinstance(each, Mapping) else ():
+            yield from member if isinstance(member, list | tuple) else ()
 
 
 def _is_message(turn: object) -> bool:
@@ -278,7 +291,7 @@ def split_conversations(
     while shared > 0 and chosen[shared - 1].role == "assistant":
         shared -= 1
     if shared == 0 or chosen[shared].role != "assistant" or rejected[shared].role != "assistant":
-        raise RecordError("'chosen' and 'rejected' answer no common prompt; add a 'prompt' column")
+        raise RecordError("the two conversations answer no common prompt; correct one, or leave the row out")
     return chosen[:shared], chosen[shared:], rejected[shared:]
 
 

@@ -230,6 +230,13 @@ def _arena_turns(row: Row) -> Row:
     return ours | {"label": _ARENA[won[0]]}
 
 
+def _object(text: str, key: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise RecordError(f"key {key!r} is text that looks like JSON and is not; store it as JSON") from None
+
+
 def _texts(value: object, key: str) -> list[Any]:
     try:
         texts = json.loads(value) if isinstance(value, str) else value
@@ -253,6 +260,8 @@ def _shp(row: Row) -> Row:
 def _verl(row: Row) -> Row:
     """verl's layout (DAPO-Math, Skywork-OR1): the reference stands in ``reward_model``."""
     reference = row["reward_model"]
+    if isinstance(reference, str) and reference.lstrip().startswith("{"):
+        reference = _object(reference, "reward_model")
     if not isinstance(reference, Mapping) or "chosen" in row:
         return row
     if reference.get("ground_truth") is None:

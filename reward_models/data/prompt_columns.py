@@ -22,7 +22,7 @@ COLUMN_NAMES: tuple[str, ...] = (
 WITH_REPLY = ("messages", "conversations", "conversation")
 SYSTEM = ("system", "system_prompt")
 UNREADABLE = ("tools", "functions", "image", "images", "video", "videos", "audio", "audios")
-EMPTY: tuple[Any, ...] = (None, "", [], (), {}, "[]", "{}", "null")
+EMPTY: tuple[Any, ...] = (None, "", [], (), {})
 
 
 def prompt_of(row: Row) -> Conversation:
@@ -109,7 +109,7 @@ def check_replies(row: Row, prompt: Conversation, responses: tuple[Conversation,
 def refuse_unreadable(row: Row) -> None:
     """:class:`RecordError` if a column changes what the model should read, and is not read here."""
     for name in UNREADABLE:
-        if row.get(name) not in EMPTY:
+        if row.get(name) not in (*EMPTY, "[]", "{}", "null"):  # as CSV cells have them
             raise RecordError(
                 f"key {name!r} is not read: models here are given messages of text; write what it says into the system "
                 "message, or drop the column"
@@ -129,7 +129,7 @@ def missing(row: Row, key: str) -> RecordError:
 
 def columns_of(row: Row) -> str:
     """The names of the row's columns, for an error."""
-    names = ", ".join(str(name) for name in row)
+    names = ", ".join(str(name) for name in row).encode("utf-8", "backslashreplace").decode()
     return f"(columns: {names[:80] + '…' if len(names) > 80 else names or 'none'})"
 
 

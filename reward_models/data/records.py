@@ -47,6 +47,12 @@ class Message:
             raise RecordError(f"role {self.role!r} is none of {', '.join(ROLES)}")
         if not isinstance(self.content, str):
             raise RecordError(f"the {self.role} message's content is {type(self.content).__name__}, not text")
+        if self.extra:
+            fields = json.loads(self.extra)
+            if not isinstance(fields, dict) or not fields.keys() <= set(MESSAGE_FIELDS):
+                raise RecordError(f"the {self.role} message has fields other than {', '.join(MESSAGE_FIELDS)}")
+            # One spelling, so that equal messages are equal.
+            object.__setattr__(self, "extra", json.dumps(fields, ensure_ascii=False) if fields else "")
         if not self.content.strip() and "tool_calls" not in self.fields:
             raise RecordError(f"empty {self.role} message")
 

@@ -9,6 +9,7 @@ from reward_models.data.records import Candidates, Comparison, Conversation, Pai
 
 TEMPLATE = "text of a chat template or transcript inside a message"
 REPEATED = "a response that begins with the whole prompt"
+STRUCTURE = "a message that is the print of a list or a mapping"
 SHORT = 10  # characters; replies begin with a prompt as short as this ("Hi") by chance
 
 _MARKS = re.compile(
@@ -19,16 +20,21 @@ _MARKS = re.compile(
 )
 
 
+_PRINT = re.compile(r"\s*(?:\[\s*['\"{\[].*\]|\{\s*['\"].*\})\s*", re.DOTALL)
+
+
 def remarks(record: Record) -> list[str]:
     """The remarks on a record, each once.
 
     :data:`TEMPLATE`: the model's own template will be put around text that has one. :data:`REPEATED`: the model will
-    read the prompt twice.
+    read the prompt twice. :data:`STRUCTURE`: people write such texts, and faulty exports do.
     """
     responses = list(_responses(record))
     found = []
     if any(_MARKS.search(m.content) for conversation in (record.prompt, *responses) for m in conversation):
         found.append(TEMPLATE)
+    if any(_PRINT.fullmatch(conversation[-1].content) for conversation in (record.prompt, *responses)):
+        found.append(STRUCTURE)
     asked = record.prompt[-1].content.strip()
     if len(asked) >= SHORT and any(response[0].content.lstrip().startswith(asked) for response in responses):
         found.append(REPEATED)

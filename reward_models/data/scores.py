@@ -18,6 +18,7 @@ _STRENGTH = re.compile(
     r"score|rating", re.IGNORECASE
 )  # their gap is a strength; of ranks and votes only the order counts
 _SIDES = (("chosen", "rejected"), ("_a", "_b"))
+_PLAIN_SCORE = re.compile(r"(?:score|rating)[_-](?:chosen|rejected)|(?:chosen|rejected)[_-](?:score|rating)")
 # Columns that some data sets have beside chosen and rejected, with the verdict once more.
 _VERDICTS = ("winner", "preferred", "preference", "better", "choice")
 
@@ -87,7 +88,9 @@ def _gaps(row: Row, better: str, worse: str) -> Iterator[tuple[str, str, float]]
         if better.startswith("_") and not first.endswith(better):
             continue
         second = worse.join(first.rsplit(better, 1))
-        if second not in row or not (_is_number(row[first]) and _is_number(row[second])):
+        if second not in row:
+            continue
+        if not _PLAIN_SCORE.fullmatch(first) and not (_is_number(row[first]) and _is_number(row[second])):
             continue
         one, other = number_of(row, first), number_of(row, second)
         if one is not None and other is not None:

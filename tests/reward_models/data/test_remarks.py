@@ -10,7 +10,7 @@ import pytest
 
 from reward_models.data.check import check, shown
 from reward_models.data.formats import to_record
-from reward_models.data.remarks import REPEATED, TEMPLATE, remarks
+from reward_models.data.remarks import REPEATED, STRUCTURE, TEMPLATE, remarks
 from reward_models.data.sources import load
 
 PLAIN = {"prompt": "Name a tree.", "chosen": "Oak.", "rejected": "Cod."}
@@ -29,6 +29,9 @@ PLAIN = {"prompt": "Name a tree.", "chosen": "Oak.", "rejected": "Cod."}
         ({"prompt": "Rules.\n\nHuman: Name a tree.\n\nAssistant:"}, [TEMPLATE]),
         ({"chosen": "Name a tree. Oak."}, [REPEATED]),
         ({"chosen": "Name a tree. Oak.", "rejected": "[INST]"}, [TEMPLATE, REPEATED]),
+        ({"prompt": "['Name a tree.']"}, [STRUCTURE]),
+        ({"chosen": '{"text": "Oak."}'}, [STRUCTURE]),
+        ({"chosen": "[1] is a footnote", "rejected": "{x} is a set"}, []),
         ({"prompt": "Hi", "chosen": "Hi there"}, []),
         ({"prompt": "What does Human: mean? And [1]?", "chosen": "a<b>c</b>", "rejected": "s|t"}, []),
         ({"prompt": "Explain XML.", "chosen": "<s>text</s> is an element."}, [TEMPLATE]),
