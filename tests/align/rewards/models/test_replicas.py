@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -108,16 +109,12 @@ def test_a_replica_that_dies_costs_nothing_but_time_and_comes_back(monkeypatch: 
         before = len(dying.requests)
         assert scores(term) == lengths()
         assert len(dying.requests) == before
-        monkeypatch.setattr("align.rewards.models.replicas.time.monotonic", _later(120.0))
+        later = SimpleNamespace(monotonic=lambda: time.monotonic() + 120.0)  # for this module alone
+        monkeypatch.setattr("align.rewards.models.replicas.time", later)
         for _ in range(3):
             assert scores(term) == lengths()
     assert len(dying.requests) > before
     assert not term.counts["failed"]
-
-
-def _later(seconds: float) -> Callable[[], float]:
-    now = time.monotonic
-    return lambda: now() + seconds
 
 
 def test_a_replica_that_failed_is_tried_by_one_request_at_a_time_after_its_rest() -> None:
