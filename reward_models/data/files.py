@@ -19,7 +19,7 @@ EXPANSION = 100
 FREE = 256 * 2**20  # bytes that any file may unpack to
 LINE_LIMIT = 256 * 2**20  # bytes of a line of JSON, or of a row of CSV
 ROW_BYTES = 64  # counted for each row beside its contents, so that a file of a billion empty rows ends too
-BATCH_BYTES = 2**28  # of a batch of Parquet rows, as far as the file's own figures tell
+BATCH_BYTES = 2**26  # of a batch of Parquet rows, as far as the file's own figures tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,8 @@ def _parquet(path: Path) -> Iterator[Numbered | BadRow]:
     try:
         with parquet.ParquetFile(path) as file:
             unpacked = 0
-            for batch in file.iter_batches(batch_size=_batch_size(file.metadata, limit)):
+            for encoded in file.iter_batches(batch_size=_batch_size(file.metadata, limit)):
+                batch = _without_dictionaries(encoded)
                 unpacked += batch.nbytes + ROW_BYTES * batch.num_rows
                 if unpacked > limit:
                     raise _BrokenFileError(
@@ -251,6 +252,14 @@ def _parquet(path: Path) -> Iterator[Numbered | BadRow]:
                         yield BadRow(str(path), line, "a text is not UTF-8; save the file again as UTF-8")
     except (pyarrow.ArrowException, OSError) as error:
         raise _BrokenFileError(f"not Parquet ({str(error)[:80]})") from error
+
+
+def _without_dictionaries(batch: Any) -> Any:
+    """The batch with every text written out, so that its size is what its rows will take."""
+    import pyarrow
+
+    columns = [c.dictionary_decode() if pyarrow.types.is_dictionary(c.type) else c for c in batch.columns]
+    return pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def _batch_size(metadata: Any, limit: int) -> int:
