@@ -116,7 +116,7 @@ def _labelled(text: str) -> str | None:
         )
     }
     others |= {m for match in ANNOUNCED.finditer(rest) for m in match.groups() if m}
-    listed = regex.fullmatch(r"(?:[\s,.)(;/&|]*\b[A-Za-z]\b[\s,.)(;/&|]*)+", rest)
+    listed = regex.fullmatch(r"(?:[\s,.)(;/&|]*+\b[A-Za-z]\b)++[\s,.)(;/&|]*+", rest)
     if others - {letter} or listed or DENIED.match(rest.strip()):
         return ""
     return letter

@@ -180,8 +180,10 @@ def blocks(text: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     fence = label = ""
     lines: list[str] = []
+    quoted = False
     for line in text.replace("\r\n", "\n").splitlines():
         if fence:
+            line = re.sub(r"^\s*> ?", "", line) if quoted else line
             stripped = line.strip()
             if stripped.startswith(fence) and not stripped.strip(fence[0]):
                 found.append((label, _body(lines)))
@@ -190,6 +192,7 @@ def blocks(text: str) -> list[tuple[str, str]]:
                 lines.append(line)
         elif opening := FENCE.fullmatch(line):
             fence, label, lines = opening["fence"], opening["label"].strip(), []
+            quoted = opening["before"].strip() == ">"
     if fence and lines:
         found.append((label, _body(lines)))
     return found

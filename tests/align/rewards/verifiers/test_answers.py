@@ -103,3 +103,14 @@ def test_each_verifier_sees_only_its_prompts(sample: Any) -> None:
     assert not term.applies(sample("x", answer="A", domain="safety", columns={"verifier": "choice"}))
     with pytest.raises(ValueError, match="none of choice, exact, regex, json"):
         AnswerAccuracy(verifier="essay")
+
+
+def test_one_rows_pattern_costs_no_other_row_its_score(sample: Any) -> None:
+    """A pattern that nests too deeply once took the scores of the whole batch."""
+    references = [r"\d+", "(" * 5000 + ")" * 5000, "[", r"(?:(?:a{1,999}){1,999}){1,999}", "a{1,99999999999}", r"\d+"]
+    term = AnswerAccuracy(verifier="regex")
+    scores = term.score([sample("<answer>12</answer>", answer=reference) for reference in references])
+    assert (scores[0], scores[-1]) == (1.0, 1.0)
+    assert scores[1] is scores[2] is None
+    assert set(scores[3:5]) <= {0.0, None}
+    assert sum(term.errors.values()) == scores.count(None)

@@ -88,6 +88,7 @@ def test_functions_that_are_called(term: CodeAccuracy, sample: Any) -> None:
         ("<answer>```python\na\n```</answer>", "a\n"),
         ("<answer>```cpp\na\n```</answer>", None),
         ("Use ```x``` inline.", None),
+        ("> ```python\n> a\n>   b\n> ```", "a\n  b\n"),
     ],
 )
 def test_where_the_program_is(response: str, source: str | None, sample: Any) -> None:
