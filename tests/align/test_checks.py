@@ -71,6 +71,8 @@ def test_the_default_language_is_understood_by_any_name_and_an_unknown_one_is_na
         prompts = prompts_of(tokenizer, tmp_path, {"answer": "3"}, language=name)
         assert [record.language for record in prompts.records] == [code]
         assert not unusable_prompts(language, prompts.records)
+        prompts = prompts_of(tokenizer, tmp_path, {"answer": "3", "language": name}, language="fr")
+        assert [record.language for record in prompts.records] == [code]
     odd = prompts_of(tokenizer, tmp_path, {"answer": "3"}, language="klingonese")
     assert "klingonese" in unusable_prompts(language, odd.records)[0]
     assert not unusable_prompts(ACCURACY, odd.records)

@@ -62,7 +62,7 @@ WRONG = [
     pytest.param(
         "{term: format}",
         {"watch": "groups_without_signal", "above": 0.95, "patience": 3},
-        ("steps=4",),
+        ("steps=4", "max_silent_rollouts=0"),
         id="no signal",
     ),
     pytest.param(

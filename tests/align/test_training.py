@@ -228,6 +228,27 @@ def test_prompts_without_signal_are_drawn_anew(tmp_path: Path, train: Any) -> No
     assert (first["resampled_rounds"], first["prompts_drawn"]) == (0, 4)
 
 
+@pytest.mark.parametrize(("words", "rollouts"), [(("max_silent_rollouts=2",), 2), ((), 4)], ids=["set", "all"])
+def test_a_run_without_any_signal_stops_and_says_why(
+    words: tuple[str, ...], rollouts: int, tmp_path: Path, train: Any
+) -> None:
+    said = train(tmp_path / "run", "rewards=[{term: format}]", "evaluation.data=[]", *words, status=1)
+    assert f"{rollouts} rollouts in a row had no signal" in said
+    assert "0 of 16 responses had no reward; the means of the terms were format 0 (16 scored)" in said
+    assert not (tmp_path / "run" / MANIFEST).exists()
+    assert len(metrics(tmp_path / "run")) == 2 * (rollouts - 1)
+
+
+def test_a_term_is_given_whole_groups_on_every_rank(tmp_path: Path, train: Any) -> None:
+    words = ("rewards=[{term: 'letters:AgainstGroup'}]", "evaluation.data=[]", "steps=4", "prompts_per_step=3")
+    train(tmp_path / "one", *words)
+    train(tmp_path / "two", *words, ranks=2)
+    assert_close_run(tmp_path / "two", tmp_path / "one")
+    first = metrics(tmp_path / "one")[0]
+    assert first["reward"] == pytest.approx(0, abs=1e-9)  # in every group of four the values sum to 0
+    assert first["groups_without_signal"] < 1
+
+
 def test_a_value_that_is_not_finite_stops_the_run_before_the_weights(tmp_path: Path, train: Any) -> None:
     said = train(tmp_path / "run", "engine.lr=1e30", "evaluation.data=[]", status=1)
     assert "not finite" in said

@@ -22,6 +22,22 @@ class Letters:
         return [sum("a" <= c <= "m" for c in s.response) / max(1, len(s.response)) for s in samples]
 
 
+class AgainstGroup(Letters):
+    """The share of letters less the mean of the sample's group, which must be there whole: four samples."""
+
+    name = "against_group"
+
+    def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        shares = super().score(samples)
+        groups: dict[int | None, list[float]] = {}
+        for sample, share in zip(samples, shares, strict=True):
+            groups.setdefault(sample.group, []).append(share or 0.0)
+        if any(len(group) != 4 for group in groups.values()):
+            raise ValueError("a group is divided")
+        means = {number: sum(group) / len(group) for number, group in groups.items()}
+        return [(share or 0.0) - means[sample.group] for sample, share in zip(samples, shares, strict=True)]
+
+
 class Broken(Letters):
     """Fails on every third sample, in one of several ways."""
 
