@@ -51,7 +51,8 @@ class Database:
         self._writing: AbstractContextManager[Any] = threading.Lock() if self.sqlite else nullcontext()
         self.engine = _engine(self.url, self.sqlite)
         self._writer = self.engine.execution_options(immediate=True)
-        self._reader = self.engine if self.sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        # Connections of their own, since to switch one over and back takes three round trips.
+        self._reader = self.engine if self.sqlite else _postgres_engine(self.url, isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -71,6 +72,7 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+        self._reader.dispose()
 
     @property
     def pending(self) -> bool:
@@ -161,8 +163,8 @@ def _engine(url: URL, sqlite: bool) -> Engine:
     return engine
 
 
-def _postgres_engine(url: URL) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True, pool_size=CONNECTIONS)
+def _postgres_engine(url: URL, **options: Any) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True, pool_size=CONNECTIONS, **options)
     from annotation_ui.store.prepared import PreparingConnection
 
     @event.listens_for(engine, "do_connect")
