@@ -31,8 +31,14 @@ class RenderPool:
 
     def __init__(self) -> None:
         self._free: queue.LifoQueue[_Process] = queue.LifoQueue()
-        for _ in range(PROCESSES):
-            self._free.put(_Process())
+        self._processes = [_Process() for _ in range(PROCESSES)]
+        for process in self._processes:
+            self._free.put(process)
+
+    def start(self) -> None:
+        """Start the processes without waiting for them, so that the first page does not."""
+        for process in self._processes:
+            process.start()
 
     def render(self, form: Form, text: str) -> str | None:
         """The HTML of ``text``; ``None`` where making it takes too long or too much memory."""
@@ -48,12 +54,19 @@ class _Process:
 
     def __init__(self) -> None:
         self._running: subprocess.Popen[bytes] | None = None
+        self._ready = False
 
-    def render(self, form: Form, text: str) -> str | None:
+    def start(self) -> None:
         if self._running is None:
             self._running = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            if self._line(START_SECONDS) is None:
+
+    def render(self, form: Form, text: str) -> str | None:
+        self.start()
+        if not self._ready:
+            self._ready = self._line(START_SECONDS) is not None
+            if not self._ready:
                 return None
+        assert self._running is not None
         assert self._running.stdin is not None
         with suppress(BrokenPipeError):
             self._running.stdin.write(json.dumps([form, text]).encode() + b"\n")
@@ -75,7 +88,7 @@ class _Process:
         for pipe in (self._running.stdin, self._running.stdout):
             with suppress(BrokenPipeError):
                 pipe.close()  # type: ignore[union-attr]
-        self._running = None
+        self._running, self._ready = None, False
         return None
 
 

@@ -11,13 +11,18 @@ from functools import cache, lru_cache
 from annotation_ui.web.markup import code_styles, raw
 from annotation_ui.web.render_process import RenderPool
 
-__all__ = ["code_styles", "markdown", "raw", "response"]
+__all__ = ["code_styles", "markdown", "raw", "response", "start"]
 KEPT = 256
 
 
 @cache
 def _pool() -> RenderPool:
     return RenderPool()
+
+
+def start() -> None:
+    """Start the processes that render, before the first page needs them."""
+    _pool().start()
 
 
 @lru_cache(maxsize=KEPT)

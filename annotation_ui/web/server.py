@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, RedirectResponse
 
 from annotation_ui.store import accounts
 from annotation_ui.store.database import Database
-from annotation_ui.web import app
+from annotation_ui.web import app, rendering
 from annotation_ui.web.login import COOKIE, Token, add_login, no_token_page
 
 MAX_BODY = 2_000_000
@@ -74,6 +74,7 @@ def build(
 
     if single_user is None:
         add_login(server, database, secure_cookie=secure_cookie)
+    rendering.start()
     _mount_app(server, database, identify, accounts=single_user is None)
     return server
 

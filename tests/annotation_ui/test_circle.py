@@ -63,7 +63,7 @@ def test_votes_train_a_model_that_asks_for_votes(
         figures = quality(session, find_project(session, "p"))
     assert done.added.items == len(units)
     assert figures.votes == sum(map(len, units.values()))
-    assert figures.alpha == pytest.approx(alpha(list(units.values())))
+    assert figures.alpha.value == pytest.approx(alpha(list(units.values())))
 
     ask = {"project": "p", "name": "s1", "snapshot": "s1"}
     assert "Snapshot s1" in pages.act(sqlite, "root", {"action": "snapshot", **ask}, now=NOW)["note"]
