@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from align.guards import GuardConfig
 from align.objective.advantages import AdvantageKind
@@ -29,25 +29,27 @@ class LossConfig:
             ``leave_one_out``: r − mean of the others (RLOO).
         clip_low, clip_high: ε of the ratio's lower and upper bound, 1 − ε and 1 + ε.
         beta: weight of the KL divergence from the reference model; 0 keeps no reference model.
-        importance_correction: correct the difference between the rollout engine's and the trainer's probabilities by
+        correction: correct the difference between the rollout engine's and the trainer's probabilities by
             truncated importance sampling. ``auto``: where another program than the trainer samples
             (``rollout.engine=vllm``). ``never`` only measures the difference.
         importance_cap: the largest weight of a token in this correction.
     """
+
+    RENAMED: ClassVar[dict[str, str]] = {"importance_correction": "correction"}
 
     kind: LossKind = "token"
     advantages: AdvantageKind = "group"
     clip_low: float = 10.0
     clip_high: float = 10.0
     beta: float = 0.001
-    importance_correction: Literal["auto", "always", "never"] = "auto"
+    correction: Literal["auto", "always", "never"] = "auto"
     importance_cap: float = 2.0
 
     def __post_init__(self) -> None:
         if min(self.clip_low, self.clip_high, self.beta) < 0:
             raise ValueError("loss.clip_low, loss.clip_high and loss.beta must not be negative")
         if self.importance_cap <= 0:
-            raise ValueError("loss.importance_cap must be positive; loss.importance_correction=never switches it off")
+            raise ValueError("loss.importance_cap must be positive; loss.correction=never switches it off")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +181,7 @@ class AlignConfig(RunConfig):
     @property
     def corrects_importance(self) -> bool:
         """Whether the loss corrects the difference between the rollout engine's and the trainer's probabilities."""
-        chosen = self.loss.importance_correction
+        chosen = self.loss.correction
         return chosen == "always" or (chosen == "auto" and self.rollout.engine != "local")
 
     @property

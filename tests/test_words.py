@@ -63,6 +63,8 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "Line": ("Queue", ("reward_models/serving",)),
     "family": ("group", ("reward_models/serving",)),
     "misfits": ("incompatible", EVERYWHERE),
+    "JUDGES": ("ANSWER_VERIFIERS", EVERYWHERE),
+    "importance_correction": ("correction", EVERYWHERE),
     "Workshop": ("JobRunner", EVERYWHERE),
     "Ask": ("Task", ("annotation_ui",)),
     "Past": ("History", ("annotation_ui",)),

@@ -13,7 +13,7 @@ from align.rewards.rules.format import Format
 from align.rewards.rules.language import LanguageConsistency
 from align.rewards.rules.penalties import OverlongPenalty, RepetitionPenalty
 from align.rewards.terms import RewardTerm, Sample, TermError, load_term, term_class, term_metrics_of
-from align.rewards.verifiers.answers import JUDGES, AnswerAccuracy
+from align.rewards.verifiers.answers import ANSWER_VERIFIERS, AnswerAccuracy
 from align.rewards.verifiers.mathematics import MathAccuracy
 from align.rewards.verifiers.programs import CodeAccuracy
 from align.schedule import Schedule, parse_schedule
@@ -22,7 +22,7 @@ from reward_models.data.records import DOMAINS, Task
 VERIFIERS: dict[str, Callable[..., RewardTerm]] = {
     "math": MathAccuracy,
     "code": CodeAccuracy,
-    **{verifier: partial(AnswerAccuracy, verifier=verifier) for verifier in JUDGES},
+    **{verifier: partial(AnswerAccuracy, verifier=verifier) for verifier in ANSWER_VERIFIERS},
 }
 TERMS: dict[str, Callable[..., RewardTerm]] = {
     "format": Format,

@@ -140,7 +140,7 @@ def _correction(old_T: torch.Tensor, rollout_T: torch.Tensor, cap: float | None)
         return None
     if rollout_T.isnan().any():
         raise ValueError(
-            "loss.importance_correction needs the log-probabilities of the rollout engine, and this engine gives none; "
+            "loss.correction needs the log-probabilities of the rollout engine, and this engine gives none; "
             "set it to never or choose another rollout.engine"
         )
     return importance_weights(old_T, rollout_T, cap)

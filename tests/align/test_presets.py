@@ -10,7 +10,7 @@ from align import train as program
 from align.config import AlignConfig, phases_of
 from align.sft.trainer import SftConfig
 from reward_models.config import RewardModelConfig
-from reward_models.runtime.config import load_config, presets
+from reward_models.runtime.config import ConfigError, load_config, presets
 
 PRESETS = Path(__file__).parents[2] / "configs" / "align"
 
@@ -94,3 +94,8 @@ def test_a_dry_run_prints_the_schedule_without_a_model(capsys: pytest.CaptureFix
     assert sum("reference model" in line for line in lines) == 4
     assert sum("evaluation" in line for line in lines) == 1700 // 48
     assert lines[-1] == "step  1,700  end"
+
+
+def test_the_former_name_of_a_key_is_an_error_that_names_the_new_one() -> None:
+    with pytest.raises(ConfigError, match=r"loss\.importance_correction; it is now called loss\.correction"):
+        load_config(AlignConfig, None, ["loss.importance_correction=never"])

@@ -125,10 +125,10 @@ def test_every_loss_is_the_same_over_two_ranks_and_other_micro_batches(kind: str
 def test_where_engine_and_trainer_agree_importance_sampling_changes_nothing_and_its_cap_acts(
     uninterrupted: Path, tmp_path: Path, train: Any
 ) -> None:
-    train(tmp_path / "loose", "loss.importance_correction=always")
+    train(tmp_path / "loose", "loss.correction=always")
     assert_close_run(tmp_path / "loose", uninterrupted)
     train(
-        tmp_path / "tight", "loss.importance_correction=always", "loss.importance_cap=0.5"
+        tmp_path / "tight", "loss.correction=always", "loss.importance_cap=0.5"
     )  # every token's weight is then one half
     first, expected = (metrics(path)[1] for path in (tmp_path / "tight", uninterrupted))
     assert first["grad_norm"] == pytest.approx(expected["grad_norm"] / 2, rel=1e-3)

@@ -36,8 +36,8 @@ class AnswerAccuracy:
     """
 
     def __init__(self, *, verifier: str):
-        if verifier not in JUDGES:
-            raise ValueError(f"verifier {verifier!r} is none of {', '.join(JUDGES)}")
+        if verifier not in ANSWER_VERIFIERS:
+            raise ValueError(f"verifier {verifier!r} is none of {', '.join(ANSWER_VERIFIERS)}")
         self.verifier = verifier
         self.name = f"accuracy_{verifier}"
         self.errors: Counter[str] = Counter()
@@ -55,7 +55,7 @@ class AnswerAccuracy:
     def _explain(self, sample: Sample) -> tuple[float | None, str]:
         answer, reference = final_answer(sample), str(sample.answer)
         try:
-            verdict = JUDGES[self.verifier](answer, reference)
+            verdict = ANSWER_VERIFIERS[self.verifier](answer, reference)
         except TimeoutError:
             self.errors["time"] += 1
             return None, f"the pattern took more than {SECONDS:g} s on this answer"
@@ -183,7 +183,7 @@ def _is_plain(word: str) -> bool:
     return letters.islower() or (len(letters) > 1 and letters.istitle()) or (len(letters) > 2 and letters.isupper())
 
 
-JUDGES: dict[str, Callable[[Answer | None, str], bool]] = {
+ANSWER_VERIFIERS: dict[str, Callable[[Answer | None, str], bool]] = {
     "choice": choice,
     "exact": exact,
     "regex": pattern,

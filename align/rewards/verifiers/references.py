@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from align.rewards.parsing import Answer
-from align.rewards.verifiers.answers import JUDGES
+from align.rewards.verifiers.answers import ANSWER_VERIFIERS
 from align.rewards.verifiers.cases import COLUMNS, cases_of, has_cases
 from align.rewards.verifiers.math_answer import MOST_WORDS, read_reference
 from align.rewards.verifiers.math_text import Unreadable
@@ -32,11 +32,11 @@ def reference_problem(verifier: str, answer: str | None, columns: Mapping[str, A
             if not has_cases(columns):
                 return f"it has no test cases, in a column {' or '.join(COLUMNS)}"
             cases_of(columns)
-        elif verifier == "math" or verifier in JUDGES:
+        elif verifier == "math" or verifier in ANSWER_VERIFIERS:
             if answer is None or not answer.strip():
                 return "it has no answer to compare with"
             if verifier != "math":
-                JUDGES[verifier](NOTHING, answer)
+                ANSWER_VERIFIERS[verifier](NOTHING, answer)
             else:
                 value = read_reference(answer)
                 if value.kind == "words" and len(value.text.split()) > MOST_WORDS:

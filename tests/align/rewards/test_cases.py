@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from align.rewards.rules.language import LanguageConsistency
-from align.rewards.verifiers.answers import JUDGES, AnswerAccuracy
+from align.rewards.verifiers.answers import ANSWER_VERIFIERS, AnswerAccuracy
 from align.rewards.verifiers.mathematics import MathAccuracy
 from align.rewards.verifiers.programs import CodeAccuracy
 from align.rewards.verifiers.sandbox import Limits, SandboxError
@@ -45,7 +45,7 @@ def test_mathematics(sample: Any) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("verifier", sorted(JUDGES))
+@pytest.mark.parametrize("verifier", sorted(ANSWER_VERIFIERS))
 def test_answers(verifier: str, sample: Any) -> None:
     cases = [row for row in rows("answers") if row["verifier"] == verifier]
     term = AnswerAccuracy(verifier=verifier)

@@ -30,7 +30,7 @@ def test_the_rate_is_the_schedules_share_times_the_phases_peak_in_every_step() -
 
 def test_importance_is_corrected_where_another_program_samples() -> None:
     def corrects(engine: str, correction: str) -> bool:
-        loss, rollout = LossConfig(importance_correction=correction), RolloutConfig(engine=engine)  # type: ignore[arg-type]
+        loss, rollout = LossConfig(correction=correction), RolloutConfig(engine=engine)  # type: ignore[arg-type]
         return AlignConfig(loss=loss, rollout=rollout).corrects_importance
 
     assert [corrects("vllm", each) for each in ("auto", "always", "never")] == [True, True, False]
