@@ -20,7 +20,7 @@ from reward_models.runtime.run import RunConfig
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """How the policy is updated.
+    """Settings of the policy update.
 
     Attributes:
         kind: ``token``: a ratio per token, mean over a response's tokens, mean over responses (GRPO). ``sequence``: one

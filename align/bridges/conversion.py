@@ -1,4 +1,4 @@
-"""What other libraries know of a response, as a sample of ours; and what stands in for a reward that is missing."""
+"""Samples from the data of other libraries, and values in the place of missing rewards."""
 
 from __future__ import annotations
 

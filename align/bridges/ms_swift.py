@@ -26,7 +26,7 @@ _OWN = ("messages", "prompt_id", "request_id", "finish_reason", "is_truncated", 
 
 
 class MixedReward:
-    """What ms-swift calls an ORM. ``args`` are its trainer's."""
+    """A reward function for ms-swift, which calls it an ORM. ``args`` are those of its trainer."""
 
     def __init__(self, args: Any = None, **kwargs: Any) -> None:
         self.args = args

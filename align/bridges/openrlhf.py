@@ -62,7 +62,7 @@ def _sample(query: str, prompt: str, label: Any) -> Sample:
 
 
 def response_of(query: str, prompt: str) -> str:
-    """What follows the prompt.
+    """The response: the part of the query after the prompt.
 
     The prompt went through the tokenizer, which may have put a BOS in front or cut its beginning off; so what is looked
     for is its end.

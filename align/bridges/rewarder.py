@@ -133,7 +133,7 @@ def rewarder(
     knows_tokens: bool = True,
     **options: Any,
 ) -> Rewarder:
-    """What gives the rewards that ``spec`` means.
+    """The rewarder that ``spec`` names.
 
     Args:
         spec: addresses of servers, or a configuration or preset of ``keel train align``, of which all but rewards and
@@ -162,7 +162,7 @@ def rewarder(
 
 
 def rewarder_from_environment(*, knows_step: bool = False, knows_tokens: bool = False) -> Rewarder:
-    """What ``KEEL_REWARD`` means, one for the whole process. :class:`ConfigError` if it is not set."""
+    """The rewarder that ``KEEL_REWARD`` names, one for the whole process. :class:`ConfigError` if it is not set."""
     spec = os.environ.get(CONFIG)
     if not spec:
         raise ConfigError(f"set {CONFIG} to a configuration file, a preset, or the addresses of reward servers")

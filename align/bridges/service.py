@@ -173,7 +173,7 @@ def load_mixer(name: str, path: str | Path, limits: Limits, metrics: Metrics) ->
 
 
 def _verifiers(config: AlignConfig) -> list[str]:
-    """What ``accuracy`` stands for: every verifier, since any may be asked for. Programs need a sandbox."""
+    """The verifiers of the entry ``accuracy``: all, since any may be asked for. Programs need a sandbox."""
     if all(each.term != "accuracy" for each in config.rewards):
         return []
     try:

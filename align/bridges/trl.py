@@ -138,7 +138,7 @@ def _samples(
     columns: dict[str, Any],
     think_prefilled: bool,
 ) -> list[Sample]:
-    """What TRL says of its samples; a column is a list with a value for each."""
+    """Samples from the arguments of a reward function of TRL; a column is a list with a value for each."""
     rows = [
         {name: values[place] for name, values in columns.items() if isinstance(values, list | tuple)}
         for place in range(len(prompts))

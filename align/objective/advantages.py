@@ -16,7 +16,7 @@ AdvantageKind = Literal["group", "mean", "leave_one_out"]
 
 @dataclass(frozen=True, slots=True)
 class Advantages:
-    """What the update needs to know about a batch of groups.
+    """The advantages of a batch of groups, and which groups have any signal.
 
     Args:
         advantages_PG: shape ``[P, G]``; 0 where a sample is unscorable or its group has no signal.

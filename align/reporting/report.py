@@ -38,7 +38,7 @@ MODELS = ("helpful", "safety")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run has written so far.
+    """The files of a run, read.
 
     Attributes:
         lines: of ``metrics.jsonl``; ``samples``, ``alarms``: of the files of that name.

@@ -15,7 +15,7 @@ from reward_models.runtime.distributed import World
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How to sample.
+    """Settings of sampling.
 
     Attributes:
         max_new_tokens: longest response in tokens, its end token included.

@@ -16,7 +16,7 @@ from reward_models.runtime.distributed import World
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutConfig:
-    """How responses are sampled.
+    """The rollout engine and its settings.
 
     Attributes:
         engine: ``local``: the training model itself. ``vllm``: a vLLM server, which is sent the weights before each

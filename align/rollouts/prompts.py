@@ -20,7 +20,7 @@ from reward_models.data.trees import TokenIds
 
 @dataclass(frozen=True, kw_only=True)
 class PromptsConfig:
-    """Which prompts.
+    """The prompts of a run and how they are read.
 
     Attributes:
         train: files, globs, hub data sets (``owner/name[/subset][:split]``) or ``synthetic:reasoning:train``.

@@ -1,4 +1,4 @@
-"""Which rank computes which prompts, and how they are cut into micro-batches. Groups of samples stay together."""
+"""The division of prompts among ranks and into micro-batches. Groups of samples stay together."""
 
 from __future__ import annotations
 
