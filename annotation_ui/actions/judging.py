@@ -1,4 +1,4 @@
-"""A judge model's opinion of every item, kept apart from what people say: it is a score, and never a vote."""
+"""A judge model's verdict on every item, kept apart from people's votes: it is a score, and never a vote."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from reward_models.data.records import Pair
 
 @dataclass(frozen=True, slots=True)
 class ModelLabels:
-    """How many items the judge has an opinion of now, and of how many it gave no verdict."""
+    """The numbers of items that the judge has labelled now, and of items it gave no verdict on."""
 
     items: int
     without: int
 
 
 def questions_about(database: Database, project_name: str | None, *, draws: int, seed: int) -> list[Question]:
-    """What to ask a judge: every item of a preference project ``draws`` times, in both orders.
+    """The questions for a judge: every item of a preference project ``draws`` times, in both orders.
 
     Raises:
         ProjectError: it is no preference project, or has no items.

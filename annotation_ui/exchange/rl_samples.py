@@ -83,12 +83,12 @@ def _standardised(found: Sequence[tuple[int, Mapping[str, Any]]]) -> list[_Sampl
 
 
 def _spread(sample: _Sample) -> float:
-    """How far the terms are apart on one response."""
+    """The distance between the highest and the lowest term on one response."""
     return max(sample.terms.values()) - min(sample.terms.values()) if len(sample.terms) > 1 else 0.0
 
 
 def dispute(one: Mapping[str, float], other: Mapping[str, float]) -> float:
-    """How strongly terms speak for either response at once: the weaker of the two sides. 0 where all agree."""
+    """The dispute about two responses: the weaker of the two sides' total difference. 0 where all terms agree."""
     differences = [one[name] - other[name] for name in one.keys() & other.keys()]
     return min(sum(d for d in differences if d > 0), -sum(d for d in differences if d < 0))
 

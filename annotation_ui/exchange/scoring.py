@@ -92,7 +92,7 @@ def order_by_uncertainty(session: Session, project: Project, items: Sequence[Ite
 
 
 def _certainty(margins: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """How sure the models are of each item that all of them scored; smaller is less sure."""
+    """The models' certainty about each item that all of them scored; smaller is less sure."""
     if len(margins) == 1:
         return {item: abs(margin) for item, margin in margins[0].items()}
     scales = [pstdev(of_one.values()) or 1.0 for of_one in margins]

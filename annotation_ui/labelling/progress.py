@@ -128,7 +128,7 @@ def _is_final(session: Session, judgement_id: int) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectProgress:
-    """How much of a project is done, without gold items and repeats.
+    """The finished and the open part of a project, without gold items and repeats.
 
     Args:
         complete: items with all the votes they need.

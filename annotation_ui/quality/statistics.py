@@ -224,13 +224,13 @@ def _degree(vote: Vote) -> int | str:
 
 
 def left_share(votes: Iterable[Vote]) -> Share:
-    """How often the left-hand response is preferred where one is; 0.5 but for chance, since the sides are drawn."""
+    """The share of left responses among preferences; 0.5 but for chance, since the sides are drawn."""
     sides = [vote.side for vote in votes if vote.side in ("left", "right")]
     return Share(of=sides.count("left"), n=len(sides))
 
 
 def longer_share(said: Iterable[tuple[str, tuple[int, ...]]]) -> Share:
-    """How often the longer response is preferred, of ``(label, lengths)`` where one is preferred and one is longer."""
+    """The share of longer responses among preferences, of ``(label, lengths)`` where one response is longer."""
     chosen = [(label == "a") == (lengths[0] > lengths[1]) for label, lengths in said if _decided(label, lengths)]
     return Share(of=sum(chosen), n=len(chosen))
 

@@ -1,4 +1,4 @@
-"""What axe finds on every page (WCAG 2.2 A and AA), and what somebody hears who cannot see the screen."""
+"""Accessibility: axe on every page (WCAG 2.2 A and AA), and the names and announcements for screen readers."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def judgement(*, item: int, user: int, label: str) -> Judgement:
 
 
 def complaints(page: Any) -> list[str]:
-    """What axe has against the page as it is, by rule and element."""
+    """The violations that axe finds on the page as it is, by rule and element."""
     from axe_playwright_python.sync_playwright import Axe
 
     page.wait_for_timeout(250)  # for colours to have faded in, and what waits for the first frame
