@@ -28,7 +28,7 @@ Aggregate = Literal["majority", "dawid_skene"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRule:
-    """The rule that turns the votes on an item into one label. A reviewer's decision always counts for more than the votes.
+    """The rule that turns votes into one label. A reviewer's decision always counts for more than the votes.
 
     Args:
         aggregate: the label of most votes, or the most probable one by Dawid & Skene's model of the annotators.

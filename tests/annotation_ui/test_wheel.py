@@ -62,7 +62,7 @@ def test_the_app_works_from_the_wheel(tmp_path: Path) -> None:
 
 
 def demo_page(site: Path, folder: Path) -> str:
-    """The page that ``keel annotate --demo`` of the wheel serves, started in a folder that holds nothing else of the project."""
+    """The page that ``keel annotate --demo`` of the wheel serves, in a folder with nothing else of the project."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
