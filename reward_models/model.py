@@ -121,7 +121,7 @@ def load_scorer(path: str, dtype: torch.dtype | None, trust_remote_code: bool = 
 
 
 def _is_outside_backbone(weight: str) -> bool:
-    """Whether pretrained language models may lack this weight: it is of a head, or of an encoder's pooler."""
+    """True if pretrained language models may lack this weight: it belongs to a head, or to an encoder's pooler."""
     return bool(re.match(r"(score|classifier|pre_classifier|head)\.|(.*\.)?pooler\.", weight))
 
 

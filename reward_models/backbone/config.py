@@ -107,5 +107,5 @@ class ModelConfig:
 
 
 def is_gguf(path: str) -> bool:
-    """Whether a path names a GGUF file, llama.cpp's format of one file with quantized weights."""
+    """True if a path names a GGUF file, llama.cpp's format of one file with quantized weights."""
     return path.endswith(".gguf")

@@ -31,7 +31,7 @@ TREE_MODEL_TYPES = frozenset(
 
 
 def supports_trees(config: PretrainedConfig) -> bool:
-    """Whether a model of this configuration computes prompt trees exactly."""
+    """True if a model of this configuration computes prompt trees exactly."""
     layer_types = set(getattr(config, "layer_types", None) or ["full_attention"])  # only newer configs have the field
     bidirectional = getattr(config, "use_bidirectional_attention", None)  # Gemma 3's embedding variants
     return (

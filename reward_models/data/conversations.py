@@ -236,7 +236,7 @@ def _named(key: str, make: Any, *arguments: Any) -> Any:
 
 
 def is_transcript(text: str) -> bool:
-    """Whether ``text`` is a dialogue in one string, as hh-rlhf writes it: ``\\n\\nHuman: …\\n\\nAssistant: …``."""
+    """True if ``text`` is a dialogue in one string, as hh-rlhf writes it: ``\\n\\nHuman: …\\n\\nAssistant: …``."""
     return _TRANSCRIPT.match(text) is not None
 
 

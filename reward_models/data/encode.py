@@ -1,4 +1,4 @@
-"""Records become prompt trees: what a training set looks like once nothing of it is text any more.
+"""Records are tokenized into prompt trees, the form in which a training set is held in memory.
 
 Token ids are kept in flat arrays (one allocation, cheap to hold and to fingerprint), the positions of a comparison are
 put in the order of the verdict, and over-long conversations are cut by a named policy. Everything cut or dropped is

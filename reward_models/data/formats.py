@@ -365,7 +365,7 @@ def _responses(row: Row, key: str) -> tuple[Conversation, ...]:
 
 
 def _lists_responses(value: object) -> bool:
-    """Whether ``value`` is a list of whole responses, and not the messages of one."""
+    """True if ``value`` is a list of whole responses, and not the messages of one."""
     return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], str | list | tuple)
 
 
@@ -398,7 +398,7 @@ def _language(value: object) -> str | None:
 
 
 def _foreign(name: str, value: object) -> bool:
-    """Whether a column ``domain`` or ``kind`` holds something of the data set's own."""
+    """True if a column ``domain`` or ``kind`` holds a value of the data set's own."""
     return name in ("domain", "kind") and value is not None and value not in DOMAINS
 
 

@@ -79,7 +79,7 @@ def paired(rows: Iterable[Numbered | BadRow], file: str) -> Iterator[Numbered | 
 
 
 def is_rated(row: Row) -> bool:
-    """Whether the row holds one response with HelpSteer2's ratings."""
+    """True if the row holds one response with HelpSteer2's ratings."""
     return "response" in row and "label" not in row and all(name in row for name in ATTRIBUTES[:2])
 
 

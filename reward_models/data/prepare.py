@@ -18,7 +18,7 @@ R = TypeVar("R", bound=Record)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareReport:
-    """Where every row of the input went: ``read = bad + duplicates + contradictions + contaminated + written``.
+    """Number of input rows by outcome: ``read = bad + duplicates + contradictions + contaminated + written``.
 
     Args:
         counts: records by input spec.

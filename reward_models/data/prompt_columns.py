@@ -51,7 +51,7 @@ def prompt_of(row: Row) -> Conversation:
 
 
 def has_prompt(row: Row) -> bool:
-    """Whether some column may hold a prompt."""
+    """True if some column may hold a prompt."""
     return any(row.get(name) not in EMPTY for name in COLUMN_NAMES)
 
 
@@ -165,7 +165,7 @@ def _instruction(row: Row) -> Conversation:
 
 
 def _same(one: Conversation, other: Conversation) -> bool:
-    """Whether the shorter conversation is the end or the beginning of the longer one, but for outer white space."""
+    """True if the shorter conversation is the end or the beginning of the longer one, but for outer white space."""
     left, right = (tuple((m.role, m.content.strip(), m.extra) for m in each) for each in (one, other))
     shorter, longer = sorted((left, right), key=len)
     return longer[len(longer) - len(shorter) :] == shorter or longer[: len(shorter)] == shorter

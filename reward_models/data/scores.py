@@ -98,7 +98,7 @@ def _gaps(row: Row, better: str, worse: str) -> Iterator[tuple[str, str, float]]
 
 
 def _is_number(value: object) -> bool:
-    """Whether the column scores anything: others by such a name hold a list of votes, or a judge's reasons."""
+    """True if the value is a score; columns of such a name may also hold a list of votes or a judge's reasons."""
     if isinstance(value, str):
         return re.fullmatch(r"\s*[-+]?[\d.]+(?:e[-+]?\d+)?\s*", value, re.IGNORECASE) is not None
     return isinstance(value, int | float) and not isinstance(value, bool)

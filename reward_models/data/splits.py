@@ -91,7 +91,7 @@ def verdict(record: Record) -> str:
 
 
 def contradictory(verdicts: Iterable[str]) -> bool:
-    """Whether ``verdicts``, all on one content, hold two that cannot both be right."""
+    """True if ``verdicts``, all on one content, hold two that cannot both be right."""
     return len({*verdicts} - {""}) > 1
 
 

@@ -45,7 +45,7 @@ def expand(spec: str) -> list[str]:
 
 
 def is_hub(spec: str) -> bool:
-    """Whether ``spec`` is read from the hub: it has the form of a data set's name, and nothing here is called so."""
+    """True if ``spec`` is read from the hub: it has the form of a data set's name, and no local file has this name."""
     if spec.startswith(("synthetic:", ".", "/", "~", "$")) or "://" in spec or expand(spec) != [spec]:
         return False
     here = Path(spec).is_file() or Path(spec.partition(":")[0]).is_dir()

@@ -83,7 +83,7 @@ class PromptTree:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Where one branch lies in a packed batch: its queries, and the stretch of prompt they continue.
+    """Position of one branch in a packed batch: its queries, and the part of the prompt that they continue.
 
     The first branch of a tree owns the prompt's queries too (``prefix`` = 0): prompt and first branch are one causal
     sequence.

@@ -291,7 +291,7 @@ class StopSignal:
             signal.signal(number, handler)
 
     def anywhere(self, world: World) -> bool:
-        """Whether any rank has received one; every rank must ask."""
+        """True if any rank has received a signal; every rank must call this."""
         return bool(world.max(torch.tensor([float(self.received is not None)])).item())
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -77,12 +77,12 @@ def build(registry: Registry, limits: Limits, metrics: Metrics, *, token: str | 
 
     @app.get("/health")
     async def health() -> State:
-        """Whether the process is alive."""
+        """Report that the process is alive."""
         return State(status="draining" if registry.draining else "ok")
 
     @app.get("/ready")
     async def ready() -> State:
-        """Whether requests are taken."""
+        """Report that requests are accepted."""
         return State(status="ready")
 
     @app.get("/metrics", response_class=Response)

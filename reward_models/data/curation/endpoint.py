@@ -211,7 +211,7 @@ class EndpointJudge:
 
 
 def _may_pass(status: int) -> bool:
-    """Whether the same question may be answered later: it was too early or too much, or the server's own fault."""
+    """True if the error may be temporary: the request came too early, there were too many, or the server failed."""
     return status in (200, 408, 409, 425, 429) or status >= 500
 
 

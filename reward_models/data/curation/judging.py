@@ -66,7 +66,7 @@ class Judge(Protocol):
 
     @property
     def deterministic(self) -> bool:
-        """Whether the answer is a function of the pair alone, so that asking a second time tells nothing."""
+        """True if the answer is a function of the pair alone; a second call then gives nothing new."""
 
     def calls(self, questions: Sequence[Question]) -> int:
         """Number of paid calls that ``questions`` would take."""

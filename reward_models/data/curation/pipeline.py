@@ -54,7 +54,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurationReport:
-    """Where every row went: ``read = bad + duplicates + contaminated + identical + Σ fates``.
+    """Number of rows by outcome: ``read = bad + duplicates + contaminated + identical + Σ fates``.
 
     Args:
         read, counts, bad, duplicates, contaminated, written, prompts: as in
