@@ -180,7 +180,7 @@ class AlignConfig(RunConfig):
 
     @property
     def corrects_importance(self) -> bool:
-        """Whether the loss corrects the difference between the rollout engine's and the trainer's probabilities."""
+        """True if the loss corrects the difference between the rollout engine's and the trainer's probabilities."""
         chosen = self.loss.correction
         return chosen == "always" or (chosen == "auto" and self.rollout.engine != "local")
 

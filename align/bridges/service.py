@@ -140,7 +140,7 @@ def score_apart(
 
 
 def _failed(found: TermScores) -> bool:
-    """Whether a term failed as a whole; one that fails on single samples says so itself."""
+    """True if a term failed as a whole; one that fails on single samples says so itself."""
     return found.failures == found.applicable > 1
 
 

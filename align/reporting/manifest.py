@@ -15,7 +15,7 @@ MANIFEST = "policy.json"
 
 
 def is_complete(directory: Path) -> bool:
-    """Whether a finished policy stands here: the manifest is written last."""
+    """True if the folder holds a finished policy: the manifest is written last."""
     return (directory / MANIFEST).is_file()
 
 

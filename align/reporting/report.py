@@ -167,7 +167,7 @@ def _told(run: Run, figure: str, changes: Mapping[str, tuple[str, str]]) -> str:
 
 
 def _verdict(run: Run) -> str:
-    """Whether it went well, in two sentences."""
+    """A summary of the run's outcome in two sentences."""
     changed: dict[str, list[str]] = {"better": [], "worse": []}
     for figure, (word, _) in _changes(run):
         if word in changed:

@@ -72,7 +72,7 @@ def final_answer(sample: Sample) -> Answer | None:
 
 
 def uses_verifier(sample: Sample, verifier: str) -> bool:
-    """Whether a reasoning prompt is judged by this verifier: the one its column ``verifier`` names, else ``math``."""
+    """True if this verifier checks the reasoning prompt: its column ``verifier`` names it; the default is ``math``."""
     return sample.domain == "reasoning" and sample.columns.get("verifier", "math") == verifier
 
 

@@ -87,7 +87,7 @@ class RewardTerm(Protocol):
         """The term's name in metrics and mixtures."""
 
     def applies(self, sample: Sample) -> bool:
-        """Whether ``score`` should see this sample at all."""
+        """True if ``score`` is called with this sample."""
 
     def score(self, samples: Sequence[Sample]) -> Scores | Awaitable[Scores]:
         """One value per sample."""

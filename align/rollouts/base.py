@@ -65,7 +65,7 @@ class Lockstep:
         self._needed = world.size > 1 and any(hasattr(p, "ds_id") for p in model.parameters())
 
     def anyone(self, working: bool) -> bool:
-        """Whether any rank is about to run the model."""
+        """True if any rank is about to run the model."""
         if not self._needed:
             return working
         return bool(self._world.max(torch.tensor([float(working)])).item())

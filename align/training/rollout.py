@@ -189,7 +189,7 @@ def concat(rollouts: Sequence[Rollout]) -> Rollout:
 
 
 def _slices_of(length: torch.Tensor) -> list[slice]:
-    """Where arrays of these lengths stand, one after the other."""
+    """Slices of arrays of these lengths in their concatenation."""
     ends = length.cumsum(0).tolist()
     return [slice(end - n, end) for end, n in zip(ends, length.tolist(), strict=True)]
 

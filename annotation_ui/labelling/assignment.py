@@ -51,7 +51,7 @@ def in_hand(session: Session, user: User, project: Project) -> Assignment | None
 
 
 def holds(assignment: Assignment, *, now: float) -> bool:
-    """Whether a lease is still running: as :func:`overdue`, the other way round."""
+    """True if a lease has not expired: the opposite of :func:`overdue`."""
     return assignment.expires > now and assignment.leased_at <= now + CLOCK_SLACK
 
 
@@ -80,7 +80,7 @@ def reopen(session: Session, assignment: Assignment, project: Project, *, now: f
 
 
 def counts(item: Item, round: int) -> bool:
-    """Whether an assignment of ``item`` is one of the votes it needs."""
+    """True if an assignment of ``item`` counts towards the votes that the item needs."""
     return item.gold is None and round == 0
 
 

@@ -100,7 +100,7 @@ def require(session: Session, name: str | None, *roles: Role, lock: bool = False
 
 
 def credentials_hold(session: Session, name: str, password: str) -> bool:
-    """Whether ``name`` may log in with ``password``; takes as long for a name that does not exist."""
+    """True if ``name`` may log in with ``password``. An unknown name takes as long."""
     user = find_user(session, name)
     stored = user.password if user is not None and user.active else None
     return password_matches(password, stored or _NOBODY) and stored is not None
@@ -116,7 +116,7 @@ def device_mark(session: Session, name: str) -> str:
 
 
 def known_device(session: Session, name: str, mark: str | None) -> bool:
-    """Whether ``mark`` was made by :func:`device_mark` for ``name``."""
+    """True if ``mark`` was made by :func:`device_mark` for ``name``."""
     nonce, dot, given = (mark or "")[:200].partition(".")
     user = find_user(session, name) if dot else None
     if user is None or user.password is None:

@@ -34,7 +34,7 @@ class DatabaseError(ValueError):
 
 
 class Database:
-    """Where the annotations live.
+    """The database of annotations.
 
     Args:
         url: a path of a SQLite file (made if it is missing), or ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME``,
@@ -76,7 +76,7 @@ class Database:
 
     @property
     def pending(self) -> bool:
-        """Whether the schema is older than this version of Keel asks for."""
+        """True if the schema is older than this version of Keel needs."""
         with self.engine.connect() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
         newest = ScriptDirectory(str(MIGRATIONS))

@@ -21,7 +21,7 @@ def difference(left: str, right: str) -> tuple[str, str] | None:
 
 
 def common_words(one: Sequence[str], other: Sequence[str]) -> tuple[list[bool], list[bool]]:
-    """Which words of either sequence belong to a longest common subsequence of both.
+    """For each word of both sequences, true if it belongs to a longest common subsequence.
 
     The rows of the table of lengths are bit vectors, one whole number each: bit i of row j is 0 where the length grows
     from ``one[:i]`` to ``one[:i + 1]`` against ``other[:j + 1]`` (Hyyrö 2004, "Bit-parallel LCS-length computation

@@ -92,7 +92,7 @@ class Token:
         self._cookie = f"keel_token_{hashlib.sha256(token.encode()).hexdigest()[:12]}"
 
     def held_by(self, request: Request) -> bool:
-        """Whether the request carries the cookie."""
+        """True if the request carries the cookie."""
         return self._matches(request.cookies.get(self._cookie, ""))
 
     def exchange(self, request: Request) -> Response | None:

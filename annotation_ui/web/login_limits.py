@@ -30,7 +30,7 @@ class LoginLimits:
         self._lock = threading.Lock()
 
     def reached(self, name: str, address: str, device: str | None, *, now: float) -> bool:
-        """Whether a log-in must be refused without looking at its password.
+        """True if a log-in must be refused before its password is checked.
 
         Args:
             device: the mark of a browser that is known to the account; ``None`` for any other.

@@ -99,7 +99,7 @@ def _mount_app(server: FastAPI, database: Database, identify: app.Identify, *, a
 
 
 def _wants_page(request: Request) -> bool:
-    """Whether a browser asks for a page; what the log-in form sends is answered by the form itself."""
+    """True if a browser requests a page. The log-in form answers its own requests."""
     return request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 

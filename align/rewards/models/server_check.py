@@ -171,8 +171,8 @@ def looks_like(got: np.ndarray, mean: float, std: float) -> str | None:
 
 
 def _typical(distances: np.ndarray) -> bool:
-    """Whether values at these distances from a mean, in standard deviations, fit its distribution. It uses their root
-    mean square: single probes may be unlike the texts of the calibration."""
+    """True if values at these distances from a mean, in standard deviations, fit its distribution. Their root mean
+    square is compared, because single probes may differ from the texts of the calibration."""
     return bool(np.sqrt(np.mean(distances**2)) <= ODD_DEVIATIONS / 2)
 
 

@@ -46,7 +46,7 @@ class Format:
         return [(0.0, fault) if fault else (1.0, "the layout holds") for fault in faults]
 
     def _fault(self, sample: Sample) -> str:
-        """What breaks the layout; empty if nothing does."""
+        """The error of the layout, as a sentence; empty if there is none."""
         text = (OPEN if sample.think_prefilled else "") + without_invisible(sample.response).strip()
         wanted = [OPEN, CLOSE] + ([ANSWER_OPEN, ANSWER_CLOSE] if self.answer == "tagged" else [])
         tags = TAG.findall(text)

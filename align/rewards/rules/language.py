@@ -155,7 +155,7 @@ def foreign_words(text: str, language: str) -> tuple[int, list[str]]:
 
 
 def _is_foreign(words: list[str], language: str) -> bool:
-    """Whether a sentence is in another language of the script. Names tell nothing if enough other words are left."""
+    """True if a sentence is in another language of the script. Names tell nothing if enough other words are left."""
     probability = _probability(" ".join(words), language)
     if language == "en" and len(words) >= LONG and sum(word.lower() in COMMON for word in words) < 2:
         return probability < HALF

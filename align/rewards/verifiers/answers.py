@@ -77,7 +77,7 @@ class AnswerAccuracy:
 
 
 def choice(answer: Answer | None, reference: str) -> bool:
-    """Whether the one letter that the answer names is the reference's; see :mod:`align.rewards.verifiers.choice`."""
+    """True if the one letter that the answer names is the reference's; see :mod:`align.rewards.verifiers.choice`."""
     expected = reference_letter(reference)
     if expected is None:
         raise ValueError(f"{reference[:80]!r} is not a letter")
@@ -85,7 +85,7 @@ def choice(answer: Answer | None, reference: str) -> bool:
 
 
 def exact(answer: Answer | None, reference: str) -> bool:
-    """Whether the normalised texts are equal, words that are no abbreviations in any case of letters."""
+    """True if the normalised texts are equal, words that are no abbreviations in any case of letters."""
     if answer is None:
         return False
     ours, theirs = _normal(reference).split(), _normal(answer.text).split()
@@ -93,7 +93,7 @@ def exact(answer: Answer | None, reference: str) -> bool:
 
 
 def pattern(answer: Answer | None, reference: str) -> bool:
-    """Whether the reference, a regular expression, matches the whole answer."""
+    """True if the reference, a regular expression, matches the whole answer."""
     compiled = _compiled(reference)
     return answer is not None and compiled.fullmatch(answer.text, timeout=SECONDS) is not None
 
@@ -107,7 +107,7 @@ def _compiled(reference: str) -> Any:
 
 
 def json_value(answer: Answer | None, reference: str) -> bool:
-    """Whether both are the same JSON value. A Markdown fence around the answer is taken off."""
+    """True if both are the same JSON value. A Markdown fence around the answer is taken off."""
     expected = parse_json(reference)
     if answer is None:
         return False
@@ -178,7 +178,7 @@ def _same_word(ours: str, theirs: str) -> bool:
 
 
 def _is_plain(word: str) -> bool:
-    """Whether the case of its letters tells nothing: ``york``, ``York``, ``YORK``; unlike ``MW``, ``mA``, ``kPa``."""
+    """True if the case of its letters means nothing: ``york``, ``York``, ``YORK``; unlike ``MW``, ``mA``, ``kPa``."""
     letters = "".join(c for c in word if c.isalpha())
     return letters.islower() or (len(letters) > 1 and letters.istitle()) or (len(letters) > 2 and letters.isupper())
 

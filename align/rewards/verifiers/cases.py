@@ -44,7 +44,7 @@ class Case:
 
 
 def has_cases(columns: Mapping[str, Any]) -> bool:
-    """Whether a prompt's columns hold test cases."""
+    """True if a prompt's columns hold test cases."""
     return any(columns.get(name) is not None for name in COLUMNS)
 
 
@@ -197,13 +197,13 @@ def _encodable(place: int, case: Case) -> Case:
 
 
 def same_output(expected: str, printed: str) -> bool:
-    """Whether the texts are equal line by line, white space at the ends aside, with numbers to their precision."""
+    """True if the texts are equal line by line, white space at the ends aside, with numbers to their precision."""
     ours, theirs = _lines(expected), _lines(printed)
     return len(ours) == len(theirs) and all(map(_same_line, ours, theirs))
 
 
 def same_value(case: Case, returned: str) -> bool:
-    """Whether a function returned the value of the case, as JSON text."""
+    """True if a function returned the value of the case; both are JSON text."""
     expected, given = parse_json(case.output), parse_json(returned)
     if _same(expected, given):
         return True

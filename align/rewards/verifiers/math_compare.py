@@ -1,4 +1,4 @@
-"""Whether two values are the same: structures part by part, numbers with their units, expressions by sympy."""
+"""Equality of two values: structures part by part, numbers with their units, expressions by sympy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEGREE = r"\cdot\frac{\pi}{180}"
 
 
 def same(reference: Value, answer: Value, form: Form = "reference") -> bool:
-    """Whether the answer is the reference.
+    """True if the answer is the reference.
 
     Args:
         form: ``reference``: an answer must be a number where the reference is one, and may use no operation (a sum, an
@@ -179,7 +179,7 @@ def _quantities_equal(reference: Value, answer: Value, form: Form) -> bool:
 
 
 def _has_form(reference: Value, answer: Value) -> bool:
-    """Whether the answer is written as the reference is, or simpler: the verifier does not do the policy's sum."""
+    """True if the answer is as simple as the reference: the verifier does not finish the policy's calculation."""
     if reference.kind == "number":
         if answer.kind != "number":
             angle = reference.unit is not None and reference.unit.dimensions == ANGLE
@@ -221,7 +221,7 @@ def _latex(value: Value) -> str:
 
 
 def _expressions_equal(reference: Value, answer: Value, form: Form) -> bool:
-    """Whether the values are equal, units aside. A percentage equals its number and its fraction."""
+    """True if the values are equal, units aside. A percentage equals its number and its fraction."""
     if reference.percent != answer.percent:
         whole = replace(reference, percent=False), replace(answer, percent=False)
         if _expressions_equal(*whole, form):
@@ -243,7 +243,7 @@ def _hundredth(value: Value) -> Value:
 
 
 def _relations_equal(reference: str, answer: str) -> bool:
-    """Whether two equations or inequalities in the same variables have the same solutions."""
+    """True if two equations or inequalities in the same variables have the same solutions."""
     if re.sub(r"\s", "", reference) == re.sub(r"\s", "", answer):
         return True
     ours, theirs = as_interval(Value("relation", reference)), as_interval(Value("relation", answer))

@@ -1,4 +1,4 @@
-"""Whether two numbers, or two expressions in LaTeX, are equal: exactly, or to many relative digits, by sympy.
+"""Equality of two numbers or LaTeX expressions: exact, or to many relative digits, by sympy.
 
 math-verify supplies the grammar, and compares equations whose difference is no constant factor. Its comparison of
 numbers is by absolute differences, which are all alike for small ones; here 1/20! is not 1/21!.
@@ -74,7 +74,7 @@ def parsed(latex: str) -> Any:
 
 
 def latex_equal(reference: str, answer: str, digits: int = 0) -> bool:
-    """Whether two expressions are equal for all values of their variables.
+    """True if two expressions are equal for all values of their variables.
 
     Args:
         digits: significant digits, if one of them is a decimal.
@@ -138,7 +138,7 @@ def _equal_at_points(ours: Any, theirs: Any, symbols: list[Any]) -> bool:
 
 
 def _close(ours: Any, theirs: Any, digits: int) -> bool | None:
-    """Whether two numbers are equal to :data:`PRECISION` digits; ``None`` if they have no numerical value."""
+    """True if two numbers are equal to :data:`PRECISION` digits; ``None`` if they have no numerical value."""
     import sympy
 
     ours, theirs = ours.doit(), theirs.doit()
@@ -163,7 +163,7 @@ def _close(ours: Any, theirs: Any, digits: int) -> bool | None:
 
 
 def relations_equal(reference: str, answer: str) -> bool:
-    """Whether two equations or inequalities in the same variables have the same solutions."""
+    """True if two equations or inequalities in the same variables have the same solutions."""
     one, other = _sides(reference), _sides(answer)
     if one is None or other is None:
         return False

@@ -150,7 +150,7 @@ def _with_suffix(value: Value, rest: str) -> Value | None:
 
 
 def _known(text: str) -> bool:
-    """Whether the first word is a unit that is no product of variables."""
+    """True if the first word is a unit that is no product of variables."""
     word = re.match(r"[A-Za-z]+", text)
     return bool(word and len(word[0]) > 1 and (word[0].lower() in UNITS or word[0].lower() in ("st", "nd", "rd", "th")))
 

@@ -61,7 +61,7 @@ def read_value(text: str, depth: int = 0) -> Value:
 
 
 def _read_led(text: str, depth: int) -> Value | None:
-    """What follows an introduction such as ``the answer is``."""
+    """Value of the text after an introduction such as ``the answer is``; ``None`` if there is no value."""
     lead = LEAD.fullmatch(text)
     while lead is not None:
         start = lead.start("rest")
@@ -246,7 +246,7 @@ def _is_name(text: str) -> bool:
 
 
 def _is_curve(name: str, text: str) -> bool:
-    """Whether ``name = text`` is an equation in coordinates: without ``y =``, ``2x + 1`` is no line."""
+    """True if ``name = text`` is an equation in coordinates: ``y = 2x + 1`` is a line, ``2x + 1`` is not."""
     return name in ("x", "y", "z") and bool(letters_of(text) & {"x", "y", "z"})
 
 

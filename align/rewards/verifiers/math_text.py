@@ -277,7 +277,7 @@ def words_of(text: str) -> list[str]:
 
 
 def hedged(text: str) -> bool:
-    """Whether it denies, bounds, or offers a choice."""
+    """True if the text denies a value, gives a bound for it, or offers several."""
     return any(word in HEDGES or word.endswith("n't") for word in words_of(text)) or bool(EASTERN_HEDGES.search(text))
 
 

@@ -111,7 +111,7 @@ class MathWorker:
 
     @staticmethod
     def _read_line(process: subprocess.Popen[bytes], limit: float) -> tuple[bool, bytes]:
-        """Whether the limit passed, and the line, empty if there is none. A worker answers in one write."""
+        """True if the time limit passed, and the line, empty if there is none. A worker answers in one write."""
         assert process.stdout is not None
         waiting = select.poll()  # select() would fail in a process with a thousand open files
         waiting.register(process.stdout, select.POLLIN)

@@ -129,7 +129,7 @@ class CodeAccuracy:
         return Judgement(True, f"all {len(tests)} tests passed")
 
     def _fault(self, source: str, test: Case) -> str:
-        """What the program does wrong on a test; empty if nothing."""
+        """The error of the program on a test, as a sentence; empty if there is none."""
         if test.function is None:
             run = self.sandbox.run_python(source, test.stdin)
         else:

@@ -1,4 +1,4 @@
-"""Which references and tests no verifier can use: a fault of the data, found before the first sample.
+"""Checks of references and test cases: errors in the data are found before the first sample.
 
 A prompt whose reference is unusable gives every response the score ``None``: nothing is learnt from it.
 """
@@ -18,7 +18,7 @@ NOTHING = Answer("", marked=True)
 
 
 def reference_problem(verifier: str, answer: str | None, columns: Mapping[str, Any]) -> str | None:
-    """What is wrong with the reference of a reasoning prompt, or ``None``.
+    """The error in the reference of a reasoning prompt, as a sentence, or ``None``.
 
     Expressions are read and not parsed by sympy, so that a few that it refuses are not found here.
 

@@ -42,7 +42,7 @@ print(json.dumps({
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What the root directory of a box holds beside the program's own files. All paths are absolute.
+    """Contents of a sandbox's root directory besides the program's own files. All paths are absolute.
 
     Attributes:
         directories, files: mounted read-only at the paths that they have outside.
