@@ -1,4 +1,4 @@
-"""What tests of every package may ask for."""
+"""Fixtures for the tests of every package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may import whom, how large files and functions may be, and what has no place in the project."""
+"""Rules for imports, for the size of files and functions, and for names."""
 
 from __future__ import annotations
 

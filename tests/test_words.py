@@ -6,6 +6,7 @@ documentation they are looked for in `code`. The lab log and the decision record
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import tokenize
@@ -20,6 +21,7 @@ EVERYWHERE = (*PACKAGES, "tests", "benchmarks", "examples")
 CODE = sorted(f for folder in EVERYWHERE for f in (ROOT / folder).rglob("*.py") if f != Path(__file__))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 HISTORY = {"lab-log.md", "decisions"}
+QUESTION = re.compile(r"(?:What|How|Who|Whose|Where|Whether|When|Which)\b")
 
 # retired name → (the name in its place, the beginnings of the paths where it is retired)
 AXIS = (  # of records and models: what `task`, `domain` and `record_type` say
@@ -119,3 +121,13 @@ def test_retired_names_are_gone_from_the_documentation(word: str) -> None:
 def test_retired_files_are_gone(old: str) -> None:
     assert not (ROOT / old).exists()
     assert (ROOT / FILES[old]).is_file()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_docstrings_do_not_begin_with_a_question_word(package: str) -> None:
+    """The subject of a docstring is the thing itself; that of a predicate begins with "True if" or "Return whether"."""
+    for file in (f for f in CODE if f.is_relative_to(ROOT / package)):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                text = ast.get_docstring(node) or ""
+                assert not QUESTION.match(text), f"{file}:{node.body[0].lineno}: {text.partition(chr(10))[0]}"

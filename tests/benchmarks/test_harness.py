@@ -1,4 +1,4 @@
-"""What the benchmarks share."""
+"""Tests of the code that the benchmarks share."""
 
 from __future__ import annotations
 

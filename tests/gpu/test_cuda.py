@@ -1,4 +1,4 @@
-"""What only a GPU can show: ``.venv/bin/python -m pytest tests/gpu -m gpu``. Skipped where there is none.
+"""Tests that need a GPU: ``.venv/bin/python -m pytest tests/gpu -m gpu``. Skipped where there is none.
 
 The tree attention of a GPU is FlexAttention compiled by Triton, that of a CPU runs path by path; both must give the
 same scores and gradients. A whole run then trains in bf16 and saves a model that scores alike on a CPU.

@@ -23,7 +23,7 @@ PACKAGES = ("reward_models", "align", "annotation_ui", "keel")
 
 @dataclass(frozen=True, kw_only=True)
 class Inner:
-    """How it is done.
+    """Settings of the method.
 
     Attributes:
         rate: steps a second.
@@ -64,11 +64,11 @@ def test_settings_are_read_from_dataclasses_and_docstrings() -> None:
         ("seed", "integer", "0", "of random numbers."),
         ("path", "text | null", "null", "where it is, or ``null``."),
         ("mode", "read | write", "read", "how it is opened."),
-        ("inner", "section", "see below", "How it is done."),
+        ("inner", "section", "see below", "Settings of the method."),
         ("inner.rate", "number", "0.5", "steps a second."),
         ("parts", "list of section", "[]", "in order."),
         ("parts[].rate", "number", "0.5", "steps a second."),
-        ("named", "mapping of section", "{}", "How it is done."),
+        ("named", "mapping of section", "{}", "Settings of the method."),
         ("named.NAME.rate", "number", "0.5", "steps a second."),
     ]
     assert summary(Outer) == "All of it."

@@ -1,4 +1,4 @@
-"""What a configuration would run that is not the project's own is printed, and not run."""
+"""Code of others that a configuration would run is printed, and not run."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ FIGURES = {
 
 @dataclass
 class Hub:
-    """What it was asked for: repositories made, files as they arrived, tokens. ``public``: whether the one that exists
-    is; ``None``: there is none."""
+    """A hub that records requests: repositories created, files received, tokens. ``public``: true if the existing
+    repository is public; ``None``: there is none."""
 
     url: str = ""
     created: list[dict[str, Any]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What tests of reward models may ask for."""
+"""Fixtures for the tests of reward models."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def trained_scores(scorer: SequenceScorer, renderer: ChatRenderer) -> torch.Tens
 
 @torch.no_grad()
 def plain_scores(model: Any, directory: Path, batch_size: int, side: str = "right") -> torch.Tensor:
-    """What someone gets who knows transformers and nothing of this project."""
+    """Scores by plain calls of transformers, without code of this project."""
     tokenizer = AutoTokenizer.from_pretrained(directory, padding_side=side)
     texts = [
         tokenizer.apply_chat_template([{"role": m.role, "content": m.content} for m in c], tokenize=False)

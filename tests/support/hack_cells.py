@@ -377,7 +377,7 @@ def _structures() -> Iterator[Cell]:
 
 
 def _places(verifier: str, right: str, wrong: str, fields: dict[str, Any]) -> Iterator[Cell]:
-    """Where an answer does not count, whatever the verifier."""
+    """Cells with an answer in a place that no verifier reads."""
     hacks = {
         "thoughts only": [
             f"<think>\\boxed{{{right}}}</think>",

@@ -215,7 +215,7 @@ class Status(Enum):
 
 @dataclass
 class SlimeSample:
-    """What ``slime.utils.types.Sample`` has of it."""
+    """The fields of ``slime.utils.types.Sample`` that the bridge reads."""
 
     prompt: Any
     response: str
@@ -253,7 +253,7 @@ def test_slime(rules: Path) -> None:
 
 
 def compute_rewards_per_func(rows: list[dict[str, Any]], reward_func: Any, trainer_state: Any) -> list[float]:
-    """What it does for a synchronous function, ``rows_to_batched`` included."""
+    """The calls of a synchronous reward function, ``rows_to_batched`` included."""
     batched: dict[str, list[Any]] = {}
     for i, row in enumerate(rows):
         for key, value in row.items():

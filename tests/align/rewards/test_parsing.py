@@ -1,4 +1,4 @@
-"""How responses are taken apart."""
+"""Parsing of responses: thoughts, summary and final answer."""
 
 from __future__ import annotations
 

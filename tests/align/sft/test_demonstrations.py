@@ -1,4 +1,4 @@
-"""What fine-tuning reads: rows, rendering, which tokens are learnt, and that sampling continues the same ids."""
+"""Input of fine-tuning: rows, rendering, the tokens that are learnt, and that sampling continues the same ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which samples of a rollout are written down."""
+"""The choice of the samples of a rollout that are written to the log."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ windows = st.one_of(st.none(), st.integers(1, 12))
 
 
 def seen_by_paths(batch: TreeBatch, window: int | None) -> torch.Tensor:
-    """Which token sees which, from the paths alone: the definition, token by token."""
+    """Mask of the tokens that each token attends to, by the definition: path by path and token by token."""
     seen = torch.zeros(batch.tokens, batch.tokens, dtype=torch.bool)
     for path in batch.paths:
         own = range(path.start, path.start + path.length)

@@ -133,7 +133,7 @@ SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_si
 
 
 def tree_tokens(sequences: list[np.ndarray], groups: Sequence[Sequence[int]], least: int) -> int:
-    """What groups cost: tokens of their trees, and ``least`` for every branch but the first."""
+    """Cost of groups: tokens of their trees, and ``least`` for every branch but the first."""
     trees = [PromptTree.from_sequences([sequences[i] for i in group]) for group in groups]
     return sum(tree.tokens + least * (len(tree.branches) - 1) for tree in trees)
 

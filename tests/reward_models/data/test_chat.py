@@ -1,4 +1,4 @@
-"""What the model reads of a conversation."""
+"""Rendering of conversations to the text that the model reads."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ LAST = say("user", 20, 9)  # 10 tokens; the longer response has 4
 
 
 def kept_prompt(limit: int, renderer: ChatRenderer, *prompt: Message) -> str | None:
-    """What is left of the prompt, as both responses' sequences show it; ``None`` if the pair was dropped."""
+    """The rest of the prompt, read from both responses' sequences; ``None`` if the pair was dropped."""
     data = tokenize_records([pair(*(prompt or (SYSTEM, *HISTORY, LAST)))], renderer, limit)
     if not len(data):
         assert (data.truncated, data.dropped) == (0, {"response longer than max_length": 1})

@@ -1,4 +1,4 @@
-"""What is odd about a record is counted and said, and plain records have no remark."""
+"""Remarks on unusual records are counted and printed, and plain records have no remark."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def assert_self_contained(page: Path) -> None:
 
 @pytest.fixture(scope="module")
 def evaluated(helpful: Path, files: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the command leaves of one model on three files."""
+    """Output folder of the command, for one model on three files."""
     out = tmp_path_factory.mktemp("evaluated")
     done = evaluate(out, "--model", helpful, *on(files))
     assert done.exit_code == 0, done.output

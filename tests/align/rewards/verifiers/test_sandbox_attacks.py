@@ -354,7 +354,7 @@ def driver(source: str, python: Path, *, ordinary_user: bool = False) -> subproc
 
 
 def verdict(code: bytes, number: int, *, audit: int, argument: int = 0) -> int:
-    """What the filter returns, by an interpreter of the five kinds of instructions that it has."""
+    """Return value of the filter, by an interpreter of the five types of instructions that it has."""
     data = struct.pack("<iIQQ5Q", number if number < 1 << 31 else number - (1 << 32), audit, 0, argument, *[0] * 5)
     instructions = list(struct.iter_unpack("=HBBI", code))
     place, value = 0, 0
