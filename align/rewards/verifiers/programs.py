@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from align.rewards.parsing import last_tagged, split_response, uses_verifier
 from align.rewards.terms import Sample
 from align.rewards.verifiers.cases import Case, cases_of, has_cases, same_output, same_value
-from align.rewards.verifiers.sandbox import Limits, Sandbox, SandboxError
+from align.rewards.verifiers.sandbox import PACKAGES, Limits, Sandbox, SandboxError
 
 FENCE = re.compile(r"(?P<before>[^\n`~]{0,200}?)(?P<fence>`{3,}|~{3,})[ \t]*(?P<label>[^\n`]*)")
 PYTHON = re.compile(r"\{?\s*\.?(?:python|py)(?:[23](?:\.\d+)?)?(?![\w+-])", re.IGNORECASE)
@@ -82,6 +82,7 @@ class CodeAccuracy:
     Args:
         workers: programs that run at the same time.
         limits: of one run; the time is per test case.
+        packages: installed packages that programs may import; see :class:`align.rewards.verifiers.sandbox.Sandbox`.
         allow_unsandboxed: see :class:`align.rewards.verifiers.sandbox.Sandbox`.
 
     Raises:
@@ -90,9 +91,16 @@ class CodeAccuracy:
 
     name = "accuracy_code"
 
-    def __init__(self, *, workers: int = 2, limits: Limits | None = None, allow_unsandboxed: bool = False):
+    def __init__(
+        self,
+        *,
+        workers: int = 2,
+        limits: Limits | None = None,
+        packages: Sequence[str] = PACKAGES,
+        allow_unsandboxed: bool = False,
+    ):
         self.errors: Counter[str] = Counter()
-        self.sandbox = Sandbox(limits, allow_unsandboxed=allow_unsandboxed)
+        self.sandbox = Sandbox(limits, packages=packages, allow_unsandboxed=allow_unsandboxed)
         self._workers = workers
 
     def applies(self, sample: Sample) -> bool:

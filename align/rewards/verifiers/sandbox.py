@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from align.rewards.verifiers.sandbox_cgroup import memory_group, parent_group
-from align.rewards.verifiers.sandbox_files import interpreter_files
+from align.rewards.verifiers.sandbox_files import PACKAGE_ROOT, interpreter_files, package_folder
 from align.rewards.verifiers.sandbox_filter import seccomp_filter
 
 LOGGER = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ INIT = Path(__file__).with_name("sandbox_init.py")
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"}
 END = 60.0  # seconds that a busy machine may take to end a box that was killed
 PROBE = 60.0  # seconds for the first program: a busy machine is no reason to refuse
+PACKAGES = ("numpy",)  # solutions of contests use it
 OVERHEAD = 64 << 20  # bytes that the box itself takes, beside the program
 KILLED = -9  # status of a program that ended its box
 
@@ -122,6 +123,8 @@ class Sandbox:
 
     Args:
         limits: of every program.
+        packages: installed packages that programs may import beside the standard library, if they are installed; they
+            are mounted read-only.
         allow_unsandboxed: run programs even where the kernel grants no namespaces, under its limits alone and, if this
             is root, as another user: they see the network, files and other processes. Only for programs you trust.
 
@@ -129,8 +132,11 @@ class Sandbox:
         SandboxError: programs cannot be isolated here and ``allow_unsandboxed`` is false.
     """
 
-    def __init__(self, limits: Limits | None = None, *, allow_unsandboxed: bool = False):
+    def __init__(
+        self, limits: Limits | None = None, *, packages: Sequence[str] = PACKAGES, allow_unsandboxed: bool = False
+    ):
         limits = limits or Limits()
+        self.packages = tuple(packages)
         self.limits = replace(limits, seconds=max(limits.seconds, PROBE))
         self._namespaces, self._group = True, parent_group()
         self._filter = seccomp_filter(platform.machine()) or b""
@@ -179,13 +185,14 @@ class Sandbox:
         return None if execution.stdout == "in the box\n" else f"a program that prints a line ended as {execution}"
 
     def run_python(self, source: str, stdin: str = "", files: Mapping[str, str] | None = None) -> Execution:
-        """Run a Python program with this interpreter and its standard library.
+        """Run a Python program with this interpreter, its standard library and :attr:`packages`.
 
         Args:
             files: further files in the program's directory, by name.
         """
         python = os.path.realpath(sys.executable)
-        return self.run([python, "-I", "-B", "program.py"], {**(files or {}), "program.py": source}, stdin)
+        # not -I: it would ignore PYTHONPATH, and nothing else of the environment comes from outside
+        return self.run([python, "-P", "-s", "-B", "program.py"], {**(files or {}), "program.py": source}, stdin)
 
     def run(self, command: Sequence[str], files: Mapping[str, str], stdin: str = "") -> Execution:
         """Run ``command`` in a new directory that holds ``files``; everything it leaves behind is gone afterwards.
@@ -194,8 +201,8 @@ class Sandbox:
             SandboxError: the box could not be built.
         """
         start = time.monotonic()
-        environment = tuple(ENVIRONMENT.items())
-        mounted = interpreter_files(os.path.realpath(sys.executable), environment).as_json() if self._namespaces else {}
+        python, environment = os.path.realpath(sys.executable), tuple(ENVIRONMENT.items())
+        mounted = interpreter_files(python, environment, self.packages).as_json() if self._namespaces else {}
         total = self.limits.processes * self.limits.memory + self.limits.disk + OVERHEAD
         with (
             tempfile.TemporaryDirectory(prefix="keel-sandbox-") as root,
@@ -206,7 +213,7 @@ class Sandbox:
                 "command": list(command),
                 "files": dict(files),
                 "stdin": stdin,
-                "environment": ENVIRONMENT,
+                "environment": {**ENVIRONMENT, "PYTHONPATH": self._package_path()},
                 "namespaces": self._namespaces,
                 "group": group,
                 "filter": self._filter.hex(),
@@ -224,6 +231,11 @@ class Sandbox:
             stderr=streams["stderr"].decode(errors="replace"),
             seconds=time.monotonic() - start,
         )
+
+    def _package_path(self) -> str:
+        if self._namespaces:
+            return PACKAGE_ROOT
+        return os.pathsep.join(sorted({folder for name in self.packages if (folder := package_folder(name))}))
 
     def _run_job(self, job: Mapping[str, Any], report: _Pipe, deadline: float) -> tuple[Outcome, dict[str, bytearray]]:
         process = subprocess.Popen(

@@ -1,12 +1,13 @@
 """The files of the machine that a program in the sandbox can read: those that the interpreter needs, and no others.
 
 They are found by running the interpreter once: it imports the extension modules of its standard library and lists the
-shared libraries that are then mapped into its memory. Installed packages are not among them.
+shared libraries that are then mapped into its memory. Of the installed packages only those that are named are there.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import os
 import subprocess
@@ -19,9 +20,10 @@ TIME_ZONES = "/usr/share/zoneinfo"
 TOP_LINKS = ("/bin", "/lib", "/lib32", "/lib64")  # links into /usr on most systems
 LIBRARY_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")  # the loader itself has a link there
 PACKAGES = ("site-packages", "dist-packages")
+PACKAGE_ROOT = "/packages"  # in the box
 
 LISTING = """
-import importlib, json, os, sysconfig
+import importlib, json, os, sys, sysconfig
 paths = sysconfig.get_paths()
 folder = os.path.join(paths["platstdlib"], "lib-dynload")
 for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
@@ -31,6 +33,9 @@ for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
             importlib.import_module(module)
         except Exception:
             pass
+for folder, name in zip(sys.argv[1::2], sys.argv[2::2]):
+    sys.path.append(folder)
+    importlib.import_module(name)
 with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
     fields = [line.rstrip("\\n").split(None, 5) for line in maps]
 print(json.dumps({
@@ -47,12 +52,14 @@ class Files:
     Attributes:
         directories, files: mounted read-only at the paths that they have outside.
         hidden: directories below ``directories`` that are empty in the box.
+        packages: directory of an installed package, or of its libraries → its path in the box.
         links: symbolic link → its target.
     """
 
     directories: list[str]
     files: list[str]
     hidden: list[str]
+    packages: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
@@ -60,29 +67,48 @@ class Files:
 
 
 @functools.cache
-def interpreter_files(python: str, environment: tuple[tuple[str, str], ...]) -> Files:
+def interpreter_files(python: str, environment: tuple[tuple[str, str], ...], packages: tuple[str, ...] = ()) -> Files:
     """The files that ``python``, the real path of an interpreter, needs.
 
+    Args:
+        packages: installed packages that programs may import; one that is not installed is left out.
+
     Raises:
-        OSError: it does not run.
+        OSError: it does not run, or cannot import a package.
     """
-    found = _listed(python, dict(environment))
+    installed = {name: folder for name in packages if (folder := package_folder(name)) is not None}
+    found = _listed(python, dict(environment), installed)
     directories = [*found["directories"], *([TIME_ZONES] if os.path.isdir(TIME_ZONES) else [])]
+    mounted = {path: f"{PACKAGE_ROOT}/{os.path.basename(path)}" for path in _package_directories(installed)}
     mapped = [path for path in found["mapped"] if os.path.isfile(path)]
-    files = [path for path in mapped if not path.startswith(tuple(f"{each}/" for each in directories))]
+    files = [path for path in mapped if not path.startswith(tuple(f"{each}/" for each in (*directories, *mounted)))]
     libraries = set(files)
     others = [path for path in (*DEVICES, *LOADER_FILES) if os.path.exists(path)]
     return Files(
         directories=directories,
         files=sorted({python, *libraries, *others}),
         hidden=[path for each in directories for name in PACKAGES if os.path.isdir(path := os.path.join(each, name))],
+        packages=mounted,
         links=_top_links() | _library_links(libraries),
     )
 
 
-def _listed(python: str, environment: Mapping[str, str]) -> dict[str, list[str]]:
+def package_folder(name: str) -> str | None:
+    """The directory that an installed package lies in; ``None`` if it is not installed, or is no directory."""
+    spec = importlib.util.find_spec(name)
+    return os.path.dirname(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
+
+
+def _package_directories(installed: Mapping[str, str]) -> list[str]:
+    """The packages, and the directories with the libraries that their wheels bring: ``numpy`` and ``numpy.libs``."""
+    paths = [os.path.join(folder, f"{name}{end}") for name, folder in installed.items() for end in ("", ".libs")]
+    return [path for path in paths if os.path.isdir(path)]
+
+
+def _listed(python: str, environment: Mapping[str, str], installed: Mapping[str, str]) -> dict[str, list[str]]:
+    words = [word for name, folder in installed.items() for word in (folder, name)]
     done = subprocess.run(
-        [python, "-I", "-S", "-B", "-c", LISTING], env=environment, cwd="/", capture_output=True, check=False
+        [python, "-I", "-S", "-B", "-c", LISTING, *words], env=environment, cwd="/", capture_output=True, check=False
     )
     try:
         return json.loads(done.stdout.splitlines()[-1])

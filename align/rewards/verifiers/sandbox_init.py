@@ -84,6 +84,8 @@ def build_root(root: str, files: dict[str, Any], size: int) -> None:
         os.symlink(target, root + link)
     for source in (*files["directories"], *files["files"]):
         bind(source, root + source)
+    for source, path in files["packages"].items():
+        bind(source, root + path)
     for path in files["hidden"]:
         call("mount", "tmpfs", root + path, "tmpfs", READ_ONLY | NO_SUID | NO_DEVICES, "size=4k,mode=555")
 

@@ -54,6 +54,20 @@ def run(box: Sandbox, source: str, stdin: str = "") -> Execution:
     return box.run_python(dedent(source), stdin)
 
 
+def test_programs_import_the_named_packages_and_no_others(sandbox: Sandbox) -> None:
+    sums = run(sandbox, "import numpy\nprint(int(numpy.array([2, 3]).sum()))")
+    assert (sums.status, sums.stdout) == (0, "5\n")
+    for source, error in (
+        ("import torch", "ModuleNotFoundError"),
+        ("open('/packages/numpy/new', 'w')", "Read-only file system"),
+    ):
+        refused = run(sandbox, source)
+        assert refused.status == 1
+        assert error in refused.stderr
+    alone = run(Sandbox(packages=()), "import numpy")
+    assert "ModuleNotFoundError" in alone.stderr
+
+
 def test_an_honest_program_runs(sandbox: Sandbox) -> None:
     done = run(sandbox, "print(int(input()) ** 2)\nopen('note.txt', 'w').write('x')", "12\n")
     assert (done.outcome, done.status, done.stdout, done.stderr) == ("ended", 0, "144\n", "")

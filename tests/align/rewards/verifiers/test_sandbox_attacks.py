@@ -159,8 +159,9 @@ def test_only_the_files_of_the_interpreter_are_there(box: Sandbox) -> None:
         print(json.dumps(found))
         """,
     )
-    files = interpreter_files(os.path.realpath(sys.executable), tuple(sandbox_module.ENVIRONMENT.items()))
-    known = (*(f"{each}/" for each in files.directories), "/box/")
+    environment = tuple(sandbox_module.ENVIRONMENT.items())
+    files = interpreter_files(os.path.realpath(sys.executable), environment, box.packages)
+    known = (*(f"{each}/" for each in files.directories), "/box/", "/packages/numpy")
     others = {path for path in json.loads(lines[0]) if not path.startswith(known)}
     assert others - set(files.files) - set(files.links) == set()
     assert not [path for path in json.loads(lines[0]) if "site-packages" in path or "dist-packages" in path]
