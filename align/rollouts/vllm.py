@@ -6,7 +6,6 @@ out. Before a rollout the weights go to the server over NCCL, one at a time.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext, suppress
@@ -19,13 +18,13 @@ import torch
 import torch.distributed as dist
 
 from align.rollouts.base import Sampling, check_prompts
+from align.rollouts.server import check_server, check_workers, reset_prefix_cache, retries_of_requests, wait_until_up
 from align.training.rollout import Rollout, new_rollout
 from reward_models.data.trees import TokenIds
 from reward_models.runtime.distributed import World
 
 CONCURRENT = 64  # requests under way, one per prompt; as many as TRL's client keeps connections
-POLL_SECONDS = 1.0
-UPDATE_HINT = ". A server that was left in the middle of one must be restarted before the run goes on"
+UPDATE_HINT = ". Its model must be of the same architecture as the run's; restart it if that is so"
 
 
 class RolloutServerError(OSError):
@@ -46,7 +45,7 @@ class VllmRollout:
     A group's seeds are derived from that of its first sample. vLLM does not promise that a response is the same
     whatever it is batched with, so a run that is resumed samples other responses. Log-probabilities are those of the
     sampling temperature; with top-k or top-p, and for temperature 0, they are nan. The server's settings are compared
-    with the run's at the start, see :func:`check_server`.
+    with the run's at the start, see :func:`align.rollouts.server.check_server`.
 
     Args:
         model: the transformers language model in training, or peft's wrapper around one; adapters arrive merged.
@@ -75,8 +74,10 @@ class VllmRollout:
         self._max_tokens = 0  # of a prompt with its response on the server; of the main rank
 
         def connect() -> None:
-            self._client = _connect(self._url, group_port, start_seconds, request_seconds, world.device)
+            self._client = _connect(self._url, group_port, start_seconds, request_seconds)
             self._max_tokens = check_server(self._client.get_server_info(), model)
+            check_workers(self._client, start_seconds)
+            self._client.init_communicator(device=world.device)
 
         self._on_main("connecting", connect)
 
@@ -85,7 +86,7 @@ class VllmRollout:
         if step == self._synced:
             return
         update = ExitStack()
-        self._on_main("a weight update", lambda: update.enter_context(self._client.weight_update()), UPDATE_HINT)
+        self._on_main("a weight update", lambda: self._begin(update), UPDATE_HINT)
         failure: Exception | None = None  # the other ranks go on gathering, and learn of it in the end
         for name, weight in whole_weights(self._model):
             if self._world.is_main and failure is None:
@@ -100,10 +101,25 @@ class VllmRollout:
                     update.close()
                 raise failure
             update.close()
-            self._client.reset_prefix_cache()
+            reset_prefix_cache(self._client)
 
         self._on_main("a weight update", finish, UPDATE_HINT)
         self._synced = step
+
+    def _begin(self, update: ExitStack) -> None:
+        """Begin an update, whose end is that of ``update``.
+
+        A run that dies between the weights of an update leaves the server in it, and the server then begins no other.
+        Such an update is ended first: the server may hold half of the weights, and now receives all of them.
+        """
+        try:
+            update.enter_context(self._client.weight_update())
+        except Exception:
+            if self._synced is not None:  # no other run has used the server since this one's last update
+                raise
+            with suppress(Exception):
+                self._client._finish_weight_update()
+            update.enter_context(self._client.weight_update())
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[TokenIds], sampling: Sampling) -> Rollout:
@@ -139,20 +155,25 @@ class VllmRollout:
                 f"server takes {self._max_tokens}; start it with --max-model-len {longest}"
             )
 
+        # The likeliest tokens are those of every sample, and vLLM refuses to compute them more than once.
+        wanted = sampling.samples if sampling.temperature > 0 else 1
+
         def ask(number: int) -> list[Response]:
-            options: dict[str, Any] = {"stop_token_ids": list(sampling.end_ids)}
+            # Without ``ignore_eos`` a response also ends with the end tokens that the server's model names.
+            options: dict[str, Any] = {"stop_token_ids": list(sampling.end_ids), "ignore_eos": True}
             if seeds:
                 options["seed"] = seeds[number] % 2**62  # vLLM counts a group's seeds up from it, in 64 bits
             answer = self._client.generate(
                 [prompts[number]],
-                n=sampling.samples,
+                n=wanted,
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 top_k=max(sampling.top_k, 0),
                 max_tokens=sampling.max_new_tokens,
                 generation_kwargs=options,
             )
-            return read_answer(answer, prompts[number], sampling, self._model.config.vocab_size)
+            found = read_answer(answer, prompts[number], wanted, sampling, self._model.config.vocab_size)
+            return found * (sampling.samples // wanted)
 
         with ThreadPoolExecutor(min(CONCURRENT, len(prompts))) as pool:
             return list(pool.map(ask, range(len(prompts))))
@@ -183,87 +204,29 @@ class VllmRollout:
         return result[0]
 
 
-def _connect(url: str, group_port: int, start_seconds: float, request_seconds: float, device: torch.device) -> Any:
-    """TRL's client, with time limits, which its own has not, and in the server's NCCL group."""
+def _connect(url: str, group_port: int, start_seconds: float, request_seconds: float) -> Any:
+    """TRL's client, with time limits, which its own has not. It is not yet in the server's NCCL group."""
     from requests.adapters import HTTPAdapter
     from trl.generation.vllm_client import VLLMClient
 
-    _wait_until_up(url, start_seconds)
+    wait_until_up(url, start_seconds)
     client = VLLMClient(base_url=url, group_port=group_port)
     client.session.request = partial(client.session.request, timeout=request_seconds)  # type: ignore[method-assign]
     retries = retries_of_requests()
     for scheme in ("http://", "https://"):
         client.session.mount(scheme, HTTPAdapter(max_retries=retries, pool_maxsize=CONCURRENT))
-    client.init_communicator(device=device)
     return client
 
 
-def retries_of_requests() -> Any:
-    """Try again where a connection fails: a server closes connections that were idle, and a request that meets that
-    moment was not read. There is no second try after an answer that takes too long: it would take as long again.
-    """
-    from urllib3.exceptions import ReadTimeoutError
-    from urllib3.util.retry import Retry
-
-    class ConnectionRetry(Retry):
-        def increment(self, *arguments: Any, **options: Any) -> Any:
-            if isinstance(options.get("error"), ReadTimeoutError):
-                raise options["error"]
-            return super().increment(*arguments, **options)
-
-    return ConnectionRetry(total=3, status_forcelist=[502, 503], allowed_methods=None, backoff_factor=0.5)
-
-
-def check_server(info: dict[str, Any], model: Any) -> int:
-    """Compare the server's settings with the run's; returns the most tokens of a prompt with its response.
-
-    Args:
-        info: the server's resolved configuration, as vLLM 0.32 gives it at ``/server_info?config_format=json``.
-        model: the model in training.
-
-    Raises:
-        ValueError: the server's log-probabilities would not be those of the policy; the message names the option.
-    """
-    settings = info["model_config"]
-    mode = settings["logprobs_mode"]
-    if mode != "processed_logprobs":
-        raise ValueError(
-            f"the server was started with --logprobs-mode {mode}: its log-probabilities are not those at the sampling "
-            "temperature; start it with --logprobs-mode processed_logprobs"
-        )
-    ours = str(next(model.parameters()).dtype).removeprefix("torch.")
-    theirs = str(settings["dtype"]).removeprefix("torch.")
-    if theirs != ours:
-        raise ValueError(
-            f"the server computes in {theirs} and the run in {ours}, so that their probabilities differ; start it with "
-            f"--dtype {ours}, or set engine.dtype"
-        )
-    return int(settings["max_model_len"])
-
-
-def _wait_until_up(url: str, seconds: float) -> None:
-    import requests
-
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            if requests.get(f"{url}/health", timeout=max(POLL_SECONDS, end - time.monotonic())).status_code == 200:
-                return
-            problem = "it answers /health with an error"
-        except requests.RequestException as error:
-            problem = type(error).__name__
-        if time.monotonic() >= end:
-            raise TimeoutError(f"not up after {seconds:g} s ({problem}); start it with: vllm serve MODEL …")
-        time.sleep(min(POLL_SECONDS, max(0.0, end - time.monotonic())))
-
-
-def read_answer(answer: dict[str, Any], prompt: Sequence[int], sampling: Sampling, vocabulary: int) -> list[Response]:
-    """The responses in an answer of TRL's client. ``ValueError`` if it is not an answer to what was asked."""
+def read_answer(
+    answer: dict[str, Any], prompt: Sequence[int], wanted: int, sampling: Sampling, vocabulary: int
+) -> list[Response]:
+    """The ``wanted`` responses in an answer of TRL's client. ``ValueError`` if it answers something else."""
     groups, ids, logprobs, tokens = (
         answer[name] for name in ("prompt_ids", "completion_ids", "logprobs", "logprob_token_ids")
     )
-    if len(ids) != sampling.samples:
-        raise ValueError(f"{len(ids)} responses instead of {sampling.samples}")
+    if len(ids) != wanted:
+        raise ValueError(f"{len(ids)} responses instead of {wanted}")
     if groups != [list(prompt)]:
         raise ValueError("the answer is to another prompt: does the server run the same model and tokenizer?")
     if logprobs is None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -27,6 +26,8 @@ class StandIn:
         delay: seconds before a completion is answered.
         settings: of the model, as ``/server_info`` tells them. ``hang_ups``: how many of the next completion requests
             find their connection closed, as after a time of idleness.
+        updating: a weight update has begun and not ended. ``waiting``: the workers wait for weights and answer nothing.
+        busy: requests of somebody else are under way.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class StandIn:
         self.status, self.delay, self.url = 200, 0.0, ""
         self.settings = {"logprobs_mode": "processed_logprobs", "dtype": "torch.float32", "max_model_len": 256}
         self.hang_ups = 0
+        self.updating = self.waiting = self.busy = False
 
     def answer(self, path: str, payload: dict[str, Any]) -> Any:
         self.calls.append(path)
@@ -45,16 +47,28 @@ class StandIn:
         if path == "/server_info":
             return {"vllm_config": {"model_config": self.settings, "weight_transfer_config": {"backend": "nccl"}}}
         if path == "/reset_prefix_cache":
-            return {"success": True}
+            time.sleep(1.0 if self.waiting else 0.0)
+            return {"success": not self.busy}
+        if path in ("/start_weight_update", "/finish_weight_update"):
+            if self.updating == path.startswith("/start"):
+                return refused(500, f"{path}: a weight update is already active, or none is")
+            self.updating = not self.updating
         if path == "/update_weights":
             info = payload["update_info"]
             self.announced += zip(info["names"], info["dtype_names"], info["shapes"], strict=True)
         if path == "/v1/completions":
             self.payloads.append(payload)
             time.sleep(self.delay)
+            if payload["temperature"] == 0 and payload["n"] > 1:
+                return refused(400, f"n must be 1 when using greedy sampling, got {payload['n']}.")
             choices = [choice(p, payload, i) for p in payload["prompt"] for i in range(payload["n"])]
             return self.spoil({"choices": choices})
         return {}
+
+
+def refused(status: int, message: str) -> dict[str, Any]:
+    """vLLM's answer to a request that fails."""
+    return {"error": {"message": message, "code": status}}
 
 
 def expected(prompt: list[int], seed: int, limit: int, end: int) -> list[int]:
@@ -91,8 +105,9 @@ def stand_in() -> Iterator[StandIn]:
                 self.close_connection = True
                 return
             body = state.answer(self.path.partition("?")[0], payload)
+            status = body["error"]["code"] if isinstance(body, dict) and "error" in body else state.status
             body = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(200 if self.path == "/health" else state.status)
+            self.send_response(200 if self.path == "/health" else status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -116,15 +131,15 @@ def client_without_nccl(received: dict[str, torch.Tensor]) -> Iterator[None]:
     """TRL's client believes that vLLM is installed, and its NCCL is ``received``."""
     from trl.generation import vllm_client
 
-    class Engine:
-        @staticmethod
-        def trainer_send_weights(iterator: Iterator[tuple[str, torch.Tensor]], trainer_args: Any) -> None:
-            received.update((name, weight.clone()) for name, weight in iterator)
+    def broadcast(
+        iterator: Iterator[tuple[str, torch.Tensor]], group: Any, src: int, post_iter_func: Callable[[Any], Any]
+    ) -> None:
+        received.update((item[0], post_iter_func(item).clone()) for item in iterator)
 
     with (
         patch.object(vllm_client, "is_vllm_available", lambda *_, **__: True),
-        patch.object(vllm_client, "NCCLWeightTransferEngine", Engine, create=True),
-        patch.object(vllm_client, "NCCLTrainerSendWeightsArgs", SimpleNamespace, create=True),
+        patch.object(vllm_client, "_HAS_STATEFUL_TRAINER_ENGINE", True),  # the interface of vLLM from 0.28 on
+        patch.object(vllm_client, "packed_nccl_broadcast_producer", broadcast, create=True),
         patch.object(vllm_client.VLLMClient, "init_communicator", lambda self, device: None),
     ):
         yield

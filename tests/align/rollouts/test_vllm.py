@@ -218,6 +218,51 @@ def test_a_connection_that_was_closed_while_idle_costs_nothing(
     assert server.hang_ups == 0
 
 
+def test_a_response_ends_with_the_end_tokens_of_the_run_alone(
+    server: StandIn, received: dict[str, torch.Tensor]
+) -> None:
+    sample(connect(server))
+    assert all(payload["ignore_eos"] for payload in server.payloads)
+
+
+def test_the_likeliest_tokens_are_asked_for_once_and_are_those_of_every_sample(
+    server: StandIn, received: dict[str, torch.Tensor]
+) -> None:
+    rollout = sample(connect(server), temperature=0.0)
+    wanted = [expected(p, 100 * i, LIMIT, END) for i, p in enumerate(PROMPTS) for _ in range(GROUP)]
+    assert [ids.tolist() for ids, _ in rollout.responses()] == wanted
+    assert [payload["n"] for payload in server.payloads] == [1, 1, 1]
+
+
+def test_an_update_that_another_run_left_unfinished_is_ended_first(
+    server: StandIn, received: dict[str, torch.Tensor]
+) -> None:
+    server.updating = True
+    policy = model()
+    engine = connect(server, policy)
+    engine.sync_weights(0)
+    assert not server.updating
+    assert received.keys() == {name for name, _ in policy.named_parameters()}
+    server.updating = True  # by somebody else, in the middle of this run
+    with pytest.raises(RolloutServerError, match=r"a weight update failed: .*already active"):
+        engine.sync_weights(1)
+
+
+def test_workers_that_wait_for_the_weights_of_a_run_that_is_gone_are_reported(
+    server: StandIn, received: dict[str, torch.Tensor]
+) -> None:
+    server.waiting = True
+    with pytest.raises(RolloutServerError, match=r"have not answered for 0\.3 s.*restart the server"):
+        connect(server, start_seconds=0.3)
+
+
+def test_a_prefix_cache_that_was_kept_is_an_error(server: StandIn, received: dict[str, torch.Tensor]) -> None:
+    engine = connect(server)
+    server.busy = True
+    with pytest.raises(RolloutServerError, match="kept its prefix cache"):
+        engine.sync_weights(0)
+
+
 def test_tokens_of_another_vocabulary_are_refused(server: StandIn, received: dict[str, torch.Tensor]) -> None:
     with pytest.raises(RolloutServerError, match="outside the vocabulary of 10"):
         sample(connect(server, model(vocab_size=10)))
@@ -232,7 +277,8 @@ def test_errors_of_the_server_are_passed_on(server: StandIn, received: dict[str,
         engine.sync_weights(3)
 
 
-def test_without_vllm_the_way_out_is_named(server: StandIn) -> None:
+def test_without_vllm_the_way_out_is_named(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trl.generation.vllm_client.is_vllm_available", lambda *_, **__: False)
     with pytest.raises(ValueError, match=r"vLLM is not installed.*\s.*keel-align\[vllm\]"):
         connect(server)
 
