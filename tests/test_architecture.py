@@ -25,7 +25,6 @@ LONG_FILES = {
 LONG_FUNCTIONS = {
     "annotation_ui/store/migrations/versions/0001_first_schema.py:upgrade": "a schema is a list, written by Alembic",
     "align/objective/losses.py:policy_loss": "most of it is the docstring with the equations of every variant",
-    "reward_models/data/encode.py:tokenize_records": "being split",
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice, pairwise
@@ -94,63 +94,89 @@ def tokenize_records(
         same: whether pairs are kept whose responses read the same, as two answers after different reasoning do where
             the span is the summary. They have no gradient.
     """
-    flat: list[np.ndarray] = []
-    spans: list[np.ndarray] = []
-    label: list[float] = []
-    strength: list[float] = []
-    source: list[str] = []
-    ids: list[str] = []
-    dropped: dict[str, int] = {}
-    truncated = at = 0
+    items = _Items()
     iterator = iter(records)
     while chunk := list(islice(iterator, _CHUNK)):
         if not ties:
             kept = [r for r in chunk if not (isinstance(r, Comparison) and r.label == "tie")]
-            if len(kept) < len(chunk):
-                dropped["tie"] = dropped.get("tie", 0) + len(chunk) - len(kept)
+            items.drop("tie", len(chunk) - len(kept))
             chunk = kept
-        responses = [ordered_responses(record) for record in chunk]
-        texts = [t for r, replies in zip(chunk, responses, strict=True) for t in _texts(r, replies, renderer)]
-        sequences = iter(renderer.tokenize(texts) if texts else ())
-        for record, replies in zip(chunk, responses, strict=True):
-            whole: list[np.ndarray] | None = [next(sequences) for _ in replies]
-            if max_length is not None and max(len(s) for s in whole or ()) > max_length:
+        for record, replies, sequences in _tokenized(chunk, renderer):
+            if max_length is not None and max(map(len, sequences)) > max_length:
                 shorten = cut if overlong == "cut" else fit
-                whole = shorten(record.prompt, replies, renderer, max_length, whole)
-                if whole is None:
-                    dropped["response longer than max_length"] = dropped.get("response longer than max_length", 0) + 1
+                shorter = shorten(record.prompt, replies, renderer, max_length, sequences)
+                if shorter is None:
+                    items.drop("response longer than max_length")
                     continue
-                truncated += 1
-            if not same and whole is not None and len(whole) == 2 and np.array_equal(whole[0], whole[1]):
-                dropped["responses that read the same"] = dropped.get("responses that read the same", 0) + 1
+                items.truncated += 1
+                sequences = shorter
+            if not same and len(sequences) == 2 and np.array_equal(sequences[0], sequences[1]):
+                items.drop("responses that read the same")
                 continue
-            tree = PromptTree.from_sequences(whole or ())
-            parts = [tree.prompt, *tree.branches]
-            flat.extend(parts)
-            spans.append(at + np.cumsum([0] + [len(p) for p in parts]))
-            at = int(spans[-1][-1])
-            label.append(label_value(record))
-            strength.append(np.nan if isinstance(record, SafetyLabel) or record.strength is None else record.strength)
-            source.append(record.source)
-            ids.append(record.id)
-    names = tuple(sorted(set(source)))
-    index = {name: i for i, name in enumerate(names)}
-    tokens = np.concatenate(flat) if flat else np.zeros(0, np.int32)
-    digest = hashlib.sha256(tokens.tobytes())
-    for array in (*spans, np.array(label), np.array(strength)):
-        digest.update(array.tobytes())
-    return TokenizedSet(
-        tokens,
-        spans,
-        np.array(label),
-        np.array(strength),
-        np.array([index[s] for s in source], dtype=np.int64),
-        names,
-        tuple(ids),
-        truncated,
-        dropped,
-        digest.hexdigest()[:16],
-    )
+            items.add(record, sequences)
+    return items.tokenized_set()
+
+
+@dataclass(slots=True)
+class _Items:
+    """The items of a set while records are added; ``end`` is the number of tokens so far."""
+
+    tokens: list[np.ndarray] = field(default_factory=list)
+    spans: list[np.ndarray] = field(default_factory=list)
+    label: list[float] = field(default_factory=list)
+    strength: list[float] = field(default_factory=list)
+    source: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+    truncated: int = 0
+    end: int = 0
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        if count:
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+    def add(self, record: Comparison | SafetyLabel, sequences: Sequence[np.ndarray]) -> None:
+        tree = PromptTree.from_sequences(sequences)
+        parts = [tree.prompt, *tree.branches]
+        self.tokens.extend(parts)
+        self.spans.append(self.end + np.cumsum([0] + [len(p) for p in parts]))
+        self.end = int(self.spans[-1][-1])
+        self.label.append(label_value(record))
+        self.strength.append(np.nan if isinstance(record, SafetyLabel) or record.strength is None else record.strength)
+        self.source.append(record.source)
+        self.ids.append(record.id)
+
+    def tokenized_set(self) -> TokenizedSet:
+        names = tuple(sorted(set(self.source)))
+        index = {name: i for i, name in enumerate(names)}
+        tokens = np.concatenate(self.tokens) if self.tokens else np.zeros(0, np.int32)
+        label, strength = np.array(self.label), np.array(self.strength)
+        hashed = hashlib.sha256(tokens.tobytes())
+        for array in (*self.spans, label, strength):
+            hashed.update(array.tobytes())
+        return TokenizedSet(
+            tokens=tokens,
+            spans=self.spans,
+            label=label,
+            strength=strength,
+            source=np.array([index[s] for s in self.source], dtype=np.int64),
+            sources=names,
+            ids=tuple(self.ids),
+            truncated=self.truncated,
+            dropped=self.dropped,
+            fingerprint=hashed.hexdigest()[:16],
+        )
+
+
+def _tokenized(
+    records: Sequence[Comparison | SafetyLabel], renderer: ChatRenderer
+) -> Iterator[tuple[Comparison | SafetyLabel, list[Conversation], list[np.ndarray]]]:
+    """Each record with its ordered responses and their whole sequences, from one call of the tokenizer."""
+    responses = [ordered_responses(record) for record in records]
+    texts = [t for r, replies in zip(records, responses, strict=True) for t in _texts(r, replies, renderer)]
+    sequences = iter(renderer.tokenize(texts) if texts else ())
+    for record, replies in zip(records, responses, strict=True):
+        yield record, replies, [next(sequences) for _ in replies]
 
 
 def ordered_responses(record: Comparison | SafetyLabel) -> list[Conversation]:
