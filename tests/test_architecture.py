@@ -19,7 +19,6 @@ ANNOTATION_FOLDERS = ("store", "labelling", "quality", "exchange", "actions", "w
 
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 LONG_FILES = {
-    "reward_models/data/formats.py": "one table of public layouts; readers look for theirs in one place",
     "reward_models/data/synthetic/general.py": "the families of one generator",
 }
 LONG_FUNCTIONS = {
