@@ -188,7 +188,7 @@ def _category(value: object) -> str | None:
 
 
 def to_candidates(row: Row, id: str, source: str) -> Candidates:
-    """The candidates in ``row``; their source is its ``subset``. :class:`RecordError` if something is missing or wrong."""
+    """The candidates in ``row``; ``subset`` is their source. :class:`RecordError` if something is missing or wrong."""
     subset = row.get("subset")
     return Candidates(
         prompt=prompt_of(row),
