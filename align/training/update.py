@@ -20,6 +20,7 @@ from reward_models.runtime.metrics import Metrics
 
 MEANS = ("loss", "entropy", "ratio", "clipped_low", "clipped_high", "limited", "kl", "mismatch", "advantage_size")
 MAXIMA = ("ratio_max", "mismatch_max")
+OTHER_MODEL = 0.5  # a mean mismatch above it; the wrong precision gives 0.01 to 0.3
 
 
 def minibatch(rollout: Rollout, step: int, config: AlignConfig) -> list[int]:
@@ -62,7 +63,14 @@ def update(run: PolicyRun, state: RunState, phase: Phase) -> dict[str, float]:
     except NonFiniteError as error:
         message = f"step {state.step + 1}: {error}; nothing was updated, {run.dump_batch(rollout)}"
         raise NonFiniteError(message) from None
-    return metrics.reduce(world) | {"grad_norm": grad_norm, "lr": rate}
+    values = metrics.reduce(world) | {"grad_norm": grad_norm, "lr": rate}
+    if values.get("mismatch", 0.0) > OTHER_MODEL and state.step % config.steps_per_rollout == 0:
+        run.reporter.say(
+            f"warning: step {state.step + 1}: the rollout engine's log-probabilities differ from the policy's by "
+            f"{values['mismatch']:.2g} a token (mismatch): it samples from another model. Stop the run and compare the "
+            "server's model with model.path: architecture, tied embeddings, dtype"
+        )
+    return values
 
 
 def set_learning_rate(engine: Any, peak: float, phase_peak: float) -> float:

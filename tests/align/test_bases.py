@@ -18,7 +18,15 @@ LORA = "model.lora={r: 4}"
 TINY = ("loggers=[]", "engine.dtype=fp32", "engine.lr=1e-2", "engine.warmup=0", "timeout_seconds=120")
 RM = ("data.train=['synthetic:helpful:train']", "data.limit=40", "batch_size=8", "max_tokens=512", "max_steps=2", *TINY)
 SFT = ("batch_size=4", "micro_batch_size=2", "max_steps=2", *TINY)
-RL = ("prompts_per_step=2", "samples_per_prompt=2", "steps_per_rollout=1", "steps=2", "max_new_tokens=6", *TINY)
+RL = (
+    "prompts_per_step=2",
+    "samples_per_prompt=2",
+    "steps_per_rollout=1",
+    "steps=2",
+    "max_new_tokens=6",
+    "max_silent_rollouts=0",
+    *TINY,
+)
 ZERO3 = ("engine.zero_stage=3", training_runs.PARTITION_ALL)
 # model type, pad token, chat template, end token, further settings, ranks
 BASES = {

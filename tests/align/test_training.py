@@ -294,7 +294,8 @@ def test_a_server_samples_the_same_for_two_ranks_under_zero_3_as_for_one(tmp_pat
     with stand_in() as server:
         words = ("rollout.engine=vllm", f"rollout.vllm_base_url={server.url}", "steps=4", "evaluation.data=[]")
         words = (*words, "max_silent_rollouts=0")  # the stand-in's responses are no text
-        train(tmp_path / "one", *words, program="train_beside_vllm")
+        said = train(tmp_path / "one", *words, program="train_beside_vllm")
+        assert "it samples from another model" in said  # the stand-in makes its log-probabilities up
         alone, server.announced = sorted(server.announced), []
         train(*(tmp_path / "two", *words, "engine.zero_stage=3", PARTITION_ALL), ranks=2, program="train_beside_vllm")
     assert sorted(server.announced) == alone  # whole weights, whatever the partitions
