@@ -107,6 +107,8 @@ class AlignConfig(RunConfig):
             random; the best and the worst of each domain besides. 0: none at all.
     """
 
+    RENAMED: ClassVar[dict[str, str]] = {"kind": "prompts.domain", "domain": "prompts.domain"}
+
     output_dir: str = "runs/align"
     model: PolicyConfig = field(default_factory=PolicyConfig)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)

@@ -10,10 +10,11 @@ from align.rewards.build import check_terms
 from align.rewards.scoring import RewardFailure
 from align.rewards.terms import TermError
 from align.run import GuardStop
+from align.starting_model import missing_model
 from align.timetable import changes, shortened
 from align.trainer import train
 from align.training.collect import NoSignalError
-from reward_models.runtime.config import load_config
+from reward_models.runtime.config import ConfigError, load_config
 from reward_models.runtime.program import exit_status, training_parser
 
 
@@ -30,10 +31,15 @@ def _run(parsed: argparse.Namespace) -> None:
     config = load_config(AlignConfig, parsed.config, parsed.overrides)
     if parsed.shorten_to is not None:
         config = shortened(config, parsed.shorten_to)
-    check_terms(config.rewards)
+    check_terms(config.rewards, foreign=not parsed.dry_run)
+    missing = missing_model(config.model.path)
     if not parsed.dry_run:
+        if missing is not None:
+            raise ConfigError(missing)
         train(config)
         return
+    if missing is not None:
+        print(f"warning: {missing}")
     for term in sorted({each.term for each in config.rewards if ":" in each.term}):
         print(f"imports code of your own: {term}")
     for step, change in changes(config):

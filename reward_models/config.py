@@ -62,6 +62,7 @@ class RewardModelConfig(RunConfig):
     """
 
     RENAMED: ClassVar[dict[str, str]] = {"kind": "task"}
+    RENAMED_VALUES: ClassVar[dict[str, dict[str, str]]] = {"task": {"helpful": "preference"}}
 
     task: Task = "preference"
     output_dir: str = "runs/reward_model"

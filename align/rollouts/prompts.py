@@ -35,6 +35,7 @@ class PromptsConfig:
     """
 
     RENAMED: ClassVar[dict[str, str]] = {"kind": "domain", "kinds": "domains"}
+    RENAMED_VALUES: ClassVar[dict[str, dict[str, str]]] = {"domain": {"helpful": "helpfulness"}}
 
     train: list[str] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from keel.commands.options import Columns, MaxBad, column_mapping, setting, split_settings
+from keel.commands.options import Columns, MaxBad, column_mapping, refuse_overwriting, setting, split_settings
 from keel.failures import CommandFailed, failures
 from reward_models.data.sources import SourceError
 
@@ -69,6 +69,8 @@ def curate_command(
     sources, settings = split_settings(data)
     if not sources:
         raise ValueError("no data to judge: name a file, a glob or a hub data set")
+    files = [out / name for name in ("train.jsonl", "eval.jsonl", "judgements.jsonl", "report.json", ANSWERS)]
+    refuse_overwriting("--out", files, [*sources, *(against or [])])
     if judge.startswith(("http://", "https://")):
         asked, config = _endpoint(judge, judge_model, settings, answers or out / ANSWERS)
     else:

@@ -11,7 +11,7 @@ from typing import IO, Annotated, Any
 import typer
 from rich.console import Console
 
-from keel.commands.options import Columns, MaxBad, column_mapping
+from keel.commands.options import Columns, MaxBad, column_mapping, output_file, refuse_overwriting
 from keel.failures import CommandFailed, failures
 from reward_models.data.records import Domain, RecordType
 from reward_models.data.sources import BadRow, SourceError
@@ -60,6 +60,9 @@ def check_command(
     """
     from reward_models.data.check import check, print_reports, shown
 
+    for option, file in (("--bad-rows", bad_rows), ("--json", json_file)):
+        if file is not None:
+            output_file(option, file, [*paths, *(evaluation or [])])
     with _bad_row_writer(bad_rows) as write_bad:
         reports = check(
             paths,
@@ -107,6 +110,8 @@ def prepare_command(
     """
     from reward_models.data.prepare import prepare
 
+    files = [out / name for name in ("train.jsonl", "eval.jsonl", "report.json")]
+    refuse_overwriting("--out", files, [*data, *(against or [])])
     report = prepare(
         data,
         out,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from keel.commands.options import Columns, Device, DtypeOption, MaxBad, MaxTokens, column_mapping
+from keel.commands.options import Columns, Device, DtypeOption, MaxBad, MaxTokens, column_mapping, refuse_overwriting
 from keel.failures import failures
 
 app = typer.Typer(help="Evaluate models.", no_args_is_help=True)
@@ -51,6 +51,8 @@ def evaluate_rm(
     from reward_models.inference.ensemble import Ensemble
     from reward_models.inference.reward_model import RewardModel
 
+    inputs = [*(data or []), *(best_of_n or []), *([rewardbench] if rewardbench else [])]
+    refuse_overwriting("--out", [out, out / "evaluation.json", out / "report.html"], inputs)
     columns = column_mapping(column)
     models = [RewardModel.load(path, device=device, dtype=dtype, max_tokens=max_tokens) for path in model]
     ensemble = Ensemble(models, k=k) if len(models) > 1 else None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -45,6 +46,32 @@ def column_mapping(columns: Sequence[str] | None) -> dict[str, str] | None:
     if len(mapping) != len(columns or ()):
         raise ValueError("--column: write each column once, as OURS=THEIRS")
     return mapping or None
+
+
+def refuse_overwriting(option: str, outputs: Iterable[Path], inputs: Iterable[str]) -> None:
+    """Raise ``ValueError`` if a file that a command is going to write is one that it reads.
+
+    Args:
+        option: the option that names the output, for the message.
+        inputs: files, globs and other data specs.
+    """
+    from reward_models.data.sources import expand
+
+    read = {Path(file).resolve() for spec in inputs for file in expand(spec)}
+    for output in outputs:
+        if output.resolve() in read:
+            raise ValueError(f"{option}: {output} is one of the inputs and would be overwritten; name another")
+
+
+def output_file(option: str, path: Path, inputs: Iterable[str]) -> None:
+    """Check the file that a command is going to write.
+
+    Raises:
+        ValueError: it is a directory, or one of the inputs.
+    """
+    if path.is_dir():
+        raise ValueError(f"{option}: {path} is a directory; name a file in it, e.g. {path / 'scores.jsonl'}")
+    refuse_overwriting(option, [path], inputs)
 
 
 def split_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from keel.commands.options import output_file
 from keel.failures import failures
 
 app = typer.Typer(help="Try reward terms on responses.", no_args_is_help=True)
@@ -44,7 +45,8 @@ def try_command(
     from align.rewards.explain import explain_rows
 
     arguments = _arguments(settings or [])
-    lines = [line for line in data.read_text(encoding="utf-8").split("\n") if line.strip()]
+    output_file("--out", out, [str(data)])
+    lines = _lines(data)
     explained = explain_rows(term, arguments, [_row(line) for line in lines])
     with out.open("w", encoding="utf-8", errors="replace") as stream:
         for each in explained:
@@ -52,7 +54,8 @@ def try_command(
     scores = [each.score for each in explained if each.score is not None]
     mean = f", mean {sum(scores) / len(scores):.4g}" if scores else ""
     missing = len(explained) - len(scores)
-    typer.echo(f"{len(scores):,} rows with a score{mean}, {missing:,} without, in {out}", err=True)
+    without = f"{missing:,} rows have no score, see their reason" if missing else "every row has a score"
+    typer.echo(f"{out}: {len(scores):,} of {len(explained):,} rows scored{mean}; {without}", err=True)
 
 
 def _arguments(settings: Sequence[str]) -> dict[str, Any]:
@@ -71,6 +74,24 @@ def _arguments(settings: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             found[key] = value
     return found
+
+
+def _lines(data: Path) -> list[str]:
+    """The lines of a file that are not blank.
+
+    Raises:
+        ValueError: there is no such file, it is not UTF-8, or it has no such line.
+    """
+    if not data.is_file():
+        raise ValueError(f"--data: {data} is a directory, not a file" if data.is_dir() else f"--data: no file {data}")
+    try:
+        text = data.read_text(encoding="utf-8-sig")  # some programs put a byte order mark before the first line
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--data: {data} is not UTF-8 at byte {error.start}; save the file again as UTF-8") from None
+    lines = [line for line in text.split("\n") if line.strip()]
+    if not lines:
+        raise ValueError(f"no rows in {data}")
+    return lines
 
 
 def _row(line: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from keel.commands.options import Columns, Device, DtypeOption, MaxBad, MaxTokens, column_mapping
+from keel.commands.options import Columns, Device, DtypeOption, MaxBad, MaxTokens, column_mapping, output_file
 from keel.failures import CommandFailed, failures
 
 
@@ -34,6 +34,7 @@ def score_command(
     from reward_models.inference.reward_model import RewardModel
     from reward_models.inference.score_files import score_files
 
+    output_file("--out", out, data)
     with _rows_bar("scoring") as advance:
         loaded = RewardModel.load(model, device=device, dtype=dtype, max_tokens=max_tokens)
         columns = column_mapping(column)

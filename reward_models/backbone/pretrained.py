@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from reward_models.backbone.config import LoraConfig, ModelConfig, is_gguf
 from reward_models.backbone.gguf import converted
 from reward_models.backbone.loading import load_complete
+from reward_models.backbone.location import lacks_directory, reading_from_hub
 from reward_models.backbone.tree_attention import TREE_ATTENTION, supports_trees
 from reward_models.runtime.disk import explain_full_disk
 from reward_models.runtime.engine import gathered
@@ -27,8 +28,14 @@ Layout = Literal["tree", "padded"]
 
 
 def resolve(config: ModelConfig) -> str | None:
-    """``config.path`` as transformers takes it: a directory or a name on the hub; ``None`` for a new model."""
+    """``config.path`` as transformers takes it: a directory or a name on the hub; ``None`` for a new model.
+
+    Raises:
+        ValueError: it is a path, and there is no such directory or file.
+    """
     path = config.locate()
+    if path is not None and lacks_directory(path):
+        raise ValueError(f"model.path: no directory {config.path} here; train that model first, or correct the path")
     return str(converted(Path(path))) if path is not None and is_gguf(path) else path
 
 
@@ -37,11 +44,12 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase | None:
     name = config.tokenizer or resolve(config)
     if name is None:
         return None
-    tokenizer = AutoTokenizer.from_pretrained(
-        name,
-        revision=None if config.tokenizer else config.revision,
-        trust_remote_code=config.trust_remote_code,
-    )
+    with reading_from_hub(name):
+        tokenizer = AutoTokenizer.from_pretrained(
+            name,
+            revision=None if config.tokenizer else config.revision,
+            trust_remote_code=config.trust_remote_code,
+        )
     if (template := config.template()) is not None:
         tokenizer.chat_template = template
     return tokenizer
@@ -53,9 +61,10 @@ def load_architecture(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -
     if path is None:
         settings = {"vocab_size": len(tokenizer), **(config.config or {})}
         return AutoConfig.for_model(settings.pop("model_type"), **settings)
-    return AutoConfig.from_pretrained(
-        path, revision=config.revision, trust_remote_code=config.trust_remote_code, **(config.config or {})
-    )
+    with reading_from_hub(path):
+        return AutoConfig.from_pretrained(
+            path, revision=config.revision, trust_remote_code=config.trust_remote_code, **(config.config or {})
+        )
 
 
 def choose_layout(config: ModelConfig, architecture: PretrainedConfig) -> Layout:

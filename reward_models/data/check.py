@@ -21,7 +21,7 @@ from rich.text import Text
 from reward_models.data.formats import to_row
 from reward_models.data.records import Candidates, Comparison, Conversation, Pair, Record, RecordType, SafetyLabel
 from reward_models.data.remarks import remarks
-from reward_models.data.sources import BadRow, expand, read
+from reward_models.data.sources import BadRow, SourceError, expand, read
 from reward_models.data.splits import content_key, contradictory, prompt_key, verdict
 
 
@@ -116,7 +116,7 @@ def check(
         on_record: called with every record and its place in its file, from 0.
 
     Raises:
-        SourceError: a spec names nothing readable.
+        SourceError: a spec names nothing readable, or a file has no rows.
     """
     specs = [(spec, False) for path in paths for spec in expand(path)]
     specs += [(spec, True) for path in eval_paths for spec in expand(path)]
@@ -125,6 +125,8 @@ def check(
         _Tally(spec, evaluation, islice(stream, limit), tokenizer, on_bad, on_record)
         for (spec, evaluation), stream in zip(specs, streams, strict=True)
     ]
+    if empty := [tally.spec for tally in tallies if not tally.rows]:
+        raise SourceError(f"no rows in {', '.join(empty)}")
     return [tally.report([other for other in tallies if other is not tally]) for tally in tallies]
 
 

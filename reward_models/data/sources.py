@@ -119,7 +119,7 @@ def load(
         limit: the most rows to read of each spec.
 
     Raises:
-        SourceError: a spec names nothing readable.
+        SourceError: a spec names nothing readable, or has no rows.
         BadRowsError: there were more bad rows than ``max_bad``; raised once all was read.
     """
     records: list[Record] = []
@@ -129,12 +129,14 @@ def load(
     by_spec = domains or {}
     streams = [read(spec, record_type, columns=columns, domain=by_spec.get(spec, domain)) for spec in names]
     for spec, stream in zip(names, streams, strict=True):
-        before = len(records)
+        before, bad_before = len(records), len(bad)
         for item in islice(stream, limit):
             if isinstance(item, BadRow):
                 bad.append(item)
             else:
                 records.append(item)
+        if (len(records), len(bad)) == (before, bad_before):
+            raise SourceError(f"no rows in {spec}")
         counts[spec] = counts.get(spec, 0) + len(records) - before
     if len(bad) > max_bad:
         raise BadRowsError(bad, max_bad)

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
+from reward_models.backbone.location import lacks_directory, reading_from_hub
 from reward_models.calibration import Calibration
 from reward_models.data.batching import plan_padded, plan_trees
 from reward_models.data.chat import ChatRenderer, Span
@@ -125,12 +126,15 @@ class RewardModel:
             OSError: no such model on the hub, or no hub.
         """
         folder = Path(path).expanduser()
-        if not folder.is_dir() and str(path).startswith((".", "/", "~", "runs/")):
-            raise ValueError(f"no directory {path}")
+        if folder.is_file():
+            raise ValueError(f"{path} is a file; the directory of a trained reward model is needed here")
+        if lacks_directory(str(path)):
+            raise ValueError(f"no directory {path}: train that model first, or correct the path")
         if folder.is_dir() and not (folder / "config.json").is_file():
             raise ValueError(f"{path} holds no config.json: it is not a finished model")
         name = str(folder) if folder.is_dir() else str(path)
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+        with reading_from_hub(name):
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
         scorer = load_scorer(name, DTYPES[dtype] if isinstance(dtype, str) else dtype, trust_remote_code)
         facts: dict[str, Any] = getattr(scorer.classifier.config, KEEL_KEY, None) or {}
         trained = saved_task(facts)

@@ -19,7 +19,7 @@ from typing import Any
 
 from reward_models.data.files import BadRow
 from reward_models.data.records import Conversation
-from reward_models.data.sources import expand, read_responses
+from reward_models.data.sources import SourceError, expand, read_responses
 from reward_models.inference.reward_model import RewardModel
 
 CHUNK = 512  # rows scored together: enough to sort by length; a kill loses at most these
@@ -66,10 +66,9 @@ def score_files(
 
     Raises:
         ResumeError: ``out`` holds scores of another model, or the rows scored so far have changed.
-        SourceError: a spec names nothing readable.
+        SourceError: a spec names nothing readable, or has no rows.
     """
-    streams = [read_responses(spec, columns=columns) for spec in specs]
-    items: Iterator[Item] = chain.from_iterable(streams)
+    items: Iterator[Item] = chain.from_iterable([_some_rows(spec, columns) for spec in specs])
     progress = _Progress.open(out, _identity(model, specs, columns), overwrite)
     resumed = progress.rows
     progress.skip(items)
@@ -86,6 +85,15 @@ def score_files(
             progress.add(chunk, sum("error" in line for line in lines), file.tell())
             on_rows(len(lines))
     return ScoreReport(progress.rows, resumed, progress.bad, model.truncated - truncated)
+
+
+def _some_rows(spec: str, columns: Mapping[str, str] | None) -> Iterator[Item]:
+    """The rows of ``spec``. ``SourceError`` at once if there are none, so that no output is begun."""
+    rows = read_responses(spec, columns=columns)
+    first = next(rows, None)
+    if first is None:
+        raise SourceError(f"no rows in {spec}")
+    return chain([first], rows)
 
 
 class _Progress:
@@ -119,11 +127,14 @@ class _Progress:
         differs = [key for key in identity if before.get(key) != json.loads(json.dumps(identity[key]))]
         if differs or "rows" not in before:
             reason = f"{', '.join(differs)} differ" if differs else "it has no record of its progress"
-            raise ResumeError(f"{out} holds scores of another job ({reason}); name another file, or overwrite it")
+            raise ResumeError(
+                f"{out} holds scores of another job ({reason}); name another file, or replace it with --overwrite"
+            )
         progress = cls(out, identity, before)
         if out.stat().st_size < progress.size:
             raise ResumeError(
-                f"{out} is shorter than the {progress.rows} lines that were written; name another file, or overwrite it"
+                f"{out} is shorter than the {progress.rows} lines that were written; name another file, or "
+                "replace it with --overwrite"
             )
         return progress
 
@@ -140,7 +151,7 @@ class _Progress:
         if found < self.rows or (self._wanted is not None and self._digest.hexdigest() != self._wanted):
             raise ResumeError(
                 f"the data have changed since {self.rows} of their rows were scored for {self._out}; name another "
-                "file, or overwrite it"
+                "file, or replace it with --overwrite"
             )
 
     def add(self, chunk: Sequence[Item], bad: int, size: int) -> None:

@@ -2,7 +2,7 @@
 
 A key that does not exist is an error that names the nearest one; nothing is read that the dataclass does not declare.
 A dataclass whose keys were renamed lists them in a class variable, ``RENAMED: ClassVar[dict[str, str]] = {old: new}``:
-the error for an old key then names the new one.
+the error for an old key then names the new one. Renamed values are listed in ``RENAMED_VALUES``, ``{key: {old: new}}``.
 """
 
 from __future__ import annotations
@@ -130,6 +130,8 @@ def _check_keys(schema: type, given: Mapping[Any, Any], where: str, prefix: str)
     for key, value in given.items():
         if key not in hints:
             raise ConfigError(f"{where}: unknown key {prefix}{key}; {_instead(schema, str(key), prefix)}")
+        if isinstance(value, str) and (now := _renamed_value(schema, key, value)) is not None:
+            raise ConfigError(f"{where}: {prefix}{key}={value}: {value} is now called {now}: write {prefix}{key}={now}")
         nested = next((t for t in _members(hints[key]) if dataclasses.is_dataclass(t)), None)
         if nested is not None and get_origin(hints[key]) is list:
             if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
@@ -164,6 +166,12 @@ def _instead(schema: type, key: str, prefix: str) -> str:
     known = _keys(schema)
     close = difflib.get_close_matches(key, list(known), n=1)
     return f"did you mean {prefix}{close[0]}?" if close else f"known keys: {', '.join(sorted(known))}"
+
+
+def _renamed_value(schema: type, key: str, value: str) -> str | None:
+    """The new name of a value that was renamed."""
+    renamed: Mapping[str, Mapping[str, str]] = getattr(schema, "RENAMED_VALUES", {})
+    return renamed.get(key, {}).get(value)
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

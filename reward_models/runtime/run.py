@@ -33,6 +33,7 @@ from reward_models.runtime.reporter import Reporter
 
 CONFIG_FILE = "config.yaml"
 LOCK_FILE = ".lock"  # held while a run works in the directory
+BEGINNING = {CONFIG_FILE, LOCK_FILE, f".{CONFIG_FILE}.tmp"}  # files of a run that has not taken a step
 ONE_REQUEST = 1.0  # seconds
 # Settings that a resumed run may change: they decide how it is logged and kept, not its result.
 RUN_MAY_CHANGE = (
@@ -185,7 +186,7 @@ class RunDirectory:
         """
         file, temporary = self.path / CONFIG_FILE, self.path / f".{CONFIG_FILE}.tmp"
         self._check_ours()
-        before = _read_config(file)
+        before = None if self._has_not_begun() else _read_config(file)
         if before is not None and overwrite:
             self._empty()
         elif before is not None and (differs := self.differences(resolved, may_change)):
@@ -199,7 +200,7 @@ class RunDirectory:
 
     def differences(self, resolved: str, may_change: tuple[str, ...]) -> list[str]:
         """The settings in which the run here differs from ``resolved``, a text each; empty if there is no run."""
-        before = _read_config(self.path / CONFIG_FILE)
+        before = None if self._has_not_begun() else _read_config(self.path / CONFIG_FILE)
         return [] if before is None else _differences(before, OmegaConf.create(resolved), may_change)
 
     def lock(self, reporter: Reporter) -> IO[str] | None:
@@ -231,10 +232,17 @@ class RunDirectory:
         file.flush()
         return file
 
+    def _has_not_begun(self) -> bool:
+        """True if a run left nothing but its configuration here: it failed before it wrote any result.
+
+        Such a run is not resumed, so that the same directory takes the corrected configuration.
+        """
+        return {entry.name for entry in self.path.glob("*")} <= BEGINNING
+
     def _check_ours(self) -> None:
         """``ConfigError`` if the directory has no configuration of ours, and files that no beginning run leaves."""
         if _read_config(self.path / CONFIG_FILE) is None and self.path.is_dir():
-            beginning = {LOCK_FILE, f".{CONFIG_FILE}.tmp"}
+            beginning = BEGINNING - {CONFIG_FILE}
             if any(entry.name not in beginning for entry in self.path.iterdir()):
                 raise ConfigError(f"output_dir={self.path} is neither empty nor a run of ours; choose another")
 

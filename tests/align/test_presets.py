@@ -96,6 +96,36 @@ def test_a_dry_run_prints_the_schedule_without_a_model(capsys: pytest.CaptureFix
     assert lines[-1] == "step  1,700  end"
 
 
+def test_a_model_that_was_not_made_yet_is_named_with_the_command_that_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = "model.path: no directory runs/sft_cpu here; `keel train sft --config sft_cpu` makes it"
+    assert program.main(["--config", "cpu"]) == 1
+    assert capsys.readouterr().err == f"error: {message}\n"
+    assert list(tmp_path.iterdir()) == []
+    assert program.main(["--config", "cpu", "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith(f"warning: {message}\n")
+    (tmp_path / "runs" / "sft_cpu").mkdir(parents=True)
+    assert program.main(["--config", "cpu", "--dry-run"]) == 0
+    assert "warning" not in capsys.readouterr().out
+    assert program.main(["--config", "cpu", "model.path=runs/other"]) == 1
+    assert "no directory runs/other here; train that model first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("kind=reasoning", "it is now called prompts.domain"),
+        ("prompts.kind=reasoning", "it is now called prompts.domain"),
+        ("prompts.domain=helpful", "write prompts.domain=helpfulness"),
+    ],
+)
+def test_former_names_of_the_prompts_domain_name_the_new_one(word: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(AlignConfig, None, [word])
+
+
 def test_the_former_name_of_a_key_is_an_error_that_names_the_new_one() -> None:
     with pytest.raises(ConfigError, match=r"loss\.importance_correction; it is now called loss\.correction"):
         load_config(AlignConfig, None, ["loss.importance_correction=never"])

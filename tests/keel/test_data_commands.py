@@ -180,3 +180,32 @@ def test_tokens_of_the_kit_with_its_tokenizer(keel_data: Path) -> None:
     result = run("check", path, "--tokenizer", keel_data / "tokenizer" / "gpt2", "--limit", 20)
     assert result.exit_code == 0, result.output
     assert "lengths in tokens" in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.jsonl", ""), ("b.jsonl", "\n \n"), ("c.csv", "prompt,chosen,rejected\n"), ("d.json", "[]")],
+)
+def test_a_file_without_rows_is_an_error(name: str, content: str, tmp_path: Path) -> None:
+    full = write(tmp_path / "full.jsonl", PAIRS)
+    empty = tmp_path / name
+    empty.write_text(content)
+    for words in (
+        ["check", empty],
+        ["check", full, "--eval", empty],
+        ["prepare", full, empty, "--out", tmp_path / "o"],
+    ):
+        result = run(*words)
+        assert result.exit_code == 2
+        assert f"no rows in {empty}" in result.output
+
+
+def test_outputs_are_never_inputs(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.jsonl", PAIRS)
+    before = Path(train).read_bytes()
+    for words in (["check", train, "--json", train], ["check", train, "--bad-rows", train]):
+        assert "is one of the inputs" in run(*words).output
+    result = run("prepare", train, "--out", tmp_path, "--max-bad", 0)
+    assert result.exit_code == 2
+    assert "is one of the inputs" in result.output
+    assert Path(train).read_bytes() == before

@@ -94,3 +94,41 @@ def test_mistakes_end_with_a_message(tmp_path: Path) -> None:
         result = CliRunner().invoke(app, [*words, *extra])
         assert result.exit_code == 2
         assert message in result.output
+
+
+def attempt(folder: Path, content: bytes, out: str = "out.jsonl", term: str = "format") -> Any:
+    (folder / "rows.jsonl").write_bytes(content)
+    words = ["rewards", "try", "--term", term, "--data", str(folder / "rows.jsonl"), "--out", str(folder / out)]
+    return CliRunner().invoke(app, words)
+
+
+def test_the_input_is_never_overwritten(tmp_path: Path) -> None:
+    content = b'{"response": "x"}\n'
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "rows.jsonl")
+    for out in ("rows.jsonl", "link.jsonl"):
+        result = attempt(tmp_path, content, out)
+        assert result.exit_code == 2
+        assert "is one of the inputs" in result.output
+    assert (tmp_path / "rows.jsonl").read_bytes() == content
+    assert "is a directory" in attempt(tmp_path, content, ".").output
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf"])
+def test_a_file_without_rows_is_an_error(content: bytes, tmp_path: Path) -> None:
+    result = attempt(tmp_path, content)
+    assert result.exit_code == 2
+    assert f"no rows in {tmp_path / 'rows.jsonl'}" in result.output
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row_and_rows_without_a_score_are_counted(tmp_path: Path) -> None:
+    result = attempt(tmp_path, b'\xef\xbb\xbf{"response": "<think>a</think>5"}\n{}\n')
+    assert result.exit_code == 0
+    assert "1 of 2 rows scored, mean 0; 1 rows have no score" in result.output
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    assert "rows.jsonl is not UTF-8 at byte 0" in attempt(tmp_path, b"\xff\xfe{\x00").output
+    words = ["rewards", "try", "--term", "format", "--out", str(tmp_path / "out.jsonl"), "--data"]
+    assert f"--data: no file {tmp_path / 'none'}" in CliRunner().invoke(app, [*words, str(tmp_path / "none")]).output
+    assert "is a directory, not a file" in CliRunner().invoke(app, [*words, str(tmp_path)]).output

@@ -20,7 +20,7 @@ from reward_models.backbone.config import ModelConfig
 from reward_models.calibration import Calibration
 from reward_models.data.chat import ChatRenderer, final_summary, train_tokenizer
 from reward_models.data.records import Comparison, Message, RecordError
-from reward_models.data.sources import load
+from reward_models.data.sources import SourceError, load
 from reward_models.inference.score_files import ResumeError, score_files
 from reward_models.model import build_model, save_model
 
@@ -212,6 +212,8 @@ def test_a_model_that_was_tampered_with_is_refused(saved: Path, tmp_path: Path) 
         RewardModel.load(tmp_path)
     with pytest.raises(ValueError, match="no directory"):
         RewardModel.load(tmp_path / "missing")
+    with pytest.raises(ValueError, match="is a file; the directory of a trained reward model is needed"):
+        RewardModel.load(template)
     (tmp_path / "config.json").unlink()
     with pytest.raises(ValueError, match="not a finished model"):
         RewardModel.load(tmp_path)
@@ -331,6 +333,14 @@ def test_changed_data_of_equal_size_are_not_continued_with(saved: Path, tmp_path
     assert ours == pytest.approx(expected, abs=1e-5)
 
 
+def test_sources_without_rows_are_refused_before_an_output_is_begun(saved: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    data.write_text("\n")
+    with pytest.raises(SourceError, match=f"no rows in {data}"):
+        score_files(RewardModel.load(saved), [str(data)], out)
+    assert not out.exists()
+
+
 def test_a_kill_between_output_and_note_is_recovered_from(saved: Path, tmp_path: Path) -> None:
     model, data, out = RewardModel.load(saved), tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
     note = tmp_path / "out.jsonl.job.json"
@@ -350,7 +360,7 @@ def test_a_kill_between_output_and_note_is_recovered_from(saved: Path, tmp_path:
     note.unlink()  # an empty output without its note
     assert score_files(model, [str(data)], out).rows == 4
     note.unlink()  # an output of something else
-    with pytest.raises(ResumeError, match="another job"):
+    with pytest.raises(ResumeError, match=r"another job.*--overwrite"):
         score_files(model, [str(data)], out)
     assert score_files(model, [str(data)], out, overwrite=True).rows == 4
     out.write_bytes(out.read_bytes()[:10])

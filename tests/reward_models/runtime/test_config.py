@@ -20,6 +20,7 @@ class Part:
 @dataclass(frozen=True, kw_only=True)
 class Whole:
     RENAMED: ClassVar[dict[str, str]] = {"kind": "task"}
+    RENAMED_VALUES: ClassVar[dict[str, dict[str, str]]] = {"task": {"helpful": "preference"}}
 
     task: str = "preference"
     part: Part = field(default_factory=Part)
@@ -32,6 +33,7 @@ class Whole:
         ("kind=safety", "unknown key kind; it is now called task"),
         ("part.kinds=[a]", r"unknown key part\.kinds; it is now called part\.domains"),
         ("parts=[{kinds: [a]}]", r"unknown key parts\[0\]\.kinds; it is now called parts\[0\]\.domains"),
+        ("task=helpful", "task=helpful: helpful is now called preference: write task=preference"),
         ("tasks=safety", "unknown key tasks; did you mean task"),
         ("xyz=1", "unknown key xyz; known keys: part, parts, task$"),
     ],

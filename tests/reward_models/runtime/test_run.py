@@ -64,10 +64,20 @@ def test_the_same_run_goes_on_and_may_be_computed_another_way(tmp_path: Path) ->
     ],
 )
 def test_another_configuration_is_refused_and_the_way_out_named(other: str, named: str, tmp_path: Path) -> None:
-    begin(tmp_path / "run")
+    run = begin(tmp_path / "run")
+    (run.path / "metrics.jsonl").touch()
     with pytest.raises(ConfigError, match=rf"{named}.*overwrite=true"):
         begin(tmp_path / "run", other)
     assert (tmp_path / "run" / CONFIG_FILE).read_text() == RUN
+
+
+def test_a_run_that_failed_before_its_first_step_gives_way_to_the_corrected_one(tmp_path: Path) -> None:
+    run = begin(tmp_path / "run")
+    (run.path / LOCK_FILE).touch()
+    corrected = RUN.replace("0.1", "0.2")
+    assert run.differences(corrected, ()) == []
+    begin(run.path, corrected)
+    assert (run.path / CONFIG_FILE).read_text() == corrected
 
 
 def test_overwriting_deletes_the_run(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""Where a pretrained model is: in a directory here, or on the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def lacks_directory(path: str) -> bool:
+    """True if ``path`` can only be a directory here, and there is no such directory.
+
+    A name on the hub has one slash at most; ``runs/`` is where training programs write by default.
+    """
+    local = path.startswith((".", "/", "~", "runs/")) or path.count("/") > 1
+    return local and not Path(path).expanduser().exists()
+
+
+@contextmanager
+def reading_from_hub(path: str) -> Iterator[None]:
+    """Add to an error of the hub that ``path`` is no directory here, which a mistyped path needs to know.
+
+    Raises:
+        OSError: what is read inside the block is not on the hub, or the hub cannot be reached.
+    """
+    try:
+        yield
+    except OSError as error:
+        if Path(path).exists():
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise OSError(
+            f"there is no directory {path} here; it was then looked for on the hub, without success: {reason}"
+        ) from error
