@@ -66,12 +66,19 @@ def inputs_of(stage: Stage, stages: Sequence[Stage]) -> list[Input]:
     earlier = {each.name: each for each in stages[: stages.index(stage)]}
     found = [_model(stage, key, path, earlier) for key, path in _models(stage)]
     found += [_data(stage, key, spec) for key, spec in _sources(stage)]
-    if stage.settings.train == "align":
-        try:
-            check_terms(stage.config.rewards)
-        except TermError as error:
-            raise _problem(stage, str(error)) from error
     return found
+
+
+def check_rewards(stage: Stage) -> None:
+    """Check the terms of a stage's rewards, those of an import path too: it imports their modules.
+
+    Raises:
+        ConfigError: there is no such term, or it takes no argument of a name.
+    """
+    try:
+        check_terms(getattr(stage.config, "rewards", []))
+    except TermError as error:
+        raise _problem(stage, str(error)) from error
 
 
 def _models(stage: Stage) -> list[tuple[str, str]]:

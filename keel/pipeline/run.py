@@ -21,7 +21,7 @@ from rich.table import Table
 
 from keel.failures import CommandFailed
 from keel.pipeline.foreign import foreign_code
-from keel.pipeline.inputs import Input, inputs_of
+from keel.pipeline.inputs import Input, check_rewards, inputs_of
 from keel.pipeline.overview import figures_of, write_overview
 from keel.pipeline.project import ProjectConfig, Stage
 from reward_models.runtime.config import ConfigError
@@ -121,6 +121,7 @@ def run(
     with _lock(root) as descriptor:
         state = State.load(root)
         for stage in todo:
+            check_rewards(stage)
             _check_unchanged(stage, inputs[stage.name], state, stages)
             _check_made(stage, inputs[stage.name], stages, todo)
         outcomes = [Outcome(stage, "finished before" if stage.finished else "not reached") for stage in stages]
