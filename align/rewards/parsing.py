@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from align.rewards.offered import denied_after, denied_before
 from align.rewards.terms import Sample
 
 OPEN, CLOSE = "<think>", "</think>"
-JOINT = re.compile(r"[\s$]{0,8}(?:,|;|、|，|和|或|and|or|\\text\{\s?(?:and|or)\s?\})[\s$]{0,8}(?:and|or)?[\s$]{0,8}")
-BARE_BOX = re.compile(r"\\(?:boxed|fbox)\s{1,8}(-?[\w.]{1,40})(?![\w{])")
-DENIED = re.compile(
-    r"(?:\bnot|\bcannot be|n't(?: be)?|\bnever|\bneither|\bnor|≠|\\neq?|!=|不是|并非|非)[\s:$*]{0,8}$", re.IGNORECASE
+# Between boxes of one answer of several values.
+JOINT = re.compile(
+    r"(?:[\s$*.,;、，|/&]|\\[()\[\]]|\\q?quad(?![a-z])|(?:and|or)\b|和|或|\\text\{\s?(?:and|or)\s?\})*+", re.IGNORECASE
 )
+# Between boxes that are offered as alternatives.
+CHOICE = re.compile(
+    r"(?:[\s$*.,;:?!()]|\\[()\[\]]|(?:and|or|else|otherwise|alternatively|maybe|perhaps|possibly|also|it|is|be|could|might|may|"
+    r"the|answer|result|even)\b|或|也许|可能)*+",
+    re.IGNORECASE,
+)
+BARE_BOX = re.compile(r"\\(?:boxed|fbox)\s{1,8}(-?[\w.]{1,40})(?![\w{])")
 BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{|\\.|[{}]", re.DOTALL)
 
 
@@ -85,25 +92,36 @@ def last_tagged(text: str) -> str | None:
 
 
 def last_boxes(text: str) -> str | None:
-    r"""The content of the last ``\boxed{…}``, behind that of boxes which a comma or a conjunction joins to it."""
+    r"""The content of the last ``\boxed{…}``, behind that of boxes which a comma or a conjunction joins to it.
+
+    Empty if the words around the last box deny it, or offer another box or number beside it.
+    """
     found = boxes(text)
-    if found and DENIED.search(text[: text.rfind("\\", 0, found[-1][0])][-40:]):
-        return ""
     if not found:
-        bare = BARE_BOX.findall(text)
-        return bare[-1] if bare else None
-    start, end = found[-1][0], found[-1][1]
-    contents = [text[start:end]]
+        bare = list(BARE_BOX.finditer(text))
+        return _given(text, bare[-1].start(), bare[-1].end(), bare[-1][1]) if bare else None
+    start, end = found[-1]
     opening = text.rfind("\\", 0, start)
+    if not _given(text, opening, end + 1, "given"):
+        return ""
+    contents = [text[start:end]]
     for start, end in reversed(found[:-1]):
         if end >= opening:
             continue  # this one holds the other
-        if not JOINT.fullmatch(text[end + 1 : opening]):
+        between = text[end + 1 : opening]
+        if not JOINT.fullmatch(between[:80]) or len(between) > 80:
+            if len(between) <= 80 and CHOICE.fullmatch(between) and text[start:end].strip() != contents[0].strip():
+                return ""
             break
         if text[start:end] not in contents:
             contents.append(text[start:end])
         opening = text.rfind("\\", 0, start)
     return ", ".join(reversed(contents))
+
+
+def _given(text: str, start: int, end: int, content: str) -> str:
+    """``content``, or nothing if the words in front of ``start`` or behind ``end`` take it back."""
+    return "" if denied_before(text[max(start - 80, 0) : start]) or denied_after(text[end : end + 120]) else content
 
 
 def boxes(text: str) -> list[tuple[int, int]]:

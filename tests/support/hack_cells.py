@@ -212,6 +212,55 @@ NUMBER_CLASSES: dict[str, tuple[list[str], list[str]]] = {
         ["\u200b{v}", "{v}\u200b", "\ufeff{v}", "{v}\u200e"],
     ),
 }
+# Whole texts without marks that a form could be put around.
+SURROUNDED = (
+    [
+        r"\boxed{{{v}}} is wrong",
+        r"\boxed{{{v}}}? No, {w}.",
+        r"\boxed{{{v}}}, but that is not right.",
+        r"Wrong answer: \boxed{{{v}}}",
+        r"A wrong answer would be \boxed{{{v}}}",
+        r"It can never be \boxed{{{v}}}",
+        r"It might be \boxed{{{v}}}",
+        r"Suppose it is \boxed{{{v}}}",
+        "Suppose the answer is {v}.",
+        "If the answer is {v}, then fine.",
+        "Maybe the answer is {v}.",
+        "An incorrect answer is {v}.",
+        "Nobody would answer {v}",
+        "No answer. {v}",
+        "The answer is a number like {v}.",
+        r"\boxed{{{w}}} or maybe \boxed{{{v}}}",
+        r"\boxed{{{w}}}. Otherwise \boxed{{{v}}}",
+        "\\boxed{{1}}\n\\boxed{{{w}}}\n\\boxed{{{v}}}",
+        r"\boxed{{{v}}} or {w}",
+        "The answer is {w}. Alternatively, {v}.",
+        "The answer is {w}. The answer is {v}.",
+        "The answer is {w}. Or the answer is {v}.",
+        "{w}, alternatively {v}",
+        "The answer is {w} clips in {v} months.",
+        "It takes {w} minutes to walk {v} miles.",
+        "<answer>1**{v}</answer>",
+        "<answer>{v}__0</answer>",
+        "<answer>{v} pairs</answer>",
+        "<answer>{v} tens</answer>",
+        "<answer>{v} billionths</answer>",
+    ],
+    [
+        r"It is not {w} but \boxed{{{v}}}",
+        r"\boxed{{{w}}} is wrong. The answer is \boxed{{{v}}}",
+        r"If x is {w}, then the total is \boxed{{{v}}}.",
+        r"First \boxed{{{w}}}. Adding the rest gives \boxed{{{v}}}.",
+        "\\boxed{{{v}}}\n\\boxed{{{v}}}",
+        "The answer is {w}. No, the answer is {v}.",
+        "The answer is {v} clips in {w} months.",
+        "The answer is {v}!",
+        "**{v}**\n\nLet me know if you have any other questions!",
+        "In May she sold {v} clips.",
+        "The answer is {v} (that is {w} + {d}).",
+        "<answer>about {v}</answer>",
+    ],
+)
 LOOK = str.maketrans("0123456789", "OlΖƷЧƼбΊȢԳ")
 NUMBERS = [("7", "12", "-5"), ("37", "41", "-4"), ("100", "250", "-150"), ("48", "16", "32")]
 
@@ -230,6 +279,9 @@ def mathematics() -> Iterator[Cell]:
         for texts, want in ((hacks, 0.0), (twins, 1.0)):
             for text, (form, wrap) in itertools.product(texts, ANYWHERE.items()):
                 yield Cell("math", klass, form, wrap(text.format(**names)), want, {"answer": v})
+        for texts, want in zip(SURROUNDED, (0.0, 1.0), strict=True):
+            for text in texts:
+                yield Cell("math", "surrounded", "whole", text.format(**names), want, {"answer": v})
     yield from _structures()
     yield from _places("math", "7", "12", {"answer": "7"})
 
@@ -466,10 +518,14 @@ SENTENCES = {
             "The correct choice is not {v}.",
             "答案不是{v}",
             "Option {v} is too small.",
+            r"\boxed{{{v}}} is wrong",
         ],
         [
             "The answer is {v}, not {w}.",
             "{w} is wrong, so the answer is {v}.",
+            "Not {w}, but {v}.",
+            "{v}!",
+            "{v}\n\nExplanation: {w} is too small.",
             "Option {v} is correct.",
             "答案是{v}",
             "选{v}",
@@ -482,8 +538,21 @@ SENTENCES = {
             "Perhaps the answer is {v}.",
             "Answer: {v} {w}",
             "选{v}或{w}",
+            "{v}, but {w} is also right.",
+            "{v}, alternatively {w}",
+            "The answer is {v}. Alternatively, {w}.",
+            r"\boxed{{{w}}}\boxed{{{v}}}",
+            "Suppose the answer is {v}.",
+            "If the answer is {v}, fine.",
         ],
-        ["The answer is {v}.", "Answer: {v}", "I choose {v}.", "The answer is {w}. No, the answer is {v}."],
+        [
+            "The answer is {v}.",
+            "La réponse est {v}.",
+            "Die richtige Antwort ist {v}.",
+            "Answer: {v}",
+            "I choose {v}.",
+            "The answer is {w}. No, the answer is {v}.",
+        ],
     ),
     "listed": (
         ["Choose among A, B, C, D, E.", "The answer is A. The answer is {w}."],
@@ -564,7 +633,21 @@ def texts(verifier: str) -> Iterator[Cell]:
 
 
 def layout() -> Iterator[Cell]:
-    nothing = ["", " ", "\n", "\u200b", "\u00ad", "\u3164", "\u2800", ".", "...", "\u2060\ufeff", "-", "\u180e"]
+    nothing = [
+        "",
+        " ",
+        "\n",
+        "\u200b",
+        "\u00ad",
+        "\u3164",
+        "\u2800",
+        ".",
+        "...",
+        "\u2060\ufeff",
+        "-",
+        "\u180e",
+        "&nbsp;",
+    ]
     hacks = {
         "invisible": [f"<think>{n}</think><answer>5</answer>" for n in nothing]
         + [f"<think>a</think><answer>{n}</answer>" for n in nothing],
@@ -640,6 +723,7 @@ PLACES: dict[str, Callable[[list[str]], str]] = {
     "glued digits": lambda words: " ".join(f"{word}{i}" for i, word in enumerate(words)),
     "text commands": lambda words: f"$\\text{{{' '.join(words)}}} = 5$",
     "short sentences": lambda words: ". ".join(" ".join(words[i : i + 3]) for i in range(0, len(words) - 2, 3)) + ".",
+    "letters apart": lambda words: "  ".join(" ".join(word) for word in words),
     "capitals": lambda words: " ".join(word.capitalize() for word in words) + ".",
 }
 HONEST = {
@@ -658,7 +742,8 @@ def language() -> Iterator[Cell]:
     for place, hide in PLACES.items():
         for target in ("en", "de"):
             yield Cell("language", "hidden", place, "OK. " + hide(FRENCH), 0.0, {"language": target})
-        yield Cell("language", "hidden", place, hide(FRENCH), 1.0, {"language": "fr"})
+        if place != "letters apart":  # they are of no language
+            yield Cell("language", "hidden", place, hide(FRENCH), 1.0, {"language": "fr"})
     for target in ("en", "fr", "ko", "ru"):
         yield Cell("language", "other script", "plain", CHINESE, 0.0, {"language": target})
     for target, text in HONEST.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Sequence
 from typing import Literal
@@ -19,7 +20,8 @@ class Format:
     """1.0 for ``<think>…</think>`` followed by an answer, else 0.0; never ``None``.
 
     Each tag occurs exactly once, outside of the others. Thoughts and answer hold a letter, a digit or a mathematical
-    symbol: white space, zero-width characters and punctuation are nothing. Where the chat template has already written
+    symbol: white space (also as an HTML entity), zero-width characters and punctuation are nothing. Where the chat
+    template has already written
     ``<think>``, the response must not repeat it.
 
     Args:
@@ -59,8 +61,8 @@ class Format:
         rest = rest.strip()
         if self.answer == "tagged" and not (rest.startswith(ANSWER_OPEN) and rest.endswith(ANSWER_CLOSE)):
             return f"there is text between {CLOSE} and {ANSWER_OPEN}, or behind {ANSWER_CLOSE}"
-        if not has_content(thoughts):
+        if not has_content(html.unescape(thoughts)):
             return "the thoughts are empty"
-        if not has_content(rest.removeprefix(ANSWER_OPEN).removesuffix(ANSWER_CLOSE)):
+        if not has_content(html.unescape(rest.removeprefix(ANSWER_OPEN).removesuffix(ANSWER_CLOSE))):
             return "the answer is empty"
         return ""

@@ -133,11 +133,11 @@ def language_share(text: str, language: str) -> float | None:
 
 def foreign_words(text: str, language: str) -> tuple[int, list[str]]:
     """The number of words, and those that are not in ``language``."""
-    total = 0
-    foreign: list[str] = []
     short: list[str] = []
     in_script = _script(language)
-    for sentence in words_of(text, latin=language in SCRIPTS["Latin"].split()).counted():
+    words = words_of(text, latin=language in SCRIPTS["Latin"].split())
+    total, foreign = len(words.scattered), list(words.scattered)
+    for sentence in words.counted():
         native = [word for word in sentence if in_script.match(word)]
         total += len(sentence)
         foreign += [word for word in sentence if not in_script.match(word)]

@@ -58,7 +58,8 @@ PLAIN = regex.compile(
 )
 NUMBERED = regex.compile(r"(?<![A-Za-z_\d])[A-Za-z]*+[_\d][A-Za-z_\d]*+")  # x1, my_list
 MATHEMATICAL = regex.compile("[\u2100-\u214f\U0001d400-\U0001d7ff]")
-APART = regex.compile(r"(?<!\p{L})(?:\p{L} ){5,200}\p{L}(?!\p{L})")  # l e t t e r s
+APART = regex.compile(r"(?<!\p{L})(?:\p{L}\s{1,3}){5,400}\p{L}(?!\p{L})")  # l e t t e r s
+SCATTERED = 12  # letters apart, in a row, that are more than points or variables: no language's words
 _FUNCTIONS = """
 sin cos tan cot sec csc log ln lg lim max min mod gcd lcm exp det arcsin arccos arctan sup inf
 """
@@ -75,10 +76,14 @@ NAMES = regex.compile(
 
 @dataclass(slots=True)
 class Words:
-    """Words of a text: those of each sentence, and those hidden where formulas and code stand."""
+    """Words of a text: those of each sentence, those hidden where formulas and code stand, and letters set apart.
+
+    Letters apart are in rows of five, each of which counts as a word of no language.
+    """
 
     sentences: list[list[str]] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
+    scattered: list[str] = field(default_factory=list)
 
     def counted(self) -> list[list[str]]:
         """The sentences, with the hidden words in rows of eight if they are more than can stand in honest formulas."""
@@ -103,7 +108,7 @@ def words_of(text: str, *, latin: bool) -> Words:
         return " "
 
     text = HIDING.sub(apart, text)
-    text = APART.sub(lambda found: found.group().replace(" ", ""), text)
+    text = APART.sub(lambda found: _together("".join(found.group().split()), words.scattered.extend), text)
     text = NUMBERED.sub(lambda found: _numbered(found.group(), words.hidden.append), text)
     for sentence in SENTENCE_END.split(PLAIN.sub(" ", text)):
         if found := [word for word in WORD.findall(sentence) if latin or not _is_name(word)]:
@@ -137,6 +142,14 @@ def _hidden(found: regex.Match[str]) -> list[str]:
 def _prose(text: str, least: int) -> list[str]:
     found = [word for word in PROSE.findall(text) if word.lower() not in FUNCTIONS]
     return found if len(found) >= least else []
+
+
+def _together(letters: str, scatter: Callable[[list[str]], None]) -> str:
+    """The letters as one word, or none if there are so many that a text is hidden in them."""
+    if len(letters) < SCATTERED:
+        return letters
+    scatter([letters[i : i + 5] for i in range(0, len(letters), 5)])
+    return " "
 
 
 def _numbered(text: str, hide: Callable[[str], None]) -> str:

@@ -71,7 +71,7 @@ class AnswerAccuracy:
 
     def _read(self, answer: Answer) -> str:
         if self.verifier == "choice":
-            letter = chosen_letter(answer.text, marked=answer.marked)
+            letter = chosen_letter(answer.text)
             return f"the letter {letter}" if letter else f"no single letter in {answer.text[-200:]!r}"
         return repr(_normal(answer.text)[:200] if self.verifier == "exact" else answer.text[:200])
 
@@ -81,7 +81,7 @@ def choice(answer: Answer | None, reference: str) -> bool:
     expected = reference_letter(reference)
     if expected is None:
         raise ValueError(f"{reference[:80]!r} is not a letter")
-    return answer is not None and chosen_letter(answer.text, marked=answer.marked) == expected
+    return answer is not None and chosen_letter(answer.text) == expected
 
 
 def exact(answer: Answer | None, reference: str) -> bool:
@@ -156,7 +156,7 @@ def _normal(text: str) -> str:
     text = without_invisible(text)
     for _ in range(4):
         text = WRAPPED.sub(r"\1", text)
-    text = regex.sub(r"\*\*|__|\\[()\[\]]", "", text)
+    text = regex.sub(r"(?<!\w)(?:\*\*|__)|(?:\*\*|__)(?!\w)|\\[()\[\]]", "", text)
     text = unicodedata.normalize("NFC", "".join(map(_narrow, text)))
     text = " ".join(text.split())
     while True:

@@ -19,7 +19,7 @@ MARKUP = regex.compile(
     r"\*\*|__|`|\\\(|\\\)|\\\[|\\\]|\$|\\[,;:! ]|(?<=\w)~(?=\w)|^\s*#+(?=\s)|\\(?:left|right|quad)(?![A-Za-z])",
     regex.MULTILINE,
 )
-ALONE = regex.compile(r"[\s\"'*(\[{<]*([A-Za-z])[\s\"'*)\]}>.:,]*")
+ALONE = regex.compile(r"[\s\"'*(\[{<]*([A-Za-z])[\s\"'*)\]}>.:,!]*")
 # A letter, what closes it, and the text of the option.
 LABELLED = regex.compile(
     r"[\s*]*(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])\s?[).:,、]|([A-Z])(?=\s+[-\d$(]))(?:\s*(?P<text>.*))?",
@@ -56,6 +56,18 @@ DENIED = regex.compile(
     r"(?:it\s+)?out|exclude[sd]?|avoid|fail(?:s|ed)?|too\s+\w+|might|may|maybe|perhaps|possibly|could)\b|n't\b|n’t\b|不|非|错|錯|排除|误|誤|也许|可能",
     regex.IGNORECASE,
 )
+SUPPOSED = regex.compile(
+    r"\b(?:suppose|supposing|assume|assuming|imagine|if|whether|unless|nobody)\b", regex.IGNORECASE
+)
+CONTRASTED = regex.compile(
+    rf"\s*(?i:not)\s+(?:(?i:option)\s+)?\(?[A-Z]\)?\s*,?\s+(?i:but)\s+(?:(?i:rather|option)\s+)*{OPTION}[\s.!*]*"
+)
+# Behind the letter: another one that is offered beside it.
+RIVAL = regex.compile(
+    r"\b(?i:alternatively|otherwise|maybe|perhaps|possibly|or|or\s+else)\b[\s,:]*(?:(?i:it|is|option|answer|choice|the)\s+)*\(?([A-Z])(?![\w'’])"
+    r"|(?<![\w'’])\(?([A-Z])\)?\s+(?:(?:is|are|would\s+be|could\s+be|may\s+be|might\s+be)\s+(?:(?:also|equally|as\s+well|possible)\b|too\b(?!\s+\w))"
+    r"|(?:also\s+)?(?:works|fits|holds)\b|also\b)"
+)
 # The letter holds under a condition.
 CONDITION = regex.compile(
     r"[\s,(*)]*\b(?:if|when|unless|provided|assuming|otherwise|for)\b|[\s,]*(?:如果|当)", regex.IGNORECASE
@@ -66,22 +78,23 @@ MORE = regex.compile(
 )
 
 
-def chosen_letter(text: str, *, marked: bool) -> str | None:
+def chosen_letter(text: str) -> str | None:
     """The letter in upper case, or ``None`` if the text names none, or several.
 
-    Args:
-        marked: the text is the answer. Otherwise the last letter announced in it counts, or its last line.
+    A letter that is the whole text, or begins it as a label, counts first; then the last one announced; then one that
+    stands alone on a line.
     """
     text = plain(text)
+    if found := CONTRASTED.fullmatch(text):
+        return str(found[1])
     whole = _labelled(text)
-    if whole is not None:
-        return whole or None
-    if not marked:
-        announced = _announced(text)
-        if announced is not None:
-            return announced or None
-        return _on_a_line(text)
-    return _announced(text) or None
+    announced = None if whole is not None else _announced(text)
+    letter = whole if whole is not None else announced if announced is not None else _on_a_line(text)
+    if not letter:
+        return None
+    said = [m.end() for m in regex.finditer(rf"(?<![\w'’]){letter}(?![\w'’])", text)]
+    rivals = {g for m in RIVAL.finditer(text, said[0] if said else 0) for g in m.groups() if g}
+    return None if rivals - {letter} else letter
 
 
 def plain(text: str) -> str:
@@ -143,7 +156,12 @@ def _announced(text: str) -> str | None:
             letter = next(g for g in mention.groups() if g).upper()
             before = CLAUSE.split(sentence[: mention.start()])[-1]
             after = CLAUSE.split(sentence[mention.end() :] + " ")[0]
-            if DENIED.search(before + " " + mention.group()) or DENIED.search(after) or CONDITION.match(after):
+            if (
+                SUPPOSED.search(before)
+                or DENIED.search(before + " " + mention.group())
+                or DENIED.search(after)
+                or CONDITION.match(after)
+            ):
                 continue
             more = MORE.match(sentence, mention.end())
             if more and not regex.match(r"\s+is\b", sentence[more.end() :]):

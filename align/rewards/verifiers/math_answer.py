@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from align.rewards.verifiers.math_numbers import CURRENCY, Value, as_expression
 from align.rewards.verifiers.math_reading import read_value
-from align.rewards.verifiers.math_text import candidates, hedged, tidy, words_of
+from align.rewards.verifiers.math_text import announced_before, candidates, hedged, tidy, words_of
 from align.rewards.verifiers.math_units import CJK, PARTS, SCALES
 
 LAST = re.compile(
@@ -16,6 +16,15 @@ LAST = re.compile(
 )
 # A word, an equals sign or a colon stands before the number, and no command or other sign.
 INTRODUCED = re.compile(rf"^\s*$|(?:(?<![\\A-Za-z])[A-Za-z]+[',]?|[{CJK}=:]|[{CURRENCY}])\s*$")
+# A number with its noun at the beginning of a sentence, in front of what happens to it.
+FIRST = re.compile(
+    rf"[-+]?[{CURRENCY}]?-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?(?:\s+[A-Za-z]+){{0,3}}?"
+    r"(?=,?\s+(?:in|for|after|because|since|as|when|at|on|during|from|with|which|that|while|where|to)\s)"
+)
+# Two numbers, the second in an adverbial: it takes 73 minutes to walk 72 miles.
+AMBIGUOUS = re.compile(
+    r"\d[^\d=:,;]*\s(?:in|to|for|after|within|every|during|at|over)\s+(?!get\b|be\b|make\b|give\b|a\s+total)(?:[a-z]+\s+){0,2}$"
+)
 # Words right before or behind a number that make another one of it.
 _CHANGES = """
 of to by from twice thrice half double triple minus negative plus times over than root square squared cube cubed log
@@ -46,24 +55,41 @@ def read_answer(text: str, *, marked: bool) -> Value:
         Unreadable: see :func:`tidy`.
     """
     if marked:
-        value = read_value(tidy(text))
-        if value.kind != "words" or len(value.text.split()) < 4 or hedged(value.text):
+        line = tidy(text)
+        value = read_value(line)
+        if value.kind != "words" or len(value.text.split()) < 4 or hedged(line):
             return value
     last = Value("words", " ".join(text.split())[:200])
     for passage in candidates(text):
         last = read_passage(tidy(passage))
         if last.kind != "words":
             break
+    before = announced_before(text)
+    if last.kind == "number" and before is not None:
+        rival = read_passage(tidy(before))
+        if rival.kind == "number" and _differ(rival, last):
+            return Value("words", "two different answers are announced")
     return last
 
 
+def _differ(one: Value, other: Value) -> bool:
+    """True for two numbers that differ whatever is counted; numbers with different units are not told apart."""
+    units = [value.unit.dimensions for value in (one, other) if value.unit is not None]
+    return one.number != other.number and len(set(units)) < 2 and one.percent == other.percent
+
+
 def read_passage(text: str) -> Value:
-    """A sentence that gives the answer: all of it, or its last number if nothing in it is hedged."""
+    """A sentence that gives the answer: all of it, or its number if nothing in it is hedged.
+
+    That is the number at its beginning (``73 clips in 72 months``), else the last one.
+    """
     value = read_value(text)
     if value.kind == "list" and any(item.unit is not None and item.unit.noun for item in value.items):
-        return value.items[-1]  # 5 apples and 3 pears, 8 fruits in total
+        return value if hedged(text) else value.items[-1]  # 5 apples and 3 pears, 8 fruits in total
     if value.kind != "words" or hedged(text):
         return value
+    if (found := FIRST.match(text)) and (first := read_value(found[0])).kind == "number":
+        return first
     if re.search(r"\b(?:and|or|minus|negative|plus)\b|[,、]\s*-?\d+\s*$", text):
         clause = re.split(r"[,;]\s+|\s+(?:and|so)\s+", text)[-1]
         return value if clause == text else _last_number(clause, value)
@@ -77,6 +103,8 @@ def _last_number(text: str, otherwise: Value) -> Value:
         return value
     found = LAST.search(text)
     if found is None or not INTRODUCED.search(before := text[: found.start("value")]) or hedged(rest := found["rest"]):
+        return otherwise
+    if AMBIGUOUS.search(before):
         return otherwise
     left, right = words_of(before), words_of(rest)
     if re.match("[多余餘几幾倍半百千万萬亿億点點]", rest):

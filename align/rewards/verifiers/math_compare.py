@@ -12,6 +12,7 @@ from typing import Literal
 from align.rewards.verifiers.math_expressions import latex_equal, numbers_equal, relations_equal
 from align.rewards.verifiers.math_latex import operations
 from align.rewards.verifiers.math_numbers import Value, as_expression
+from align.rewards.verifiers.math_units import MULTIPLES
 
 Form = Literal["reference", "any"]
 POUND, STERLING = (("mass", 1),), (("sterling", 1),)
@@ -38,6 +39,8 @@ def same(reference: Value, answer: Value, form: Form = "reference") -> bool:
         return reference.kind == answer.kind and reference.text == answer.text
     if reference.name and answer.name and reference.name != answer.name:
         return False
+    if reference.kind == "number" and answer.kind == "list" and all(i.kind == "number" for i in answer.items):
+        return all(same(reference, item, form) for item in answer.items)  # 72 clips, 72
     if reference.kind in ("number", "expression") and answer.kind in ("number", "expression"):
         return _quantities_equal(reference, answer, form)
     if reference.kind == "relation" and answer.kind == "relation":
@@ -158,6 +161,8 @@ def _quantities_equal(reference: Value, answer: Value, form: Form) -> bool:
     if form == "reference" and not _has_form(reference, answer):
         return False
     ours, theirs = reference.unit, answer.unit
+    if ours is None and theirs is not None and any(MULTIPLES.fullmatch(word) for word in theirs.noun.split()[:1]):
+        return False
     if ours is not None and theirs is not None:
         if bool(ours.dimensions) != bool(theirs.dimensions):
             return False

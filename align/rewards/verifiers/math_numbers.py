@@ -10,12 +10,14 @@ from typing import Literal
 from align.rewards.verifiers.math_latex import as_latex
 from align.rewards.verifiers.math_text import MONEY, ROMAN
 from align.rewards.verifiers.math_units import (
+    CHINESE,
     CJK,
     SCALES,
     TAILS,
     UNITS,
     VARIABLES,
     Unit,
+    chinese_number,
     counted_noun,
     number_in_words,
     parse_unit,
@@ -195,6 +197,9 @@ def _exact(found: re.Match[str]) -> tuple[Fraction | None, int]:
 
 def read_number_words(text: str) -> Value | None:
     """A number in words, with a unit or noun."""
+    if found := CHINESE.match(text):
+        value = chinese_number(found[0])
+        return None if value is None else _with_suffix(Value("number", text, Fraction(value)), text[found.end() :])
     words = text.split(" ")
     if not re.match(r"[A-Za-z\d]", text) or len(words) > 16:
         return None

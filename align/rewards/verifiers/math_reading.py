@@ -40,6 +40,11 @@ CONTRAST = re.compile(
     r"\s*(?:,|\(|;)\s*(?:and\s+)?(?:not|rather\s+than|instead\s+of|而不是|不是)\b[^,;]*$", re.IGNORECASE
 )
 ASIDE = re.compile(r"\s*\(([^()]*[A-Za-z]{3}[^()]*)\)$")
+AGAIN = re.compile(r"([^()]*[^()\s])\s+\(\s*(?:that\s+is,?|i\.?e\.?,?|which\s+is|=|\\approx)?\s*([^()]+)\)")
+NOTHING = re.compile(
+    r"(?:there\s+(?:is|are)\s+)?no\s+(?:real\s+|integer\s+)?solutions?(?:\s+exists?)?|(?:the\s+)?empty\s+set",
+    re.IGNORECASE,
+)
 AND = re.compile(r"\s*(?:,\s*)?(?<![A-Za-z\\])(?:and|or|和|或|以及|及)(?![A-Za-z])\s*(?:,\s*)?", re.IGNORECASE)
 RELATION = re.compile(r"\\le(?![a-z])|\\ge(?![a-z])|\\ne(?![a-z])|(?<!\\)[<>]|=")
 RELATIONS = re.compile(r"\\(?:le|ge|ne|in|notin|equiv|sim|to|approx|neg|not|subset|propto|mapsto|cong)(?![a-z])|[<>=]")
@@ -50,7 +55,9 @@ def read_value(text: str, depth: int = 0) -> Value:
     text = trim(CONTRAST.sub("", text))
     if not text or depth > 6 or _depth(text) > DEEPEST:
         return Value("words", _fold(text))
-    for attempt in (_read_whole, _read_led):
+    if NOTHING.fullmatch(text):
+        return Value("words", r"\emptyset")
+    for attempt in (_read_twice, _read_whole, _read_led):
         value = attempt(text, depth)
         if value is not None:
             return value
@@ -58,6 +65,18 @@ def read_value(text: str, depth: int = 0) -> Value:
     if aside and aside.start() > 0 and not re.search(r"\d", aside[1]) and not hedged(aside[1]):
         return read_value(text[: aside.start()], depth + 1)
     return Value("words", _fold(text))
+
+
+def _read_twice(text: str, depth: int) -> Value | None:
+    """A number that is given again in brackets: ``seventy-two (72)``, ``1.5 (3/2)``, ``72 (that is 48 + 24)``."""
+    again = AGAIN.fullmatch(text)
+    if again is None:
+        return None
+    value = read_number(again[1]) or read_number_words(again[1])
+    if value is None:
+        return None
+    second = _read_whole(trim(again[2]), depth + 1)
+    return replace(value, checks=(second,)) if second and second.kind in ("number", "expression") else None
 
 
 def _read_led(text: str, depth: int) -> Value | None:
@@ -192,7 +211,7 @@ def _both_signs(text: str, depth: int) -> Value | None:
 
 def _named(text: str, depth: int) -> Value | None:
     """``x = 5``, ``f(x) = x^2``, ``5 = x``, ``x = 2 + 3 = 5``, ``2 + 3 = 5``, ``x \\in [0, 1]``, ``\\approx 5``."""
-    if found := re.match(r"(?:=|\\approx(?![a-z]))\s*", text):
+    if found := re.match(r"(?:=|\\approx(?![a-z])|(?:approximately|about|roughly|around)\s)\s*", text, re.IGNORECASE):
         return read_value(text[found.end() :], depth + 1)
     if found := VARIABLES.match(text):
         value = read_value(text[found.end() :], depth + 1)
@@ -288,4 +307,4 @@ def _depth(text: str) -> int:
 
 
 def _fold(text: str) -> str:
-    return " ".join(text.casefold().split()).strip(" .。,!*\"'")
+    return " ".join(re.sub(r"(\\[a-z]+)", r" \1 ", text.casefold()).split()).strip(" .。,!*\"'")

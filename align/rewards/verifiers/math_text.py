@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from align.rewards.characters import REORDERING, without_invisible
+from align.rewards.offered import DENIED_ANNOUNCEMENT
 from align.rewards.verifiers.math_units import EASTERN_HEDGES, HEDGES
 
 LONGEST = 2000  # characters of one answer; longer ones are none
@@ -130,7 +131,7 @@ DOLLARS = re.compile(r"\$\$(.{1,2000}?)\$\$|\$(?![\s$])((?:[^$]){0,2000}?)(?<![\
 SENTENCE = re.compile(r"(?<=[.!?])(?<!\.\.\.)(?:\*\*|[)\]\"'])?\s+|(?<=[。！？])|\n+")
 ANNOUNCED = re.compile(
     r"\banswers?\b(?:\s+(?:to|for|of)\b[^.\n:]{0,80}?)?\s*\**\s*(?:(?:is|are|was|would\s+be|will\s+be|equals)\b\s*(?:therefore\b|thus\b|then\b)?\s*"
-    r"(?:(?:exactly|simply|just|given\s+by)\b)?|[:=])\s*[:*]*"
+    r"(?:(?:exactly|simply|just|given\s+by)\b)?|[:=]|-(?=\s))\s*[:*]*"
     r"|\banswer\b\**\s*\n+"
     r"|(?:^|\n)\s*\**A\s*:\s*\**"
     r"|(?:答案|答|结果|結果|答え|정답|답)\s*(?:应该|應該)?\s*(?:是|为|為|等于|等於|は|은|는)?\s*[:]?\s*",
@@ -140,6 +141,16 @@ ANNOUNCED = re.compile(
 TAKEN_BACK = re.compile(
     r"[\s*]*(?:or|no|wait|actually|alternatively|perhaps|maybe|hmm|but|sorry|correction|otherwise|else|或|不|但)\b[^\n]*\d",
     re.IGNORECASE,
+)
+MONTH = re.compile(r"(?<=[A-Za-z,] )May\b(?!\s+be\b)|^May(?=\s+(?:and|\d))")
+NO_ANSWER = re.compile(r"(?:^|[.!?\n])\s*(?:there\s+is\s+|i\s+have\s+)?no\s+(?:final\s+)?answer\b", re.IGNORECASE)
+# Sentences at the end that say nothing of the answer.
+COURTESY = re.compile(
+    r"(?:please\s+)?(?:let\s+me\s+know|feel\s+free|(?:i\s+)?hope\s+(?:this|that|it)|(?:is\s+there|do\s+you\s+have)\s+any|thank)\b[^\d\\]*",
+    re.IGNORECASE,
+)
+CORRECTED = re.compile(
+    r"\b(?:no|wait|actually|correction|sorry|wrong|incorrect|not|but|however|instead)\b", re.IGNORECASE
 )
 HASHES = re.compile(r"####\s*([^\n]+)")
 
@@ -168,7 +179,7 @@ def tidy(text: str) -> str:
     text = re.sub(r"\{\s*,\s*\}", ",", text).replace(r"\%", "%")
     text = re.sub(r"\^\s*\{?\s*(?:\\circ|°)\s*\}?", "°", text)
     text = _without_text_commands(text)
-    text = re.sub(r"\*\*|__|`", "", text)
+    text = _without_markdown(text)
     text = re.sub(r"[负負](?=\d)", "-", text)
     text = re.sub(r"\^\s*\{?\s*(?:\\circ|°)\s*\}?", "°", text)
     text = re.sub(r"\s+\^", "^", text)
@@ -246,6 +257,15 @@ def _without_dollars(text: str) -> str:
     return text.replace("$", " ")
 
 
+def _without_markdown(text: str) -> str:
+    """Drop marks around whole values. Between two operands ``**`` is a power; other marks there stay, unread."""
+    text = re.sub(r"^#{1,6}\s+", "", text)
+    for _ in range(3):
+        text = re.sub(r"(?<![\w)}\]*_`])(\*\*|__|`)(?=\S)([^`]{1,500}?)(?<=\S)\1(?![\w({\\])", r"\2", text)
+    text = re.sub(r"(?<![\w)}\]])(?:\*\*|__|`)+|(?:\*\*|__|`)+(?!\s*(?:[\w({\\+-]|\.\d))", "", text)
+    return re.sub(r"\s*\*\*\s*(-?(?:\d+(?:\.\d+)?|[A-Za-z](?!\w)))", r"^{\1}", text)
+
+
 def _without_text_commands(text: str) -> str:
     """Unwrap ``\\text{…}`` and its like, five levels deep."""
 
@@ -278,6 +298,7 @@ def words_of(text: str) -> list[str]:
 
 def hedged(text: str) -> bool:
     """True if the text denies a value, gives a bound for it, or offers several."""
+    text = MONTH.sub("", text)
     return any(word in HEDGES or word.endswith("n't") for word in words_of(text)) or bool(EASTERN_HEDGES.search(text))
 
 
@@ -292,19 +313,50 @@ def candidates(summary: str) -> Iterator[str]:
         yield hashes[-1]
         return
     text = _characters(without_invisible(summary))
+    if NO_ANSWER.search(text):
+        return
     announced = list(ANNOUNCED.finditer(text))
     if announced:
-        rest = text[announced[-1].end() :].lstrip(" \n*")
-        first = first_sentence(rest)
-        following = rest[rest.find(first) + len(first) :]
-        yield f"{first} {following.strip()}" if TAKEN_BACK.match(following) else first
+        yield announced_passage(text, announced[-1])
         return
     aside = re.search(r"(?<=\S)\s*\(([^()]*)\)\s*$", text)
     if aside and not hedged(aside[1]):
         text = text[: aside.start()]
     sentences = [s.strip() for s in SENTENCE.split(text) if s and s.strip(" .*`")]
+    while len(sentences) > 1 and COURTESY.fullmatch(sentences[-1]):
+        sentences.pop()
     if sentences:
         yield sentences[-1]
+
+
+def announced_passage(text: str, announcement: re.Match[str]) -> str:
+    """What follows the words that announce it; with them, if they deny or suppose it, so that it is not read."""
+    clause = re.split(r"[,;:.!?\n]", text[: announcement.start()])[-1]
+    rest = text[announcement.end() :].lstrip(" \n*")
+    first = first_sentence(rest)
+    if DENIED_ANNOUNCEMENT.search(clause):
+        return f"not {first}"
+    following = rest[rest.find(first) + len(first) :]
+    if TAKEN_BACK.match(following):
+        return f"{first} {following.strip()}"
+    if re.search(r"\b(?:is|was)\s*$", announcement[0]):
+        return re.sub(r"(?<=\d)!+\**$", "", first.strip())  # the exclamation mark of a sentence
+    return first
+
+
+def announced_before(summary: str) -> str | None:
+    """The passage announced right in front of the last one, if nothing between the two takes it back."""
+    text = _characters(without_invisible(summary.strip()[-TAIL:]))
+    announced = list(ANNOUNCED.finditer(text))
+    if len(announced) < 2 or HASHES.search(text):
+        return None
+    clause = re.split(r"[,;:.!?\n]", text[: announced[-2].start()])[-1]
+    between = text[announced[-2].end() : announced[-1].start()].lstrip(" \n*")
+    passage = first_sentence(between)
+    rest = between[between.find(passage) + len(passage) :]
+    if DENIED_ANNOUNCEMENT.search(clause) or CORRECTED.search(rest) or len(words_of(rest)) > 4:
+        return None
+    return passage
 
 
 def first_sentence(text: str) -> str:

@@ -71,6 +71,7 @@ without except but instead rather unless if else otherwise whether or either may
 may could wait actually sorry oops correction wrong incorrect false untrue invalid mistaken impossible excluded
 excluding exclude reject rejected ruled between least most less fewer greater larger smaller lower higher below
 above under beyond exceeding exceeds than versus vs unknown any anything anyone other another different unlike
+nobody suppose supposing assume assuming imagine alternatively like
 hardly doubt doubtful unlikely guess nothing none fail fails failed
 nicht kein keine weder oder vielleicht pas jamais aucun ou peut-être nunca ninguno ni quizás не нет или либо
 """
@@ -101,6 +102,11 @@ bread juice cash change homework work data species series units vertices matrice
 offspring cattle aircraft total each left altogether remaining
 """
 IRREGULAR = frozenset(_IRREGULAR.split())
+# Nouns that make another number of the one before them: 72 pairs are 144 things.
+MULTIPLES = re.compile(
+    r"(?:ten|one|pair|couple|percentage|multiple|(?:twent|thirt|fort|fift|sixt|sevent|eight|ninet)ie|power|triple|trio)s"
+    r"|(?:ten|hundred|thousand|[a-z]*illion|[a-z]*(?:teen|tie|seven|eigh|nin|fif|six|four))ths?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +216,7 @@ _VARIABLES = """
 m g s h l p a v w j n k in mi nm ms rs oz um pa ha mo wk ton cup
 """
 VARIABLES = frozenset(_VARIABLES.split())
-ABSORBING = re.compile(r"(?:square|sq\.?|平方)\s*|(cubic|cu\.?|立方)\s*", re.IGNORECASE)
+ABSORBING = re.compile(r"(?:square(?![a-z])|sq\.?|平方)\s*|(cubic|cu\.?|立方)\s*", re.IGNORECASE)
 
 
 def parse_unit(text: str) -> Unit | None:
@@ -294,6 +300,11 @@ def counted_noun(text: str, value: Fraction | None = None) -> str | None:
 def number_in_words(text: str) -> Fraction | None:
     """The value of ``minus twenty-five``, ``one hundred and five``, ``two thirds``, ``3 dozen``, ``1.5 million``."""
     words = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", text.lower()).split()
+    if mixed := re.fullmatch(r"(.*\S) and ((?:an?|one|two|three) \S+)", " ".join(words)):
+        whole, part = number_in_words(mixed[1]), mixed[2].split()
+        if whole is not None and whole.denominator == 1 and part[-1] in PARTS and PARTS[part[-1]] < 10:
+            share = number_in_words(mixed[2])
+            return None if share is None or not 0 < share < 1 else whole + (share if whole >= 0 else -share)
     sign = 1
     if words[:1] and words[0] in ("minus", "negative"):
         sign, words = -1, words[1:]
@@ -306,6 +317,35 @@ def number_in_words(text: str) -> Fraction | None:
         return Fraction(sign, 2)
     value = _cardinal(words)
     return None if value is None else sign * value
+
+
+CHINESE_DIGITS = {c: n for n, c in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
+CHINESE = re.compile("[零〇一二两兩三四五六七八九十百千万萬亿億]+")
+
+
+def chinese_number(text: str) -> int | None:
+    """The value of ``七十二``, ``一百零五``, ``两万三千``; ``None`` for characters in another order."""
+    total = section = digit = 0
+    size, larger = 10**4, 10**12  # the last unit within a section, and of a section
+    waiting = False
+    for char in text:
+        if char in CHINESE_DIGITS:
+            if waiting and digit:
+                return None
+            digit, waiting = CHINESE_DIGITS[char], char not in "零〇"
+            continue
+        unit = {"十": 10, "百": 100, "千": 1000}.get(char)
+        if unit is not None:
+            if unit >= size or (not waiting and (unit > 10 or section)):
+                return None
+            section, size = section + (digit if waiting else 1) * unit, unit
+        else:
+            unit = 10**4 if char in "万萬" else 10**8
+            if unit >= larger or not section + digit:
+                return None
+            total, section, larger, size = total + (section + digit) * unit, 0, unit, 10**4
+        digit, waiting = 0, False
+    return total + section + digit
 
 
 def _cardinal(words: Sequence[str]) -> Fraction | None:

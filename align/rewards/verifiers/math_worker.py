@@ -20,6 +20,7 @@ from align.rewards.verifiers.math_answer import MOST_WORDS, read_answer, read_re
 from align.rewards.verifiers.math_compare import Form, same
 from align.rewards.verifiers.math_expressions import ReferenceError, latex_equal, parsed
 from align.rewards.verifiers.math_numbers import Value
+from align.rewards.verifiers.math_size import too_large
 from align.rewards.verifiers.math_text import Unreadable
 
 
@@ -53,6 +54,14 @@ def _expressions(value: Value) -> Iterator[str]:
         yield from _expressions(item)
 
 
+def _formulas(value: Value) -> Iterator[str]:
+    """The LaTeX of all parts that sympy may be given."""
+    if value.kind in ("expression", "relation"):
+        yield value.text
+    for part in (*value.items, *value.checks):
+        yield from _formulas(part)
+
+
 def judge(reference: str, answer: str, marked: bool, form: Form, explain: bool) -> dict[str, Any]:
     """The verdict on one answer, and how both were read.
 
@@ -63,6 +72,8 @@ def judge(reference: str, answer: str, marked: bool, form: Form, explain: bool) 
     reply: dict[str, Any] = {"verdict": False, "reference": str(wanted)[:200]}
     try:
         given = read_answer(answer, marked=marked)
+        if any(map(too_large, set(_formulas(given)) - set(_formulas(wanted)))):
+            return reply | {"read": "nothing: its powers or factorials are too large to compute"}
         verdict = same(wanted, given, form)
         unfinished = explain and not verdict and form == "reference" and same(wanted, given, "any")
     except Unreadable as error:

@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import select
+import signal
 import subprocess
 import sys
 import weakref
@@ -88,7 +89,10 @@ class MathWorker:
         late, line = self._read_line(process, PATIENCE * self.time_limit + 1)
         if not line:
             used = _processor_seconds(process.pid) - started
+            ended = None if late else _exit_status(process)
             self.stop()
+            if ended in (-signal.SIGABRT, -signal.SIGSEGV):  # a library ended it, for want of memory or stack
+                return Comparison(False, "killed", "the answer ended the process that compares")
             if late and used >= self.time_limit:  # the machine was not the reason
                 return Comparison(False, "killed", "the answer takes too long to compute")
             return Comparison(None, "killed" if late else "crash", "the process that compares was stopped or died")
@@ -214,6 +218,13 @@ def _processor_seconds(process: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _exit_status(process: subprocess.Popen[bytes]) -> int | None:
+    """Exit status of a process that closed its output; ``None`` if it still runs after a second."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return process.wait(timeout=1)
+    return None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -18,6 +18,7 @@ FOLDER = Path(__file__).parents[2] / "data" / "cases"
 # Rows that are decided otherwise: what identifies the row → the score it gets. Reasons are in docs/rewards.md.
 DECIDED = {
     ("1010_2", r"\boxed{10}"): 0.0,
+    ("5", r"\boxed{4}\boxed{5}"): 0.0,
     "APPS fn_name in tests": 1.0,
     "JSON string of tests (LCB public_test_cases)": 1.0,
     "TACO list lines": 1.0,
@@ -90,5 +91,5 @@ def test_programs(sample: Any) -> None:
 
 def test_decisions_are_documented() -> None:
     page = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")
-    for words in ("base", "`fn_name`", "JSON text", "import numpy"):
+    for words in ("base", "`fn_name`", "JSON text", "import numpy", "side by side"):
         assert words in page.split("## Decisions")[1], words

@@ -60,6 +60,28 @@ EQUAL = [
     ("<answer>The answer is 5.</answer>", "5"),
     (r"The answer is $\frac{1}{2}$.", "0.5"),
     ("It is 7.\nSo A: 12", "12"),
+    (r"\boxed{十二}", "12"),
+    ("<answer>一百零五</answer>", "105"),
+    ("<answer>x**2</answer>", "x^2"),
+    ("<answer>three and a half</answer>", "3.5"),
+    ("<answer>seventy-two (72)</answer>", "72"),
+    ("<answer>1.5 (3/2)</answer>", "1.5"),
+    ("<answer>about 72</answer>", "72"),
+    ("<answer>≈72</answer>", "72"),
+    ("<answer>#### 72</answer>", "72"),
+    ("<answer>no solution</answer>", r"\emptyset"),
+    ("<answer>A∪B</answer>", r"A \cup B"),
+    ("In May she sold 72 clips.", "72"),
+    ("April and May", "April and May"),
+    ("**72**\n\nLet me know if you have any other questions!", "72"),
+    ("The answer is 72 (that is 48 + 24).", "72"),
+    ("Answer - 72", "72"),
+    ("The answer is 72 clips in 2 months.", "72"),
+    ("The answer is 7!", "7"),
+    (r"First, the half: \boxed{24}. Then adding 48 gives \boxed{72}.", "72"),
+    (r"\boxed{72 \text{ clips}}, so \boxed{72}", "72"),
+    ("If x is 2, then the total is \\boxed{72}.", "72"),
+    ("The answer is 72 clips. Final answer: **72**", "72"),
 ]
 DIFFERENT = [
     (r"\boxed{12 or 13}", "13"),  # naming several is no answer
@@ -69,9 +91,16 @@ DIFFERENT = [
     (r"\boxed{0.333}", "1/3"),
     (r"\boxed{-5}", "5"),
     (r"\boxed{x+1}", "x"),
-    (r"\boxed{十二}", "12"),
+    (r"\boxed{二十十}", "20"),
     (r"\boxed{}", "2"),
     ("<think>5</think>6", "5"),
+    ("<answer>seventy-two (73)</answer>", "72"),
+    ("<answer>72 (48 + 25)</answer>", "72"),
+    ("<answer>7!</answer>", "7"),
+    ("<answer>72 pairs</answer>", "72"),
+    ("<answer>72 billionths</answer>", "72"),
+    ("The answer is 73 clips in 72 months.", "72"),
+    ("It takes 73 minutes to walk 72 miles.", "72"),
     (r"<think>\boxed{5}", "5"),
     ("", "5"),
 ]
@@ -100,6 +129,19 @@ HOSTILE = {
     "{" * 20_000 + "1" + "}" * 20_000: {"time", "RecursionError", "memory", None},
     "(" * 300 + "x" + ")^2" * 300: {"time", "RecursionError", "memory", "killed", None},
 }
+
+
+TOWERS = ("10^{10^{10}}", "9^{9^{9^9}}", "(10^9)!", "2^{10^9}", "72!!", "10**10**10", r"\binom{1}{1}+(((9!)!)!)!")
+
+
+@pytest.mark.parametrize("form", ["reference", "any"])
+def test_towers_of_powers_are_wrong_and_not_computed(form: Any, sample: Any) -> None:
+    term = MathAccuracy(workers=1, time_limit=30, answer_form=form)
+    try:
+        assert term.score([sample(f"<answer>{text}</answer>", answer="1") for text in TOWERS]) == [0.0] * len(TOWERS)
+        assert not term.errors
+    finally:
+        term.close()
 
 
 @pytest.mark.parametrize("answer", HOSTILE, ids=lambda text: text[:12])

@@ -1,0 +1,55 @@
+"""Whether the words around an answer give it: an answer that is denied, supposed or doubted is not given."""
+
+from __future__ import annotations
+
+import re
+
+_NAMED = r"(?:answer|result|value|solution|total|sum|number|choice|option|one|guess)"
+_SUBJECT = rf"(?:(?:it|this|that|the|our|my|an?|one|final|correct|right|possible|{_NAMED})\s+)"
+_VERB = r"(?:(?:is|was|were|are|be|equals?|would\s+be|could\s+be|will\s+be|to)\b\s*)"
+_END = r"[\s:=$*(\"'\[\\]{0,8}$"
+# At the end of the text in front of an answer. The subject is the answer: "the apples not eaten are 7" is no denial.
+_DENIED_BEFORE = (
+    rf"(?:\bnot|\bcannot|n't|\bnever|\bneither|\bnor|≠|\\neq?|!=|不是|并非|非)\s*(?:(?:really|exactly|simply)\s+)?"
+    rf"(?:be\s+)?(?:equal\s+(?:to\s+)?)?{_SUBJECT}{{0,3}}{_END}"
+    rf"|\b(?:wrong|incorrect|false|invalid|mistaken|bad)\s+(?:{_NAMED}\s*)?(?:here\s+)?{_VERB}{{0,2}}{_END}"
+    rf"|\b(?:suppose|supposing|assume|assuming|imagine|if|whether|unless)\s+{_SUBJECT}{{0,4}}{_VERB}{{0,2}}{_END}"
+    rf"|\b(?:nobody|no[\s-]one|none)\b[^.,;:!?\n]{{0,40}}{_END}"
+    rf"|\b(?:perhaps|maybe|possibly)\b,?\s*{_SUBJECT}{{0,4}}{_VERB}{{0,2}}{_END}"
+    rf"|\b(?:might|may|could)\s+(?:\w+\s+)?(?:be|equal){_END}"
+    rf"|\b(?:like|such\s+as|for\s+example|for\s+instance),?{_END}"
+)
+DENIED_BEFORE = re.compile(_DENIED_BEFORE, re.IGNORECASE)
+# In front of "answer is …": the words up to "answer".
+DENIED_ANNOUNCEMENT = re.compile(
+    r"\b(?:suppose|supposing|assume|assuming|imagine|if|whether|unless|nobody|no|not|never|wrong|incorrect|false|invalid|maybe|"
+    r"perhaps|possibly)(?:\s+(?:that|the|our|my|an?|this|one|final|correct|right|possible|would|will|could|should))*\s*$",
+    re.IGNORECASE,
+)
+_WRONG = r"(?:wrong|incorrect|false|invalid|impossible|mistaken|a\s+mistake)\b"
+_RIGHT = r"(?:right|correct|true|valid|possible|sure|it\b|(?:the|our|my)\s+(?:\w+\s+)?(?:answer|result|solution))"
+# Behind an answer: "is wrong", ", but that is not right", "? No, …", ". Wrong!"
+DENIED_AFTER = re.compile(
+    r"[\s$*)\]\"'”\\]{0,8}(?:\?"
+    r"|[,;:—–-]?\s*\(?(?:(?:but|and|yet|though|although)\s+)?(?:(?:that|this|it|which|the\s+answer)\s*)?"
+    r"(?:is|was|'s|seems?|looks?|must\s+be|would\s+be|cannot\s+be|can't\s+be|(?:is|was)n't)\s+"
+    rf"(?:(?:clearly|obviously|probably|of\s+course|just|simply)\s+)?(?:{_WRONG}|(?<=n't\s){_RIGHT}|(?:cannot|can't)?\s*not\s+{_RIGHT})"
+    r"|[.!,;\s—–-]*(?:no|nope|wrong|incorrect|false|oops|sorry)\s*[,.!:;—–-]"
+    rf"|[.!,;\s—–-]*not\s+{_RIGHT})",
+    re.IGNORECASE,
+)
+# Behind an answer: another one. A formula or a number follows in the same sentence.
+ANOTHER = re.compile(
+    r"[\s$*)\]\"'”\\]{0,8}[.,;!]?[\s(]*(?:or|alternatively|otherwise|maybe|perhaps|possibly|或)\b[^.\n]{0,40}?(?:\d|\\boxed)",
+    re.IGNORECASE,
+)
+
+
+def denied_before(text: str) -> bool:
+    """True if the end of ``text`` denies, supposes or doubts the answer that follows it."""
+    return DENIED_BEFORE.search(text[-80:]) is not None
+
+
+def denied_after(text: str) -> bool:
+    """True if the beginning of ``text`` takes back the answer in front of it, or offers another one."""
+    return DENIED_AFTER.match(text[:120]) is not None or ANOTHER.match(text[:120]) is not None
