@@ -6,8 +6,9 @@ import re
 from dataclasses import replace
 
 from align.rewards.verifiers.math_numbers import CURRENCY, Value, as_expression
+from align.rewards.verifiers.math_passages import announced_before, candidates
 from align.rewards.verifiers.math_reading import read_value
-from align.rewards.verifiers.math_text import announced_before, candidates, hedged, tidy, words_of
+from align.rewards.verifiers.math_text import hedged, tidy, words_of
 from align.rewards.verifiers.math_units import CJK, PARTS, SCALES
 
 LAST = re.compile(

@@ -10,18 +10,16 @@ from typing import Literal
 from align.rewards.verifiers.math_latex import as_latex
 from align.rewards.verifiers.math_text import MONEY, ROMAN
 from align.rewards.verifiers.math_units import (
-    CHINESE,
     CJK,
     SCALES,
     TAILS,
     UNITS,
     VARIABLES,
     Unit,
-    chinese_number,
     counted_noun,
-    number_in_words,
     parse_unit,
 )
+from align.rewards.verifiers.math_words import CHINESE, chinese_number, number_in_words
 
 Kind = Literal["number", "expression", "relation", "list", "set", "tuple", "interval", "union", "ratio", "words"]
 DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)(?:\.\d*)?|\.\d+"

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
 
 from align.rewards.characters import REORDERING, without_invisible
-from align.rewards.offered import DENIED_ANNOUNCEMENT
 from align.rewards.verifiers.math_units import EASTERN_HEDGES, HEDGES
 
 LONGEST = 2000  # characters of one answer; longer ones are none
-TAIL = 6000  # characters of an unmarked summary that are searched for the answer
 ROMAN = "\ue001"  # before a letter that was set upright behind a number: a unit
 MONEY = "\ue000"  # a dollar sign that is money, once the dollars around formulas are gone
 
@@ -128,31 +125,7 @@ COMMAND = re.compile(r"\\[A-Za-z]+")
 SHORT_FRACTION = re.compile(r"\\frac\s*(?:(\d)\s*(\d)|(\d)\s*\{([^{}]*)\}|\{([^{}]*)\}\s*(\d))(?![\d}])")
 # LaTeX between dollars as pandoc has it: no space inside the dollars, no digit behind the last.
 DOLLARS = re.compile(r"\$\$(.{1,2000}?)\$\$|\$(?![\s$])((?:[^$]){0,2000}?)(?<![\s\\])\$(?!\d)", re.DOTALL)
-SENTENCE = re.compile(r"(?<=[.!?])(?<!\.\.\.)(?:\*\*|[)\]\"'])?\s+|(?<=[。！？])|\n+")
-ANNOUNCED = re.compile(
-    r"\banswers?\b(?:\s+(?:to|for|of)\b[^.\n:]{0,80}?)?\s*\**\s*(?:(?:is|are|was|would\s+be|will\s+be|equals)\b\s*(?:therefore\b|thus\b|then\b)?\s*"
-    r"(?:(?:exactly|simply|just|given\s+by)\b)?|[:=]|-(?=\s))\s*[:*]*"
-    r"|\banswer\b\**\s*\n+"
-    r"|(?:^|\n)\s*\**A\s*:\s*\**"
-    r"|(?:答案|答|结果|結果|答え|정답|답)\s*(?:应该|應該)?\s*(?:是|为|為|等于|等於|は|은|는)?\s*[:]?\s*",
-    re.IGNORECASE,
-)
-# The next sentence offers another answer, or takes back the first.
-TAKEN_BACK = re.compile(
-    r"[\s*]*(?:or|no|wait|actually|alternatively|perhaps|maybe|hmm|but|sorry|correction|otherwise|else|或|不|但)\b[^\n]*\d",
-    re.IGNORECASE,
-)
 MONTH = re.compile(r"(?<=[A-Za-z,] )May\b(?!\s+be\b)|^May(?=\s+(?:and|\d))")
-NO_ANSWER = re.compile(r"(?:^|[.!?\n])\s*(?:there\s+is\s+|i\s+have\s+)?no\s+(?:final\s+)?answer\b", re.IGNORECASE)
-# Sentences at the end that say nothing of the answer.
-COURTESY = re.compile(
-    r"(?:please\s+)?(?:let\s+me\s+know|feel\s+free|(?:i\s+)?hope\s+(?:this|that|it)|(?:is\s+there|do\s+you\s+have)\s+any|thank)\b[^\d\\]*",
-    re.IGNORECASE,
-)
-CORRECTED = re.compile(
-    r"\b(?:no|wait|actually|correction|sorry|wrong|incorrect|not|but|however|instead)\b", re.IGNORECASE
-)
-HASHES = re.compile(r"####\s*([^\n]+)")
 
 
 class Unreadable(ValueError):
@@ -169,7 +142,7 @@ def tidy(text: str) -> str:
         raise Unreadable("it holds characters that change the order of what is shown")
     if len(text) > LONGEST:
         raise Unreadable(f"it is longer than {LONGEST} characters")
-    text = _characters(without_invisible(text))
+    text = characters(without_invisible(text))
     text = re.sub(r"\\\$", MONEY, text)
     text = _without_dollars(text)
     text = re.sub(r"\\[()]|\\[\[\]](?!\d*(?:em|ex|pt|mm)\])", " ", text)
@@ -229,7 +202,7 @@ def closing(text: str, start: int) -> int:
     return -1
 
 
-def _characters(text: str) -> str:
+def characters(text: str) -> str:
     text = re.sub(f"[{''.join(SUPERSCRIPT)}]+", lambda m: "^{" + "".join(SUPERSCRIPT[c] for c in m[0]) + "}", text)
     text = re.sub(f"[{''.join(SUBSCRIPT)}]+", lambda m: "_{" + "".join(SUBSCRIPT[c] for c in m[0]) + "}", text)
     text = re.sub(r"(?<=\d)([¼-¾⅐-⅞])", r" \1", text)
@@ -300,68 +273,3 @@ def hedged(text: str) -> bool:
     """True if the text denies a value, gives a bound for it, or offers several."""
     text = MONTH.sub("", text)
     return any(word in HEDGES or word.endswith("n't") for word in words_of(text)) or bool(EASTERN_HEDGES.search(text))
-
-
-def candidates(summary: str) -> Iterator[str]:
-    """Passages of an unmarked text that may be the answer, the likeliest first: what is announced, else the end.
-
-    Only the first that can be read counts. A passage that is hedged is given as it is, so that it is not read.
-    """
-    summary = summary.strip()[-TAIL:]
-    hashes = HASHES.findall(summary)
-    if hashes:
-        yield hashes[-1]
-        return
-    text = _characters(without_invisible(summary))
-    if NO_ANSWER.search(text):
-        return
-    announced = list(ANNOUNCED.finditer(text))
-    if announced:
-        yield announced_passage(text, announced[-1])
-        return
-    aside = re.search(r"(?<=\S)\s*\(([^()]*)\)\s*$", text)
-    if aside and not hedged(aside[1]):
-        text = text[: aside.start()]
-    sentences = [s.strip() for s in SENTENCE.split(text) if s and s.strip(" .*`")]
-    while len(sentences) > 1 and COURTESY.fullmatch(sentences[-1]):
-        sentences.pop()
-    if sentences:
-        yield sentences[-1]
-
-
-def announced_passage(text: str, announcement: re.Match[str]) -> str:
-    """What follows the words that announce it; with them, if they deny or suppose it, so that it is not read."""
-    clause = re.split(r"[,;:.!?\n]", text[: announcement.start()])[-1]
-    rest = text[announcement.end() :].lstrip(" \n*")
-    first = first_sentence(rest)
-    if DENIED_ANNOUNCEMENT.search(clause):
-        return f"not {first}"
-    following = rest[rest.find(first) + len(first) :]
-    if TAKEN_BACK.match(following):
-        return f"{first} {following.strip()}"
-    if re.search(r"\b(?:is|was)\s*$", announcement[0]):
-        return re.sub(r"(?<=\d)!+\**$", "", first.strip())  # the exclamation mark of a sentence
-    return first
-
-
-def announced_before(summary: str) -> str | None:
-    """The passage announced right in front of the last one, if nothing between the two takes it back."""
-    text = _characters(without_invisible(summary.strip()[-TAIL:]))
-    announced = list(ANNOUNCED.finditer(text))
-    if len(announced) < 2 or HASHES.search(text):
-        return None
-    clause = re.split(r"[,;:.!?\n]", text[: announced[-2].start()])[-1]
-    between = text[announced[-2].end() : announced[-1].start()].lstrip(" \n*")
-    passage = first_sentence(between)
-    rest = between[between.find(passage) + len(passage) :]
-    if DENIED_ANNOUNCEMENT.search(clause) or CORRECTED.search(rest) or len(words_of(rest)) > 4:
-        return None
-    return passage
-
-
-def first_sentence(text: str) -> str:
-    """Up to the end of the first sentence or line; a display formula is one sentence."""
-    display = re.match(r"\s*(?:\$\$(.{1,2000}?)\$\$|\\\[(.{1,2000}?)\\\])", text, re.DOTALL)
-    if display:
-        return display[1] or display[2]
-    return next((s for s in SENTENCE.split(text) if s and s.strip()), "")

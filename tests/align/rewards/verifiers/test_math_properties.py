@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from align.rewards.verifiers.math_answer import read_answer, read_reference
 from align.rewards.verifiers.math_compare import same
 from align.rewards.verifiers.math_text import Unreadable
-from align.rewards.verifiers.math_units import CARDINALS, number_in_words
+from align.rewards.verifiers.math_units import CARDINALS
+from align.rewards.verifiers.math_words import number_in_words
 from reward_models.data import synthetic
 
 WHOLE = st.integers(-(10**7), 10**7)

@@ -1,0 +1,101 @@
+"""The passages of an unmarked text that may be its answer: what is announced, else the end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from align.rewards.characters import without_invisible
+from align.rewards.offered import DENIED_ANNOUNCEMENT
+from align.rewards.verifiers.math_text import characters, hedged, words_of
+
+TAIL = 6000  # characters of an unmarked summary that are searched for the answer
+SENTENCE = re.compile(r"(?<=[.!?])(?<!\.\.\.)(?:\*\*|[)\]\"'])?\s+|(?<=[。！？])|\n+")
+ANNOUNCED = re.compile(
+    r"\banswers?\b(?:\s+(?:to|for|of)\b[^.\n:]{0,80}?)?\s*\**\s*(?:(?:is|are|was|would\s+be|will\s+be|equals)\b\s*(?:therefore\b|thus\b|then\b)?\s*"
+    r"(?:(?:exactly|simply|just|given\s+by)\b)?|[:=]|-(?=\s))\s*[:*]*"
+    r"|\banswer\b\**\s*\n+"
+    r"|(?:^|\n)\s*\**A\s*:\s*\**"
+    r"|(?:答案|答|结果|結果|答え|정답|답)\s*(?:应该|應該)?\s*(?:是|为|為|等于|等於|は|은|는)?\s*[:]?\s*",
+    re.IGNORECASE,
+)
+# The next sentence offers another answer, or takes back the first.
+TAKEN_BACK = re.compile(
+    r"[\s*]*(?:or|no|wait|actually|alternatively|perhaps|maybe|hmm|but|sorry|correction|otherwise|else|或|不|但)\b[^\n]*\d",
+    re.IGNORECASE,
+)
+NO_ANSWER = re.compile(r"(?:^|[.!?\n])\s*(?:there\s+is\s+|i\s+have\s+)?no\s+(?:final\s+)?answer\b", re.IGNORECASE)
+# Sentences at the end that say nothing of the answer.
+COURTESY = re.compile(
+    r"(?:please\s+)?(?:let\s+me\s+know|feel\s+free|(?:i\s+)?hope\s+(?:this|that|it)|(?:is\s+there|do\s+you\s+have)\s+any|thank)\b[^\d\\]*",
+    re.IGNORECASE,
+)
+CORRECTED = re.compile(
+    r"\b(?:no|wait|actually|correction|sorry|wrong|incorrect|not|but|however|instead)\b", re.IGNORECASE
+)
+HASHES = re.compile(r"####\s*([^\n]+)")
+
+
+def candidates(summary: str) -> Iterator[str]:
+    """Passages of an unmarked text that may be the answer, the likeliest first: what is announced, else the end.
+
+    Only the first that can be read counts. A passage that is hedged is given as it is, so that it is not read.
+    """
+    summary = summary.strip()[-TAIL:]
+    hashes = HASHES.findall(summary)
+    if hashes:
+        yield hashes[-1]
+        return
+    text = characters(without_invisible(summary))
+    if NO_ANSWER.search(text):
+        return
+    announced = list(ANNOUNCED.finditer(text))
+    if announced:
+        yield announced_passage(text, announced[-1])
+        return
+    aside = re.search(r"(?<=\S)\s*\(([^()]*)\)\s*$", text)
+    if aside and not hedged(aside[1]):
+        text = text[: aside.start()]
+    sentences = [s.strip() for s in SENTENCE.split(text) if s and s.strip(" .*`")]
+    while len(sentences) > 1 and COURTESY.fullmatch(sentences[-1]):
+        sentences.pop()
+    if sentences:
+        yield sentences[-1]
+
+
+def announced_passage(text: str, announcement: re.Match[str]) -> str:
+    """What follows the words that announce it; with them, if they deny or suppose it, so that it is not read."""
+    clause = re.split(r"[,;:.!?\n]", text[: announcement.start()])[-1]
+    rest = text[announcement.end() :].lstrip(" \n*")
+    first = first_sentence(rest)
+    if DENIED_ANNOUNCEMENT.search(clause):
+        return f"not {first}"
+    following = rest[rest.find(first) + len(first) :]
+    if TAKEN_BACK.match(following):
+        return f"{first} {following.strip()}"
+    if re.search(r"\b(?:is|was)\s*$", announcement[0]):
+        return re.sub(r"(?<=\d)!+\**$", "", first.strip())  # the exclamation mark of a sentence
+    return first
+
+
+def announced_before(summary: str) -> str | None:
+    """The passage announced right in front of the last one, if nothing between the two takes it back."""
+    text = characters(without_invisible(summary.strip()[-TAIL:]))
+    announced = list(ANNOUNCED.finditer(text))
+    if len(announced) < 2 or HASHES.search(text):
+        return None
+    clause = re.split(r"[,;:.!?\n]", text[: announced[-2].start()])[-1]
+    between = text[announced[-2].end() : announced[-1].start()].lstrip(" \n*")
+    passage = first_sentence(between)
+    rest = between[between.find(passage) + len(passage) :]
+    if DENIED_ANNOUNCEMENT.search(clause) or CORRECTED.search(rest) or len(words_of(rest)) > 4:
+        return None
+    return passage
+
+
+def first_sentence(text: str) -> str:
+    """Up to the end of the first sentence or line; a display formula is one sentence."""
+    display = re.match(r"\s*(?:\$\$(.{1,2000}?)\$\$|\\\[(.{1,2000}?)\\\])", text, re.DOTALL)
+    if display:
+        return display[1] or display[2]
+    return next((s for s in SENTENCE.split(text) if s and s.strip()), "")
