@@ -91,7 +91,7 @@ def _documented(schema: type) -> dict[str, str]:
     for entry in re.split(r"\n(?=\S)", section.strip()):
         names, _, text = entry.partition(":")
         first = [name.strip() for name in names.split(",")]
-        # "epochs: passes over the data. ``max_steps``: but no more steps than this." documents two settings.
+        # "epochs: passes over the data. ``max_steps``: stop after this many steps." documents two settings.
         parts = re.split(r"``(\w+)``(?:: |\n)", f"{text} ")
         for name in first:
             found[name] = parts[0]

@@ -54,7 +54,7 @@ class RewardModelConfig(RunConfig):
 
     Attributes:
         task: ``preference``: pairwise, on comparisons. ``safety``: point-wise, on safe/unsafe labels.
-        epochs: how often to go over the training data. ``max_steps``: but no more steps than this.
+        epochs: how often to go over the training data. ``max_steps``: stop after this many steps.
         threshold_fpr: safety: the share of safe responses that the threshold saved with the model may call unsafe.
         batch_size: comparisons or labels per optimizer step, over all ranks.
         max_tokens: most tokens of one micro-batch on one rank; memory grows with it, the result does not depend on it.

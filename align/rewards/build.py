@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -113,6 +114,11 @@ def build_terms(configs: Sequence[TermConfig], verifiers: set[str]) -> list[Mixe
             try:
                 term = factory(**config.arguments)
             except (TypeError, ValueError) as error:
+                if lacking := re.search(r"missing \d+ required .*argument[^:]*: (.+)", str(error)):
+                    raise TermError(
+                        f"rewards: {name} needs {lacking[1]}: write it under `arguments` of the term, or, for "
+                        "`keel rewards try`, as --set NAME=VALUE"
+                    ) from error
                 raise TermError(f"rewards: {name} cannot be built from {config.arguments}: {error}") from error
             built.append(
                 MixedTerm(

@@ -66,7 +66,7 @@ class SftConfig(RunConfig):
         model: the model to start from, or a new one, which trains a tokenizer unless one is named. Where the tokenizer
             has no chat template, ``r1`` is used unless another is named.
         data: what to learn from; only what the assistant says is learnt.
-        epochs: how often to go over it. ``max_steps``: but no more steps than this.
+        epochs: how often to go over it. ``max_steps``: stop after this many steps.
         batch_size: conversations per optimizer step, over all ranks. ``micro_batch_size``: those that a rank computes
             at once; memory grows with it.
     """

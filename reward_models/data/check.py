@@ -223,7 +223,7 @@ def _characters(conversation: Conversation) -> int:
 
 
 def print_reports(reports: Sequence[FileReport], console: Console) -> None:
-    """Tables of all reports, the prompts that files share, and every bad row with its reason."""
+    """Tables of all reports, the prompts that files share, and the bad rows, once for each reason."""
     unit = reports[0].unit if reports else "words"
     contents = _table("contents", "rows", "bad", "prompts", "copies", "conflicts")
     lengths = _table(f"lengths in {unit}, without a chat template", "of", "mean", "p50", "p90", "p99", "max")
@@ -250,8 +250,11 @@ def print_reports(reports: Sequence[FileReport], console: Console) -> None:
     for report in reports:
         for remark, count in report.remarks.items():
             console.print(Text(f"{report.file}: {count} records have {remark}"), soft_wrap=True)
+        alike = Counter((row.file, row.reason) for row in report.bad)
         for row in report.bad:
-            console.print(Text(f"{row.file}:{row.line}: {row.reason}"), soft_wrap=True)
+            if count := alike.pop((row.file, row.reason), 0):
+                more = f" ({count} rows, this is the first)" if count > 1 else ""
+                console.print(Text(f"{row.file}:{row.line}: {row.reason}{more}"), soft_wrap=True)
 
 
 def shown(record: Record) -> str:

@@ -60,11 +60,16 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]] | BadRow]:
             if isinstance(row, dict):
                 yield line, row
             else:
-                yield BadRow(name, line, f"the row is a {type(row).__name__}, not an object with named columns", row)
+                yield BadRow(name, line, f"the row is {_json_type(row)}, not an object with named columns", row)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield BadRow(name, line + 1, f"the gzip stream breaks off after line {line} ({error}); copy the file again")
     except _BrokenFileError as error:
         yield BadRow(name, line + 1, f"unreadable after row {line}: {error}")
+
+
+def _json_type(value: Any) -> str:
+    names = {list: "a list", dict: "an object", str: "a text", type(None): "null", bool: "true or false"}
+    return names.get(type(value), "a number")
 
 
 def data_suffix(path: Path) -> str:
@@ -129,9 +134,11 @@ class _Bounded(io.RawIOBase):
 
 
 def _open(path: Path) -> BinaryIO:
-    if path.suffix != ".gz":
-        return path.open("rb")
-    return cast(BinaryIO, io.BufferedReader(_Bounded(path), buffer_size=2**20))
+    stream = path.open("rb") if path.suffix != ".gz" else io.BufferedReader(_Bounded(path), buffer_size=2**20)
+    if stream.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        stream.close()
+        raise _BrokenFileError("the file is UTF-16; save it again as UTF-8")
+    return cast(BinaryIO, stream)
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------
@@ -163,7 +170,7 @@ def _json(path: Path) -> Iterator[Numbered | BadRow]:
         yield BadRow(str(path), line, _json_problem(error) + hint)
         return
     if not isinstance(rows, list):
-        yield BadRow(str(path), 1, f"the file holds a {type(rows).__name__}, not a list of rows")
+        yield BadRow(str(path), 1, f"the file holds {_json_type(rows)}, not a list of rows")
         return
     yield from enumerate(rows, start=1)
 

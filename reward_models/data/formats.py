@@ -161,7 +161,10 @@ def infer_record_type(row: Row) -> RecordType:
         return "safety"
     if has_prompt(ours) or any(name in ours for name in COLUMN_NAMES):
         return "prompt"
-    raise RecordError(f"no known layout {columns_of(row)}; name the record type, or rename columns")
+    raise RecordError(
+        f"no known layout {columns_of(row)}; name the columns with --column OURS=THEIRS, and if need be the type with "
+        "--type comparison|safety|prompt"
+    )
 
 
 def rename(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:

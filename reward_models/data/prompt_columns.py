@@ -130,7 +130,19 @@ def missing(row: Row, key: str) -> RecordError:
 def columns_of(row: Row) -> str:
     """The names of the row's columns, for an error."""
     names = ", ".join(str(name) for name in row).encode("utf-8", "backslashreplace").decode()
-    return f"(columns: {names[:80] + '…' if len(names) > 80 else names or 'none'})"
+    return f"(columns: {names[:80] + '…' if len(names) > 80 else names or 'none'}{_mistake(row)})"
+
+
+def _mistake(row: Row) -> str:
+    """What may be wrong with the columns' names: another spelling of a known one, or cells that were not separated."""
+    known = {*COLUMN_NAMES, *("chosen", "rejected", "response_a", "response_b", "response", "label", "answer")}
+    for name in map(str, row):
+        plain = name.strip().casefold()
+        if plain in known and name != plain and plain not in row:
+            return f"; {name!r} is not {plain!r}: rename it"
+        if len(row) == 1 and ";" in name:
+            return "; the cells are separated by semicolons: save the file with commas"
+    return ""
 
 
 def _one(row: Row, name: str) -> Conversation:

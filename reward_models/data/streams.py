@@ -142,7 +142,13 @@ def _dataset(name: str, source: str, subset: str | None, split: str) -> Stream:
                 raise
             rows = datasets.load_dataset(name, data_dir=subset, split=split, streaming=True)
     except Exception as error:  # the library and the network below it raise whatever they like
-        where = "directory" if Path(name).is_dir() else "hub data set, and no file by that name is here"
+        if Path(name).is_dir():
+            reason = f"{type(error).__name__}: {str(error)[:200]}"
+            raise SourceError(
+                f"{name} is a directory, and it could not be read as a data set; name its files, e.g. "
+                f"'{Path(name) / '*.jsonl'}' ({reason})"
+            ) from error
+        where = "hub data set, and no file by that name is here"
         raise SourceError(f"{spec!r} was read as a {where}: {type(error).__name__}: {str(error)[:200]}") from error
 
     def numbered() -> Iterator[tuple[int, dict[str, Any]]]:

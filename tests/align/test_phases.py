@@ -79,11 +79,11 @@ def test_a_dry_run_tells_every_change_of_weights_and_settings() -> None:
         ],
     )
     assert changes(config) == [
-        (0, "phase 1 until 4: prompts reasoning 10 of 10 a step, temperature 1, max_new_tokens 32,768, lr 3e-06"),
+        (0, "phase 1 until 4: 10 prompts a step (reasoning 10), temperature 1, max_new_tokens 32,768, lr 3e-06"),
         (0, "weights: format 1, helpful 0"),
         (
             4,
-            "phase 2 until 8: prompts reasoning 3, safety 7 of 10 a step, temperature 0.7, max_new_tokens 32,768, "
+            "phase 2 until 8: 10 prompts a step (reasoning 3, safety 7), temperature 0.7, max_new_tokens 32,768, "
             "lr 1e-07",
         ),
         (4, "reference model: replaced by the policy"),

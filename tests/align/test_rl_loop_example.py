@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +39,12 @@ def example() -> ModuleType:
 
 def test_it_is_short() -> None:
     assert EXAMPLE.read_text(encoding="utf-8").count("\n") <= 120
+
+
+def test_without_a_model_it_prints_its_usage() -> None:
+    done = subprocess.run([sys.executable, EXAMPLE], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("usage: python examples/rl_loop.py MODEL")
 
 
 def test_its_first_steps_are_those_of_the_real_loop(example: ModuleType, policy: Path, tmp_path: Path) -> None:

@@ -209,3 +209,24 @@ def test_outputs_are_never_inputs(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "is one of the inputs" in result.output
     assert Path(train).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"Prompt, chosen\nx,y\nx,z\n", "'Prompt' is not 'prompt': rename it"),
+        ("b.csv", b"prompt;chosen;rejected\nx;y;z\nx;y;w\n", "the cells are separated by semicolons"),
+        ("c.csv", "prompt,chosen\n".encode("utf-16"), "the file is UTF-16; save it again as UTF-8"),
+        ("d.jsonl", b'{"x": 1}\n{"x": 2}\n', "--column OURS=THEIRS"),
+    ],
+)
+def test_columns_that_fit_nothing_are_named_once(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    result = run("check", tmp_path / name)
+    assert result.exit_code == 1
+    assert result.output.count(message) == 1
+    assert ("(2 rows, this is the first)" in result.output) == (name != "c.csv")
+
+
+def test_a_directory_without_data_is_named(tmp_path: Path) -> None:
+    assert f"{tmp_path} is a directory, and it could not be read" in run("check", tmp_path).output

@@ -57,7 +57,7 @@ def test_arguments_are_set_and_the_form_of_an_answer_is_named(tmp_path: Path) ->
     row = {"response": r"\boxed{27+10}", "answer": "37"}
     (strict,) = tried(tmp_path, "accuracy_math", [row])
     assert strict["score"] == 0.0
-    assert "not in the form of a final answer" in strict["reason"]
+    assert "not written as a final answer" in strict["reason"]
     assert tried(tmp_path, "math", [row], "answer_form=any", "workers=1")[0]["score"] == 1.0
 
 
@@ -132,3 +132,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     words = ["rewards", "try", "--term", "format", "--out", str(tmp_path / "out.jsonl"), "--data"]
     assert f"--data: no file {tmp_path / 'none'}" in CliRunner().invoke(app, [*words, str(tmp_path / "none")]).output
     assert "is a directory, not a file" in CliRunner().invoke(app, [*words, str(tmp_path)]).output
+
+
+def test_a_missing_argument_is_named(tmp_path: Path) -> None:
+    assert "helpful needs 'model'" in attempt(tmp_path, b'{"response": "x"}', term="helpful").output

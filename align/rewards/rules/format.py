@@ -54,7 +54,7 @@ class Format:
         tags = TAG.findall(text)
         if tags != wanted:
             twice = ", the first of them written by the template" if sample.think_prefilled else ""
-            return f"the tags are {' '.join(tags[:8]) or 'missing'}, and not {' '.join(wanted)}{twice}"
+            return f"expected the tags {' '.join(wanted)}; found {' '.join(tags[:8]) or 'none'}{twice}"
         if not text.startswith(OPEN):
             return f"there is text in front of {OPEN}"
         thoughts, _, rest = text.removeprefix(OPEN).partition(CLOSE)

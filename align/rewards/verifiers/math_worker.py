@@ -88,7 +88,7 @@ def judge(reference: str, answer: str, marked: bool, form: Form, explain: bool) 
         return reply | {"read": f"nothing: {type(error).__name__}", "error": type(error).__name__}
     reply |= {"verdict": verdict, "read": ("words: " if given.kind == "words" else "") + str(given)[:200]}
     if unfinished:
-        reply["read"] += ", which equals the reference and is not in the form of a final answer"
+        reply["read"] += ", which has the value of the reference but is not written as a final answer"
     return reply
 
 

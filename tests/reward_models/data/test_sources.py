@@ -87,7 +87,7 @@ def test_messages_survive_parquet(tmp_path: Path) -> None:
         (b'{"prompt": "a", ', "not JSON at column 17"),
         (b'{"prompt": "caf\xe9"}', "not UTF-8 at byte 15"),
         (b'["a", "b"]', "the row is a list, not an object"),
-        (b"null", "the row is a NoneType"),
+        (b"null", "the row is null"),
         (b'{"prompt": "\\ud800", "chosen": "b", "rejected": "c"}', "'prompt' is not UTF-8"),
         (b'{"prompt": "a", "chosen": "b", "rejected": "c", "margin": NaN}', "'margin' is nan"),
         (b'{"margin": ' + b"9" * 5000 + b"}", "not JSON"),
