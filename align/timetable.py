@@ -65,7 +65,8 @@ def _changes(config: AlignConfig) -> Iterator[tuple[int, str]]:
         mix = ", ".join(f"{domain} {number}" for domain, number in shares(phase.mix, config.prompts_per_step).items())
         yield (
             phase.start,
-            f"{phase.name} until {phase.end}: {config.prompts_per_step} prompts a step ({mix or 'of all domains, as drawn'}), "
+            f"{phase.name} until {phase.end}: "
+            f"{config.prompts_per_step} prompts a step ({mix or 'of all domains, as drawn'}), "
             f"temperature {phase.temperature:g}, max_new_tokens {phase.max_new_tokens:,}, lr {phase.lr:g}",
         )
     schedules = {each.term: parse_schedule(each.weight, each.term) for each in config.rewards}

@@ -114,8 +114,6 @@ def token_logprobs(model: Any, prompt: list[int], response: list[int]) -> torch.
 
 
 if __name__ == "__main__":
-    name = (
-        sys.argv[1] if len(sys.argv) == 2 else sys.exit("usage: python examples/rl_loop.py MODEL  (directory or hub)")
-    )
+    name = sys.argv[1] if len(sys.argv) == 2 else sys.exit("usage: python examples/rl_loop.py MODEL")
     questions = [f"Write one sentence about {thing}." for thing in ("the sea", "bread", "trains", "a garden")]
     train(AutoModelForCausalLM.from_pretrained(name), AutoTokenizer.from_pretrained(name), questions, Settings())

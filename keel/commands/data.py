@@ -55,8 +55,8 @@ def check_command(
 ) -> None:
     """Report the contents of data: rows, lengths, labels, duplicates, conflicts, prompts shared with the evaluation.
 
-    Every bad row is listed with its file, line and reason. Exits with 1 if there are more of them than --max-bad, with
-    2 if a source cannot be read.
+    Bad rows are counted by reason, each with the first file and line; --bad-rows and --json list them all. Exits with
+    1 if there are more of them than --max-bad, with 2 if a source cannot be read.
     """
     from reward_models.data.check import check, print_reports, shown
 

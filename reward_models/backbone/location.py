@@ -1,4 +1,4 @@
-"""Where a pretrained model is: in a directory here, or on the hub."""
+"""The place of a pretrained model: a directory here, or a name on the hub."""
 
 from __future__ import annotations
 

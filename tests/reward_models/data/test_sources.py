@@ -135,7 +135,7 @@ def test_a_file_that_is_not_what_its_name_says_is_one_bad_row(tmp_path: Path, en
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.json", b'{"prompt": "a"}', "holds a dict, not a list"),
+        ("a.json", b'{"prompt": "a"}', "holds an object, not a list"),
         ("a.json", lines(ROWS), "named .jsonl"),
         ("a.csv", b"prompt,domain\na,safety,more\n", "more cells than the header"),
         ("a.csv", b"prompt,domain\ncaf\xe9,safety\n", "'prompt' is not UTF-8"),

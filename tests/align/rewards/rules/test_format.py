@@ -108,7 +108,7 @@ def test_the_reason_names_the_fault(sample: Any) -> None:
         "<think>a</think><answer>5</answer>",
     ]
     reasons = [reason for _, reason in Format().explain([sample(text) for text in texts])]
-    assert "missing" in reasons[0]
+    assert "found none" in reasons[0]
     assert "in front of <think>" in reasons[1]
     assert "between </think> and <answer>" in reasons[2]
     assert reasons[3] == "the layout holds"
