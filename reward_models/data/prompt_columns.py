@@ -134,7 +134,7 @@ def columns_of(row: Row) -> str:
 
 
 def _mistake(row: Row) -> str:
-    """What may be wrong with the columns' names: another spelling of a known one, or cells that were not separated."""
+    """The likely mistake in the columns' names: another spelling of a known one, or cells that were not separated."""
     known = {*COLUMN_NAMES, *("chosen", "rejected", "response_a", "response_b", "response", "label", "answer")}
     for name in map(str, row):
         plain = name.strip().casefold()
