@@ -1,4 +1,4 @@
-"""Whether the words around an answer give it: an answer that is denied, supposed or doubted is not given."""
+"""The words around an answer: an answer that is denied, supposed or doubted is not given."""
 
 from __future__ import annotations
 

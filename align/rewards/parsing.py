@@ -94,7 +94,8 @@ def last_tagged(text: str) -> str | None:
 def last_boxes(text: str) -> str | None:
     r"""The content of the last ``\boxed{…}``, behind that of boxes which a comma or a conjunction joins to it.
 
-    Empty if the words around the last box deny it, or offer another box or number beside it.
+    Empty if the words around the last box deny it, or offer another box or number beside it. A box that follows another
+    with nothing between them takes its place.
     """
     found = boxes(text)
     if not found:
@@ -109,6 +110,8 @@ def last_boxes(text: str) -> str | None:
         if end >= opening:
             continue  # this one holds the other
         between = text[end + 1 : opening]
+        if not between:
+            break
         if not JOINT.fullmatch(between[:80]) or len(between) > 80:
             if len(between) <= 80 and CHOICE.fullmatch(between) and text[start:end].strip() != contents[0].strip():
                 return ""

@@ -541,7 +541,6 @@ SENTENCES = {
             "{v}, but {w} is also right.",
             "{v}, alternatively {w}",
             "The answer is {v}. Alternatively, {w}.",
-            r"\boxed{{{w}}}\boxed{{{v}}}",
             "Suppose the answer is {v}.",
             "If the answer is {v}, fine.",
         ],

@@ -18,7 +18,6 @@ FOLDER = Path(__file__).parents[2] / "data" / "cases"
 # Rows that are decided otherwise: what identifies the row → the score it gets. Reasons are in docs/rewards.md.
 DECIDED = {
     ("1010_2", r"\boxed{10}"): 0.0,
-    ("5", r"\boxed{4}\boxed{5}"): 0.0,
     "APPS fn_name in tests": 1.0,
     "JSON string of tests (LCB public_test_cases)": 1.0,
     "TACO list lines": 1.0,

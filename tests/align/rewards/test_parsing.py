@@ -55,7 +55,7 @@ def test_final_answer(response: str, answer: Answer | None, sample: Any) -> None
         (r"} \fbox {3} {", "3"),
         (r"\boxed{3", None),
         (r"\boxed{1} and \boxed{2", "1"),
-        (r"\boxed{4}\boxed{5}", "4, 5"),
+        (r"\boxed{4}\boxed{5}", "5"),
         (r"\boxed{4}, \boxed{5}", "4, 5"),
         (r"$\boxed{3}$, $\boxed{4}$ and $\boxed{5}$", "3, 4, 5"),
         (r"\boxed{4}. Then it is \boxed{5}", "5"),
