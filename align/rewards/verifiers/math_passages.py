@@ -64,7 +64,7 @@ def candidates(summary: str) -> Iterator[str]:
 
 
 def announced_passage(text: str, announcement: re.Match[str]) -> str:
-    """What follows the words that announce it; with them, if they deny or suppose it, so that it is not read."""
+    """The text behind the words that announce an answer; with them if they deny or suppose it: it is then not read."""
     clause = re.split(r"[,;:.!?\n]", text[: announcement.start()])[-1]
     rest = text[announcement.end() :].lstrip(" \n*")
     first = first_sentence(rest)

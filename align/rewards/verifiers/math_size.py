@@ -61,7 +61,7 @@ def _group_end(text: str, start: int) -> int | None:
 
 
 def _operand_before(text: str, end: int) -> str:
-    """What the factorial sign at ``end`` stands behind: a group in brackets, or the last numeral or letter."""
+    """The operand of the factorial sign at ``end``: a group in brackets, or the last numeral or letter."""
     text = text[:end].rstrip()
     if text[-1:] not in (")", "}", "]"):
         found = re.search(r"[\d.,]+$", text)
