@@ -20,7 +20,7 @@ from reward_models.data.synthetic.candidates import candidates
 from reward_models.data.synthetic.gold import helpfulness, is_correct, is_unsafe, summary
 from reward_models.data.synthetic.templates import Task, normalise, split_of
 
-VERSION = "3"
+VERSION = "4"
 
 Name = Literal["helpful", "safety", "reasoning"]
 Split = Literal["train", "test"]

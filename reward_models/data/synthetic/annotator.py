@@ -33,14 +33,8 @@ Verdict = Literal["a", "b", "tie"]
 
 TOPICS = {
     "name": "the kinds of words",
-    "order": "the order",
-    "repeat": "the number of words",
-    "lookup": "the right person",
-    "capital": "the capital",
     "opposite": "the opposites",
     "note": "the note",
-    "count": "the count",
-    "convert": "the units",
     "story": "the sentence",
     "pick": "the right word",
 }

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from random import Random
 
 from reward_models.data.synthetic import general, lexicon
-from reward_models.data.synthetic.general import NOTES, counted, join_words, named_words, number_of, sentence
-from reward_models.data.synthetic.lexicon import CLASS_FORMS, CLASS_OF, CLASSES, OPPOSITE, UNITS
+from reward_models.data.synthetic.general import NOTES, join_words, named_words, number_of, sentence
+from reward_models.data.synthetic.lexicon import CLASS_FORMS, CLASSES, OPPOSITE
 from reward_models.data.synthetic.templates import Slots, Task
 
 Defect = Callable[[Random, Slots], str]
@@ -55,60 +55,6 @@ def _name_banned(rng: Random, slots: Slots) -> str:
     return sentence(join_words(words))
 
 
-def _order_as_given(rng: Random, slots: Slots) -> str:
-    return sentence(slots["list"])
-
-
-def _order_missing(rng: Random, slots: Slots) -> str:
-    words = general.ordered(slots)
-    words.pop(rng.randrange(len(words)))
-    return sentence(", ".join(words))
-
-
-def _order_foreign(rng: Random, slots: Slots) -> str:
-    words = general.ordered(slots)
-    for index in rng.sample(range(len(words)), 2):
-        words[index] = _other(rng, sorted(CLASS_OF), *words)
-    return sentence(", ".join(words))
-
-
-def _repeat_other(rng: Random, slots: Slots) -> str:
-    word = _other(rng, sorted(CLASS_OF), slots["word"])
-    return sentence(" ".join([word] * number_of(slots["count"])))
-
-
-def _repeat_count(rng: Random, slots: Slots) -> str:
-    count = _other(rng, ["1", "2", "3", "4", "5", "6", "7"], str(number_of(slots["count"])))
-    return sentence(" ".join([slots["word"]] * int(count)))
-
-
-def _lookup_other(rng: Random, slots: Slots) -> str:
-    wrong = slots["shade"] if general.looked_up(slots) == slots["tint"] else slots["tint"]
-    return f"The {slots['gift']} of {slots['asked']} is {wrong}."
-
-
-def _lookup_outside(rng: Random, slots: Slots) -> str:
-    colour = _other(rng, CLASSES["colour"], slots["tint"], slots["shade"])
-    form = rng.choice(("The {gift} of {asked} is {colour}.", "{asked} has a {colour} {gift}."))
-    return form.format(colour=colour, **slots)
-
-
-def _lookup_person(rng: Random, slots: Slots) -> str:
-    name = _other(rng, lexicon.NAMES, slots["first"], slots["second"])
-    return f"{name} has a {_other(rng, CLASSES['colour'], general.looked_up(slots))} {slots['gift']}."
-
-
-def _capital_other(rng: Random, slots: Slots) -> str:
-    wrong = slots["city"] if general.capital(slots) == slots["town"] else slots["town"]
-    return f"The capital of {slots['asked']} is {wrong}."
-
-
-def _capital_outside(rng: Random, slots: Slots) -> str:
-    town = _other(rng, lexicon.TOWNS, slots["town"], slots["city"])
-    form = rng.choice(("The capital of {asked} is {wrong}.", "{wrong} is the capital of {asked}."))
-    return form.format(wrong=town, **slots)
-
-
 def _opposite_wrong(rng: Random, slots: Slots) -> str:
     right = [OPPOSITE[slots["word"]], OPPOSITE[slots["other"]]]
     right[rng.randrange(2)] = _other(rng, sorted(OPPOSITE), *right, slots["word"], slots["other"])
@@ -140,31 +86,6 @@ def _note_intent(rng: Random, slots: Slots) -> str:
 
 def _note_gift(rng: Random, slots: Slots) -> str:
     return _note(rng, slots, gift=_other(rng, lexicon.GIFTS, slots["gift"]))
-
-
-def _count_wrong(rng: Random, slots: Slots) -> str:
-    count = int(_other(rng, ["1", "2", "3", "4"], str(general.class_count(slots))))
-    return f"The list has {' '.join(counted(count, CLASS_FORMS[slots['kind']]))}."
-
-
-def _count_kind(rng: Random, slots: Slots) -> str:
-    kind = _other(rng, sorted(CLASSES), CLASS_FORMS[slots["kind"]])
-    count = int(_other(rng, ["1", "2", "3", "4"], str(general.class_count(slots))))
-    return f"{rng.choice(('I count', 'The list has'))} {' '.join(counted(count, kind))}."
-
-
-def _convert_wrong(rng: Random, slots: Slots) -> str:
-    amount = _other(rng, list("23456789"), slots["n"])
-    return f"That makes {int(amount) * UNITS[slots['unit']][1]} {slots['part']}."
-
-
-def _convert_unit(rng: Random, slots: Slots) -> str:
-    unit = _other(rng, sorted(UNITS), slots["unit"])
-    return f"That makes {int(slots['n']) * UNITS[unit][1]} {UNITS[unit][0]}."
-
-
-def _convert_echo(rng: Random, slots: Slots) -> str:
-    return f"{slots['n']} {slots['unit']} are {slots['n']} {slots['part']}."
 
 
 def _story_topic(rng: Random, slots: Slots) -> str:
@@ -215,14 +136,8 @@ DEFECTS: dict[str, dict[str, Defect]] = {
         "extra items": _name_extra,
         "banned item": _name_banned,
     },
-    "order": {"foreign items": _order_foreign, "as given": _order_as_given, "missing item": _order_missing},
-    "repeat": {"wrong count": _repeat_count, "other word": _repeat_other},
-    "lookup": {"outside fact": _lookup_outside, "other fact": _lookup_other, "other person": _lookup_person},
-    "capital": {"outside fact": _capital_outside, "other fact": _capital_other},
     "opposite": {"echo": _opposite_echo, "unrelated": _opposite_unrelated, "one wrong": _opposite_wrong},
     "note": {"other intent": _note_intent, "other name": _note_name, "other thing": _note_gift},
-    "count": {"wrong kind": _count_kind, "wrong number": _count_wrong},
-    "convert": {"other unit": _convert_unit, "wrong number": _convert_wrong, "not converted": _convert_echo},
     "story": {
         "constraint ignored": _story_other_end,
         "other word": _story_frame,

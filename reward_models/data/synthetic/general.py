@@ -1,4 +1,4 @@
-"""General instructions: ten families of prompts whose fulfilment a program can check, and good replies to them.
+"""General instructions: five families of prompts whose fulfilment a program can check, and good replies to them.
 
 A family is a few prompt templates, a draw of their slots and a good reply. What makes a reply worse lives in
 :mod:`~reward_models.data.synthetic.defects`, what makes it good by definition in
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 from reward_models.data.synthetic import lexicon
-from reward_models.data.synthetic.lexicon import CLASS_FORMS, CLASSES, NUMBER_WORDS, OPPOSITE, UNITS, number_word
+from reward_models.data.synthetic.lexicon import CLASS_FORMS, CLASSES, NUMBER_WORDS, OPPOSITE, number_word
 from reward_models.data.synthetic.templates import Slots, Task, Template, read_task
 
 NOTES: dict[str, tuple[str, ...]] = {
@@ -75,56 +75,6 @@ def named_words(rng: Random, slots: Slots) -> list[str]:
     return first + rng.sample(CLASSES[CLASS_FORMS[slots["sort"]]], number_of(slots["other"]))
 
 
-def _draw_list(rng: Random) -> Slots:
-    words = [word for name in CLASSES for word in CLASSES[name]]
-    return {"list": ", ".join(rng.sample(words, rng.choice((3, 3, 4))))}
-
-
-def ordered(slots: Slots) -> list[str]:
-    """The words of an ordering task in the order asked for."""
-    words = slots["list"].split(", ")
-    return sorted(words) if slots["how"] == "sorted" else words[::-1]
-
-
-def _draw_order(rng: Random) -> Slots:
-    return _draw_list(rng) | {"how": rng.choice(("sorted", "backwards"))}
-
-
-def _draw_repeat(rng: Random) -> Slots:
-    word = rng.choice(CLASSES[rng.choice(sorted(CLASSES))])
-    return {"word": word, "count": number_word(rng.randint(2, 5)), "name": rng.choice(lexicon.NAMES)}
-
-
-def _draw_lookup(rng: Random) -> Slots:
-    names = rng.sample(lexicon.NAMES, 2)
-    colours = rng.sample(CLASSES["colour"], 2)
-    which = rng.randrange(2)
-    return {
-        "first": names[0],
-        "second": names[1],
-        "tint": colours[0],
-        "shade": colours[1],
-        "gift": rng.choice(lexicon.GIFTS),
-        "asked": names[which],
-    }
-
-
-def looked_up(slots: Slots) -> str:
-    """The colour the passage gives for the person asked about."""
-    return slots["tint"] if slots["asked"] == slots["first"] else slots["shade"]
-
-
-def _draw_capital(rng: Random) -> Slots:
-    lands, towns = rng.sample(lexicon.LANDS, 2), rng.sample(lexicon.TOWNS, 2)
-    slots = {"land": lands[0], "town": towns[0], "realm": lands[1], "city": towns[1]}
-    return slots | {"asked": rng.choice(lands)}
-
-
-def capital(slots: Slots) -> str:
-    """The capital the passage gives for the land asked about."""
-    return slots["town"] if slots["asked"] == slots["land"] else slots["city"]
-
-
 def _draw_opposite(rng: Random) -> Slots:
     word, other = rng.sample(sorted(OPPOSITE), 2)
     while other == OPPOSITE[word]:
@@ -138,29 +88,6 @@ def _draw_note(rng: Random) -> Slots:
         "name": rng.choice(lexicon.NAMES),
         "gift": rng.choice(lexicon.GIFTS),
     }
-
-
-def _draw_count(rng: Random) -> Slots:
-    kind, other = rng.sample(sorted(CLASSES), 2)
-    count = rng.randint(1, 4)
-    words = rng.sample(CLASSES[kind], count) + rng.sample(CLASSES[other], rng.randint(1, 5 - count))
-    rng.shuffle(words)
-    return {"kind": kind + "s", "list": ", ".join(words)}
-
-
-def class_count(slots: Slots) -> int:
-    """Number of the listed words that belong to the class asked about."""
-    return sum(lexicon.CLASS_OF.get(word) == CLASS_FORMS[slots["kind"]] for word in slots["list"].split(", "))
-
-
-def _draw_convert(rng: Random) -> Slots:
-    unit = rng.choice(sorted(UNITS))
-    return {"n": str(rng.randint(2, 9)), "unit": unit, "part": UNITS[unit][0], "name": rng.choice(lexicon.NAMES)}
-
-
-def converted(slots: Slots) -> int:
-    """The number of smaller units in the amount asked about."""
-    return int(slots["n"]) * UNITS[slots["unit"]][1]
 
 
 def _draw_story(rng: Random) -> Slots:
@@ -209,45 +136,6 @@ FAMILIES: dict[str, Family] = {
         lambda rng, slots: sentence(join_words(named_words(rng, slots))),
         weight=4,
     ),
-    "order": Family(
-        _templates("Write this list {how}: {list}.", "Here is a list: {list}. Please write it {how}."),
-        _draw_order,
-        lambda rng, slots: sentence(", ".join(ordered(slots))),
-    ),
-    "repeat": Family(
-        _templates(
-            "Repeat the word {word} {count} times.",
-            "Write {word} exactly {count} times for {name}.",
-        ),
-        _draw_repeat,
-        lambda rng, slots: sentence(" ".join([slots["word"]] * number_of(slots["count"]))),
-    ),
-    "lookup": Family(
-        _templates(
-            "{first} has a {tint} {gift}. {second} has a {shade} {gift}. What colour is the {gift} of {asked}?",
-            "The {gift} of {first} is {tint}. The {gift} of {second} is {shade}. Which colour does {asked} have?",
-        ),
-        _draw_lookup,
-        lambda rng, slots: _either(
-            rng,
-            f"The {slots['gift']} of {slots['asked']} is {looked_up(slots)}.",
-            f"{slots['asked']} has a {looked_up(slots)} {slots['gift']}.",
-        ),
-        weight=1,
-    ),
-    "capital": Family(
-        _templates(
-            "{town} is the capital of {land}. {city} is the capital of {realm}. What is the capital of {asked}?",
-            "The capital of {land} is {town}. The capital of {realm} is {city}. Name the capital of {asked}.",
-        ),
-        _draw_capital,
-        lambda rng, slots: _either(
-            rng,
-            f"The capital of {slots['asked']} is {capital(slots)}.",
-            f"{capital(slots)} is the capital of {slots['asked']}.",
-        ),
-        weight=1,
-    ),
     "opposite": Family(
         _templates(
             "Give the opposite of {word} and of {other}.", "Which words mean the opposite of {word} and {other}?"
@@ -265,30 +153,6 @@ FAMILIES: dict[str, Family] = {
         _draw_note,
         lambda rng, slots: f"Dear {slots['name']}, {rng.choice(NOTES[slots['note']]).format(**slots)}.",
         weight=4,
-    ),
-    "count": Family(
-        _templates("How many {kind} are in this list: {list}?", "Count the {kind} here: {list}."),
-        _draw_count,
-        lambda rng, slots: _either(
-            rng,
-            f"The list has {' '.join(counted(class_count(slots), CLASS_FORMS[slots['kind']]))}.",
-            f"I count {' '.join(counted(class_count(slots), CLASS_FORMS[slots['kind']]))}.",
-        ),
-        weight=2,
-    ),
-    "convert": Family(
-        _templates(
-            "How many {part} are {n} {unit}?",
-            "{name} has {n} {unit}. Give that in {part}.",
-            "Tell {name} how many {part} are in {n} {unit}.",
-        ),
-        _draw_convert,
-        lambda rng, slots: _either(
-            rng,
-            f"{slots['n']} {slots['unit']} are {converted(slots)} {slots['part']}.",
-            f"That makes {converted(slots)} {slots['part']}.",
-        ),
-        weight=2,
     ),
     "story": Family(
         _templates(
@@ -318,7 +182,6 @@ _ALLOWED: dict[str, Container[str]] = {
     "count": _COUNTS,
     "other": {*_COUNTS, *OPPOSITE},
     "list": lexicon.CLASS_OF,
-    "unit": UNITS,
     "note": NOTES,
     "word": {*lexicon.CLASS_OF, *OPPOSITE},
 }

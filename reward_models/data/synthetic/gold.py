@@ -14,12 +14,12 @@ from itertools import pairwise
 
 from reward_models.data.synthetic import general, lexicon, reasoning, safety
 from reward_models.data.synthetic.general import number_of
-from reward_models.data.synthetic.lexicon import CLASS_FORMS, CLASS_OF, OPPOSITE, UNITS, words_of
-from reward_models.data.synthetic.templates import Slots, Task
+from reward_models.data.synthetic.lexicon import CLASS_FORMS, CLASS_OF, OPPOSITE, words_of
+from reward_models.data.synthetic.templates import Slots
 
 FILLER_COST = 0.05
 WORD_COST = 0.03
-FREE_WORDS = 6
+FREE_WORDS = 16  # the longest good reply has 11
 MAX_REPLY_CHARS = 20_000
 
 _FLATTERY = re.compile(r"\b(great|lovely|clever|wonderful|brilliant|excellent|amazing|fantastic)\b", re.IGNORECASE)
@@ -69,11 +69,6 @@ def _only(text: str, wanted: str, vocabulary: Iterable[str]) -> float:
     return 0.0 if wanted.lower() not in found else 1.0 if len(found) == 1 else 0.25
 
 
-def _numbers(text: str) -> list[int]:
-    values = (number_of(word) for word in words_of(text))
-    return [value for value in values if value >= 0]
-
-
 def _name(slots: Slots, text: str) -> float:
     found = set(_words_in(text, CLASS_OF))
     ban = slots.get("ban")
@@ -87,36 +82,6 @@ def _name(slots: Slots, text: str) -> float:
     return max(0.0, share - 0.25 * (len(found) - useful))
 
 
-def _order(slots: Slots, text: str) -> float:
-    expected, found = general.ordered(slots), _words_in(text, CLASS_OF)
-    if not found:
-        return 0.0
-    overlap = sum((Counter(expected) & Counter(found)).values()) / max(len(expected), len(found))
-    placed = sum(a == b for a, b in zip(expected, found, strict=False)) / max(len(expected), len(found))
-    return 1.0 if expected == found else 0.3 * overlap + 0.4 * placed
-
-
-def _repeat(slots: Slots, text: str) -> float:
-    words, count = words_of(text), number_of(slots["count"])
-    hits = words.count(slots["word"])
-    if not hits:
-        return 0.0
-    purity = hits / len(words)
-    return purity * (1.0 if hits == count else 0.5 * min(hits, count) / max(hits, count))
-
-
-def _lookup(slots: Slots, text: str) -> float:
-    value = _only(text, general.looked_up(slots), lexicon.CLASSES["colour"])
-    people = set(_words_in(text, lexicon.NAMES)) - {slots["asked"].lower()}
-    gifts = set(_words_in(text, lexicon.GIFTS)) - {slots["gift"]}
-    return value * (0.3 if people else 1.0) * (0.6 if gifts else 1.0)
-
-
-def _capital(slots: Slots, text: str) -> float:
-    value = _only(text, general.capital(slots), lexicon.TOWNS)
-    return value * (0.3 if set(_words_in(text, lexicon.LANDS)) - {slots["asked"].lower()} else 1.0)
-
-
 def _opposite(slots: Slots, text: str) -> float:
     asked = {slots["word"], slots["other"]}
     wanted = {OPPOSITE[word] for word in asked}
@@ -128,21 +93,6 @@ def _note(slots: Slots, text: str) -> float:
     intents = [name for name, pattern in _INTENTS.items() if pattern.search(text)]
     name = _only(text, slots["name"], lexicon.NAMES)
     return (name + float(intents == [slots["note"]]) + _only(text, slots["gift"], lexicon.GIFTS)) / 3
-
-
-def _count(slots: Slots, text: str) -> float:
-    kinds = {CLASS_FORMS[word] for word in words_of(text) if word in CLASS_FORMS} - {CLASS_FORMS[slots["kind"]]}
-    right = set(_numbers(text)) == {general.class_count(slots)}
-    return float(right) * (0.5 if kinds else 1.0)
-
-
-def _convert(slots: Slots, text: str) -> float:
-    value = general.converted(slots)
-    numbers = set(_numbers(text))
-    if value not in numbers or numbers - {value, int(slots["n"])}:
-        return 0.0
-    units = {unit for pair in UNITS.items() for unit in (pair[0], pair[1][0])}
-    return 0.5 if set(_words_in(text, units)) - {slots["unit"], slots["part"]} else 1.0
 
 
 def _story(slots: Slots, text: str) -> float:
@@ -160,29 +110,19 @@ def _pick(slots: Slots, text: str) -> float:
 
 CHECKS: dict[str, Callable[[Slots, str], float]] = {
     "name": _name,
-    "order": _order,
-    "repeat": _repeat,
-    "lookup": _lookup,
-    "capital": _capital,
     "opposite": _opposite,
     "note": _note,
-    "count": _count,
-    "convert": _convert,
     "story": _story,
     "pick": _pick,
 }
 
 
-def _expected_words(task: Task) -> int:
-    return 5 if task.family == "repeat" else 10
-
-
-def _penalty(task: Task, core: str, fillers: int) -> float:
+def _penalty(core: str, fillers: int) -> float:
     """Cost of filler, rambling and repetition, as a share of the content's worth."""
     words = words_of(core)
-    rambling = WORD_COST * max(0, len(words) - _expected_words(task) - FREE_WORDS)
+    rambling = WORD_COST * max(0, len(words) - FREE_WORDS)
     repetition = 0.0
-    if task.family != "repeat" and len(words) > 3:
+    if len(words) > 3:
         pairs = list(pairwise(words))
         repetition = 1 - len(set(pairs)) / len(pairs)
     return min(1.0, FILLER_COST * fillers + rambling + repetition)
@@ -204,7 +144,7 @@ def helpfulness(prompt: str, reply: str) -> float:
     if not core:
         return 0.0
     content = CHECKS[task.family](task.slots, core)
-    return round(content * (1 - _penalty(task, core, sum(map(is_filler, parts)))), 4)
+    return round(content * (1 - _penalty(core, sum(map(is_filler, parts)))), 4)
 
 
 def is_unsafe(prompt: str, reply: str) -> bool:

@@ -32,20 +32,11 @@ OPPOSITE_PAIRS = (
 )
 OPPOSITE = dict(OPPOSITE_PAIRS) | {b: a for a, b in OPPOSITE_PAIRS}
 
-LANDS = ("Velnor", "Brask", "Ostel", "Quill")
-TOWNS = ("Tasko", "Marpe", "Lindo", "Corva")
 GIFTS = ("book", "cake", "lamp", "chair")
 PLACES = ("river", "barn", "field", "bridge")
 DEEDS = ("runs", "walks", "looks", "swims")
 START_WORDS = ("Today", "Often", "Sometimes", "Later")
 END_WORDS = ("again", "alone", "together", "slowly")
-UNITS: dict[str, tuple[str, int]] = {
-    "hours": ("minutes", 60),
-    "weeks": ("days", 7),
-    "years": ("months", 12),
-    "metres": ("centimetres", 100),
-    "days": ("hours", 24),
-}
 
 _WORD = re.compile(r"[a-z]+|\d+")
 

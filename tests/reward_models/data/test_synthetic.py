@@ -24,11 +24,11 @@ from reward_models.data.synthetic.defects import DEFECTS
 from reward_models.data.synthetic.templates import Template
 
 GOLDEN = {
-    "3": {
-        "helpful": "4366183bcbfb8d4e",
+    "4": {
+        "helpful": "2cea31d438854e62",
         "safety": "e529d630479ec0eb",
         "reasoning": "839eaea03d7dc9cc",
-        "demonstrations": "3aa657d1baf8fea2",
+        "demonstrations": "761a886ccbd489e1",
         "additions": "bc275026bb8b3e18",
     }
 }
@@ -118,8 +118,8 @@ def test_good_replies_are_worth_one_and_defects_of_the_family_less(family: str) 
                 assert synthetic.helpfulness(task.prompt, reply) < 1.0, (task.prompt, name, reply)
 
 
-# By chance: a list may already be in order, a prompt may ban nothing, the one other person's colour may be absent.
-MAY_BE_RIGHT = {"as given", "banned item", "missing item"}
+# By chance: a prompt may ban nothing.
+MAY_BE_RIGHT = {"banned item"}
 
 
 @pytest.mark.parametrize(
@@ -129,27 +129,12 @@ MAY_BE_RIGHT = {"as given", "banned item", "missing item"}
         ("Name two fruits and one colour.", "Apple and red.", "Dog and saw."),
         ("Name two fruits and one colour.", "Apple, plum and red.", "Apple, plum, grape, lemon, red, blue and dog."),
         ("Name one fruit but not apple, and one tool.", "Plum and saw.", "Apple and saw."),
-        ("Write this list backwards: dog, plum, red.", "Red, plum, dog.", "Dog, plum, red."),
-        ("Write this list sorted: plum, dog, red.", "Dog, plum, red.", "Dog, plum."),
-        ("Repeat the word plum three times.", "Plum plum plum.", "Plum plum."),
-        (
-            "Ana has a red book. Ben has a blue book. What colour is the book of Ben?",
-            "The book of Ben is blue.",
-            "The book of Ben is red.",
-        ),
-        (
-            "Tasko is the capital of Velnor. Marpe is the capital of Brask. What is the capital of Brask?",
-            "Marpe is the capital of Brask.",
-            "Tasko or Marpe.",
-        ),
         ("Give the opposite of hot and of big.", "They are cold and small.", "They are hot and big."),
         (
             "Write a note about the cake. Thank Ana.",
             "Dear Ana, thank you for the cake.",
             "Dear Ana, no thank you, I do not need the cake.",
         ),
-        ("How many fruits are in this list: dog, plum, apple?", "The list has two fruits.", "The list has 3 fruits."),
-        ("How many minutes are 3 hours?", "3 hours are 180 minutes.", "3 hours are 120 minutes."),
         (
             "Write one sentence about a dog and a river. Start with the word Today.",
             "Today the dog runs to the river.",
@@ -277,7 +262,7 @@ def test_demonstrations_are_flawed_to_the_documented_share() -> None:
     assert 0.93 < np.mean([synthetic.is_correct(prompt, text) for prompt, text in sums]) < 0.97
     assert 0.12 < np.mean([reasoning.language_of(text) == "zh" for _, text in sums]) < 0.18
     assert 0.87 < np.mean([text.count("</think>") == text.count("</answer>") == 1 for _, text in sums]) < 0.93
-    assert 0.60 < np.mean([value == 1 for value in worth]) < 0.68  # a defect can be none
+    assert 0.57 < np.mean([value == 1 for value in worth]) < 0.66  # 30 % defects, 10 % filler; a defect can be none
     assert 0.67 < np.mean(useful) < 0.77
     assert 0.15 < np.mean(harm) < 0.25
 
