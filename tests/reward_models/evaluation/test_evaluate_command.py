@@ -43,7 +43,7 @@ def trained(directory: Path, name: str, seed: int = 0) -> Path:
             f"task={'preference' if name == 'helpful' else name}",
             f"output_dir={directory}",
             f"seed={seed}",
-            "engine.lr=1e-2",
+            "engine.lr=5e-3",
             "save_every=0",
             "eval_every=3",
         ),
