@@ -222,7 +222,8 @@ def test_training_straight_from_a_snapshot(sqlite: Database, fill: Fill) -> None
     assert isinstance(record, Comparison)
     assert record.source == "made up"
     assert load(f"{spec}:train", "comparison").records == [record]
-    assert load(f"{spec}:eval", "comparison").records == []
+    with pytest.raises(SourceError, match=r"no rows in annotations://.*:eval"):
+        load(f"{spec}:eval", "comparison")
     for wrong in (spec + "9", spec + ":test", spec.replace("#p", "#q"), spec.split("#")[0]):
         with pytest.raises(SourceError, match="annotations://"):
             load(wrong, "comparison")
