@@ -53,7 +53,7 @@ def damaged_files(directory: Path, world: World) -> list[str]:
 
 @contextmanager
 def explain_full_disk(what: str, partial: Path | None = None) -> Iterator[None]:
-    """Turn "no space left" inside the block, whoever raises it, into an ``OSError`` that names ``what`` was written.
+    """Turn any "no space left" error of the block into an ``OSError`` that names ``what`` was written.
 
     Args:
         partial: a directory with an unfinished result, which is deleted then.

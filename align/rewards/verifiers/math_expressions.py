@@ -22,7 +22,7 @@ POINTS = (  # values given to variables, in turn, to tell two expressions apart
     (Fraction(-6, 5), Fraction(-15, 7), Fraction(-9, 4), Fraction(-12, 5), Fraction(-20, 9), Fraction(-31, 10)),
     (Fraction(5), Fraction(3), Fraction(4), Fraction(7), Fraction(2), Fraction(6)),
 )
-DECIMAL = re.compile(r"(?<![\w.])(\d*)\.(\d{1,300})(?!\d)")  # made a fraction, lest sympy keep 15 digits of it
+DECIMAL = re.compile(r"(?<![\w.])(\d*)\.(\d{1,300})(?!\d)")  # becomes a fraction: sympy would keep 15 digits
 
 
 class ReferenceError(ValueError):
