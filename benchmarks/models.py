@@ -17,6 +17,15 @@ from reward_models.model import build_model, save_model
 Turns = list[dict[str, str]]
 QWEN3 = {"model_type": "qwen3", "max_position_embeddings": 4096}
 MODELS: dict[str, dict[str, Any]] = {
+    "demo": QWEN3
+    | {
+        "hidden_size": 128,
+        "intermediate_size": 384,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+    },
     "12.6m": QWEN3
     | {
         "hidden_size": 384,
@@ -25,6 +34,16 @@ MODELS: dict[str, dict[str, Any]] = {
         "num_attention_heads": 6,
         "num_key_value_heads": 2,
         "head_dim": 64,
+    },
+    "135m": {  # the shape of SmolLM2-135M
+        "model_type": "llama",
+        "vocab_size": 49152,
+        "max_position_embeddings": 4096,
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
     },
     "qwen3-0.6b": QWEN3
     | {

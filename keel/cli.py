@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: a waiting thread sleeps, not spins
 
 from keel.commands import annotate, config, curate, data, evaluate, push, report, rewards, run, score, serve, train
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: a waiting thread sleeps, not spins
+
 # Generated examples have no time limit: on a busy machine it would fail tests for nothing.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
