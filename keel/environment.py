@@ -34,7 +34,7 @@ VARIABLES = (
     Variable("MASTER_ADDR", "keel train", f"address of the main rank's machine: {_LAUNCHER}"),
     Variable("MASTER_PORT", "keel train", f"port on the main rank's machine: {_LAUNCHER}"),
     Variable("OMP_NUM_THREADS", "keel train", "CPU threads of a rank; default: the cores divided by the ranks"),
-    Variable("OMP_WAIT_POLICY", "keel, keel train", "default: passive (waiting threads sleep); GOMP_SPINCOUNT outranks it"),
+    Variable("OMP_WAIT_POLICY", "keel, keel train", "default: passive; waiting threads sleep, and do not spin"),
     Variable("PATH", "keel train", "extended by the virtual environment's scripts: DeepSpeed calls ninja"),
     Variable("PYTHONUNBUFFERED", "keel run", "set for the stages, so that their output arrives line by line"),
     Variable("HF_TOKEN", "huggingface_hub", "token of the Hugging Face hub, for keel push and private data"),
