@@ -19,6 +19,8 @@ CHOICE = re.compile(
     r"the|answer|result|even)\b|或|也许|可能)*+",
     re.IGNORECASE,
 )
+# Between a box and one that it is not.
+CONTRASTED = re.compile(r"[\s$*]*,?\s*(?:and\s+)?(?:not|rather\s+than|instead\s+of)[\s$*]*", re.IGNORECASE)
 BARE_BOX = re.compile(r"\\(?:boxed|fbox)\s{1,8}(-?[\w.]{1,40})(?![\w{])")
 BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{|\\.|[{}]", re.DOTALL)
 
@@ -103,6 +105,10 @@ def last_boxes(text: str) -> str | None:
         return _given(text, bare[-1].start(), bare[-1].end(), bare[-1][1]) if bare else None
     start, end = found[-1]
     opening = text.rfind("\\", 0, start)
+    if len(found) > 1 and CONTRASTED.fullmatch(text[found[-2][1] + 1 : opening][:40]):
+        found.pop()  # \boxed{5}, not \boxed{6}
+        start, end = found[-1]
+        opening = text.rfind("\\", 0, start)
     if not _given(text, opening, end + 1, "given"):
         return ""
     contents = [text[start:end]]

@@ -13,12 +13,14 @@ from typing import Any
 import regex
 
 from align.rewards.characters import without_invisible
+from align.rewards.offered import DENIED_ANNOUNCEMENT
 from align.rewards.parsing import Answer, final_answer, uses_verifier
 from align.rewards.terms import Sample
 from align.rewards.verifiers.choice import WRAPPED, chosen_letter, reference_letter
 
 SECONDS = 1.0  # for one pattern on one answer: some patterns take exponential time
 FENCE = regex.compile(r"```[ \t]*(?:json[c5]?)?[ \t]*\r?\n(.*?)```", regex.DOTALL | regex.IGNORECASE)
+ANNOUNCED = regex.compile(r"\b(?:answer|response)\b\**\s*(?:is\b\s*:?|:)[\s*]*", regex.IGNORECASE)
 QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "「": "」", "`": "`", "$": "$"}
 
 
@@ -88,8 +90,18 @@ def exact(answer: Answer | None, reference: str) -> bool:
     """True if the normalised texts are equal, words that are no abbreviations in any case of letters."""
     if answer is None:
         return False
-    ours, theirs = _normal(reference).split(), _normal(answer.text).split()
-    return len(ours) == len(theirs) and all(map(_same_word, ours, theirs))
+    expected = _normal(reference).split()
+    texts = [answer.text] if answer.marked else [answer.text, *behind_announcement(answer.text)]
+    given = [_normal(text).split() for text in texts]
+    return any(len(words) == len(expected) and all(map(_same_word, expected, words)) for words in given)
+
+
+def behind_announcement(text: str) -> list[str]:
+    """All that follows the only "the answer is" or "Answer:" of an unmarked text, if nothing denies it."""
+    found = list(ANNOUNCED.finditer(text))
+    if len(found) != 1 or DENIED_ANNOUNCEMENT.search(text[: found[-1].start()].split("\n")[-1]):
+        return []
+    return [text[found[-1].end() :]]
 
 
 def pattern(answer: Answer | None, reference: str) -> bool:
@@ -158,6 +170,7 @@ def _normal(text: str) -> str:
         text = WRAPPED.sub(r"\1", text)
     text = regex.sub(r"(?<!\w)(?:\*\*|__)|(?:\*\*|__)(?!\w)|\\[()\[\]]", "", text)
     text = unicodedata.normalize("NFC", "".join(map(_narrow, text)))
+    text = text if "‘" in text else text.replace("’", "'")  # an apostrophe, and no quotation
     text = " ".join(text.split())
     while True:
         before = text

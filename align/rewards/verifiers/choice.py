@@ -26,11 +26,13 @@ LABELLED = regex.compile(
     regex.DOTALL,
 )
 OPTION = r"\(?\s*[\"'*]{0,3}([A-Z])[\"'*]{0,3}(?![\w'’])\s*\)?"
+EASTERN_OPTION = r"\(?\s*([A-Z])(?![A-Za-z0-9_'’])\s*\)?"  # a letter of the text may follow: 选项B正确
 LOWER = r"(?:\(([a-z])\)|([b-z])(?=[\s.)]*(?:$|\n)))"
-_NOUNS = "answer|option|choice|alternative|letter|respuesta|réponse|antwort|ответ|risposta|resposta"
+_NOUNS = "answer|option|choice|alternative|respuesta|réponse|antwort|ответ|risposta|resposta"
 _VERBS = r"is|are|was|would\s+be|must\s+be|should\s+be|will\s+be|es|est|ist|è|é"
 WORDS_BEFORE = (
     rf"(?:\b(?i:{_NOUNS})s?\b(?:\s+(?i:{_VERBS}|choice|option|letter|correcta|correcte|correct))*"
+    rf"|\b(?i:letter|(?:correct|right|best)\s+one)(?:\s+(?i:is|must\s+be)|\s*:)"
     rf"|\b(?i:it|this|that|which)(?:\s+(?i:is|must\s+be|would\s+be)|'s|’s)"
     r"|\b(?i:choose|pick|select|chose|go\s+with|going\s+with|say)\b)"
     r"(?:\s+(?i:option|answer|choice|letter|clearly|therefore|thus|definitely|then|simply))*[\s:=*(\[\"'–-]{0,8}"
@@ -41,7 +43,7 @@ EASTERN_BEFORE = (
 )
 CONCLUDED = rf"\b(?i:so|hence|thus|therefore|clearly|obviously|definitely)\b,?\s*{OPTION}(?=[\s.*]*$)"
 ONLY = rf"\b(?i:only)\s+(?:(?i:option|answer|choice)\s+)?{OPTION}"
-ANNOUNCED = regex.compile(rf"{CONCLUDED}|{ONLY}|{WORDS_BEFORE}(?:{OPTION}|{LOWER})|{EASTERN_BEFORE}{OPTION}")
+ANNOUNCED = regex.compile(rf"{CONCLUDED}|{ONLY}|{WORDS_BEFORE}(?:{OPTION}|{LOWER})|{EASTERN_BEFORE}{EASTERN_OPTION}")
 PRAISED = regex.compile(
     rf"(?<!\w){OPTION}\s+(?:is|must\s+be|would\s+be)\s+(?:the\s+)?(?:(?:only|best|most)\s+)?(?:correct|right|true|answer|one|best)\b"
 )
@@ -74,7 +76,7 @@ CONDITION = regex.compile(
 )
 # One more letter right behind: A, B or A/B or AB or A B.
 MORE = regex.compile(
-    r"[\s,，、;/&|+]*(?:\b(?:or|and|and/or)\b|或|和|以及)?[\s,，、;/&|+(]*(?<![A-Za-z])([A-Z])(?![\w'’])|[A-Z](?![a-z])"
+    r"[\s,，、;/&|+]*(?:\b(?:or|and|and/or)\b|或|和|以及)?[\s,，、;/&|+(]*(?<![A-Za-z])([A-Z])(?![A-Za-z0-9_'’])|[A-Z](?![a-z])"
 )
 
 

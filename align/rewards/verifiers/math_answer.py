@@ -15,8 +15,8 @@ LAST = re.compile(
     rf"(?:^|(?<=[\s=:,{CURRENCY}{CJK}]))(?P<value>[-+]?[{CURRENCY}]?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?%?)"
     r"(?P<rest>(?!\s*-)[^\d\\=+*/^<>?@#&|~_{}]*)$"
 )
-# A word, an equals sign or a colon stands before the number, and no command or other sign.
-INTRODUCED = re.compile(rf"^\s*$|(?:(?<![\\A-Za-z])[A-Za-z]+[',]?|[{CJK}=:]|[{CURRENCY}])\s*$")
+# A word, an equals sign or a colon stands before the number, and no command or other sign; 3:15 is a time or a ratio.
+INTRODUCED = re.compile(rf"^\s*$|(?:(?<![\\A-Za-z])[A-Za-z]+[',]?|[{CJK}=]|(?<!\d):|[{CURRENCY}])\s*$")
 # A number with its noun at the beginning of a sentence, in front of what happens to it.
 FIRST = re.compile(
     rf"[-+]?[{CURRENCY}]?-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?(?:\s+[A-Za-z]+){{0,3}}?"

@@ -16,6 +16,7 @@ ROMAN = "\ue001"  # before a letter that was set upright behind a number: a unit
 MONEY = "\ue000"  # a dollar sign that is money, once the dollars around formulas are gone
 
 SUPERSCRIPT = {c: unicodedata.normalize("NFKC", c) for c in "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ"}
+ROOTS = {"√": "", "∛": "[3]", "∜": "[4]"}
 SUBSCRIPT = {c: unicodedata.normalize("NFKC", c) for c in "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎"}
 GREEK = {c: rf"\{unicodedata.name(c).split()[-1].lower()} " for c in "αβγδζηθικλμνξρστφχψωΓΔΘΛΞΣΦΨΩ"} | {
     "λ": r"\lambda ",
@@ -120,6 +121,11 @@ SAME = {
     r"\pounds": "£",
     r"\cent": "¢",
 }
+# A matrix in brackets of its own, after \left and \right are gone.
+ARRAY = re.compile(
+    r"(?P<open>[(\[|])\s*\\begin\{array\}\s*\{[clr|\s]{1,20}\}(?P<rows>.*?)\\end\{array\}\s*[)\]|]", re.DOTALL
+)
+ANGLE = re.compile(r"\\(sin|cos|tan|cot|sec|csc)(?![a-z])\s*[({]?\s*(\d+(?:\.\d+)?)\s*°\s*[)}]?")
 UPRIGHT = re.compile(r"(?<=[\d}])\s*\\(?:text|mathrm)\s*\{\s*([A-Za-z])\s*\}")
 COMMAND = re.compile(r"\\[A-Za-z]+")
 SHORT_FRACTION = re.compile(r"\\frac\s*(?:(\d)\s*(\d)|(\d)\s*\{([^{}]*)\}|\{([^{}]*)\}\s*(\d))(?![\d}])")
@@ -156,6 +162,8 @@ def tidy(text: str) -> str:
     text = re.sub(r"[负負](?=\d)", "-", text)
     text = re.sub(r"\^\s*\{?\s*(?:\\circ|°)\s*\}?", "°", text)
     text = re.sub(r"\s+\^", "^", text)
+    text = ARRAY.sub(_matrix, text)
+    text = ANGLE.sub(r"\\\1(\\frac{\2\\pi}{180})", text)
     for _ in range(3):
         text = SHORT_FRACTION.sub(_full_fraction, text)
     text = re.sub(r"\\sqrt\s*(\d)(?!\d)", r"\\sqrt{\1}", text)
@@ -219,7 +227,9 @@ def characters(text: str) -> str:
             out.append(folded if folded == char else "".join(SYMBOLS.get(c, c) for c in folded))
     text = "".join(out)
     return re.sub(
-        r"√\s*(\d+(?:\.\d+)?|[A-Za-z]|\{[^{}]{1,40}\})", lambda m: rf"\sqrt{{{m[1].strip('{}')}}}", text
+        r"([√∛∜])\s*(\d+(?:\.\d+)?|[A-Za-z]|\{[^{}]{1,40}\})",
+        lambda m: rf"\sqrt{ROOTS[m[1]]}{{{m[2].strip('{}')}}}",
+        text,
     ).replace("√", r"\sqrt ")
 
 
@@ -257,6 +267,11 @@ def _without_text_commands(text: str) -> str:
             break
         text = changed
     return text
+
+
+def _matrix(found: re.Match[str]) -> str:
+    name = "vmatrix" if found["open"] == "|" else "pmatrix"
+    return rf"\begin{{{name}}}{found['rows']}\end{{{name}}}"
 
 
 def _full_fraction(found: re.Match[str]) -> str:

@@ -82,6 +82,13 @@ EQUAL = [
     (r"\boxed{72 \text{ clips}}, so \boxed{72}", "72"),
     ("If x is 2, then the total is \\boxed{72}.", "72"),
     ("The answer is 72 clips. Final answer: **72**", "72"),
+    ("Thus the answer is $3:15$.", "3:15"),
+    (r"\boxed{\left(\begin{array}{cc}1&2\\3&4\end{array}\right)}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
+    (r"\boxed{\frac12}", r"\sin 30^\circ"),
+    (r"\boxed{\cos(60^{\circ})}", r"\sin 30^\circ"),
+    (r"\boxed{10\sin{20°}}", r"10\sin 20^\circ"),
+    (r"\boxed{∛2}", r"\sqrt[3]{2}"),
+    (r"The answer is $\boxed{5}$, not $\boxed{6}$.", "5"),
 ]
 DIFFERENT = [
     (r"\boxed{12 or 13}", "13"),  # naming several is no answer
@@ -101,6 +108,12 @@ DIFFERENT = [
     ("<answer>72 billionths</answer>", "72"),
     ("The answer is 73 clips in 72 months.", "72"),
     ("It takes 73 minutes to walk 72 miles.", "72"),
+    ("Thus the answer is $3:15$.", "15"),
+    (r"\boxed{\left[\begin{array}{cc}1&2\\3&5\end{array}\right]}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
+    (r"\boxed{\cos 30^\circ}", r"\sin 30^\circ"),
+    (r"\boxed{∜2}", r"\sqrt[3]{2}"),
+    (r"The answer is $\boxed{5}$, not $\boxed{6}$.", "6"),
+    (r"The answer is not $\boxed{5}$, not $\boxed{6}$.", "5"),
     (r"<think>\boxed{5}", "5"),
     ("", "5"),
 ]
