@@ -140,7 +140,9 @@ def _hidden(found: regex.Match[str]) -> list[str]:
 
 
 def _prose(text: str, least: int) -> list[str]:
-    found = [word for word in PROSE.findall(text) if word.lower() not in FUNCTIONS]
+    """The words of prose, if there are ``least`` of them; of a script without spaces each character is one."""
+    runs = (run for run in PROSE.findall(text) if run.lower() not in FUNCTIONS)
+    found = [word for run in runs for word in WORD.findall(run)]
     return found if len(found) >= least else []
 
 

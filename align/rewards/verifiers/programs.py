@@ -58,7 +58,8 @@ call = json.load(sys.stdin)
 found = runpy.run_path("solution.py", run_name="solution")
 name = call["function"]
 function = found[name] if name in found else getattr(found["Solution"](), name)
-json.dump(function(*call["arguments"]), result, allow_nan=False)
+# Numbers and arrays of numpy have tolist.
+json.dump(function(*call["arguments"]), result, allow_nan=False, default=lambda value: value.tolist())
 result.flush()
 """
 

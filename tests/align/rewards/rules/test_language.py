@@ -80,6 +80,13 @@ def test_a_text_in_another_language_hides_nowhere(place: str) -> None:
     assert (language_share("OK. " + HIDDEN[place].replace("OK", ""), "fr") or 0.0) > 0.8
 
 
+@pytest.mark.parametrize("hide", ["$\\text{{{}}}$", "`{}`", "```\n{}\n```", "${}$", "\\({}\\)"])
+def test_a_text_without_spaces_hides_nowhere(hide: str) -> None:
+    share = language_share("OK. " + hide.format("我们先计算导数然后得到答案"), "en")
+    assert share is not None
+    assert share < 0.35
+
+
 def test_honest_formulas_and_code_hide_nothing() -> None:
     lines = "# sum of squares\ntotal = 0\nfor i in range(10):\n    total += i * i\nprint(total)"
     code = f"我们写代码：\n```python\n{lines}\n```\n"

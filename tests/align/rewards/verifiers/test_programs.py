@@ -50,6 +50,8 @@ def test_functions_that_are_called(term: CodeAccuracy, sample: Any) -> None:
     sources = {
         "def pairs(a, n):\n    return [(x, n) for x in a]": 1.0,
         "print('noise')\ndef pairs(a, n):\n    print('more')\n    return [[x, n] for x in a]": 1.0,
+        "import numpy\ndef pairs(a, n):\n    return numpy.array([[x, n] for x in a])": 1.0,
+        "import numpy\ndef pairs(a, n):\n    return [(x, numpy.int64(n)) for x in a]": 1.0,
         "def pairs(a, n):\n    return [[True, n], [x, n]]": 0.0,
         "def other(a, n): return []": 0.0,
         "def pairs(a, n): return float('nan')": 0.0,
