@@ -22,7 +22,7 @@ class RolloutConfig:
         engine: ``local``: the training model itself. ``vllm``: a vLLM server, which is sent the weights before each
             rollout.
         max_rows: local: sequences sampled at once on one rank.
-        vllm_base_url: of the server. ``vllm_group_port``: of the main rank's machine, where NCCL meets the server.
+        vllm_base_url: of the server. ``vllm_group_port``: of the main rank's machine, for the weights.
         vllm_start_seconds: how long to wait for the server to be up.
         vllm_request_seconds: longest time for the responses to one prompt; ``timeout_seconds`` must be longer than a
             whole rollout, during which all ranks wait.

@@ -1,27 +1,12 @@
-"""Checks of a vLLM server before a run uses it: is it up, do its settings fit the run, do its workers answer."""
+"""Checks of a vLLM server before a run uses it: do its settings fit the run, do its workers answer."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-POLL_SECONDS = 1.0
+import httpx2
 
-
-def wait_until_up(url: str, seconds: float) -> None:
-    import requests
-
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            if requests.get(f"{url}/health", timeout=max(POLL_SECONDS, end - time.monotonic())).status_code == 200:
-                return
-            problem = "it answers /health with an error"
-        except requests.RequestException as error:
-            problem = type(error).__name__
-        if time.monotonic() >= end:
-            raise TimeoutError(f"not up after {seconds:g} s ({problem}); start it with: vllm serve MODEL …")
-        time.sleep(min(POLL_SECONDS, max(0.0, end - time.monotonic())))
+from align.rollouts.vllm_client import VllmClient
 
 
 def check_server(info: dict[str, Any], model: Any) -> int:
@@ -51,45 +36,18 @@ def check_server(info: dict[str, Any], model: Any) -> int:
     return int(settings["max_model_len"])
 
 
-def check_workers(client: Any, seconds: float) -> None:
+def check_workers(client: VllmClient, seconds: float) -> None:
     """Find out whether the server's workers answer; ``/health`` says nothing about that.
 
-    Workers that wait for the weights of a run that is gone do not, and joining their NCCL group would wait forever.
+    Workers that wait for the weights of a run that is gone do not, and joining their group would wait forever.
 
     Raises:
         TimeoutError: they do not answer within ``seconds``.
     """
-    import requests
-
     try:
-        reset_prefix_cache(client, timeout=seconds)
-    except requests.Timeout as error:
+        client.reset_prefix_cache(seconds)
+    except httpx2.TimeoutException as error:
         raise TimeoutError(
             f"the server is up, and its workers have not answered for {seconds:g} s: they may wait for the weights of "
             "a run that was stopped in the middle of a weight update. Stop that run, or restart the server"
         ) from error
-
-
-def reset_prefix_cache(client: Any, **options: Any) -> None:
-    """Discard the keys and values of earlier weights. ``RuntimeError`` if the server did not: TRL does not look."""
-    answer = client.session.post(f"{client.base_url}/reset_prefix_cache", **options)
-    if answer.status_code != 200:
-        raise RuntimeError(f"request failed: {answer.status_code}, {answer.text}")
-    if answer.content and not answer.json().get("success", True):  # vLLM before 0.26 answers without a body
-        raise RuntimeError("the server kept its prefix cache: it has requests of somebody else under way")
-
-
-def retries_of_requests() -> Any:
-    """Try again where a connection fails: a server closes connections that were idle, and a request that meets that
-    moment was not read. There is no second try after an answer that takes too long: it would take as long again.
-    """
-    from urllib3.exceptions import ReadTimeoutError
-    from urllib3.util.retry import Retry
-
-    class ConnectionRetry(Retry):
-        def increment(self, *arguments: Any, **options: Any) -> Any:
-            if isinstance(options.get("error"), ReadTimeoutError):
-                raise options["error"]
-            return super().increment(*arguments, **options)
-
-    return ConnectionRetry(total=3, status_forcelist=[502, 503], allowed_methods=None, backoff_factor=0.5)

@@ -1,29 +1,31 @@
-"""Sampling by a vLLM server, on other GPUs or machines, through TRL's client.
+"""Sampling by a vLLM server, on other GPUs or machines, or on the same CPU.
 
 Only the main rank talks to the server: it collects the prompts of all ranks, asks for their responses, and hands them
-out. Before a rollout the weights go to the server over NCCL, one at a time.
+out. Before a rollout the weights go to the server, one at a time, see :mod:`align.rollouts.transfer`.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
+import httpx2
 import numpy as np
 import torch
 import torch.distributed as dist
 
 from align.rollouts.base import Sampling, check_prompts
-from align.rollouts.server import check_server, check_workers, reset_prefix_cache, retries_of_requests, wait_until_up
+from align.rollouts.server import check_server, check_workers
+from align.rollouts.transfer import WeightTransfer, open_transfer
+from align.rollouts.vllm_client import CONCURRENT, VllmClient, wait_until_up
 from align.training.rollout import Rollout, new_rollout
 from reward_models.data.trees import TokenIds
 from reward_models.runtime.distributed import World
 
-CONCURRENT = 64  # requests under way, one per prompt; as many as TRL's client keeps connections
 UPDATE_HINT = ". Its model must be of the same architecture as the run's; restart it if that is so"
 
 
@@ -47,15 +49,17 @@ class VllmRollout:
     sampling temperature; with top-k or top-p, and for temperature 0, they are nan. The server's settings are compared
     with the run's at the start, see :func:`align.rollouts.server.check_server`.
 
+    A server that is restarted between two rollouts is joined again and gets the weights anew.
+
     Args:
         model: the transformers language model in training, or peft's wrapper around one; adapters arrive merged.
         base_url: e.g. ``http://10.0.0.2:8000``.
-        group_port: of this machine, for NCCL to meet the server's workers.
+        group_port: of this machine, where the server's workers meet it.
         start_seconds: how long to wait for the server to be up. ``request_seconds``: for the answer to one request.
 
     Raises:
         RolloutServerError: on every rank, if the server is not up in time.
-        ValueError: on every rank, if vLLM is not installed here or cannot receive weights from this device.
+        ValueError: on every rank, if weights cannot be sent to this server from here.
     """
 
     def __init__(
@@ -69,57 +73,84 @@ class VllmRollout:
         request_seconds: float = 1800.0,
     ) -> None:
         self._model, self._world, self._url = model, world, base_url.rstrip("/")
-        self._client: Any = None  # of the main rank
+        self._port, self._start_seconds = group_port, start_seconds
+        self._client = VllmClient(self._url, request_seconds)  # only the main rank uses it
+        self._transfer: WeightTransfer | None = None  # of the main rank
         self._synced: int | None = None
+        self._run, self._version = f"keel-{uuid.uuid4().hex}", ""  # the version: of the weights that were sent last
         self._max_tokens = 0  # of a prompt with its response on the server; of the main rank
+        self._on_main("connecting", self._join)
 
-        def connect() -> None:
-            self._client = _connect(self._url, group_port, start_seconds, request_seconds)
-            self._max_tokens = check_server(self._client.get_server_info(), model)
-            check_workers(self._client, start_seconds)
-            self._client.init_communicator(device=world.device)
-
-        self._on_main("connecting", connect)
+    def _join(self) -> None:
+        if self._transfer is not None:
+            self._transfer.close()
+        wait_until_up(self._url, self._start_seconds)
+        settings = self._client.settings()
+        self._max_tokens = check_server(settings, self._model)
+        check_workers(self._client, self._start_seconds)
+        self._transfer = open_transfer(self._client, settings, self._port, self._world.device)
 
     def sync_weights(self, step: int) -> None:
         """Send the weights to the server, unless it has those of ``step`` already. Every rank must call it."""
-        if step == self._synced:
+        if self._synced is not None and self._on_main("connecting", self._still_joined) and step == self._synced:
             return
-        update = ExitStack()
-        self._on_main("a weight update", lambda: self._begin(update), UPDATE_HINT)
+        self._on_main("a weight update", self._begin, UPDATE_HINT)
         failure: Exception | None = None  # the other ranks go on gathering, and learn of it in the end
         for name, weight in whole_weights(self._model):
             if self._world.is_main and failure is None:
                 try:
-                    self._client.update_named_param(name, weight)
+                    assert self._transfer is not None
+                    self._transfer.send(self._client, name, weight)
                 except Exception as error:
                     failure = error
-
-        def finish() -> None:
-            if failure is not None:
-                with suppress(Exception):
-                    update.close()
-                raise failure
-            update.close()
-            reset_prefix_cache(self._client)
-
-        self._on_main("a weight update", finish, UPDATE_HINT)
+        self._on_main("a weight update", lambda: self._finish(step, failure), UPDATE_HINT)
         self._synced = step
 
-    def _begin(self, update: ExitStack) -> None:
-        """Begin an update, whose end is that of ``update``.
-
-        A run that dies between the weights of an update leaves the server in it, and the server then begins no other.
-        Such an update is ended first: the server may hold half of the weights, and now receives all of them.
-        """
+    def _still_joined(self) -> bool:
+        """False, and joined again, if the server has been restarted since the last update."""
         try:
-            update.enter_context(self._client.weight_update())
-        except Exception:
-            if self._synced is not None:  # no other run has used the server since this one's last update
-                raise
+            version = self._client.weight_version()
+        except httpx2.NetworkError:
+            version = "default"
+        if version == "default":
+            self._join()
+            return False
+        self._check_version(version)
+        return True
+
+    def _check_version(self, version: str | None) -> None:
+        if version == "default":
+            raise RuntimeError("the server was restarted while it sampled, and has lost the weights")
+        if self._version and version not in (None, self._version):
+            raise RuntimeError(f"another run has sent its weights to this server (they are called {version})")
+
+    def _begin(self) -> None:
+        """Begin an update.
+
+        Requests of others wait meanwhile: vLLM cannot run a model whose weights are being replaced. A run that died
+        inside an update has left the server in it, or layers of the model half replaced; that is ended first.
+        """
+        self._client.post("/pause?mode=wait")
+        if self._synced is None:
+            self._restore()
+        self._client.post("/start_weight_update", again=False)
+
+    def _restore(self) -> None:
+        """Give the server a model that works, with the weights that have arrived."""
+        with suppress(Exception):  # an update is under way already
+            self._client.post("/start_weight_update", again=False)
+        self._client.post("/finish_weight_update", again=False)
+
+    def _finish(self, step: int, failure: Exception | None) -> None:
+        if failure is not None:
             with suppress(Exception):
-                self._client._finish_weight_update()
-            update.enter_context(self._client.weight_update())
+                self._restore()
+                self._client.post("/resume")
+            raise failure
+        self._version = f"{self._run}-{step}"
+        self._client.post("/finish_weight_update", {"weight_version": self._version}, again=False)
+        self._client.post("/resume")
+        self._client.reset_prefix_cache()
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[TokenIds], sampling: Sampling) -> Rollout:
@@ -142,8 +173,9 @@ class VllmRollout:
         )
 
     def shutdown(self) -> None:
-        if self._client is not None:
-            self._client.close_communicator()
+        if self._transfer is not None:
+            self._transfer.close()
+        self._client.close()
 
     def _ask(self, prompts: list[list[int]], seeds: list[int], sampling: Sampling) -> list[list[Response]]:
         """Responses to each prompt, a request per prompt."""
@@ -163,20 +195,23 @@ class VllmRollout:
             options: dict[str, Any] = {"stop_token_ids": list(sampling.end_ids), "ignore_eos": True}
             if seeds:
                 options["seed"] = seeds[number] % 2**62  # vLLM counts a group's seeds up from it, in 64 bits
-            answer = self._client.generate(
-                [prompts[number]],
-                n=wanted,
+            choices = self._client.complete(
+                prompts[number],
+                wanted,
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 top_k=max(sampling.top_k, 0),
                 max_tokens=sampling.max_new_tokens,
-                generation_kwargs=options,
+                **options,
             )
-            found = read_answer(answer, prompts[number], wanted, sampling, self._model.config.vocab_size)
+            found = read_choices(choices, prompts[number], wanted, sampling, self._model.config.vocab_size)
             return found * (sampling.samples // wanted)
 
         with ThreadPoolExecutor(min(CONCURRENT, len(prompts))) as pool:
-            return list(pool.map(ask, range(len(prompts))))
+            answers = list(pool.map(ask, range(len(prompts))))
+        if self._version:
+            self._check_version(self._client.weight_version())
+        return answers
 
     def _gather(self, mine: Any) -> list[Any]:
         """The values of all ranks, on every rank."""
@@ -192,9 +227,13 @@ class VllmRollout:
         if self._world.is_main:
             try:
                 result[0] = call()
-            except (ImportError, NotImplementedError) as error:
-                result[1] = ValueError(f"rollout.engine=vllm: {error}\n(pip install 'keel-align[vllm]', on a GPU)")
-            except Exception as error:  # TRL's client raises plain exceptions, and whatever a wrong answer leads to
+            except ImportError as error:
+                result[1] = ValueError(
+                    f"rollout.engine=vllm: {error}\nOver NCCL vLLM is needed here too: pip install 'keel-align[vllm]'"
+                )
+            except NotImplementedError as error:
+                result[1] = ValueError(f"rollout.engine=vllm: {error}")
+            except Exception as error:  # and whatever a wrong answer leads to
                 problem = " ".join(f"{type(error).__name__}: {error}".split())[:400]
                 result[1] = RolloutServerError(f"rollout server {self._url}: {what} failed: {problem}{hint}")
         if self._world.size > 1:
@@ -204,36 +243,21 @@ class VllmRollout:
         return result[0]
 
 
-def _connect(url: str, group_port: int, start_seconds: float, request_seconds: float) -> Any:
-    """TRL's client, with time limits, which its own has not. It is not yet in the server's NCCL group."""
-    from requests.adapters import HTTPAdapter
-    from trl.generation.vllm_client import VLLMClient
-
-    wait_until_up(url, start_seconds)
-    client = VLLMClient(base_url=url, group_port=group_port)
-    client.session.request = partial(client.session.request, timeout=request_seconds)  # type: ignore[method-assign]
-    retries = retries_of_requests()
-    for scheme in ("http://", "https://"):
-        client.session.mount(scheme, HTTPAdapter(max_retries=retries, pool_maxsize=CONCURRENT))
-    return client
-
-
-def read_answer(
-    answer: dict[str, Any], prompt: Sequence[int], wanted: int, sampling: Sampling, vocabulary: int
+def read_choices(
+    choices: list[dict[str, Any]], prompt: Sequence[int], wanted: int, sampling: Sampling, vocabulary: int
 ) -> list[Response]:
-    """The ``wanted`` responses in an answer of TRL's client. ``ValueError`` if it answers something else."""
-    groups, ids, logprobs, tokens = (
-        answer[name] for name in ("prompt_ids", "completion_ids", "logprobs", "logprob_token_ids")
-    )
-    if len(ids) != wanted:
-        raise ValueError(f"{len(ids)} responses instead of {wanted}")
-    if groups != [list(prompt)]:
-        raise ValueError("the answer is to another prompt: does the server run the same model and tokenizer?")
-    if logprobs is None:
-        raise ValueError("no log-probabilities, which were asked for")
+    """The ``wanted`` responses in an answer of the server. ``ValueError`` if it answers something else."""
+    if len(choices) != wanted:
+        raise ValueError(f"{len(choices)} responses instead of {wanted}")
     known = sampling.temperature > 0 and sampling.top_p >= 1 and sampling.top_k <= 0
     found = []
-    for response, values, names in zip(ids, logprobs, tokens, strict=True):
+    for choice in choices:
+        response, details = choice["token_ids"], choice["logprobs"]
+        if choice["prompt_token_ids"] != list(prompt):
+            raise ValueError("the answer is to another prompt: does the server run the same model and tokenizer?")
+        if details is None:
+            raise ValueError("no log-probabilities, which were asked for")
+        values = details["token_logprobs"]
         if not 1 <= len(response) <= sampling.max_new_tokens or len(values) != len(response):
             raise ValueError(
                 f"a response of {len(response)} tokens with {len(values)} log-probabilities, where 1 to "
@@ -246,11 +270,10 @@ def read_answer(
             )
         if not all(0 <= token < vocabulary for token in response):
             raise ValueError(f"a token outside the vocabulary of {vocabulary}: does the server run another model?")
-        # At every place the server names the token drawn, and may name others.
-        drawn = [row[of.index(token)] for row, of, token in zip(values, names, response, strict=True)]
-        unknown = [not known or value is None for value in drawn]
-        logprobs_T = np.where(unknown, np.nan, np.array(drawn, np.float32))
-        found.append(Response(np.array(response, np.int32), logprobs_T))
+        if details["tokens"] != [f"token_id:{token}" for token in response]:
+            raise ValueError("log-probabilities of other tokens than those of the response")
+        unknown = [not known or value is None for value in values]
+        found.append(Response(np.array(response, np.int32), np.where(unknown, np.nan, np.array(values, np.float32))))
     return found
 
 

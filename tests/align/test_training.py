@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import training_runs
-from stand_in_vllm import stand_in
+from stand_in_vllm import free_port, stand_in
 from training_runs import PARTITION_ALL, assert_close_run, assert_same_run, checkpoints, metrics, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -293,17 +293,21 @@ def test_every_metric_is_documented(uninterrupted: Path) -> None:
 def test_a_server_samples_the_same_for_two_ranks_under_zero_3_as_for_one(tmp_path: Path, train: Any) -> None:
     with stand_in() as server:
         words = ("rollout.engine=vllm", f"rollout.vllm_base_url={server.url}", "steps=4", "evaluation.data=[]")
-        words = (*words, "max_silent_rollouts=0")  # the stand-in's responses are no text
-        said = train(tmp_path / "one", *words, program="train_beside_vllm")
+        words = (
+            *words,
+            f"rollout.vllm_group_port={free_port()}",
+            "max_silent_rollouts=0",
+        )  # the stand-in's responses are no text
+        said = train(tmp_path / "one", *words)
         assert "it samples from another model" in said  # the stand-in makes its log-probabilities up
         alone, server.announced = sorted(server.announced), []
-        train(*(tmp_path / "two", *words, "engine.zero_stage=3", PARTITION_ALL), ranks=2, program="train_beside_vllm")
+        train(*(tmp_path / "two", *words, "engine.zero_stage=3", PARTITION_ALL), ranks=2)
     assert sorted(server.announced) == alone  # whole weights, whatever the partitions
     assert_close_run(tmp_path / "two", tmp_path / "one")
 
 
 def test_a_server_that_is_down_stops_every_rank(tmp_path: Path, train: Any) -> None:
     words = ("rollout.engine=vllm", "rollout.vllm_base_url=http://127.0.0.1:9", "rollout.vllm_start_seconds=0.1")
-    said = train(tmp_path / "run", *words, ranks=2, status=1, program="train_beside_vllm")
+    said = train(tmp_path / "run", *words, ranks=2, status=1)
     assert said.count("not up after 0.1 s") == 2
     assert "Traceback" not in said

@@ -1,21 +1,22 @@
-"""A server that speaks vLLM's HTTP as far as TRL's client uses it, without a model, and a client without NCCL.
+"""A server that speaks vLLM's HTTP as far as our client uses it, without a model.
 
-Responses are a function of the prompt and the seed. Weights that are sent arrive in ``received``.
+Responses are a function of the prompt and the seed. Weights that are sent arrive in ``received``, by a TCP store.
 """
 
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
+from torch.distributed import TCPStore
 
 
 class StandIn:
@@ -26,8 +27,10 @@ class StandIn:
         delay: seconds before a completion is answered.
         settings: of the model, as ``/server_info`` tells them. ``hang_ups``: how many of the next completion requests
             find their connection closed, as after a time of idleness.
-        updating: a weight update has begun and not ended. ``waiting``: the workers wait for weights and answer nothing.
-        busy: requests of somebody else are under way.
+        backend: the way of weights. ``version``: the name of the weights, as the last update gave it.
+        updating: a weight update has begun and not ended. ``paused``: requests are not worked on.
+        unknown: a weight that the server's model has not.
+        waiting: the workers wait for weights and answer nothing. ``busy``: requests of somebody else are under way.
     """
 
     def __init__(self) -> None:
@@ -37,33 +40,72 @@ class StandIn:
         self.spoil: Callable[[dict[str, Any]], Any] = lambda answer: answer
         self.status, self.delay, self.url = 200, 0.0, ""
         self.settings = {"logprobs_mode": "processed_logprobs", "dtype": "torch.float32", "max_model_len": 256}
+        self.backend: str | None = "keel"
+        self.received: dict[str, torch.Tensor] = {}
+        self.version = "default"
+        self.unknown = ""
         self.hang_ups = 0
-        self.updating = self.waiting = self.busy = False
+        self.updating = self.paused = self.waiting = self.busy = False
+        self._store: TCPStore | None = None
+
+    def forget(self) -> None:
+        """Lose what a server loses that is restarted."""
+        self.version, self.received, self._store = "default", {}, None
 
     def answer(self, path: str, payload: dict[str, Any]) -> Any:
         self.calls.append(path)
         if path == "/v1/models":
             return {"data": [{"id": "policy"}]}
         if path == "/server_info":
-            return {"vllm_config": {"model_config": self.settings, "weight_transfer_config": {"backend": "nccl"}}}
+            way = {"backend": self.backend} if self.backend else None
+            return {"vllm_config": {"model_config": self.settings, "weight_transfer_config": way}}
         if path == "/reset_prefix_cache":
             time.sleep(1.0 if self.waiting else 0.0)
             return {"success": not self.busy}
+        if path == "/v1/completions":
+            return self._complete(payload)
+        return self._weights(path, payload)
+
+    def _weights(self, path: str, payload: dict[str, Any]) -> Any:
+        if path == "/get_world_size":
+            return {"world_size": 1}
+        if path == "/init_weight_transfer_engine":
+            info = payload["init_info"]
+            place = (info["master_address"], info["master_port"])
+            self._store = TCPStore(*place, is_master=False, wait_for_workers=False, use_libuv=False)
+        if path in ("/pause", "/resume"):
+            self.paused = path == "/pause"
+        if path == "/weight_info":
+            return {"weight_version": self.version}
         if path in ("/start_weight_update", "/finish_weight_update"):
             if self.updating == path.startswith("/start"):
                 return refused(500, f"{path}: a weight update is already active, or none is")
             self.updating = not self.updating
+            self.version = payload.get("weight_version", self.version)
         if path == "/update_weights":
-            info = payload["update_info"]
-            self.announced += zip(info["names"], info["dtype_names"], info["shapes"], strict=True)
-        if path == "/v1/completions":
-            self.payloads.append(payload)
-            time.sleep(self.delay)
-            if payload["temperature"] == 0 and payload["n"] > 1:
-                return refused(400, f"n must be 1 when using greedy sampling, got {payload['n']}.")
-            choices = [choice(p, payload, i) for p in payload["prompt"] for i in range(payload["n"])]
-            return self.spoil({"choices": choices})
+            assert self.paused
+            assert self.updating
+            if self.unknown in payload["update_info"]["names"]:
+                self.updating = False  # as in vLLM, whose layers are half replaced now
+                return refused(500, f"There is no module or parameter named {self.unknown!r}")
+            self._receive(payload["update_info"])
         return {}
+
+    def _receive(self, info: dict[str, Any]) -> None:
+        assert self._store is not None
+        for name, dtype, shape, key in zip(*(info[k] for k in ("names", "dtype_names", "shapes", "keys")), strict=True):
+            self.announced.append((name, dtype, shape))
+            weight = torch.frombuffer(bytearray(self._store.get(key)), dtype=getattr(torch, dtype))
+            self.received[name] = weight.reshape(shape)
+
+    def _complete(self, payload: dict[str, Any]) -> Any:
+        assert not self.paused
+        self.payloads.append(payload)
+        time.sleep(self.delay)
+        if payload["temperature"] == 0 and payload["n"] > 1:
+            return refused(400, f"n must be 1 when using greedy sampling, got {payload['n']}.")
+        choices = [choice(p, payload, i) for p in payload["prompt"] for i in range(payload["n"])]
+        return self.spoil({"choices": choices})
 
 
 def refused(status: int, message: str) -> dict[str, Any]:
@@ -85,6 +127,12 @@ def choice(prompt: list[int], payload: dict[str, Any], number: int) -> dict[str,
     top = [{name: value} for name, value in zip(names, values, strict=True)]
     logprobs = {"tokens": names, "token_logprobs": values, "top_logprobs": top}
     return {"prompt_token_ids": prompt, "token_ids": tokens, "logprobs": logprobs}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -124,22 +172,3 @@ def stand_in() -> Iterator[StandIn]:
     finally:
         server.shutdown()
         server.server_close()
-
-
-@contextmanager
-def client_without_nccl(received: dict[str, torch.Tensor]) -> Iterator[None]:
-    """TRL's client believes that vLLM is installed, and its NCCL is ``received``."""
-    from trl.generation import vllm_client
-
-    def broadcast(
-        iterator: Iterator[tuple[str, torch.Tensor]], group: Any, src: int, post_iter_func: Callable[[Any], Any]
-    ) -> None:
-        received.update((item[0], post_iter_func(item).clone()) for item in iterator)
-
-    with (
-        patch.object(vllm_client, "is_vllm_available", lambda *_, **__: True),
-        patch.object(vllm_client, "_HAS_STATEFUL_TRAINER_ENGINE", True),  # the interface of vLLM from 0.28 on
-        patch.object(vllm_client, "packed_nccl_broadcast_producer", broadcast, create=True),
-        patch.object(vllm_client.VLLMClient, "init_communicator", lambda self, device: None),
-    ):
-        yield

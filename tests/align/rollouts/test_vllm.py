@@ -10,7 +10,7 @@ import numpy as np
 import peft
 import pytest
 import torch
-from stand_in_vllm import StandIn, client_without_nccl, expected, stand_in
+from stand_in_vllm import StandIn, expected, free_port, stand_in
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from align.rollouts.base import Sampling
@@ -40,21 +40,14 @@ def server() -> Iterator[StandIn]:
         yield state
 
 
-@pytest.fixture
-def received() -> Iterator[dict[str, torch.Tensor]]:
-    weights: dict[str, torch.Tensor] = {}
-    with client_without_nccl(weights):
-        yield weights
-
-
 def model(**options: Any) -> Any:
     torch.manual_seed(0)
     return Qwen3ForCausalLM(Qwen3Config(**(SHAPE | options)))
 
 
 def connect(server: StandIn, policy: Any = None, **options: Any) -> VllmRollout:
-    settings = {"base_url": server.url, "start_seconds": 2.0, "request_seconds": 5.0} | options
-    return VllmRollout(policy or model(), WORLD, **settings)
+    limits = {"group_port": free_port(), "start_seconds": 2.0, "request_seconds": 5.0}
+    return VllmRollout(policy or model(), WORLD, **({"base_url": server.url} | limits | options))
 
 
 def sample(engine: VllmRollout, **options: Any) -> Rollout:
@@ -63,9 +56,7 @@ def sample(engine: VllmRollout, **options: Any) -> Rollout:
     return engine.generate([np.array(p, np.int32) for p in PROMPTS], Sampling(**settings))
 
 
-def test_responses_come_back_in_order_with_their_log_probabilities(
-    server: StandIn, received: dict[str, torch.Tensor]
-) -> None:
+def test_responses_come_back_in_order_with_their_log_probabilities(server: StandIn) -> None:
     rollout = sample(connect(server), temperature=0.7)
     wanted = [expected(p, 100 * i + g, LIMIT, END) for i, p in enumerate(PROMPTS) for g in range(GROUP)]
     assert [ids.tolist() for ids, _ in rollout.responses()] == wanted
@@ -76,7 +67,7 @@ def test_responses_come_back_in_order_with_their_log_probabilities(
     assert rollout.prompt_T.tolist() == [token for prompt in PROMPTS for token in prompt]
 
 
-def test_the_server_is_asked_for_what_was_configured(server: StandIn, received: dict[str, torch.Tensor]) -> None:
+def test_the_server_is_asked_for_what_was_configured(server: StandIn) -> None:
     rollout = sample(connect(server), temperature=0.6, top_p=0.9, top_k=7)
     asked = {tuple(payload["prompt"][0]): payload for payload in server.payloads}
     assert set(asked) == {tuple(p) for p in PROMPTS}
@@ -87,20 +78,23 @@ def test_the_server_is_asked_for_what_was_configured(server: StandIn, received: 
     assert all(np.isnan(logprobs).all() for _, logprobs in rollout.responses())
 
 
-def test_weights_are_sent_once_for_a_step_by_their_names(server: StandIn, received: dict[str, torch.Tensor]) -> None:
+def test_weights_are_sent_once_for_a_step_by_their_names(server: StandIn) -> None:
     policy = model()
     engine = connect(server, policy)
     engine.sync_weights(0)
-    assert received.keys() == {name for name, _ in policy.named_parameters()}
-    assert "lm_head.weight" not in received  # tied: the embedding is sent once
-    assert all(torch.equal(received[name], weight) for name, weight in policy.named_parameters())
-    assert {(n, tuple(s)) for n, _, s in server.announced} == {(n, tuple(w.shape)) for n, w in received.items()}
-    calls = [call for call in server.calls if call != "/update_weights"][-3:]
-    assert calls == ["/start_weight_update", "/finish_weight_update", "/reset_prefix_cache"]
+    assert server.received.keys() == {name for name, _ in policy.named_parameters()}
+    assert "lm_head.weight" not in server.received  # tied: the embedding is sent once
+    assert all(torch.equal(server.received[name], weight) for name, weight in policy.named_parameters())
+    assert {(n, tuple(s)) for n, _, s in server.announced} == {(n, tuple(w.shape)) for n, w in server.received.items()}
+    server.announced.clear()
     engine.sync_weights(0)
-    assert server.calls.count("/start_weight_update") == 1
+    assert not server.announced
+    server.calls.clear()
     engine.sync_weights(1)
-    assert server.calls.count("/start_weight_update") == 2
+    assert len(server.announced) == len(server.received)
+    calls = [call for call in server.calls if call != "/update_weights"]
+    update = ["/pause", "/start_weight_update", "/finish_weight_update", "/resume", "/reset_prefix_cache"]
+    assert calls == ["/weight_info", *update]
 
 
 def test_adapters_are_sent_merged_and_the_training_weights_stay() -> None:
@@ -118,7 +112,7 @@ def test_adapters_are_sent_merged_and_the_training_weights_stay() -> None:
     assert not torch.equal(merged["model.layers.0.mlp.up_proj.weight"], model().model.layers[0].mlp.up_proj.weight)
 
 
-def test_a_server_that_is_down_is_reported_within_the_time_limit(received: dict[str, torch.Tensor]) -> None:
+def test_a_server_that_is_down_is_reported_within_the_time_limit() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # no one listens
         down = StandIn()
@@ -127,9 +121,7 @@ def test_a_server_that_is_down_is_reported_within_the_time_limit(received: dict[
             connect(down, start_seconds=0.2)
 
 
-def test_a_server_that_hangs_is_reported_within_the_time_limit(
-    server: StandIn, received: dict[str, torch.Tensor]
-) -> None:
+def test_a_server_that_hangs_is_reported_within_the_time_limit(server: StandIn) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -176,7 +168,7 @@ def _each(change: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
     ],
 )
 def test_an_answer_to_something_else_is_refused(
-    spoil: Callable[[dict[str, Any]], Any], message: str, server: StandIn, received: dict[str, torch.Tensor]
+    spoil: Callable[[dict[str, Any]], Any], message: str, server: StandIn
 ) -> None:
     engine = connect(server)
     server.spoil = spoil
@@ -192,25 +184,21 @@ def test_an_answer_to_something_else_is_refused(
     ],
 )
 def test_settings_of_the_server_are_compared_at_the_start(
-    setting: dict[str, Any], message: str, server: StandIn, received: dict[str, torch.Tensor]
+    setting: dict[str, Any], message: str, server: StandIn
 ) -> None:
     server.settings |= setting
     with pytest.raises(RolloutServerError, match=message):
         connect(server)
 
 
-def test_responses_that_the_server_would_cut_are_not_asked_for(
-    server: StandIn, received: dict[str, torch.Tensor]
-) -> None:
+def test_responses_that_the_server_would_cut_are_not_asked_for(server: StandIn) -> None:
     server.settings["max_model_len"] = 9
     with pytest.raises(RolloutServerError, match=r"has 10 tokens, and the server takes 9; .*--max-model-len 10"):
         sample(connect(server))
     assert not server.payloads
 
 
-def test_a_connection_that_was_closed_while_idle_costs_nothing(
-    server: StandIn, received: dict[str, torch.Tensor]
-) -> None:
+def test_a_connection_that_was_closed_while_idle_costs_nothing(server: StandIn) -> None:
     engine = connect(server)
     whole = sample(engine)
     server.hang_ups = 2
@@ -218,57 +206,85 @@ def test_a_connection_that_was_closed_while_idle_costs_nothing(
     assert server.hang_ups == 0
 
 
-def test_a_response_ends_with_the_end_tokens_of_the_run_alone(
-    server: StandIn, received: dict[str, torch.Tensor]
-) -> None:
+def test_a_response_ends_with_the_end_tokens_of_the_run_alone(server: StandIn) -> None:
     sample(connect(server))
     assert all(payload["ignore_eos"] for payload in server.payloads)
 
 
-def test_the_likeliest_tokens_are_asked_for_once_and_are_those_of_every_sample(
-    server: StandIn, received: dict[str, torch.Tensor]
-) -> None:
+def test_the_likeliest_tokens_are_asked_for_once_and_are_those_of_every_sample(server: StandIn) -> None:
     rollout = sample(connect(server), temperature=0.0)
     wanted = [expected(p, 100 * i, LIMIT, END) for i, p in enumerate(PROMPTS) for _ in range(GROUP)]
     assert [ids.tolist() for ids, _ in rollout.responses()] == wanted
     assert [payload["n"] for payload in server.payloads] == [1, 1, 1]
 
 
-def test_an_update_that_another_run_left_unfinished_is_ended_first(
-    server: StandIn, received: dict[str, torch.Tensor]
-) -> None:
+def test_an_update_that_another_run_left_unfinished_is_ended_first(server: StandIn) -> None:
     server.updating = True
     policy = model()
     engine = connect(server, policy)
     engine.sync_weights(0)
     assert not server.updating
-    assert received.keys() == {name for name, _ in policy.named_parameters()}
+    assert server.received.keys() == {name for name, _ in policy.named_parameters()}
     server.updating = True  # by somebody else, in the middle of this run
     with pytest.raises(RolloutServerError, match=r"a weight update failed: .*already active"):
         engine.sync_weights(1)
 
 
-def test_workers_that_wait_for_the_weights_of_a_run_that_is_gone_are_reported(
-    server: StandIn, received: dict[str, torch.Tensor]
-) -> None:
+def test_a_server_that_was_restarted_between_rollouts_gets_the_weights_anew(server: StandIn) -> None:
+    policy = model()
+    engine = connect(server, policy)
+    engine.sync_weights(3)
+    server.forget()
+    engine.sync_weights(3)
+    assert server.received.keys() == {name for name, _ in policy.named_parameters()}
+    assert server.calls.count("/init_weight_transfer_engine") == 2
+    sample(engine)
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        ("default", "was restarted while it sampled"),
+        ("keel-other-7", "another run has sent its weights .*keel-other-7"),
+    ],
+)
+def test_responses_by_other_weights_are_refused(version: str, message: str, server: StandIn) -> None:
+    engine = connect(server)
+    engine.sync_weights(0)
+    server.version = version
+    with pytest.raises(RolloutServerError, match=message):
+        sample(engine)
+
+
+def test_after_an_update_that_failed_the_server_works_again(server: StandIn) -> None:
+    engine = connect(server)
+    engine.sync_weights(0)
+    server.unknown = "model.norm.weight"
+    with pytest.raises(RolloutServerError, match=r"a weight update failed: .*no module or parameter named"):
+        engine.sync_weights(1)
+    assert not server.updating
+    assert not server.paused
+
+
+def test_workers_that_wait_for_the_weights_of_a_run_that_is_gone_are_reported(server: StandIn) -> None:
     server.waiting = True
     with pytest.raises(RolloutServerError, match=r"have not answered for 0\.3 s.*restart the server"):
         connect(server, start_seconds=0.3)
 
 
-def test_a_prefix_cache_that_was_kept_is_an_error(server: StandIn, received: dict[str, torch.Tensor]) -> None:
+def test_a_prefix_cache_that_was_kept_is_an_error(server: StandIn) -> None:
     engine = connect(server)
     server.busy = True
     with pytest.raises(RolloutServerError, match="kept its prefix cache"):
         engine.sync_weights(0)
 
 
-def test_tokens_of_another_vocabulary_are_refused(server: StandIn, received: dict[str, torch.Tensor]) -> None:
+def test_tokens_of_another_vocabulary_are_refused(server: StandIn) -> None:
     with pytest.raises(RolloutServerError, match="outside the vocabulary of 10"):
         sample(connect(server, model(vocab_size=10)))
 
 
-def test_errors_of_the_server_are_passed_on(server: StandIn, received: dict[str, torch.Tensor]) -> None:
+def test_errors_of_the_server_are_passed_on(server: StandIn) -> None:
     engine = connect(server)
     server.status = 400
     with pytest.raises(RolloutServerError, match=r"sampling failed: .*400"):
@@ -277,10 +293,26 @@ def test_errors_of_the_server_are_passed_on(server: StandIn, received: dict[str,
         engine.sync_weights(3)
 
 
-def test_without_vllm_the_way_out_is_named(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trl.generation.vllm_client.is_vllm_available", lambda *_, **__: False)
-    with pytest.raises(ValueError, match=r"vLLM is not installed.*\s.*keel-align\[vllm\]"):
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        ("nccl", r"over NCCL, and this run is on a cpu.*--worker-extension-cls align\.rollouts\.vllm_worker\.Worker"),
+        (None, r"--weight-transfer-config '{\"backend\": \"nccl\"}'"),
+    ],
+)
+def test_a_way_of_weights_that_this_run_cannot_use_is_refused(
+    backend: str | None, message: str, server: StandIn
+) -> None:
+    server.backend = backend
+    with pytest.raises(ValueError, match=message):
         connect(server)
+
+
+def test_over_nccl_vllm_is_needed_here_too(server: StandIn) -> None:
+    server.backend = "nccl"
+    gpu = World(0, 1, 0, torch.device("cuda", 0))
+    with pytest.raises(ValueError, match=r"No module named 'vllm.*\s.*keel-align\[vllm\]"):
+        VllmRollout(model(), gpu, base_url=server.url, start_seconds=2.0)
 
 
 def test_a_configuration_that_cannot_work_is_refused() -> None:
