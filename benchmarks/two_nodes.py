@@ -2,10 +2,10 @@
 
     sudo python benchmarks/two_nodes.py --out benchmarks/results/two_nodes.json
 
-The nodes are network namespaces of this machine (examples/clusters/local/nodes.sh), started by DeepSpeed's launcher from
-a hostfile over ssh. A tiny reward model and a tiny policy are trained on one node with two ranks and on two nodes with a
-rank each. It needs root, and the Debian packages openssh-server and pdsh. ``ratio`` is the time of the reward model's
-run on one node over its time on two, the start of both included.
+The nodes are network namespaces of this machine (examples/clusters/local/nodes.sh), started by DeepSpeed's launcher
+from a hostfile over ssh. A tiny reward model and a tiny policy are trained on one node with two ranks and on two nodes
+with a rank each. It needs root, and the Debian packages openssh-server and pdsh. ``ratio`` is the time of the reward
+model's run on one node over its time on two, the start of both included.
 """
 
 from __future__ import annotations

@@ -49,6 +49,14 @@ class World:
             dist.barrier()
 
 
+def lost_rank(error: BaseException) -> bool:
+    """True if a collective failed because another rank ended, left the network or did not come in time.
+
+    Gloo reports it as a plain ``RuntimeError`` of its transport.
+    """
+    return isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo/transport" in str(error))
+
+
 def local_device() -> torch.device:
     """The device that this process computes on."""
     if torch.cuda.is_available():

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from reward_models.runtime.checkpoint import CheckpointError
+from reward_models.runtime.distributed import lost_rank
 from reward_models.runtime.engine import NonFiniteError
 
 
@@ -24,7 +25,7 @@ def exit_status(run: Callable[[], object], *failures: type[Exception]) -> int:
     """0, or 1 where ``run`` fails in a way that a message tells all about; ``KEEL_TRACEBACK`` shows where.
 
     Args:
-        failures: beside unusable settings, files and checkpoints, and numbers that are not finite.
+        failures: beside unusable settings, files and checkpoints, numbers that are not finite, and lost ranks.
     """
     expected: tuple[type[Exception], ...] = (CheckpointError, NonFiniteError, ValueError, OSError, *failures)
     try:
@@ -33,5 +34,14 @@ def exit_status(run: Callable[[], object], *failures: type[Exception]) -> int:
         if os.environ.get("KEEL_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        if os.environ.get("KEEL_TRACEBACK") or not lost_rank(error):
+            raise
+        print(
+            f"error: another rank has ended or cannot be reached; its own messages say why. The same command resumes "
+            f"the run from its last checkpoint. ({error})",
+            file=sys.stderr,
+        )
         return 1
     return 0

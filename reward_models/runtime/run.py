@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import random
+import secrets
 import shutil
 import signal
 import socket
@@ -35,6 +36,7 @@ CONFIG_FILE = "config.yaml"
 LOCK_FILE = ".lock"  # held while a run works in the directory
 BEGINNING = {CONFIG_FILE, LOCK_FILE, f".{CONFIG_FILE}.tmp"}  # files of a run that has not taken a step
 ONE_REQUEST = 1.0  # seconds
+SHARED_SECONDS = 15.0  # that a file of another machine may need to appear
 # Settings that a resumed run may change: they decide how it is logged and kept, not its result.
 RUN_MAY_CHANGE = (
     *("output_dir", "log_every", "save_every", "keep_checkpoints"),
@@ -124,6 +126,7 @@ def begin_run(config: RunConfig, *, may_change: tuple[str, ...], manifest: str, 
             lock = directory.lock(reporter)
             directory.begin(dump_config(config), overwrite=config.overwrite, may_change=may_change)
         world.barrier()
+        check_shared(directory.path, world)
         finished = (directory.path / manifest).is_file()
         if finished:
             reporter.say(f"{directory.path} holds the finished {result} already; overwrite=true trains it anew")
@@ -131,6 +134,36 @@ def begin_run(config: RunConfig, *, may_change: tuple[str, ...], manifest: str, 
     finally:
         if lock is not None:
             lock.close()
+
+
+def check_shared(directory: Path, world: World) -> None:
+    """Every rank must see what the main rank writes: a checkpoint is files of all ranks, which any rank may read.
+
+    Raises:
+        ConfigError: a rank does not, because its machine has another folder of the same name. Every rank raises it.
+    """
+    if world.size == 1:
+        return
+    number = int(world.max(torch.tensor([secrets.randbits(62) if world.is_main else 0])).item())
+    mark = (
+        directory / f".shared-{number}"
+    )  # never looked for before, so that no network file system remembers its absence
+    if world.is_main:
+        mark.touch()
+    world.barrier()
+    end = time.monotonic() + SHARED_SECONDS
+    while not (seen := mark.exists()) and time.monotonic() < end:
+        time.sleep(0.1)
+    blind_N = torch.zeros(world.size, dtype=torch.int64)
+    blind_N[world.rank] = not seen
+    blind = world.sum(blind_N).nonzero().flatten().tolist()
+    if world.is_main:
+        mark.unlink()
+    if blind:
+        raise ConfigError(
+            f"output_dir: ranks {blind} do not see what the main rank writes to {directory}. It must be on a file "
+            "system that all machines of the job share"
+        )
 
 
 def seed_everything(seed: int, step: int, rank: int) -> None:

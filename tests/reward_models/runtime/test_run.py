@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import torch
 
 from reward_models.runtime.checkpoint import CheckpointError
 from reward_models.runtime.config import ConfigError
+from reward_models.runtime.distributed import World
+from reward_models.runtime.program import exit_status
 from reward_models.runtime.reporter import Reporter
 from reward_models.runtime.run import (
     CONFIG_FILE,
@@ -23,6 +26,7 @@ from reward_models.runtime.run import (
     RunDirectory,
     StopSignal,
     begin_run,
+    check_shared,
     check_sources,
     package_versions,
     seed_everything,
@@ -242,3 +246,55 @@ def test_other_ranks_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
     with reporter.progress("unseen", total=1, start=0, every=1) as bar:
         reporter.step(bar, 1, {"loss": 1.0})
     assert capsys.readouterr().err == ""
+
+
+# --- several machines -------------------------------------------------------------------------------------------------
+
+
+class OtherRank(World):
+    """Rank 1 of 2, whose main rank has drawn the number 7."""
+
+    def max(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.fill_(7)
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor
+
+    def barrier(self) -> None:
+        pass
+
+
+def test_a_rank_that_does_not_see_the_main_ranks_files_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reward_models.runtime.run.SHARED_SECONDS", 0.0)
+    world = OtherRank(1, 2, 1, torch.device("cpu"))
+    with pytest.raises(ConfigError, match=r"ranks \[1\] do not see .*file system that all machines of the job share"):
+        check_shared(tmp_path, world)
+    (tmp_path / ".shared-7").touch()
+    check_shared(tmp_path, world)
+
+
+def fails(error: Exception) -> Callable[[], None]:
+    def run() -> None:
+        raise error
+
+    return run
+
+
+def test_a_lost_rank_is_one_line_and_other_faults_of_the_runtime_keep_their_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KEEL_TRACEBACK", raising=False)
+    gloo = RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer")
+    for lost in (gloo, torch.distributed.DistBackendError("NCCL communicator was aborted")):
+        assert exit_status(fails(lost)) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("error: another rank has ended or cannot be reached")
+        assert "The same command resumes" in said
+        assert str(lost) in said
+    with pytest.raises(RuntimeError, match="out of memory"):
+        exit_status(fails(RuntimeError("out of memory")))
+    monkeypatch.setenv("KEEL_TRACEBACK", "1")
+    with pytest.raises(RuntimeError, match="gloo"):
+        exit_status(fails(gloo))
