@@ -4,8 +4,8 @@
 
 The nodes are network namespaces of this machine (examples/clusters/local/nodes.sh), started by DeepSpeed's launcher
 from a hostfile over ssh. A tiny reward model and a tiny policy are trained on one node with two ranks and on two nodes
-with a rank each. It needs root, and the Debian packages openssh-server and pdsh. ``ratio`` is the time of the reward
-model's run on one node over its time on two, the start of both included.
+with a rank each. It needs root, and the Debian packages openssh-server, pdsh, slurm-wlm and munge. ``ratio`` is the
+time of the reward model's run on one node over its time on two, the start of both included.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,9 @@ import harness
 import torch
 from safetensors.torch import load_file
 
-NODES = harness.ROOT / "examples" / "clusters" / "local" / "nodes.sh"
+RECIPES = harness.ROOT / "examples" / "clusters"
+NODES, SLURM = RECIPES / "local" / "nodes.sh", RECIPES / "local" / "slurm.sh"
+BIN = Path(sys.executable).parent
 HOSTFILE = "node1 slots=1\nnode2 slots=1\n"
 SHAPE = {
     "model_type": "qwen3",
@@ -62,9 +65,19 @@ POLICY: dict[str, Any] = {
     "save_every": 3,
     "engine": {"dtype": "fp32", "lr": 3e-3, "zero_stage": 3},
 }
-# What happens to node 2 after the first checkpoint.
-PROCESSES_KILLED = "kill -9 -1"
-POWER_CUT = "nohup sh -c 'sleep 0.2; ip link set eth0 down; kill -9 -1' >/dev/null 2>&1 &"
+# What happens after the first checkpoint. The shell of the first node becomes the launcher ($$).
+EVENTS = {
+    "processes_killed": "ssh node2 'kill -9 -1'",
+    "power_cut": """ssh node2 "nohup sh -c 'sleep 0.2; ip link set eth0 down; kill -9 -1' >/dev/null 2>&1 &" """,
+    "stopped": "kill -INT $$",
+}
+SLURM_JOB = """
+job=$(sbatch --parsable --output={out}.log --ntasks-per-node=1 --gpus-per-node=1 --cpus-per-task=1 \
+    {recipe} reward_models.train {out} --config {config})
+(until compgen -G {out}/checkpoints/'step-*'/state.json; do sleep 0.1; done; scancel --signal=TERM "$job") &
+until [ -e {out}/manifest.json ] || [ "$(squeue --noheader)" = "" ]; do sleep 1; done
+scontrol show job "$job"; cat {out}.log
+"""
 
 
 class Letters:
@@ -87,10 +100,10 @@ class Ended(NamedTuple):
     at: float
     output: str
 
-    @property
-    def errors(self) -> list[str]:
-        """The program's own last words, without the launcher's."""
-        return [line.partition("error: ")[2] for line in self.output.splitlines() if "error: " in line]
+    def said(self, words: str) -> list[str]:
+        """What the ranks said from these words on, each message once."""
+        lines = [line[line.index(words) :].strip() for line in self.output.splitlines() if words in line]
+        return list(dict.fromkeys(lines))
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
@@ -98,18 +111,32 @@ class Ended(NamedTuple):
 
 def launch(where: Path, name: str, program: str, settings: dict[str, Any], nodes: int, before: str = "") -> Ended:
     """One run, into the folder ``name`` of ``where``; ``before`` is shell that runs on the first node ahead of it."""
-    config = where / f"{name}.yaml"
+    config, hosts = where / f"{name}.yaml", where / "hosts"
     config.write_text(json.dumps(settings | COMMON | {"output_dir": str(where / name)}), encoding="utf-8")
-    hosts = where / "hosts"
     hosts.write_text(HOSTFILE, encoding="utf-8")
-    place = ["--hostfile", str(hosts)] if nodes == 2 else ["--num_gpus", "2"]
-    words = [str(Path(sys.executable).parent / "deepspeed"), *place, "--module", program, "--config", str(config)]
-    command = [str(NODES), "bash", "-c", f"{before}\nexec {shlex.join(words)}"]
-    paths = os.pathsep.join([str(harness.ROOT), str(harness.ROOT / "benchmarks")])
-    variables = {"PYTHONPATH": paths, "PYTHONWARNINGS": "ignore", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    one = [str(BIN / "deepspeed"), "--num_gpus", "2", "--module", program]
+    two = [str(RECIPES / "hostfile" / "train.sh"), str(hosts), program]
+    words = [*(two if nodes == 2 else one), "--config", str(config)]
+    return on_nodes("bash", "-c", f"{before}\nexec {shlex.join(words)}")
+
+
+def on_nodes(*command: str) -> Ended:
+    """Run a command on the first of two nodes; its output has that of all ranks."""
+    variables = {
+        "PATH": os.pathsep.join([str(BIN), os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join([str(harness.ROOT), str(harness.ROOT / "benchmarks")]),
+        "PYTHONWARNINGS": "ignore",
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",
+    }
     began = time.monotonic()
     done = subprocess.run(
-        command, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        [str(NODES), *command],
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     return Ended(done.returncode, time.monotonic() - began, time.time(), done.stdout)
 
@@ -121,9 +148,9 @@ def finished(ended: Ended) -> Ended:
 
 
 def after_checkpoint(out: Path, happens: str) -> str:
-    """Shell: in the background, wait for the first checkpoint, note the time, and let it happen to node 2."""
+    """Shell: in the background, wait for the first checkpoint, note the time, and let it happen."""
     wait = f"until compgen -G {out}/checkpoints/'step-*'/state.json >/dev/null; do sleep 0.05; done"
-    return f"({wait}; ssh node2 {shlex.quote(f'date +%s.%N > {out}.lost; {happens}')}) &"
+    return f"({wait}; date +%s.%N > {out}.event; {happens}) &"
 
 
 # --- comparisons ------------------------------------------------------------------------------------------------------
@@ -152,19 +179,29 @@ def compared(where: Path, name: str, program: str, settings: dict[str, Any]) -> 
     return same(where / f"{name}_two", where / f"{name}_one") | seconds
 
 
-def lost_node(where: Path, name: str, happens: str) -> dict[str, Any]:
-    """A run that loses its second node after a checkpoint: how it ends, and whether it resumes to the same result."""
+def interrupted(where: Path, name: str) -> dict[str, Any]:
+    """A run that something happens to after a checkpoint: how it ends, and whether it resumes to the same result."""
     program, out = "reward_models.train", where / name
-    ended = launch(where, name, program, REWARD_MODEL, 2, after_checkpoint(out, happens))
-    lost = float(Path(f"{out}.lost").read_text(encoding="utf-8"))
+    ended = launch(where, name, program, REWARD_MODEL, 2, after_checkpoint(out, EVENTS[name]))
+    at = float(Path(f"{out}.event").read_text(encoding="utf-8"))
     resumed = finished(launch(where, name, program, REWARD_MODEL, 2))
     return {
         "status": ended.status,
-        "errors": ended.errors,
-        "seconds_until_the_end": round(ended.at - lost, 1),
-        "resumed": [line.partition(": ")[2] for line in resumed.output.splitlines() if "resum" in line],
+        "said": [*ended.said("error: "), *ended.said("stopped by a signal")],
+        "seconds_until_the_end": round(ended.at - at, 1),
+        "resumed": resumed.said("resuming from"),
         **same(out, where / "reward_model_one"),
     }
+
+
+def slurm(where: Path) -> dict[str, Any]:
+    """The sbatch script on a local SLURM: a signal stops the run, the job is queued again, and the run resumes."""
+    out, config = where / "slurm", where / "slurm.yaml"
+    config.write_text(json.dumps(REWARD_MODEL | COMMON), encoding="utf-8")
+    job = SLURM_JOB.format(out=out, config=config, recipe=RECIPES / "slurm" / "train.sbatch")
+    ended = finished(on_nodes("env", f"KEEL_ENVIRONMENT={BIN.parent}", str(SLURM), "bash", "-c", job))
+    said = [*ended.said("stopped by a signal"), *ended.said("resuming from"), *ended.said("Restarts=")]
+    return {"said": said, "seconds": round(ended.seconds, 1), **same(out, where / "reward_model_one")}
 
 
 def own_folders(where: Path) -> dict[str, Any]:
@@ -172,7 +209,7 @@ def own_folders(where: Path) -> dict[str, Any]:
     out = where / "own_folders"
     before = f"ssh node2 'mkdir -p {out} && mount -t tmpfs tmpfs {out}'"
     ended = launch(where, out.name, "reward_models.train", REWARD_MODEL, 2, before)
-    return {"status": ended.status, "errors": ended.errors, "seconds": round(ended.seconds, 1)}
+    return {"status": ended.status, "said": ended.said("error: "), "seconds": round(ended.seconds, 1)}
 
 
 # --- main -------------------------------------------------------------------------------------------------------------
@@ -200,9 +237,9 @@ def run(where: Path, names: Sequence[str]) -> dict[str, Any]:
     ways: dict[str, Callable[[], dict[str, Any]]] = {
         "reward_model": lambda: compared(where, "reward_model", "reward_models.train", REWARD_MODEL),
         "policy": lambda: compared(where, "policy", "align.train", policy),
-        "processes_killed": lambda: lost_node(where, "processes_killed", PROCESSES_KILLED),
-        "power_cut": lambda: lost_node(where, "power_cut", POWER_CUT),
+        **{name: partial(interrupted, where, name) for name in EVENTS},
         "own_folders": lambda: own_folders(where),
+        "slurm": lambda: slurm(where),
     }
     found = {}
     for name, way in ways.items():
