@@ -6,16 +6,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from align.guards import GuardConfig
-from align.objective.advantages import AdvantageKind
-from align.objective.losses import LossKind
+from align.objective.kinds import AdvantageKind, LossKind
 from align.phases import Phase, PhaseConfig, resolve_phases
-from align.policy.policy import PolicyConfig
+from align.policy.config import PolicyConfig
 from align.rewards.build import TermConfig, check_terms
 from align.rewards.terms import TermError
-from align.rollouts.build import RolloutConfig
-from align.rollouts.prompts import PromptsConfig
-from reward_models.runtime.engine import EngineConfig
-from reward_models.runtime.run import RunConfig
+from align.rollouts.config import PromptsConfig, RolloutConfig
+from reward_models.runtime.training_config import EngineConfig, RunConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,10 +31,11 @@ from align.state import RunState, load_state, save_state
 from align.training.rollout import Rollout, save_rollout
 from reward_models.runtime.checkpoint import latest_checkpoint, latest_intact, list_checkpoints
 from reward_models.runtime.distributed import World
-from reward_models.runtime.engine import build_engine, full_weights, model_loading
+from reward_models.runtime.engine import build_engine, full_weights, model_loading, torch_dtype
 from reward_models.runtime.metrics import JsonLines, NullLog
 from reward_models.runtime.reporter import Reporter
-from reward_models.runtime.run import RUN_MAY_CHANGE, Run, RunDirectory
+from reward_models.runtime.run import Run, RunDirectory
+from reward_models.runtime.training_config import RUN_MAY_CHANGE
 
 # Settings that a resumed run may change: they do not change its result.
 MAY_CHANGE = (
@@ -189,7 +190,7 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     _check_positions(config, tokenizer, prompts, held_out)
     _describe(begun.reporter, config, prompts, held_out)
     with model_loading(config.engine, world) if config.engine.zero_stage == 3 else nullcontext():
-        policy = build_policy(config.model, tokenizer, config.engine.torch_dtype)
+        policy = build_policy(config.model, tokenizer, torch_dtype(config.engine))
     engine = build_engine(policy, config.engine, config.steps, world)
     check_policy(policy, world.device)
     watched = {guard.watch for guard in config.guards}

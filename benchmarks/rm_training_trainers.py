@@ -16,7 +16,7 @@ from rm_training_pairs import data_config, hash_sequences
 
 from reward_models.backbone.config import ModelConfig
 from reward_models.config import RewardModelConfig
-from reward_models.runtime.engine import EngineConfig
+from reward_models.runtime.training_config import EngineConfig
 from reward_models.trainer import train
 
 # What TRL sets differently from its defaults. It reads the shuffled pairs in order, so that its batches are ours; its

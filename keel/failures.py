@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import typer
 
+from reward_models.extras import MissingExtraError, needs
+
 # Expected errors that are neither a ValueError nor an OSError. They are looked up among the modules that are loaded
 # when an error arrives: importing them with the command line would make `keel --help` slow.
 EXPECTED = (
@@ -33,15 +35,19 @@ class CommandFailed(Exception):
 
 
 @contextmanager
-def failures() -> Iterator[None]:
+def failures(extra: str = "train") -> Iterator[None]:
     """Turn an expected error into a message on standard error and an exit status.
+
+    Args:
+        extra: the extra that installs the packages of the command, named where one is missing.
 
     1: more bad rows than allowed, or another result that is a failure. 2: the command cannot work with what it was
     given. 130: Ctrl-C. An error that is not expected is a fault of the program and keeps its traceback; with
     ``KEEL_TRACEBACK`` in the environment every error does.
     """
     try:
-        yield
+        with needs(extra):
+            yield
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(128 + signal.SIGINT) from None
@@ -54,7 +60,7 @@ def failures() -> Iterator[None]:
 
 def _expected() -> tuple[type[Exception], ...]:
     loaded = [getattr(sys.modules[module], name) for module, name in EXPECTED if module in sys.modules]
-    return (CommandFailed, ValueError, OSError, *loaded)
+    return (CommandFailed, MissingExtraError, ValueError, OSError, *loaded)
 
 
 def _status(error: Exception) -> int:

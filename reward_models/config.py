@@ -8,8 +8,7 @@ from typing import ClassVar, Literal
 from reward_models.backbone.config import ModelConfig
 from reward_models.data.records import Task
 from reward_models.dataset import DataConfig
-from reward_models.runtime.engine import EngineConfig
-from reward_models.runtime.run import RUN_MAY_CHANGE, RunConfig
+from reward_models.runtime.training_config import RUN_MAY_CHANGE, EngineConfig, RunConfig
 
 # Settings that a resumed run may change: they do not change its result.
 MAY_CHANGE = (

@@ -22,7 +22,8 @@ from reward_models.backbone import pretrained
 from reward_models.backbone.config import LoraConfig, ModelConfig
 from reward_models.backbone.pretrained import Layout, load_complete
 from reward_models.backbone.tree_attention import TREE_ATTENTION, supports_trees, tree_hidden_states
-from reward_models.data.trees import Batch, PromptTree, TreeBatch, pack, pad
+from reward_models.data.tree_batches import Batch, TreeBatch, pack, pad
+from reward_models.data.trees import PromptTree
 from reward_models.runtime.engine import gathered
 
 POSITION_TABLES = frozenset({"position_embeddings", "wpe", "embed_positions"})

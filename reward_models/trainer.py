@@ -36,6 +36,7 @@ from reward_models.runtime.engine import (
     full_weights,
     model_loading,
     optimizer_step,
+    torch_dtype,
 )
 from reward_models.runtime.metrics import Metrics
 from reward_models.runtime.reporter import Reporter
@@ -83,7 +84,7 @@ def prepare(config: RewardModelConfig, run: Run) -> Training:
 
     # A new model is made whole and partitioned by the engine: made in parts, it would draw other random weights.
     with model_loading(config.engine, run.world) if config.model.path is not None else nullcontext():
-        scorer = build_model(config.model, renderer.tokenizer, config.task, config.engine.torch_dtype)
+        scorer = build_model(config.model, renderer.tokenizer, config.task, torch_dtype(config.engine))
     engine = build_engine(scorer, config.engine, total_steps, run.world)
     return Training(config, run, records, renderer, data, sampler, total_steps, scorer, engine)
 

@@ -15,14 +15,15 @@ import json
 import logging
 import re
 from collections.abc import Sequence
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from align.bridges.conversion import as_sample
 from align.bridges.rewarder import a_number, breakdown, fixed_step, rewarder_from_environment, run
 from align.rewards.mixer import as_list
 from align.rewards.terms import Sample
+
+if TYPE_CHECKING:
+    import torch
 
 LOGGER = logging.getLogger(__name__)
 # Special tokens at the end of a response, which OpenRLHF decodes with them.
@@ -38,6 +39,8 @@ def reward_func(
         RewardFailure: there is no reward. OpenRLHF logs that at level INFO and goes on without one until it misses it,
             so it is logged as an error here too.
     """
+    import torch  # OpenRLHF wants tensors; other bridges read labels with this module's functions, and need none
+
     try:
         samples = [_sample(*each) for each in zip(queries, prompts, labels, strict=True)]
         rewards = run(rewarder_from_environment().rewards(samples, fixed_step()))

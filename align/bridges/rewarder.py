@@ -23,10 +23,12 @@ from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from align.config import AlignConfig, phases_of
 from align.phases import phase_at
 from align.rewards.build import build_terms
-from align.rewards.mixer import Mixer, Rewards, as_tensor
+from align.rewards.mixer import Mixer, Rewards, as_array
 from align.rewards.models.client import RewardClient
 from align.rewards.scoring import RewardFailure, Scorer, check_failures
 from align.rewards.terms import Sample
@@ -119,8 +121,8 @@ def _served(
     Args:
         terms: term → (raw, weighted) of each sample.
     """
-    raw, weighted = ({name: as_tensor([pair[i] for pair in pairs]) for name, pairs in terms.items()} for i in (0, 1))
-    return Rewards(as_tensor(values), raw, weighted, {name: ~each.isnan() for name, each in raw.items()})
+    raw, weighted = ({name: as_array([pair[i] for pair in pairs]) for name, pairs in terms.items()} for i in (0, 1))
+    return Rewards(as_array(values), raw, weighted, {name: ~np.isnan(each) for name, each in raw.items()})
 
 
 def rewarder(

@@ -7,11 +7,10 @@ and it is counted: taking it for a reward of 0.0 would push the policy away from
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
-AdvantageKind = Literal["group", "mean", "leave_one_out"]
+from align.objective.kinds import AdvantageKind
 
 
 @dataclass(frozen=True, slots=True)

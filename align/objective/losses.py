@@ -8,11 +8,11 @@ prompts or trees. No reduction over responses happens here. The loop divides the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
-LossKind = Literal["token", "sequence", "token_mean"]
+from align.objective.kinds import LossKind
+
 # exp(20) is about 5e8, the size at which other libraries' runs have blown up. No ratio of use comes near.
 LOG_RATIO_LIMIT = 20.0
 

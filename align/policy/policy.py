@@ -13,12 +13,13 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from align.objective.logprobs import token_logprobs
-from align.policy.templates import template_text
+from align.policy.config import PolicyConfig
 from reward_models.backbone import pretrained
 from reward_models.backbone.config import LoraConfig, ModelConfig
 from reward_models.backbone.pretrained import Layout
 from reward_models.backbone.tree_attention import tree_hidden_states
-from reward_models.data.trees import Batch, PromptTree, TreeBatch, pack, pad
+from reward_models.data.tree_batches import Batch, TreeBatch, pack, pad
+from reward_models.data.trees import PromptTree
 from reward_models.runtime.engine import register_external
 
 # A rank without samples of its own runs this through the model, so that collectives stay in step.
@@ -113,17 +114,6 @@ def _packed_starts(trees: Sequence[PromptTree]) -> list[tuple[int, int]]:
             starts.append((end - 1, at))
             at += len(branch)
     return starts
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicyConfig(ModelConfig):
-    """The language model to train: :class:`reward_models.backbone.config.ModelConfig`; ``chat_template`` may also name
-    one of the templates of :mod:`align.policy.templates`: ``r1_zero``, ``r1``.
-    """
-
-    def template(self) -> str | None:
-        """The text of ``chat_template``. ``ValueError`` if there is no such template or file."""
-        return None if self.chat_template is None else template_text(self.chat_template)
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase | None:

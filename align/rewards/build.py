@@ -19,6 +19,7 @@ from align.rewards.verifiers.mathematics import MathAccuracy
 from align.rewards.verifiers.programs import CodeAccuracy
 from align.schedule import Schedule, parse_schedule
 from reward_models.data.records import DOMAINS, Task
+from reward_models.extras import needs
 
 VERIFIERS: dict[str, Callable[..., RewardTerm]] = {
     "math": MathAccuracy,
@@ -168,9 +169,7 @@ def _argument_names(term: str, factory: Callable[..., RewardTerm], given: Mappin
 
         chain: list[Any] = [RemoteReward, RewardClient, ReplicaConfig]  # each passes on the arguments it does not name
     else:
-        from align.rewards.models.local import ModelReward
-
-        chain = [ModelReward]
+        chain = [_local_model()]
     return {name for each in chain for name in _names(each, passes_on=True) or ()} - {"task"}
 
 
@@ -204,6 +203,12 @@ def _model(task: Task, **arguments: Any) -> RewardTerm:
         from align.rewards.models.remote import RemoteReward
 
         return RemoteReward(task=task, **arguments)
-    from align.rewards.models.local import ModelReward  # the only term that needs torch
+    return _local_model()(task=task, **arguments)
 
-    return ModelReward(task=task, **arguments)
+
+def _local_model() -> Any:
+    """The term of a reward model in this process: the only one that needs torch."""
+    with needs("models"):
+        from align.rewards.models.local import ModelReward
+
+    return ModelReward

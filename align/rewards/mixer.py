@@ -9,21 +9,27 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import torch
+import numpy as np
 
 from align.rewards.build import MixedTerm
 from align.rewards.terms import TermScores
 from align.schedule import Schedule, value_at
 
 
-def as_tensor(scores: Sequence[float | None]) -> torch.Tensor:
+def as_array(scores: Sequence[float | None]) -> np.ndarray:
     """float64; ``None`` (no score) becomes nan."""
-    return torch.tensor([math.nan if score is None else score for score in scores], dtype=torch.float64)
+    return np.array([math.nan if score is None else score for score in scores], dtype=np.float64)
 
 
-def as_list(values: torch.Tensor) -> list[float | None]:
-    """Inverse of :func:`as_tensor`."""
+def as_list(values: np.ndarray) -> list[float | None]:
+    """Inverse of :func:`as_array`."""
     return [None if math.isnan(value) else value for value in values.tolist()]
+
+
+def mean_of_known(values: np.ndarray) -> float:
+    """The mean of the values that are not nan; nan if all of them are."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 @dataclass(slots=True)
@@ -34,12 +40,12 @@ class Running:
     mean: float = 0.0
     squares: float = 0.0
 
-    def update(self, values: torch.Tensor) -> None:
+    def update(self, values: np.ndarray) -> None:
         if not len(values):
             return
         n, mean = len(values), float(values.mean())
         gap, total = mean - self.mean, self.count + n
-        self.squares += float((values - mean).square().sum()) + gap * gap * self.count * n / total
+        self.squares += float(np.square(values - mean).sum()) + gap * gap * self.count * n / total
         self.mean += gap * n / total
         self.count = total
 
@@ -65,11 +71,11 @@ class Rewards:
             the other fields they also count samples that :meth:`select` has left out.
     """
 
-    reward_N: torch.Tensor
-    raw: dict[str, torch.Tensor]
-    weighted: dict[str, torch.Tensor]
-    applied: dict[str, torch.Tensor]
-    extras: dict[str, torch.Tensor] = field(default_factory=dict)
+    reward_N: np.ndarray
+    raw: dict[str, np.ndarray]
+    weighted: dict[str, np.ndarray]
+    applied: dict[str, np.ndarray]
+    extras: dict[str, np.ndarray] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
     unscorable: dict[str, int] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
@@ -77,7 +83,7 @@ class Rewards:
     def select(self, rows: Sequence[int]) -> Rewards:
         """The rewards of some of the samples."""
 
-        def chosen(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        def chosen(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             return {name: each[list(rows)] for name, each in values.items()}
 
         return replace(
@@ -92,11 +98,11 @@ class Rewards:
     def concat(self, other: Rewards) -> Rewards:
         """These rewards and those of further samples, of the same terms and weights."""
 
-        def both(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-            return {name: torch.cat([values, second[name]]) for name, values in first.items()}
+        def both(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {name: np.concatenate([values, second[name]]) for name, values in first.items()}
 
         return Rewards(
-            reward_N=torch.cat([self.reward_N, other.reward_N]),
+            reward_N=np.concatenate([self.reward_N, other.reward_N]),
             raw=both(self.raw, other.raw),
             weighted=both(self.weighted, other.weighted),
             applied=both(self.applied, other.applied),
@@ -114,11 +120,11 @@ class Rewards:
             **self.extras,
         }
         return {
-            **{name: float(values.nanmean()) for name, values in means.items() if not values.isnan().all()},
+            **{name: mean_of_known(values) for name, values in means.items() if not np.isnan(values).all()},
             **{f"weight/{entry}": weight for entry, weight in self.weights.items()},
             **{f"unscorable/{name}": float(number) for name, number in self.unscorable.items() if number},
             **{f"failures/{name}": float(number) for name, number in self.failures.items() if number},
-            "unscorable": float(self.reward_N.isnan().sum()),
+            "unscorable": float(np.isnan(self.reward_N).sum()),
         }
 
 
@@ -145,30 +151,30 @@ class Mixer:
             scores: of every term, over the same samples.
             learn: let running statistics take these values in, before they are used.
         """
-        raw = {each.name: as_tensor(scores[each.name].scores) for each in self.terms}
-        applied = {each.name: torch.tensor(scores[each.name].applies, dtype=torch.bool) for each in self.terms}
+        raw = {each.name: as_array(scores[each.name].scores) for each in self.terms}
+        applied = {each.name: np.array(scores[each.name].applies, dtype=bool) for each in self.terms}
         weighted = {}
         for each in self.terms:
             values = raw[each.name]
             if each.running:
                 statistics = self.statistics.setdefault(each.name, Running())
                 if learn:
-                    statistics.update(values[~values.isnan()])
+                    statistics.update(values[~np.isnan(values)])
                 values = (values - statistics.mean) / statistics.deviation
             weighted[each.name] = values * weights[each.entry]
         counted = {each.name: applied[each.name] for each in self.terms if weights[each.entry] != 0}
-        reward_N = torch.full_like(next(iter(raw.values())), torch.nan)
+        reward_N = np.full_like(next(iter(raw.values())), np.nan)
         if counted:
-            parts = torch.stack([torch.where(applies, weighted[name], 0.0) for name, applies in counted.items()])
+            parts = np.stack([np.where(applies, weighted[name], 0.0) for name, applies in counted.items()])
             # Where a part is missing it is nan, and so is the sum.
-            reward_N = torch.where(torch.stack(list(counted.values())).any(0), parts.sum(0), torch.nan)
+            reward_N = np.where(np.stack(list(counted.values())).any(0), parts.sum(0), np.nan)
         return Rewards(
             reward_N=reward_N,
             raw=raw,
             weighted=weighted,
             applied=applied,
             extras={
-                f"{metric}/{each.name}": as_tensor(values)
+                f"{metric}/{each.name}": as_array(values)
                 for each in self.terms
                 for metric, values in scores[each.name].extras.items()
             },

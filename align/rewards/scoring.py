@@ -6,11 +6,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import torch
-
-from align.rewards.mixer import Mixer, Rewards, as_list, as_tensor
+from align.rewards.mixer import Mixer, Rewards
 from align.rewards.terms import Sample, TermScores, run_terms, score_terms
-from reward_models.runtime.distributed import World
 
 Scores = Mapping[str, TermScores]  # by the name of the term
 
@@ -66,31 +63,6 @@ class Scorer:
     def close(self) -> None:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def gather(scores: Scores, rows: Sequence[int], count: int, world: World) -> Scores:
-    """The scores of all ranks' samples, on every rank.
-
-    Args:
-        scores: of this rank's samples. ``rows``: their places among all ``count`` samples, each on exactly one rank.
-    """
-    if world.size == 1:
-        return scores
-
-    def gathered(values: Sequence[float | None]) -> torch.Tensor:
-        everyone = torch.zeros(count, dtype=torch.float64)
-        everyone[list(rows)] = as_tensor(values)
-        return world.sum(everyone)
-
-    return {
-        name: TermScores(
-            tuple(as_list(gathered(each.scores))),
-            tuple((gathered(each.applies) > 0).tolist()),
-            tuple((gathered(each.failed) > 0).tolist()),
-            {metric: tuple(as_list(gathered(values))) for metric, values in each.extras.items()},
-        )
-        for name, each in scores.items()
-    }
 
 
 def check_failures(counts: Mapping[str, tuple[int, int]], allowed: float) -> None:

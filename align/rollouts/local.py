@@ -20,7 +20,8 @@ from align.rollouts.base import Lockstep, Sampling, check_prompts
 from align.rollouts.sampling import Recorder, draw_tokens
 from align.training.rollout import Rollout
 from reward_models.backbone.tree_attention import Keep
-from reward_models.data.trees import PromptTree, TokenIds, pack
+from reward_models.data.tree_batches import pack
+from reward_models.data.trees import PromptTree, TokenIds
 from reward_models.runtime.distributed import World
 
 EMPTY = np.zeros(0, np.int32)

@@ -4,52 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from dataclasses import dataclass, replace
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from align.rollouts.config import PromptsConfig
 from reward_models.data.chat import prompt_text, tokenize_texts
 from reward_models.data.languages import language_code
-from reward_models.data.records import DOMAINS, Prompt, RecordError
+from reward_models.data.records import Prompt, RecordError
 from reward_models.data.sources import load
 from reward_models.data.splits import decontaminate
 from reward_models.data.trees import TokenIds
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptsConfig:
-    """The prompts of a run and how they are read.
-
-    Attributes:
-        train: files, globs, hub data sets (``owner/name[/subset][:split]``) or ``synthetic:reasoning:train``.
-        columns: our column names to the source's, where they differ.
-        domain: of prompts whose row does not name one; a prompt with an answer is ``reasoning`` unless this says else.
-        domains: the same for single sources, e.g. ``{"nvidia/HelpSteer3:train": helpfulness}``.
-        language: of prompts whose row does not name one, as an ISO 639-1 code.
-        limit: the most rows to read of each training source.
-        max_bad: how many bad rows may be left out; one more stops the run before it starts.
-        max_length: longest rendered prompt in tokens; longer ones are left out and counted.
-        decontaminate: leave out training prompts that occur in the evaluation sources.
-    """
-
-    RENAMED: ClassVar[dict[str, str]] = {"kind": "domain", "kinds": "domains"}
-    RENAMED_VALUES: ClassVar[dict[str, dict[str, str]]] = {"domain": {"helpful": "helpfulness"}}
-
-    train: list[str] = field(default_factory=list)
-    columns: dict[str, str] = field(default_factory=dict)
-    domain: str | None = None
-    domains: dict[str, str] = field(default_factory=dict)
-    language: str | None = None
-    limit: int | None = None
-    max_bad: int = 0
-    max_length: int = 2048
-    decontaminate: bool = True
-
-    def __post_init__(self) -> None:
-        if unknown := sorted({*self.domains.values(), *([self.domain] if self.domain else [])} - set(DOMAINS)):
-            raise ValueError(f"prompts: {', '.join(unknown)} is no domain; there are {', '.join(DOMAINS)}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,15 +13,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
-from align.policy.policy import (
-    Policy,
-    PolicyConfig,
-    build_policy,
-    end_ids,
-    load_tokenizer,
-    policy_architecture,
-    save_policy,
-)
+from align.policy.config import PolicyConfig
+from align.policy.policy import Policy, build_policy, end_ids, load_tokenizer, policy_architecture, save_policy
 from align.policy.templates import template_text
 from align.reporting.manifest import MANIFEST, write_manifest
 from align.sft.demonstrations import Demonstrations, DemonstrationsConfig, encode, load_conversations
@@ -30,18 +23,11 @@ from reward_models.data.records import Conversation
 from reward_models.runtime.checkpoint import latest_intact
 from reward_models.runtime.disk import explain_full_disk, write_checksums
 from reward_models.runtime.distributed import World
-from reward_models.runtime.engine import EngineConfig, NonFiniteError, full_weights, zero_section
+from reward_models.runtime.engine import NonFiniteError, full_weights, torch_dtype, zero_section
 from reward_models.runtime.metrics import NullLog, RunLog
 from reward_models.runtime.reporter import Reporter
-from reward_models.runtime.run import (
-    RUN_MAY_CHANGE,
-    Run,
-    RunConfig,
-    RunDirectory,
-    StopSignal,
-    begin_run,
-    check_sources,
-)
+from reward_models.runtime.run import Run, RunDirectory, StopSignal, begin_run, check_sources
+from reward_models.runtime.training_config import RUN_MAY_CHANGE, EngineConfig, RunConfig
 
 # Trainer's checkpoints fit only the ZeRO stage that wrote them: a resumed run may change little else.
 MAY_CHANGE = (*RUN_MAY_CHANGE, "model.gradient_checkpointing")
@@ -152,7 +138,7 @@ def build(
     torch.manual_seed(config.seed)
     # Rows are padded, in TRL's way. Trainer keeps fp32 weights beside bf16 computation; DeepSpeed makes them itself.
     plain = replace(config.model, layout="padded")
-    dtype = config.engine.torch_dtype if config.engine.zero_stage else torch.float32
+    dtype = torch_dtype(config.engine) if config.engine.zero_stage else torch.float32
     new = build_policy(plain, tokenizer, dtype) if config.model.path is None else None
     # From here on transformers loads models partitioned over the ranks, if ZeRO stage 3 wants that. A new model is
     # made whole before: made in parts, it would draw other random weights.

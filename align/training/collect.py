@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +14,9 @@ from align.objective.advantages import Advantages, group_advantages
 from align.objective.losses import k3
 from align.phases import Phase, shares
 from align.policy.policy import FILLER
-from align.rewards.mixer import Rewards
-from align.rewards.scoring import Scorer, Scores, gather
+from align.rewards.mixer import Rewards, as_array, as_list, mean_of_known
+from align.rewards.scoring import Scorer, Scores
+from align.rewards.terms import TermScores
 from align.rollouts.base import Sampling
 from align.rollouts.prompts import PromptSet, draw
 from align.rollouts.sampler import Sampler
@@ -62,6 +63,31 @@ def score(scorer: Scorer, sampler: Sampler, prompts: PromptSet, rollout: Rollout
     return lambda: gather(found(), rollout.rows(groups), len(rollout.length_N), world)
 
 
+def gather(scores: Scores, rows: Sequence[int], count: int, world: World) -> Scores:
+    """The scores of all ranks' samples, on every rank.
+
+    Args:
+        scores: of this rank's samples. ``rows``: their places among all ``count`` samples, each on exactly one rank.
+    """
+    if world.size == 1:
+        return scores
+
+    def gathered(values: Sequence[float | None]) -> torch.Tensor:
+        everyone = torch.zeros(count, dtype=torch.float64)
+        everyone[list(rows)] = torch.from_numpy(as_array(values))
+        return world.sum(everyone)
+
+    return {
+        name: TermScores(
+            tuple(as_list(gathered(each.scores).numpy())),
+            tuple((gathered(each.applies) > 0).tolist()),
+            tuple((gathered(each.failed) > 0).tolist()),
+            {metric: tuple(as_list(gathered(values).numpy())) for metric, values in each.extras.items()},
+        )
+        for name, each in scores.items()
+    }
+
+
 def mix(run: PolicyRun, state: RunState, scores: Scores, phase: Phase) -> Rewards:
     """The reward of every response, by the weights of this step."""
     weights = run.scorer.mixer.weights(state.step, phase.weights, state.scale)
@@ -70,7 +96,8 @@ def mix(run: PolicyRun, state: RunState, scores: Scores, phase: Phase) -> Reward
 
 def advantages(run: PolicyRun, rewards: Rewards) -> Advantages:
     """Advantages within each prompt's group of responses."""
-    return group_advantages(rewards.reward_N.view(-1, run.config.samples_per_prompt), run.config.loss.advantages)
+    rewards_PG = torch.from_numpy(rewards.reward_N).view(-1, run.config.samples_per_prompt)
+    return group_advantages(rewards_PG, run.config.loss.advantages)
 
 
 def resample(
@@ -165,14 +192,14 @@ def rollout_metrics(
     for domain in sorted(set(domains)):
         rows = rollout.rows(place for place, each in enumerate(domains) if each == domain)
         by_domain |= {
-            f"reward/{domain}": float(rewards.reward_N[rows].nanmean()),
+            f"reward/{domain}": mean_of_known(rewards.reward_N[rows]),
             f"length/{domain}": float(lengths[rows].mean()),
         }
     metrics = {
         "response_length": float(lengths.mean()),
         "response_length_max": float(lengths.max()),
         "finished": float(rollout.finished_N.double().mean()),
-        "reward": float(rewards.reward_N.nanmean()),
+        "reward": mean_of_known(rewards.reward_N),
         **by_domain,
         **rewards.metrics(),
         "groups_without_signal": float((~found.signal_P).float().mean()),
@@ -197,7 +224,7 @@ def check_signal(run: PolicyRun, state: RunState, found: Advantages, rewards: Re
     if not limit or state.silent_rollouts < min(limit, -(-run.config.steps // run.config.steps_per_rollout)):
         return
     means = ", ".join(
-        f"{name} {float(values.nanmean()):.3g} ({int((~values.isnan()).sum())} scored)"
+        f"{name} {mean_of_known(values):.3g} ({int((~np.isnan(values)).sum())} scored)"
         for name, values in rewards.raw.items()
     )
     raise NoSignalError(

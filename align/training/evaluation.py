@@ -52,13 +52,17 @@ def evaluate(run: PolicyRun, prompts: PromptSet, max_new_tokens: int) -> tuple[d
         rollout = run.sampler(prompts, items, sampling, (seed, EVALUATION, count))
         scores = score(run.evaluator, run.sampler, prompts, rollout, run.world)
         rewards = run.evaluator.mix(scores(), run.evaluator.mixer.weights(0), learn=False)
-        right_PG = accuracy_of(rewards).view(-1, count)
+        right_PG = torch.from_numpy(accuracy_of(rewards)).view(-1, count)
         shown = shown or run.sampler.samples(prompts, rollout, [0])
         figures = {
             "accuracy": right_PG,
             "length": rollout.length_N.double().view(-1, count),
             "finished": rollout.finished_N.double().view(-1, count),
-            **{term: values.view(-1, count) for term, values in rewards.raw.items() if not term.startswith("accuracy")},
+            **{
+                term: torch.from_numpy(values).view(-1, count)
+                for term, values in rewards.raw.items()
+                if not term.startswith("accuracy")
+            },
         }
         for figure, values_PG in figures.items():
             metrics[f"eval/{figure}_{name}"] = float(values_PG.nanmean())
@@ -75,14 +79,14 @@ def standard_error(values_PG: torch.Tensor) -> float:
     return float(means_P.std() / len(means_P) ** 0.5) if len(means_P) > 1 else float("nan")
 
 
-def accuracy_of(rewards: Rewards) -> torch.Tensor:
+def accuracy_of(rewards: Rewards) -> np.ndarray:
     """1, 0 or nan for every response: the value of the verifier that applies to it, which is one at most."""
     verdicts = [values for name, values in rewards.raw.items() if name.startswith("accuracy")]
     if not verdicts:
-        return torch.full_like(rewards.reward_N, torch.nan)
-    stacked = torch.stack(verdicts)
-    known = ~stacked.isnan()
-    return torch.where(known.any(0), torch.where(known, stacked, 0.0).sum(0), torch.nan)
+        return np.full_like(rewards.reward_N, np.nan)
+    stacked = np.stack(verdicts)
+    known = ~np.isnan(stacked)
+    return np.where(known.any(0), np.where(known, stacked, 0.0).sum(0), np.nan)
 
 
 def pass_at(right_PG: torch.Tensor) -> dict[int, float]:

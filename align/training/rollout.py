@@ -72,9 +72,9 @@ class Rollout:
 
         return self._replaced({name: chosen(name, value) for name, value in self._tensors().items()})
 
-    def with_advantages(self, reward_N: torch.Tensor, advantages_PG: torch.Tensor) -> Rollout:
+    def with_advantages(self, reward_N: np.ndarray, advantages_PG: torch.Tensor) -> Rollout:
         """The rollout with its rewards and advantages."""
-        return replace(self, rewards_PG=reward_N.view(-1, self.samples), advantages_PG=advantages_PG)
+        return replace(self, rewards_PG=torch.from_numpy(reward_N).view(-1, self.samples), advantages_PG=advantages_PG)
 
     def rows(self, prompts: Iterable[int]) -> list[int]:
         """The places, among the N responses, of these prompts' samples."""

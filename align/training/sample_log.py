@@ -4,12 +4,12 @@ the worst.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from align.rewards.mixer import Rewards
 from align.rollouts.prompts import PromptSet
@@ -68,7 +68,7 @@ class SampleLog:
         self._lines.close()
 
 
-def picked(domains: Sequence[str], reward_N: torch.Tensor, count: int, seed: int) -> list[tuple[int, Pick]]:
+def picked(domains: Sequence[str], reward_N: np.ndarray, count: int, seed: int) -> list[tuple[int, Pick]]:
     """The responses to write, and the reason for each; one may be picked twice.
 
     Of each domain ``count`` at random, then the one with the highest and the one with the lowest reward, where there is
@@ -79,13 +79,13 @@ def picked(domains: Sequence[str], reward_N: torch.Tensor, count: int, seed: int
         members = np.array([number for number, each in enumerate(domains) if each == domain])
         draw = np.random.default_rng([seed, place]).choice(members, min(count, len(members)), replace=False)
         found += [(int(number), "random") for number in sorted(draw)]
-        rewards = reward_N.numpy()[members]
+        rewards = reward_N[members]
         scored, rewards = members[~np.isnan(rewards)], rewards[~np.isnan(rewards)]
         if len(scored) and rewards.max() > rewards.min():
             found += [(int(scored[rewards.argmax()]), "best"), (int(scored[rewards.argmin()]), "worst")]
     return found
 
 
-def known(value: torch.Tensor) -> float | None:
+def known(value: float) -> float | None:
     """``None`` for nan."""
-    return None if value.isnan() else float(value)
+    return None if math.isnan(value) else float(value)

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
 from annotation_ui.store.tables import User
+from reward_models.extras import needs
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30.0
@@ -164,8 +165,10 @@ def _engine(url: URL, sqlite: bool) -> Engine:
 
 
 def _postgres_engine(url: URL, **options: Any) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True, pool_size=CONNECTIONS, **options)
-    from annotation_ui.store.prepared import PreparingConnection
+    with needs("postgres"):
+        from annotation_ui.store.prepared import PreparingConnection
+
+        engine = create_engine(url, pool_pre_ping=True, pool_size=CONNECTIONS, **options)
 
     @event.listens_for(engine, "do_connect")
     def _connect(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:

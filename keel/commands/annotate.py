@@ -68,7 +68,7 @@ def annotate(
         return
     from annotation_ui.store.database import open_database
 
-    with failures():
+    with failures("annotate"):
         if demo:
             with tempfile.TemporaryDirectory(prefix="keel-annotate-") as directory:
                 database = open_database(str(Path(directory) / "demo.db"))
@@ -157,7 +157,7 @@ def user_add(
     from annotation_ui.store.accounts import add_user
     from annotation_ui.store.database import open_database
 
-    with failures():
+    with failures("annotate"):
         database = open_database(db)
         with database.write() as session:
             add_user(session, name, role, _password(), now=time.time())
@@ -170,7 +170,7 @@ def user_password(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
     from annotation_ui.store.accounts import set_password
     from annotation_ui.store.database import open_database
 
-    with failures():
+    with failures("annotate"):
         database = open_database(db)
         with database.write() as session:
             set_password(session, name, _password(), now=time.time())
@@ -183,7 +183,7 @@ def user_disable(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
     from annotation_ui.store.accounts import disable
     from annotation_ui.store.database import open_database
 
-    with failures(), open_database(db).write() as session:
+    with failures("annotate"), open_database(db).write() as session:
         disable(session, name, now=time.time())
     typer.echo(f"{name} is locked out")
 
@@ -197,6 +197,6 @@ def migrate(db: DatabaseOption = DEFAULT_DB) -> None:
     """Bring a database of an older version up to date; a SQLite file is copied first."""
     from annotation_ui.store.database import Database
 
-    with failures():
+    with failures("annotate"):
         backup = Database(db).migrate()
     typer.echo(f"up to date{f'; the file as it was is {backup}' if backup else ''}")

@@ -62,7 +62,7 @@ def import_command(
     from annotation_ui.exchange.importing import import_items
     from annotation_ui.store.database import open_database
 
-    with failures():
+    with failures("annotate"):
         database, now = open_database(db), time.time()
         text = guideline.read_text(encoding="utf-8") if guideline else None
         chosen = settings_given(votes, gold_rate, repeat_rate, lease_minutes, show_scores)
@@ -131,7 +131,7 @@ def settings_command(
     from annotation_ui.store.projects import change_settings, find_project, settings_of
 
     changes = settings_given(votes, gold_rate, repeat_rate, lease_minutes, show_scores)
-    with failures(), open_database(db).write() as session:
+    with failures("annotate"), open_database(db).write() as session:
         found = find_project(session, project)
         if changes:
             change_settings(session, found, changes, author=CLI, now=time.time())
@@ -153,7 +153,7 @@ def guideline_command(
     from annotation_ui.store.database import open_database
     from annotation_ui.store.projects import add_guideline, find_project
 
-    with failures():
+    with failures("annotate"):
         text = file.read_text(encoding="utf-8")
         with open_database(db).write() as session:
             found = find_project(session, project)
@@ -195,7 +195,7 @@ def export_command(
     rule = ExportRule(
         aggregate=aggregate, ties=ties, both_bad=both_bad, min_votes=min_votes, min_agreement=min_agreement
     )
-    with failures():
+    with failures("annotate"):
         database = open_database(db)
         if votes is not None:
             _export_votes(database, votes, project, snapshot_name, pseudonyms)
@@ -257,7 +257,7 @@ def items_command(
     from annotation_ui.store.database import open_database
     from annotation_ui.store.projects import find_project
 
-    with failures():
+    with failures("annotate"):
         with open_database(db).read() as session:
             rows = list(items_to_score(session, find_project(session, project)))
         out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
@@ -277,7 +277,7 @@ def scores_command(
     from annotation_ui.store.database import open_database
     from annotation_ui.store.projects import find_project
 
-    with failures(), open_database(db).write() as session:
+    with failures("annotate"), open_database(db).write() as session:
         found = find_project(session, project)
         rows = [_lines(items), _lines(scores)]
         count = add_scores(session, found, scorer, *rows, author=CLI, now=time.time())
@@ -306,7 +306,7 @@ def judge_command(
     from reward_models.data.curation.answers import AnswerFile
     from reward_models.data.curation.endpoint import KEY_VARIABLE, EndpointConfig, EndpointJudge
 
-    with failures():
+    with failures("annotate"):
         database = open_database(db)
         judge = EndpointJudge(
             EndpointConfig(base_url=endpoint, model=model), AnswerFile(answers), os.environ.get(KEY_VARIABLE)

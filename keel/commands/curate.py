@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reward_models.data.curation.selection import CurationConfig
 
 
-@failures()
+@failures("models")
 def curate_command(
     data: Annotated[
         list[str],

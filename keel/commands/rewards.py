@@ -21,7 +21,7 @@ def rewards_commands() -> None:
 
 
 @app.command("try")
-@failures()
+@failures("models")
 def try_command(
     term: Annotated[
         str,

@@ -13,7 +13,7 @@ from keel.commands.options import Columns, Device, DtypeOption, MaxBad, MaxToken
 from keel.failures import CommandFailed, failures
 
 
-@failures()
+@failures("models")
 def score_command(
     model: Annotated[str, typer.Option(help="Directory of a trained reward model, or a hub name.")],
     data: Annotated[list[str], typer.Option(help="File, glob or hub data set with responses. Repeatable.")],

@@ -30,7 +30,7 @@ Mixers = Annotated[
 ]
 
 
-@failures()
+@failures("serve")
 def serve_command(
     overrides: Annotated[
         list[str] | None,

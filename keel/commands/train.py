@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from keel.commands.options import Overrides
+from keel.failures import failures
 
 app = typer.Typer(help="Train models.", no_args_is_help=True)
 
@@ -91,6 +92,8 @@ def _print_foreign_code(config: str | None, overrides: list[str]) -> None:
 def _train(module: str, config: str | None, overrides: list[str] | None, processes: int) -> None:
     words = [*(["--config", config] if config else []), *(overrides or [])]
     if processes == 1:
-        raise typer.Exit(importlib.import_module(module).main(words))
+        with failures():
+            program = importlib.import_module(module)
+        raise typer.Exit(program.main(words))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     os.execv(sys.executable, [*launch, "--module", module, *words])  # signals reach the launcher itself

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig, PreTrainedModel
 
-from reward_models.data.trees import Path, TreeBatch
+from reward_models.data.tree_batches import Path, TreeBatch
 
 TREE_ATTENTION = "prompt_tree"
 

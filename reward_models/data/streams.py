@@ -16,6 +16,7 @@ from typing import Any, cast
 from reward_models.data.files import SUFFIXES, BadRow, arrow_row, data_suffix, read_rows, stem
 from reward_models.data.formats import to_row
 from reward_models.data.records import Record, RecordType
+from reward_models.extras import needs
 
 SYNTHETIC = ("helpful", "safety", "reasoning", "best_of_n", "demonstrations", "additions")
 Row = dict[str, Any]
@@ -131,7 +132,8 @@ def _of_scheme(spec: str) -> Stream:
 
 def _dataset(name: str, source: str, subset: str | None, split: str) -> Stream:
     """A data set through ``datasets``, streamed; ``subset`` is a configuration's name or else a data directory."""
-    import datasets
+    with needs("train"):
+        import datasets
 
     spec = f"{source}:{split}"
     try:

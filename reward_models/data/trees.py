@@ -1,19 +1,18 @@
-"""Prompt trees: a prompt with k continuations, and the batches made of them.
+"""Prompt trees: a prompt with k continuations.
 
 A pair of responses, sixteen samples of one prompt, or a single text are the same thing: one prompt and k branches. A
 decoder that runs the prompt once and lets each branch continue it computes exactly what it would compute for k separate
 sequences, at a fraction of the tokens. Nothing here knows what the result is used for.
 
-Shapes: ``T`` tokens of a packed batch, ``N`` sequences (branches of all trees, in order), ``L`` longest sequence.
+:mod:`reward_models.data.tree_batches` makes tensors of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 TokenIds = np.ndarray  # int32, one dimension
 
@@ -79,137 +78,3 @@ class PromptTree:
     def longest(self) -> int:
         """Tokens of the longest whole sequence."""
         return len(self.prompt) + max(len(b) for b in self.branches)
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """Position of one branch in a packed batch: its queries, and the part of the prompt that they continue.
-
-    The first branch of a tree owns the prompt's queries too (``prefix`` = 0): prompt and first branch are one causal
-    sequence.
-    """
-
-    start: int
-    length: int
-    prefix_start: int
-    prefix: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TreeBatch:
-    """Trees packed one after the other into a single row, without padding.
-
-    Attributes:
-        input_ids_T, position_ids_T: positions count along each path, so every branch restarts at the prompt's end.
-        tree_T, branch_T: which tree a token belongs to, and which branch (0 is the prompt). They define the attention:
-            a token sees the tokens of its own tree that come before it in the prompt or in its own branch.
-        last_N: index of each sequence's last token.
-        paths: the same structure as stretches, for kernels that work path by path.
-        masks: filled by kernels that want to build a mask once for all layers.
-    """
-
-    input_ids_T: torch.Tensor
-    position_ids_T: torch.Tensor
-    tree_T: torch.Tensor
-    branch_T: torch.Tensor
-    last_N: torch.Tensor
-    paths: tuple[Path, ...]
-    masks: dict[object, object] = field(default_factory=dict)
-
-    @property
-    def tokens(self) -> int:
-        return int(self.input_ids_T.numel())
-
-    def to(self, device: torch.device | str) -> TreeBatch:
-        return TreeBatch(
-            self.input_ids_T.to(device, non_blocking=True),
-            self.position_ids_T.to(device, non_blocking=True),
-            self.tree_T.to(device, non_blocking=True),
-            self.branch_T.to(device, non_blocking=True),
-            self.last_N.to(device, non_blocking=True),
-            self.paths,
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PaddedBatch:
-    """The same sequences one per row, for models that cannot run trees.
-
-    Attributes:
-        input_ids_NL, attention_mask_NL: 1 marks real tokens; padding is on the right.
-        last_N: column of each row's last real token.
-    """
-
-    input_ids_NL: torch.Tensor
-    attention_mask_NL: torch.Tensor
-    last_N: torch.Tensor
-
-    @property
-    def tokens(self) -> int:
-        return int(self.input_ids_NL.numel())
-
-    def to(self, device: torch.device | str) -> PaddedBatch:
-        return PaddedBatch(
-            self.input_ids_NL.to(device, non_blocking=True),
-            self.attention_mask_NL.to(device, non_blocking=True),
-            self.last_N.to(device, non_blocking=True),
-        )
-
-
-Batch = TreeBatch | PaddedBatch
-
-
-def pack(trees: Iterable[PromptTree]) -> TreeBatch:
-    """Pack trees into one row."""
-    ids: list[TokenIds] = []
-    positions: list[np.ndarray] = []
-    tree_ids: list[np.ndarray] = []
-    branch_ids: list[np.ndarray] = []
-    last: list[int] = []
-    paths: list[Path] = []
-    at = 0
-    for number, tree in enumerate(trees):
-        prompt_start, prompt_length = at, len(tree.prompt)
-        ids.append(tree.prompt)
-        positions.append(np.arange(prompt_length))
-        branch_ids.append(np.zeros(prompt_length))
-        at += prompt_length
-        for index, branch in enumerate(tree.branches):
-            ids.append(branch)
-            positions.append(np.arange(prompt_length, prompt_length + len(branch)))
-            branch_ids.append(np.full(len(branch), index + 1))
-            if index == 0:
-                paths.append(Path(prompt_start, prompt_length + len(branch), prompt_start, 0))
-            else:
-                paths.append(Path(at, len(branch), prompt_start, prompt_length))
-            at += len(branch)
-            last.append(at - 1)
-        tree_ids.append(np.full(at - prompt_start, number))
-    if not last:
-        raise ValueError("a batch needs at least one tree")
-    return TreeBatch(
-        torch.from_numpy(np.concatenate(ids).astype(np.int64)),
-        torch.from_numpy(np.concatenate(positions).astype(np.int64)),
-        torch.from_numpy(np.concatenate(tree_ids).astype(np.int32)),
-        torch.from_numpy(np.concatenate(branch_ids).astype(np.int32)),
-        torch.tensor(last),
-        tuple(paths),
-    )
-
-
-def pad(trees: Iterable[PromptTree], pad_token_id: int) -> PaddedBatch:
-    """The trees' whole sequences, one per row, padded on the right."""
-    sequences = [sequence for tree in trees for sequence in tree.sequences]
-    if not sequences:
-        raise ValueError("a batch needs at least one tree")
-    longest = max(len(s) for s in sequences)
-    ids = np.full((len(sequences), longest), pad_token_id, dtype=np.int64)
-    mask = np.zeros((len(sequences), longest), dtype=np.int64)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = sequence
-        mask[row, : len(sequence)] = 1
-    return PaddedBatch(
-        torch.from_numpy(ids),
-        torch.from_numpy(mask),
-        torch.tensor([len(s) - 1 for s in sequences]),
-    )

@@ -12,7 +12,8 @@ import torch
 from reward_models.data.batching import plan_padded, plan_trees
 from reward_models.data.encode import TokenizedSet
 from reward_models.data.records import TASKS, Task
-from reward_models.data.trees import Batch, PromptTree
+from reward_models.data.tree_batches import Batch
+from reward_models.data.trees import PromptTree
 from reward_models.evaluation.metrics import (
     auroc,
     average_precision,

@@ -6,62 +6,18 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from reward_models.runtime.distributed import World
+from reward_models.runtime.training_config import EngineConfig
 
 
-@dataclass(frozen=True, kw_only=True)
-class EngineConfig:
-    """Settings of the optimizer and of DeepSpeed.
-
-    Attributes:
-        zero_stage: 0 replicates everything; 1 partitions optimizer states, 2 gradients too, 3 parameters too.
-        offload_optimizer, offload_params: keep them in CPU memory (stages 1-3; stage 3).
-        dtype: of the computation; ``bf16`` keeps fp32 master weights in the optimizer.
-        lr: peak learning rate. ``schedule``: any name transformers' ``get_scheduler`` knows; ``schedule_options``: its
-            own arguments, e.g. ``{min_lr_rate: 0.1}`` for ``cosine_with_min_lr``.
-        betas, eps: AdamW's decay rates of the two moments, and the term that keeps its denominator from 0.
-        warmup: share of all steps (< 1) or number of steps (≥ 1) over which the rate rises from 0.
-        weight_decay: applied to matrices only, not to norms, biases and the score head's vector-shaped parts.
-        grad_clip: largest global gradient norm; 0 switches clipping off.
-        zero_options: further keys of DeepSpeed's ``zero_optimization`` section, as they are.
-    """
-
-    zero_stage: int = 0
-    offload_optimizer: bool = False
-    offload_params: bool = False
-    dtype: Literal["fp32", "bf16"] = "bf16"
-    lr: float = 1e-5
-    betas: tuple[float, float] = (0.9, 0.95)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    schedule: str = "cosine"
-    schedule_options: dict[str, Any] = field(default_factory=dict)
-    warmup: float = 0.03
-    grad_clip: float = 1.0
-    zero_options: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.zero_stage not in (0, 1, 2, 3):
-            raise ValueError(f"engine.zero_stage={self.zero_stage} is none of 0, 1, 2, 3")
-        if self.offload_optimizer and self.zero_stage == 0:
-            raise ValueError("engine.offload_optimizer needs engine.zero_stage of at least 1")
-        if self.offload_params and self.zero_stage != 3:
-            raise ValueError("engine.offload_params needs engine.zero_stage=3")
-        if self.lr <= 0 or self.warmup < 0 or self.grad_clip < 0:
-            raise ValueError("engine.lr must be positive, engine.warmup and engine.grad_clip not negative")
-
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        return torch.bfloat16 if self.dtype == "bf16" else torch.float32
-
-    def warmup_steps(self, total_steps: int) -> int:
-        return int(self.warmup) if self.warmup >= 1 else math.ceil(self.warmup * total_steps)
+def torch_dtype(config: EngineConfig) -> torch.dtype:
+    """The type of the weights in the computation."""
+    return torch.bfloat16 if config.dtype == "bf16" else torch.float32
 
 
 class NonFiniteError(RuntimeError):

@@ -14,10 +14,10 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -31,48 +31,13 @@ from reward_models.runtime.config import ConfigError, dump_config
 from reward_models.runtime.distributed import World
 from reward_models.runtime.metrics import NullLog, RunLog, check_loggers
 from reward_models.runtime.reporter import Reporter
+from reward_models.runtime.training_config import RunConfig
 
 CONFIG_FILE = "config.yaml"
 LOCK_FILE = ".lock"  # held while a run works in the directory
 BEGINNING = {CONFIG_FILE, LOCK_FILE, f".{CONFIG_FILE}.tmp"}  # files of a run that has not taken a step
 ONE_REQUEST = 1.0  # seconds
 SHARED_SECONDS = 15.0  # that a file of another machine may need to appear
-# Settings that a resumed run may change: they decide how it is logged and kept, not its result.
-RUN_MAY_CHANGE = (
-    *("output_dir", "log_every", "save_every", "keep_checkpoints"),
-    *("loggers", "overwrite", "timeout_seconds"),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """The settings that every training run has; the configuration of a program inherits them.
-
-    Attributes:
-        output_dir: directory of everything that the run writes; the trained model is saved there.
-        seed: seed of all random numbers.
-        log_every: steps between two lines of progress in a log file; a terminal shows every step.
-        save_every: steps between two checkpoints; 0: only at the end. ``keep_checkpoints``: number of checkpoints kept.
-        loggers: where metrics go besides ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio``.
-        overwrite: delete the run in ``output_dir`` instead of resuming it.
-        timeout_seconds: time that ranks wait for one another before the job fails.
-    """
-
-    output_dir: str = "runs/run"
-    seed: int = 0
-    log_every: int = 10
-    save_every: int = 50
-    keep_checkpoints: int = 2
-    loggers: list[Literal["tensorboard", "wandb", "trackio"]] = field(default_factory=lambda: ["tensorboard"])
-    overwrite: bool = False
-    timeout_seconds: float = 1800
-
-    def __post_init__(self) -> None:
-        for name in ("log_every", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.save_every < 0:
-            raise ValueError(f"save_every={self.save_every} must not be negative")
 
 
 @dataclass(frozen=True, slots=True)

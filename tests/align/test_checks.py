@@ -13,7 +13,8 @@ from align.checks import check_entries, check_prompts, unusable_prompts
 from align.config import AlignConfig, phases_of
 from align.phases import PhaseConfig
 from align.rewards.build import TermConfig, build_terms
-from align.rollouts.prompts import PromptsConfig, PromptSet, load_prompts
+from align.rollouts.config import PromptsConfig
+from align.rollouts.prompts import PromptSet, load_prompts
 
 
 @pytest.fixture(scope="module")

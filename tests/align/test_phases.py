@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from align.config import AlignConfig, EvaluationConfig, phases_of
 from align.phases import PhaseConfig, phase_at, shares
-from align.policy.policy import PolicyConfig
+from align.policy.config import PolicyConfig
 from align.rewards.build import TermConfig
 from align.schedule import parse_schedule, stretched, value_at
 from align.timetable import changes, scheduled, shortened

@@ -18,6 +18,7 @@ from align.rewards.models.replicas import RewardServerError
 from reward_models.calibration import Calibration
 from reward_models.data.chat import ChatRenderer, render
 from reward_models.data.records import Conversation, Message, Task, saved_task
+from reward_models.extras import needs
 
 if TYPE_CHECKING:
     from reward_models.inference.reward_model import RewardModel
@@ -61,11 +62,13 @@ class Reference:
     def load(cls, path: str, *, weights: bool) -> Reference:
         """From the directory of a model that Keel trained. :class:`RewardServerError` if there is none."""
         if weights:
-            from reward_models.inference.reward_model import RewardModel
+            with needs("models"):
+                from reward_models.inference.reward_model import RewardModel
 
             model = RewardModel.load(path, device="cpu")
             return cls(model.renderer, model.task, model.calibration, model.limit, model)
-        from transformers import AutoTokenizer
+        with needs("models"):
+            from transformers import AutoTokenizer
 
         file = Path(path) / "config.json"
         facts = json.loads(file.read_text(encoding="utf-8")).get("keel") if file.is_file() else None

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from align.objective.advantages import AdvantageKind, group_advantages
-from align.rewards.mixer import as_tensor
+from align.objective.advantages import group_advantages
+from align.objective.kinds import AdvantageKind
 
 KINDS: list[AdvantageKind] = ["group", "mean", "leave_one_out"]
 NAN = float("nan")
 groups = st.lists(st.lists(st.floats(-5, 5), min_size=4, max_size=4), min_size=1, max_size=5)
+
+
+def as_tensor(group: Sequence[float | None]) -> torch.Tensor:
+    """Rewards of one group, shape ``[1, G]``; ``None`` becomes nan."""
+    return torch.tensor([[NAN if reward is None else reward for reward in group]], dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
@@ -36,12 +42,12 @@ def test_values_by_hand(kind: AdvantageKind, expected: list[float]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_unscorable_samples_are_left_out_counted_and_have_advantage_zero(kind: AdvantageKind) -> None:
-    with_gap = group_advantages(as_tensor([0.0, None, 2.0, 1.0])[None], kind)
-    without = group_advantages(as_tensor([0.0, 2.0, 1.0])[None], kind)
+    with_gap = group_advantages(as_tensor([0.0, None, 2.0, 1.0]), kind)
+    without = group_advantages(as_tensor([0.0, 2.0, 1.0]), kind)
     assert with_gap.advantages_PG[0, [0, 2, 3]].tolist() == without.advantages_PG[0].tolist()
     assert with_gap.advantages_PG[0, 1] == 0
     assert with_gap.unscorable == 1
-    as_zero = group_advantages(as_tensor([0.0, 0.0, 2.0, 1.0])[None], kind)
+    as_zero = group_advantages(as_tensor([0.0, 0.0, 2.0, 1.0]), kind)
     assert not torch.allclose(with_gap.advantages_PG, as_zero.advantages_PG)  # None is not 0.0
 
 
@@ -50,7 +56,7 @@ def test_unscorable_samples_are_left_out_counted_and_have_advantage_zero(kind: A
     "rewards", [[1.0, 1.0, 1.0], [0.1 + 0.2, 0.3, 0.3], [None, 2.0, None], [None, None, None]], ids=str
 )
 def test_a_group_without_signal_moves_nothing(kind: AdvantageKind, rewards: list[float | None]) -> None:
-    result = group_advantages(as_tensor(rewards)[None], kind)
+    result = group_advantages(as_tensor(rewards), kind)
     assert result.advantages_PG.tolist() == [[0.0, 0.0, 0.0]]
     assert result.signal_P.tolist() == [False]
 

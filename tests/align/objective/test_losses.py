@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from align.objective.losses import LOG_RATIO_LIMIT, LossKind, PolicyLoss, importance_weights, k3, policy_loss
+from align.objective.kinds import LossKind
+from align.objective.losses import LOG_RATIO_LIMIT, PolicyLoss, importance_weights, k3, policy_loss
 
 KINDS: list[LossKind] = ["token", "sequence", "token_mean"]
 LOG2, LOG3 = math.log(2), math.log(3)

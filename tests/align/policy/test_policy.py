@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from align.policy.policy import Policy, PolicyConfig, build_policy, check_policy, save_policy
+from align.policy.config import PolicyConfig
+from align.policy.policy import Policy, build_policy, check_policy, save_policy
 from reward_models.backbone.config import LoraConfig
 from reward_models.data.chat import train_tokenizer
 from reward_models.data.trees import PromptTree

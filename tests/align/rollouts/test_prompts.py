@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from align.rollouts.prompts import PromptsConfig, load_prompts
+from align.rollouts.config import PromptsConfig
+from align.rollouts.prompts import load_prompts
 from reward_models.data.sources import is_hub
 
 ROWS = {

@@ -14,7 +14,7 @@ from stand_in_vllm import StandIn, expected, free_port, stand_in
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from align.rollouts.base import Sampling
-from align.rollouts.build import RolloutConfig
+from align.rollouts.config import RolloutConfig
 from align.rollouts.vllm import RolloutServerError, VllmRollout, whole_weights
 from align.training.rollout import Rollout
 from reward_models.runtime.distributed import World

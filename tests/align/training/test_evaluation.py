@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 import torch
 
-from align.rewards.mixer import Rewards, as_list, as_tensor
+from align.rewards.mixer import Rewards, as_array, as_list
 from align.training.evaluation import accuracy_of, pass_at, standard_error
 
 NAN = float("nan")
@@ -15,9 +15,9 @@ NAN = float("nan")
 
 def test_accuracy_is_what_the_one_verifier_says_that_applies() -> None:
     raw = {
-        "accuracy_math": as_tensor([1.0, 0.0, None, None]),
-        "accuracy_choice": as_tensor([None, None, 1.0, None]),
-        "format": as_tensor([0.0, 0.0, 0.0, 1.0]),
+        "accuracy_math": as_array([1.0, 0.0, None, None]),
+        "accuracy_choice": as_array([None, None, 1.0, None]),
+        "format": as_array([0.0, 0.0, 0.0, 1.0]),
     }
     mixed = Rewards(torch.zeros(4, dtype=torch.float64), raw, {}, {})
     assert as_list(accuracy_of(mixed)) == [1.0, 0.0, 1.0, None]

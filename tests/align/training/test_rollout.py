@@ -31,7 +31,7 @@ def rollout(prompts: list[list[int]], responses: list[list[int]]) -> Rollout:
     rewards_PG = torch.tensor([len(response) for response in responses], dtype=torch.float64).view(-1, GROUP)
     old_T = made.rollout_logprobs_T - 1
     made = replace(made, prompt_P=torch.tensor([p[0] for p in prompts]), old_logprobs_T=old_T)
-    return made.with_advantages(rewards_PG.flatten(), rewards_PG - rewards_PG.mean(1, keepdim=True))
+    return made.with_advantages(rewards_PG.flatten().numpy(), rewards_PG - rewards_PG.mean(1, keepdim=True))
 
 
 PROMPTS = [[7], [8, 8, 8], [9, 9]]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 
 from align.training.sample_log import picked
 
 DOMAINS = ["reasoning", "safety", "reasoning", "safety", "reasoning", "reasoning", "helpfulness"]
 NAN = float("nan")
-REWARDS = torch.tensor([0.5, 3.0, 2.0, NAN, -1.0, 2.0, 7.0], dtype=torch.float64)
+REWARDS = np.array([0.5, 3.0, 2.0, NAN, -1.0, 2.0, 7.0])
 
 
 def of(pick: str, count: int = 2) -> list[int]:
@@ -18,7 +18,7 @@ def of(pick: str, count: int = 2) -> list[int]:
 def test_the_best_and_the_worst_of_each_kind_where_there_is_a_difference() -> None:
     assert of("best") == [2]  # the first of equals; one of safety has no reward, and helpfulness is alone
     assert of("worst") == [4]
-    assert not [why for _, why in picked(DOMAINS, torch.full_like(REWARDS, NAN), 2, 4) if why != "random"]
+    assert not [why for _, why in picked(DOMAINS, np.full_like(REWARDS, NAN), 2, 4) if why != "random"]
 
 
 def test_so_many_of_each_kind_at_random_as_there_are() -> None:

@@ -9,7 +9,7 @@ import torch
 from transformers import get_scheduler
 
 from align.config import AlignConfig, LossConfig
-from align.rollouts.build import RolloutConfig
+from align.rollouts.config import RolloutConfig
 from align.training.update import set_learning_rate
 
 

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from tiny_bases import CHATML, DECODERS, tiny_base
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from align.policy.policy import PolicyConfig, build_policy, check_policy, save_policy
+from align.policy.config import PolicyConfig
+from align.policy.policy import build_policy, check_policy, save_policy
 from align.policy.policy import load_tokenizer as load_policy_tokenizer
 from reward_models.backbone import gguf
 from reward_models.backbone.config import LoraConfig, ModelConfig

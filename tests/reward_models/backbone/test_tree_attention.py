@@ -28,7 +28,8 @@ from reward_models.backbone.tree_attention import (
     tree_hidden_states,
     tree_mask_mod,
 )
-from reward_models.data.trees import PromptTree, TreeBatch, pack
+from reward_models.data.tree_batches import TreeBatch, pack
+from reward_models.data.trees import PromptTree
 from reward_models.model import SequenceScorer
 
 VOCABULARY = 60

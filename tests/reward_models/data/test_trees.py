@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward_models.data.trees import Path, PromptTree, pack, pad
+from reward_models.data.tree_batches import Path, pack, pad
+from reward_models.data.trees import PromptTree
 
 # Two letters only, so that long common prefixes are usual.
 sequence = st.lists(st.integers(1, 2), min_size=1, max_size=8).map(lambda ids: np.array(ids, np.int32))

@@ -23,7 +23,8 @@ from reward_models.runtime.checkpoint import (
 )
 from reward_models.runtime.disk import explain_full_disk
 from reward_models.runtime.distributed import World
-from reward_models.runtime.engine import EngineConfig, backward, build_engine, optimizer_step
+from reward_models.runtime.engine import backward, build_engine, optimizer_step
+from reward_models.runtime.training_config import EngineConfig
 
 FP32 = EngineConfig(dtype="fp32", lr=0.1, schedule="linear", warmup=2)
 

@@ -12,13 +12,14 @@ from torch import nn
 
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import (
-    EngineConfig,
     NonFiniteError,
     backward,
     build_engine,
     deepspeed_config,
     optimizer_step,
+    torch_dtype,
 )
+from reward_models.runtime.training_config import EngineConfig
 
 FP32 = EngineConfig(dtype="fp32", lr=0.5, schedule="constant", warmup=0, eps=1e-8)
 
@@ -99,14 +100,14 @@ def test_steps_are_those_of_adamw_on_fp32_weights_with_decay_on_matrices_only(
     dtype: Any, stage: int, world: World
 ) -> None:
     config = replace(FP32, dtype=dtype, zero_stage=stage, weight_decay=0.1, grad_clip=0.0)
-    engine, plain = build_engine(model(), config, 4, world), model().to(config.torch_dtype)
+    engine, plain = build_engine(model(), config, 4, world), model().to(torch_dtype(config))
     weights = [p.detach().float().clone().requires_grad_() for p in plain.parameters()]
     groups = [
         {"params": [w for w in weights if w.ndim > 1], "weight_decay": 0.1},
         {"params": [w for w in weights if w.ndim == 1], "weight_decay": 0.0},
     ]
     adamw = torch.optim.AdamW(groups, lr=0.5, betas=(0.9, 0.95))
-    inputs = torch.randn(5, 3, generator=torch.Generator().manual_seed(1)).to(config.torch_dtype)
+    inputs = torch.randn(5, 3, generator=torch.Generator().manual_seed(1)).to(torch_dtype(config))
     for _ in range(3):
         losses = []
         for module in (engine, plain):

@@ -21,8 +21,6 @@ from reward_models.runtime.reporter import Reporter
 from reward_models.runtime.run import (
     CONFIG_FILE,
     LOCK_FILE,
-    RUN_MAY_CHANGE,
-    RunConfig,
     RunDirectory,
     StopSignal,
     begin_run,
@@ -31,6 +29,7 @@ from reward_models.runtime.run import (
     package_versions,
     seed_everything,
 )
+from reward_models.runtime.training_config import RUN_MAY_CHANGE, RunConfig
 
 RUN = "output_dir: here\nlr: 0.1\nengine:\n  zero_stage: 0\n  dtype: fp32\n"
 

@@ -1,0 +1,8 @@
+"""Names of the variants of the objective, as a configuration writes them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+AdvantageKind = Literal["group", "mean", "leave_one_out"]
+LossKind = Literal["token", "sequence", "token_mean"]

@@ -1,0 +1,19 @@
+"""Settings of the language model that is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from align.policy.templates import template_text
+from reward_models.backbone.config import ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig(ModelConfig):
+    """The language model to train: :class:`reward_models.backbone.config.ModelConfig`; ``chat_template`` may also name
+    one of the templates of :mod:`align.policy.templates`: ``r1_zero``, ``r1``.
+    """
+
+    def template(self) -> str | None:
+        """The text of ``chat_template``. ``ValueError`` if there is no such template or file."""
+        return None if self.chat_template is None else template_text(self.chat_template)

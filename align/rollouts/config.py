@@ -1,0 +1,70 @@
+"""Settings of the prompts and of the engine that answers them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from reward_models.data.records import DOMAINS
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptsConfig:
+    """The prompts of a run and how they are read.
+
+    Attributes:
+        train: files, globs, hub data sets (``owner/name[/subset][:split]``) or ``synthetic:reasoning:train``.
+        columns: our column names to the source's, where they differ.
+        domain: of prompts whose row does not name one; a prompt with an answer is ``reasoning`` unless this says else.
+        domains: the same for single sources, e.g. ``{"nvidia/HelpSteer3:train": helpfulness}``.
+        language: of prompts whose row does not name one, as an ISO 639-1 code.
+        limit: the most rows to read of each training source.
+        max_bad: how many bad rows may be left out; one more stops the run before it starts.
+        max_length: longest rendered prompt in tokens; longer ones are left out and counted.
+        decontaminate: leave out training prompts that occur in the evaluation sources.
+    """
+
+    RENAMED: ClassVar[dict[str, str]] = {"kind": "domain", "kinds": "domains"}
+    RENAMED_VALUES: ClassVar[dict[str, dict[str, str]]] = {"domain": {"helpful": "helpfulness"}}
+
+    train: list[str] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)
+    domain: str | None = None
+    domains: dict[str, str] = field(default_factory=dict)
+    language: str | None = None
+    limit: int | None = None
+    max_bad: int = 0
+    max_length: int = 2048
+    decontaminate: bool = True
+
+    def __post_init__(self) -> None:
+        if unknown := sorted({*self.domains.values(), *([self.domain] if self.domain else [])} - set(DOMAINS)):
+            raise ValueError(f"prompts: {', '.join(unknown)} is no domain; there are {', '.join(DOMAINS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutConfig:
+    """The rollout engine and its settings.
+
+    Attributes:
+        engine: ``local``: the training model itself. ``vllm``: a vLLM server, which is sent the weights before each
+            rollout.
+        max_rows: local: sequences sampled at once on one rank.
+        vllm_base_url: of the server. ``vllm_group_port``: of the main rank's machine, for the weights.
+        vllm_start_seconds: how long to wait for the server to be up.
+        vllm_request_seconds: longest time for the responses to one prompt; ``timeout_seconds`` must be longer than a
+            whole rollout, during which all ranks wait.
+    """
+
+    engine: Literal["local", "vllm"] = "local"
+    max_rows: int = 256
+    vllm_base_url: str = "http://127.0.0.1:8000"
+    vllm_group_port: int = 51216
+    vllm_start_seconds: float = 600.0
+    vllm_request_seconds: float = 1800.0
+
+    def __post_init__(self) -> None:
+        if self.max_rows < 1 or min(self.vllm_start_seconds, self.vllm_request_seconds) <= 0:
+            raise ValueError("rollout: max_rows, vllm_start_seconds and vllm_request_seconds must be positive")
+        if not self.vllm_base_url.startswith(("http://", "https://")):
+            raise ValueError(f"rollout.vllm_base_url={self.vllm_base_url!r} must begin with http:// or https://")

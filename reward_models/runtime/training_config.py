@@ -1,0 +1,92 @@
+"""Settings that every training program has: of the run, and of the optimizer and DeepSpeed.
+
+They are apart from the code that they configure: a configuration can be read and checked where torch is not installed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+# Settings that a resumed run may change: they decide how it is logged and kept, not its result.
+RUN_MAY_CHANGE = (
+    *("output_dir", "log_every", "save_every", "keep_checkpoints"),
+    *("loggers", "overwrite", "timeout_seconds"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """The settings that every training run has; the configuration of a program inherits them.
+
+    Attributes:
+        output_dir: directory of everything that the run writes; the trained model is saved there.
+        seed: seed of all random numbers.
+        log_every: steps between two lines of progress in a log file; a terminal shows every step.
+        save_every: steps between two checkpoints; 0: only at the end. ``keep_checkpoints``: number of checkpoints kept.
+        loggers: where metrics go besides ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio``.
+        overwrite: delete the run in ``output_dir`` instead of resuming it.
+        timeout_seconds: time that ranks wait for one another before the job fails.
+    """
+
+    output_dir: str = "runs/run"
+    seed: int = 0
+    log_every: int = 10
+    save_every: int = 50
+    keep_checkpoints: int = 2
+    loggers: list[Literal["tensorboard", "wandb", "trackio"]] = field(default_factory=lambda: ["tensorboard"])
+    overwrite: bool = False
+    timeout_seconds: float = 1800
+
+    def __post_init__(self) -> None:
+        for name in ("log_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.save_every < 0:
+            raise ValueError(f"save_every={self.save_every} must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Settings of the optimizer and of DeepSpeed.
+
+    Attributes:
+        zero_stage: 0 replicates everything; 1 partitions optimizer states, 2 gradients too, 3 parameters too.
+        offload_optimizer, offload_params: keep them in CPU memory (stages 1-3; stage 3).
+        dtype: of the computation; ``bf16`` keeps fp32 master weights in the optimizer.
+        lr: peak learning rate. ``schedule``: any name transformers' ``get_scheduler`` knows; ``schedule_options``: its
+            own arguments, e.g. ``{min_lr_rate: 0.1}`` for ``cosine_with_min_lr``.
+        betas, eps: AdamW's decay rates of the two moments, and the term that keeps its denominator from 0.
+        warmup: share of all steps (< 1) or number of steps (≥ 1) over which the rate rises from 0.
+        weight_decay: applied to matrices only, not to norms, biases and the score head's vector-shaped parts.
+        grad_clip: largest global gradient norm; 0 switches clipping off.
+        zero_options: further keys of DeepSpeed's ``zero_optimization`` section, as they are.
+    """
+
+    zero_stage: int = 0
+    offload_optimizer: bool = False
+    offload_params: bool = False
+    dtype: Literal["fp32", "bf16"] = "bf16"
+    lr: float = 1e-5
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    schedule: str = "cosine"
+    schedule_options: dict[str, Any] = field(default_factory=dict)
+    warmup: float = 0.03
+    grad_clip: float = 1.0
+    zero_options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.zero_stage not in (0, 1, 2, 3):
+            raise ValueError(f"engine.zero_stage={self.zero_stage} is none of 0, 1, 2, 3")
+        if self.offload_optimizer and self.zero_stage == 0:
+            raise ValueError("engine.offload_optimizer needs engine.zero_stage of at least 1")
+        if self.offload_params and self.zero_stage != 3:
+            raise ValueError("engine.offload_params needs engine.zero_stage=3")
+        if self.lr <= 0 or self.warmup < 0 or self.grad_clip < 0:
+            raise ValueError("engine.lr must be positive, engine.warmup and engine.grad_clip not negative")
+
+    def warmup_steps(self, total_steps: int) -> int:
+        return int(self.warmup) if self.warmup >= 1 else math.ceil(self.warmup * total_steps)
