@@ -1,17 +1,15 @@
 """``keel score``: files of responses become files of scores, one line per row, streaming and resumable.
 
-Beside the output lies a note, ``<output>.job.json``: the model, the names of the data, how much of the output is
-complete, and a fingerprint of the rows that were scored so far. A resumed call reads these rows again and refuses to
-continue if they have changed.
+The note beside the output (:mod:`reward_models.runtime.resumable`) holds a fingerprint of the rows that were scored so
+far. A resumed call reads these rows again and refuses to continue if they have changed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -21,14 +19,11 @@ from reward_models.data.files import BadRow
 from reward_models.data.records import Conversation
 from reward_models.data.sources import SourceError, expand, read_responses
 from reward_models.inference.reward_model import RewardModel
+from reward_models.runtime.resumable import ResumableLines, ResumeError
 
 CHUNK = 512  # rows scored together: enough to sort by length; a kill loses at most these
 
 Item = tuple[Conversation, dict[str, Conversation]] | BadRow
-
-
-class ResumeError(ValueError):
-    """The output holds scores of another job; the message says what differs and how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +64,17 @@ def score_files(
         SourceError: a spec names nothing readable, or has no rows.
     """
     items: Iterator[Item] = chain.from_iterable([_some_rows(spec, columns) for spec in specs])
-    progress = _Progress.open(out, _identity(model, specs, columns), overwrite)
-    resumed = progress.rows
-    progress.skip(items)
-    on_rows(resumed)
-    truncated = model.truncated
-    with out.open("r+b") as file:
-        file.truncate(progress.size)  # lines that a kill left without their place in the note
-        file.seek(progress.size)
+    progress = _Progress(out, _identity(model, specs, columns), overwrite)
+    with closing(progress.lines) as written:
+        resumed = written.rows
+        progress.skip(items)
+        on_rows(resumed)
+        truncated = model.truncated
         while chunk := list(islice(items, CHUNK)):
             lines = _score(model, chunk)
-            file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
-            file.flush()
-            os.fsync(file.fileno())
-            progress.add(chunk, sum("error" in line for line in lines), file.tell())
+            progress.add(chunk, lines)
             on_rows(len(lines))
-    return ScoreReport(progress.rows, resumed, progress.bad, model.truncated - truncated)
+    return ScoreReport(written.rows, resumed, progress.bad, model.truncated - truncated)
 
 
 def _some_rows(spec: str, columns: Mapping[str, str] | None) -> Iterator[Item]:
@@ -97,46 +87,17 @@ def _some_rows(spec: str, columns: Mapping[str, str] | None) -> Iterator[Item]:
 
 
 class _Progress:
-    """The note beside an output.
+    """The output under way, and a fingerprint of the rows that were scored so far.
 
     Attributes:
-        rows, bad: lines of the output that are complete, and those among them with an error. ``size``: their bytes.
+        lines: the output. ``bad``: lines with an error among those that are complete.
     """
 
-    def __init__(self, out: Path, identity: dict[str, Any], done: Mapping[str, Any]) -> None:
-        self._out, self._identity, self._wanted = out, identity, done.get("content")
+    def __init__(self, out: Path, identity: dict[str, Any], overwrite: bool) -> None:
+        self.lines = ResumableLines(out, identity, content="scores", overwrite=overwrite)
+        self._wanted = self.lines.facts.get("content")
         self._digest = hashlib.sha256()
-        self.rows, self.bad, self.size = (int(done.get(key, 0)) for key in ("rows", "bad", "size"))
-
-    @classmethod
-    def open(cls, out: Path, identity: dict[str, Any], overwrite: bool) -> _Progress:
-        """Find out what of ``out`` is complete, and make an empty file where there is none.
-
-        Raises:
-            ResumeError: ``out`` is of another job.
-        """
-        note = _note(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        fresh = overwrite or not out.exists() or (out.stat().st_size == 0 and not note.is_file())
-        if fresh:
-            progress = cls(out, identity, {})
-            progress._write()  # before the output: killed in between, the same call starts again
-            out.touch()
-            return progress
-        before = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
-        differs = [key for key in identity if before.get(key) != json.loads(json.dumps(identity[key]))]
-        if differs or "rows" not in before:
-            reason = f"{', '.join(differs)} differ" if differs else "it has no record of its progress"
-            raise ResumeError(
-                f"{out} holds scores of another job ({reason}); name another file, or replace it with --overwrite"
-            )
-        progress = cls(out, identity, before)
-        if out.stat().st_size < progress.size:
-            raise ResumeError(
-                f"{out} is shorter than the {progress.rows} lines that were written; name another file, or "
-                "replace it with --overwrite"
-            )
-        return progress
+        self.bad = int(self.lines.facts.get("bad", 0))
 
     def skip(self, items: Iterator[Item]) -> None:
         """Read the rows that are scored already.
@@ -144,33 +105,22 @@ class _Progress:
         Raises:
             ResumeError: they are not the rows that were scored.
         """
-        found = 0
-        for item in islice(items, self.rows):
+        rows, found = self.lines.rows, 0
+        for item in islice(items, rows):
             self._digest.update(_fingerprint(item))
             found += 1
-        if found < self.rows or (self._wanted is not None and self._digest.hexdigest() != self._wanted):
+        if found < rows or (self._wanted is not None and self._digest.hexdigest() != self._wanted):
             raise ResumeError(
-                f"the data have changed since {self.rows} of their rows were scored for {self._out}; name another "
+                f"the data have changed since {rows} of their rows were scored for {self.lines.out}; name another "
                 "file, or replace it with --overwrite"
             )
 
-    def add(self, chunk: Sequence[Item], bad: int, size: int) -> None:
-        """Rows that were scored; ``size`` is that of the output with them."""
+    def add(self, chunk: Sequence[Item], lines: Sequence[dict[str, Any]]) -> None:
+        """Rows that were scored, and their lines."""
         for item in chunk:
             self._digest.update(_fingerprint(item))
-        self.rows, self.bad, self.size = self.rows + len(chunk), self.bad + bad, size
-        self._write()
-
-    def _write(self) -> None:
-        done = {"rows": self.rows, "bad": self.bad, "size": self.size, "content": self._digest.hexdigest()}
-        note = _note(self._out)
-        partial = note.with_name(f"{note.name}.partial")
-        partial.write_text(json.dumps(self._identity | done, indent=1), encoding="utf-8")
-        partial.replace(note)
-
-
-def _note(out: Path) -> Path:
-    return out.with_name(f"{out.name}.job.json")
+        self.bad += sum("error" in line for line in lines)
+        self.lines.append(lines, bad=self.bad, content=self._digest.hexdigest())
 
 
 def _fingerprint(item: Item) -> bytes:

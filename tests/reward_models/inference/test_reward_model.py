@@ -21,8 +21,9 @@ from reward_models.calibration import Calibration
 from reward_models.data.chat import ChatRenderer, final_summary, train_tokenizer
 from reward_models.data.records import Comparison, Message, RecordError
 from reward_models.data.sources import SourceError, load
-from reward_models.inference.score_files import ResumeError, score_files
+from reward_models.inference.score_files import score_files
 from reward_models.model import build_model, save_model
+from reward_models.runtime.resumable import ResumeError
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "qwen3": {"num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 64},
