@@ -194,7 +194,7 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     engine = build_engine(policy, config.engine, config.steps, world)
     check_policy(policy, world.device)
     watched = {guard.watch for guard in config.guards}
-    rollouts = build_rollout(config.rollout, engine, tokenizer, world)
+    rollouts = build_rollout(config.rollout, policy, tokenizer, world)
     stack.callback(rollouts.shutdown)
     return PolicyRun(
         config=config,
@@ -236,7 +236,7 @@ def _build_scorers(
     config: AlignConfig, prompts: PromptSet, held_out: PromptSet | None, stack: ExitStack
 ) -> tuple[Scorer, Scorer]:
     """The scorers of the training and of the evaluation; they share their terms."""
-    terms = build_terms(config.rewards, _verifiers(prompts))
+    terms = build_terms(config.rewards, verifiers_of(prompts))
     evaluated = _with_defaults(terms, held_out)
     for each in evaluated:
         if hasattr(each.term, "close"):
@@ -261,7 +261,8 @@ def fingerprint(prompts: PromptSet) -> str:
     return digest.hexdigest()[:16]
 
 
-def _verifiers(prompts: PromptSet) -> set[str]:
+def verifiers_of(prompts: PromptSet) -> set[str]:
+    """The verifiers that reasoning prompts name; ``math`` of those that name none."""
     return {str(r.columns.get("verifier", "math")) for r in prompts.records if r.domain == "reasoning"}
 
 
@@ -271,7 +272,7 @@ def _with_defaults(terms: list[MixedTerm], held_out: PromptSet | None) -> list[M
         return terms
     usual = [TermConfig(term=name) for name in ("accuracy", "format", "language")]
     known = {each.name for each in terms}
-    return [*terms, *(e for e in build_terms(usual, _verifiers(held_out)) if e.name not in known)]
+    return [*terms, *(e for e in build_terms(usual, verifiers_of(held_out)) if e.name not in known)]
 
 
 def _end_ids(policy: Policy, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -8,7 +8,21 @@ import typer
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: a waiting thread sleeps, not spins
 
-from keel.commands import annotate, config, curate, data, evaluate, push, report, rewards, run, score, serve, train
+from keel.commands import (
+    annotate,
+    config,
+    curate,
+    data,
+    evaluate,
+    push,
+    report,
+    rewards,
+    run,
+    sample,
+    score,
+    serve,
+    train,
+)
 
 app = typer.Typer(
     help="Train reward models on preferences, and align language models with them.",
@@ -25,6 +39,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(rewards.app, name="rewards")
+app.command("sample")(sample.sample_command)
 app.command("score")(score.score_command)
 app.command("report")(report.report_command)
 app.command("serve")(serve.serve_command)

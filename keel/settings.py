@@ -18,6 +18,7 @@ SCHEMAS = {
     "rm": ("reward_models.config", "RewardModelConfig", "keel train rm"),
     "sft": ("align.sft.trainer", "SftConfig", "keel train sft"),
     "align": ("align.config", "AlignConfig", "keel train align"),
+    "sample": ("align.samples.config", "SampleConfig", "keel sample"),
     "run": ("keel.pipeline.project", "ProjectConfig", "keel run"),
     "serve": ("reward_models.serving.limits", "Limits", "keel serve"),
     "curate": ("keel.commands.curate_settings", "EndpointCuration", "keel data curate"),

@@ -128,6 +128,16 @@ class Rewards:
         }
 
 
+def accuracy_of(rewards: Rewards) -> np.ndarray:
+    """1, 0 or nan for every response: the value of the verifier that applies to it, which is one at most."""
+    verdicts = [values for name, values in rewards.raw.items() if name.startswith("accuracy")]
+    if not verdicts:
+        return np.full_like(rewards.reward_N, np.nan)
+    stacked = np.stack(verdicts)
+    known = ~np.isnan(stacked)
+    return np.where(known.any(0), np.where(known, stacked, 0.0).sum(0), np.nan)
+
+
 @dataclass
 class Mixer:
     """Weighs terms. ``statistics`` of terms with ``running`` are part of a run's state."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from transformers import PreTrainedTokenizerBase
 
+from align.policy.policy import Policy
 from align.rollouts.base import RolloutEngine
 from align.rollouts.config import RolloutConfig
 from align.rollouts.local import LocalRollout
@@ -15,10 +14,9 @@ from reward_models.runtime.distributed import World
 
 
 def build_rollout(
-    config: RolloutConfig, engine: Any, tokenizer: PreTrainedTokenizerBase, world: World
+    config: RolloutConfig, policy: Policy, tokenizer: PreTrainedTokenizerBase, world: World
 ) -> RolloutEngine:
-    """The rollout engine over the policy that ``engine``, DeepSpeed's, trains."""
-    policy = engine.module
+    """The rollout engine over a policy, which may be in training and partitioned over the ranks."""
     if config.engine == "vllm":
         return VllmRollout(
             policy.model,

@@ -25,15 +25,19 @@ class Sampler:
     ) -> None:
         self.engine, self.tokenizer, self.end_ids, self.world = engine, tokenizer, tuple(end_ids), world
 
-    def __call__(self, prompts: PromptSet, items: np.ndarray, sampling: Sampling, seed_key: Sequence[int]) -> Rollout:
+    def __call__(
+        self, prompts: PromptSet, items: np.ndarray, sampling: Sampling, seed_key: Sequence[int] = ()
+    ) -> Rollout:
         """``sampling.samples`` responses for each of ``items``, int64 places of prompts in the set, shape ``[P]``.
 
         Args:
-            seed_key: with it and its own place, every response has a seed of its own, whatever rank samples it.
+            seed_key: with it and its own place, every response has a seed of its own, whatever rank samples it;
+                without effect where ``sampling`` has seeds, one per response of all ranks.
         """
         count, samples = len(items) * sampling.samples, sampling.samples
         ids = [prompts.ids[item] for item in items]
-        seeds = np.random.SeedSequence(list(seed_key)).generate_state(count, np.uint64).reshape(len(items), samples)
+        drawn = sampling.seeds or np.random.SeedSequence(list(seed_key)).generate_state(count, np.uint64)
+        seeds = np.asarray(drawn, np.uint64).reshape(len(items), samples)
         # How long responses will be is not known: ranks get equally many prompts, and their lengths in balance.
         shares = share_groups([len(each) + sampling.max_new_tokens * samples for each in ids], self.world.size)
         mine = shares[self.world.rank]

@@ -26,7 +26,7 @@ class StandIn:
         spoil: changes the answer to a completion request. ``status``: of every answer but ``/health``'s.
         delay: seconds before a completion is answered.
         settings: of the model, as ``/server_info`` tells them. ``hang_ups``: how many of the next completion requests
-            find their connection closed, as after a time of idleness.
+            find their connection closed, as after a time of idleness. ``root``: the model's directory, as it tells it.
         backend: the way of weights. ``version``: the name of the weights, as the last update gave it.
         updating: a weight update has begun and not ended. ``paused``: requests are not worked on.
         unknown: a weight that the server's model has not.
@@ -44,7 +44,7 @@ class StandIn:
         self.received: dict[str, torch.Tensor] = {}
         self.version = "default"
         self.unknown = ""
-        self.hang_ups = 0
+        self.hang_ups, self.root = 0, "runs/policy"
         self.updating = self.paused = self.waiting = self.busy = False
         self._store: TCPStore | None = None
 
@@ -55,7 +55,7 @@ class StandIn:
     def answer(self, path: str, payload: dict[str, Any]) -> Any:
         self.calls.append(path)
         if path == "/v1/models":
-            return {"data": [{"id": "policy"}]}
+            return {"data": [{"id": "policy", "root": self.root, "max_model_len": self.settings["max_model_len"]}]}
         if path == "/server_info":
             way = {"backend": self.backend} if self.backend else None
             return {"vllm_config": {"model_config": self.settings, "weight_transfer_config": way}}

@@ -63,6 +63,7 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 PRELOAD = [
+    "align.sample",
     "align.train",
     "align.train_sft",
     "deepspeed",
@@ -112,8 +113,12 @@ def start(
     ranks: int = 1,
     settings: Sequence[str] = SETTINGS,
     program: str = "reward_models.train",
+    key: str = "output_dir",
 ) -> Run:
-    """Begin a run of ``settings`` and ``words`` that writes to ``out``; ``program`` is a module with a ``main``."""
+    """Begin a run of ``settings`` and ``words`` that writes to ``out``, the value of ``key``.
+
+    ``program`` is a module with a ``main``.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     with patch.dict(os.environ, ENVIRONMENT):
@@ -121,7 +126,7 @@ def start(
     log = out.parent / f"{out.name}-{next(_numbers)}.log"
     job = {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1"}
     job["MASTER_PORT"] = str(_free_port())
-    command = [f"output_dir={out}", *settings, *words]
+    command = [f"{key}={out}", *settings, *words]
     run = Run(out, [], log)
     for rank in range(ranks):
         place = job | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
