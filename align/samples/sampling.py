@@ -237,9 +237,10 @@ def _scorer(config: SampleConfig, prompts: PromptSet, stack: ExitStack) -> Score
 def _engine(
     config: SampleConfig, tokenizer: PreTrainedTokenizerBase, servers: Sequence[Served], world: World
 ) -> RolloutEngine:
-    if servers:
-        return ServedRollout(servers, len(tokenizer), request_seconds=config.request_seconds)
     architecture = policy_architecture(config.model, tokenizer)
+    if servers:
+        vocabulary = max(len(tokenizer), architecture.vocab_size)
+        return ServedRollout(servers, vocabulary, request_seconds=config.request_seconds)
     saved = getattr(architecture, "dtype", None)
     wanted = {"fp32": torch.float32, "bf16": torch.bfloat16}.get(config.dtype)
     dtype = wanted or (torch.bfloat16 if saved in (torch.bfloat16, torch.float16) else torch.float32)

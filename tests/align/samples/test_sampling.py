@@ -22,6 +22,8 @@ from reward_models.runtime.resumable import ResumeError
 
 WORDS = ("prompts.train=['synthetic:reasoning:train']", "prompts.limit=10", "samples=3", "max_new_tokens=12")
 
+SHORT = {"token_ids": [3], "logprobs": {"tokens": ["token_id:3"], "token_logprobs": [-0.3]}}
+
 
 def run(policy: Path, out: Path, *words: str) -> Sampled:
     return sample(load_config(SampleConfig, None, [f"model.path={policy}", f"out={out}", *WORDS, *words]))
@@ -227,9 +229,9 @@ def test_a_server_that_fails_hands_over_to_another(server: StandIn, policy: Path
         (lambda answer: {"choices": answer["choices"][:2]}, "2 responses instead of 3"),
         (lambda answer: {"choices": [c | {"prompt_token_ids": [1]} for c in answer["choices"]]}, "another prompt"),
         (lambda answer: {"choices": [c | {"token_ids": [99999] * 12} for c in answer["choices"]]}, "vocabulary"),
-        (lambda answer: {"choices": [c | {"token_ids": [3]} for c in answer["choices"]]}, "cuts responses short"),
-        (lambda answer: {"choices": [c | {"token_ids": None} for c in answer["choices"]]}, "no token ids"),
-        (lambda answer: {"error": {"message": "no", "code": 400}}, "refuses a request"),
+        (lambda answer: {"choices": [c | SHORT for c in answer["choices"]]}, "cuts responses short"),
+        (lambda answer: {"choices": [c | {"token_ids": None} for c in answer["choices"]]}, "TypeError"),
+        (lambda answer: {"error": {"message": "no", "code": 400}}, "no server answers a request.*400"),
     ],
 )
 def test_a_wrong_answer_of_a_server_is_an_error(
