@@ -11,15 +11,12 @@ import re
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from stand_in_rewards import keel, serving
@@ -37,25 +34,6 @@ from align.rewards.scoring import RewardFailure
 from reward_models.runtime.config import ConfigError, load_config
 
 RIGHT, WRONG = "<think>abc</think><answer>3</answer>", "<think>abc</think><answer>4</answer>"
-TERMS = "rewards: [{term: accuracy}, {term: format, weight: 0.5}, {term: 'letters:Letters', weight: 0.0}]\n"
-
-
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No rewards of another test."""
-    for name in (CONFIG, MODEL, STEP, UNSCORABLE):
-        monkeypatch.delenv(name, raising=False)
-    yield
-    bridge._of_process.cache_clear()
-
-
-@pytest.fixture
-def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A configuration of rules, named by the environment."""
-    file = tmp_path / "rewards.yaml"
-    file.write_text(TERMS)
-    monkeypatch.setenv(CONFIG, str(file))
-    return file
 
 
 # --- OpenRLHF 0.11.0, 3c3be62, openrlhf/utils/agent.py: SingleTurnAgentExecutor --------------------------------------
@@ -134,75 +112,6 @@ def test_a_reward_that_cannot_be_had_is_an_error_and_never_a_number(
         monkeypatch.setenv(CONFIG, urls[0])
         with pytest.raises(RewardFailure, match="stage2 failed on 1 of 1"):
             function(*unreadable)
-
-
-# --- verl 0.8.0.dev, b178a3c: trainer/ppo/reward.py, experimental/reward_loop ----------------------------------------
-
-
-async def call_with_kwargs_async(raw_fn: Any, extra_kwargs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-    """``_call_with_kwargs_async``."""
-    return await raw_fn(*args, **{**kwargs, **extra_kwargs})
-
-
-def verl_item(text: str, tokenizer: Any, **columns: Any) -> Any:
-    """A ``DataProto`` of one item: padded on the right, as ``NaiveRewardManager`` reads it."""
-    ids = tokenizer.encode(text)
-    batch = {
-        "responses": torch.tensor([*ids, 0, 0]),
-        "attention_mask": torch.tensor([1, 1, *[1] * len(ids), 0, 0]),
-    }
-    return [SimpleNamespace(batch=batch, non_tensor_batch=columns)]
-
-
-class Characters:
-    eos_token_id = 10
-
-    def encode(self, text: str) -> list[int]:
-        return [*(ord(c) for c in text), self.eos_token_id]
-
-    def decode(self, ids: torch.Tensor, skip_special_tokens: bool) -> str:
-        return "".join(chr(i) for i in ids.tolist() if i != self.eos_token_id or not skip_special_tokens)
-
-
-def test_verls_compute_score(rules: Path) -> None:
-    module = importlib.import_module("align.bridges.verl")  # load_module("pkg://align.bridges.verl")
-    function = partial(call_with_kwargs_async, module.compute_score, {})
-    assert inspect.iscoroutinefunction(function)
-
-    async def run_all() -> list[Any]:
-        rows = [(RIGHT, "3"), (WRONG, "3"), ("zzz", "3")]
-        calls = [
-            function(data_source="gsm8k", solution_str=text, ground_truth=truth, extra_info={"num_turns": None})
-            for text, truth in rows
-        ]
-        return await asyncio.gather(*calls)
-
-    results = asyncio.run(run_all())
-    assert [result["score"] for result in results] == [1.5, 0.5, 0.0]
-    keys = list(results[0])
-    table = {key: np.array([info[key] for info in results]) for key in keys}  # as compute_rm_score gathers them
-    assert table["weighted/format"].tolist() == [0.5, 0.5, 0.0]
-
-
-def test_verls_reward_manager(rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("align.bridges.verl")
-    tokenizer = Characters()
-    truth = {"ground_truth": "3"}
-
-    async def run(text: str, **columns: Any) -> Any:
-        manager = module.RewardManager(SimpleNamespace(), tokenizer, None, None, None)
-        return await manager.run_single(verl_item(text, tokenizer, data_source="x", **columns))
-
-    found = asyncio.run(run(RIGHT, reward_model=truth, extra_info={}))
-    assert found["reward_score"] == 1.5
-    assert found["reward_extra_info"]["score"] == 1.5
-    stand_in = keel(lambda c: {"raw": 8.0, "calibrated": float(len(c))})
-    with serving(stand_in) as urls:
-        monkeypatch.setenv(CONFIG, urls[0])
-        raw = np.array([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi."}], dtype=object)
-        found = asyncio.run(run("Hello.", reward_model={"ground_truth": ""}, raw_prompt=raw))
-    assert found["reward_score"] == 3.0
-    assert stand_in.requests[-1][1]["conversations"][0] == [*raw, {"role": "assistant", "content": "Hello."}]
 
 
 # --- slime 0.3.1, 624b824: rollout/rm_hub/__init__.py, rollout/sglang_rollout.py -------------------------------------
@@ -365,8 +274,8 @@ def test_a_configuration_that_needs_what_a_library_does_not_tell_is_refused(
 def test_no_bridge_imports_its_library() -> None:
     code = (
         "import sys, align.bridges.openrlhf, align.bridges.verl, align.bridges.slime, align.bridges.ms_swift, "
-        "align.bridges.open_instruct, align.bridges.trl; "
-        "sys.exit(bool({'trl', 'verl', 'slime', 'swift', 'openrlhf', 'open_instruct'} & set(sys.modules)))"
+        "align.bridges.open_instruct, align.bridges.trl, align.bridges.verifiers; "
+        "sys.exit(bool({'trl', 'verl', 'slime', 'swift', 'openrlhf', 'open_instruct', 'verifiers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
