@@ -24,6 +24,7 @@ from stand_in_rewards import keel, serving
 from align.bridges import rewarder as bridge
 from align.bridges.conversion import as_sample
 from align.bridges.ms_swift import register as register_orm
+from align.bridges.open_instruct import main as launch_open_instruct
 from align.bridges.open_instruct import register as register_verifier
 from align.bridges.rewarder import CONFIG, MODEL, STEP, UNSCORABLE, rewarder
 from align.bridges.slime import reward as slime_reward
@@ -225,11 +226,17 @@ class VerificationResult:
     reasoning: str | None = None
 
 
-def test_open_instruct(rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def open_instruct(rules: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module that the bridge extends."""
     utilities: Any = ModuleType("open_instruct.ground_truth_utils")
     utilities.VerifierFunction, utilities.VerificationResult = VerifierFunction, VerificationResult
     monkeypatch.setitem(sys.modules, "open_instruct", ModuleType("open_instruct"))
     monkeypatch.setitem(sys.modules, "open_instruct.ground_truth_utils", utilities)
+    return utilities
+
+
+def test_open_instruct(open_instruct: Any) -> None:
     register_verifier()
     instances = [subclass(None) for subclass in VerifierFunction.__subclasses__()]  # type: ignore[arg-type,abstract]
     verifiers: dict[str, Any] = {instance.name.lower(): instance for instance in instances}  # build_all_verifiers
@@ -245,6 +252,23 @@ def test_open_instruct(rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert [result.score for result in asyncio.run(apply())] == [1.5, 0.5]
     assert verifiers["keel"]([1], RIGHT, "3").score == 1.5
+
+
+def test_open_instruct_is_launched_with_the_verifier_and_no_row_goes_without(
+    open_instruct: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    open_instruct.build_all_verifiers = lambda args: {"keel": args, "math": 1}
+    (tmp_path / "stand_in_grpo.py").write_text(
+        "import sys\n"
+        "from open_instruct.ground_truth_utils import build_all_verifiers\n"
+        "verifiers = build_all_verifiers(sys.argv[1:])\n"
+        "assert verifiers.get('keel') == ['--seed', '1']\n"
+        "verifiers.get('gsm8k')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["grpo_fast.py", "old"])
+    with pytest.raises(ConfigError, match="no verifier for the data set 'gsm8k'"):
+        launch_open_instruct(["--seed", "1"], "stand_in_grpo")
 
 
 # --- what a library does not tell ------------------------------------------------------------------------------------
