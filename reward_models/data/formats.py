@@ -80,6 +80,11 @@ NO_LANGUAGE = re.compile(
     re.IGNORECASE,
 )
 
+# Names of columns that hold responses, in whatever layout.
+RESPONSE = re.compile(
+    r"response|completion|chosen|rejected|^(?:outputs?|answers|answer_\d|generations?|repl(?:y|ies))$"
+)
+
 Row = Mapping[str, Any]
 
 
@@ -159,12 +164,18 @@ def infer_record_type(row: Row) -> RecordType:
         return "comparison"
     if ("response" in ours or "completion" in ours) and ("label" in ours or "is_safe" in ours):
         return "safety"
-    if has_prompt(ours) or any(name in ours for name in COLUMN_NAMES):
+    prompt = has_prompt(ours) or any(name in ours for name in COLUMN_NAMES)
+    if prompt and (_says_prompt(ours) or not any(RESPONSE.search(name) for name in ours)):
         return "prompt"
     raise RecordError(
         f"no known layout {columns_of(row)}; name the columns with --column OURS=THEIRS, and if need be the type with "
         "--type comparison|safety|prompt"
     )
+
+
+def _says_prompt(row: Row) -> bool:
+    """True if a column that only prompts have is there."""
+    return any(row.get(name) not in EMPTY for name in ("answer", "tests", "domain", "kind", "solution"))
 
 
 def rename(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
@@ -179,7 +190,7 @@ def rename(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
     if "prompt" in columns:
         if columns["prompt"] == "instruction" and row.get("input") not in EMPTY:
             raise RecordError("'instruction' and 'input' are read together; do not name 'instruction' as prompt")
-        renamed = {key: value for key, value in renamed.items() if key not in COLUMN_NAMES}
+        renamed = {key: value for key, value in renamed.items() if key not in (*COLUMN_NAMES, "input", "history")}
     return renamed | {ours: row[theirs] for ours, theirs in columns.items()}
 
 
@@ -260,6 +271,8 @@ def _domain(row: Row, given: str | None, answer: str | None) -> Domain:
 
 def _answer(row: Row) -> str | None:
     value = row.get("answer")
+    if value is None and isinstance(row.get("solution"), str) and "problem" in row and row.get("tests") in EMPTY:
+        return _boxed(row["solution"])
     if value is None:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -271,3 +284,14 @@ def _answer(row: Row) -> str | None:
     if not mark and "\n" in answer:
         raise RecordError("key 'answer' is a worked solution without '#### answer'; put the final answer there alone")
     return re.sub(r"(?<=\d),(?=\d{3})", "", final.strip()) if mark else answer
+
+
+def _boxed(solution: str) -> str:
+    """The content of the last ``\\boxed{…}`` of a worked solution, as MATH and NuminaMath have them."""
+    start = max(solution.rfind(name) for name in (r"\boxed{", r"\fbox{"))
+    depth, begin = 0, solution.find("{", start)
+    for place in range(begin, len(solution)) if start >= 0 else ():
+        depth += {"{": 1, "}": -1}.get(solution[place], 0)
+        if depth == 0:
+            return solution[begin + 1 : place].strip()
+    raise RecordError(r"key 'solution' has no \boxed{…}, and there is no 'answer'; put the final answer there alone")

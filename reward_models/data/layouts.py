@@ -13,6 +13,7 @@ from typing import Any
 from reward_models.data.code_tests import with_tests
 from reward_models.data.conversations import quoted
 from reward_models.data.files import BadRow
+from reward_models.data.multiple_choice import has_options, with_options
 from reward_models.data.records import RecordError, RecordType
 
 Row = Mapping[str, Any]
@@ -28,6 +29,8 @@ def to_ours(row: Row) -> Row:
     Raises:
         RecordError: a column that the layout needs is missing or wrong.
     """
+    if has_options(row):
+        return with_options(row)
     for columns, convert in _LAYOUTS:
         if all(name in row for name in columns):
             return convert(row)
@@ -277,6 +280,13 @@ def _verl(row: Row) -> Row:
     return ours | {"answer": truth}
 
 
+def _input(row: Row) -> Row:
+    """A prompt in ``input``, without an instruction in front of it (the pairs of distilabel)."""
+    if any(row.get(name) not in (None, "") for name in ("prompt", "question", "instruction", "query", "problem")):
+        return row
+    return _without(row, "input") | {"prompt": row["input"]}
+
+
 def _ground_truth(row: Row) -> Row:
     if not isinstance(row["ground_truth"], str | int | float):
         return row  # a column for a reward term
@@ -299,6 +309,7 @@ _LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Row], Row]], ...] = (
     (("response_a", "response_b", "winner_model_a", "winner_model_b"), _arena_turns),
     (("history", "human_ref_A", "human_ref_B", "labels"), _shp),
     (("prompt", "reward_model"), _verl),
+    (("input", "chosen", "rejected"), _input),
     (("question_content", "public_test_cases"), with_tests),
     (("question", "input_output"), with_tests),
     (("prompt", "input_output"), with_tests),

@@ -114,6 +114,12 @@ def refuse_unreadable(row: Row) -> None:
                 f"key {name!r} is not read: models here are given messages of text; write what it says into the system "
                 "message, or drop the column"
             )
+    beside = next((name for name in ("input", "history") if row.get(name) not in EMPTY), None)
+    if beside is not None and "instruction" not in row:
+        raise RecordError(
+            f"key {beside!r} is read only beside 'instruction', and would be lost; join it with the prompt, rename the "
+            "prompt's column to 'instruction', or drop the column"
+        )
     weight = row.get("weight")
     if weight not in (None, "", 1, 1.0, "1", "1.0"):
         raise RecordError("key 'weight' is not read, all rows count alike; drop the column, or repeat rows")

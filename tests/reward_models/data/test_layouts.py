@@ -214,6 +214,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"chosen": "The French word is chat.", "rejected": "The French word is chien."}, "no column holds the prompt"),
     ({"prompt": ASKED, "question": "Name a fish.", **PLAIN}, "'prompt' and 'question' may both hold the prompt"),
     ({"context": "A passage.", "question": ASKED, **PLAIN}, "may both hold the prompt"),
+    ({"prompt": "Translate.", "input": "dog", **PLAIN}, "'input' is read only beside 'instruction'"),
+    ({"question": ASKED, "history": [["Hi", "Hello"]], **PLAIN}, "'history' is read only beside 'instruction'"),
+    ({"question": ASKED, "choices": ["3", "4"], "answer": 7}, "'answer' is 7, which is none of the options"),
+    ({"question": ASKED, "choices": ["3", "4"]}, "no column says which is right"),
+    ({"question": ASKED, "options": ["3", "4"], "answer": "A", "answer_index": 1}, "name different options"),
+    ({"question": ASKED, "options": ["3", 4], "answer": "A"}, "an option that is no text"),
+    ({"problem": ASKED, "solution": "It is proved."}, "'solution' has no"),
+    ({"prompt": ASKED, "response": "a", "response_label": "unsafe"}, "no known layout"),
+    ({"instruction": ASKED, "chosen_response": "a", "rejected_response": "b"}, "no known layout"),
     ({"prompt": ASKED, "tools": [{"name": "f"}], **PLAIN}, "'tools' is not read"),
     ({"prompt": ASKED, "images": ["a.png"], **PLAIN}, "'images' is not read"),
     ({"prompt": "[HumanMessage(content='a')]", **PLAIN}, "print of message objects"),
@@ -390,6 +399,40 @@ def test_verls_layout_has_its_reference_in_reward_model() -> None:
     assert record.columns == {"data_source": "math_dapo", "extra_info": {"index": "1"}, "ability": "MATH"}
     code = row | {"ability": "code", "reward_model": {"ground_truth": json.dumps({"inputs": ["1"], "outputs": ["2"]})}}
     assert prompt_of(code).columns["tests"] == [{"input": "1", "output": "2"}]
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"choices": ["3", "4"], "answer": 1},  # MMLU
+    {"options": ["3", "4"], "answer": "B", "answer_index": 1},  # MMLU-Pro
+    {"choices": {"text": ["3", "4"], "label": ["A", "B"]}, "answerKey": "B"},  # ARC
+    {"choices": {"text": ["3", "4"], "label": ["1", "2"]}, "answerKey": "2"},
+    {"options": ["A)3", "B)4"], "correct": "B"},  # AQuA
+    {"options": {"A": "3", "B": "4"}, "answer_idx": "B", "answer": "4"},  # MedQA
+]
+
+
+@pytest.mark.parametrize("columns", OPTIONS)
+def test_options_become_part_of_the_question(columns: dict[str, Any]) -> None:
+    record = prompt_of({"question": "2 + 2?", **columns})
+    assert record.prompt == (Message("user", "2 + 2?\n\nA. 3\nB. 4"),)
+    assert (record.domain, record.answer, record.columns) == ("reasoning", "B", {"verifier": "choice"})
+
+
+def test_options_that_the_prompt_shows_are_not_repeated() -> None:
+    record = prompt_of({"prompt": "2 + 2?\nA: 3\nB: 4", "choices": ["3", "4"], "answer": "B"})
+    assert record.prompt == (Message("user", "2 + 2?\nA: 3\nB: 4"),)
+
+
+def test_the_answer_of_a_worked_solution_is_in_its_box() -> None:
+    row = {"problem": "1/2 + 1/2?", "solution": r"First \boxed{x}. So it is $\boxed{\frac{2}{2}}$."}
+    assert prompt_of(row).answer == r"\frac{2}{2}"
+    assert prompt_of(row | {"answer": "1"}).answer == "1"
+
+
+def test_a_prompt_in_the_column_input() -> None:
+    record = to_record({"system": "Be brief.", "input": ASKED, **PLAIN})
+    assert isinstance(record, Comparison)
+    assert record.prompt == (Message("system", "Be brief."), Message("user", ASKED))
 
 
 @pytest.mark.parametrize("name", ["problem", "question", "instruction"])
