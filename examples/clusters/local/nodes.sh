@@ -24,11 +24,13 @@ if [ $# = 0 ]; then
     exit 2
 fi
 
+state=/run/nodes # in memory, and only in the namespaces
+
 # --- a node: its name, its ssh server, and on the first one the command ----------------------------------------------
 
-if [ -n "${KEEL_NODE:-}" ]; then
-    number=$KEEL_NODE state=$KEEL_NODES_STATE
-    unset KEEL_NODE KEEL_NODES_STATE
+if [ "${KEEL_NODE:-}" != "" ] && [ "$KEEL_NODE" != all ]; then
+    number=$KEEL_NODE
+    unset KEEL_NODE
     hostname "node$number"
     ip link set lo up
     /usr/sbin/sshd -D -e -f "$state/sshd_config" -o "ListenAddress=192.0.2.$number" 2>>"$state/sshd.log" &
@@ -36,10 +38,10 @@ if [ -n "${KEEL_NODE:-}" ]; then
         # The servers start at the same time as this.
         for each in $(seq "$nodes"); do
             for _ in $(seq 100); do
-                ssh "node$each" true 2>/dev/null && break
+                ssh -n "node$each" true 2>/dev/null && break
                 sleep 0.1
             done
-            ssh "node$each" true
+            ssh -n "node$each" true
         done
         "$@"
         exit
@@ -50,32 +52,53 @@ fi
 
 # --- the machine as the nodes see it: a network without a way out, names, keys ----------------------------------------
 
-if [ -n "${KEEL_NODES_STATE:-}" ]; then
-    state=$KEEL_NODES_STATE
-    mount -t tmpfs tmpfs /run # of this namespace alone: names of networks, sshd's directory
-    mkdir -p /run/sshd /run/netns
+if [ "${KEEL_NODE:-}" = all ]; then
+    mount -t tmpfs tmpfs /run
+    mkdir -p "$state" /run/sshd /run/netns
+    ssh-keygen -q -t ed25519 -N '' -f "$state/key"
+    ssh-keygen -q -t ed25519 -N '' -f "$state/host_key"
+    echo "127.0.0.1 localhost" >"$state/hosts"
+    cat >"$state/sshd_config" <<END
+HostKey $state/host_key
+AuthorizedKeysFile $state/key.pub
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+StrictModes no
+PidFile none
+END
+    cat >"$state/ssh_config" <<END
+Host *
+    IdentityFile $state/key
+    IdentitiesOnly yes
+    UserKnownHostsFile $state/known_hosts
+    BatchMode yes
+END
     mount --bind "$state/hosts" /etc/hosts
     mount --bind "$state/ssh_config" /etc/ssh/ssh_config
     ip link set lo up
     ip link add switch type bridge
     ip link set switch up
     for number in $(seq "$nodes"); do
+        echo "192.0.2.$number node$number" >>"$state/hosts"
+        echo "node$number $(cut -d ' ' -f 1,2 "$state/host_key.pub")" >>"$state/known_hosts"
         ip netns add "node$number"
         ip link add "port$number" type veth peer name eth0 netns "node$number"
         ip link set "port$number" master switch up
         ip -n "node$number" address add "192.0.2.$number/24" dev eth0
         ip -n "node$number" link set eth0 up
     done
-    # The first node comes last, since the command runs there.
-    for number in $(seq "$nodes" -1 1); do
+    for number in $(seq "$nodes" -1 2); do
         KEEL_NODE=$number ip netns exec "node$number" \
             unshare --uts --mount --pid --fork --kill-child --mount-proc "$0" -n "$nodes" "$@" &
     done
-    wait $! # the command's status
+    KEEL_NODE=1 ip netns exec node1 \
+        unshare --uts --mount --pid --fork --kill-child --mount-proc "$0" -n "$nodes" "$@"
     exit
 fi
 
-# --- the beginning: what is needed, keys that live as long as this command --------------------------------------------
+# --- the beginning: what is needed, and namespaces that end with this process -----------------------------------------
 
 missing=()
 [ "$(id -u)" = 0 ] || missing+=("root")
@@ -86,33 +109,4 @@ if [ ${#missing[@]} -gt 0 ]; then
     printf 'needs %s\n' "${missing[@]}" >&2
     exit 3
 fi
-state=$(mktemp -d)
-trap 'rm -rf "$state"' EXIT
-ssh-keygen -q -t ed25519 -N '' -f "$state/key"
-ssh-keygen -q -t ed25519 -N '' -f "$state/host_key"
-echo "127.0.0.1 localhost" >"$state/hosts"
-for number in $(seq "$nodes"); do
-    echo "192.0.2.$number node$number" >>"$state/hosts"
-    echo "node$number $(cut -d ' ' -f 1,2 "$state/host_key.pub")" >>"$state/known_hosts"
-done
-cat >"$state/sshd_config" <<END
-HostKey $state/host_key
-AuthorizedKeysFile $state/key.pub
-PermitRootLogin prohibit-password
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-UsePAM no
-StrictModes no
-PidFile none
-END
-cat >"$state/ssh_config" <<END
-Host *
-    IdentityFile $state/key
-    IdentitiesOnly yes
-    UserKnownHostsFile $state/known_hosts
-    BatchMode yes
-END
-status=0
-KEEL_NODES_STATE=$state \
-    unshare --net --mount --pid --fork --kill-child --mount-proc "$0" -n "$nodes" "$@" || status=$?
-exit "$status"
+KEEL_NODE=all exec unshare --net --mount --pid --fork --kill-child --mount-proc "$0" -n "$nodes" "$@"

@@ -6,9 +6,7 @@
 # It needs the Debian packages slurm-wlm and munge. The 8 GPUs of a node are names of /dev/null.
 set -euo pipefail
 nodes=$(grep -c node /etc/hosts)
-state=$(mktemp -d)
-chmod 755 "$state"
-
+state=/run/slurm # in memory, for all nodes
 mkdir -p "$state/log" "$state/munge"
 dd if=/dev/urandom of="$state/munge.key" bs=1 count=1024 status=none
 chmod 400 "$state/munge.key"
@@ -61,5 +59,4 @@ done
 status=0
 "$@" || status=$?
 [ "$status" = 0 ] || tail -n 20 "$state"/log/* >&2
-rm -rf "$state"
 exit "$status"
