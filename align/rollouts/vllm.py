@@ -149,8 +149,8 @@ class VllmRollout:
             raise failure
         self._version = f"{self._run}-{step}"
         self._client.post("/finish_weight_update", {"weight_version": self._version}, again=False)
-        self._client.post("/resume")
         self._client.reset_prefix_cache()
+        self._client.post("/resume")
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[TokenIds], sampling: Sampling) -> Rollout:

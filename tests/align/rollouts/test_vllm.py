@@ -93,7 +93,7 @@ def test_weights_are_sent_once_for_a_step_by_their_names(server: StandIn) -> Non
     engine.sync_weights(1)
     assert len(server.announced) == len(server.received)
     calls = [call for call in server.calls if call != "/update_weights"]
-    update = ["/pause", "/start_weight_update", "/finish_weight_update", "/resume", "/reset_prefix_cache"]
+    update = ["/pause", "/start_weight_update", "/finish_weight_update", "/reset_prefix_cache", "/resume"]
     assert calls == ["/weight_info", *update]
 
 

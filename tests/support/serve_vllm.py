@@ -1,0 +1,72 @@
+"""vLLM's server, started quickly; run by the Python of vLLM's environment, with the server's own arguments.
+
+A server is three processes, each of which imports vLLM and what it needs. Here they are forks of one process that has
+imported all of it. Every line of the standard input starts one server: JSON with ``arguments`` and ``log``, the file
+for its output; its process id, which is that of its group too, is the answer. The end of the input ends all servers.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import Any
+
+IMPORTS = (
+    "transformers",
+    "torch._inductor.config",
+    "vllm.entrypoints.launchers.api_server.entry",
+    "vllm.entrypoints.openai.api_server",
+    "vllm.v1.engine.async_llm",
+    "vllm.v1.engine.core",
+    "vllm.v1.executor.multiproc_executor",
+    "vllm.v1.worker.cpu_worker",
+    "vllm.v1.worker.cpu_model_runner",
+    "vllm.model_executor.models.qwen3",
+    "vllm.model_executor.models.llama",
+    "vllm.model_executor.models.bert",
+)
+
+
+def serve(job: dict[str, Any]) -> None:
+    os.setsid()
+    log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.argv = ["vllm", *job["arguments"]]
+    from vllm.entrypoints.launchers.api_server.entry import main
+    from vllm.utils import system_utils
+
+    # vLLM would start the engine and the worker anew.
+    fork = multiprocessing.get_context("fork")
+    system_utils.get_mp_context = lambda: fork
+    for name, module in list(sys.modules.items()):
+        if name.startswith("vllm.") and hasattr(module, "get_mp_context"):
+            module.get_mp_context = system_utils.get_mp_context
+    main()
+
+
+def run() -> None:
+    for name in IMPORTS:
+        importlib.import_module(name)
+    print("ready", flush=True)
+    servers = []
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            with suppress(SystemExit):
+                serve(json.loads(line))
+            os._exit(0)
+        servers.append(child)
+        print(child, flush=True)
+    for server in servers:
+        with suppress(ProcessLookupError):
+            os.killpg(server, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    run()
