@@ -31,8 +31,9 @@ class ModelConfig:
     """The model to train.
 
     Attributes:
-        path: hub name, directory or GGUF file of a pretrained model, or ``package:NAME/PATH`` for a directory or GGUF
-            file inside an installed Python package. Empty: build a new model from ``config``.
+        path: hub name, directory or GGUF file of a pretrained model, ``ORG/REPO/FILE.gguf`` for one on the hub, or
+            ``package:NAME/PATH`` for a directory or GGUF file inside an installed Python package. Empty: build a new
+            model from ``config``.
         revision: branch, tag or commit of a hub model.
         config: architecture of a new model: ``model_type`` and the settings of that type. With ``path``: settings that
             replace the pretrained model's, such as dropout.
@@ -99,7 +100,7 @@ class ModelConfig:
         elif path.startswith("~"):
             path = str(Path(path).expanduser())
         if is_gguf(path):
-            if not Path(path).is_file():
+            if not Path(path).is_file() and on_hub(path) is None:
                 raise ValueError(f"model.path: no file {path}")
         elif path.startswith((".", "/")) and not Path(path).is_dir():
             raise ValueError(f"model.path: no directory {self.path}")
@@ -109,3 +110,11 @@ class ModelConfig:
 def is_gguf(path: str) -> bool:
     """True if a path names a GGUF file, llama.cpp's format of one file with quantized weights."""
     return path.endswith(".gguf")
+
+
+def on_hub(path: str) -> tuple[str, str] | None:
+    """The repository and the file of a GGUF file on the hub, ``ORG/REPO/FILE.gguf``; ``None`` for any other path."""
+    parts = path.split("/", 2)
+    if not is_gguf(path) or len(parts) < 3 or path.startswith((".", "/", "~", "runs/")) or Path(path).is_file():
+        return None
+    return f"{parts[0]}/{parts[1]}", parts[2]

@@ -13,11 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_hub_download
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.import_utils import is_gguf_available
 
+from reward_models.backbone.config import on_hub
 from reward_models.backbone.loading import load_complete
+from reward_models.backbone.location import reading_from_hub
+
+
+def downloaded(path: str, revision: str | None) -> Path:
+    """The file here that ``path`` names, which is downloaded if it is one on the hub.
+
+    Raises:
+        OSError: the hub does not have it, or cannot be reached.
+    """
+    place = on_hub(path)
+    if place is None:
+        return Path(path)
+    repository, name = place
+    with reading_from_hub(path):
+        return Path(hf_hub_download(repository, name, revision=revision))
 
 
 def converted(file: Path) -> Path:

@@ -29,6 +29,7 @@ def reading_from_hub(path: str) -> Iterator[None]:
         if Path(path).exists():
             raise
         reason = " ".join(str(error).split())[:200]
+        what = "file" if path.endswith(".gguf") else "directory"
         raise OSError(
-            f"there is no directory {path} here; it was then looked for on the hub, without success: {reason}"
+            f"there is no {what} {path} here; it was then looked for on the hub, without success: {reason}"
         ) from error

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from reward_models.backbone.config import LoraConfig, ModelConfig, is_gguf
-from reward_models.backbone.gguf import converted
+from reward_models.backbone.gguf import converted, downloaded
 from reward_models.backbone.loading import load_complete
 from reward_models.backbone.location import lacks_directory, reading_from_hub
 from reward_models.backbone.tree_attention import TREE_ATTENTION, supports_trees
@@ -32,11 +32,14 @@ def resolve(config: ModelConfig) -> str | None:
 
     Raises:
         ValueError: it is a path, and there is no such directory or file.
+        OSError: it is a GGUF file on the hub, and cannot be downloaded.
     """
     path = config.locate()
+    if path is not None and is_gguf(path):
+        return str(converted(downloaded(path, config.revision)))
     if path is not None and lacks_directory(path):
         raise ValueError(f"model.path: no directory {config.path} here; train that model first, or correct the path")
-    return str(converted(Path(path))) if path is not None and is_gguf(path) else path
+    return path
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase | None:

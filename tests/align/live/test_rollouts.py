@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3
 
 from align.rollouts.base import Sampling
 from align.rollouts.local import LocalRollout
+from align.rollouts.served import ServedRollout, find_models
 from align.rollouts.vllm import RolloutServerError, VllmRollout
 from align.training.rollout import Rollout
 from reward_models.backbone.tree_attention import TREE_ATTENTION
@@ -130,6 +131,16 @@ def test_the_likeliest_tokens_are_those_of_the_local_engine(connect: Any, base: 
     local = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation=TREE_ATTENTION).eval()
     move(local, 5)
     assert tokens(sample(engine, temperature=0.0)) == tokens(sample(LocalRollout(local, WORLD), temperature=0.0))
+
+
+def test_a_server_that_holds_the_policy_already_is_only_asked(connect: Any, server: LiveServer, base: Path) -> None:
+    unmoved = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    connect(unmoved).sync_weights(0)
+    (found,) = find_models([server.url], 60.0)
+    assert (found.root, found.max_tokens) == (str(base), 256)
+    asked = ServedRollout([found], unmoved.config.vocab_size, request_seconds=60.0)
+    assert_sampled_by(unmoved, sample(asked))
+    asked.shutdown()
 
 
 def test_adapters_arrive_merged(connect: Any, base: Path) -> None:

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from align.policy.config import PolicyConfig
 from align.policy.policy import build_policy, check_policy, save_policy
 from align.policy.policy import load_tokenizer as load_policy_tokenizer
-from reward_models.backbone import gguf
+from reward_models.backbone import gguf, pretrained
 from reward_models.backbone.config import LoraConfig, ModelConfig
 from reward_models.data.chat import ChatRenderer
 from reward_models.data.records import Message
@@ -236,6 +236,34 @@ def test_reading_gguf_needs_a_package_which_is_named(tmp_path: Path, monkeypatch
     monkeypatch.setattr(gguf.constants, "HF_HOME", str(tmp_path / "cache"))
     with pytest.raises(ValueError, match=r"model\.gguf: .*pip install gguf"):
         gguf.converted(file)
+
+
+def test_a_file_on_the_hub_is_downloaded_by_its_repository_and_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def download(repository: str, name: str, revision: str | None) -> str:
+        asked.append((repository, name, revision))
+        return str(tmp_path / "blob.gguf")
+
+    (tmp_path / "blob.gguf").write_bytes(b"GGUF")
+    monkeypatch.setattr(gguf, "hf_hub_download", download)
+    monkeypatch.setattr(pretrained, "converted", lambda file: file.with_suffix(""))
+    config = ModelConfig(path="org/some-GGUF/q4/model.Q4_1.gguf", revision="main")
+    assert pretrained.resolve(config) == str(tmp_path / "blob")
+    assert asked == [("org/some-GGUF", "q4/model.Q4_1.gguf", "main")]
+
+
+def test_a_file_that_is_neither_here_nor_on_the_hub_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(*_: Any, **__: Any) -> str:
+        raise OSError("404 Client Error")
+
+    monkeypatch.setattr(gguf, "hf_hub_download", download)
+    with pytest.raises(OSError, match=r"there is no file models/base/x\.gguf here; it was then looked for on the hub"):
+        pretrained.resolve(ModelConfig(path="models/base/x.gguf"))
+    with pytest.raises(ValueError, match=r"no file runs/base/x\.gguf"):
+        ModelConfig(path="runs/base/x.gguf")
 
 
 @pytest.fixture(scope="module")
