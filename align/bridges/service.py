@@ -17,7 +17,7 @@ from align.bridges.rewarder import weights_at
 from align.config import AlignConfig
 from align.rewards.build import VERIFIERS, MixedTerm, build_terms
 from align.rewards.mixer import Mixer, Rewards, as_list
-from align.rewards.models.local import forget_models
+from align.rewards.models.loaded import forget_models
 from align.rewards.scoring import Scorer
 from align.rewards.terms import RewardTerm, Sample, TermError, TermScores, run_terms
 from align.rewards.verifiers.sandbox import SandboxError

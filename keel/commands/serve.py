@@ -57,9 +57,9 @@ def serve_command(
     from reward_models.runtime.config import load_config
     from reward_models.serving.limits import Limits
     from reward_models.serving.metrics import Metrics
+    from reward_models.serving.model_service import ModelService
     from reward_models.serving.registry import Registry
     from reward_models.serving.server import Address, serve
-    from reward_models.serving.service import ModelService
 
     def load_model(name: str, path: str) -> Service:
         loaded = RewardModel.load(path, device=device, dtype=dtype, max_tokens=max_tokens)

@@ -24,9 +24,10 @@ from reward_models.data.chat import ChatRenderer, train_tokenizer
 from reward_models.model import build_model, save_model
 from reward_models.serving.limits import Limits
 from reward_models.serving.metrics import Metrics
+from reward_models.serving.model_service import ModelService
 from reward_models.serving.registry import Registry
 from reward_models.serving.server import Address, Server, make_server
-from reward_models.serving.service import ModelService, Service
+from reward_models.serving.service import Service
 
 WORDS = [
     "one",

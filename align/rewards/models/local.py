@@ -6,16 +6,16 @@ and reasoning prompts to neither (arXiv:2501.12948v2, section 2.3.4).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
 
+from align.rewards.models.loaded import load_model
 from align.rewards.terms import Sample, ScoresWithExtras
 from reward_models.data.records import TASKS, Message, Task
 from reward_models.inference.ensemble import Ensemble
-from reward_models.inference.reward_model import Dtype, RewardModel
+from reward_models.inference.reward_model import Dtype
 from reward_models.runtime.distributed import local_device
 
 Value = Literal["calibrated", "raw", "mean", "minimum", "lower_bound"]
@@ -50,7 +50,7 @@ class ModelReward:
     ) -> None:
         paths = [model] if isinstance(model, str) else list(model)
         self._device = device or str(local_device())
-        members = [_load(path, "cpu" if offload else self._device, dtype, max_tokens) for path in paths]
+        members = [load_model(path, "cpu" if offload else self._device, dtype, max_tokens) for path in paths]
         if wrong := [path for path, each in zip(paths, members, strict=True) if each.task != task]:
             raise ValueError(f"{wrong[0]} is no model of the task {task}")
         choices = ("calibrated", "raw") if len(members) == 1 else ("mean", "minimum", "lower_bound")
@@ -93,14 +93,3 @@ class ModelReward:
         if self._offload:
             for member in self._members:
                 member.scorer.to(torch.device(device))
-
-
-def forget_models() -> None:
-    """Clear the cache of models: terms built later load their models again from their directories."""
-    _load.cache_clear()
-
-
-@functools.cache
-def _load(path: str, device: str, dtype: Dtype | None, max_tokens: int | None) -> RewardModel:
-    """Load each model once for all terms."""
-    return RewardModel.load(path, device=device, dtype=dtype, max_tokens=max_tokens)

@@ -18,8 +18,8 @@ from live_server import Live, model_loader, running
 
 from reward_models.serving.json_size import count, parse
 from reward_models.serving.limits import Admission, Limits, Refused
+from reward_models.serving.model_service import parts
 from reward_models.serving.server import Address
-from reward_models.serving.service import parts
 
 TOKEN = "0123456789abcdef0123"
 LIMITS = Limits(
