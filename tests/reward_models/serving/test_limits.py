@@ -116,7 +116,7 @@ def test_a_conversation_is_measured_before_it_is_tokenized(guarded: Live, monkey
 def test_a_request_beyond_its_tokens_is_not_tokenized_to_its_end(
     guarded: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reward_models.serving.service.ENCODED_AT_ONCE", 1)
+    monkeypatch.setattr("reward_models.serving.model_service.ENCODED_AT_ONCE", 1)
     model = guarded.registry.get("helpful")[1]._model  # type: ignore[attr-defined]
     encoded: list[int] = []
     encode = model.encode
