@@ -60,7 +60,7 @@ class AnswerAccuracy:
             verdict = ANSWER_VERIFIERS[self.verifier](answer, reference)
         except TimeoutError:
             self.errors["time"] += 1
-            return None, f"the pattern took more than {SECONDS:g} s on this answer"
+            return 0.0, f"the pattern took more than {SECONDS:g} s on this answer"
         except ValueError as error:
             self.errors["reference"] += 1
             return None, f"the reference cannot be used: {error}"

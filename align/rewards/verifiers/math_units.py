@@ -71,7 +71,7 @@ may could wait actually sorry oops correction wrong incorrect false untrue inval
 excluding exclude reject rejected ruled between least most less fewer greater larger smaller lower higher below
 above under beyond exceeding exceeds than versus vs unknown any anything anyone other another different unlike
 nobody suppose supposing assume assuming imagine alternatively like
-hardly doubt doubtful unlikely guess nothing none fail fails failed
+almost nearly hardly doubt doubtful unlikely guess nothing none fail fails failed
 nicht kein keine weder oder vielleicht pas jamais aucun ou peut-être nunca ninguno ni quizás не нет или либо
 """
 HEDGES = frozenset(_HEDGES.split())

@@ -73,7 +73,7 @@ def test_exact(response: str, reference: str, reward: float, sample: Any) -> Non
         ("<answer>2024-05-01</answer>", r"\d{4}-\d\d-\d\d", 1.0, None),
         ("<answer>on 2024-05-01</answer>", r"\d{4}-\d\d-\d\d", 0.0, None),  # the whole answer
         ("<answer>x</answer>", "(", None, "reference"),
-        (f"<answer>{'a' * 200}!</answer>", r"(?:a|aa)+$", None, "time"),
+        (f"<answer>{'a' * 200}!</answer>", r"(?:a|aa)+$", 0.0, "time"),
     ],
 )
 def test_regex(response: str, reference: str, reward: float | None, error: str | None, sample: Any) -> None:

@@ -109,6 +109,8 @@ DIFFERENT = [
     ("The answer is 73 clips in 72 months.", "72"),
     ("It takes 73 minutes to walk 72 miles.", "72"),
     ("Thus the answer is $3:15$.", "15"),
+    ("The answer is almost 7.", "7"),
+    ("<answer>nearly 7</answer>", "7"),
     (r"\boxed{\left[\begin{array}{cc}1&2\\3&5\end{array}\right]}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
     (r"\boxed{\cos 30^\circ}", r"\sin 30^\circ"),
     (r"\boxed{∜2}", r"\sqrt[3]{2}"),
