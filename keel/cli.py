@@ -20,6 +20,7 @@ from keel.commands import (
     run,
     sample,
     score,
+    select,
     serve,
     train,
 )
@@ -32,6 +33,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",  # Rich would take [a.jsonl] for a style, and keep the line breaks of docstrings
 )
 data.app.command("curate")(curate.curate_command)
+data.app.command("select")(select.select_command)
 app.command("run")(run.run_command)
 app.command("demo")(run.demo_command)
 app.command("config")(config.config_command)

@@ -249,9 +249,10 @@ def _long_turns(prompt: Conversation) -> set[str]:
 
 def _shingles(prompt: Conversation) -> set[int]:
     """Hashes of every run of 8 words in a user's message; comparable within one process only."""
-    found: set[int] = set()
-    for message in prompt:
-        if message.role == "user":
-            words = _WORD.findall(message.content.lower())
-            found.update(hash(tuple(words[i : i + SHINGLE_WORDS])) for i in range(len(words) - SHINGLE_WORDS + 1))
-    return found
+    return {run for message in prompt if message.role == "user" for run in word_runs(message.content, SHINGLE_WORDS)}
+
+
+def word_runs(text: str, length: int) -> set[int]:
+    """Hashes of every run of ``length`` words of ``text``, in lower case; comparable within one process only."""
+    words = _WORD.findall(text.lower())
+    return {hash(tuple(words[i : i + length])) for i in range(len(words) - length + 1)}
