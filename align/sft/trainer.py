@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import Sampler
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from align.policy.config import PolicyConfig
@@ -54,7 +55,8 @@ class SftConfig(RunConfig):
         data: what to learn from; only what the assistant says is learnt.
         epochs: how often to go over it. ``max_steps``: stop after this many steps.
         batch_size: conversations per optimizer step, over all ranks. ``micro_batch_size``: those that a rank computes
-            at once; memory grows with it.
+            at once; memory grows with it. Where a step has several micro-batches, each holds conversations of similar
+            length, so that little is padded.
     """
 
     output_dir: str = "runs/sft"
@@ -153,7 +155,14 @@ def build(
         ],
     }
     model: Any = policy.model
-    trainer = SFTTrainer(model, arguments, train_dataset=Dataset.from_dict(columns), processing_class=tokenizer)
+    order = ByLength([len(ids) for ids in data.ids], config.batch_size, config.seed)
+
+    class Trainer(SFTTrainer):  # trl is slow to import, and imported here
+        def _get_train_sampler(self, *dataset: Any) -> Any:
+            several = config.batch_size > config.micro_batch_size * world.size
+            return order if several else super()._get_train_sampler(*dataset)
+
+    trainer = Trainer(model, arguments, train_dataset=Dataset.from_dict(columns), processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)
     return policy, trainer
 
@@ -208,6 +217,33 @@ def training_arguments(config: SftConfig, run: RunDirectory, total_steps: int, w
         report_to="none",
         disable_tqdm=True,
     )
+
+
+class ByLength(Sampler[int]):
+    """The places of conversations in a random order; those of one optimizer step are sorted by length.
+
+    Micro-batches are cut from this order, and so hold little padding. Which conversations a step learns from is what
+    Trainer's own sampler would choose, and their loss is one mean over all tokens of the step.
+
+    Args:
+        lengths: tokens of each conversation. ``batch_size``: conversations of a step, over all ranks.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self._lengths, self._batch_size, self._seed, self._epoch = lengths, batch_size, seed, 0
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed + self._epoch)
+        order = torch.randperm(len(self), generator=generator).tolist()
+        for start in range(0, len(order), self._batch_size):
+            yield from sorted(order[start : start + self._batch_size], key=self._lengths.__getitem__)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of this epoch; Trainer calls it."""
+        self._epoch = epoch
 
 
 class _Loop(TrainerCallback):

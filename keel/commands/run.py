@@ -1,4 +1,4 @@
-"""``keel run`` and ``keel demo``: the stages of a project, one after the other."""
+"""``keel run`` and ``keel demo``: the stages of a project."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run_command(
         str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and those after it.")
     ] = None,
 ) -> None:
-    """Run the stages of a project, one after the other: from preferences to an aligned policy.
+    """Run the stages of a project: from preferences to an aligned policy.
 
     The same command resumes a project that was stopped or killed; finished stages are not trained again. Exits with 2
     if the project cannot be run as it is, with 1 if a stage fails, with 128 + the signal's number where one stops it.
@@ -51,11 +51,13 @@ def demo_command(
     out: Annotated[Path, typer.Option(help="Directory for the models and the report.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
 ) -> None:
-    """Train reward models and align a policy on built-in data: on a CPU, without network, in about ten minutes.
+    """Train reward models and align a policy on built-in data: on a CPU, without network, in about five minutes.
 
-    The project `demo`: both reward models, a cold start, reinforcement learning in two phases; then a report with the
-    figures before and after. The same command resumes it after a stop; finished stages are not trained again.
+    The project `demo`: both reward models and a cold start side by side, then reinforcement learning in two phases. The
+    report is there from the beginning, and grows until it shows the figures before and after. The same command resumes
+    the demo after a stop; finished stages are not trained again.
     """
+    typer.echo(f"Open {out / 'report.html'} in a browser: it shows what has been done, and loads itself again.")
     from keel.pipeline.demo import run
 
     run(out, seed, overrides or [])

@@ -1,1 +1,1 @@
-"""Projects: the stages of a run, one after the other."""
+"""Projects: the stages of a run."""

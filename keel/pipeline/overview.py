@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from markupsafe import Markup
 
@@ -14,6 +16,8 @@ from reward_models.reporting.charts import Picture
 from reward_models.reporting.page import Section, Table, embedded, write_page
 from reward_models.runtime.metrics import read_metrics
 
+RELOAD_SECONDS = 10
+RELOADS = "The page loads itself again every few seconds until the last stage has ended."
 ALIGNMENT = "alignment.html"  # keel report over all runs of reinforcement learning
 # Name of a figure -> its title. Of reward models from the evaluation, of fine-tuning from the last line of the log, of
 # reinforcement learning from the first and the last line.
@@ -25,16 +29,19 @@ EARNED = {
     "eval/safety_greedy": "safety",
     "kl_first": "divergence from the first policy",
 }
+LAST_STEPS = 20
 REWARD = {"reward": "reward"}  # shown where there is no held-out data; its composition changes with the phases
 
 
 def figures_of(stage: Stage) -> dict[str, str]:
     """The key figures of a stage so far, as text."""
+    lines = read_metrics(stage.directory / "metrics.jsonl")
     if stage.settings.train == "rm":
         file = stage.directory / "evaluation.json"
-        evaluation = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        if not file.is_file():
+            return _in_training(lines)
+        evaluation = json.loads(file.read_text(encoding="utf-8"))
         return {title: f"{evaluation[key]:.3f}" for key, title in EVALUATED.items() if evaluation.get(key) is not None}
-    lines = read_metrics(stage.directory / "metrics.jsonl")
     if stage.settings.train == "sft":
         return {title: f"{lines[-1][key]:.3f}" for key, title in LEARNT.items() if lines and key in lines[-1]}
     found = {}
@@ -45,6 +52,12 @@ def figures_of(stage: Stage) -> dict[str, str]:
     if alarms := len(read_metrics(stage.directory / "guards.jsonl")):
         found["alarms"] = str(alarms)
     return found
+
+
+def _in_training(lines: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The accuracy of a reward model over the last steps of its training so far."""
+    values = [line["accuracy"] for line in lines[-LAST_STEPS:] if "accuracy" in line]
+    return {"accuracy in training": f"{fmean(values):.3f}"} if values else {}
 
 
 def write_overview(name: str, root: Path, rows: Sequence[tuple[Stage, str, float | None]]) -> Path:
@@ -66,8 +79,16 @@ def write_overview(name: str, root: Path, rows: Sequence[tuple[Stage, str, float
         time = "–" if seconds is None else f"{seconds:,.0f}"
         cells.append((stage.name, status, time, _links(stage, root), figures or "–"))
     lead = "The stages in order. An arrow stands between the figure at the beginning and the figure at the end."
+    live = any(status == "running" for _, status, _ in rows)
     sections = [section for stage in stages if (section := _section(stage)) is not None]
-    return write_page(sections, root / "report.html", title=name, lead=lead, summary=Table("", columns, cells))
+    return write_page(
+        sections,
+        root / "report.html",
+        title=name,
+        lead=f"{lead} {RELOADS}" if live else lead,
+        summary=Table("", columns, cells),
+        reload_seconds=RELOAD_SECONDS if live else 0,
+    )
 
 
 def _links(stage: Stage, root: Path) -> Markup:

@@ -60,16 +60,22 @@ class ProjectConfig:
         output_dir: directory of the project; every stage has a folder with its name in it.
         base_model: a model that stages may name as ``${base_model}``.
         seed: seed of every stage that sets none; ``null``: the stages' own defaults.
-        stages: name → stage, in the order in which they run.
+        parallel: how many stages may run at the same time. A stage waits for those whose models it reads. Stages that
+            can run beside one another share the cores of the machine equally, unless ``OMP_NUM_THREADS`` is set; GPUs
+            are not divided among them.
+        stages: name → stage, in the order in which they run; with ``parallel``, in which they are started.
     """
 
     name: str = "project"
     output_dir: str = "runs/${name}"
     base_model: str | None = None
     seed: int | None = None
+    parallel: int = 1
     stages: dict[str, StageConfig] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.parallel < 1:
+            raise ValueError(f"parallel={self.parallel} must be at least 1")
         if not self.stages:
             raise ValueError(
                 "stages is empty: name at least one, e.g. stages: {helpful: {train: rm, config: helpful_cpu}}"

@@ -1,34 +1,29 @@
-"""``keel run``: run the stages of a project in order, each in its own process; a stopped project can be resumed."""
+"""``keel run``: run the stages of a project, each in its own process; a stopped project can be resumed."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
-import signal
-import subprocess
-import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from keel.failures import CommandFailed
 from keel.pipeline.foreign import foreign_code
 from keel.pipeline.inputs import Input, check_rewards, inputs_of
-from keel.pipeline.overview import figures_of, write_overview
+from keel.pipeline.overview import write_overview
+from keel.pipeline.programs import Ended, Line, Programs
+from keel.pipeline.progress import Outcome, Page, Progress
 from keel.pipeline.project import ProjectConfig, Stage
 from reward_models.runtime.config import ConfigError
 from reward_models.runtime.run import RunDirectory
 
 STATE = "project.json"  # in the project's directory: inputs and seconds of every stage that was started
-TAIL = 15  # lines of a failed stage's log that are shown
 
 
 class StageFailed(CommandFailed):
@@ -54,19 +49,13 @@ class State:
         file = root / STATE
         return cls(file, json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {})
 
+    def seconds(self, stage: Stage) -> float | None:
+        return self.stages.get(stage.name, {}).get("seconds")
+
     def save(self) -> None:
         temporary = self.file.with_suffix(".tmp")
         temporary.write_text(json.dumps(self.stages, indent=1), encoding="utf-8")
         temporary.replace(self.file)
-
-
-@dataclass
-class Outcome:
-    """The status of a stage: ``finished``, ``finished before``, ``failed``, ``stopped`` or ``not reached``."""
-
-    stage: Stage
-    status: str = "not reached"
-    seconds: float | None = None
 
 
 def plan(stages: Sequence[Stage], console: Console) -> dict[str, list[Input]]:
@@ -108,14 +97,21 @@ def run(
     inputs: dict[str, list[Input]],
     todo: Sequence[Stage],
     console: Console,
+    page: Page | None = None,
 ) -> dict[str, float]:
-    """Run the stages in ``todo`` that are not finished, and write the overview; returns each stage's seconds.
+    """Run the stages in ``todo`` that are not finished, and write the report; returns each stage's seconds.
+
+    Up to ``project.parallel`` stages run at the same time. A stage waits for those whose models it reads.
+
+    Args:
+        page: writes the report; default: an overview of the stages. It is called when a stage begins or ends, and now
+            and then in between.
 
     Raises:
         ConfigError: a stage was started with another configuration or other inputs, or needs a stage that is not
             finished.
-        StageFailed: a program failed.
-        Stopped: a signal stopped the program, which has saved its state.
+        StageFailed: a program failed. Others that were running have been told to save their state.
+        Stopped: a signal stopped the programs, which have saved their state.
     """
     root = Path(project.output_dir)
     with _lock(root) as descriptor:
@@ -124,25 +120,130 @@ def run(
             check_rewards(stage)
             _check_unchanged(stage, inputs[stage.name], state, stages)
             _check_made(stage, inputs[stage.name], stages, todo)
-        outcomes = [Outcome(stage, "finished before" if stage.finished else "not reached") for stage in stages]
+        outcomes = [Outcome(s, "finished before" if s.finished else "not reached", state.seconds(s)) for s in stages]
+        progress = Progress(page or _overview(project), outcomes, console)
         try:
-            for outcome in outcomes:
-                stage = outcome.stage
-                if stage not in todo:
-                    continue
-                _check_unchanged(stage, inputs[stage.name], state, stages)
-                if stage.finished:
-                    console.print(f"{stage.name}: finished before, in {stage.directory}", markup=False)
-                    continue
-                _run_stage(outcome, inputs[stage.name], state, descriptor, console)
-        finally:
-            for outcome in outcomes:
-                outcome.seconds = state.stages.get(outcome.stage.name, {}).get("seconds")
-            _summary(project, outcomes, console)
-            if any(stage.finished for stage in stages):
-                rows = [(o.stage, o.status, o.seconds) for o in outcomes]
-                console.print(f"Report: {write_overview(project.name, root, rows)}", soft_wrap=True)
+            with Programs(descriptor) as programs:
+                _Runner(project, stages, inputs, state, programs, progress, console).run(todo)
+        except BaseException:
+            progress.write()
+            progress.summary(project.name)
+            raise
+        progress.finish()
+        progress.summary(project.name)
         return {outcome.stage.name: outcome.seconds or 0.0 for outcome in outcomes}
+
+
+def _overview(project: ProjectConfig) -> Page:
+    def write(outcomes: Sequence[Outcome]) -> Path:
+        rows = [(each.stage, each.status, each.seconds_so_far) for each in outcomes]
+        return write_overview(project.name, Path(project.output_dir), rows)
+
+    return write
+
+
+@dataclass
+class _Runner:
+    """Starts stages as soon as what they need is finished, and follows them to their end."""
+
+    project: ProjectConfig
+    stages: Sequence[Stage]
+    inputs: dict[str, list[Input]]
+    state: State
+    programs: Programs
+    progress: Progress
+    console: Console
+    failure: CommandFailed | None = None
+
+    def run(self, todo: Sequence[Stage]) -> None:
+        waiting, changed = list(todo), True
+        while True:
+            if self.failure is None and self.programs.received is None:
+                self._start_what_can_run(waiting)
+            if not self.programs.running:
+                break
+            if changed:  # after the next stages have been started, which do not wait for it
+                self.progress.write()
+            event = self.programs.next(self.progress.pause())
+            if isinstance(event, Line):
+                self.progress.tell(event.stage, event.text)
+            changed = isinstance(event, Ended)
+            if isinstance(event, Ended):
+                self._end(event)
+        if self.failure is not None:
+            raise self.failure
+        if waiting and self.programs.received is not None:
+            raise Stopped("stopped by a signal; the same command goes on", self.programs.received)
+
+    def _start_what_can_run(self, waiting: list[Stage]) -> None:
+        for stage in list(waiting):
+            running = {each.stage.name for each in self.progress.outcomes if each.began is not None}
+            if {each.stage for each in self.inputs[stage.name]} & (running | {each.name for each in waiting}):
+                continue
+            if stage.finished:
+                _check_unchanged(stage, self.inputs[stage.name], self.state, self.stages)
+                self.console.print(f"{stage.name}: finished before, in {stage.directory}", markup=False)
+                waiting.remove(stage)
+            elif self.programs.running < self.project.parallel:
+                _check_unchanged(stage, self.inputs[stage.name], self.state, self.stages)
+                waiting.remove(stage)
+                self._start(stage)
+
+    def _start(self, stage: Stage) -> None:
+        for file in (stage.file, stage.log):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        stage.file.write_text(stage.resolved, encoding="utf-8")
+        entry = self.state.stages.setdefault(stage.name, {"seconds": 0.0})
+        entry["inputs"] = {f"{each.key} {each.value}": each.digest for each in self.inputs[stage.name]}
+        self.state.save()
+        self.console.print(f"{stage.name}: {stage.shown_command}", markup=False, soft_wrap=True)
+        self._outcome(stage).begin()
+        self.programs.start(stage, _threads(stage, self.project.parallel, self.inputs))
+
+    def _end(self, ended: Ended) -> None:
+        stage, received = ended.stage, self.programs.received
+        failure: CommandFailed | None = None
+        if stage.finished and ended.status == 0:
+            status = "finished"
+        elif received is not None:
+            text = f"{stage.name} was stopped by a signal; the same command resumes it"
+            status, failure = "stopped", Stopped(text, received)
+        elif self.failure is not None:
+            status = "stopped"
+        else:
+            status, failure = "failed", StageFailed(_reason(ended))
+            self.programs.stop()
+        if isinstance(failure, Stopped) and self.failure is not None:
+            self.console.print(f"{failure}", markup=False, soft_wrap=True)
+        self.failure = self.failure or failure
+        self.state.stages[stage.name]["seconds"] += self._outcome(stage).end(status)
+        self.state.save()
+
+    def _outcome(self, stage: Stage) -> Outcome:
+        return next(each for each in self.progress.outcomes if each.stage is stage)
+
+
+def _threads(stage: Stage, parallel: int, inputs: dict[str, list[Input]]) -> dict[str, str]:
+    """The threads of each of the stage's processes, as a variable, where stages share the cores of this machine.
+
+    A stage has the cores to itself if every other one comes before or after it. The number does not depend on what is
+    finished: with another number a resumed run would add up in another order.
+    """
+    beside = len(inputs) - len(_before(stage.name, inputs)) - len(_after(stage.name, inputs)) - 1
+    share = min(parallel, 1 + beside) * stage.settings.processes
+    if parallel == 1 or share == 1 or "OMP_NUM_THREADS" in os.environ or stage.settings.launcher is not None:
+        return {}
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // share))}
+
+
+def _before(name: str, inputs: dict[str, list[Input]]) -> set[str]:
+    """The stages whose models this one needs, and those that these need."""
+    direct = {each.stage for each in inputs[name] if each.stage is not None}
+    return direct.union(*(_before(each, inputs) for each in direct))
+
+
+def _after(name: str, inputs: dict[str, list[Input]]) -> set[str]:
+    return {each for each in inputs if name in _before(each, inputs)}
 
 
 @contextmanager
@@ -181,106 +282,14 @@ def _check_made(stage: Stage, inputs: Sequence[Input], stages: Sequence[Stage], 
         raise ConfigError(f"stages.{stage.name} needs {', '.join(dict.fromkeys(missing))}, which is not finished")
 
 
-def _run_stage(outcome: Outcome, inputs: Sequence[Input], state: State, descriptor: int, console: Console) -> None:
-    stage, began = outcome.stage, time.perf_counter()
-    for file in (stage.file, stage.log):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    stage.file.write_text(stage.resolved, encoding="utf-8")
-    entry = state.stages.setdefault(stage.name, {"seconds": 0.0})
-    entry["inputs"] = {f"{each.key} {each.value}": each.digest for each in inputs}
-    state.save()
-    console.print(f"{stage.name}: {stage.shown_command}", markup=False, soft_wrap=True)
-    outcome.status = "failed"
-    try:
-        status, received, last = _follow(stage, descriptor, console)
-    finally:
-        entry["seconds"] += time.perf_counter() - began
-        state.save()
-    if stage.finished and status == 0:
-        outcome.status = "finished"
-    elif received is not None:
-        outcome.status = "stopped"
-        raise Stopped(f"{stage.name} was stopped by a signal; the same command resumes it", received)
-    elif status == 0:
-        raise StageFailed(
-            f"{stage.name} ended with status 0 and without a model: there is no "
-            f"{stage.directory / stage.program.finished}. Either a signal stopped its program, and the same command "
-            f"resumes from its last checkpoint, or the stage's launcher never started it; {_ending(stage, last)}"
-        )
-    else:
-        raise StageFailed(
-            f"{stage.name} failed with status {status}; {_ending(stage, last)}\nThe same command resumes from its last "
-            "checkpoint"
-        )
-
-
-def _ending(stage: Stage, last: Sequence[str]) -> str:
-    return f"{stage.log} ends with\n" + "\n".join(last) if last else f"{stage.log} is empty"
-
-
-def _follow(stage: Stage, descriptor: int, console: Console) -> tuple[int, int | None, list[str]]:
-    """Run a stage's program, and copy its output to its log and to the console.
-
-    Returns its exit status, the signal that was passed on to it, and its last lines.
-    """
-    last: deque[str] = deque(maxlen=TAIL)
-    with stage.log.open("a", encoding="utf-8") as log, _program(stage, descriptor) as (process, received):
-        assert process.stdout is not None
-        for line in process.stdout:
-            log.write(line)
-            log.flush()
-            if text := line.rstrip():
-                last.append(text)
-                console.print(f"{stage.name} │ {text}", markup=False, soft_wrap=True)
-        return process.wait(), received[0] if received else None, list(last)
-
-
-@contextmanager
-def _program(stage: Stage, descriptor: int) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
-    """Start the program; yields it and the list of signals that were passed on to it.
-
-    A terminal sends Ctrl-C to the program as well; the programs count both as one.
-    """
-    received: list[int] = []
-    process: subprocess.Popen[str] | None = None
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        if process is not None and process.poll() is None:
-            process.send_signal(number)
-
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    pipes: dict[str, Any] = {
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.STDOUT,
-        "encoding": "utf-8",
-        "errors": "replace",
-    }
-    try:
-        process = subprocess.Popen(stage.command, env=environment, pass_fds=[descriptor], **pipes)
-        if received:  # a signal arrived before the process was started
-            process.send_signal(received[0])
-        yield process, received
-    finally:
-        if process is not None and process.poll() is None:
-            process.kill()
-            process.wait()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _summary(project: ProjectConfig, outcomes: Sequence[Outcome], console: Console) -> None:
-    table = Table("stage", "status", "time", "figures", title=project.name)
-    for outcome in outcomes:
-        figures = "; ".join(f"{name} {value}" for name, value in figures_of(outcome.stage).items())
-        table.add_row(outcome.stage.name, outcome.status, duration(outcome.seconds), figures)
-    console.print(table)
-
-
-def duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+def _reason(ended: Ended) -> str:
+    stage = ended.stage
+    output = f"{stage.log} ends with\n" + "\n".join(ended.last) if ended.last else f"{stage.log} is empty"
+    if ended.status:
+        text = f"{stage.name} failed with status {ended.status}; {output}"
+        return f"{text}\nThe same command resumes from its last checkpoint"
+    return (
+        f"{stage.name} ended with status 0 and without a model: there is no "
+        f"{stage.directory / stage.program.finished}. Either a signal stopped its program, and the same command "
+        f"resumes from its last checkpoint, or the stage's launcher never started it; {output}"
+    )

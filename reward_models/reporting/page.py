@@ -53,14 +53,31 @@ class Section:
     details: str = ""
 
 
-def write_page(sections: Sequence[Section], out: Path, *, title: str, lead: str, summary: Table | None = None) -> Path:
-    """Write the page to ``out`` and return ``out``. ``summary`` is a table at the top of the page."""
+def write_page(
+    sections: Sequence[Section],
+    out: Path,
+    *,
+    title: str,
+    lead: str,
+    summary: Table | None = None,
+    reload_seconds: int = 0,
+) -> Path:
+    """Write the page to ``out`` and return ``out``. A reader of ``out`` sees the whole page or the one before.
+
+    Args:
+        summary: a table at the top of the page. ``reload_seconds``: a browser loads the page again after so long; 0:
+            never.
+    """
     environment = Environment(
         loader=PackageLoader("reward_models.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    page = environment.get_template("page.html").render(title=title, lead=lead, summary=summary, sections=sections)
+    page = environment.get_template("page.html").render(
+        title=title, lead=lead, summary=summary, sections=sections, reload_seconds=reload_seconds
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    temporary = out.with_name(f".{out.name}.tmp")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(out)
     return out
 
 
