@@ -78,7 +78,9 @@ class Programs:
 
     def start(self, stage: Stage, variables: Mapping[str, str]) -> None:
         """Start the stage's program with these environment variables besides this process's own."""
-        environment = os.environ | {"PYTHONUNBUFFERED": "1", **variables}
+        # Bars of Hugging Face's libraries are drawn anew by going back in the line, which a log cannot.
+        own = {"HF_HUB_DISABLE_PROGRESS_BARS": "1"} | os.environ
+        environment = own | {"PYTHONUNBUFFERED": "1", **variables}
         pipes: dict[str, Any] = {
             "stdout": subprocess.PIPE,
             "stderr": subprocess.STDOUT,

@@ -33,6 +33,7 @@ TINY = {
     ),
 }
 WORDS = [f"stages.{stage}.settings.{word}" for stage, words in TINY.items() for word in words]
+WORDS.append("stages.stage2.processes=1")  # a second rank would cost time
 
 
 def start(out: Path) -> subprocess.Popen[str]:
@@ -87,9 +88,7 @@ def test_the_demo_goes_from_preferences_to_an_aligned_policy(whole: Path) -> Non
     }
     assert summary["seed"] == SEED
     assert 0 < summary["helpful"]["gold_accuracy"] < 1
-    parts = [summary["helpful"]["seconds"], summary["safety"]["seconds"]]
-    parts += [summary["cold_start_seconds"], summary["stage2_seconds"]]
-    assert summary["seconds"] == pytest.approx(sum(parts), abs=0.3)
+    assert summary["cold_start_seconds"] + summary["stage2_seconds"] < summary["seconds"]
     page = (whole / "report.html").read_text(encoding="utf-8")
     for told in ("→ reasoning", "→ preference", "gold helpfulness", "Safety reward model"):
         assert told in page
@@ -108,7 +107,8 @@ def test_ctrl_c_loses_nothing(whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "stopped"
     said = interrupted(out, lambda: any((out / "helpful_rm" / "checkpoints").glob("step-*")))
     assert "helpful_rm was stopped by a signal; the same command resumes it" in said
-    assert not (out / "safety_rm").exists()
+    assert not (out / "stage2").exists()
+    assert "running" not in (out / "report.html").read_text(encoding="utf-8")
 
     said = interrupted(out, lambda: any((out / "stage2" / "checkpoints").glob("step-*")))
     assert "helpful_rm │ resuming from" in said
