@@ -60,7 +60,7 @@ class PolicyRun:
         held_out: prompts of the evaluation; ``None`` without one.
         first_policy: the policy as the run began; ``None`` unless a guard watches the divergence from it.
         scorer: of the training rewards. ``evaluator``: of the held-out prompts, with further terms.
-        alarms: ``guards.jsonl``, once it is open.
+        alarms, by_prompt: ``guards.jsonl`` and ``held_out.jsonl``, once they are open.
     """
 
     config: AlignConfig
@@ -78,6 +78,7 @@ class PolicyRun:
     scorer: Scorer
     evaluator: Scorer
     alarms: JsonLines | NullLog = field(default_factory=NullLog)
+    by_prompt: JsonLines | NullLog = field(default_factory=NullLog)
 
     @property
     def world(self) -> World:

@@ -92,6 +92,7 @@ def loop(run: PolicyRun, state: RunState, stack: ExitStack) -> bool:
         last, state = state, run.apply_guards(state, values)
         if state is not last:  # rolled back
             log.back_to(state.step)
+            run.by_prompt.back_to(state.step)
             sample_log.back_to(state.step)
         elif state.step == config.steps or (config.save_every and state.step % config.save_every == 0):
             run.save(state)
@@ -99,7 +100,7 @@ def loop(run: PolicyRun, state: RunState, stack: ExitStack) -> bool:
 
 
 def open_logs(run: PolicyRun, state: RunState, stack: ExitStack) -> tuple[RunLog | NullLog, SampleLog | NullLog]:
-    """``metrics.jsonl`` with the other loggers, and ``samples.jsonl``; the run opens ``guards.jsonl`` too.
+    """``metrics.jsonl`` with the other loggers, and ``samples.jsonl``; the run keeps the other logs itself.
 
     Ranks other than the main one write nothing.
     """
@@ -107,6 +108,9 @@ def open_logs(run: PolicyRun, state: RunState, stack: ExitStack) -> tuple[RunLog
     log = stack.enter_context(closing(run.begun.open_log(last_logged_step)))
     if not run.world.is_main:
         return log, NullLog()
-    run.alarms = stack.enter_context(closing(JsonLines(run.begun.path / "guards.jsonl", last_logged_step)))
+    run.alarms, run.by_prompt = (
+        stack.enter_context(closing(JsonLines(run.begun.path / f"{name}.jsonl", last_logged_step)))
+        for name in ("guards", "held_out")
+    )
     sample_log = SampleLog(run.begun.path, last_logged_step, run.config.samples_per_log)
     return log, stack.enter_context(closing(sample_log))

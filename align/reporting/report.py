@@ -2,95 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 
+from align.reporting.runs import FIGURES, Run, changes_of, read_run
 from reward_models.reporting.charts import MODEL, RULE, STYLE, TFIDF, WRONG, Picture, canvas, drawn
 from reward_models.reporting.page import Card, Section, Table, embedded, write_page
-from reward_models.runtime.metrics import read_metrics
 
 COLOURS = (MODEL, WRONG, "#009E73", TFIDF, "#E69F00", "#56B4E9", RULE)
 PICKS = ("best", "worst", "random")  # samples that are shown of each domain, latest first
 ALARMS = 20  # rows of the table
 SHARES = ("Held-out accuracy", "Groups without signal")  # on the whole scale: a small change should look small
-# Held-out figures as they are told: the title, and whether more of it is better (1), worse (−1) or neither.
-FIGURES = {
-    "accuracy": ("accuracy", 1),
-    "format": ("format", 1),
-    "language": ("language", 1),
-    "helpful": ("helpful model", 1),
-    "safety": ("safety model", 1),
-    "gold_helpfulness": ("gold helpfulness", 1),
-    "gold_usefulness": ("gold usefulness", 1),
-    "gold_unsafe": ("gold unsafe", -1),
-    "length": ("response tokens", 0),
-    "finished": ("finished", 1),
-}
 MODELS = ("helpful", "safety")
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """The files of a run, read.
-
-    Attributes:
-        lines: of ``metrics.jsonl``; ``samples``, ``alarms``: of the files of that name.
-    """
-
-    name: str
-    lines: list[dict[str, Any]]
-    samples: list[dict[str, Any]]
-    alarms: list[dict[str, Any]]
-    config: str
-
-    @property
-    def switches(self) -> list[tuple[int, str]]:
-        """(step, name) of every phase but the first."""
-        phases = [(line["step"], line["phase"]) for line in self.lines if "phase" in line]
-        return [(step - 1, name) for (_, before), (step, name) in pairwise(phases) if name != before]
-
-    @property
-    def ends(self) -> list[tuple[str, int]]:
-        """(name, last step so far) of every phase."""
-        return list({line["phase"]: line["step"] for line in self.lines if "phase" in line}.items())
-
-    @property
-    def figures(self) -> list[str]:
-        """Held-out figures as they are told: sampled ones, and accuracy greedily too."""
-        sampled = [name.removeprefix("eval/") for name in self.names("eval/") if name.endswith("_sampled")]
-        order = [f"{name}_sampled" for name in FIGURES]
-        sampled.sort(key=lambda name: order.index(name) if name in order else len(order))
-        greedy = ["accuracy_greedy"] if "eval/accuracy_greedy" in self.names("eval/") else []
-        return [*sampled[:1], *greedy, *sampled[1:]] if "accuracy_sampled" in sampled else [*greedy, *sampled]
-
-    def series(self, name: str) -> tuple[list[int], list[float]]:
-        points = [(line["step"], line[name]) for line in self.lines if name in line]
-        return [step for step, _ in points], [value for _, value in points]
-
-    def names(self, prefix: str) -> list[str]:
-        return list(dict.fromkeys(name for line in self.lines for name in line if name.startswith(prefix)))
-
-
-def read_run(directory: Path) -> Run:
-    """``ValueError`` if no run has written there."""
-    lines = read_metrics(directory / "metrics.jsonl")
-    if not lines:
-        raise ValueError(f"{directory} holds no metrics.jsonl: no run has written there yet")
-    config = directory / "config.yaml"
-    return Run(
-        directory.name,
-        lines,
-        [{"domain": line.get("kind"), **line} for line in read_metrics(directory / "samples.jsonl")],
-        read_metrics(directory / "guards.jsonl"),
-        config.read_text(encoding="utf-8") if config.is_file() else "",
-    )
+NOTE = "± is one standard error over the prompts. A change is better or worse only where it exceeds two of them."
 
 
 def report(directories: Sequence[Path], out: Path) -> Path:
@@ -112,15 +40,15 @@ def before_and_after(runs: Sequence[Run]) -> Table | None:
     if len(runs) == 1:
         (run,) = runs
         columns = ("held out", "before", *(f"→ {name}" for name, _ in run.ends), "change")
-        rows = [(title_of(figure), *_course(run, figure), f"{word} {by}") for figure, (word, by) in _changes(run)]
+        rows = [(title_of(figure), *_course(run, figure), f"{word} {by}") for figure, (word, by) in changes_of(run)]
     else:
         columns = ("held out", *(run.name for run in runs))
-        changes = [dict(_changes(run)) for run in runs]
+        changes = [dict(changes_of(run)) for run in runs]
         rows = [
             (title_of(figure), *(_told(run, figure, changed) for run, changed in zip(runs, changes, strict=True)))
             for figure in figures
         ]
-    return Table("", columns, rows) if rows else None
+    return Table("", columns, rows, NOTE) if rows else None
 
 
 def title_of(figure: str) -> str:
@@ -142,22 +70,6 @@ def _course(run: Run, figure: str) -> list[str]:
     return cells
 
 
-def _changes(run: Run) -> list[tuple[str, tuple[str, str]]]:
-    """Figure → whether it became better, and by how much; a change below two standard errors is none."""
-    found = []
-    for figure in run.figures:
-        _, values = run.series(f"eval/{figure}")
-        _, errors = run.series(f"eval_se/{figure}")
-        change, error = values[-1] - values[0], math.hypot(errors[0], errors[-1]) if errors else math.nan
-        direction = FIGURES.get(figure.rpartition("_")[0], ("", 0))[1]
-        if abs(change) <= 2 * error or not change:
-            word = "held"
-        else:
-            word = "changed" if not direction else "better" if change * direction > 0 else "worse"
-        found.append((figure, (word, f"{change:+.2g} ± {error:.1g}" if errors else f"{change:+.2g}")))
-    return found
-
-
 def _told(run: Run, figure: str, changes: Mapping[str, tuple[str, str]]) -> str:
     if figure not in changes:
         return "–"
@@ -169,7 +81,7 @@ def _told(run: Run, figure: str, changes: Mapping[str, tuple[str, str]]) -> str:
 def _verdict(run: Run) -> str:
     """A summary of the run's outcome in two sentences."""
     changed: dict[str, list[str]] = {"better": [], "worse": []}
-    for figure, (word, _) in _changes(run):
+    for figure, (word, _) in changes_of(run):
         if word in changed:
             changed[word].append(title_of(figure))
     told = [f"{word.capitalize()}: {'; '.join(titles) or 'nothing'}." for word, titles in changed.items()]

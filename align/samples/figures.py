@@ -10,9 +10,15 @@ import numpy as np
 
 def standard_error(values_PG: np.ndarray) -> float:
     """Standard error of the mean over prompts, for responses to one prompt resemble each other; nan below two."""
-    known = values_PG[~np.isnan(values_PG).all(1)]
-    means_P = np.nanmean(known, axis=1) if len(known) else known
+    means_P = means_of_prompts(values_PG)
+    means_P = means_P[~np.isnan(means_P)]
     return float(means_P.std(ddof=1) / len(means_P) ** 0.5) if len(means_P) > 1 else float("nan")
+
+
+def means_of_prompts(values_PG: np.ndarray) -> np.ndarray:
+    """The mean of each prompt's known values, shape ``[P]``; nan where none is known."""
+    known = ~np.isnan(values_PG)
+    return np.where(known, values_PG, 0.0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
 
 
 def pass_at(right_PG: np.ndarray) -> dict[int, float]:

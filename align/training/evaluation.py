@@ -10,7 +10,7 @@ from align.rewards.terms import Sample
 from align.rollouts.base import Sampling
 from align.rollouts.prompts import PromptSet
 from align.run import PolicyRun
-from align.samples.figures import pass_at, standard_error
+from align.samples.figures import means_of_prompts, pass_at, standard_error
 from align.state import RunState
 from align.training.collect import score
 
@@ -27,20 +27,24 @@ def evaluate_if_due(run: PolicyRun, state: RunState) -> dict[str, float]:
         return {}
     run.sampler.engine.sync_weights(step)
     longest = phase_at(run.phases, min(step, config.steps - 1)).max_new_tokens
-    values, shown = evaluate(run, run.held_out, longest)
+    values, by_prompt, shown = evaluate(run, run.held_out, longest)
+    run.by_prompt.write({"step": step, **by_prompt})
     prompt, response = shown.prompt[-1].content[:200], shown.response[:400]
     run.reporter.say(f"after {step} steps, to {prompt!r}: {response!r}")
     return values
 
 
-def evaluate(run: PolicyRun, prompts: PromptSet, max_new_tokens: int) -> tuple[dict[str, float], Sample]:
-    """Metrics named ``eval/…``, their standard errors ``eval_se/…``, and the first greedy sample.
+def evaluate(
+    run: PolicyRun, prompts: PromptSet, max_new_tokens: int
+) -> tuple[dict[str, float], dict[str, list[float | None]], Sample]:
+    """Metrics ``eval/…`` and their standard errors ``eval_se/…``; the figures of each prompt; the first greedy sample.
 
     Accuracy is over the prompts that a verifier could judge; every other figure over the responses it applies to.
     """
     settings, seed = run.config.evaluation, run.config.seed
     items = np.arange(len(prompts))
     metrics: dict[str, float] = {}
+    by_prompt: dict[str, list[float | None]] = {}
     shown: list[Sample] = []
     for name, temperature, count in (("greedy", 0.0, 1), ("sampled", settings.temperature, settings.samples)):
         sampling = Sampling(
@@ -67,6 +71,7 @@ def evaluate(run: PolicyRun, prompts: PromptSet, max_new_tokens: int) -> tuple[d
         for figure, values_PG in figures.items():
             metrics[f"eval/{figure}_{name}"] = mean_of_known(values_PG)
             metrics[f"eval_se/{figure}_{name}"] = standard_error(values_PG)
+            by_prompt[f"{figure}_{name}"] = [None if value != value else value for value in means_of_prompts(values_PG).tolist()]
         if count > 1:
             metrics |= {f"eval/pass@{k}": value for k, value in pass_at(right_PG).items()}
-    return {name: value for name, value in metrics.items() if value == value}, shown[0]
+    return {name: value for name, value in metrics.items() if value == value}, by_prompt, shown[0]

@@ -20,7 +20,8 @@ from rich import box
 from rich import table as rich_table
 from rich.console import Console
 
-from align.reporting.report import before_and_after, read_run, section_of
+from align.reporting.report import before_and_after, section_of
+from align.reporting.runs import read_run
 from keel.pipeline.inputs import inputs_of
 from keel.pipeline.overview import RELOAD_SECONDS, RELOADS, figures_of
 from keel.pipeline.progress import Outcome, duration

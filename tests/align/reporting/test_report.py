@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from align.reporting.report import before_and_after, pictures, read_run, report
+from align.reporting.report import before_and_after, pictures, report
+from align.reporting.runs import read_run
 
 ERRORS = {"eval_se/accuracy_greedy": 0.04, "eval_se/format_sampled": 0.03}
 
@@ -80,6 +81,18 @@ def test_a_change_within_the_noise_is_none_and_less_harm_is_better(tmp_path: Pat
     assert table is not None
     words = {row[0]: row[-1].partition(" ")[0] for row in table.rows}
     assert words == {"format": "held", "gold unsafe": "better", "mine": "changed"}
+
+
+def test_the_error_of_a_change_is_that_of_the_differences_prompt_by_prompt(tmp_path: Path) -> None:
+    """Differences 0.25, 0.25, 0.75, 0.25: sample deviation 0.25, over √4 prompts 0.125. The fifth has none."""
+    run = write_run(tmp_path / "run", 0.375)
+    figures = ([0.0, 0.5, 0.25, 0.25, None], [0.25, 0.75, 1.0, 0.5, 1.0])
+    lines = [{"step": step, "accuracy_greedy": values} for step, values in zip((0, 8), figures, strict=True)]
+    (run / "held_out.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    table = before_and_after([read_run(run)])
+    assert table is not None
+    assert table.rows[0][-1] == "better +0.38 ± 0.1"
+    assert "one standard error" in report([run], tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_several_runs_are_compared_first(tmp_path: Path) -> None:
