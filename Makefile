@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 
 help:
 	@echo "make install  create $(VENV) and install everything, at the tested versions"
-	@echo "make demo     the whole way on built-in data, in about ten minutes; writes runs/demo/report.html"
+	@echo "make demo     the whole way on built-in data, in about five minutes; runs/demo/report.html grows meanwhile"
 	@echo "make test     run the tests"
 	@echo "make check    lint, types and tests"
 	@echo "make docs     the documentation as a site, without a network; open build/docs/index.html"
