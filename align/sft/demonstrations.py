@@ -135,8 +135,8 @@ def encode(
     ends = {int(token) for token in (*end_ids, tokenizer.eos_token_id) if token is not None}
     ids, learnt = [], []
     dropped = {NOT_CONTINUING: 0, f"longer than {max_length} tokens": 0}
-    for conversation in conversations:
-        prompt = tokenize_texts(tokenizer, [prompt_text(tokenizer, conversation[:-1])])[0]
+    prompts = tokenize_texts(tokenizer, [prompt_text(tokenizer, conversation[:-1]) for conversation in conversations])
+    for conversation, prompt in zip(conversations, prompts, strict=True):
         tokens, mask = _by_marks(tokenizer, conversation) if marked else _by_prompts(tokenizer, conversation, ends)
         if mask.any() and tokens[mask][-1] not in ends:
             raise ValueError(

@@ -57,7 +57,7 @@ def demo_command(
     report is there from the beginning, and grows until it shows the figures before and after. The same command resumes
     the demo after a stop; finished stages are not trained again.
     """
-    typer.echo(f"Open {out / 'report.html'} in a browser: it shows what has been done, and loads itself again.")
+    typer.echo("loading the libraries")
     from keel.pipeline.demo import run
 
     run(out, seed, overrides or [])

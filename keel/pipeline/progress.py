@@ -70,9 +70,12 @@ class Progress:
 
     def write(self) -> None:
         """Write the report now."""
-        began = time.monotonic()
+        began, first = time.monotonic(), self.file is None
         try:
             self.file = self._page(self.outcomes)
+            if first:
+                text = "shows how far the stages are; open it in a browser, which loads it again every few seconds"
+                self._console.print(f"{self.file} {text}", soft_wrap=True)
         except Exception as error:  # whatever it is, the stages go on
             self._console.print(f"the report could not be written: {error}", markup=False, soft_wrap=True)
         now = time.monotonic()
