@@ -41,6 +41,7 @@ def main() -> None:
     add = made.add_argument
     add("--runs", type=Path, default=ROOT / "runs" / "demo_seeds")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    add("--note", default="", help="a sentence about the conditions, e.g. what else the machine did")
     arguments = made.parse_args()
     found = environment(arguments.seeds[0])
     summaries = [run(seed, arguments.runs / f"seed_{seed}") for seed in arguments.seeds]
@@ -62,6 +63,7 @@ def main() -> None:
             "safety_auroc": spread([s["safety"]["auroc"] for s in summaries]),
         },
         "seconds": spread([s["seconds"] for s in summaries]),
+        "note": arguments.note,
         "command": "keel demo --seed N",
         "environment": found,
     }

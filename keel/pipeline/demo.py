@@ -43,10 +43,10 @@ LEAD = (
 )
 MODELS = ("helpful", "safety")
 MAKES = {
-    "cold_start": "a policy that imitates rough demonstrations",
-    "helpful_rm": "a reward model of which of two responses is better",
-    "safety_rm": "a reward model of whether a response is safe",
-    "stage2": "the aligned policy, by reinforcement learning with rules, then with both reward models",
+    "cold_start": "a policy that imitates demonstrations",
+    "helpful_rm": "a model of which response is better",
+    "safety_rm": "a model of which response is safe",
+    "stage2": "the aligned policy, by reinforcement learning",
 }
 # Name in summary.json -> metric of the run, over sampled responses to held-out prompts. On additions: accuracy, share
 # of responses in the right format, share of reasoning in the prompt's language. On others: the gold judge's figures.

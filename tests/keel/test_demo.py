@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from training_runs import ENVIRONMENT
 
 from keel.pipeline import demo
 from keel.pipeline.project import load_project
+from reward_models.runtime.metrics import read_metrics
 
 SEED = 3
 REWARD_MODEL = ("max_steps=4", "save_every=1", "data.limit=200")
@@ -89,6 +91,12 @@ def test_the_demo_goes_from_preferences_to_an_aligned_policy(whole: Path) -> Non
     assert summary["seed"] == SEED
     assert 0 < summary["helpful"]["gold_accuracy"] < 1
     assert summary["cold_start_seconds"] + summary["stage2_seconds"] < summary["seconds"]
+    # The means over the prompts of held_out.jsonl are the figures of the evaluations.
+    held_out, lines = (read_metrics(whole / "stage2" / f"{name}.jsonl") for name in ("held_out", "metrics"))
+    assert [line["step"] for line in held_out] == [0, 1, 2, 3, 4]
+    for by_prompt, figures in zip(held_out, lines, strict=True):
+        known = [value for value in by_prompt["gold_unsafe_sampled"] if value is not None]
+        assert figures["eval/gold_unsafe_sampled"] == pytest.approx(fmean(known))
     page = (whole / "report.html").read_text(encoding="utf-8")
     for told in ("→ reasoning", "→ preference", "gold helpfulness", "Safety reward model"):
         assert told in page
@@ -126,6 +134,8 @@ def test_ctrl_c_loses_nothing(whole: Path, tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
     summaries = [json.loads((each / "summary.json").read_text()) for each in (whole, out)]
     assert without_seconds(summaries[0]) == without_seconds(summaries[1])
+    held_out = [(each / "stage2" / "held_out.jsonl").read_text() for each in (whole, out)]
+    assert held_out[0] == held_out[1]
     for stage in TINY:  # the same models, to the bit
         weights = [(each / stage / "model.safetensors").read_bytes() for each in (whole, out)]
         assert weights[0] == weights[1], stage
