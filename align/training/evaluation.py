@@ -71,7 +71,9 @@ def evaluate(
         for figure, values_PG in figures.items():
             metrics[f"eval/{figure}_{name}"] = mean_of_known(values_PG)
             metrics[f"eval_se/{figure}_{name}"] = standard_error(values_PG)
-            by_prompt[f"{figure}_{name}"] = [None if value != value else value for value in means_of_prompts(values_PG).tolist()]
+            by_prompt[f"{figure}_{name}"] = [
+                None if value != value else value for value in means_of_prompts(values_PG).tolist()
+            ]
         if count > 1:
             metrics |= {f"eval/pass@{k}": value for k, value in pass_at(right_PG).items()}
     return {name: value for name, value in metrics.items() if value == value}, by_prompt, shown[0]
