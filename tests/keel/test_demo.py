@@ -22,13 +22,21 @@ from keel.pipeline.project import load_project
 from reward_models.runtime.metrics import read_metrics
 
 SEED = 3
+PATIENCE = 1200  # seconds; a machine may be busy with other work
 REWARD_MODEL = ("max_steps=4", "save_every=1", "data.limit=200")
 TINY = {
     "helpful_rm": REWARD_MODEL,
     "safety_rm": REWARD_MODEL,
     "cold_start": ("max_steps=2", "data.limit=200"),
     "stage2": (
-        *("steps=4", "save_every=1", "prompts_per_step=2", "samples_per_prompt=2", "max_new_tokens=6"),
+        *(
+            "steps=4",
+            "save_every=1",
+            "prompts.limit=400",
+            "prompts_per_step=2",
+            "samples_per_prompt=2",
+            "max_new_tokens=6",
+        ),
         *("ref_update_steps=2", "evaluation.limit=8", "evaluation.samples=2", "evaluation.every=1"),
         "phases=[{name: reasoning, until: 2, mix: {reasoning: 1}}, "
         "{name: preference, until: 4, mix: {reasoning: 1, helpfulness: 2, safety: 1}}]",
@@ -47,20 +55,20 @@ def start(out: Path) -> subprocess.Popen[str]:
 def interrupted(out: Path, when: Callable[[], bool]) -> str:
     """Start the demo, press Ctrl-C (a signal to the whole group) as soon as ``when`` holds; returns what it said."""
     process = start(out)
-    end = time.monotonic() + 240
+    end = time.monotonic() + PATIENCE
     while not when():
         assert time.monotonic() < end
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signal.SIGINT, said
     return said
 
 
 def uninterrupted(out: Path) -> str:
     process = start(out)
-    said, _ = process.communicate(timeout=600)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     return said
 
