@@ -30,9 +30,12 @@ IMPORTS = (
     "vllm.model_executor.models.llama",
     "vllm.model_executor.models.bert",
 )
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def serve(job: dict[str, Any]) -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
     os.setsid()
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
@@ -51,6 +54,8 @@ def serve(job: dict[str, Any]) -> None:
 
 
 def run() -> None:
+    for number in SIGNALS:  # they are sent to the group of the tests; the end of the input follows
+        signal.signal(number, signal.SIG_IGN)
     for name in IMPORTS:
         importlib.import_module(name)
     print("ready", flush=True)
