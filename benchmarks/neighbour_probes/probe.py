@@ -110,11 +110,11 @@ def same(found: Sequence[Any], wanted: Sequence[float], tolerance: float = 1e-6)
 
 
 @contextmanager
-def raises(kind: type[BaseException] | tuple[type[BaseException], ...], text: str) -> Iterator[None]:
+def raises(error_type: type[BaseException] | tuple[type[BaseException], ...], text: str) -> Iterator[None]:
     """What is inside must fail with this, or the library has ignored it in silence."""
     try:
         yield
-    except kind as error:
+    except error_type as error:
         if text not in str(error):
             raise AssertionError(f"{text!r} is not in {error}") from error
     else:

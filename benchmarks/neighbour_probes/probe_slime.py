@@ -11,15 +11,15 @@ from probe import LANGUAGE, SAMPLES, Report, arguments, expected, raises, same
 PATH = "align.bridges.slime.reward"
 
 
-def samples(kind: Any) -> list[Any]:
+def samples(sample_type: Any) -> list[Any]:
     return [
-        kind(
+        sample_type(
             prompt=[{"role": "user", "content": question}],
             response=response,
             response_length=len(response),
             label=answer,
             metadata={"language": LANGUAGE},
-            status=kind.Status.COMPLETED,
+            status=sample_type.Status.COMPLETED,
         )
         for question, answer, response in SAMPLES
     ]

@@ -77,7 +77,14 @@ def looped(config: Any, tokenizer: Any, batches: int) -> list[list[float]]:
     import ray
     from verl.experimental.reward_loop import RewardLoopManager
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    for left in reversed(range(5)):
+        try:
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+            break
+        except Exception:  # its node must start within 30 s, which it does not always do on a busy machine
+            ray.shutdown()
+            if not left:
+                raise
     try:
         manager = RewardLoopManager(config)
         results = [manager.compute_rm_score(batch(tokenizer)) for _ in range(batches)]
