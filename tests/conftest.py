@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
+import preloaded
 import pytest
 from hypothesis import settings
 
@@ -13,6 +16,22 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: a
 # Generated examples have no time limit: on a busy machine it would fail tests for nothing.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+_MADE: list[str] = []
+
+
+def pytest_configure() -> None:
+    """Make the folder that the workers of this run share, unless this is one of them."""
+    if preloaded.SHARED not in os.environ:
+        _MADE.append(tempfile.mkdtemp(prefix="keel-tests-"))
+        os.environ |= {preloaded.SHARED: _MADE[0], preloaded.OWNER: str(os.getpid())}
+
+
+def pytest_unconfigure() -> None:
+    for folder in _MADE:
+        del os.environ[preloaded.SHARED], os.environ[preloaded.OWNER]
+        shutil.rmtree(folder, ignore_errors=True)
+
 
 DEFAULT_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -187,7 +188,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(
     out = tmp_path / "run"
     run = start(out, "save_every=0")
     run.wait_for(lambda: (out / "metrics.jsonl").is_file() and (out / "metrics.jsonl").read_text().count("\n") >= 2)
-    run.ranks[0].terminate()
+    run.ranks[0].send(signal.SIGTERM)
     assert "stopped by a signal" in run.finish()
     assert len(checkpoints(out)) == 1
     assert not (out / MANIFEST).exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(uninterrupted: Path, tmp_pat
     out = tmp_path / "run"
     run = start(out, "save_every=0")
     run.wait_for(lambda: (out / "metrics.jsonl").is_file() and (out / "metrics.jsonl").read_text().count("\n") >= 1)
-    run.ranks[0].terminate()
+    run.ranks[0].send(signal.SIGTERM)
     assert "stopped by a signal" in run.finish()
     assert len(checkpoints(out)) == 1
     assert not (out / "manifest.json").exists()
@@ -113,7 +114,7 @@ def test_a_signal_to_one_rank_stops_all_of_them_at_the_same_step(uninterrupted: 
     out = tmp_path / "run"
     run = start(out, "save_every=0", ranks=2)
     run.wait_for(lambda: (out / "metrics.jsonl").is_file())
-    run.ranks[1].terminate()
+    run.ranks[1].send(signal.SIGTERM)
     assert "stopped by a signal" in run.finish()
     assert [len(list(path.glob("rank-*"))) for path in checkpoints(out)] == [1]  # stage 0: one rank holds everything
     train(out, "save_every=0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def test_killed_or_stopped_a_run_goes_on_to_the_same_policy(uninterrupted: Path,
     assert not (out / "policy.json").exists()
     run = start(out, "save_every=1")
     run.wait_for(lambda: (out / "metrics.jsonl").read_text().count("\n") >= 4)
-    run.ranks[0].terminate()
+    run.ranks[0].send(signal.SIGTERM)
     said = run.finish()
     if not (out / "policy.json").exists():
         assert "stopped by a signal" in said
