@@ -8,9 +8,10 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import preloaded
 import pytest
+from preloaded import ENVIRONMENT
 from sqlalchemy import select
-from training_runs import ENVIRONMENT
 
 from annotation_ui.actions.jobs import JobRunner
 from annotation_ui.exchange.importing import import_items
@@ -69,7 +70,7 @@ def test_votes_train_a_model_that_asks_for_votes(
     assert "Snapshot s1" in pages.act(sqlite, "root", {"action": "snapshot", **ask}, now=NOW)["note"]
     assert "Job 1" in pages.act(sqlite, "root", {"action": "train", **ask}, now=NOW)["note"]
     configs = {"preference": str(tiny_config), "safety": "unused"}
-    runner = JobRunner(sqlite, command=KEEL, runs=tmp_path / "runs", configs=configs)  # type: ignore[arg-type]
+    runner = JobRunner(sqlite, command=(preloaded.python(), *KEEL[1:]), runs=tmp_path / "runs", configs=configs)  # type: ignore[arg-type]
     while runner.work_once():
         pass
     with sqlite.read() as session:

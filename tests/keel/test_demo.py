@@ -6,16 +6,15 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import preloaded
 import pytest
-from training_runs import ENVIRONMENT
 
 from keel.pipeline import demo
 from keel.pipeline.project import load_project
@@ -42,14 +41,14 @@ TINY = {
         "{name: preference, until: 4, mix: {reasoning: 1, helpfulness: 2, safety: 1}}]",
     ),
 }
+NUMBERS = count()
 WORDS = [f"stages.{stage}.settings.{word}" for stage, words in TINY.items() for word in words]
 WORDS.append("stages.stage2.processes=1")  # a second rank would cost time
 
 
-def start(out: Path) -> subprocess.Popen[str]:
-    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    command = [sys.executable, "-m", "keel.cli", "demo", "--out", str(out), "--seed", str(SEED), *WORDS]
-    return subprocess.Popen(command, env=os.environ | ENVIRONMENT, text=True, start_new_session=True, **pipes)
+def start(out: Path) -> preloaded.Program:
+    words = ["demo", "--out", str(out), "--seed", str(SEED), *WORDS]
+    return preloaded.start(words, out.with_name(f"{out.name}-{next(NUMBERS)}.log"), module="keel.cli")
 
 
 def interrupted(out: Path, when: Callable[[], bool]) -> str:
@@ -58,19 +57,14 @@ def interrupted(out: Path, when: Callable[[], bool]) -> str:
     end = time.monotonic() + PATIENCE
     while not when():
         assert time.monotonic() < end
-        assert process.poll() is None, process.communicate()[0]
+        assert process.exitcode is None, process.said()
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 128 + signal.SIGINT, said
-    return said
+    return process.finish(128 + signal.SIGINT, PATIENCE)
 
 
 def uninterrupted(out: Path) -> str:
-    process = start(out)
-    said, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, said
-    return said
+    return start(out).finish(seconds=PATIENCE)
 
 
 def without_seconds(summary: Any) -> Any:

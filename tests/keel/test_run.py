@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
-from typing import Any
 
+import preloaded
 import pytest
-from training_runs import ENVIRONMENT, ROOT
+from preloaded import ENVIRONMENT, ROOT
 from typer.testing import CliRunner
 
 from keel.cli import app
@@ -21,7 +22,14 @@ from keel.pipeline.overview import write_overview
 from keel.pipeline.project import ProjectConfig, load_project
 from reward_models.runtime.config import load_config, presets
 
+NUMBERS = count()
 STAGES = ("helpful", "cold_start", "alignment")
+
+
+@pytest.fixture(autouse=True)
+def _stages_are_forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stages of a project find their libraries imported."""
+    monkeypatch.setattr(sys, "executable", preloaded.python())
 
 
 def keel_run(file: Path | str, *words: str) -> tuple[int, str]:
@@ -40,18 +48,22 @@ def refused(file: Path, *words: str) -> str:
     return said
 
 
-def start(file: Path) -> subprocess.Popen[str]:
-    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    command = [sys.executable, "-m", "keel.cli", "run", str(file)]
-    return subprocess.Popen(command, env=os.environ | ENVIRONMENT, text=True, start_new_session=True, **pipes)
+def start(file: Path) -> preloaded.Program:
+    return preloaded.start(["run", str(file)], file.with_name(f"said-{next(NUMBERS)}.log"), module="keel.cli")
 
 
-def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_for(happened: Callable[[], bool], process: preloaded.Program) -> None:
     end = time.monotonic() + 120
     while not happened():
         assert time.monotonic() < end
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.02)
+        assert process.exitcode is None, process.said()
+        time.sleep(0.01)
+
+
+def wait_until_unlocked(out: Path) -> None:
+    """Stages hold the lock of their project: wait until the last one that was killed is gone."""
+    with (out / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 # --- the plan ---------------------------------------------------------------------------------------------------------
@@ -147,14 +159,14 @@ def test_killed_stopped_and_resumed_a_project_comes_to_its_end_and_notices_chang
     killed = start(project)
     wait_for(lambda: any((out / "helpful" / "checkpoints").glob("step-*")), killed)
     os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    killed.join(60)
+    wait_until_unlocked(out)
     assert not (out / "helpful" / "manifest.json").exists()
 
     stopped = start(project)
     wait_for(lambda: any((out / "cold_start" / "checkpoints").glob("checkpoint-*")), stopped)
-    stopped.send_signal(signal.SIGINT)
-    said, _ = stopped.communicate(timeout=120)
-    assert stopped.returncode == 128 + signal.SIGINT, said
+    stopped.send(signal.SIGINT)
+    said = stopped.finish(128 + signal.SIGINT, 120)
     assert "helpful │ resuming from out/helpful/checkpoints/step-" in said
     assert "cold_start was stopped by a signal; the same command resumes it" in said
     assert not (out / "cold_start" / "policy.json").exists()

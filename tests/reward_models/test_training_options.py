@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 import torch
 from training_runs import (
@@ -27,8 +28,6 @@ from training_runs import (
     train,
 )
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
-
-BIN = Path(sys.executable).parent
 
 
 @pytest.fixture(scope="module")
@@ -134,15 +133,15 @@ def test_an_adapter_is_trained_and_saved_alike_when_everything_is_partitioned(
 @pytest.mark.parametrize(
     "launch",
     [
-        ("deepspeed", "--num_gpus", "2", "--module", "reward_models.train"),
-        ("python", "-m", "keel.cli", "train", "rm", "--processes", "2"),
+        (str(Path(sys.executable).parent / "deepspeed"), "--num_gpus", "2", "--module", "reward_models.train"),
+        ("-m", "keel.cli", "train", "rm", "--processes", "2"),
     ],
     ids=["deepspeed", "keel"],
 )
 def test_launchers_start_two_ranks_that_equal_one(launch: tuple[str, ...], plain: Path, tmp_path: Path) -> None:
     out, file = tmp_path / "run", tmp_path / "mine.yaml"
     file.write_text("loss: {label_smoothing: 0.0}\n")
-    command = [str(BIN / launch[0]), *launch[1:], "--config", str(file), f"output_dir={out}", *SETTINGS, "eval_every=2"]
+    command = [preloaded.python(), *launch, "--config", str(file), f"output_dir={out}", *SETTINGS, "eval_every=2"]
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | ENVIRONMENT, cwd=ROOT, timeout=300, check=False
     )

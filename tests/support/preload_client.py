@@ -1,4 +1,4 @@
-"""A Python interpreter for training programs: ``-m MODULE …`` of those below runs in a fork of the server.
+"""A Python interpreter for training programs: the modules and the script below run in a fork of the server.
 
 :mod:`preloaded` writes it with its first line into the server's folder. Signals are passed on. Everything else is run
 by the real interpreter. Only what starts quickly is imported.
@@ -20,6 +20,7 @@ MODULES = (
     "reward_models.train",
     "torch.distributed.run",
 )
+SCRIPT = "deepspeed"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -80,12 +81,14 @@ def main():
     words = sys.argv[1:]
     unbuffered = words[:1] == ["-u"]
     rest = words[1:] if unbuffered else words
-    if len(rest) < 2 or rest[0] != "-m" or rest[1] not in MODULES:
+    module = rest[1] if rest[:1] == ["-m"] and rest[1:2] and rest[1] in MODULES else None
+    if not module and os.path.basename("".join(rest[:1])) != SCRIPT:
         os.execv(sys.executable, [sys.executable, *words])
     descriptors = inherited()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until there is somebody to pass them on to
     folder = os.path.dirname(os.path.abspath(__file__))
-    connection, _ = connect(folder, rest[1:], descriptors=descriptors, module=rest[1], unbuffered=unbuffered)
+    program = rest[1:] if module else rest
+    connection, _ = connect(folder, program, descriptors=descriptors, module=module, unbuffered=unbuffered)
     for each in SIGNALS:
         signal.signal(each, lambda received, _: connection.send(bytes([received])))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

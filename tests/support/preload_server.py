@@ -31,6 +31,7 @@ PRELOADED = (
     "align.train",
     "align.train_sft",
     "deepspeed.launcher.launch",
+    "deepspeed.launcher.runner",
     "keel.commands.run",
     "keel.pipeline.demo",
     "keel.pipeline.run",
@@ -198,11 +199,26 @@ def stream(number: int, unbuffered: bool, errors: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(buffer, "utf-8", errors, write_through=unbuffered)
 
 
+def rehearse() -> None:
+    """Do what libraries do once in a process and keep: probing for compilers, reading fonts, loading image formats."""
+    import deepspeed
+    from matplotlib.figure import Figure
+
+    assert deepspeed.ops.__compatible_ops__
+    figure = Figure(layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], label="a line")
+    axes.legend()
+    for form in ("png", "svg"):
+        figure.savefig(io.BytesIO(), format=form)
+
+
 def main() -> None:
     folder, owner = Path(sys.argv[1]), int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in PRELOADED:
         importlib.import_module(name)
+    rehearse()
     gc.collect()
     gc.freeze()  # no collection writes to pages that forks share
     python = folder / "python"

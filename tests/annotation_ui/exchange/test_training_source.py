@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import preloaded
 import pytest
-from training_runs import ENVIRONMENT
+from preloaded import ENVIRONMENT
 
 from annotation_ui.exchange.exporting import export
 from annotation_ui.labelling import session as annotating
@@ -39,7 +39,7 @@ def test_training_on_a_snapshot(
     environment = {**os.environ, **ENVIRONMENT}
     environment["PYTHONPATH"] = os.pathsep.join([str(installed), ENVIRONMENT["PYTHONPATH"]])
     environment["KEEL_DATABASE_PASSWORD"] = str(database.url.password or "")
-    command = [sys.executable, "-m", "keel.cli", "train", "rm", "--config", str(tiny_config), *words]
+    command = [preloaded.python(), "-m", "keel.cli", "train", "rm", "--config", str(tiny_config), *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
 

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 from browsing import NEEDS_CHROMIUM
-from training_runs import ENVIRONMENT
+from preloaded import ENVIRONMENT
 
 from annotation_ui.actions.jobs import JobRunner
 from annotation_ui.labelling import session as annotating
@@ -44,7 +45,7 @@ def test_the_train_button(
         annotating.vote(sqlite, "ann", "p", task.token, {"label": "left", "strength": 2}, dwell_ms=9000, now=NOW)
 
     configs = {"preference": str(tiny_config), "safety": "x"}
-    worker = JobRunner(sqlite, command=KEEL, runs=tmp_path / "runs", configs=configs)  # type: ignore[arg-type]
+    worker = JobRunner(sqlite, command=(preloaded.python(), *KEEL[1:]), runs=tmp_path / "runs", configs=configs)  # type: ignore[arg-type]
     worker.start()
     try:
         page = site("root").page(ready=".k-app")

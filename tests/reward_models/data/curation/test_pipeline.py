@@ -5,11 +5,11 @@ import os
 import signal
 import statistics
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -353,7 +353,7 @@ def test_a_run_that_was_stopped_goes_on_without_paying_twice(tmp_path: Path, vot
     settings: dict[str, Any] = {"bias": 1.0, "noise": 0.7, "faults": 0.1, "ways": ("429", "500", "no verdict")}
     more = (f"endpoint.concurrency={concurrency}", "judgements=2")
     with Gated(voted_gap(votes), answers=25, **settings) as stand_in:
-        command = [sys.executable, "-m", "keel.cli", *words(data, out, stand_in.url, *more)]
+        command = [preloaded.python(), "-m", "keel.cli", *words(data, out, stand_in.url, *more)]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert stand_in.reached.wait(60)
         process.send_signal(getattr(signal, name))
