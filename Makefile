@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 help:
 	@echo "make install  create $(VENV) and install everything, at the tested versions"
 	@echo "make demo     the whole way on built-in data, in about five minutes; runs/demo/report.html grows meanwhile"
-	@echo "make test     run the tests"
+	@echo "make test     run the tests, on all cores"
 	@echo "make check    lint, types and tests"
 	@echo "make docs     the documentation as a site, without a network; open build/docs/index.html"
 
@@ -31,8 +31,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/keel demo
 
+# The processes of the tests: one for each core, at most eight. `make test WORKERS=` runs them in a single process.
+WORKERS ?= -n auto --maxprocesses 8 --dist worksteal
+
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest $$($(BIN)/python -c 'import xdist' && echo '$(WORKERS)')
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

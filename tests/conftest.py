@@ -12,6 +12,8 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: a waiting thread sleeps, not spins
+if "PYTEST_XDIST_WORKER" in os.environ:  # one process for each core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Generated examples have no time limit: on a busy machine it would fail tests for nothing.
 settings.register_profile("no deadline", deadline=None)
@@ -25,6 +27,12 @@ def pytest_configure() -> None:
     if preloaded.SHARED not in os.environ:
         _MADE.append(tempfile.mkdtemp(prefix="keel-tests-"))
         os.environ |= {preloaded.SHARED: _MADE[0], preloaded.OWNER: str(os.getpid())}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def pytest_unconfigure() -> None:
