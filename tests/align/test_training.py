@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -183,13 +182,11 @@ def test_bf16_in_the_middle_of_a_rollout_and_after_a_reference_update(
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(
-    uninterrupted: Path, tmp_path: Path, train: Any, start: Any
+    uninterrupted: Path, tmp_path: Path, train: Any, options: dict[str, Any]
 ) -> None:
     out = tmp_path / "run"
-    run = start(out, "save_every=0")
-    run.wait_for(lambda: (out / "metrics.jsonl").is_file() and (out / "metrics.jsonl").read_text().count("\n") >= 2)
-    run.ranks[0].send(signal.SIGTERM)
-    assert "stopped by a signal" in run.finish()
+    said = training_runs.train_until_signal(out, "save_every=0", **options)
+    assert "stopped by a signal" in said
     assert len(checkpoints(out)) == 1
     assert not (out / MANIFEST).exists()
     train(out, "save_every=0")

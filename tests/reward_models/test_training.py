@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import signal
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from training_runs import PARTITION_ALL, assert_close_run, assert_same_run, checkpoints, metrics, start, train, weights
+from training_runs import (
+    PARTITION_ALL,
+    assert_close_run,
+    assert_same_run,
+    checkpoints,
+    metrics,
+    start,
+    train,
+    train_until_signal,
+    weights,
+)
 
 from reward_models import RewardModel
 from reward_models.data.sources import load
@@ -100,10 +109,7 @@ def test_a_run_whose_last_checkpoint_is_damaged_resumes_from_the_one_before(
 
 def test_sigterm_saves_and_the_same_command_goes_on(uninterrupted: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    run = start(out, "save_every=0")
-    run.wait_for(lambda: (out / "metrics.jsonl").is_file() and (out / "metrics.jsonl").read_text().count("\n") >= 1)
-    run.ranks[0].send(signal.SIGTERM)
-    assert "stopped by a signal" in run.finish()
+    assert "stopped by a signal" in train_until_signal(out, "save_every=0")
     assert len(checkpoints(out)) == 1
     assert not (out / "manifest.json").exists()
     train(out, "save_every=0")
@@ -112,10 +118,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(uninterrupted: Path, tmp_pat
 
 def test_a_signal_to_one_rank_stops_all_of_them_at_the_same_step(uninterrupted: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    run = start(out, "save_every=0", ranks=2)
-    run.wait_for(lambda: (out / "metrics.jsonl").is_file())
-    run.ranks[1].send(signal.SIGTERM)
-    assert "stopped by a signal" in run.finish()
+    assert "stopped by a signal" in train_until_signal(out, "save_every=0", ranks=2, rank=1)
     assert [len(list(path.glob("rank-*"))) for path in checkpoints(out)] == [1]  # stage 0: one rank holds everything
     train(out, "save_every=0")
     assert_close_run(out, uninterrupted)

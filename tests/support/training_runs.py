@@ -6,7 +6,7 @@ import json
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import preloaded
 import pytest
 import torch
+import train_until_signal as hold
 from preloaded import ENVIRONMENT, ROOT, Program
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
@@ -84,6 +85,7 @@ def start(
     settings: Sequence[str] = SETTINGS,
     program: str = "reward_models.train",
     key: str = "output_dir",
+    environment: Mapping[str, str] | None = None,
 ) -> Run:
     """Begin a run of ``settings`` and ``words`` that writes to ``out``, the value of ``key``.
 
@@ -95,7 +97,7 @@ def start(
     command = [f"{key}={out}", *settings, *words]
     run = Run(out, [], log)
     for rank in range(ranks):
-        place = job | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        place = job | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | dict(environment or {})
         run.ranks.append(preloaded.start(command, log, main=program, environment=place))
     return run
 
@@ -103,6 +105,18 @@ def start(
 def train(out: Path, *words: str, ranks: int = 1, status: int = 0, **options: Any) -> str:
     """A whole run; returns what it said."""
     return start(out, *words, ranks=ranks, **options).finish(status)
+
+
+def train_until_signal(
+    out: Path, *words: str, rank: int = 0, step: int = 1, program: str = "reward_models.train", **options: Any
+) -> str:
+    """A run whose rank ``rank`` gets SIGTERM after ``step`` steps, on a busy machine too; returns what was said."""
+    file = out.parent / f"{out.name}-{next(_numbers)}.held"
+    values = {hold.PROGRAM: program, hold.RANK: str(rank), hold.STEP: str(step), hold.FILE: str(file)}
+    run = start(out, *words, program=hold.__name__, environment=values, **options)
+    run.wait_for(file.exists)
+    run.ranks[rank].send(signal.SIGTERM)
+    return run.finish()
 
 
 def _free_port() -> int:
