@@ -164,13 +164,20 @@ def test_no_modules_import_one_another() -> None:
         ("omegaconf", ("reward_models.runtime",)),
         ("deepspeed", ("reward_models.runtime", "align.rollouts.vllm")),
         ("peft", ("reward_models.backbone",)),
-        ("trl", ("align.sft", "align.rollouts.vllm", "align.bridges.trl")),
+        ("trl", ("align.sft", "align.bridges.trl")),
+        ("vllm", ("align.rollouts.transfer", "align.rollouts.vllm_worker")),
         ("typer", ("keel",)),
     ],
 )
 def test_libraries_have_their_place(module: str, where: tuple[str, ...]) -> None:
     outside = {name for name in importers(module) if not _within(name, where)}
     assert not outside, f"{module} is imported by {sorted(outside)}"
+
+
+def test_the_worker_extension_of_vllm_needs_nothing_that_keel_requires() -> None:
+    found = {name.partition(".")[0] for name in imports(MODULES["align.rollouts.vllm_worker"])}
+    assert found - sys.stdlib_module_names == {"torch", "vllm"}
+    assert not any(imports(MODULES[package]) for package in ("align", "align.rollouts"))  # they are imported with it
 
 
 def test_the_chat_template_has_one_caller() -> None:
