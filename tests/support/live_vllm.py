@@ -18,7 +18,7 @@ import httpx2
 from stand_in_vllm import free_port
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 240.0
+START_SECONDS = 600.0
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
@@ -82,7 +82,7 @@ class LiveServer:
             os.killpg(self.pid, signal.SIGKILL)
 
     def post(self, path: str, body: Any) -> Any:
-        answer = httpx2.post(self.url + path, json=body, timeout=60)
+        answer = httpx2.post(self.url + path, json=body, timeout=300)
         assert answer.status_code == 200, answer.text
         return answer.json()
 

@@ -141,7 +141,7 @@ class RolloutLaws:
         connect(unmoved).sync_weights(0)
         (found,) = find_models([server.url], 60.0)
         assert (found.root, found.max_tokens) == (str(base), 256)
-        asked = ServedRollout([found], unmoved.config.vocab_size, request_seconds=60.0)
+        asked = ServedRollout([found], unmoved.config.vocab_size, request_seconds=300.0)
         assert_sampled_by(unmoved, sample(asked))
         asked.shutdown()
 
@@ -182,7 +182,7 @@ class RolloutLaws:
         body = {"model": str(base), "prompt": [[5, 6, 7]], "max_tokens": 64, "ignore_eos": True, "temperature": 0.0}
         with ThreadPoolExecutor(4) as pool:
             others = [
-                pool.submit(httpx2.post, f"{server.url}/v1/completions", json=body, timeout=60) for _ in range(40)
+                pool.submit(httpx2.post, f"{server.url}/v1/completions", json=body, timeout=300) for _ in range(40)
             ]
             for step in range(1, 4):
                 move(engine._model, step)

@@ -42,7 +42,7 @@ def run(server: LiveServer, base: Path) -> Any:
         *(f"model.path={base}", "prompts.train=['synthetic:reasoning:train']", "prompts.limit=20"),
         *("rewards=[{term: 'letters:Letters'}]", "evaluation.data=[]", "prompts_per_step=2", "samples_per_prompt=4"),
         *("steps_per_rollout=1", "max_new_tokens=10", "max_tokens=120", "engine.dtype=fp32", "engine.lr=3e-3"),
-        *("loggers=[]", "timeout_seconds=120", "save_every=1", "rollout.engine=vllm"),
+        *("loggers=[]", "timeout_seconds=600", "save_every=1", "rollout.engine=vllm"),
         *(f"rollout.vllm_base_url={server.url}", f"rollout.vllm_group_port={free_port()}"),
     )
     return partial(training_runs.start, settings=settings, program="align.train")
@@ -84,5 +84,5 @@ class TestOnACpu(RolloutLaws):
         server.start()
         engine.sync_weights(0)  # waits for the server
         assert_sampled_by(model, sample(engine))
-        run(tmp_path / "run", "steps=2", "rollout.vllm_start_seconds=60").finish()
+        run(tmp_path / "run", "steps=2", "rollout.vllm_start_seconds=600").finish()
         assert max(line["mismatch_max"] for line in metrics(tmp_path / "run")) < 1e-4
