@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Exists, Select, exists, func, select, update
 from sqlalchemy.orm import Session, aliased
@@ -21,22 +21,64 @@ REPEAT_AFTER = 10  # an item is shown again only after so many others
 CLOCK_SLACK = 60.0  # seconds that the clocks of two servers may differ
 
 
-def lease(session: Session, user: User, project: Project, *, now: float) -> Assignment | None:
+class Lease(NamedTuple):
+    """``first``: the user never had the item before, so there is no judgement under the assignment."""
+
+    assignment: Assignment
+    first: bool
+
+
+def lease(session: Session, user: User, project: Project, *, now: float) -> Lease | None:
     """The item ``user`` is to judge now: the one in hand, or a new one, or ``None`` if there is none.
 
     The order of new items is ``Item.rank``; gold items and repeats come in by a draw that depends only on the user and
     how many items they have had, so that asking again changes nothing.
     """
-    mine = in_hand(session, user, project)
+    standing = standing_of(session, user, project, now=now)
+    mine = in_hand(session, user, project) if standing.leased else None
     if mine is not None and holds(mine, now=now):
-        return mine
-    picked = _pick(session, user, project, lock=True)
-    return None if picked is None else _hand_out(session, picked, user, project, now=now)
+        return Lease(mine, first=False)
+    return lease_new(session, user, project, standing, now=now)
+
+
+def lease_new(session: Session, user: User, project: Project, standing: Standing, *, now: float) -> Lease | None:
+    """An item that ``user`` does not have yet, or ``None``. ``standing`` is of this transaction."""
+    picked = _pick(session, user, project, standing.had, lock=True)
+    if picked is None:
+        return None
+    guideline = session.get_one(Guideline, standing.guideline)
+    return Lease(_hand_out(session, picked, user, project, guideline, now=now), first=picked.before is None)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a lease depends on, read in one statement.
+
+    Args:
+        had: assignments of the user in the project so far.
+        leased: those of them that are open.
+        overdue: whether leases of the project, of anybody, wait to be ended.
+        guideline: the id of the newest guideline.
+    """
+
+    had: int
+    leased: int
+    overdue: bool
+    guideline: int
+
+
+def standing_of(session: Session, user: User, project: Project, *, now: float) -> Standing:
+    late = select(Assignment.id).join(Item).where(overdue(project, now=now)).exists()
+    newest = select(func.max(Guideline.id)).where(Guideline.project_id == project.id).scalar_subquery()
+    mine = _mine(user, project, func.count(Assignment.id))
+    open_ones = func.count(Assignment.id).filter(Assignment.state == "leased")
+    return Standing(*session.execute(mine.add_columns(open_ones, late.correlate(None), newest)).one())
 
 
 def upcoming(session: Session, user: User, project: Project) -> Item | None:
     """The item that :func:`lease` is likely to give after the one in hand, as things stand; it stays in the queue."""
-    picked = _pick(session, user, project, lock=False)
+    had = session.scalar(_mine(user, project, func.count(Assignment.id))) or 0
+    picked = _pick(session, user, project, had, lock=False)
     return None if picked is None else picked.item
 
 
@@ -70,9 +112,9 @@ def newest_guideline(session: Session, project: Project) -> Guideline:
     ).one()
 
 
-def reopen(session: Session, assignment: Assignment, project: Project, *, now: float) -> None:
-    """Lease ``assignment`` again, under a new token, with the responses where they were and the newest guideline."""
-    assignment.guideline = newest_guideline(session, project)
+def reopen(assignment: Assignment, project: Project, guideline: Guideline, *, now: float) -> None:
+    """Lease ``assignment`` again, under a new token and ``guideline``, with the responses where they were."""
+    assignment.guideline = guideline
     assignment.token = secrets.token_urlsafe(18)
     assignment.state = "leased"
     assignment.leased_at = now
@@ -117,40 +159,57 @@ def _mine(user: User, project: Project, what: Any) -> Select[Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Picked:
+    """An item, and the user's assignment of it in this round where there was one: given back, untouched."""
+
     item: Item
     flip: bool
     round: int = 0
+    before: Assignment | None = None
 
 
-def _pick(session: Session, user: User, project: Project, *, lock: bool) -> _Picked | None:
-    had = session.scalar(_mine(user, project, func.count(Assignment.id))) or 0
+def _pick(session: Session, user: User, project: Project, had: int, *, lock: bool) -> _Picked | None:
     draw = Random(f"{project.id}:{user.id}:{had}")  # seeded by text: the same on every machine
     check, flip = draw.random(), draw.random() < 0.5
     if check < project.gold_rate:
         item = _gold(session, user, project, draw)
         if item is not None:
-            return _Picked(item, flip)
+            return _Picked(item, flip, before=_before(session, user, item, 0))
     elif check < project.gold_rate + project.repeat_rate:
         before = _repeatable(session, user, project, draw)
         if before is not None:
-            return _Picked(before.item, before.left == "a", round=1)
-    item = _next(session, user, project, lock=lock)
-    return None if item is None else _Picked(item, flip)
+            again = _before(session, user, before.item, 1)
+            return _Picked(before.item, before.left == "a", round=1, before=again)
+    found = _next(session, user, project, lock=lock)
+    return None if found is None else _Picked(found[0], flip, before=found[1])
 
 
-def _next(session: Session, user: User, project: Project, *, lock: bool) -> Item | None:
+def _next(session: Session, user: User, project: Project, *, lock: bool) -> tuple[Item, Assignment | None] | None:
+    """The first item in the queue that the user has not had, and their assignment of it that expired, if any."""
+    earlier = (Assignment.item_id == Item.id) & (Assignment.user_id == user.id) & (Assignment.round == 0)
     free = (
-        select(Item)
-        .where(Item.project_id == project.id, Item.gold.is_(None), Item.taken < project.votes_per_item, ~had_by(user))
+        select(Item, Assignment)
+        .outerjoin(Assignment, earlier)
+        .where(Item.project_id == project.id, Item.gold.is_(None), Item.taken < project.votes_per_item)
+        .where(Assignment.id.is_(None) | (Assignment.state == "expired"))
         .order_by(Item.rank, Item.id)
         .limit(1)
     )
-    if not lock:
-        return session.scalar(free)
-    # Another transaction may hold the first one for a moment: pass it by, and wait only if it is the last. The lock
-    # (``key_share``: FOR NO KEY UPDATE) lets verdicts on the item in, which refer to it and may wait for another one.
-    return session.scalar(free.with_for_update(skip_locked=True, key_share=True)) or session.scalar(
-        free.with_for_update(key_share=True)
+    if lock:
+        # Another transaction may hold the first one for a moment: pass it by, and wait only if it is the last. The lock
+        # (``key_share``: FOR NO KEY UPDATE) lets verdicts on the item in, which refer to it and may wait for another.
+        passing = free.with_for_update(of=Item, skip_locked=True, key_share=True)
+        row = session.execute(passing).one_or_none()
+        row = row or session.execute(free.with_for_update(of=Item, key_share=True)).one_or_none()
+    else:
+        row = session.execute(free).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+def _before(session: Session, user: User, item: Item, round: int) -> Assignment | None:
+    return session.scalar(
+        select(Assignment).where(
+            Assignment.item_id == item.id, Assignment.user_id == user.id, Assignment.round == round
+        )
     )
 
 
@@ -173,16 +232,14 @@ def _repeatable(session: Session, user: User, project: Project, draw: Random) ->
     return draw.choice(old) if old else None
 
 
-def _hand_out(session: Session, picked: _Picked, user: User, project: Project, *, now: float) -> Assignment:
+def _hand_out(
+    session: Session, picked: _Picked, user: User, project: Project, guideline: Guideline, *, now: float
+) -> Assignment:
     item, round = picked.item, picked.round
-    assignment = session.scalar(
-        select(Assignment).where(
-            Assignment.item_id == item.id, Assignment.user_id == user.id, Assignment.round == round
-        )
-    )
+    assignment = picked.before
     if assignment is None:
-        assignment = Assignment(item_id=item.id, user_id=user.id, round=round, left="b" if picked.flip else "a")
-    reopen(session, assignment, project, now=now)
+        assignment = Assignment(item=item, user_id=user.id, round=round, left="b" if picked.flip else "a")
+    reopen(assignment, project, guideline, now=now)
     session.add(assignment)
     if counts(item, round):
         _take(session, item.id, 1)

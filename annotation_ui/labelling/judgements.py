@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import Select, exists, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session, aliased, joinedload
 
 from annotation_ui.labelling.assignment import counts, newest_guideline, release, reopen
 from annotation_ui.store.tables import Assignment, Event, Item, Judgement, Project, User
@@ -50,28 +50,49 @@ def first_votes(project: Project) -> Select[Judgement]:
     )
 
 
+def leased_under(session: Session, user: User, token: str) -> Assignment | None:
+    """The user's assignment with this token, open or not, with its item and guideline; locked for :func:`record`."""
+    return session.scalar(
+        select(Assignment)
+        .where(Assignment.token == token, Assignment.user_id == user.id)
+        .options(joinedload(Assignment.item).lazyload(Item.responses), joinedload(Assignment.guideline))
+        .with_for_update(of=Assignment)
+    )
+
+
 def record(
-    session: Session, user: User, project: Project, token: str, verdict: Verdict, *, dwell_ms: int | None, now: float
+    session: Session,
+    user: User,
+    project: Project,
+    assignment: Assignment,
+    verdict: Verdict,
+    *,
+    dwell_ms: int | None,
+    now: float,
 ) -> tuple[Judgement, bool]:
-    """Record ``verdict`` on the item leased under ``token``; ``(judgement, whether it is new)``.
+    """Record ``verdict`` on the item of ``assignment``; ``(judgement, whether it is new)``.
 
     A lease whose time is up still holds while nobody else took the item. The same verdict sent again under the same
     token returns the judgement of the first time.
 
+    Args:
+        assignment: of :func:`leased_under`.
+
     Raises:
-        LeaseLost: the token is no open lease of this user's.
+        LeaseLost: the lease is not open any more.
         Contradiction: another verdict was recorded under the token.
     """
-    assignment = session.scalar(
-        select(Assignment).where(Assignment.token == token, Assignment.user_id == user.id).with_for_update()
-    )
-    known = session.scalar(select(Judgement).where(Judgement.key == token, Judgement.user_id == user.id))
+    token = assignment.token
+    chain = session.scalars(
+        select(Judgement).where(Judgement.assignment_id == assignment.id).order_by(Judgement.revision.desc())
+    ).all()
+    known = next((judgement for judgement in chain if judgement.key == token), None)
     if known is not None:
         require_same(known, verdict)
         return known, False
-    if assignment is None or assignment.state != "leased" or assignment.item.project_id != project.id:
+    if assignment.state != "leased" or assignment.item.project_id != project.id:
         raise LeaseLost("this item went back to the queue; your verdict was not recorded")
-    before = last_of(session, assignment)
+    before = chain[0] if chain else None
     judgement = _new(session, assignment, project, verdict, before=before, key=token, dwell_ms=dwell_ms, now=now)
     if verdict.label == "skip":
         release(session, assignment, "skipped")
@@ -118,7 +139,7 @@ def undo(session: Session, user: User, project: Project, judgement_id: int, *, n
         created=now,
     )
     session.add(withdrawn)
-    reopen(session, assignment, project, now=now)
+    reopen(assignment, project, newest_guideline(session, project), now=now)
     session.flush()
     session.add(_event(user, project, "undone", withdrawn, now))
     return assignment

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import Subquery, case, func, select, true
 from sqlalchemy.orm import Session
 
 from annotation_ui.labelling.assignment import had_by
@@ -35,43 +36,49 @@ class QueueState:
     next_free: float | None
 
 
-def queue_state(session: Session, user: User, project: Project) -> QueueState:
+def _queue(user: User, project: Project) -> tuple[Subquery, Subquery, Subquery]:
+    """Three selections of one row each: the items, the user's assignments of them, and the open leases on them."""
     items = (Item.project_id == project.id) & Item.gold.is_(None)
     full = Item.taken >= project.votes_per_item
-    total, all_full, taken = session.execute(
-        select(func.count(), func.count().filter(full), func.coalesce(func.sum(Item.taken), 0)).where(items)
-    ).one()
-    mine = dict.fromkeys(("done", "skipped"), 0)
-    mine_full = 0
-    for state, count, of_them_full in session.execute(
-        select(Assignment.state, func.count(), func.count().filter(full))
+    of_all = select(
+        func.count().label("total"),
+        func.count().filter(full).label("full"),
+        func.coalesce(func.sum(Item.taken), 0).label("taken"),
+    ).where(items)
+    of_mine = (
+        select(
+            func.count().filter(Assignment.state == "done").label("judged"),
+            func.count().filter(Assignment.state == "skipped").label("skipped"),
+            func.count().filter(full).label("mine_full"),
+        )
         .join(Item)
         .where(items, Assignment.user_id == user.id, Assignment.round == 0, Assignment.state != "expired")
-        .group_by(Assignment.state)
-    ):
-        mine[state] = count
-        mine_full += of_them_full
+    )
     waiting = full & (Assignment.user_id != user.id) & ~had_by(user)
-    leases, leased, next_free = session.execute(
+    of_leases = (
         select(
-            func.count(),
-            func.count(case((waiting, Item.id)).distinct()),
-            func.min(case((waiting, Assignment.expires))),
+            func.count().label("leases"),
+            func.count(case((waiting, Item.id)).distinct()).label("leased"),
+            func.min(case((waiting, Assignment.expires))).label("next_free"),
         )
         .select_from(Assignment)
         .join(Item)
         .where(items, Assignment.state == "leased", Assignment.round == 0)
-    ).one()
-    complete = all_full - mine_full - leased
+    )
+    return of_all.subquery(), of_mine.subquery(), of_leases.subquery()
+
+
+def _queue_state(row: Any) -> QueueState:
+    complete = row.full - row.mine_full - row.leased
     return QueueState(
-        total=total,
-        votes=taken - leases,
-        judged=mine["done"],
-        skipped=mine["skipped"],
+        total=row.total,
+        votes=row.taken - row.leases,
+        judged=row.judged,
+        skipped=row.skipped,
         complete=complete,
-        leased=leased,
-        open=total - mine["done"] - mine["skipped"] - complete - leased,
-        next_free=next_free,
+        leased=row.leased,
+        open=row.total - row.judged - row.skipped - complete - row.leased,
+        next_free=row.next_free,
     )
 
 
@@ -97,33 +104,32 @@ class Progress:
 
 
 def progress_of(session: Session, user: User, project: Project, *, now: float) -> Progress:
+    """Two statements, since they are repeated after every vote."""
     mine = in_force(project).where(Judgement.user_id == user.id).order_by(None)
     today = Judgement.created > now - now % 86400
-    made_here = case((Judgement.assignment_id.is_not(None), Judgement.id))
-    count, of_today, undoable = session.execute(
-        mine.with_only_columns(func.count(), func.count().filter(today), func.max(made_here))
-    ).one()
-    if undoable is not None and _is_final(session, undoable):
-        undoable = None
-    timed = mine.with_only_columns(Judgement.dwell_ms).where(Judgement.dwell_ms.is_not(None))
-    dwell = [ms for ms in session.scalars(timed.order_by(Judgement.id.desc()).limit(50)) if ms is not None]
-    queue = queue_state(session, user, project)
+    counted = mine.with_only_columns(func.count().label("mine"), func.count().filter(today).label("today")).subquery()
+    of_all, of_mine, of_leases = _queue(user, project)
+    together = counted.join(of_all, true()).join(of_mine, true()).join(of_leases, true())
+    row = session.execute(select(counted, of_all, of_mine, of_leases).select_from(together)).one()
+    recent = session.execute(
+        mine.join(Assignment, Assignment.id == Judgement.assignment_id)
+        .with_only_columns(Judgement.id, Judgement.dwell_ms, Assignment.revealed)
+        .order_by(Judgement.id.desc())
+        .limit(50)
+    ).all()
+    dwell = [dwell_ms for _, dwell_ms, _ in recent if dwell_ms is not None]
+    final = recent[0].revealed if recent else True
     return Progress(
-        mine=count,
-        today=of_today,
-        items=queue.total,
-        votes=queue.votes,
-        votes_needed=queue.total * project.votes_per_item,
+        mine=row.mine,
+        today=row.today,
+        items=row.total,
+        votes=row.taken - row.leases,
+        votes_needed=row.total * project.votes_per_item,
         seconds_per_item=median(dwell) / 1000 if dwell else None,
-        undoable=undoable,
+        undoable=None if final else recent[0].id,
         checks=project.gold_rate + project.repeat_rate > 0,
-        queue=queue,
+        queue=_queue_state(row),
     )
-
-
-def _is_final(session: Session, judgement_id: int) -> bool:
-    under = select(Assignment.revealed).join(Judgement, Judgement.assignment_id == Assignment.id)
-    return bool(session.scalar(under.where(Judgement.id == judgement_id)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

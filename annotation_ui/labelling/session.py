@@ -12,16 +12,26 @@ from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any, cast
 
-from sqlalchemy import select
+from sqlalchemy import select, true
 from sqlalchemy.orm import Session
 
 from annotation_ui.labelling import judgements
-from annotation_ui.labelling.assignment import counts, holds, in_hand, lease, overdue, release_expired, upcoming
+from annotation_ui.labelling.assignment import (
+    Lease,
+    counts,
+    holds,
+    in_hand,
+    lease,
+    lease_new,
+    release_expired,
+    standing_of,
+    upcoming,
+)
 from annotation_ui.labelling.progress import Progress, progress_of
-from annotation_ui.store.accounts import ROLES, require
+from annotation_ui.store.accounts import ROLES, permitted, require
 from annotation_ui.store.database import Database
 from annotation_ui.store.projects import find_project
-from annotation_ui.store.tables import Assignment, Item, Judgement, Project, Score, User
+from annotation_ui.store.tables import Assignment, Judgement, Project, Score, User
 from annotation_ui.store.verdicts import Kind, across, parse_verdict
 
 Messages = list[dict[str, str]]
@@ -82,14 +92,6 @@ class ShownScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Screen:
-    """The item on an annotator's screen, and the progress."""
-
-    task: Task | None
-    progress: Progress
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """The account's role, and the names of the projects."""
 
@@ -97,11 +99,27 @@ class Layout:
     projects: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    """The item on an annotator's screen, the progress, and what :func:`layout` says."""
+
+    task: Task | None
+    progress: Progress
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voted:
+    """What follows a vote: the models' scores, if the project shows them, and the next item, if it was leased too."""
+
+    scores: tuple[ShownScore, ...] = ()
+    screen: Screen | None = None
+
+
 def layout(database: Database, who: str | None) -> Layout:
     """The account and the projects, for the bar on every page."""
     with database.read() as session:
-        role = require(session, who, *ROLES).role
-        return Layout(role=role, projects=tuple(session.scalars(select(Project.name).order_by(Project.name))))
+        return _layout(session, require(session, who, *ROLES))
 
 
 def next_task(database: Database, who: str | None, project_name: str | None, *, now: float) -> Task | None:
@@ -115,17 +133,17 @@ def screen(database: Database, who: str | None, project_name: str | None, *, now
         user, project = _both(session, who, project_name)
         mine = in_hand(session, user, project)
         if mine is not None and holds(mine, now=now):
-            return _screen(session, user, project, mine, now)
-        late = _any_overdue(session, project, now)
+            return _screen(session, user, project, _leased(session, Lease(mine, first=False), project), now)
+        late = standing_of(session, user, project, now=now).overdue
     if late:
         with database.write() as session:
             release_expired(session, find_project(session, project_name), now=now)
     with database.write() as session:
         user, project = _both(session, who, project_name, lock=True)
         taken = lease(session, user, project, now=now)
+        task = None if taken is None else _leased(session, taken, project)
     with database.read() as session:
-        user, project = _both(session, who, project_name)
-        return _screen(session, user, project, session.get(Assignment, taken.id) if taken else None, now)
+        return _screen(session, user, project, task, now)
 
 
 def upcoming_texts(database: Database, who: str | None, project_name: str | None) -> tuple[Messages, list[Messages]]:
@@ -146,20 +164,19 @@ def vote(
     dwell_ms: int | None = None,
     go_on: bool = False,
     now: float,
-) -> list[ShownScore]:
-    """Record a verdict on the item under ``token``; the models' scores, if the project shows them.
-
-    Sent twice, the verdict counts once.
+) -> Voted:
+    """Record a verdict on the item under ``token``. Sent twice, the verdict counts once.
 
     Args:
-        go_on: lease the next item in the same transaction, where that can be done, for :func:`screen` to show.
+        go_on: lease the next item in the same transaction, where that can be done.
 
     Raises:
         VerdictError, LeaseLost, Contradiction, Forbidden: nothing was recorded.
     """
+    task = None
     with database.write() as session:
         user, project = _both(session, who, project_name, lock=True)
-        assignment = session.scalar(select(Assignment).where(Assignment.token == token, Assignment.user_id == user.id))
+        assignment = judgements.leased_under(session, user, token)
         if assignment is None:
             known = session.scalar(select(Judgement).where(Judgement.key == token, Judgement.user_id == user.id))
             if known is None:
@@ -167,13 +184,27 @@ def vote(
             harms = known.guideline.harms if known.guideline else ()
             kind = cast(Kind, project.kind)
             judgements.require_same(known, parse_verdict(said, kind, left=known.left or "a", harms=harms))
-            return []  # undone since, so its scores were not shown
+            return Voted()  # undone since, so its scores were not shown
         verdict = parse_verdict(said, cast(Kind, project.kind), left=assignment.left, harms=assignment.guideline.harms)
-        judgement, new = judgements.record(session, user, project, token, verdict, dwell_ms=dwell_ms, now=now)
-        # Two items would be locked after a skip, which frees a place; what is overdue must go back to the queue first.
-        if go_on and new and verdict.label != "skip" and not _any_overdue(session, project, now):
-            lease(session, user, project, now=now)
-        return _reveal(session, project, assignment, judgement)
+        judgement, new = judgements.record(session, user, project, assignment, verdict, dwell_ms=dwell_ms, now=now)
+        if go_on and new and verdict.label != "skip":
+            task = _go_on(session, user, project, now)
+        scores = tuple(_reveal(session, project, assignment, judgement))
+    if task is None:
+        return Voted(scores=scores)
+    with database.read() as session:
+        return Voted(scores=scores, screen=_screen(session, user, project, task, now))
+
+
+def _go_on(session: Session, user: User, project: Project, now: float) -> Task | None:
+    """The next item after a verdict, leased; ``None`` where that has to be done in a transaction of its own: what is
+    overdue goes back to the queue first, and after a skip, which frees a place, two items would be locked."""
+    standing = standing_of(session, user, project, now=now)
+    if standing.overdue:
+        return None
+    mine = in_hand(session, user, project) if standing.leased else None
+    taken = Lease(mine, first=False) if mine else lease_new(session, user, project, standing, now=now)
+    return None if taken is None else _leased(session, taken, project)
 
 
 def undo(database: Database, who: str | None, project_name: str | None, judgement: int, *, now: float) -> None:
@@ -248,9 +279,17 @@ def progress(database: Database, who: str | None, project_name: str | None, *, n
         return progress_of(session, user, project, now=now)
 
 
-def _screen(session: Session, user: User, project: Project, mine: Assignment | None, now: float) -> Screen:
-    task = None if mine is None else _task(mine, project, said=_former(session, mine))
-    return Screen(task=task, progress=progress_of(session, user, project, now=now))
+def _layout(session: Session, user: User) -> Layout:
+    return Layout(role=user.role, projects=tuple(session.scalars(select(Project.name).order_by(Project.name))))
+
+
+def _screen(session: Session, user: User, project: Project, task: Task | None, now: float) -> Screen:
+    progress = progress_of(session, user, project, now=now)
+    return Screen(task=task, progress=progress, layout=_layout(session, user))
+
+
+def _leased(session: Session, taken: Lease, project: Project) -> Task:
+    return _task(taken.assignment, project, said=None if taken.first else _former(session, taken.assignment))
 
 
 def _former(session: Session, assignment: Assignment) -> dict[str, Any] | None:
@@ -279,13 +318,12 @@ def opening(prompt: Messages) -> str:
 
 def _both(session: Session, who: str | None, project_name: str | None, *, lock: bool = False) -> tuple[User, Project]:
     """The annotator and the project. ``lock`` makes what one person does in two tabs happen one after the other."""
-    user = require(session, who, *ROLES, lock=lock)
+    both = select(User, Project).join(Project, true()).where(User.name == who, Project.name == project_name)
+    row = session.execute(both.with_for_update(of=User) if lock else both).one_or_none()
+    if row is not None:
+        return permitted(row[0], *ROLES), row[1]
+    user = require(session, who, *ROLES, lock=lock)  # says what is missing
     return user, find_project(session, project_name)
-
-
-def _any_overdue(session: Session, project: Project, now: float) -> bool:
-    found = session.scalar(select(Assignment.id).join(Item).where(overdue(project, now=now)).limit(1))
-    return found is not None
 
 
 def _task(

@@ -91,7 +91,15 @@ def require(session: Session, name: str | None, *roles: Role, lock: bool = False
     Raises:
         Forbidden: it is not.
     """
-    user = find_user(session, name, lock=lock) if name else None
+    return permitted(find_user(session, name, lock=lock) if name else None, *roles)
+
+
+def permitted(user: User | None, *roles: Role) -> User:
+    """``user``, if it is an active account with one of ``roles``.
+
+    Raises:
+        Forbidden: it is not.
+    """
     if user is None or not user.active:
         raise Forbidden("log in first")
     if user.role not in roles:

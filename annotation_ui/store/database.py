@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import threading
@@ -17,7 +18,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, inspect, update
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
@@ -27,6 +28,7 @@ from reward_models.extras import needs
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30.0
 CONNECTIONS = 20
+IDLE_SECONDS = 5.0  # a connection to PostgreSQL that was used since is taken to be alive
 PASSWORD_VARIABLE = "KEEL_DATABASE_PASSWORD"
 
 
@@ -168,11 +170,26 @@ def _postgres_engine(url: URL, **options: Any) -> Engine:
     with needs("postgres"):
         from annotation_ui.store.prepared import PreparingConnection
 
-        engine = create_engine(url, pool_pre_ping=True, pool_size=CONNECTIONS, **options)
+        # The connection used last is used next: its statements are prepared.
+        engine = create_engine(url, pool_size=CONNECTIONS, pool_use_lifo=True, **options)
 
     @event.listens_for(engine, "do_connect")
     def _connect(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
         return PreparingConnection(*arguments, **options)
+
+    @event.listens_for(engine, "checkin")
+    def _checkin(connection: Any, record: Any) -> None:
+        record.info["used"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _checkout(connection: Any, record: Any, proxy: Any) -> None:
+        # One that was idle may have been closed by the server. To ask every time would take a round trip each.
+        if time.monotonic() - record.info.get("used", math.inf) < IDLE_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except Exception as error:
+            raise InvalidatePoolError() from error  # all of them are opened anew
 
     return engine
 

@@ -7,28 +7,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import gradio as gr
 
 from annotation_ui.store.database import Database
 from annotation_ui.web import pages
+from annotation_ui.web.outages import Outages
 from annotation_ui.web.rendering import code_styles
 
 ASSETS = Path(__file__).parent / "assets"
 # What is said to the user stays in the page while the pages change: only so does a screen reader notice it.
 WAITING = '<div class="k-root">Loading</div><div class="k-note" role="status" aria-live="polite"></div>'
-Identify = Callable[[Any], str | None]
+# Requests that are worked on at a time. More threads would only wait longer for each other: the interpreter runs one.
+WORKERS = 8
 
 
-def build(database: Database, identify: Identify, *, accounts: bool) -> gr.Blocks:
+def build(database: Database, who: Callable[[Any], str | None], outages: Outages, *, accounts: bool) -> gr.Blocks:
     """The app over ``database``.
 
     Args:
-        identify: the account behind a request, by its cookie; never by anything the page sends.
+        who: the account behind a request, by its cookie; never by anything the page sends.
         accounts: whether there is anything to log out of.
     """
 
     def act(asked: Any, request: gr.Request) -> pages.Reply:
-        return pages.act(database, identify(request), asked, now=time.time(), can_log_out=accounts)
+        with outages.answered():
+            return pages.act(database, who(request), asked, now=time.time(), can_log_out=accounts)
 
     with gr.Blocks(title="Keel annotate", analytics_enabled=False, fill_width=True) as app:
         gr.HTML(
@@ -38,6 +42,7 @@ def build(database: Database, identify: Identify, *, accounts: bool) -> gr.Block
             apply_default_css=False,
             elem_id="keel",
         )
+    app.limiter = anyio.CapacityLimiter(WORKERS)
     return app
 
 

@@ -7,12 +7,13 @@ import hmac
 import time
 from typing import Annotated
 
-from fastapi import FastAPI, Form, Request, Response
+from fastapi import FastAPI, Form, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from annotation_ui.store import accounts
 from annotation_ui.store.database import Database
 from annotation_ui.web.login_limits import Gate, LoginLimits
+from annotation_ui.web.outages import RETRY, Outages
 from annotation_ui.web.wording import environment
 
 COOKIE = "keel_session"
@@ -24,20 +25,29 @@ TOO_MANY = "Too many failed log-ins. Try again in a quarter of an hour."
 BUSY = "Many log-ins are being checked at the moment. Try again in a few seconds."
 
 
-def add_login(server: FastAPI, database: Database, *, secure_cookie: bool) -> None:
+def add_login(server: FastAPI, database: Database, outages: Outages, *, secure_cookie: bool) -> None:
     """``GET`` and ``POST /login`` and ``POST /logout``."""
     limits = LoginLimits()
+
+    @server.exception_handler(HTTPException)
+    def failed(request: Request, error: HTTPException) -> Response:
+        return _page(str(error.detail), error.status_code, dict(error.headers or {}))
+
     strangers, known_browsers = Gate(places=4), Gate(places=8)
 
     @server.get("/login")
     def form(request: Request, ended: str = "") -> Response:
-        with database.read() as session:
+        with outages.answered(), database.read() as session:
             if accounts.login_of(session, request.cookies.get(COOKIE), now=time.time()):
                 return RedirectResponse("/", 303)  # the browser's Back must not end at the log-in
         return _page(ENDED if ended else "")
 
     @server.post("/login")
     def log_in(request: Request, name: Annotated[str, Form()], password: Annotated[str, Form()]) -> Response:
+        with outages.answered():
+            return checked(request, name, password)
+
+    def checked(request: Request, name: str, password: str) -> Response:
         name, now = name[:100], time.time()
         address = request.client.host if request.client else ""
         mark = request.cookies.get(DEVICE)
@@ -65,7 +75,7 @@ def add_login(server: FastAPI, database: Database, *, secure_cookie: bool) -> No
 
     @server.post("/logout")
     def log_out(request: Request) -> Response:
-        with database.write() as session:
+        with outages.answered(), database.write() as session:
             accounts.close_login(session, request.cookies.get(COOKIE, ""), now=time.time())
         response = RedirectResponse("/login", 303)
         response.delete_cookie(COOKIE)
@@ -110,3 +120,7 @@ class Token:
 
 def no_token_page() -> HTMLResponse:
     return HTMLResponse(environment().get_template("token.html").render(), 401)
+
+
+def outage_page(reason: str) -> HTMLResponse:
+    return HTMLResponse(environment().get_template("outage.html").render(reason=reason), 503, RETRY)

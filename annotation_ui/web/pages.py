@@ -82,10 +82,10 @@ def _vote(context: Context, asked: Said) -> Reply:
     token = asked.get("token")
     if not isinstance(token, str):
         raise BadRequest("a vote without the token of its item")
-    reveals = annotating.vote(
+    voted = annotating.vote(
         context.database, context.who, context.project, token, said, dwell_ms=dwell_ms, go_on=True, now=context.now
     )
-    return _annotate(context) | {"note": " · ".join(["Saved", *map(revealed, reveals)])}
+    return _annotate(context, screen=voted.screen) | {"note": " · ".join(["Saved", *map(revealed, voted.scores)])}
 
 
 def _undo(context: Context, asked: Said) -> Reply:
@@ -205,11 +205,12 @@ ACTIONS: dict[str, Callable[[Context, Said], Reply]] = {
 }
 
 
-def _annotate(context: Context, task: annotating.Task | None = None) -> Reply:
+def _annotate(context: Context, task: annotating.Task | None = None, screen: annotating.Screen | None = None) -> Reply:
+    """The item in hand, ``task`` to be edited, or the ``screen`` that is known already."""
     if context.project is None:
         return _page(context, "nothing")
     if task is None:
-        screen = annotating.screen(context.database, context.who, context.project, now=context.now)
+        screen = screen or annotating.screen(context.database, context.who, context.project, now=context.now)
         task, progress = screen.task, screen.progress
     else:
         progress = annotating.progress(context.database, context.who, context.project, now=context.now)
@@ -217,6 +218,7 @@ def _annotate(context: Context, task: annotating.Task | None = None) -> Reply:
     return _page(
         context,
         "annotate",
+        screen.layout if screen else None,
         task=task,
         progress=progress,
         empty_title=title,
@@ -241,8 +243,8 @@ def _why_empty(progress: annotating.Progress, now: float) -> tuple[str, str]:
     return "Finished", "Every item has all the votes it needs. Thank you."
 
 
-def _page(context: Context, name: str, **values: Any) -> Reply:
-    layout = annotating.layout(context.database, context.who)
+def _page(context: Context, name: str, layout: annotating.Layout | None = None, **values: Any) -> Reply:
+    layout = layout or annotating.layout(context.database, context.who)
     html = (
         environment()
         .get_template(f"{name}.html")

@@ -6,16 +6,20 @@ import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
+import anyio
 import gradio as gr
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
+from sqlalchemy import select
 
 from annotation_ui.store import accounts
 from annotation_ui.store.database import Database
 from annotation_ui.web import app, rendering
-from annotation_ui.web.login import COOKIE, Token, add_login, no_token_page
+from annotation_ui.web.login import COOKIE, Token, add_login, no_token_page, outage_page
+from annotation_ui.web.outages import Outages
 
 MAX_BODY = 2_000_000
+IDENTIFYING = 4  # threads that look up who sends a request
 LOCAL = ("127.0.0.1", "localhost", "::1")
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -49,11 +53,20 @@ def build(
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     key = Token(token, secure_cookie=secure_cookie) if token else None
 
-    def identify(request: Request) -> str | None:
+    outages = Outages()
+
+    def find(request: Request) -> str | None:
         if key is not None:
             return single_user if key.held_by(request) else None
-        with database.read() as session:
+        with outages.answered(), database.read() as session:
             return accounts.login_of(session, request.cookies.get(COOKIE), now=time.time())
+
+    asking = anyio.CapacityLimiter(IDENTIFYING)
+
+    async def identify(request: Request) -> str | None:
+        """The account behind a request, looked up once, in a thread: the event loop waits for no database."""
+        request.state.who = await anyio.to_thread.run_sync(find, request, limiter=asking)
+        return request.state.who
 
     @server.middleware("http")
     async def guard(request: Request, forward: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -63,6 +76,8 @@ def build(
             response = await forward(request)
         if _wants_page(request) and response.status_code == 401:
             response = no_token_page() if key else RedirectResponse("/login", 303)
+        if _wants_page(request) and response.status_code == 503:
+            response = outage_page(outages.reason or "")
         response.headers.update(HEADERS)
         if not request.url.path.startswith(UNCHANGING):
             response.headers["Cache-Control"] = "no-store"
@@ -72,20 +87,32 @@ def build(
     def stylesheet() -> FileResponse:
         return FileResponse(app.ASSETS / "app.css", media_type="text/css")
 
+    @server.get("/health")
+    def health() -> JSONResponse:
+        """503 with the reason while the database cannot be used: for the page, and for whatever watches the server."""
+        try:
+            with outages.answered(), database.read() as session:
+                session.execute(select(1))
+        except HTTPException:
+            pass
+        reason = outages.reason
+        return JSONResponse({"ok": reason is None, "reason": reason}, 503 if reason else 200)
+
     if single_user is None:
-        add_login(server, database, secure_cookie=secure_cookie)
+        add_login(server, database, outages, secure_cookie=secure_cookie)
     rendering.start()
-    _mount_app(server, database, identify, accounts=single_user is None)
+    blocks = app.build(database, lambda request: request.state.who, outages, accounts=single_user is None)
+    _mount_app(server, blocks, identify)
     return server
 
 
-def _mount_app(server: FastAPI, database: Database, identify: app.Identify, *, accounts: bool) -> None:
+def _mount_app(server: FastAPI, blocks: gr.Blocks, identify: Callable[[Request], Awaitable[str | None]]) -> None:
     gr.mount_gradio_app(
         server,
-        app.build(database, identify, accounts=accounts),
+        blocks,
         path="/",
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
-        auth_dependency=identify,
+        auth_dependency=identify,  # type: ignore[arg-type]  # it is awaited where it can be
         show_error=False,
         max_file_size=1,
         footer_links=[],

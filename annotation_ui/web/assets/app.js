@@ -169,12 +169,18 @@ async function ask(action, data = {}, how = "pushState") {
     return reply;
   } catch (error) {
     if (await sessionEnded()) return null;
-    note("The server does not answer, so nothing was changed. Press again in a moment.", true);
+    note((await outage()) ?? "The server does not answer, so nothing was changed. Press again in a moment.", true);
     return null;
   } finally {
     busy = false;
     element.removeAttribute("aria-busy");
   }
+}
+
+// Gradio keeps the text of a refusal to itself.
+async function outage() {
+  const reply = await fetch("health", { cache: "no-store" }).catch(() => null);
+  return reply?.status === 503 ? (await reply.json().catch(() => null))?.reason : null;
 }
 
 // A log-in that ended elsewhere is no failure of the server: go to the log-in, and come back to this page.

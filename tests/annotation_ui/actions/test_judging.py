@@ -62,7 +62,7 @@ def test_both_orders_cancel_and_nothing_becomes_a_vote(sqlite: Database, fill: F
     assert sorted(tuple(row) for row in scores) == [(1, "judge m", -1.0, 0.0), (2, "judge m", 1.0, 0.0)]
     task = annotating.next_task(sqlite, "ann", "p", now=NOW)
     assert task is not None
-    [reveal] = annotating.vote(sqlite, "ann", "p", task.token, {"label": "tie"}, now=NOW)
+    [reveal] = annotating.vote(sqlite, "ann", "p", task.token, {"label": "tie"}, now=NOW).scores
     assert reveal.scorer == "judge m"
 
 

@@ -135,10 +135,10 @@ def test_scores_are_shown_only_where_the_project_says_so_and_make_the_vote_final
             session.add(Score(item_id=item, scorer="rm", score_a=2.0, score_b=0.5, created=NOW))
     first = annotating.next_task(database, "ann", "p", now=NOW)
     assert first is not None
-    assert annotating.vote(database, "ann", "p", first.token, SKIP, now=NOW) == []
+    assert annotating.vote(database, "ann", "p", first.token, SKIP, now=NOW).scores == ()
     second = annotating.next_task(database, "ann", "p", now=NOW)
     assert second is not None
-    [shown] = annotating.vote(database, "ann", "p", second.token, LEFT, now=NOW)
+    [shown] = annotating.vote(database, "ann", "p", second.token, LEFT, now=NOW).scores
     assert abs(shown.margin) == 1.5
     voted, skipped = annotating.history(database, "ann", "p")
     assert (voted.final, skipped.final) == (True, False)
@@ -159,7 +159,7 @@ def test_no_score_is_shown_for_a_gold_item(database: Database, fill: Fill) -> No
     while (task := annotating.next_task(database, "ann", "p", now=NOW)) is not None:
         gold = int(task.prompt[0]["content"].split()[1]) >= 1000
         seen[gold] += 1
-        assert (annotating.vote(database, "ann", "p", task.token, LEFT, now=NOW) == []) == gold
+        assert (annotating.vote(database, "ann", "p", task.token, LEFT, now=NOW).scores == ()) == gold
     assert min(seen[True], seen[False]) > 5
 
 
@@ -399,7 +399,8 @@ def test_annotators_see_no_model_no_score_and_no_other_label_before_they_vote(da
     task = annotating.next_task(database, "ann", "p", now=NOW)
     assert task is not None
     assert not any(word in repr(task) for word in ("model-x", "secret-rm", "123.5", "bob", "strength"))
-    assert annotating.vote(database, "ann", "p", task.token, LEFT, now=NOW) == []  # nor afterwards, unless asked for
+    voted = annotating.vote(database, "ann", "p", task.token, LEFT, now=NOW)
+    assert voted.scores == ()  # nor afterwards, unless asked for
 
 
 @pytest.mark.parametrize(
