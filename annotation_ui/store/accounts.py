@@ -56,24 +56,34 @@ def _b64(data: bytes) -> str:
 _NOBODY = f"scrypt${_b64(b'0' * 16)}${_b64(b'0' * 64)}"  # checked for unknown names, so that they take as long
 
 
-def add_user(session: Session, name: str, role: Role, password: str | None, *, now: float) -> User:
+def add_user(
+    session: Session, name: str, role: Role, password: str | None, *, by: str | None = None, now: float
+) -> User:
     """A new account; one without a password cannot log in.
+
+    Args:
+        by: who makes it, for the audit trail.
 
     Raises:
         AccountError: the name is taken or unusable, the role is none, or the password is too short.
     """
     if not name or len(name) > 100 or name != name.strip() or not name.isprintable():
         raise AccountError(f"{name[:40]!r} is no user name: 1 to 100 printable characters, no space at either end")
-    if role not in ROLES:
-        raise AccountError(f"role {role!r} is none of {', '.join(ROLES)}")
+    _check_role(role)
     if find_user(session, name) is not None:
         raise AccountError(f"there is a user {name!r} already")
     hashed = None if password is None else hash_password(password)
     user = User(name=name, role=role, password=hashed, active=True, created=now)
     session.add(user)
     session.flush()
-    session.add(Event(at=now, actor=name, kind="user added", project=None, detail={"role": role}))
+    detail = {"user": user.id, "role": role}
+    session.add(Event(at=now, actor=by or name, kind="user added", project=None, detail=detail))
     return user
+
+
+def _check_role(role: str) -> None:
+    if role not in ROLES:
+        raise AccountError(f"role {role!r} is none of {', '.join(ROLES)}")
 
 
 def find_user(session: Session, name: str, *, lock: bool = False) -> User | None:
@@ -172,24 +182,56 @@ def close_login(session: Session, cookie: str, *, now: float) -> None:
         session.add(Event(at=now, actor=name, kind="logged out", project=None, detail={}))
 
 
-def set_password(session: Session, name: str, password: str, *, now: float) -> None:
+def set_password(session: Session, name: str, password: str, *, by: str | None = None, now: float) -> None:
     """Give ``name`` a new password and close its log-ins everywhere."""
-    user = find_user(session, name)
-    if user is None:
-        raise AccountError(f"there is no user {name!r}")
+    user = _known(session, name)
     user.password = hash_password(password)
-    session.execute(delete(Login).where(Login.user_id == user.id))
-    session.add(Event(at=now, actor=name, kind="password changed", project=None, detail={}))
+    _changed(session, user, "password changed", by, now)
 
 
-def disable(session: Session, name: str, *, now: float) -> None:
+def set_role(session: Session, name: str, role: Role, *, by: str | None = None, now: float) -> None:
+    """Give ``name`` another role, from its next request on."""
+    user = _known(session, name)
+    _check_role(role)
+    detail = {"role": role, "before": user.role}
+    user.role = role
+    _changed(session, user, "role changed", by, now, log_out=False, **detail)
+
+
+def disable(session: Session, name: str, *, by: str | None = None, now: float) -> None:
     """Refuse every further request of ``name``. Its verdicts stay."""
+    user = _known(session, name)
+    user.active = False
+    _changed(session, user, "user disabled", by, now)
+
+
+def enable(session: Session, name: str, *, by: str | None = None, now: float) -> None:
+    """Let ``name`` log in again.
+
+    Raises:
+        AccountError: it has no password, as the authors of imported votes and people whose names were removed.
+    """
+    user = _known(session, name)
+    if user.password is None:
+        raise AccountError(f"{name!r} has no password, so it cannot log in; `keel annotate user password` sets one")
+    user.active = True
+    _changed(session, user, "user enabled", by, now)
+
+
+def _known(session: Session, name: str) -> User:
     user = find_user(session, name)
     if user is None:
         raise AccountError(f"there is no user {name!r}")
-    user.active = False
-    session.execute(delete(Login).where(Login.user_id == user.id))
-    session.add(Event(at=now, actor=name, kind="user disabled", project=None, detail={}))
+    return user
+
+
+def _changed(
+    session: Session, user: User, kind: str, by: str | None, now: float, *, log_out: bool = True, **detail: str
+) -> None:
+    if log_out:
+        session.execute(delete(Login).where(Login.user_id == user.id))
+    said = {"user": user.id, **detail}
+    session.add(Event(at=now, actor=by or user.name, kind=kind, project=None, detail=said))
 
 
 def _cookie_hash(cookie: str) -> str:

@@ -10,12 +10,13 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
 
 from keel.commands import annotate_data as data_commands
+from keel.commands import annotate_users as user_commands
 from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, Kind
 from keel.failures import failures
 
@@ -25,11 +26,9 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Compare responses and label safety in the browser, over a real database.", invoke_without_command=True
 )
-user_app = typer.Typer(help="Accounts.", no_args_is_help=True)
-app.add_typer(user_app, name="user")
+app.add_typer(user_commands.app, name="user")
 app.add_typer(data_commands.app)
 
-Role = Literal["annotator", "reviewer", "admin"]
 LOCAL = ("127.0.0.1", "localhost", "::1")
 NOBODY = "you"
 TOKEN_VARIABLE = "KEEL_ANNOTATE_TOKEN"  # in the place of a random one
@@ -145,51 +144,6 @@ def fill_demo(database: Database, items: int = 60) -> None:
         create_project(session, "safety", "safety", Settings(gold_rate=0.0), author="demo", now=now)
     for project in ("helpful", "safety"):
         import_items(database, project, [f"synthetic:{project}"], limit=items, author="demo", now=now)
-
-
-@user_app.command("add")
-def user_add(
-    name: str,
-    role: Annotated[Role, typer.Option()] = "annotator",
-    db: DatabaseOption = DEFAULT_DB,
-) -> None:
-    """Make an account. The password is asked for, or read from KEEL_PASSWORD."""
-    from annotation_ui.store.accounts import add_user
-    from annotation_ui.store.database import open_database
-
-    with failures("annotate"):
-        database = open_database(db)
-        with database.write() as session:
-            add_user(session, name, role, _password(), now=time.time())
-    typer.echo(f"{name} may log in as {role}")
-
-
-@user_app.command("password")
-def user_password(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
-    """Give an account a new password and log it out everywhere."""
-    from annotation_ui.store.accounts import set_password
-    from annotation_ui.store.database import open_database
-
-    with failures("annotate"):
-        database = open_database(db)
-        with database.write() as session:
-            set_password(session, name, _password(), now=time.time())
-    typer.echo(f"{name} has a new password")
-
-
-@user_app.command("disable")
-def user_disable(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
-    """Let an account act no more. What it said stays in the record."""
-    from annotation_ui.store.accounts import disable
-    from annotation_ui.store.database import open_database
-
-    with failures("annotate"), open_database(db).write() as session:
-        disable(session, name, now=time.time())
-    typer.echo(f"{name} is locked out")
-
-
-def _password() -> str:
-    return os.environ.get("KEEL_PASSWORD") or typer.prompt("Password", hide_input=True, confirmation_prompt=True)
 
 
 @app.command()

@@ -85,8 +85,17 @@ def test_accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "new password" in run(db, "user", "password", "root").output
     assert "locked out" in run(db, "user", "disable", "root").output
     assert "no user" in run(db, "user", "disable", "nobody").output
+    assert "may log in again" in run(db, "user", "enable", "root").output
+    run(db, "user", "add", "ann")
+    assert "ann is reviewer now" in run(db, "user", "role", "ann", "reviewer").output
+    listed = [line.split("\t") for line in run(db, "user", "list").output.splitlines()]
+    state = ["may log in", "0 judgements"]
+    assert listed == [["ann", "reviewer", *state], ["root", "admin", *state]]
+    assert "ann is person-2 now" in run(db, "user", "forget", "ann", "--yes").output
+    assert "person-2\treviewer\tdisabled" in run(db, "user", "list").output
+    assert run(db, "user", "forget", "root").exit_code == 1  # nobody said yes
     monkeypatch.setenv("KEEL_PASSWORD", "short")
-    assert "at least 10" in run(db, "user", "add", "ann").output
+    assert "at least 10" in run(db, "user", "add", "cyd").output
 
 
 def test_no_listening_beyond_this_machine_without_accounts(tmp_path: Path) -> None:

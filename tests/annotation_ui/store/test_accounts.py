@@ -14,15 +14,17 @@ from annotation_ui.store.accounts import (
     credentials_hold,
     device_mark,
     disable,
+    enable,
     find_user,
     known_device,
     login_of,
     open_login,
     require,
     set_password,
+    set_role,
 )
 from annotation_ui.store.database import Database
-from annotation_ui.store.tables import Login
+from annotation_ui.store.tables import Event, Login
 
 NOW = 1_700_000_000.0
 
@@ -107,3 +109,26 @@ def test_accounts_that_cannot_be(sqlite: Database, name: str, role: str, passwor
         add_user(session, "ann", "annotator", None, now=NOW)
         with pytest.raises(AccountError, match=says):
             add_user(session, name, role, password, now=NOW)  # type: ignore[arg-type]
+
+
+def test_changes_of_an_account_name_who_made_them(sqlite: Database) -> None:
+    with sqlite.write() as session:
+        user = add_user(session, "ann", "annotator", "correct horse", by="root", now=NOW)
+        add_user(session, "imported", "annotator", None, by="root", now=NOW)
+        set_role(session, "ann", "reviewer", by="root", now=NOW)
+        disable(session, "ann", by="root", now=NOW)
+        assert not credentials_hold(session, "ann", "correct horse")
+        enable(session, "ann", by="root", now=NOW)
+        assert credentials_hold(session, "ann", "correct horse")
+        assert user.role == "reviewer"
+        with pytest.raises(AccountError, match="no password"):
+            enable(session, "imported", now=NOW)
+        with pytest.raises(AccountError, match="none of"):
+            set_role(session, "ann", "king", now=NOW)  # type: ignore[arg-type]
+        with pytest.raises(AccountError, match="no user"):
+            set_role(session, "nobody", "admin", now=NOW)
+        said = session.execute(
+            select(Event.actor, Event.kind).where(Event.kind != "logged in").order_by(Event.id)
+        ).all()
+    assert {actor for actor, _ in said} == {"root"}
+    assert [kind for _, kind in said] == ["user added", "user added", "role changed", "user disabled", "user enabled"]

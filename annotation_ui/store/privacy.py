@@ -1,0 +1,68 @@
+"""Removal of a person: a pseudonym in the place of the name, everywhere that Keel wrote the name."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, select, text, update
+from sqlalchemy.orm import Session
+
+from annotation_ui.store.accounts import AccountError, find_user
+from annotation_ui.store.tables import Event, Guideline, Job, Login, Snapshot, User
+
+# Where names stand beside the accounts; the record's tables refuse changes, but for this one.
+_AUTHORS = (Guideline.author, Job.author)
+_RECORDED = (Event.actor, Snapshot.author)
+
+
+def forget(session: Session, name: str, *, by: str, now: float) -> str:
+    """Replace ``name`` by a pseudonym for good and close the account; what the person judged stays. The pseudonym.
+
+    What the person wrote (reasons, guidelines) stays as well, and so do names in copies and exports made before.
+
+    Args:
+        by: the actor for the audit trail, which says that it was done and keeps the pseudonym alone.
+
+    Raises:
+        AccountError: there is no such account, or it is the last one that can log in.
+    """
+    user = find_user(session, name, lock=True)
+    if user is None:
+        raise AccountError(f"there is no user {name!r}")
+    others = select(User.id).where(User.password.is_not(None), User.active, User.id != user.id).limit(1)
+    if user.password is not None and session.scalar(others) is None:
+        raise AccountError(f"{name!r} is the last account that can log in; add another admin first")
+    pseudonym = f"person-{user.id}"
+    while find_user(session, pseudonym) is not None:
+        pseudonym += "-x"
+    if session.get_bind().dialect.name == "sqlite":
+        session.execute(text("PRAGMA secure_delete = ON"))  # overwrites what is replaced
+    user.name, user.password, user.active = pseudonym, None, False
+    session.execute(delete(Login).where(Login.user_id == user.id))
+    for column in _AUTHORS:
+        session.execute(update(column.class_).where(column == name).values({column: pseudonym}))
+    for column in _RECORDED:
+        table = column.class_.__tablename__
+        _suspend_trigger(session, table)
+        session.execute(update(column.class_).where(column == name).values({column: pseudonym}))
+        _restore_trigger(session, table)
+    session.add(Event(at=now, actor=by, kind="name removed", project=None, detail={"pseudonym": pseudonym}))
+    return pseudonym
+
+
+def _suspend_trigger(session: Session, table: str) -> None:
+    """Let this transaction alone change ``table``, whose rows are append-only (see the first migration)."""
+    if session.get_bind().dialect.name == "sqlite":
+        session.execute(text(f"DROP TRIGGER {table}_no_update"))
+    else:
+        session.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER {table}_append_only"))
+
+
+def _restore_trigger(session: Session, table: str) -> None:
+    if session.get_bind().dialect.name == "sqlite":
+        session.execute(
+            text(
+                f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+            )
+        )
+    else:
+        session.execute(text(f"ALTER TABLE {table} ENABLE TRIGGER {table}_append_only"))

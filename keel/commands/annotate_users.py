@@ -1,0 +1,118 @@
+"""``keel annotate user``: accounts. Imports wait until a command runs."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Annotated, Literal
+
+import typer
+
+from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption
+from keel.failures import failures
+
+app = typer.Typer(help="Accounts.", no_args_is_help=True)
+Role = Literal["annotator", "reviewer", "admin"]
+
+
+@app.command("list")
+def list_users(db: DatabaseOption = DEFAULT_DB) -> None:
+    """Show every account: name, role, state, and the judgements it gave."""
+    from sqlalchemy import func, select
+
+    from annotation_ui.store.database import open_database
+    from annotation_ui.store.tables import Judgement, User
+
+    with failures("annotate"), open_database(db).read() as session:
+        given = func.count(Judgement.id)
+        rows = session.execute(
+            select(User, given).outerjoin(Judgement, Judgement.user_id == User.id).group_by(User.id).order_by(User.name)
+        ).all()
+        for user, count in rows:
+            state = "disabled" if not user.active else "may log in" if user.password else "no password"
+            typer.echo(f"{user.name}\t{user.role}\t{state}\t{count} judgements")
+
+
+@app.command("add")
+def add(name: str, role: Annotated[Role, typer.Option()] = "annotator", db: DatabaseOption = DEFAULT_DB) -> None:
+    """Make an account. The password is asked for, or read from KEEL_PASSWORD."""
+    from annotation_ui.store.accounts import add_user
+    from annotation_ui.store.database import open_database
+
+    with failures("annotate"):
+        database = open_database(db)
+        with database.write() as session:
+            add_user(session, name, role, _password(), by=CLI, now=time.time())
+    typer.echo(f"{name} may log in as {role}")
+
+
+@app.command("role")
+def change_role(name: str, role: Role, db: DatabaseOption = DEFAULT_DB) -> None:
+    """Give an account another role, from its next request on."""
+    from annotation_ui.store.accounts import set_role
+    from annotation_ui.store.database import open_database
+
+    with failures("annotate"), open_database(db).write() as session:
+        set_role(session, name, role, by=CLI, now=time.time())
+    typer.echo(f"{name} is {role} now")
+
+
+@app.command("password")
+def password(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
+    """Give an account a new password and log it out everywhere."""
+    from annotation_ui.store.accounts import set_password
+    from annotation_ui.store.database import open_database
+
+    with failures("annotate"):
+        database = open_database(db)
+        with database.write() as session:
+            set_password(session, name, _password(), by=CLI, now=time.time())
+    typer.echo(f"{name} has a new password")
+
+
+@app.command("disable")
+def lock_out(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
+    """Let an account act no more. What it said stays in the record."""
+    from annotation_ui.store.accounts import disable
+    from annotation_ui.store.database import open_database
+
+    with failures("annotate"), open_database(db).write() as session:
+        disable(session, name, by=CLI, now=time.time())
+    typer.echo(f"{name} is locked out")
+
+
+@app.command("enable")
+def let_in(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
+    """Let a disabled account log in again."""
+    from annotation_ui.store.accounts import enable
+    from annotation_ui.store.database import open_database
+
+    with failures("annotate"), open_database(db).write() as session:
+        enable(session, name, by=CLI, now=time.time())
+    typer.echo(f"{name} may log in again")
+
+
+@app.command("forget")
+def forget_name(
+    name: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Put a pseudonym in the place of a person's name, for good, and close the account. The votes stay.
+
+    The audit trail gets the pseudonym too, and a line that says so. Copies and exports made before keep the name.
+    """
+    from annotation_ui.store.database import open_database
+    from annotation_ui.store.privacy import forget
+
+    if not yes:
+        typer.confirm(f"Replace the name {name} for good?", abort=True)
+    with failures("annotate"), open_database(db).write() as session:
+        pseudonym = forget(session, name, by=CLI, now=time.time())
+    typer.echo(
+        f"{name} is {pseudonym} now; delete copies of the database that hold the name when you need them no more"
+    )
+
+
+def _password() -> str:
+    return os.environ.get("KEEL_PASSWORD") or typer.prompt("Password", hide_input=True, confirmation_prompt=True)
