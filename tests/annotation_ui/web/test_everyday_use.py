@@ -221,11 +221,13 @@ def test_right_to_left_text_begins_on_the_right(site: Any, sqlite: Database, fil
     fill(sqlite, items=0)
     arabic = "مرحبا بالعالم\n\n- الأول\n- الثاني\n\n```python\nprint(1)\n```"
     put(sqlite, pair("ما هو الجواب؟", arabic, "שלום עולם\n\nAn English paragraph."))
-    page = site().page()
+    page = site().page(viewport={"width": 1600, "height": 800})
     directions = "nodes => nodes.map(node => getComputedStyle(node).direction)"
     paragraphs = page.eval_on_selector_all(".k-pair .k-rendered :is(p, ul)", directions)
     assert sorted(paragraphs) == ["ltr", "rtl", "rtl", "rtl"]
     assert page.eval_on_selector_all(".k-prompt p", directions)[-1:] == ["rtl"]
+    gap = "text => text.closest('.k-prompt').getBoundingClientRect().right - text.getBoundingClientRect().right"
+    assert page.eval_on_selector(".k-prompt .k-text", gap) < 40  # at the edge, however wide the window
     assert page.eval_on_selector_all(".k-rendered pre", directions) == ["ltr"]
     picture(page, "right-to-left")
     page.keyboard.press("r")
