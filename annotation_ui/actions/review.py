@@ -18,7 +18,8 @@ from annotation_ui.actions.jobs import jobs_of
 from annotation_ui.labelling import judgements
 from annotation_ui.labelling.assignment import newest_guideline
 from annotation_ui.labelling.progress import ProjectProgress, project_progress
-from annotation_ui.labelling.session import Messages, in_sides, opening
+from annotation_ui.labelling.screens import Messages
+from annotation_ui.labelling.session import in_sides, opening
 from annotation_ui.quality.statistics import Quality, quality
 from annotation_ui.store.accounts import Role, require
 from annotation_ui.store.database import Database

@@ -18,6 +18,8 @@ from annotation_ui.exchange.exporting import take_snapshot
 from annotation_ui.labelling import session as annotating
 from annotation_ui.labelling.dwell import TICKS
 from annotation_ui.labelling.judgements import LeaseLost, Stale
+from annotation_ui.labelling.progress import Progress
+from annotation_ui.labelling.screens import Layout, Screen, Task
 from annotation_ui.quality.statistics import GAPS
 from annotation_ui.store.accounts import Forbidden
 from annotation_ui.store.database import Database
@@ -205,7 +207,7 @@ ACTIONS: dict[str, Callable[[Context, Said], Reply]] = {
 }
 
 
-def _annotate(context: Context, task: annotating.Task | None = None, screen: annotating.Screen | None = None) -> Reply:
+def _annotate(context: Context, task: Task | None = None, screen: Screen | None = None) -> Reply:
     """The item in hand, ``task`` to be edited, or the ``screen`` that is known already."""
     if context.project is None:
         return _page(context, "nothing")
@@ -226,7 +228,7 @@ def _annotate(context: Context, task: annotating.Task | None = None, screen: ann
     )
 
 
-def _why_empty(progress: annotating.Progress, now: float) -> tuple[str, str]:
+def _why_empty(progress: Progress, now: float) -> tuple[str, str]:
     """A title and a sentence on why there is no item."""
     queue = progress.queue
     if queue.total == 0:
@@ -243,7 +245,7 @@ def _why_empty(progress: annotating.Progress, now: float) -> tuple[str, str]:
     return "Finished", "Every item has all the votes it needs. Thank you."
 
 
-def _page(context: Context, name: str, layout: annotating.Layout | None = None, **values: Any) -> Reply:
+def _page(context: Context, name: str, layout: Layout | None = None, **values: Any) -> Reply:
     layout = layout or annotating.layout(context.database, context.who)
     html = (
         environment()

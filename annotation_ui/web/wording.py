@@ -7,8 +7,8 @@ from functools import cache
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from annotation_ui.labelling import session as annotating
 from annotation_ui.labelling.dwell import along
+from annotation_ui.labelling.screens import History, ShownScore
 from annotation_ui.store.verdicts import STRENGTHS
 from annotation_ui.web import rendering
 
@@ -55,12 +55,12 @@ KEYS = (
 )
 
 
-def said_in_words(past: annotating.History) -> str:
+def said_in_words(past: History) -> str:
     name = NAMES[past.label]
     return f"{name} {STRENGTHS[past.strength]}" if past.strength else name
 
 
-def revealed(reveal: annotating.ShownScore) -> str:
+def revealed(reveal: ShownScore) -> str:
     return f"{reveal.scorer} {_leaning(reveal.margin, reveal.pair)}"
 
 

@@ -1,0 +1,89 @@
+"""What an annotator is shown, as plain values: an item, the progress, verdicts of one's own, models' scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from annotation_ui.labelling.progress import Progress
+from annotation_ui.store.verdicts import Kind
+
+Messages = list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One item as it is shown.
+
+    Args:
+        token: names the lease (a new verdict) or is empty (an edit of ``judgement``).
+        shown: the response on the left and the one on the right, or the only one.
+        expires: when the lease ends, in seconds since the epoch.
+        draft: names the task in the browser, where an unfinished verdict is kept; the same after a reload.
+        said: the verdict to begin with, with sides of the screen: the one being edited, or the one that was undone.
+    """
+
+    token: str
+    kind: Kind
+    prompt: Messages
+    shown: tuple[Messages, ...]
+    guideline: str
+    guideline_version: int
+    harms: tuple[str, ...]
+    expires: float
+    draft: str
+    judgement: int | None = None
+    said: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """A judgement of one's own: the id to undo or edit it by, and the verdict, with sides of the screen.
+
+    ``final``: a model's score was shown after it, so it cannot be undone or edited.
+    """
+
+    judgement: int
+    label: str
+    strength: int | None
+    created: float
+    opening: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownScore:
+    """A model's score of the item just judged: a positive margin speaks for the left (or the only) response.
+
+    ``pair`` tells a margin between two responses from the score of one.
+    """
+
+    scorer: str
+    margin: float
+    pair: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """The account's role, and the names of the projects."""
+
+    role: str
+    projects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    """The item on an annotator's screen, the progress, and what :func:`layout` says."""
+
+    task: Task | None
+    progress: Progress
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voted:
+    """What follows a vote: the models' scores, if the project shows them, and the next item, if it was leased too."""
+
+    scores: tuple[ShownScore, ...] = ()
+    screen: Screen | None = None
