@@ -9,11 +9,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from fastapi import HTTPException
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import JSONResponse
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from annotation_ui.store.database import Database
 
 REMEMBERED = 10.0  # seconds
 RETRY = {"Retry-After": "10"}
@@ -81,3 +85,14 @@ class Outages:
             self._last = time.monotonic(), reason
             _log.error("%s (%s)", reason, str(getattr(error, "orig", error)).splitlines()[0][:200])
             raise HTTPException(503, reason, RETRY) from error
+
+
+def add_health(server: FastAPI, database: Database, outages: Outages) -> None:
+    """``GET /health``: 503 with the reason during an outage, for the page and for whatever watches the server."""
+
+    @server.get("/health")
+    def health() -> JSONResponse:
+        with suppress(HTTPException), outages.answered(), database.read() as session:
+            session.execute(select(1))
+        reason = outages.reason
+        return JSONResponse({"ok": reason is None, "reason": reason}, 503 if reason else 200)

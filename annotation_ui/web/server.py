@@ -8,15 +8,14 @@ from urllib.parse import urlsplit
 
 import anyio
 import gradio as gr
-from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
-from sqlalchemy import select
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse, RedirectResponse
 
 from annotation_ui.store import accounts
 from annotation_ui.store.database import Database
 from annotation_ui.web import app, rendering
 from annotation_ui.web.login import COOKIE, Token, add_login, no_token_page, outage_page
-from annotation_ui.web.outages import Outages
+from annotation_ui.web.outages import Outages, add_health
 
 MAX_BODY = 2_000_000
 IDENTIFYING = 4  # threads that look up who sends a request
@@ -87,17 +86,7 @@ def build(
     def stylesheet() -> FileResponse:
         return FileResponse(app.ASSETS / "app.css", media_type="text/css")
 
-    @server.get("/health")
-    def health() -> JSONResponse:
-        """503 with the reason while the database cannot be used: for the page, and for whatever watches the server."""
-        try:
-            with outages.answered(), database.read() as session:
-                session.execute(select(1))
-        except HTTPException:
-            pass
-        reason = outages.reason
-        return JSONResponse({"ok": reason is None, "reason": reason}, 503 if reason else 200)
-
+    add_health(server, database, outages)
     if single_user is None:
         add_login(server, database, outages, secure_cookie=secure_cookie)
     rendering.start()
