@@ -14,6 +14,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
+from annotation_ui.store import database as store
 from annotation_ui.store import prepared
 from annotation_ui.store.accounts import add_user
 from annotation_ui.store.database import Database, DatabaseError, open_database
@@ -150,3 +151,28 @@ def test_statements_stay_prepared_and_a_changed_table_is_no_trap(database: Datab
     with pytest.raises(DBAPIError, match="cached plan"):
         rows()
     assert rows() == columns + 1
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+@pytest.mark.parametrize("idle", [True, False])
+def test_connections_that_the_server_closed_are_replaced(
+    database: Database, idle: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an idle time nobody notices; right after a use one request fails, and the next one works."""
+    monkeypatch.setattr(store, "IDLE_SECONDS", 0.0 if idle else 3600.0)
+    with database.write() as session:
+        add_user(session, "ann", "annotator", None, now=0.0)
+    with database.read() as session:
+        assert session.scalar(select(User.name)) == "ann"
+    other = Database(database.url.render_as_string(hide_password=False).replace("+pg8000", ""))
+    with other.read() as session:
+        others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        closed = session.scalar(text(f"{others} AND datname = current_database()"))
+    other.close()
+    assert closed == 2
+    if not idle:
+        with pytest.raises(DBAPIError) as error, database.read() as session:
+            session.scalar(select(User.name))
+        assert error.value.connection_invalidated
+    with database.read() as session:
+        assert session.scalar(select(User.name)) == "ann"
