@@ -9,6 +9,7 @@ import sys
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: a waiting thread sleeps, not spins
 
 from align.config import AlignConfig
+from align.foreign import foreign_code
 from align.rewards.build import check_terms
 from align.rewards.scoring import RewardFailure
 from align.rewards.terms import TermError
@@ -34,6 +35,9 @@ def _run(parsed: argparse.Namespace) -> None:
     config = load_config(AlignConfig, parsed.config, parsed.overrides)
     if parsed.shorten_to is not None:
         config = shortened(config, parsed.shorten_to)
+    if parsed.dry_run:
+        for line in foreign_code(config):
+            print(line)
     check_terms(config.rewards, foreign=not parsed.dry_run)
     missing = missing_model(config.model.path)
     if not parsed.dry_run:
@@ -43,8 +47,6 @@ def _run(parsed: argparse.Namespace) -> None:
         return
     if missing is not None:
         print(f"warning: {missing}")
-    for term in sorted({each.term for each in config.rewards if ":" in each.term}):
-        print(f"imports code of your own: {term}")
     for step, change in changes(config):
         print(f"step {step:>6,}  {change}")
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
+from align.foreign import RUNS, foreign_code
 from keel.failures import CommandFailed
-from keel.pipeline.foreign import foreign_code
 from keel.pipeline.inputs import Input, check_rewards, inputs_of
 from keel.pipeline.overview import write_overview
 from keel.pipeline.programs import Ended, Line, Programs
@@ -71,8 +71,8 @@ def plan(stages: Sequence[Stage], console: Console) -> dict[str, list[Input]]:
         lines += [f"{number}. {stage.name}{done} → {stage.directory}", f"   {stage.shown_command}"]
         lines += [f"   {each.key}: {each.value} ({each.what})" for each in inputs[stage.name]]
         if stage.settings.launcher is not None:
-            lines.append(f"   runs other code: the launcher {stage.settings.launcher}")
-        lines += [f"   runs other code: {each}" for each in foreign_code(stage.config)]
+            lines.append(f"   {RUNS}the launcher {stage.settings.launcher}")
+        lines += [f"   {each}" for each in foreign_code(stage.config)]
     console.print("\n".join(lines), markup=False, soft_wrap=True)
     return inputs
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Any
 
+RUNS = "runs other code: "
 OURS = ("align", "reward_models", "annotation_ui", "keel")
 
 
 def foreign_code(config: Any) -> list[str]:
-    """One line for each place where the configuration of a program names code that is not the project's own."""
+    """One line of a dry run for each place where a program's configuration names code that is not the project's own."""
     found = []
     for place, term in enumerate(getattr(config, "rewards", [])):
         if ":" in term.term and not _ours(term.term):
@@ -21,7 +22,7 @@ def foreign_code(config: Any) -> list[str]:
         scheme, mark, _ = source.partition("://")
         if mark and scheme in readers and not _ours(readers[scheme]):
             found.append(f"the data source {scheme}:// is read by {readers[scheme]}")
-    return list(dict.fromkeys(found))
+    return [RUNS + each for each in dict.fromkeys(found)]
 
 
 def _ours(path: str) -> bool:
