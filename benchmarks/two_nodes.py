@@ -47,7 +47,7 @@ REWARD_MODEL: dict[str, Any] = {
     "data": {"train": ["synthetic:helpful:train"], "limit": 300, "eval_fraction": 0.2},
     "batch_size": 16,
     "max_tokens": 512,
-    "epochs": 8,
+    "epochs": 4,
     "save_every": 10,
     "engine": {"dtype": "fp32", "lr": 1e-2, "zero_stage": 2},
 }
@@ -67,9 +67,9 @@ POLICY: dict[str, Any] = {
 }
 # What happens after the first checkpoint. The shell of the first node becomes the launcher ($$).
 EVENTS = {
+    "stopped": "kill -INT $$",
     "processes_killed": "ssh node2 'kill -9 -1'",
     "power_cut": """ssh node2 "nohup sh -c 'sleep 0.2; ip link set eth0 down; kill -9 -1' >/dev/null 2>&1 &" """,
-    "stopped": "kill -INT $$",
 }
 SLURM_JOB = """
 job=$(sbatch --parsable --output={out}.log --ntasks-per-node=1 --gpus-per-node=1 --cpus-per-task=1 \
@@ -231,31 +231,30 @@ def tiny_policy(path: Path) -> None:
     tokenizer.save_pretrained(path)
 
 
-def run(where: Path, names: Sequence[str]) -> dict[str, Any]:
-    tiny_policy(where / "policy")
-    policy = POLICY | {"model": {"path": str(where / "policy")}}
-    ways: dict[str, Callable[[], dict[str, Any]]] = {
+def ways(where: Path) -> dict[str, Callable[[], dict[str, Any]]]:
+    policy = POLICY | {"model": {"path": str(where / "policy_model")}}
+    return {
         "reward_model": lambda: compared(where, "reward_model", "reward_models.train", REWARD_MODEL),
-        "policy": lambda: compared(where, "policy", "align.train", policy),
         **{name: partial(interrupted, where, name) for name in EVENTS},
+        "policy": lambda: compared(where, "policy", "align.train", policy),
         "own_folders": lambda: own_folders(where),
         "slurm": lambda: slurm(where),
     }
-    found = {}
-    for name, way in ways.items():
-        if not names or name in names:
-            found[name] = way()
-            print(name, json.dumps(found[name], ensure_ascii=False), flush=True)
-    return found
 
 
 def main() -> None:
     arguments = parsed()
+    found: dict[str, Any] = {"ratio": None, "environment": harness.environment(threads=1)}
     with tempfile.TemporaryDirectory() as folder:
-        found = run(Path(folder), arguments.only)
-    times = found.get("reward_model")
-    ratio = round(times["seconds_one_node"] / times["seconds_two_nodes"], 3) if times else None
-    harness.write(arguments.out, {"ratio": ratio, **found, "environment": harness.environment(threads=1)}, ["ratio"])
+        where = Path(folder)
+        tiny_policy(where / "policy_model")
+        for name, way in ways(where).items():
+            if arguments.only and name not in arguments.only:
+                continue
+            found[name] = way()
+            if name == "reward_model":
+                found["ratio"] = round(found[name]["seconds_one_node"] / found[name]["seconds_two_nodes"], 3)
+            harness.write(arguments.out, found, [name])  # each takes a minute or more
 
 
 def parsed() -> argparse.Namespace:
