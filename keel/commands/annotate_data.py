@@ -22,6 +22,7 @@ from keel.commands.annotate_options import (
     RepeatRate,
     ShowScores,
     Votes,
+    refuse_database,
     settings_given,
 )
 from keel.failures import failures
@@ -196,6 +197,11 @@ def export_command(
         aggregate=aggregate, ties=ties, both_bad=both_bad, min_votes=min_votes, min_agreement=min_agreement
     )
     with failures("annotate"):
+        if votes is not None:
+            refuse_database("--votes", [votes], db)
+        if out is not None:
+            names = (f"train.{file_format}", f"eval.{file_format}", "report.json")
+            refuse_database("DIR", (out / name for name in names), db)
         database = open_database(db)
         if votes is not None:
             _export_votes(database, votes, project, snapshot_name, pseudonyms)
@@ -258,6 +264,7 @@ def items_command(
     from annotation_ui.store.projects import find_project
 
     with failures("annotate"):
+        refuse_database("FILE.jsonl", [out], db)
         with open_database(db).read() as session:
             rows = list(items_to_score(session, find_project(session, project)))
         out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+
+from keel.commands.options import refuse_files
 
 Kind = Literal["preference", "safety"]
 CLI = "command line"
@@ -22,6 +26,12 @@ ShowScores = Annotated[
     bool | None,
     typer.Option("--show-scores/--hide-scores", help="Show models' scores after each vote, which is then final."),
 ]
+
+
+def refuse_database(option: str, outputs: Iterable[Path], db: str) -> None:
+    """Raise ``ValueError`` if a file that a command is going to write is the database that it reads."""
+    if "://" not in db:
+        refuse_files(option, outputs, [Path(f"{db}{suffix}") for suffix in ("", "-wal", "-shm")])
 
 
 def settings_given(

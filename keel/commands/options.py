@@ -57,7 +57,12 @@ def refuse_overwriting(option: str, outputs: Iterable[Path], inputs: Iterable[st
     """
     from reward_models.data.sources import expand
 
-    read = {Path(file).resolve() for spec in inputs for file in expand(spec)}
+    refuse_files(option, outputs, (Path(file) for spec in inputs for file in expand(spec)))
+
+
+def refuse_files(option: str, outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """The same for inputs that are files."""
+    read = {file.resolve() for file in inputs}
     for output in outputs:
         if output.resolve() in read:
             raise ValueError(f"{option}: {output} is one of the inputs and would be overwritten; name another")

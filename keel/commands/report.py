@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from keel.commands.options import refuse_files
 from keel.failures import failures
 
 
@@ -18,5 +19,8 @@ def report_command(
     """Write a page about runs of reinforcement learning, finished or not: curves, alarms, samples, a comparison."""
     from align.reporting.report import report as write
 
+    if out is not None:  # a page of before may be written anew
+        files = (file for run in runs if run.is_dir() for file in run.iterdir() if file.suffix != ".html")
+        refuse_files("--out", [out], files)
     page = write(runs, out or runs[0] / "report.html")
     typer.echo(f"Report: {page}")

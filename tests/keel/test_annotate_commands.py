@@ -52,6 +52,16 @@ def test_import_and_export(tmp_path: Path) -> None:
     assert "already" not in run(db, "export", tmp_path / "again", "--snapshot", "s1").output
 
 
+def test_an_export_does_not_overwrite_the_database(tmp_path: Path) -> None:
+    db, rows = tmp_path / "train.jsonl", tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"prompt": "q", "response_a": "one", "response_b": "two"}) + "\n")
+    assert run(db, "import", rows, "--project", "p", "--kind", "preference").exit_code == 0
+    for words in (("export", "--votes", db), ("export", tmp_path), ("items", db)):
+        refused = run(db, *words)
+        assert (refused.exit_code, "is one of the inputs" in refused.output) == (2, True)
+    assert "votes_per_item" in run(db, "settings").output
+
+
 def test_rows_that_cannot_be_read_are_named_in_every_format(tmp_path: Path) -> None:
     """Comma-separated and Parquet files with the same faults: each row by its place and what is wrong with it."""
     db = tmp_path / "a.db"
