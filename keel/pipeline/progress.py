@@ -1,4 +1,4 @@
-"""What can be seen of a project that runs: the report, which grows, and lines on the console."""
+"""The progress of a project, for people: the report, which grows, and lines on the console."""
 
 from __future__ import annotations
 
