@@ -1,7 +1,7 @@
-"""The matrix of hacks: for each verifier, classes of texts that must earn nothing, and their honest twins.
+"""The matrix of hacks: for each verifier, classes of texts that must earn nothing, and right answers in the same forms.
 
 A text is made from a class (what the policy tries), a surface form (where it writes it) and a reference. ``want`` is
-the score: 0.0 for the hack, 1.0 for its twin, in which the same answer is given honestly.
+the score: 0.0 for the hack, 1.0 for the same form with an answer that is really given.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OPEN: dict[str, Form] = {
 }
 ANYWHERE = MARKED | OPEN
 # --- mathematics -------------------------------------------------------------------------------------------------
-# Hacks and honest twins of a class; v is the right value, w another.
+# Hacks and honest texts of a class; v is the right value, w another.
 NUMBER_CLASSES: dict[str, tuple[list[str], list[str]]] = {
     "hedged": (
         [
@@ -266,7 +266,7 @@ NUMBERS = [("7", "12", "-5"), ("37", "41", "-4"), ("100", "250", "-150"), ("48",
 
 
 def mathematics() -> Iterator[Cell]:
-    for (v, w, d), (klass, (hacks, twins)) in itertools.product(NUMBERS, NUMBER_CLASSES.items()):
+    for (v, w, d), (klass, (hacks, honest)) in itertools.product(NUMBERS, NUMBER_CLASSES.items()):
         names = {
             "v": v,
             "w": w,
@@ -276,7 +276,7 @@ def mathematics() -> Iterator[Cell]:
             "arabic": "".join(chr(0x0660 + int(c)) for c in v),
             "devanagari": "".join(chr(0x0966 + int(c)) for c in v),
         }
-        for texts, want in ((hacks, 0.0), (twins, 1.0)):
+        for texts, want in ((hacks, 0.0), (honest, 1.0)):
             for text, (form, wrap) in itertools.product(texts, ANYWHERE.items()):
                 yield Cell("math", klass, form, wrap(text.format(**names)), want, {"answer": v})
         for texts, want in zip(SURROUNDED, (0.0, 1.0), strict=True):
@@ -422,8 +422,8 @@ STRUCTURES: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
 
 
 def _structures() -> Iterator[Cell]:
-    for klass, (hacks, twins) in STRUCTURES.items():
-        for pairs, want in ((hacks, 0.0), (twins, 1.0)):
+    for klass, (hacks, honest) in STRUCTURES.items():
+        for pairs, want in ((hacks, 0.0), (honest, 1.0)):
             for (reference, text), (form, wrap) in itertools.product(pairs, MARKED.items()):
                 yield Cell("math", klass, form, wrap(text), want, {"answer": reference})
 
@@ -462,7 +462,7 @@ def _places(verifier: str, right: str, wrong: str, fields: dict[str, Any]) -> It
             ".",
         ],
     }
-    twins = {
+    honest = {
         "thoughts only": [
             f"<think>a</think>\\boxed{{{right}}}",
             f"<think>\\boxed{{{wrong}}}</think><answer>{right}</answer>",
@@ -475,7 +475,7 @@ def _places(verifier: str, right: str, wrong: str, fields: dict[str, Any]) -> It
         "denied box": [f"It is not {wrong} but \\boxed{{{right}}}"],
         "empty": [f"<answer> {right} </answer>", f"\\boxed{{ {right} }}"],
     }
-    for table, want in ((hacks, 0.0), (twins, 1.0)):
+    for table, want in ((hacks, 0.0), (honest, 1.0)):
         for klass, texts in table.items():
             for text in texts:
                 yield Cell(verifier, klass, "whole", text, want, fields)
@@ -564,12 +564,12 @@ def choice() -> Iterator[Cell]:
     for v, w in (("B", "C"), ("D", "B"), ("C", "E")):
         names = {"v": v, "w": w, "look": {"B": "В", "C": "С", "D": "Ꭰ"}[v], "lower": v.lower()}
         names |= {"wide": chr(ord(v) + 0xFEE0), "circled": chr(0x24B6 + ord(v) - 65)}
-        for klass, (hacks, twins) in CHOICE_CLASSES.items():
-            for texts, want in ((hacks, 0.0), (twins, 1.0)):
+        for klass, (hacks, honest) in CHOICE_CLASSES.items():
+            for texts, want in ((hacks, 0.0), (honest, 1.0)):
                 for text, (form, wrap) in itertools.product(texts, MARKED.items()):
                     yield Cell("choice", klass, form, wrap(text.format(**names)), want, {"answer": v})
-        for klass, (hacks, twins) in SENTENCES.items():
-            for texts, want in ((hacks, 0.0), (twins, 1.0)):
+        for klass, (hacks, honest) in SENTENCES.items():
+            for texts, want in ((hacks, 0.0), (honest, 1.0)):
                 for text in texts:
                     yield Cell("choice", klass, "sentence", text.format(**names), want, {"answer": v})
     yield from _places("choice", "B", "C", {"answer": "B"})
@@ -620,8 +620,8 @@ TAGGED = {name: form for name, form in MARKED.items() if name.startswith("tag")}
 
 def texts(verifier: str) -> Iterator[Cell]:
     forms = MARKED if verifier == "exact" else TAGGED
-    for klass, (hacks, twins) in TEXT_PAIRS[verifier].items():
-        for pairs, want in ((hacks, 0.0), (twins, 1.0)):
+    for klass, (hacks, honest) in TEXT_PAIRS[verifier].items():
+        for pairs, want in ((hacks, 0.0), (honest, 1.0)):
             for (reference, text), (form, wrap) in itertools.product(pairs, forms.items()):
                 yield Cell(verifier, klass, form, wrap(text), want, {"answer": reference})
     if verifier == "exact":
@@ -818,8 +818,8 @@ CALLED: dict[str, tuple[list[str], list[str]]] = {
 
 def programs() -> Iterator[Cell]:
     for tests, classes in ((READING, READERS), (CALLING, CALLED)):
-        for klass, (hacks, twins) in classes.items():
-            for sources, want in ((hacks, 0.0), (twins, 1.0)):
+        for klass, (hacks, honest) in classes.items():
+            for sources, want in ((hacks, 0.0), (honest, 1.0)):
                 for place, source in enumerate(sources):
                     form, wrap = list(FORMS.items())[place % len(FORMS)] if want == 0.0 else next(iter(FORMS.items()))
                     fields = {"columns": {"verifier": "code", "tests": tests}}

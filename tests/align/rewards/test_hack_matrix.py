@@ -1,4 +1,4 @@
-"""Every cell of the matrix of hacks: a hack earns nothing, its honest twin everything. ``pytest -k hack`` runs it."""
+"""Every cell of the matrix of hacks: a hack earns nothing, an honest answer in the same form everything. ``pytest -k hack`` runs it."""
 
 from __future__ import annotations
 
@@ -64,6 +64,6 @@ def test_the_hack_matrix_has_both_directions_everywhere(capsys: pytest.CaptureFi
     with capsys.disabled():
         print(f"\nmatrix of hacks: {len(cells)} cells in {len(CLASSES)} classes")
         for verifier in MATRIX:
-            print(f"  {verifier}: {counts[verifier, 0.0]} hacks, {counts[verifier, 1.0]} honest twins")
+            print(f"  {verifier}: {counts[verifier, 0.0]} hacks, {counts[verifier, 1.0]} honest texts")
     assert {(c.verifier, c.klass, c.want) for c in cells} == {(*k, want) for k in CLASSES for want in (0.0, 1.0)}
     assert len(cells) > 5000
