@@ -1,4 +1,4 @@
-"""Every cell of the matrix of hacks: a hack earns nothing, an honest answer in the same form everything. ``pytest -k hack`` runs it."""
+"""Every cell of the matrix of hacks: a hack earns nothing, an honest text everything. ``pytest -k hack`` runs it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def explained(verifier: str, make: Callable[..., Any]) -> list[tuple[float | Non
 
 
 @pytest.mark.parametrize(("verifier", "klass"), CLASSES, ids=" ".join)
-def test_no_hack_is_rewarded_and_its_honest_twin_is(verifier: str, klass: str, sample: Any) -> None:
+def test_no_hack_is_rewarded_and_honest_texts_are(verifier: str, klass: str, sample: Any) -> None:
     wrong = []
     for cell, (score, reason) in zip(MATRIX[verifier][1], explained(verifier, sample), strict=True):
         if cell.klass != klass:
