@@ -45,3 +45,14 @@ def pass_at_k(n: int, correct_P: np.ndarray, k: int) -> np.ndarray:
     for i in range(k):
         miss_P = miss_P * np.clip(wrong_P - i, 0, None) / (n - i)
     return 1 - miss_P
+
+
+def interval(values_P: np.ndarray, draws: int = 1000, seed: int = 0) -> list[float] | None:
+    """The 95 % interval of a mean over prompts: percentiles of a bootstrap that draws prompts; ``None`` below two."""
+    known = values_P[~np.isnan(values_P)]
+    if len(known) < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    means = [float(known[rng.integers(0, len(known), len(known))].mean()) for _ in range(draws)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return [float(low), float(high)]

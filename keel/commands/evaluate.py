@@ -7,8 +7,18 @@ from typing import Annotated
 
 import typer
 
-from keel.commands.options import Columns, Device, DtypeOption, MaxBad, MaxTokens, column_mapping, refuse_overwriting
-from keel.failures import failures
+from keel.commands.options import (
+    Columns,
+    Device,
+    DtypeOption,
+    MaxBad,
+    MaxTokens,
+    Overrides,
+    column_mapping,
+    refuse_overwriting,
+    setting,
+)
+from keel.failures import CommandFailed, failures
 
 app = typer.Typer(help="Evaluate models.", no_args_is_help=True)
 
@@ -64,3 +74,73 @@ def evaluate_rm(
     if cut := sum(each.truncated for each in models):
         typer.echo(f"{cut:,} responses were longer than the model's limit and were cut", err=True)
     typer.echo(f"Report: {report}")
+
+
+@app.command("policy")
+@failures()
+def evaluate_policy(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="For evaluation.json, report.html and samples.jsonl.")],
+    overrides: Overrides = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="The policy: a directory, a hub name, or a GGUF file."),
+    ] = None,
+    prompts: Annotated[
+        list[str] | None, typer.Option(metavar="DATA", help="Prompts to answer, with reference answers. Repeatable.")
+    ] = None,
+    samples: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Samples of keel sample, in place of a model and prompts. Repeatable."),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Samples of another policy on the same prompts. Repeatable."),
+    ] = None,
+    number: Annotated[int, typer.Option("-n", min=1, help="Responses to each prompt; DeepSeek-R1 takes 64.")] = 16,
+    server: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="A vLLM server that holds the policy. Repeatable.")
+    ] = None,
+    config: Annotated[str | None, typer.Option("--config", help="YAML file of keel sample, or a preset")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Sample anew instead of continuing.")] = False,
+) -> None:
+    """Evaluate a policy by several responses to each prompt: pass@1, pass@k, consensus@k, scores, lengths.
+
+    With --model and --prompts it samples into DIR/samples.jsonl at DeepSeek-R1's settings (`keel config sample` prints
+    them) and continues there after a kill. With --samples it reads files of keel sample.
+    """
+    from align.samples.evaluation import evaluate_samples
+    from align.samples.evaluation_report import told, write_policy_evaluation
+    from align.samples.rows import read_samples
+
+    inputs = [*(samples or []), *(against or []), *(prompts or [])]
+    refuse_overwriting("--out", [out, *(out / name for name in ("evaluation.json", "report.html"))], inputs)
+    if bool(samples) == bool(model and prompts):
+        raise ValueError("give either --samples, or --model and --prompts")
+    compared = read_samples(against) if against else []
+    if not samples:
+        words = [setting("model.path", model), setting("prompts.train", prompts), f"samples={number}"]
+        words += [setting("servers", server)] if server else []
+        words += ["overwrite=true"] if overwrite else []
+        _sample(config, [*words, *(overrides or [])], out / "samples.jsonl")
+        samples = [str(out / "samples.jsonl")]
+    elif overrides or server or config:
+        raise ValueError("settings of sampling do not go with --samples: these were sampled already")
+    groups = read_samples(samples)
+    figures = evaluate_samples(groups, compared) | {"files": samples, "against": against or []}
+    report = write_policy_evaluation(figures, groups, out)
+    for name in figures:
+        if f"{name}_ci95" in figures and figures[name] is not None:
+            typer.echo(f"{name}: {told(figures, name)}")
+    if figures["unjudged"]:
+        typer.echo(f"{figures['unjudged']:,} prompts were left out: a verifier could not judge all responses", err=True)
+    typer.echo(f"Report: {report}")
+
+
+def _sample(config: str | None, words: list[str], out: Path) -> None:
+    from align.samples.config import SampleConfig
+    from align.samples.sampling import sample
+    from reward_models.runtime.config import load_config
+
+    settings = load_config(SampleConfig, config, [setting("out", str(out)), *words])
+    if not sample(settings).complete:
+        raise CommandFailed("stopped by a signal; the same command goes on", 130)

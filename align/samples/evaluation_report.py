@@ -1,0 +1,72 @@
+"""``evaluation.json`` and ``report.html`` of a policy's samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from align.samples.evaluation import Group
+from reward_models.data.prepare import write_json
+from reward_models.reporting.page import Card, Section, Table, write_page
+
+SHOWN = 1500  # characters of a text
+EXAMPLES = 6
+PLAIN = ("tokens_mean", "truncated", "prompts", "samples", "judged", "unjudged", "voting")
+
+
+def write_policy_evaluation(figures: dict[str, Any], groups: Sequence[Group], out: Path) -> Path:
+    """Write both files; returns the page."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(figures, out / "evaluation.json")
+    parts = {"all": figures} | {f"domain {k}": v for k, v in figures["by_domain"].items()}
+    if len(figures["by_source"]) > 1:
+        parts |= {f"source {k}": v for k, v in figures["by_source"].items()}
+    names = [name for name in figures if name.partition("@")[0] in ("pass", "consensus") or name.startswith("score/")]
+    names = [name for name in names if not name.endswith("_ci95")]
+    rows = [(name, *(told(part, name) for part in parts.values())) for name in names]
+    rows += [
+        (name, *(_plain(part.get(name)) for part in parts.values())) for name in ("tokens_mean", "truncated", *PLAIN)
+    ]
+    table = Table("Figures", ("", *parts), rows, "Means over prompts, with 95 % intervals by a bootstrap over prompts.")
+    tables = [table]
+    if (gap := figures.get("difference")) is not None:
+        cells = [(name, told(gap, name)) for name in gap if name != "prompts" and not name.endswith("_ci95")]
+        tables.append(
+            Table("This policy less the other", ("", "difference"), cells, f"On {gap['prompts']:,} prompts of both.")
+        )
+    cards = [Card(_plain(figures[name]), name) for name in names[:1] if figures.get(name) is not None]
+    section = Section("Policy", "", cards, [], tables, samples=_examples(groups), sensitive=True)
+    return write_page([section], out / "report.html", title="Evaluation of a policy", lead=f"In {out}.")
+
+
+def told(figures: dict[str, Any], name: str) -> str:
+    """A figure with its interval."""
+    value, bounds = figures.get(name), figures.get(f"{name}_ci95")
+    if value is None:
+        return "–"
+    return f"{value:.3f}" + (f" [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else "")
+
+
+def _plain(value: float | int | None) -> str:
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
+
+
+def _examples(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """The first response to some prompts, spread evenly."""
+    step = max(1, len(groups) // EXAMPLES)
+    return [
+        {
+            "why": f"{group[0].record.domain}, {group[0].record.source}",
+            "prompt": group[0].record.prompt[-1].content[:SHOWN],
+            "replies": [
+                {
+                    "mood": {1.0: "good", 0.0: "bad"}.get(group[0].correct if group[0].correct is not None else -1, ""),
+                    "label": f"{group[0].tokens} tokens; reference {str(group[0].record.answer)[:80]}",
+                    "score": "–" if group[0].reward is None else f"{group[0].reward:.2f}",
+                    "text": group[0].response[:SHOWN],
+                }
+            ],
+        }
+        for group in groups[::step][:EXAMPLES]
+    ]
