@@ -204,5 +204,25 @@ def save_policy(
         weights: all weights by their name in ``policy.model``; the module itself may be partitioned over ranks.
     """
     policy.language_model.config.use_cache = True
+    policy.language_model.generation_config = generation_settings(policy, tokenizer)
     pretrained.save_weights(policy.model, weights, directory, lora)
+    policy.language_model.generation_config.save_pretrained(directory)  # an adapter is saved without it
     tokenizer.save_pretrained(directory)
+
+
+def generation_settings(policy: Policy, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+    """DeepSeek-R1's settings of sampling for use, and the tokens that end a response.
+
+    transformers, vLLM and SGLang take them as their defaults. Other settings of the base, such as a penalty on
+    repetition, are left out: the policy was trained without them.
+    """
+    before = policy.language_model.generation_config
+    ends = getattr(before, "eos_token_id", None)
+    return GenerationConfig(
+        do_sample=True,
+        temperature=0.6,
+        top_p=0.95,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id if ends is None else ends,
+        pad_token_id=tokenizer.pad_token_id,
+    )

@@ -8,6 +8,8 @@ import pytest
 
 from align import train as program
 from align.config import AlignConfig, phases_of
+from align.samples.config import SampleConfig
+from align.samples.selection import SelectConfig
 from align.sft.trainer import SftConfig
 from reward_models.config import RewardModelConfig
 from reward_models.runtime.config import ConfigError, load_config, presets
@@ -17,6 +19,12 @@ PRESETS = Path(__file__).parents[2] / "configs" / "align"
 
 @pytest.mark.parametrize("path", sorted(PRESETS.glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_preset_loads_and_names_its_data(path: Path) -> None:
+    if path.stem.startswith(("sample", "select")):
+        data: SampleConfig | SelectConfig = load_config(
+            SampleConfig if path.stem.startswith("sample") else SelectConfig, path
+        )
+        assert data.out.startswith(("runs/samples", "runs/selected"))
+        return
     if path.stem.startswith("sft"):
         sft = load_config(SftConfig, path)
         assert sft.data.train
@@ -31,9 +39,11 @@ def test_every_preset_loads_and_names_its_data(path: Path) -> None:
 
 def test_every_program_knows_its_own_presets() -> None:
     names = {path.stem for path in PRESETS.glob("*.yaml")}
-    sft = {name for name in names if name.startswith("sft")}
-    assert presets(SftConfig).keys() == sft
-    assert presets(AlignConfig).keys() == names - sft
+    parts = {word: {name for name in names if name.startswith(word)} for word in ("sft", "sample", "select")}
+    assert presets(SftConfig).keys() == parts["sft"]
+    assert presets(SampleConfig).keys() == parts["sample"]
+    assert presets(SelectConfig).keys() == parts["select"]
+    assert presets(AlignConfig).keys() == names - set().union(*parts.values())
     assert not presets(RewardModelConfig).keys() & names
 
 
@@ -85,6 +95,32 @@ def test_sft_r1_holds_the_reports_numbers_for_distillation() -> None:
     assert 2 <= config.epochs <= 3
     assert 2e-5 <= config.engine.lr <= 1e-4
     assert config.engine.schedule_options == {"min_lr_rate": 0.1}
+
+
+STUDENTS = {  # base and learning rate of every student (supplement, table of the distilled models)
+    "1.5b": ("Qwen/Qwen2.5-Math-1.5B", 1e-4),
+    "7b": ("Qwen/Qwen2.5-Math-7B", 8e-5),
+    "8b": ("meta-llama/Llama-3.1-8B", 5e-5),
+    "14b": ("Qwen/Qwen2.5-14B", 7e-5),
+    "32b": ("Qwen/Qwen2.5-32B", 6e-5),
+    "70b": ("meta-llama/Llama-3.3-70B-Instruct", 2e-5),
+}
+
+
+@pytest.mark.parametrize("student", STUDENTS)
+def test_presets_of_distillation_hold_the_reports_numbers(student: str) -> None:
+    config = load_config(SftConfig, f"sft_distill_{student}")
+    assert (config.model.path, config.engine.lr) == STUDENTS[student]
+    assert (config.batch_size, config.data.max_length) == (64, 32_768)
+    assert 2 <= config.epochs <= 3
+    assert (config.engine.schedule, config.engine.schedule_options) == ("cosine_with_min_lr", {"min_lr_rate": 0.1})
+
+
+def test_sampling_has_the_reports_settings() -> None:
+    config = load_config(SampleConfig, "sample_r1")
+    assert (config.temperature, config.top_p, config.top_k, config.max_new_tokens) == (0.6, 0.95, 0, 32_768)
+    assert load_config(SampleConfig).temperature == 0.6
+    assert load_config(SampleConfig).top_p == 0.95
 
 
 def test_a_dry_run_prints_the_schedule_without_a_model(capsys: pytest.CaptureFixture[str]) -> None:
