@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from align.policy.config import PolicyConfig
 from align.policy.policy import Policy, build_policy, check_policy, save_policy
@@ -142,4 +142,7 @@ def test_a_saved_policy_is_a_plain_transformers_model(tmp_path: Path, tokenizer:
         found[torch.arange(count), ids[len(first.prompt) :]], expected[:count], rtol=1e-4, atol=1e-4
     )
     assert AutoConfig.from_pretrained(tmp_path / "base").use_cache
+    settings = GenerationConfig.from_pretrained(tmp_path / "saved")
+    assert (settings.do_sample, settings.temperature, settings.top_p) == (True, 0.6, 0.95)
+    assert settings.eos_token_id == tokenizer.eos_token_id
     assert AutoTokenizer.from_pretrained(tmp_path / "saved").chat_template == tokenizer.chat_template
