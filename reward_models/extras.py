@@ -48,5 +48,5 @@ def needs(extra: str) -> Iterator[None]:
         module = (error.name or "").partition(".")[0]
         if module not in modules:
             raise
-        message = f"{use} needs the package {module}, which is not installed: pip install 'keel-align[{extra}]'"
+        message = f"{module} is not installed; it is needed for {use}: pip install 'keel-align[{extra}]'"
         raise MissingExtraError(message, name=module) from None

@@ -41,6 +41,7 @@ TLS = (
 
 
 @app.callback()
+@failures("annotate")
 def annotate(
     context: typer.Context,
     db: DatabaseOption = DEFAULT_DB,
@@ -67,18 +68,17 @@ def annotate(
         return
     from annotation_ui.store.database import open_database
 
-    with failures("annotate"):
-        if demo:
-            with tempfile.TemporaryDirectory(prefix="keel-annotate-") as directory:
-                database = open_database(str(Path(directory) / "demo.db"))
-                fill_demo(database)
-                configs: dict[Kind, str] = {"preference": "helpful_demo", "safety": "safety_demo"}
-                _serve(database, host, port, secure_cookie, Path(directory) / "runs", configs)
-        else:
-            database = open_database(db)
-            _ask_for_scores(database, reward_model or [])
-            configs = {"preference": preference_config, "safety": safety_config}
-            _serve(database, host, port, secure_cookie, runs, configs)
+    if demo:
+        with tempfile.TemporaryDirectory(prefix="keel-annotate-") as directory:
+            database = open_database(str(Path(directory) / "demo.db"))
+            fill_demo(database)
+            configs: dict[Kind, str] = {"preference": "helpful_demo", "safety": "safety_demo"}
+            _serve(database, host, port, secure_cookie, Path(directory) / "runs", configs)
+    else:
+        database = open_database(db)
+        _ask_for_scores(database, reward_model or [])
+        configs = {"preference": preference_config, "safety": safety_config}
+        _serve(database, host, port, secure_cookie, runs, configs)
 
 
 def _ask_for_scores(database: Database, models: list[Path]) -> None:
@@ -147,10 +147,10 @@ def fill_demo(database: Database, items: int = 60) -> None:
 
 
 @app.command()
+@failures("annotate")
 def migrate(db: DatabaseOption = DEFAULT_DB) -> None:
     """Bring a database of an older version up to date; a SQLite file is copied first."""
     from annotation_ui.store.database import Database
 
-    with failures("annotate"):
-        backup = Database(db).migrate()
+    backup = Database(db).migrate()
     typer.echo(f"up to date{f'; the file as it was is {backup}' if backup else ''}")

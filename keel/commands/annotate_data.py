@@ -40,6 +40,7 @@ ANSWERS = Path("judge_answers.jsonl")
 
 
 @app.command("import")
+@failures("annotate")
 def import_command(
     data: Annotated[list[str], typer.Argument(metavar="DATA...", help="Files, globs, hub data sets, synthetic:….")],
     project: Annotated[str, typer.Option(help="Made if there is none by that name.")],
@@ -63,26 +64,25 @@ def import_command(
     from annotation_ui.exchange.importing import import_items
     from annotation_ui.store.database import open_database
 
-    with failures("annotate"):
-        database, now = open_database(db), time.time()
-        text = guideline.read_text(encoding="utf-8") if guideline else None
-        chosen = settings_given(votes, gold_rate, repeat_rate, lease_minutes, show_scores)
-        if eval_fraction is not None:
-            chosen["eval_fraction"] = eval_fraction
-        with database.read() as session:
-            new = _new_project(session, project, kind, chosen, text)
-        done = import_items(
-            database,
-            project,
-            data,
-            new=new,
-            gold=gold,
-            max_bad=max_bad,
-            limit=limit,
-            author=CLI,
-            now=now,
-            on_progress=lambda rows: typer.echo(f"{rows} rows read", err=True),
-        )
+    database, now = open_database(db), time.time()
+    text = guideline.read_text(encoding="utf-8") if guideline else None
+    chosen = settings_given(votes, gold_rate, repeat_rate, lease_minutes, show_scores)
+    if eval_fraction is not None:
+        chosen["eval_fraction"] = eval_fraction
+    with database.read() as session:
+        new = _new_project(session, project, kind, chosen, text)
+    done = import_items(
+        database,
+        project,
+        data,
+        new=new,
+        gold=gold,
+        max_bad=max_bad,
+        limit=limit,
+        author=CLI,
+        now=now,
+        on_progress=lambda rows: typer.echo(f"{rows} rows read", err=True),
+    )
     for row in done.bad:
         typer.echo(f"left out {row.file}:{row.line}: {row.reason}", err=True)
     added = done.added
@@ -118,6 +118,7 @@ def _new_project(
 
 
 @app.command("settings")
+@failures("annotate")
 def settings_command(
     project: ProjectOption = None,
     votes: Votes = None,
@@ -132,7 +133,7 @@ def settings_command(
     from annotation_ui.store.projects import change_settings, find_project, settings_of
 
     changes = settings_given(votes, gold_rate, repeat_rate, lease_minutes, show_scores)
-    with failures("annotate"), open_database(db).write() as session:
+    with open_database(db).write() as session:
         found = find_project(session, project)
         if changes:
             change_settings(session, found, changes, author=CLI, now=time.time())
@@ -141,6 +142,7 @@ def settings_command(
 
 
 @app.command("guideline")
+@failures("annotate")
 def guideline_command(
     file: Annotated[Path, typer.Argument(metavar="FILE.md")],
     project: ProjectOption = None,
@@ -154,16 +156,16 @@ def guideline_command(
     from annotation_ui.store.database import open_database
     from annotation_ui.store.projects import add_guideline, find_project
 
-    with failures("annotate"):
-        text = file.read_text(encoding="utf-8")
-        with open_database(db).write() as session:
-            found = find_project(session, project)
-            harms = harm or newest_guideline(session, found).harms
-            version = add_guideline(session, found, text, harms, author=CLI, now=time.time()).version
+    text = file.read_text(encoding="utf-8")
+    with open_database(db).write() as session:
+        found = find_project(session, project)
+        harms = harm or newest_guideline(session, found).harms
+        version = add_guideline(session, found, text, harms, author=CLI, now=time.time()).version
     typer.echo(f"guideline version {version} of {found.name}")
 
 
 @app.command("export")
+@failures("annotate")
 def export_command(
     out: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Where train, eval and report.json go.")] = None,
     project: ProjectOption = None,
@@ -196,17 +198,16 @@ def export_command(
     rule = ExportRule(
         aggregate=aggregate, ties=ties, both_bad=both_bad, min_votes=min_votes, min_agreement=min_agreement
     )
-    with failures("annotate"):
-        if votes is not None:
-            refuse_database("--votes", [votes], db)
-        if out is not None:
-            names = (f"train.{file_format}", f"eval.{file_format}", "report.json")
-            refuse_database("DIR", (out / name for name in names), db)
-        database = open_database(db)
-        if votes is not None:
-            _export_votes(database, votes, project, snapshot_name, pseudonyms)
-        if out is not None:
-            _export_rows(database, out, project, snapshot_name, rule, file_format)
+    if votes is not None:
+        refuse_database("--votes", [votes], db)
+    if out is not None:
+        names = (f"train.{file_format}", f"eval.{file_format}", "report.json")
+        refuse_database("DIR", (out / name for name in names), db)
+    database = open_database(db)
+    if votes is not None:
+        _export_votes(database, votes, project, snapshot_name, pseudonyms)
+    if out is not None:
+        _export_rows(database, out, project, snapshot_name, rule, file_format)
 
 
 def _export_votes(
@@ -253,6 +254,7 @@ def _export_rows(
 
 
 @app.command("items")
+@failures("annotate")
 def items_command(
     out: Annotated[Path, typer.Argument(metavar="FILE.jsonl")],
     project: ProjectOption = None,
@@ -263,15 +265,15 @@ def items_command(
     from annotation_ui.store.database import open_database
     from annotation_ui.store.projects import find_project
 
-    with failures("annotate"):
-        refuse_database("FILE.jsonl", [out], db)
-        with open_database(db).read() as session:
-            rows = list(items_to_score(session, find_project(session, project)))
-        out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    refuse_database("FILE.jsonl", [out], db)
+    with open_database(db).read() as session:
+        rows = list(items_to_score(session, find_project(session, project)))
+    out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     typer.echo(f"wrote {len(rows)} items; score them with `keel score --model MODEL --data {out} --out SCORES.jsonl`")
 
 
 @app.command("scores")
+@failures("annotate")
 def scores_command(
     items: Annotated[Path, typer.Argument(metavar="ITEMS.jsonl", help="What `keel annotate items` wrote.")],
     scores: Annotated[Path, typer.Argument(metavar="SCORES.jsonl", help="A line for each line of it.")],
@@ -284,7 +286,7 @@ def scores_command(
     from annotation_ui.store.database import open_database
     from annotation_ui.store.projects import find_project
 
-    with failures("annotate"), open_database(db).write() as session:
+    with open_database(db).write() as session:
         found = find_project(session, project)
         rows = [_lines(items), _lines(scores)]
         count = add_scores(session, found, scorer, *rows, author=CLI, now=time.time())
@@ -292,6 +294,7 @@ def scores_command(
 
 
 @app.command("judge")
+@failures("annotate")
 def judge_command(
     endpoint: Annotated[
         str, typer.Argument(metavar="URL", help="Of a chat model, up to /v1: http://127.0.0.1:8000/v1")
@@ -313,17 +316,16 @@ def judge_command(
     from reward_models.data.curation.answers import AnswerFile
     from reward_models.data.curation.endpoint import KEY_VARIABLE, EndpointConfig, EndpointJudge
 
-    with failures("annotate"):
-        database = open_database(db)
-        judge = EndpointJudge(
-            EndpointConfig(base_url=endpoint, model=model), AnswerFile(answers), os.environ.get(KEY_VARIABLE)
-        )
-        questions = questions_about(database, project, draws=judgements, seed=seed)
-        calls = judge.calls(questions)
-        typer.echo(f"{len(questions)} judgements, {calls} to ask for", err=True)
-        if calls:
-            judge.check()
-        done = label_by_model(database, project, questions, judge, model, author=CLI, now=time.time())
+    database = open_database(db)
+    judge = EndpointJudge(
+        EndpointConfig(base_url=endpoint, model=model), AnswerFile(answers), os.environ.get(KEY_VARIABLE)
+    )
+    questions = questions_about(database, project, draws=judgements, seed=seed)
+    calls = judge.calls(questions)
+    typer.echo(f"{len(questions)} judgements, {calls} to ask for", err=True)
+    if calls:
+        judge.check()
+    done = label_by_model(database, project, questions, judge, model, author=CLI, now=time.time())
     typer.echo(f"{done.items} items judged by {model}; {done.without} without a verdict")
 
 

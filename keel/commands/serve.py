@@ -53,15 +53,16 @@ def serve_command(
     SIGTERM finishes the requests in progress and stops; SIGHUP loads the models again. docs/serving.md describes the
     protocols.
     """
-    from reward_models.inference.reward_model import RewardModel
     from reward_models.runtime.config import load_config
     from reward_models.serving.limits import Limits
     from reward_models.serving.metrics import Metrics
-    from reward_models.serving.model_service import ModelService
     from reward_models.serving.registry import Registry
     from reward_models.serving.server import Address, serve
 
     def load_model(name: str, path: str) -> Service:
+        from reward_models.inference.reward_model import RewardModel
+        from reward_models.serving.model_service import ModelService
+
         loaded = RewardModel.load(path, device=device, dtype=dtype, max_tokens=max_tokens)
         return ModelService(name, loaded, limits, metrics)
 
