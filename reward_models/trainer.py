@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+
+from reward_models.extras import needs
+
+with needs("train"):
+    import torch
 
 from reward_models import artifact, calibration
 from reward_models.config import MAY_CHANGE, RewardModelConfig

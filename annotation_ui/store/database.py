@@ -12,18 +12,20 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event, inspect, update
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, InvalidatePoolError, SQLAlchemyError
-from sqlalchemy.orm import Session
-from sqlalchemy.pool import QueuePool
+from reward_models.extras import needs
+
+with needs("annotate"):
+    from alembic import command
+    from alembic.config import Config
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+    from sqlalchemy import Engine, create_engine, event, inspect, update
+    from sqlalchemy.engine import URL, make_url
+    from sqlalchemy.exc import ArgumentError, InvalidatePoolError, SQLAlchemyError
+    from sqlalchemy.orm import Session
+    from sqlalchemy.pool import QueuePool
 
 from annotation_ui.store.tables import User
-from reward_models.extras import needs
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30.0
@@ -44,7 +46,8 @@ class Database:
             whose password is taken from the environment: ``KEEL_DATABASE_PASSWORD``.
 
     Raises:
-        DatabaseError: the URL is of no supported kind, or its driver is not installed.
+        DatabaseError: the URL is of no supported kind.
+        MissingExtraError: the driver of PostgreSQL is not installed.
     """
 
     def __init__(self, url: str) -> None:
@@ -142,14 +145,11 @@ def _url(text: str) -> URL:
 
 
 def _engine(url: URL, sqlite: bool) -> Engine:
-    try:
-        if not sqlite:
-            return _postgres_engine(url)
-        # A pool, since closing SQLite's last connection rewrites the file; none of them is used by two threads at once.
-        arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False}
-        engine = create_engine(url, poolclass=QueuePool, pool_size=CONNECTIONS, connect_args=arguments)
-    except ModuleNotFoundError as error:
-        raise DatabaseError(f"{error.name} is not installed; pip install 'keel-align[postgres]'") from None
+    if not sqlite:
+        return _postgres_engine(url)
+    # A pool, since closing SQLite's last connection rewrites the file; none of them is used by two threads at once.
+    arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False}
+    engine = create_engine(url, poolclass=QueuePool, pool_size=CONNECTIONS, connect_args=arguments)
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _: Any) -> None:

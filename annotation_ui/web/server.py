@@ -6,10 +6,13 @@ import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
-import anyio
-import gradio as gr
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import FileResponse, RedirectResponse
+from reward_models.extras import needs
+
+with needs("annotate"):
+    import anyio
+    import gradio as gr
+    from fastapi import FastAPI, Request, Response
+    from fastapi.responses import FileResponse, RedirectResponse
 
 from annotation_ui.store import accounts
 from annotation_ui.store.database import Database

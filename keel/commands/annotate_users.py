@@ -16,6 +16,7 @@ Role = Literal["annotator", "reviewer", "admin"]
 
 
 @app.command("list")
+@failures("annotate")
 def list_users(db: DatabaseOption = DEFAULT_DB) -> None:
     """Show every account: name, role, state, and the judgements it gave."""
     from sqlalchemy import func, select
@@ -23,7 +24,7 @@ def list_users(db: DatabaseOption = DEFAULT_DB) -> None:
     from annotation_ui.store.database import open_database
     from annotation_ui.store.tables import Judgement, User
 
-    with failures("annotate"), open_database(db).read() as session:
+    with open_database(db).read() as session:
         given = func.count(Judgement.id)
         rows = session.execute(
             select(User, given).outerjoin(Judgement, Judgement.user_id == User.id).group_by(User.id).order_by(User.name)
@@ -34,65 +35,69 @@ def list_users(db: DatabaseOption = DEFAULT_DB) -> None:
 
 
 @app.command("add")
+@failures("annotate")
 def add(name: str, role: Annotated[Role, typer.Option()] = "annotator", db: DatabaseOption = DEFAULT_DB) -> None:
     """Make an account. The password is asked for, or read from KEEL_PASSWORD."""
     from annotation_ui.store.accounts import add_user
     from annotation_ui.store.database import open_database
 
-    with failures("annotate"):
-        database = open_database(db)
-        with database.write() as session:
-            add_user(session, name, role, _password(), by=CLI, now=time.time())
+    database = open_database(db)
+    with database.write() as session:
+        add_user(session, name, role, _password(), by=CLI, now=time.time())
     typer.echo(f"{name} may log in as {role}")
 
 
 @app.command("role")
+@failures("annotate")
 def change_role(name: str, role: Role, db: DatabaseOption = DEFAULT_DB) -> None:
     """Give an account another role, from its next request on."""
     from annotation_ui.store.accounts import set_role
     from annotation_ui.store.database import open_database
 
-    with failures("annotate"), open_database(db).write() as session:
+    with open_database(db).write() as session:
         set_role(session, name, role, by=CLI, now=time.time())
     typer.echo(f"{name} is {role} now")
 
 
 @app.command("password")
+@failures("annotate")
 def password(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
     """Give an account a new password and log it out everywhere."""
     from annotation_ui.store.accounts import set_password
     from annotation_ui.store.database import open_database
 
-    with failures("annotate"):
-        database = open_database(db)
-        with database.write() as session:
-            set_password(session, name, _password(), by=CLI, now=time.time())
+    database = open_database(db)
+    with database.write() as session:
+        set_password(session, name, _password(), by=CLI, now=time.time())
     typer.echo(f"{name} has a new password")
 
 
 @app.command("disable")
+@failures("annotate")
 def lock_out(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
     """Let an account act no more. What it said stays in the record."""
     from annotation_ui.store.accounts import disable
     from annotation_ui.store.database import open_database
 
-    with failures("annotate"), open_database(db).write() as session:
+    with open_database(db).write() as session:
         disable(session, name, by=CLI, now=time.time())
     typer.echo(f"{name} is locked out")
 
 
 @app.command("enable")
+@failures("annotate")
 def let_in(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
     """Let a disabled account log in again."""
     from annotation_ui.store.accounts import enable
     from annotation_ui.store.database import open_database
 
-    with failures("annotate"), open_database(db).write() as session:
+    with open_database(db).write() as session:
         enable(session, name, by=CLI, now=time.time())
     typer.echo(f"{name} may log in again")
 
 
 @app.command("forget")
+@failures("annotate")
 def forget_name(
     name: str,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -107,7 +112,7 @@ def forget_name(
 
     if not yes:
         typer.confirm(f"Replace the name {name} for good?", abort=True)
-    with failures("annotate"), open_database(db).write() as session:
+    with open_database(db).write() as session:
         pseudonym = forget(session, name, by=CLI, now=time.time())
     typer.echo(
         f"{name} is {pseudonym} now; delete copies of the database that hold the name when you need them no more"

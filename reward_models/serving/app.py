@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from reward_models.extras import needs
+
+with needs("serve"):
+    from fastapi import FastAPI, Request, Response
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse
 
 from reward_models.serving import protocols
 from reward_models.serving.bodies import Models, Problem, ReloadRequest, ScoreRequest, ScoreResponse, Served, State
