@@ -141,7 +141,7 @@ def keel_server(given: argparse.Namespace) -> Iterator[tuple[str, list[float]]]:
 
 
 @contextmanager
-def server(line: Sequence[str], variables: dict[str, str], url: str, log: Path, seconds: float = 400) -> Iterator[str]:
+def server(line: Sequence[str], variables: dict[str, str], url: str, log: Path, seconds: float = 900) -> Iterator[str]:
     """A process that answers ``GET /health``, stopped at the end. ``TimeoutError`` with its log if it does not."""
     with log.open("w") as file:
         process = subprocess.Popen(line, env=variables, stdout=file, stderr=file)

@@ -14,7 +14,23 @@ import tiny_policy
 from probe import LANGUAGE, SAMPLES, Report, arguments, expected, raises, same
 
 STEPS = 2
-PLUGIN = "from align.bridges.ms_swift import register\nregister()\n"
+PLUGIN = """
+import json
+from align.bridges.ms_swift import MixedReward, register
+
+register()
+scored = MixedReward.__call__
+
+
+def recorded(self, *arguments, **columns):
+    values = scored(self, *arguments, **columns)
+    with open("scored.jsonl", "a") as file:
+        file.write(json.dumps(values) + "\\n")
+    return values
+
+
+MixedReward.__call__ = recorded
+"""
 
 
 def scored() -> list[float]:
@@ -43,6 +59,7 @@ def scored() -> list[float]:
 def trained(work: Path, policy: Path, *options: str) -> list[dict[str, Any]]:
     """What ``swift rlhf`` logs at each step."""
     (work / "keel_plugin.py").write_text(PLUGIN)
+    (work / "scored.jsonl").unlink(missing_ok=True)
     rows = [
         {"messages": [{"role": "user", "content": question}], "solution": answer, "language": LANGUAGE}
         for question, answer, _ in SAMPLES
@@ -74,7 +91,12 @@ def trained(work: Path, policy: Path, *options: str) -> list[dict[str, Any]]:
     }
     line = [str(Path(sys.executable).with_name("swift")), "rlhf"]
     line += [word for name, value in settings.items() for word in (f"--{name}", value)]
-    variables = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    rewards = work / "rewards_of_any_text.yaml"  # the language of random bytes cannot be told
+    rewards.write_text("rewards: [{term: accuracy}, {term: format, weight: 0.5}]\n")
+    variables = os.environ | {
+        "KEEL_REWARD": str(rewards),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
     done = subprocess.run([*line, *options], cwd=work, env=variables, capture_output=True, text=True, check=False)
     print(done.stdout[-3000:], done.stderr[-3000:])
     if done.returncode:
@@ -97,8 +119,11 @@ def main() -> None:
     plugin = ("--external_plugins", "keel_plugin.py")
     with report.cell("steps", steps=STEPS):
         rows = trained(given.work, policy, *plugin, "--reward_funcs", "keel")
-        steps = [row for row in rows if any("MixedReward" in name for name in row)]
-        assert len(steps) == STEPS, rows
+        logged = [row["reward"] for row in rows if "reward" in row]
+        scored_rows = [json.loads(text) for text in (given.work / "scored.jsonl").read_text().splitlines()]
+        means = [sum(values) / len(values) for values in scored_rows]
+        assert len(logged) == len(means) == STEPS, (logged, scored_rows)
+        assert all(abs(a - b) < 1e-4 for a, b in zip(logged, means, strict=True)), (logged, means)
     note = "swift refuses a reward function that no plugin has registered"
     with report.cell("loud", note), raises(RuntimeError, "keel"):
         trained(given.work, policy, "--reward_funcs", "keel")

@@ -5,18 +5,37 @@ from __future__ import annotations
 import asyncio
 import copy
 import importlib
+import json
 import os
 import subprocess
 import sys
 from importlib.util import find_spec
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock
 
 import tiny_policy
 from probe import LANGUAGE, SAMPLES, Report, arguments, expected, keel_server, raises, same
 
-CUDA_ONLY = ("vllm", "flash_attn", "flash_attn.bert_padding", "flash_attn.utils", "flash_attn.utils.distributed")
+# Packages of CUDA that OpenRLHF's modules import; each of their modules is an empty one here.
+ABSENT = """
+import importlib.abc, importlib.machinery, sys
+from unittest.mock import MagicMock
+
+class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("vllm", "flash_attn", "ring_flash_attn"):
+            return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec):
+        module = MagicMock()
+        module.__path__, module.__spec__ = [], spec
+        return module
+
+    def exec_module(self, module):
+        pass
+
+sys.meta_path.append(Absent())
+"""
 
 
 class Engine:
@@ -39,7 +58,6 @@ class Sampling:
 
 def executed(executor: Any, tokenizer: Any) -> list[dict[str, Any]]:
     """One execution for each sample, all at once, as OpenRLHF runs them; the label is a JSON object."""
-    import json
 
     async def run_all() -> list[dict[str, Any]]:
         calls = []
@@ -55,10 +73,8 @@ def executed(executor: Any, tokenizer: Any) -> list[dict[str, Any]]:
 
 
 def experiences(outputs: list[dict[str, Any]]) -> list[Any]:
-    """OpenRLHF's ``Experience`` of each output; packages of CUDA, which its modules import, are empty ones here."""
-    for name in CUDA_ONLY:
-        if find_spec(name.partition(".")[0]) is None or name in sys.modules:
-            sys.modules[name] = MagicMock(spec=ModuleType(name), SamplingParams=Sampling)
+    """OpenRLHF's ``Experience`` of each output; packages of CUDA are empty ones."""
+    exec(ABSENT, {})
     module: Any = importlib.import_module("openrlhf.trainer.ppo_utils.samples_generator")
     make = module.SamplesGenerator._process_response_into_experience
     return [make(None, output, max_len=1024) for output in outputs]
@@ -102,15 +118,13 @@ def main() -> None:
     report.write(given.out)
 
 
-CLI = f"""
-import sys
-from types import ModuleType
-from unittest.mock import MagicMock
-for name in {CUDA_ONLY}:
-    sys.modules[name] = MagicMock(spec=ModuleType(name))
+CLI = (
+    ABSENT
+    + """
 import runpy
 runpy.run_module("openrlhf.cli.train_ppo_ray", run_name="__main__")
 """
+)
 ONE = SimpleNamespace(ring_attn_size=1, tensor_parallel_size=1)
 MAKER = {"strategy": SimpleNamespace(args=SimpleNamespace(ds=ONE)), "reward_model_group": None}
 
