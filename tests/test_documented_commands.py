@@ -12,6 +12,8 @@ import pytest
 import typer
 
 from align.config import AlignConfig
+from align.samples.config import SampleConfig
+from align.samples.selection import SelectConfig
 from align.sft.trainer import SftConfig
 from keel.cli import app
 from keel.commands.options import split_settings
@@ -159,7 +161,10 @@ def test_every_configuration_is_a_preset_of_its_program(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    known = [(schema, presets(schema).get(path.stem)) for schema in (*SCHEMAS.values(), ProjectConfig)]
+    known = [
+        (schema, presets(schema).get(path.stem))
+        for schema in (*SCHEMAS.values(), SampleConfig, SelectConfig, ProjectConfig)
+    ]
     schemas = [schema for schema, file in known if file is not None and file.resolve() == path.resolve()]
     assert len(schemas) == 1
     load_config(schemas[0], path)
