@@ -25,7 +25,7 @@ FormatKind = Literal["auto", "plain", "tagged", "any"]
 
 @dataclass(frozen=True, kw_only=True)
 class FilterConfig:
-    """Which samples may be learnt from.
+    """Limits of the samples that may be learnt from.
 
     Attributes:
         format: the layout of a response. ``plain``: thoughts, then text. ``tagged``: thoughts, then ``<answer>``.

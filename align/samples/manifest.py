@@ -1,4 +1,4 @@
-"""What samples depend on, and ``FILE.jsonl.manifest.json``, which says how they came about."""
+"""The identity of samples, and ``FILE.jsonl.manifest.json``, which is written last."""
 
 from __future__ import annotations
 

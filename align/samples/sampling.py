@@ -41,7 +41,7 @@ from reward_models.runtime.run import StopSignal
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """What :func:`sample` did.
+    """The outcome of :func:`sample`.
 
     Attributes:
         rows: samples in the file. ``resumed``: those of them from earlier calls.

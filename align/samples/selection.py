@@ -106,7 +106,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What was selected, and what became of every sample.
+    """The selected rows, and the fate of every sample.
 
     Attributes:
         kept: rows to learn from. ``random``: as many, of the same prompts, drawn among all samples.
