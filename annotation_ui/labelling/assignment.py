@@ -52,7 +52,7 @@ def lease_new(session: Session, user: User, project: Project, standing: Standing
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a lease depends on, read in one statement.
+    """The facts that a lease depends on, read in one statement.
 
     Args:
         had: assignments of the user in the project so far.

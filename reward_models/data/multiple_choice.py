@@ -78,7 +78,7 @@ def _options(value: Any, key: str) -> tuple[list[str], list[str]]:
 
 
 def _place(value: object, key: str, labels: list[str], texts: list[str]) -> int:
-    """Which option ``value`` means: its label, its place from 0, or its text."""
+    """The option that ``value`` means by its label, its place from 0, or its text."""
     said = str(value).strip()
     if said in labels:
         return labels.index(said)
