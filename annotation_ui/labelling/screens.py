@@ -1,4 +1,4 @@
-"""What an annotator is shown, as plain values: an item, the progress, verdicts of one's own, models' scores."""
+"""The things that an annotator is shown, as plain values: an item, the progress, verdicts of one's own, models' scores."""
 
 from __future__ import annotations
 
