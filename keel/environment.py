@@ -31,6 +31,7 @@ VARIABLES = (
     Variable("WORLD_SIZE", "keel train", f"number of ranks: {_LAUNCHER}"),
     Variable("LOCAL_RANK", "keel train", f"rank on this machine, which selects the GPU: {_LAUNCHER}"),
     Variable("LOCAL_WORLD_SIZE", "keel train", f"number of ranks on this machine: {_LAUNCHER}"),
+    Variable("LOCAL_SIZE", "keel train", "the same, as deepspeed's launcher names it"),
     Variable("MASTER_ADDR", "keel train", f"address of the main rank's machine: {_LAUNCHER}"),
     Variable("MASTER_PORT", "keel train", f"port on the main rank's machine: {_LAUNCHER}"),
     Variable(

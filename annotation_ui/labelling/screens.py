@@ -1,4 +1,4 @@
-"""The things that an annotator is shown, as plain values: an item, the progress, verdicts of one's own, models' scores."""
+"""The things that an annotator is shown, as plain values: an item, progress, own verdicts, scores of models."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Screen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voted:
-    """What follows a vote: the models' scores, if the project shows them, and the next item, if it was leased too."""
+    """The reply to a vote: the models' scores, if the project shows them, and the next item, if it was leased too."""
 
     scores: tuple[ShownScore, ...] = ()
     screen: Screen | None = None

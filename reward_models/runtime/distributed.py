@@ -82,7 +82,9 @@ def start(timeout_seconds: float = 1800) -> World:
     os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     if size > 1 and "OMP_NUM_THREADS" not in os.environ:
         # By default every rank starts a thread per core, and the ranks compete for the cores.
-        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+        local_size = int(
+            os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or size
+        )  # torchrun, deepspeed
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_size))
     device = local_device()
     if device.type == "cuda":
