@@ -18,6 +18,7 @@ VARIABLES = (
     Variable("KEEL_ANNOTATE_TOKEN", "keel annotate", "token in the app's address without accounts; default: random"),
     Variable("KEEL_DATABASE", "keel annotate", "the database, as --db"),
     Variable("KEEL_DATABASE_PASSWORD", "keel annotate, annotations:// sources", "password of a PostgreSQL database"),
+    Variable("KEEL_ENVIRONMENT", "recipes for SLURM", "the virtual environment that the jobs activate"),
     Variable("KEEL_JUDGE_API_KEY", "keel data curate, keel annotate judge", "API key of the endpoint that judges"),
     Variable("KEEL_PASSWORD", "keel annotate user", "password of the account; without it the command asks"),
     Variable("KEEL_REWARD", "bridges", "the rewards: a configuration, a preset, or addresses of reward servers"),
@@ -47,6 +48,11 @@ VARIABLES = (
     Variable("HF_HUB_OFFLINE", "huggingface_hub", "1: use only models and data sets that are in the local cache"),
     Variable("CUDA_VISIBLE_DEVICES", "torch", "the GPUs that a process may use"),
     Variable("KEEL_DATA", "benchmarks", "directory with the data of the benchmarks"),
+    Variable(
+        "KEEL_VLLM", ".ci/vllm, tests", "folder of the environment with vLLM for CPUs; default: ~/.cache/keel/vllm"
+    ),
+    Variable("KEEL_TEST_SHARED", "tests", "folder that the processes of one run share; set by the first of them"),
+    Variable("KEEL_TEST_OWNER", "tests", "the process that made that folder; set by it"),
     Variable("KEEL_TEST_POSTGRES_URL", "tests", "a PostgreSQL server for the tests of the annotation store"),
     Variable("KEEL_TEST_PICTURES", "tests", "directory for screenshots of the browser tests; without it none are kept"),
     Variable("KEEL_TEST_CHROMIUM", "tests, benchmarks", "path of Chromium for the browser tests"),

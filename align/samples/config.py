@@ -26,8 +26,9 @@ class SampleConfig:
         rewards: terms that score every sample, as in ``keel train align``. The default measures the accuracy of prompts
             with an answer. ``[]``: nothing is scored.
         samples: responses to each prompt.
-        temperature: 0 takes the likeliest token. ``top_p``, ``top_k``: sample from the likeliest tokens alone; 1 and 0
-            switch this off.
+        temperature: 0 takes the likeliest token.
+        top_p: sample from the likeliest tokens that together have this probability; 1 switches this off.
+        top_k: sample from so many likeliest tokens; 0 switches this off.
         max_new_tokens: longest response; a longer one is cut there. Default: 32,768, or as much as the model's
             positions leave behind the longest prompt.
         seed: with it, a response depends only on its prompt's place and its own number, and on the weights.
