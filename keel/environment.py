@@ -48,9 +48,7 @@ VARIABLES = (
     Variable("HF_HUB_OFFLINE", "huggingface_hub", "1: use only models and data sets that are in the local cache"),
     Variable("CUDA_VISIBLE_DEVICES", "torch", "the GPUs that a process may use"),
     Variable("KEEL_DATA", "benchmarks", "directory with the data of the benchmarks"),
-    Variable(
-        "KEEL_VLLM", ".ci/vllm, tests", "folder of the environment with vLLM for CPUs; default: ~/.cache/keel/vllm"
-    ),
+    Variable("KEEL_VLLM", ".ci/vllm, tests", "environment with vLLM for CPUs; default: ~/.cache/keel/vllm"),
     Variable("KEEL_TEST_SHARED", "tests", "folder that the processes of one run share; set by the first of them"),
     Variable("KEEL_TEST_OWNER", "tests", "the process that made that folder; set by it"),
     Variable("KEEL_TEST_POSTGRES_URL", "tests", "a PostgreSQL server for the tests of the annotation store"),
