@@ -15,6 +15,7 @@ class Variable(NamedTuple):
 
 _LAUNCHER = "set by deepspeed or torchrun; one process is a job of its own without them"
 VARIABLES = (
+    Variable("KEEL_ADMIN", "image of the annotation app", "name of the first account, an administrator"),
     Variable("KEEL_ANNOTATE_TOKEN", "keel annotate", "token in the app's address without accounts; default: random"),
     Variable("KEEL_DATABASE", "keel annotate", "the database, as --db"),
     Variable("KEEL_DATABASE_PASSWORD", "keel annotate, annotations:// sources", "password of a PostgreSQL database"),

@@ -120,12 +120,13 @@ def test_every_environment_variable_is_listed() -> None:
 def test_every_variable_that_is_listed_is_read() -> None:
     """Those that other libraries read stand for themselves."""
     files = [f for folder in (*PACKAGES, "benchmarks", "tests") for f in (ROOT / folder).rglob("*.py")]
+    files += [f for f in (ROOT / "examples").rglob("*") if f.suffix in (".py", ".sh", ".sbatch")]
     text = "\n".join(f.read_text(encoding="utf-8") for f in files if f.name not in ("environment.py",))
     for each in VARIABLES:
         assert each.name in text or each.read_by in ("torch", "huggingface_hub"), each
 
 
-# A constant of reward_models.model, and the beginning of names that tests/support/train_until_signal.py sets and reads itself.
+# A constant of reward_models.model; the beginning of names that tests/support/train_until_signal.py sets and reads.
 NOT_VARIABLES = {"KEEL_KEY", "KEEL_TEST_HOLD_"}
 
 
