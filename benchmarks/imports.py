@@ -1,5 +1,7 @@
 """The time that imports take, and the modules that they load, each in a fresh process.
 
+    python benchmarks/imports.py --out benchmarks/results/imports.json
+
 ``python -X importtime`` gives the wall time of the imports of a module; the least of the repeats is kept, since other
 programs on the machine only add to it. ``cpu`` is the least processor time of a process that does the import, less that
 of one that does nothing. The TRL bridge is measured after TRL itself: its user has imported that anyway.

@@ -14,7 +14,6 @@ text), ``versions`` of what stood beside, ``date``. Entries of the file that are
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import email
 import json
@@ -29,7 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from harness import ROOT, environment, parser, write
+
 PROBES = ROOT / "benchmarks" / "neighbour_probes"
 CONSTRAINTS = ("torch==2.13.0",)
 UV = shutil.which("uv")  # many times faster than pip, where it is installed
@@ -276,7 +276,7 @@ def run_one(work: Path, name: str, wheel: Path, sources: Mapping[str, str], keep
             shutil.rmtree(installer.folder, ignore_errors=True)
     notes = installer.notes | report.pop("notes", {})
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return entry | report | {"notes": notes, "date": date, "python": sys.version.split()[0]}
+    return entry | report | {"notes": notes, "date": date, "environment": environment()}
 
 
 def build_wheel(work: Path) -> Path:
@@ -316,14 +316,13 @@ def table(result: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="JSON file; entries that are not run stay in it")
-    parser.add_argument("--only", action="append", choices=tuple(NEIGHBOURS), help="this library; may be repeated")
-    parser.add_argument("--work", type=Path, default=Path("runs/neighbours"), help="where the environments are made")
-    parser.add_argument("--keep", action="store_true", help="leave the environments for the next run; gigabytes each")
-    parser.add_argument("--source", action="append", default=[], metavar="NAME=REPOSITORY", help="instead of GitHub's")
-    parser.add_argument("--table", action="store_true", help="print the table of --out, and run nothing")
-    arguments = parser.parse_args(given)
+    made = parser(__doc__)  # entries of --out that are not run stay in it
+    made.add_argument("--only", action="append", choices=tuple(NEIGHBOURS), help="this library; may be repeated")
+    made.add_argument("--work", type=Path, default=Path("runs/neighbours"), help="where the environments are made")
+    made.add_argument("--keep", action="store_true", help="leave the environments for the next run; gigabytes each")
+    made.add_argument("--source", action="append", default=[], metavar="NAME=REPOSITORY", help="instead of GitHub's")
+    made.add_argument("--table", action="store_true", help="print the table of --out, and run nothing")
+    arguments = made.parse_args(given)
     result = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.is_file() else {}
     if not arguments.table:
         work = arguments.work.resolve()
@@ -332,8 +331,7 @@ def main(given: Sequence[str] | None = None) -> None:
         for name in arguments.only or NEIGHBOURS:
             result[name] = run_one(work, name, wheel, sources, arguments.keep)
             result = {each: result[each] for each in NEIGHBOURS if each in result}
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            write(arguments.out, result, ())
     print(table(result))
 
 

@@ -23,11 +23,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import harness
 import torch
+from harness import ROOT, environment, parser, write
 from safetensors.torch import load_file
 
-RECIPES = harness.ROOT / "examples" / "clusters"
+RECIPES = ROOT / "examples" / "clusters"
 NODES, SLURM = RECIPES / "local" / "nodes.sh", RECIPES / "local" / "slurm.sh"
 BIN = Path(sys.executable).parent
 HOSTFILE = "node1 slots=1\nnode2 slots=1\n"
@@ -124,7 +124,7 @@ def on_nodes(*command: str) -> Ended:
     """Run a command on the first of two nodes; its output has that of all ranks."""
     variables = {
         "PATH": os.pathsep.join([str(BIN), os.environ["PATH"]]),
-        "PYTHONPATH": os.pathsep.join([str(harness.ROOT), str(harness.ROOT / "benchmarks")]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")]),
         "PYTHONWARNINGS": "ignore",
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "1",
@@ -244,7 +244,7 @@ def ways(where: Path) -> dict[str, Callable[[], dict[str, Any]]]:
 
 def main() -> None:
     arguments = parsed()
-    found: dict[str, Any] = {"ratio": None, "environment": harness.environment(threads=1)}
+    found: dict[str, Any] = {"ratio": None, "environment": environment(threads=1)}
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder)
         tiny_policy(where / "policy_model")
@@ -254,11 +254,11 @@ def main() -> None:
             found[name] = way()
             if name == "reward_model":
                 found["ratio"] = round(found[name]["seconds_one_node"] / found[name]["seconds_two_nodes"], 3)
-            harness.write(arguments.out, found, [name])  # each takes a minute or more
+            write(arguments.out, found, [name])  # each takes a minute or more
 
 
 def parsed() -> argparse.Namespace:
-    made = harness.parser(__doc__)
+    made = parser(__doc__)
     made.add_argument(
         "--only", nargs="*", default=[], metavar="NAME", help="beside reward_model, which the others need"
     )

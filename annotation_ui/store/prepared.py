@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pg8000.converters import make_params
 from pg8000.dbapi import convert_paramstyle
-from pg8000.exceptions import DatabaseError
+from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.legacy import Connection, Cursor
 
 STATEMENTS = 200  # kept for each connection; the app has about eighty
@@ -54,6 +54,13 @@ class PreparingConnection(Connection):
         return PreparingCursor(self)
 
     def execute_simple(self, statement: str | _Bound) -> Any:
+        try:
+            return self._execute(statement)
+        except OSError as error:
+            # The server may close the socket before its last message is read. SQLAlchemy looks for these words.
+            raise InterfaceError(f"network error: {error}") from error
+
+    def _execute(self, statement: str | _Bound) -> Any:
         if not isinstance(statement, _Bound):
             return super().execute_simple(statement)
         statement, values = statement

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import preloaded
 import pytest
 from browsing import NEEDS_CHROMIUM
 from preloaded import ENVIRONMENT
@@ -45,7 +45,8 @@ def test_the_train_button(
         annotating.vote(sqlite, "ann", "p", task.token, {"label": "left", "strength": 2}, dwell_ms=9000, now=NOW)
 
     configs = {"preference": str(tiny_config), "safety": "x"}
-    worker = JobRunner(sqlite, command=(preloaded.python(), *KEEL[1:]), runs=tmp_path / "runs", configs=configs)  # type: ignore[arg-type]
+    # A real interpreter: a fork of the preload server may be done before the page has shown that it runs.
+    worker = JobRunner(sqlite, command=(sys.executable, *KEEL[1:]), runs=tmp_path / "runs", configs=configs)  # type: ignore[arg-type]
     worker.start()
     try:
         page = site("root").page(ready=".k-app")

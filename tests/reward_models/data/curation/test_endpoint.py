@@ -160,9 +160,10 @@ def test_retry_after_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with Scripted(lambda n: script[n - 1]) as stand_in:
         (judgement,) = ask(endpoint(stand_in.url, tmp_path / "answers.jsonl"), questions(1, judgements=1))
     assert judgement.verdict == "A>B"
-    asked_for, own = waits
+    asked_for, *own = [seconds for seconds in waits if seconds]  # libraries yield by sleeping for no time
     assert 200 < asked_for <= 300
-    assert 0 <= own <= 0.02  # first_wait · 2
+    assert own
+    assert max(own) <= 0.02  # first_wait · 2
 
 
 def test_whoever_asks_to_wait_for_hours_ends_the_run(tmp_path: Path) -> None:
