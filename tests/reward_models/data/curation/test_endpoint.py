@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -154,16 +155,16 @@ def test_retry_after_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         waits.append(seconds)
         await sleep(0)
 
-    monkeypatch.setattr("reward_models.data.curation.endpoint.asyncio.sleep", waited)
+    # The module's own name: servers of other tests, in threads of this process, sleep too.
+    monkeypatch.setattr("reward_models.http_retry.asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": waited}))
     value = "300" if form == "seconds" else formatdate(time.time() + 300, usegmt=True)
     script = [(429, {}, {"Retry-After": value}), (503, {}, {"Retry-After": "soon"}), (200, completion("[[A>B]]"), {})]
     with Scripted(lambda n: script[n - 1]) as stand_in:
         (judgement,) = ask(endpoint(stand_in.url, tmp_path / "answers.jsonl"), questions(1, judgements=1))
     assert judgement.verdict == "A>B"
-    asked_for, *own = [seconds for seconds in waits if seconds]  # libraries yield by sleeping for no time
+    asked_for, own = waits
     assert 200 < asked_for <= 300
-    assert own
-    assert max(own) <= 0.02  # first_wait · 2
+    assert 0 <= own <= 0.02  # first_wait · 2
 
 
 def test_whoever_asks_to_wait_for_hours_ends_the_run(tmp_path: Path) -> None:
