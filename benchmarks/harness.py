@@ -23,7 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the programs do, before torch is loaded
+# Before torch is loaded: a thread that waits turns a thousand times and then sleeps (libgomp's default: 300,000 times).
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
 

@@ -6,7 +6,9 @@ import os
 
 import typer
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: a waiting thread sleeps, not spins
+# Before torch is loaded: a thread that waits turns a thousand times and then sleeps (libgomp's default: 300,000 times).
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from keel.commands import (
     annotate,

@@ -13,16 +13,16 @@ PROBE = """
 import os, sys
 def report(event, arguments):
     if event == "import" and arguments[0] == "torch":
-        print(os.environ.get("OMP_WAIT_POLICY"), flush=True)
+        print(os.environ.get("GOMP_SPINCOUNT"), flush=True)
         os._exit(0)
 sys.addaudithook(report)
 __import__(sys.argv[1], fromlist=["main"])
-print(os.environ.get("OMP_WAIT_POLICY"))
+print(os.environ.get("GOMP_SPINCOUNT"))
 """
-PROGRAMS = ("keel.cli", "reward_models.train", "align.train", "align.train_sft")
+PROGRAMS = ("keel.cli", "reward_models.train", "align.train", "align.train_sft", "align.sample")
 
 
-def wait_policy(program: str, **variables: str) -> str:
+def turns(program: str, **variables: str) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
     command = [sys.executable, "-c", PROBE, program]
     done = subprocess.run(command, env=environment | variables, capture_output=True, text=True, check=True)
@@ -30,9 +30,10 @@ def wait_policy(program: str, **variables: str) -> str:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_waiting_threads_sleep(program: str) -> None:
-    assert wait_policy(program) == "passive"
+def test_waiting_threads_soon_sleep(program: str) -> None:
+    assert turns(program) == "1000"
 
 
 def test_the_users_setting_wins() -> None:
-    assert wait_policy("reward_models.train", OMP_WAIT_POLICY="active") == "active"
+    assert turns("reward_models.train", OMP_WAIT_POLICY="active") == "None"
+    assert turns("reward_models.train", GOMP_SPINCOUNT="7") == "7"
