@@ -69,6 +69,10 @@ def annotate(
     from annotation_ui.store.database import open_database
 
     if demo:
+        for name in ("db", "runs", "preference_config", "safety_config", "reward_model"):
+            if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE":
+                option = f"--{name.replace('_', '-')}"
+                raise typer.BadParameter(f"--demo has a database, runs and models of its own; leave out {option}")
         with tempfile.TemporaryDirectory(prefix="keel-annotate-") as directory:
             database = open_database(str(Path(directory) / "demo.db"))
             fill_demo(database)

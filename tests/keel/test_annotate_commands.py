@@ -119,3 +119,10 @@ def test_migrate(tmp_path: Path) -> None:
     assert "up to date" in run(tmp_path / "a.db", "migrate").output
     missing = run(tmp_path / "no" / "a.db", "migrate")
     assert (missing.exit_code, "no directory" in missing.output) == (2, True)
+
+
+@pytest.mark.parametrize("words", [["--db", "mine.db"], ["--runs", "here"], ["--reward-model", "model"]])
+def test_a_demo_refuses_what_it_would_not_use(words: list[str]) -> None:
+    done = CliRunner().invoke(app, ["annotate", "--demo", *words])
+    assert done.exit_code == 2
+    assert f"leave out {words[0]}" in " ".join(done.stderr.replace("│", "").split())
