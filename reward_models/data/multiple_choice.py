@@ -84,8 +84,13 @@ def _place(value: object, key: str, labels: list[str], texts: list[str]) -> int:
         return labels.index(said)
     if len(said) == 1 and said.upper() in ascii_uppercase[: len(texts)]:
         return ascii_uppercase.index(said.upper())
-    if said in texts:
+    place = int(said) if not isinstance(value, bool) and said.isdecimal() and said.isascii() else len(texts)
+    if said in texts and isinstance(value, str):
+        if place < len(texts) and texts.index(said) != place:
+            raise RecordError(
+                f"key {key!r} is {said!r}, the text of one option and the place of another; give its letter"
+            )
         return texts.index(said)
-    if not isinstance(value, bool) and said.isdecimal() and said.isascii() and int(said) < len(texts):
-        return int(said)
+    if place < len(texts):
+        return place
     raise RecordError(f"key {key!r} is {quoted(value)}, which is none of the options")

@@ -93,7 +93,7 @@ def main():
         signal.signal(each, lambda received, _: connection.send(bytes([received])))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     for descriptor in descriptors:
-        os.close(descriptor)  # whoever reads from the program sees its end
+        os.close(descriptor)  # the reader of its output sees its end
     status = number(connection)
     if status < 0:
         signal.signal(-status, signal.SIG_DFL) if -status not in (signal.SIGKILL, signal.SIGSTOP) else None

@@ -83,7 +83,7 @@ class Server:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(f"{address}.new")
         self.listener.listen(64)
-        Path(f"{address}.new").rename(address)  # whoever sees it can connect
+        Path(f"{address}.new").rename(address)  # once the file is there, a client can connect
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.listener, selectors.EVENT_READ, self.accept)
         self.owner = os.pidfd_open(owner)

@@ -217,6 +217,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"prompt": "Translate.", "input": "dog", **PLAIN}, "'input' is read only beside 'instruction'"),
     ({"question": ASKED, "history": [["Hi", "Hello"]], **PLAIN}, "'history' is read only beside 'instruction'"),
     ({"question": ASKED, "choices": ["3", "4"], "answer": 7}, "'answer' is 7, which is none of the options"),
+    ({"question": ASKED, "choices": ["1", "2"], "answer": "1"}, "the text of one option and the place of another"),
     ({"question": ASKED, "choices": ["3", "4"]}, "no column says which is right"),
     ({"question": ASKED, "options": ["3", "4"], "answer": "A", "answer_index": 1}, "name different options"),
     ({"question": ASKED, "options": ["3", 4], "answer": "A"}, "an option that is no text"),
@@ -416,6 +417,10 @@ def test_options_become_part_of_the_question(columns: dict[str, Any]) -> None:
     record = prompt_of({"question": "2 + 2?", **columns})
     assert record.prompt == (Message("user", "2 + 2?\n\nA. 3\nB. 4"),)
     assert (record.domain, record.answer, record.columns) == ("reasoning", "B", {"verifier": "choice"})
+
+
+def test_a_number_is_a_place_also_where_the_options_are_numbers() -> None:
+    assert prompt_of({"question": "1 + 1?", "choices": ["1", "2"], "answer": 1}).answer == "B"
 
 
 def test_options_that_the_prompt_shows_are_not_repeated() -> None:
