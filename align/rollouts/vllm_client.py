@@ -42,10 +42,14 @@ class VllmClient:
             max_connections=None, max_keepalive_connections=CONCURRENT, keepalive_expiry=IDLE_SECONDS
         )
         self._http = httpx2.Client(base_url=self.url, timeout=seconds, limits=limits)
+        # vLLM closes a connection some time after it answered with an error. A request that is sent in between on the
+        # same connection is lost; one that may not be sent again has a connection of its own.
+        alone = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
+        self._http_once = httpx2.Client(base_url=self.url, timeout=seconds, limits=alone)
         self._model: str | None = None
 
     def get(self, path: str) -> Any:
-        return self._json("GET", path, TRIES, {})
+        return self._json(self._http, "GET", path, TRIES, {})
 
     def post(self, path: str, body: Any = None, *, again: bool = True, seconds: float | None = None) -> Any:
         """The JSON of the answer; ``None`` for an answer without a body.
@@ -59,7 +63,9 @@ class VllmClient:
             httpx2.HTTPError: there is no answer.
         """
         options: dict[str, Any] = {} if seconds is None else {"timeout": seconds}
-        return self._json("POST", path, TRIES if again else 1, options | {"json": {} if body is None else body})
+        options["json"] = {} if body is None else body
+        client, tries = (self._http, TRIES) if again else (self._http_once, 1)
+        return self._json(client, "POST", path, tries, options)
 
     def settings(self) -> dict[str, Any]:
         """The server's resolved configuration.
@@ -107,12 +113,14 @@ class VllmClient:
 
     def close(self) -> None:
         self._http.close()
+        self._http_once.close()
 
-    def _json(self, method: str, path: str, tries: int, options: dict[str, Any]) -> Any:
+    @staticmethod
+    def _json(client: httpx2.Client, method: str, path: str, tries: int, options: dict[str, Any]) -> Any:
         for number in range(tries):
             last = number == tries - 1
             try:
-                response = self._http.request(method, path, **options)
+                response = client.request(method, path, **options)
             except BROKEN:
                 if last:
                     raise

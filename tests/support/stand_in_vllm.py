@@ -141,6 +141,8 @@ def stand_in() -> Iterator[StandIn]:
     state = StandIn()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # connections are kept
+
         def do_GET(self) -> None:
             self._reply({})
 
@@ -159,6 +161,9 @@ def stand_in() -> Iterator[StandIn]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+            if status >= 500:  # vLLM writes a traceback to its log, and then closes the connection
+                time.sleep(0.05)
+                self.close_connection = True
 
         def log_message(self, *_: Any) -> None:
             pass
