@@ -42,7 +42,7 @@ def gsm8k(base: Path | None) -> tuple[list[str], list[str]]:
             *(
                 "max_steps=80",
                 "batch_size=32",
-                "micro_batch_size=32",
+                "max_tokens=8192",
                 "engine.lr=1e-3",
                 "engine.schedule=cosine",
                 "data.max_length=192",

@@ -11,7 +11,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "models": ("trained reward models", _MODELS),
     "train": (
         "training, evaluation and data sets of the hub",
-        (*_MODELS, "deepspeed", "datasets", "trl", "sklearn", "scipy", "matplotlib", "tensorboard"),
+        (*_MODELS, "deepspeed", "datasets", "sklearn", "scipy", "matplotlib", "tensorboard"),
     ),
     "serve": (
         "serving rewards over HTTP",

@@ -164,7 +164,7 @@ def test_no_modules_import_one_another() -> None:
         ("omegaconf", ("reward_models.runtime",)),
         ("deepspeed", ("reward_models.runtime", "align.rollouts.vllm")),
         ("peft", ("reward_models.backbone",)),
-        ("trl", ("align.sft", "align.bridges.trl")),
+        ("trl", ("align.bridges.trl",)),
         ("vllm", ("align.rollouts.transfer", "align.rollouts.vllm_worker")),
         ("typer", ("keel",)),
     ],

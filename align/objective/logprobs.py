@@ -26,18 +26,33 @@ def token_logprobs(
     Returns:
         ``logprobs_T`` with gradient to ``hidden_TH`` and ``weight_VH``, and ``entropy_T`` without; both float32.
     """
-    return _TokenLogprobs.apply(hidden_TH, weight_VH, target_T, temperature)  # type: ignore[no-any-return]
+    logprobs_T, entropy_T, _ = _TokenLogprobs.apply(hidden_TH, weight_VH, target_T, temperature, False)
+    return logprobs_T, entropy_T
+
+
+def token_predictions(
+    hidden_TH: torch.Tensor, weight_VH: torch.Tensor, target_T: torch.Tensor, temperature: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """As :func:`token_logprobs`, and ``correct_T``: whether the target is the token of the highest probability."""
+    return _TokenLogprobs.apply(hidden_TH, weight_VH, target_T, temperature, True)  # type: ignore[no-any-return]
 
 
 class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_TH: torch.Tensor, weight_VH: torch.Tensor, target_T: torch.Tensor, temperature: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx: Any,
+        hidden_TH: torch.Tensor,
+        weight_VH: torch.Tensor,
+        target_T: torch.Tensor,
+        temperature: float,
+        predict: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         chunk = max(1, CHUNK_ELEMENTS // len(weight_VH))
-        logprobs, entropies, normalisers = [], [], []
+        logprobs, entropies, normalisers, correct = [], [], [], []
         for hidden, target in zip(hidden_TH.split(chunk), target_T.split(chunk), strict=True):
             logits = _logits(hidden, weight_VH, temperature)
+            if predict:
+                correct.append(logits.argmax(1) == target)
             normaliser = logits.logsumexp(1, keepdim=True)
             logprobs.append(logits.gather(1, target[:, None])[:, 0] - normaliser[:, 0])
             log_p = logits.sub_(normaliser)
@@ -45,12 +60,12 @@ class _TokenLogprobs(torch.autograd.Function):
             normalisers.append(normaliser)
         ctx.save_for_backward(hidden_TH, weight_VH, target_T, torch.cat(normalisers) if normalisers else hidden_TH)
         ctx.temperature, ctx.chunk = temperature, chunk
-        entropy_T = torch.cat(entropies)
-        ctx.mark_non_differentiable(entropy_T)
-        return torch.cat(logprobs), entropy_T
+        entropy_T, correct_T = torch.cat(entropies), torch.cat(correct) if predict else None
+        ctx.mark_non_differentiable(entropy_T, *([] if correct_T is None else [correct_T]))
+        return torch.cat(logprobs), entropy_T, correct_T
 
     @staticmethod
-    def backward(ctx: Any, grad_T: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, grad_T: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden_TH, weight_VH, target_T, normaliser_T1 = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden_TH)
         # Summed over chunks, in fp32 whatever the weights are.
@@ -69,7 +84,7 @@ class _TokenLogprobs(torch.autograd.Function):
                     grad_weight.addmm_(grad_logits.t(), hidden)
                 else:
                     grad_weight += grad_logits.t() @ hidden
-        return grad_hidden, None if grad_weight is None else grad_weight.to(weight_VH.dtype), None, None
+        return grad_hidden, None if grad_weight is None else grad_weight.to(weight_VH.dtype), None, None, None
 
 
 def _logits(hidden_TH: torch.Tensor, weight_VH: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from reward_models.backbone.config import LoraConfig, ModelConfig
 from reward_models.backbone.pretrained import Layout
 from reward_models.backbone.tree_attention import tree_hidden_states
 from reward_models.data.tree_batches import Batch, TreeBatch, pack, pad
-from reward_models.data.trees import PromptTree
+from reward_models.data.trees import PromptTree, TokenIds
 from reward_models.runtime.engine import register_external
 
+# What is computed of the hidden states that predict the targets, the output layer's weights, the targets, temperature.
+Measure = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], Any]
 # A rank without samples of its own runs this through the model, so that collectives stay in step.
 FILLER = PromptTree(np.zeros(1, np.int32), (np.zeros(1, np.int32),))
 
@@ -49,7 +51,10 @@ class PolicyBatch:
 
 
 class Policy(nn.Module):
-    """``forward(batch, temperature) -> (logprobs_T, entropy_T)`` of the response tokens, in the batch's order."""
+    """``forward(batch, temperature) -> (logprobs_T, entropy_T)`` of the response tokens, in the batch's order.
+
+    ``forward`` gives what ``measure`` computes where one is given in the place of the log-probabilities.
+    """
 
     def __init__(self, model: nn.Module, layout: Layout) -> None:
         super().__init__()
@@ -89,7 +94,31 @@ class Policy(nn.Module):
             torch.from_numpy(np.repeat(np.arange(len(responses)), lengths)),
         )
 
-    def forward(self, batch: PolicyBatch, temperature: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    def collate_sequences(self, sequences: Sequence[TokenIds], learnt: Sequence[np.ndarray]) -> PolicyBatch:
+        """The batch of whole sequences, none of which sees another.
+
+        Args:
+            learnt: for every token of a sequence, whether it is a target. The first token cannot be: nothing
+                predicts it.
+        """
+        trees = [PromptTree(ids[:0], (ids,)) for ids in sequences]
+        if self.layout == "tree":
+            batch: Batch = pack(trees)
+            starts = np.cumsum([0, *map(len, sequences[:-1])])
+        else:
+            batch = pad(trees, self.language_model.config.pad_token_id or 0)
+            starts = np.arange(len(sequences)) * batch.input_ids_NL.shape[1]
+        places = [np.flatnonzero(mask[1:]) for mask in learnt]  # of the token before each target
+        return PolicyBatch(
+            batch,
+            torch.from_numpy(np.concatenate([start + each for start, each in zip(starts, places, strict=True)])),
+            torch.from_numpy(
+                np.concatenate([ids[each + 1] for ids, each in zip(sequences, places, strict=True)]).astype(np.int64)
+            ),
+            torch.from_numpy(np.repeat(np.arange(len(sequences)), [len(each) for each in places])),
+        )
+
+    def forward(self, batch: PolicyBatch, temperature: float = 1.0, measure: Measure = token_logprobs) -> Any:
         model: Any = self.language_model
         inputs = batch.batch
         if isinstance(inputs, TreeBatch):
@@ -102,7 +131,7 @@ class Policy(nn.Module):
         if head.bias is not None:  # as one more column of the weights, multiplied by a 1
             hidden_TH = torch.cat([hidden_TH, hidden_TH.new_ones(len(hidden_TH), 1)], 1)
             weight_VH = torch.cat([weight_VH, head.bias[:, None]], 1)
-        return token_logprobs(hidden_TH, weight_VH, batch.target_T, temperature)
+        return measure(hidden_TH, weight_VH, batch.target_T, temperature)
 
 
 def _packed_starts(trees: Sequence[PromptTree]) -> list[tuple[int, int]]:

@@ -24,7 +24,7 @@ def write_manifest(directory: Path, config: Any, facts: dict[str, Any]) -> None:
     manifest = {
         "config": yaml.safe_load(dump_config(config)),
         **facts,
-        "versions": package_versions("trl", "math-verify"),
+        "versions": package_versions("math-verify"),
     }
     temporary = directory / f"{MANIFEST}.tmp"
     temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")

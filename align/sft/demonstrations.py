@@ -34,14 +34,15 @@ class DemonstrationsConfig:
         columns: our column names to the source's, where they differ.
         limit: the most rows to read of each source.
         max_bad: how many bad rows may be left out; one more stops the run before it starts.
-        max_length: longest conversation in tokens; longer ones are left out and counted.
+        max_length: longest conversation in tokens; longer ones are left out and counted. Default: as many as the
+            model has positions.
     """
 
     train: list[str] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)
     limit: int | None = None
     max_bad: int = 0
-    max_length: int = 32768
+    max_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

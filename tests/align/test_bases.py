@@ -17,7 +17,7 @@ from reward_models.data.records import Message
 LORA = "model.lora={r: 4}"
 TINY = ("loggers=[]", "engine.dtype=fp32", "engine.lr=1e-2", "engine.warmup=0", "timeout_seconds=120")
 RM = ("data.train=['synthetic:helpful:train']", "data.limit=40", "batch_size=8", "max_tokens=512", "max_steps=2", *TINY)
-SFT = ("batch_size=4", "micro_batch_size=2", "max_steps=2", *TINY)
+SFT = ("batch_size=4", "max_tokens=64", "max_steps=2", *TINY)
 RL = (
     "prompts_per_step=2",
     "samples_per_prompt=2",

@@ -116,6 +116,11 @@ def test_presets_of_distillation_hold_the_reports_numbers(student: str) -> None:
     assert (config.engine.schedule, config.engine.schedule_options) == ("cosine_with_min_lr", {"min_lr_rate": 0.1})
 
 
+@pytest.mark.parametrize("student", ["1.5b", "7b"])
+def test_students_of_a_base_with_4096_positions_get_those_of_the_released_students(student: str) -> None:
+    assert load_config(SftConfig, f"sft_distill_{student}").model.config == {"max_position_embeddings": 131_072}
+
+
 def test_sampling_has_the_reports_settings() -> None:
     config = load_config(SampleConfig, "sample_r1")
     assert (config.temperature, config.top_p, config.top_k, config.max_new_tokens) == (0.6, 0.95, 0, 32_768)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from align.sft.trainer import LOGGED
 from align.training.update import MAXIMA, MEANS
 
 ROOT = Path(__file__).parents[2]
@@ -72,10 +71,6 @@ def test_every_family_of_metrics_in_the_code_is_documented() -> None:
 @pytest.mark.parametrize("name", [*MEANS, *MAXIMA])
 def test_every_metric_of_an_update_is_documented(name: str) -> None:
     assert name in section("Reinforcement learning")
-
-
-def test_metrics_of_fine_tuning_are_those_that_are_documented() -> None:
-    assert section("Supervised fine-tuning") == {*LOGGED.values(), "epoch"}
 
 
 def test_a_metric_is_documented_once() -> None:

@@ -54,6 +54,7 @@ REWARD_MODEL = {
     "held-out AUROC": "eval_auroc",
 }
 COLD_START = {"step": "step", "loss": "loss", "gradient norm": "grad_norm", "accuracy": "token_accuracy"}
+COLD_START_WINDOW = 20  # steps that a figure of the cold start is a mean over
 POLICY = {
     "step": "step",
     "phase": "phase",
@@ -212,6 +213,16 @@ def lines(file: Path, names: dict[str, str]) -> list[dict[str, Any]]:
     return [named(json.loads(line), names) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
+def means_of(steps: list[dict[str, Any]], window: int) -> list[dict[str, Any]]:
+    """Of every ``window`` steps the last line, with the means of loss and accuracy over them."""
+    found = []
+    for end in range(window, len(steps) + 1, window):
+        part = steps[end - window : end]
+        means = {name: sum(line[name] for line in part) / window for name in ("loss", "accuracy")}
+        found.append(rounded(part[-1] | means))
+    return found
+
+
 def weights(directory: Path) -> dict[str, Any]:
     """Of a few tensors, by the end of their names: norm, sum, and values here and there."""
     found = {}
@@ -258,7 +269,7 @@ def make(work: Path, out: Path, *, resumed: bool) -> None:
     write(out / "reward_model.json", {"versions": versions(), **models})
     keel(work, "train", "sft", "--config", str(HERE / "cold_start.yaml"))
     start_of_policy = {
-        "steps": lines(work / "cold_start" / METRICS_FILE, COLD_START),
+        "steps": means_of(lines(work / "cold_start" / METRICS_FILE, COLD_START), COLD_START_WINDOW),
         "weights": weights(work / "cold_start"),
     }
     keel(work, "train", "align", "--config", str(HERE / "policy.yaml"))

@@ -46,7 +46,7 @@ PROJECT: dict[str, Any] = {
                 "model": {"config": MODEL | {"tie_word_embeddings": True}},
                 "data": {"train": ["demonstrations.jsonl"]},
                 "batch_size": 8,
-                "micro_batch_size": 8,
+                "max_tokens": 2048,
                 "max_steps": 6,
             },
         },
