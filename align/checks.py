@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from align.phases import Phase
-from align.rewards.build import VERIFIERS, MixedTerm, TermConfig
+from align.rewards.build import VERIFIERS, MixedTerm, TermConfig, verifier_of
+from align.rewards.instructions.registry import COLUMN
+from align.rewards.instructions.term import instructions_problem
 from align.rewards.rules.language import LANGUAGES
 from align.rewards.terms import Sample
 from align.rewards.verifiers.references import reference_problem
@@ -65,6 +67,8 @@ def unusable_prompts(rewards: Sequence[TermConfig], records: Sequence[Prompt]) -
         problem = None
         if record.domain == "reasoning" and verifier in verified:
             problem = reference_problem(verifier, record.answer, record.columns)
+        elif "instructions" in verified and record.columns.get(COLUMN) is not None:
+            problem = instructions_problem(record.columns)
         known = record.language is None or record.language in LANGUAGES
         if problem is None and record.domain in speaking and not known:
             problem = f"the language term does not know its language {record.language!r}"
@@ -102,8 +106,8 @@ def _verifiers_of(config: TermConfig) -> Iterable[str]:
         return ()
     if config.term == "accuracy":
         return VERIFIERS
-    name = config.term.removeprefix("accuracy_")
-    return (name,) if name in VERIFIERS and name != config.term else ()
+    name = verifier_of(config.term)
+    return (name,) if name else ()
 
 
 def _unanswered(record: Prompt) -> Sample:

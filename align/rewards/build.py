@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Literal
 
+from align.rewards.instructions.term import Instructions
 from align.rewards.rules.format import Format
 from align.rewards.rules.language import LanguageConsistency
 from align.rewards.rules.penalties import OverlongPenalty, RepetitionPenalty
@@ -24,6 +25,7 @@ from reward_models.extras import needs
 VERIFIERS: dict[str, Callable[..., RewardTerm]] = {
     "math": MathAccuracy,
     "code": CodeAccuracy,
+    "instructions": Instructions,
     **{verifier: partial(AnswerAccuracy, verifier=verifier) for verifier in ANSWER_VERIFIERS},
 }
 TERMS: dict[str, Callable[..., RewardTerm]] = {
@@ -31,6 +33,7 @@ TERMS: dict[str, Callable[..., RewardTerm]] = {
     "language": LanguageConsistency,
     "repetition": RepetitionPenalty,
     "overlong": OverlongPenalty,
+    "instructions": Instructions,
     "helpful": lambda **arguments: _model("preference", **arguments),
     "safety": lambda **arguments: _model("safety", **arguments),
     **{f"accuracy_{name}": verifier for name, verifier in VERIFIERS.items()},
@@ -43,9 +46,10 @@ class TermConfig:
 
     Attributes:
         term: ``accuracy`` (the verifier that each prompt's column ``verifier`` names: ``math`` without one, ``choice``,
-            ``exact``, ``regex``, ``json``, ``code``), ``format``, ``language``, ``helpful`` or ``safety`` (a reward
-            model here, or behind servers if ``arguments`` has ``urls``), ``repetition``, ``overlong``, one verifier
-            alone (``accuracy_math``), or an import path of your own (``package.module:Class``).
+            ``exact``, ``regex``, ``json``, ``code``, ``instructions``), one verifier alone (``accuracy_math``,
+            ``instructions``), ``format``, ``language``, ``helpful`` or ``safety`` (a reward model here, or behind
+            servers if ``arguments`` has ``urls``), ``repetition``, ``overlong``, or an import path of your own
+            (``package.module:Class``).
         weight: what its value counts in the sum: a number, or ``[[step, value], …]``, see :mod:`align.schedule`.
         domains: of prompts it is for: ``reasoning``, ``helpfulness``, ``safety``; default: all it applies to.
         normalise: ``running`` puts its values on a common scale: less their running mean, divided by their running
@@ -103,12 +107,14 @@ def build_terms(configs: Sequence[TermConfig], verifiers: set[str]) -> list[Mixe
     """The terms of ``configs``.
 
     Args:
-        verifiers: those that the prompts use; ``accuracy`` stands for these.
+        verifiers: those that the prompts use; ``accuracy`` stands for these, without those that have an entry of
+            their own.
 
     Raises:
         TermError: an unknown term or verifier, or arguments a term does not take.
     """
     check_terms(configs)
+    verifiers = verifiers - {verifier_of(config.term) for config in configs}  # those with an entry of their own
     built = []
     for config in configs:
         for name, factory in _factories(config.term, verifiers):
@@ -131,6 +137,12 @@ def build_terms(configs: Sequence[TermConfig], verifiers: set[str]) -> list[Mixe
                 )
             )
     return built
+
+
+def verifier_of(term: str) -> str:
+    """The verifier that a term alone is, e.g. ``math`` of ``accuracy_math``; empty if it is none."""
+    name = term.removeprefix("accuracy_")
+    return name if name in VERIFIERS and (name != term or name in TERMS) else ""
 
 
 def check_terms(configs: Sequence[TermConfig], *, foreign: bool = True) -> None:

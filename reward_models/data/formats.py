@@ -73,6 +73,8 @@ OURS: tuple[str, ...] = (
     *("answer", "domain", "kind", "language", "id", "source", "subset"),
 )
 COLUMNS: tuple[str, ...] = (*COLUMN_NAMES, "system", *OURS, "score_chosen", "score_rejected")
+# Columns by which a response can be verified without a reference answer.
+VERIFIABLE = ("tests", "instructions", "reasoning_gym")
 # In columns that name a language: programming languages, as HelpSteer3 has them for code, and unknown ones.
 NO_LANGUAGE = re.compile(
     r"python|javascript|typescript|java|c|c\+\+|c#|go|rust|ruby|php|swift|kotlin|scala|r|sql|bash|shell|powershell|html|css"
@@ -175,7 +177,7 @@ def infer_record_type(row: Row) -> RecordType:
 
 def _says_prompt(row: Row) -> bool:
     """True if a column that only prompts have is there."""
-    return any(row.get(name) not in EMPTY for name in ("answer", "tests", "domain", "kind", "solution"))
+    return any(row.get(name) not in EMPTY for name in ("answer", *VERIFIABLE, "domain", "kind", "solution"))
 
 
 def rename(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
@@ -264,7 +266,7 @@ def _domain(row: Row, given: str | None, answer: str | None) -> Domain:
         raise RecordError(
             f"key {name!r} is {quoted(value)}, none of {', '.join(DOMAINS)}; name the domain of this data"
         )
-    if answer is None and row.get("tests") in EMPTY:
+    if answer is None and all(row.get(name) in EMPTY for name in VERIFIABLE):
         raise RecordError(f"nothing says the prompt's domain; add a 'domain' column or name it: {', '.join(DOMAINS)}")
     return "reasoning"
 

@@ -13,6 +13,7 @@ from typing import Any
 from reward_models.data.code_tests import with_tests
 from reward_models.data.conversations import quoted
 from reward_models.data.files import BadRow
+from reward_models.data.instruction_rows import is_constraints, with_constraints, with_ground_truth
 from reward_models.data.multiple_choice import has_options, with_options
 from reward_models.data.records import RecordError, RecordType
 
@@ -288,6 +289,8 @@ def _input(row: Row) -> Row:
 
 
 def _ground_truth(row: Row) -> Row:
+    if is_constraints(row["ground_truth"]):
+        return with_ground_truth(row)
     if not isinstance(row["ground_truth"], str | int | float):
         return row  # a column for a reward term
     if row.get("answer") not in (None, row["ground_truth"]):
@@ -313,5 +316,6 @@ _LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Row], Row]], ...] = (
     (("question_content", "public_test_cases"), with_tests),
     (("question", "input_output"), with_tests),
     (("prompt", "input_output"), with_tests),
+    (("instruction_id_list", "kwargs"), with_constraints),
     (("ground_truth",), _ground_truth),
 )

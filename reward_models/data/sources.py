@@ -166,8 +166,8 @@ def read(
     Args:
         spec: a file or glob (``~`` and environment variables are expanded), a hub data set
             ``owner/name[/subset][:split]`` (split ``train`` if none is named; a local directory of data files is read
-            the same way), ``synthetic:helpful|safety|reasoning|best_of_n|demonstrations|additions[:train|test]``, or
-            ``SCHEME://…`` for a scheme that an installed package offers as an entry point of the group
+            the same way), ``synthetic:NAME[:train|test]`` with a name of :data:`~reward_models.data.streams.SYNTHETIC`,
+            or ``SCHEME://…`` for a scheme that an installed package offers as an entry point of the group
             ``keel.sources``: a function from the spec to rows.
         record_type: the records wanted; ``None`` infers it row by row.
         columns: our column names to the source's, where they differ: ``{"chosen": "good"}``.

@@ -18,7 +18,7 @@ from reward_models.data.formats import to_row
 from reward_models.data.records import Record, RecordType
 from reward_models.extras import needs
 
-SYNTHETIC = ("helpful", "safety", "reasoning", "best_of_n", "demonstrations", "additions")
+SYNTHETIC = ("helpful", "safety", "reasoning", "best_of_n", "demonstrations", "additions", "instructions")
 Row = dict[str, Any]
 
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<subset>[\w.\-/]+?))?(?::(?P<split>[\w\[\]%:.]+))?")
@@ -109,6 +109,8 @@ def _synthetic(spec: str, *, prompts: bool) -> Stream:
     records: Iterator[Record]
     if name == "best_of_n":
         records = synthetic.candidates(split)
+    elif name == "instructions":
+        records = synthetic.constrained_prompts(split)
     elif prompts:
         records = synthetic.prompts(split, cast(synthetic.Name, name))
     else:

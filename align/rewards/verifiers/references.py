@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from align.rewards.instructions.term import instructions_problem
 from align.rewards.parsing import Answer
 from align.rewards.verifiers.answers import ANSWER_VERIFIERS
 from align.rewards.verifiers.cases import COLUMNS, cases_of, has_cases
@@ -23,7 +24,8 @@ def reference_problem(verifier: str, answer: str | None, columns: Mapping[str, A
     Expressions are read and not parsed by sympy, so that a few that it refuses are not found here.
 
     Args:
-        verifier: ``math``, ``choice``, ``exact``, ``regex``, ``json`` or ``code``; of others nothing is known.
+        verifier: ``math``, ``choice``, ``exact``, ``regex``, ``json``, ``code`` or ``instructions``; of others
+            nothing is known.
         answer: the prompt's reference answer.
         columns: its other columns.
     """
@@ -32,6 +34,8 @@ def reference_problem(verifier: str, answer: str | None, columns: Mapping[str, A
             if not has_cases(columns):
                 return f"it has no test cases, in a column {' or '.join(COLUMNS)}"
             cases_of(columns)
+        elif verifier == "instructions":
+            return instructions_problem(columns)
         elif verifier == "math" or verifier in ANSWER_VERIFIERS:
             if answer is None or not answer.strip():
                 return "it has no answer to compare with"

@@ -17,6 +17,7 @@ from reward_models.data.records import TASKS, Domain, Message, Prompt, Record, S
 from reward_models.data.synthetic import defects, general, reasoning, safety
 from reward_models.data.synthetic.annotator import JudgedComparison, judged_comparisons, thought_about, with_filler
 from reward_models.data.synthetic.candidates import candidates
+from reward_models.data.synthetic.constrained import constrained_prompts
 from reward_models.data.synthetic.gold import helpfulness, is_correct, is_unsafe, summary
 from reward_models.data.synthetic.templates import Task, normalise, split_of
 
@@ -55,6 +56,7 @@ __all__ = [
     "JudgedComparison",
     "additions",
     "candidates",
+    "constrained_prompts",
     "demonstrations",
     "helpfulness",
     "is_correct",

@@ -1,0 +1,1 @@
+"""Constraints on a response that a program can check, and the reward term that checks them."""
