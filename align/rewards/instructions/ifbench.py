@@ -25,7 +25,7 @@ DEEP, DEEP_QUOTES = 5, 3
 
 @constraint("count:word_count_range")
 def words_between(text: Text, min_words: int, max_words: int) -> bool:
-    return min_words <= len(text.words) <= max_words
+    return min_words <= len(text.words) and text.most_words <= max_words
 
 
 @constraint("count:unique_word_count")

@@ -59,7 +59,8 @@ def number_of_paragraphs(text: Text, num_paragraphs: int) -> bool:
 
 @constraint("length_constraints:number_words")
 def number_of_words(text: Text, num_words: int, relation: str) -> bool:
-    return RELATIONS[relation](len(text.words), num_words)
+    bounded_above = relation in ("less than", "at most")
+    return RELATIONS[relation](text.most_words if bounded_above else len(text.words), num_words)
 
 
 @constraint("length_constraints:nth_paragraph_first_word")

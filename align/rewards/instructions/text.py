@@ -17,8 +17,9 @@ import regex
 from align.rewards.characters import without_invisible
 from align.rewards.rules.words import UNSPACED
 
-# A run of letters, digits and underscores, as in IFEval; single characters where words are not separated.
-WORD = regex.compile(rf"{UNSPACED}|(?:(?!{UNSPACED})[\w\p{{M}}])+")
+# A run of letters and digits, as in IFEval; single characters where words are not separated.
+WORD = regex.compile(rf"{UNSPACED}|(?:(?!{UNSPACED})[\p{{L}}\p{{N}}\p{{M}}])+")
+LONGEST_WORD, USUAL_WORD = 20, 6  # letters: longer runs are words without spaces between them
 TOKEN = re.compile(r"\S+")
 BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
 DIVIDER = re.compile(r"\s?\*\*\*\s?")
@@ -49,6 +50,11 @@ class Text:
     def words(self) -> list[str]:
         """Words without punctuation, as they are written."""
         return WORD.findall(self.text)
+
+    @cached_property
+    def most_words(self) -> int:
+        """The number of words for an upper bound, which words that are glued together do not keep."""
+        return sum(1 if len(word) <= LONGEST_WORD else -(-len(word) // USUAL_WORD) for word in self.words)
 
     @cached_property
     def tokens(self) -> list[str]:
@@ -88,7 +94,7 @@ class Text:
 
 
 def sentences_of(text: str) -> list[str]:
-    """The sentences of a text, without the white space around them."""
+    """The sentences of a text that have a letter, without the white space around them."""
     found, start = [], 0
     for end in SENTENCE_END.finditer(text):
         before = text[start : end.start()].rsplit(None, 1)[-1:] or [""]
@@ -98,7 +104,7 @@ def sentences_of(text: str) -> list[str]:
         found.append(text[start : end.end()].strip())
         start = end.end()
     found.append(text[start:].strip())
-    return [sentence for sentence in found if WORD.search(sentence)]
+    return [sentence for sentence in found if any(map(str.isalpha, sentence))]
 
 
 def _is_label(text: str, end: int) -> bool:

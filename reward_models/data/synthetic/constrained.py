@@ -1,8 +1,8 @@
 """Prompts with one to three constraints that a program can check (``synthetic:instructions``).
 
 A request is put together from templates, and constraints from :data:`TEMPLATES`, under the ids and values of IFEval
-and of IFBench's training set. Of each group at most one constraint is drawn, and groups that could contradict each other are
-not drawn together, so that every prompt can be answered.
+and of the training set of IFBench. Of each group at most one constraint is drawn, and groups that could contradict each
+other are not drawn together, so that every prompt can be answered.
 """
 
 from __future__ import annotations

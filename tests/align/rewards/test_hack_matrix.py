@@ -7,10 +7,17 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import hack_cells as hacks
 import pytest
-from hack_cells import Cell
+from hack_cells.cells import Cell
+from hack_cells.choices import choice
+from hack_cells.instructions import instructions
+from hack_cells.languages import language
+from hack_cells.layouts import layout
+from hack_cells.mathematics import mathematics
+from hack_cells.programs import programs
+from hack_cells.texts import texts
 
+from align.rewards.instructions.term import Instructions
 from align.rewards.rules.format import Format
 from align.rewards.rules.language import LanguageConsistency
 from align.rewards.verifiers.answers import AnswerAccuracy
@@ -19,14 +26,15 @@ from align.rewards.verifiers.programs import CodeAccuracy
 from align.rewards.verifiers.sandbox import Limits, SandboxError
 
 MATRIX: dict[str, tuple[Callable[[], Any], list[Cell]]] = {
-    "math": (lambda: MathAccuracy(workers=1), list(hacks.mathematics())),
-    "choice": (lambda: AnswerAccuracy(verifier="choice"), list(hacks.choice())),
-    "exact": (lambda: AnswerAccuracy(verifier="exact"), list(hacks.texts("exact"))),
-    "json": (lambda: AnswerAccuracy(verifier="json"), list(hacks.texts("json"))),
-    "regex": (lambda: AnswerAccuracy(verifier="regex"), list(hacks.texts("regex"))),
-    "format": (Format, list(hacks.layout())),
-    "language": (LanguageConsistency, list(hacks.language())),
-    "code": (lambda: CodeAccuracy(limits=Limits(cpu_seconds=1)), list(hacks.programs())),
+    "math": (lambda: MathAccuracy(workers=1), list(mathematics())),
+    "choice": (lambda: AnswerAccuracy(verifier="choice"), list(choice())),
+    "exact": (lambda: AnswerAccuracy(verifier="exact"), list(texts("exact"))),
+    "json": (lambda: AnswerAccuracy(verifier="json"), list(texts("json"))),
+    "regex": (lambda: AnswerAccuracy(verifier="regex"), list(texts("regex"))),
+    "instructions": (Instructions, list(instructions())),
+    "format": (Format, list(layout())),
+    "language": (LanguageConsistency, list(language())),
+    "code": (lambda: CodeAccuracy(limits=Limits(cpu_seconds=1)), list(programs())),
 }
 CLASSES = sorted({(cell.verifier, cell.klass) for _, cells in MATRIX.values() for cell in cells})
 
