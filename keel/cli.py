@@ -16,6 +16,7 @@ from keel.commands import (
     curate,
     data,
     evaluate,
+    probe,
     push,
     report,
     rewards,
@@ -42,6 +43,7 @@ app.command("config")(config.config_command)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(probe.app, name="probe")
 app.add_typer(rewards.app, name="rewards")
 app.command("sample")(sample.sample_command)
 app.command("score")(score.score_command)
