@@ -67,7 +67,7 @@ def _by_outcome(effects: Sequence[Effect]) -> list[Effect]:
 
 
 def _table(effects: Sequence[Effect], safety: bool) -> Table:
-    columns = ["probe", "edit", "effect", "95 % interval", "at most", "outcome", "prompts", "raised"]
+    columns = ["probe", "edit", "effect", "95 % interval", "at most", "outcome", "n", "raised"]
     columns += ["called safe before", "and after"] if safety else []
     rows = []
     for effect in _by_outcome(effects):
@@ -79,7 +79,7 @@ def _table(effects: Sequence[Effect], safety: bool) -> Table:
             row += [_percent(figures.get(f"called_safe_{name}")) for name in ("plain", "tried")]
         rows.append(row)
     left_out = sum(effect.left_out for effect in effects)
-    note = "“Raised” is the share of prompts whose score the edit raised."
+    note = "n: number of prompts. Raised: share of them whose score the edit raised."
     note += f" {left_out} pairs were left out: the model cannot read them whole." if left_out else ""
     return Table("Effects", columns, rows, note)
 

@@ -73,7 +73,7 @@ def from_data(task: Task, specs: Sequence[str], *, limit: int, max_bad: int = 0)
     for name, found in {"good": good, **({"unsafe": unsafe} if task == "safety" else {})}.items():
         if len(found) < 2:
             raise ValueError(
-                f"{', '.join(specs)}: {len(found)} prompts with a {name} response; probes need two or more"
+                f"{', '.join(specs)}: {len(found)} prompts have a response that is {name}; probes need two or more"
             )
     files = tuple(file for spec in specs for file in expand(spec))
     return Material(task, _spread(good, limit), _spread(unsafe, limit), files, len(loaded.bad))
