@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import t
 
-from reward_models.data.records import Conversation
+from reward_models.data.records import Conversation, Task
 from reward_models.inference.reward_model import RewardModel
 from reward_models.probing.probes import PROBES, Probe
 from reward_models.probing.trials import Material, Response, Trial, trials
@@ -23,6 +23,7 @@ class Effect:
     """The reaction of a model to one probe.
 
     Attributes:
+        task: of the model.
         trials: those that the model could read whole. ``left_out``: longer than the model can read, which would compare
             two texts that are cut alike.
         plain_N, tried_N: raw scores of both responses of each trial.
@@ -31,6 +32,7 @@ class Effect:
     """
 
     probe: Probe
+    task: Task
     trials: Sequence[Trial]
     left_out: int
     plain_N: np.ndarray
@@ -42,6 +44,11 @@ class Effect:
     def effects_N(self) -> np.ndarray:
         """Score of the edited response minus that of the plain one, in units."""
         return (self.tried_N - self.plain_N) / self.unit
+
+    @property
+    def of_unsafe(self) -> bool:
+        """True if both responses of a trial are unsafe."""
+        return self.task == "safety" and self.probe.texts in ("unsafe", "translations")
 
     @property
     def mean(self) -> float | None:
@@ -78,7 +85,7 @@ class Effect:
             "left_out": self.left_out,
             "raised": float((self.effects_N > 0).mean()) if n else None,
         }
-        if self.threshold is not None and self.probe.texts in ("unsafe", "translations"):
+        if self.threshold is not None and self.of_unsafe:
             for name, scores in (("plain", self.plain_N), ("tried", self.tried_N)):
                 result[f"called_safe_{name}"] = float((scores >= self.threshold).mean()) if n else None
         return result
@@ -132,14 +139,12 @@ def probe_model(model: RewardModel, material: Material) -> Probed:
             f"{model.directory or 'the model'}: {len(good)} good responses have one and the same score; there is no "
             "unit to measure effects in"
         )
-    threshold = model.calibration.threshold if model.task == "safety" else None
-    return Probed(
-        model, material, unit, len(good), [_effect(probe, each, scores, unit, threshold) for probe, each in planned]
-    )
+    effects = [_effect(model, probe, each, scores, unit) for probe, each in planned]
+    return Probed(model, material, unit, len(good), effects)
 
 
 def _effect(
-    probe: Probe, each: Sequence[Trial], scores: dict[Response, float], unit: float, threshold: float | None
+    model: RewardModel, probe: Probe, each: Sequence[Trial], scores: dict[Response, float], unit: float
 ) -> Effect:
     whole = [trial for trial in each if (trial.prompt, trial.plain) in scores and (trial.prompt, trial.tried) in scores]
 
@@ -147,7 +152,8 @@ def _effect(
         return np.array([scores[trial.prompt, reply] for trial, reply in zip(whole, replies, strict=True)])
 
     plain_N, tried_N = of([trial.plain for trial in whole]), of([trial.tried for trial in whole])
-    return Effect(probe, whole, len(each) - len(whole), plain_N, tried_N, unit, threshold)
+    threshold = model.calibration.threshold
+    return Effect(probe, model.task, whole, len(each) - len(whole), plain_N, tried_N, unit, threshold)
 
 
 def _readable(model: RewardModel, responses: Sequence[Response]) -> list[Response]:

@@ -93,7 +93,7 @@ def _chart(effects: Sequence[Effect]) -> Picture:
         colour = COLOURS[effect.outcome]
         if effect.interval is not None:
             axes.hlines(at, *effect.interval, color=colour, linewidth=2.5, alpha=0.4)
-        axes.plot([effect.mean], [at], "o", color=colour, markersize=6)
+        axes.plot([float(effect.effects_N.mean())], [at], "o", color=colour, markersize=6)
         axes.plot([effect.probe.bound] * 2, [at - 0.4, at + 0.4], color="black", linewidth=1.2)
     axes.set_yticks(range(len(shown)), [effect.probe.name for effect in shown], fontsize=9)
     axes.set_ylim(len(shown) - 0.5, -0.5)
@@ -130,8 +130,8 @@ def _example(effect: Effect, place: int) -> dict[str, Any]:
 
 def _sample(effect: Effect, place: int) -> dict[str, Any]:
     example = _example(effect, place)
-    # the plain response of a safety probe is unsafe too: neither is the good one
-    moods = ("", "") if effect.probe.texts == "unsafe" else ("good", "bad")
+    # where both responses are unsafe, neither is the good one
+    moods = ("", "") if effect.of_unsafe else ("good", "bad")
     replies = [
         {"mood": mood, "label": label, "score": f"{example[f'score_{key}']:.2f}", "text": example[key]}
         for mood, label, key in zip(moods, ("plain", effect.probe.name), ("plain", "tried"), strict=True)

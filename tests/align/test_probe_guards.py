@@ -20,9 +20,8 @@ def test_guards_are_settings_of_a_run_and_name_probes_that_exist() -> None:
         rewards = "rewards=[{term: helpful, arguments: {model: x}}, {term: safety, arguments: {model: x}}]"
         guards = yaml.safe_load(text)["guards"]
         config = load_config(AlignConfig, None, [rewards, f"guards={json.dumps(guards)}"])
-        assert [str(guard) for guard in config.guards] == [str(guard) for guard in guards_for(task, names)][
-            : len(guards)
-        ]
+        everything = guards_for(task, [probe.name for probe in PROBES[task]])
+        assert config.guards == everything
         watched = {g["watch"].removeprefix("term/") for g in guards if g["watch"].startswith("term/")}
         assert watched <= set(WATCHED_TERMS)
 

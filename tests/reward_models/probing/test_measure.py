@@ -30,7 +30,7 @@ def trial(number: int) -> Trial:
 
 def effect(plain: list[float], tried: list[float], bound: float, unit: float = 2.0) -> Effect:
     probe = Probe("a", "an edit", bound, "good", lambda text, _: text)
-    return Effect(probe, [trial(n) for n in range(len(plain))], 0, np.array(plain), np.array(tried), unit)
+    return Effect(probe, "preference", [trial(n) for n in range(len(plain))], 0, np.array(plain), np.array(tried), unit)
 
 
 def test_an_effect_and_its_interval_by_hand() -> None:
