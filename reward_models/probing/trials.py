@@ -11,7 +11,8 @@ from reward_models.data.encode import ordered_responses
 from reward_models.data.records import TASKS, Conversation, Message, SafetyLabel, Task
 from reward_models.data.sources import expand, load
 from reward_models.data.splits import opening_key
-from reward_models.probing.built_in import ANSWERED, CLAIMS, UNSAFE
+from reward_models.probing.built_in import ANSWERED, CLAIMS
+from reward_models.probing.built_in_unsafe import UNSAFE
 from reward_models.probing.probes import Probe
 
 Response = tuple[Conversation, Conversation]  # prompt, response
