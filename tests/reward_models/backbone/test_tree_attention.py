@@ -91,6 +91,8 @@ def architecture(model_type: str, **changes: Any) -> PretrainedConfig:
 
 def build(config: PretrainedConfig, attention: str, layout: Any) -> SequenceScorer:
     torch.manual_seed(0)
+    if type(config) not in AutoModelForSequenceClassification._model_mapping:
+        pytest.skip(f"this transformers has no classifier for {config.model_type}")  # 5.4 none for Olmo 2
     model = AutoModelForSequenceClassification.from_config(copy.deepcopy(config), attn_implementation=attention)
     return SequenceScorer(model.double(), layout)
 
