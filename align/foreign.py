@@ -15,8 +15,9 @@ def foreign_code(config: Any) -> list[str]:
     for place, term in enumerate(getattr(config, "rewards", [])):
         if ":" in term.term and not _ours(term.term):
             found.append(f"rewards.{place}.term imports and calls {term.term}")
-    if config.model.trust_remote_code:
-        found.append(f"model.trust_remote_code runs Python code from {config.model.path}")
+    model = getattr(config, "model", None)  # a selection has none
+    if model is not None and model.trust_remote_code:
+        found.append(f"model.trust_remote_code runs Python code from {model.path}")
     readers = {point.name: point.value for point in entry_points(group="keel.sources")}
     for source in _sources(config):
         scheme, mark, _ = source.partition("://")
@@ -32,4 +33,6 @@ def _ours(path: str) -> bool:
 def _sources(config: Any) -> list[str]:
     lists = [(section, name) for section in ("data", "prompts", "evaluation") for name in ("train", "eval", "data")]
     named = [getattr(getattr(config, section, None), name, None) for section, name in lists]
-    return [source for sources in named for source in sources or []]
+    named += [getattr(config, name, None) for name in ("samples", "against")]
+    named.append([other.data for other in getattr(config, "others", [])])
+    return [source for sources in named if isinstance(sources, list) for source in sources]

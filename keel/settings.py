@@ -19,6 +19,7 @@ SCHEMAS = {
     "sft": ("align.sft.trainer", "SftConfig", "keel train sft"),
     "align": ("align.config", "AlignConfig", "keel train align"),
     "sample": ("align.samples.config", "SampleConfig", "keel sample"),
+    "evaluate": ("align.samples.config", "EvaluateConfig", "keel evaluate policy"),
     "select": ("align.samples.selection", "SelectConfig", "keel data select"),
     "run": ("keel.pipeline.project", "ProjectConfig", "keel run"),
     "serve": ("reward_models.serving.limits", "Limits", "keel serve"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -86,6 +86,24 @@ class SampleConfig:
             check_terms(self.rewards, foreign=False)
         except TermError as error:
             raise ValueError(error) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(SampleConfig):
+    """The evaluation of a policy by samples; ``keel evaluate policy key=value …``.
+
+    Attributes:
+        out: the JSONL file of the samples; evaluation.json and report.html are written beside it.
+        against: samples of another policy on the same prompts, to compare with.
+    """
+
+    out: str = "runs/evaluation/samples.jsonl"
+    against: list[str] = field(default_factory=list)
+
+    @property
+    def sampling(self) -> SampleConfig:
+        """The settings of the sampling alone."""
+        return SampleConfig(**{each.name: getattr(self, each.name) for each in fields(SampleConfig)})
 
 
 # Settings that a resumed run may change, for the samples do not depend on them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,15 @@ from align.samples.evaluation import Group
 from reward_models.data.prepare import write_json
 from reward_models.reporting.page import Card, Section, Table, write_page
 
+EVALUATION, PAGE = "evaluation.json", "report.html"
 SHOWN = 1500  # characters of a text
 EXAMPLES = 6
 PLAIN = ("tokens_mean", "truncated", "prompts", "samples", "judged", "unjudged", "voting")
 
 
 def write_policy_evaluation(figures: dict[str, Any], groups: Sequence[Group], out: Path) -> Path:
-    """Write both files; returns the page."""
+    """Write both files, ``evaluation.json`` last; returns the page."""
     out.mkdir(parents=True, exist_ok=True)
-    write_json(figures, out / "evaluation.json")
     parts = {"all": figures} | {f"domain {k}": v for k, v in figures["by_domain"].items()}
     if len(figures["by_source"]) > 1:
         parts |= {f"source {k}": v for k, v in figures["by_source"].items()}
@@ -37,7 +38,20 @@ def write_policy_evaluation(figures: dict[str, Any], groups: Sequence[Group], ou
         )
     cards = [Card(_plain(figures[name]), name) for name in names[:1] if figures.get(name) is not None]
     section = Section("Policy", "", cards, [], tables, samples=_examples(groups), sensitive=True)
-    return write_page([section], out / "report.html", title="Evaluation of a policy", lead=f"In {out}.")
+    page = write_page([section], out / PAGE, title="Evaluation of a policy", lead=f"In {out}.")
+    write_json(figures, out / EVALUATION)  # the last file: with it the evaluation is finished
+    return page
+
+
+def print_figures(figures: dict[str, Any], samples: str) -> None:
+    """Print the figures that have an interval, and the place of the report beside the samples."""
+    for name in figures:
+        if f"{name}_ci95" in figures and figures[name] is not None:
+            print(f"{name}: {told(figures, name)}")
+    if figures["unjudged"]:
+        left_out = f"{figures['unjudged']:,} prompts were left out: a verifier could not judge all responses"
+        print(left_out, file=sys.stderr)
+    print(f"Report: {Path(samples).parent / PAGE}", flush=True)
 
 
 def told(figures: dict[str, Any], name: str) -> str:

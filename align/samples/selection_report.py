@@ -103,8 +103,26 @@ def _arm(rows: Iterable[Chosen]) -> dict[str, Any]:
 
 
 def _write_page(config: SelectConfig, selection: Selection, facts: dict[str, Any], out: Path) -> None:
+    cards = [
+        Card(f"{facts['samples']:,}", "samples"),
+        Card(f"{facts['kept']:,}", "kept", f"{facts['kept'] / facts['samples']:.1%}"),
+        Card(f"{facts['arms']['selected']['rows']:,}", "rows to learn from", "with other data"),
+    ]
+    settings = "\n".join(f"{key}: {value}" for key, value in facts["settings"].items())
+    lead = f"Samples of {', '.join(config.samples)}."
+    sections = [
+        Section(
+            "Yield", lead, cards, [], [funnel_table(facts), subjects_table(facts), arms_table(facts)], details=settings
+        ),
+        Section("Examples", "", [], [], [], samples=_examples(selection, config.examples), sensitive=True),
+    ]
+    write_page(sections, out, title="Samples selected for fine-tuning", lead=f"In {config.out}.")
+
+
+def funnel_table(facts: dict[str, Any]) -> Table:
+    """What each filter left out, of a report as :func:`facts_of` makes it."""
     domains = list(facts["by_domain"])
-    funnel = Table(
+    return Table(
         "Samples by filter",
         ("filter", "left out", "left", *domains),
         [
@@ -114,7 +132,11 @@ def _write_page(config: SelectConfig, selection: Selection, facts: dict[str, Any
         "Filters are asked in this order, and a sample is counted at the first that leaves it out. The last columns: "
         "left out, by domain.",
     )
-    table = Table(
+
+
+def subjects_table(facts: dict[str, Any]) -> Table:
+    """Rows and mean tokens of each subject, beside DeepSeek-R1's."""
+    return Table(
         "Data to learn from, beside DeepSeek-R1's",
         ("subject", "rows", "share", "mean tokens", "R1: rows", "R1: share", "R1: mean tokens"),
         [
@@ -131,7 +153,11 @@ def _write_page(config: SelectConfig, selection: Selection, facts: dict[str, Any
         ],
         "Tokens are those that the policy sampled; of other data they are not known.",
     )
-    arms = Table(
+
+
+def arms_table(facts: dict[str, Any]) -> Table:
+    """The selected rows and the random arm."""
+    return Table(
         "The selected rows and the random arm",
         ("arm", "rows", "prompts", "correct", "mean reward where no verifier judges", "mean tokens", "cut"),
         [
@@ -149,18 +175,6 @@ def _write_page(config: SelectConfig, selection: Selection, facts: dict[str, Any
         "The random arm has as many rows of the same prompts, drawn among all their samples. Train on both: a "
         "selection that does nothing gives the same policy.",
     )
-    cards = [
-        Card(f"{facts['samples']:,}", "samples"),
-        Card(f"{facts['kept']:,}", "kept", f"{facts['kept'] / facts['samples']:.1%}"),
-        Card(f"{facts['arms']['selected']['rows']:,}", "rows to learn from", "with other data"),
-    ]
-    settings = "\n".join(f"{key}: {value}" for key, value in facts["settings"].items())
-    lead = f"Samples of {', '.join(config.samples)}."
-    sections = [
-        Section("Yield", lead, cards, [], [funnel, table, arms], details=settings),
-        Section("Examples", "", [], [], [], samples=_examples(selection, config.examples), sensitive=True),
-    ]
-    write_page(sections, out, title="Samples selected for fine-tuning", lead=f"In {config.out}.")
 
 
 def _of_domains(facts: dict[str, Any], domains: Sequence[str], place: int) -> list[str]:

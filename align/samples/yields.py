@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from reward_models.reporting.page import Table
+
 ALL = "all"
 
 
@@ -94,3 +96,27 @@ class Yield:
     def figures(self) -> dict[str, Any]:
         """:meth:`Counts.figures` of every domain and of ``all``."""
         return {domain: counts.figures() for domain, counts in self.by_domain.items()}
+
+
+def yield_table(figures: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A row per domain of :meth:`Yield.figures`."""
+
+    def shown(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
+
+    terms = sorted({name for each in figures.values() for name in each["scores"] if not name.startswith("accuracy")})
+    columns = ("domain", "prompts", "responses", "correct", "prompts solved", "tokens a response", "cut", *terms)
+    rows = [
+        (
+            domain,
+            f"{each['prompts']:,}",
+            f"{each['responses']:,}",
+            shown(each["correct"], ".1%"),
+            shown(each["prompts_solved"], ".1%"),
+            shown(each["tokens_mean"], ",.0f"),
+            shown(each["truncated"], ".1%"),
+            *(shown(each["scores"].get(name), ".3f") for name in terms),
+        )
+        for domain, each in figures.items()
+    ]
+    return Table("Yield", columns, rows)

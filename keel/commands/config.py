@@ -11,7 +11,7 @@ import typer
 from keel.failures import failures
 
 INDENT = "    "
-Name = Literal["rm", "sft", "align", "sample", "select", "run", "serve", "curate", "env"]
+Name = Literal["rm", "sft", "align", "sample", "evaluate", "select", "run", "serve", "curate", "env"]
 
 
 @failures()
@@ -19,9 +19,9 @@ def config_command(
     name: Annotated[
         Name,
         typer.Argument(
-            help="The settings of keel train rm, sft or align, of keel sample, keel run, keel serve, keel data "
-            "select or keel data curate; env: the environment variables.",
-            metavar="rm|sft|align|sample|select|run|serve|curate|env",
+            help="The settings of keel train rm, sft or align, of keel sample, keel evaluate policy, keel "
+            "run, keel serve, keel data select or keel data curate; env: the environment variables.",
+            metavar="rm|sft|align|sample|evaluate|select|run|serve|curate|env",
         ),
     ],
     section: Annotated[

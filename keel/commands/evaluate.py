@@ -17,6 +17,7 @@ from keel.commands.options import (
     column_mapping,
     refuse_overwriting,
     setting,
+    start_ranks,
 )
 from keel.failures import CommandFailed, failures
 
@@ -79,7 +80,9 @@ def evaluate_rm(
 @app.command("policy")
 @failures()
 def evaluate_policy(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="For evaluation.json, report.html and samples.jsonl.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="For evaluation.json, report.html and samples.jsonl.")
+    ] = None,
     overrides: Overrides = None,
     model: Annotated[
         str | None,
@@ -96,51 +99,64 @@ def evaluate_policy(
         list[str] | None,
         typer.Option(metavar="FILE", help="Samples of another policy on the same prompts. Repeatable."),
     ] = None,
-    number: Annotated[int, typer.Option("-n", min=1, help="Responses to each prompt; DeepSeek-R1 takes 64.")] = 16,
+    number: Annotated[
+        int | None, typer.Option("-n", min=1, help="Responses to each prompt: 16 by default; DeepSeek-R1 takes 64.")
+    ] = None,
     server: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="A vLLM server that holds the policy. Repeatable.")
     ] = None,
-    config: Annotated[str | None, typer.Option("--config", help="YAML file of keel sample, or a preset")] = None,
+    config: Annotated[str | None, typer.Option("--config", help="YAML file, or a preset of keel sample")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Ranks on this machine, usually one per GPU.")] = 1,
     overwrite: Annotated[bool, typer.Option(help="Sample anew instead of continuing.")] = False,
 ) -> None:
     """Evaluate a policy by several responses to each prompt: pass@1, pass@k, consensus@k, scores, lengths.
 
-    With --model and --prompts it samples into DIR/samples.jsonl at DeepSeek-R1's settings (`keel config sample` prints
-    them) and continues there after a kill. With --samples it reads files of keel sample.
+    With --model and --prompts, or a --config that names them, it samples into DIR/samples.jsonl at DeepSeek-R1's
+    settings (`keel config evaluate` prints them) and continues there after a kill. With --samples it reads files of
+    keel sample.
     """
-    from align.samples.evaluation import evaluate_samples
-    from align.samples.evaluation_report import told, write_policy_evaluation
-    from align.samples.rows import read_samples
-
-    inputs = [*(samples or []), *(against or []), *(prompts or [])]
-    refuse_overwriting("--out", [out, *(out / name for name in ("evaluation.json", "report.html"))], inputs)
-    if bool(samples) == bool(model and prompts):
+    if out is None and config is None:
+        raise ValueError("--out is missing: name a directory")
+    if out is not None:
+        inputs = [*(samples or []), *(against or []), *(prompts or [])]
+        refuse_overwriting("--out", [out, *(out / name for name in ("evaluation.json", "report.html"))], inputs)
+    if samples:
+        if model or prompts or overrides or server or config or number or processes > 1:
+            raise ValueError("a model, prompts and settings do not go with --samples: these were sampled already")
+        assert out is not None
+        _measure(samples, against or [], out)
+        return
+    if config is None and not (model and prompts):
         raise ValueError("give either --samples, or --model and --prompts")
-    compared = read_samples(against) if against else []
-    if not samples:
-        words = [setting("model.path", model), setting("prompts.train", prompts), f"samples={number}"]
-        words += [setting("servers", server)] if server else []
-        words += ["overwrite=true"] if overwrite else []
-        _sample(config, [*words, *(overrides or [])], out / "samples.jsonl")
-        samples = [str(out / "samples.jsonl")]
-    elif overrides or server or config:
-        raise ValueError("settings of sampling do not go with --samples: these were sampled already")
-    groups = read_samples(samples)
-    figures = evaluate_samples(groups, compared) | {"files": samples, "against": against or []}
-    report = write_policy_evaluation(figures, groups, out)
-    for name in figures:
-        if f"{name}_ci95" in figures and figures[name] is not None:
-            typer.echo(f"{name}: {told(figures, name)}")
-    if figures["unjudged"]:
-        typer.echo(f"{figures['unjudged']:,} prompts were left out: a verifier could not judge all responses", err=True)
-    typer.echo(f"Report: {report}")
+    words = [
+        *([setting("model.path", model)] if model else []),
+        *([setting("prompts.train", prompts)] if prompts else []),
+        *([setting("out", str(out / "samples.jsonl"))] if out is not None else []),
+        *([setting("against", against)] if against else []),
+        *([setting("servers", server)] if server else []),
+        *([f"samples={number}"] if number is not None else []),
+        *(["overwrite=true"] if overwrite else []),
+        *(overrides or []),
+    ]
+    if processes > 1:
+        start_ranks("align.evaluate", config, words, processes)
+    _evaluate(config, words)
 
 
-def _sample(config: str | None, words: list[str], out: Path) -> None:
-    from align.samples.config import SampleConfig
-    from align.samples.sampling import sample
+def _measure(samples: list[str], against: list[str], out: Path) -> None:
+    from align.samples.evaluate import measure
+    from align.samples.evaluation_report import print_figures
+
+    print_figures(measure(samples, against, out), str(out / "samples.jsonl"))
+
+
+def _evaluate(config: str | None, words: list[str]) -> None:
+    from align.samples.config import EvaluateConfig
+    from align.samples.evaluate import evaluate_policy
+    from align.samples.evaluation_report import print_figures
     from reward_models.runtime.config import load_config
 
-    settings = load_config(SampleConfig, config, [setting("out", str(out)), *words])
-    if not sample(settings).complete:
+    settings = load_config(EvaluateConfig, config, words)
+    if (figures := evaluate_policy(settings)) is None:
         raise CommandFailed("stopped by a signal; the same command goes on", 130)
+    print_figures(figures, settings.out)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -91,3 +93,10 @@ def split_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def setting(key: str, value: object) -> str:
     """``key=value`` with the value quoted, so that it is read back as it is."""
     return f"{key}={json.dumps(value, ensure_ascii=False)}"
+
+
+def start_ranks(module: str, config: str | None, words: Sequence[str], processes: int) -> NoReturn:
+    """Replace this process by a launcher that runs a program on several ranks; signals reach the launcher itself."""
+    program = ["--module", module, *(["--config", config] if config else []), *words]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    os.execv(sys.executable, [*launch, *program])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from keel.commands.options import Overrides, output_file, setting
+from keel.commands.options import Overrides, output_file, setting, start_ranks
 from keel.failures import failures
 
 
@@ -56,9 +54,7 @@ def sample_command(
     if out is not None:
         output_file("--out", out, prompts or [])
     if processes > 1:
-        module = ["--module", "align.sample", *(["--config", config] if config else []), *words]
-        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        os.execv(sys.executable, [*launch, *module])  # signals reach the launcher itself
+        start_ranks("align.sample", config, words, processes)
     _run(config, words)
 
 

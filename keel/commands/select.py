@@ -14,13 +14,13 @@ from keel.failures import failures
 @failures()
 def select_command(
     data: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="SAMPLES... [key=value]...",
+            metavar="[SAMPLES]... [key=value]...",
             help="Files of keel sample, and settings such as per_prompt=2 weights={mathematics: 4, general: 2} "
             "(`keel config select` prints all of them).",
         ),
-    ],
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="For train.jsonl, random.jsonl, report.json and report.html."),
@@ -38,7 +38,7 @@ def select_command(
     duplicates and contamination, and the report counts each. random.jsonl holds as many samples of the same prompts
     at random: train on both to see whether selecting did anything.
     """
-    sources, settings = split_settings(data)
+    sources, settings = split_settings(data or [])
     words = [
         *([setting("samples", sources)] if sources else []),
         *([setting("against", against)] if against else []),

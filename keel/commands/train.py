@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from keel.commands.options import Overrides
+from keel.commands.options import Overrides, start_ranks
 from keel.failures import failures
 
 app = typer.Typer(help="Train models.", no_args_is_help=True)
@@ -67,10 +65,8 @@ def train_align(
 
 
 def _train(module: str, config: str | None, overrides: list[str] | None, processes: int) -> None:
-    words = [*(["--config", config] if config else []), *(overrides or [])]
     if processes == 1:
         with failures():
             program = importlib.import_module(module)
-        raise typer.Exit(program.main(words))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    os.execv(sys.executable, [*launch, "--module", module, *words])  # signals reach the launcher itself
+        raise typer.Exit(program.main([*(["--config", config] if config else []), *(overrides or [])]))
+    start_ranks(module, config, overrides or [], processes)

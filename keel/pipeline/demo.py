@@ -25,8 +25,9 @@ from align.reporting.runs import read_run
 from keel.pipeline.inputs import inputs_of
 from keel.pipeline.overview import RELOAD_SECONDS, RELOADS, figures_of
 from keel.pipeline.progress import Outcome, duration
-from keel.pipeline.project import Stage, load_project
+from keel.pipeline.project import load_project
 from keel.pipeline.run import run as run_project
+from keel.pipeline.stage import Stage
 from reward_models.data.synthetic import SIZES, judged_comparisons
 from reward_models.evaluation.evaluate import assess, load_evaluation
 from reward_models.evaluation.plots import training

@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
-from keel.pipeline.project import Stage
+from keel.pipeline.stage import Stage
 
 TAIL = 15  # lines of a failed stage's log that are shown
 STOP_SECONDS = 120.0  # time that programs have to save their state, where this process ends early

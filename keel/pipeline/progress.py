@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keel.pipeline.overview import figures_of
-from keel.pipeline.project import Stage
+from keel.pipeline.stage import Stage
 
 WRITE_SECONDS = 10.0  # the report is written so often while stages run, unless that takes long
 SHARE = 20  # at least so many times the time that it takes lies between two writings

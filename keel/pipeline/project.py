@@ -1,54 +1,46 @@
-"""A project: the stages from preferences to an aligned policy, each a training run of one of the programs."""
+"""A project: the stages from preferences to an aligned policy, each a run of one of the programs."""
 
 from __future__ import annotations
 
 import json
 import re
-import shlex
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
-from align.config import AlignConfig
-from align.reporting.manifest import MANIFEST as POLICY
-from align.run import MAY_CHANGE as ALIGN_MAY_CHANGE
-from align.sft.trainer import MAY_CHANGE as SFT_MAY_CHANGE
-from align.sft.trainer import SftConfig
-from reward_models.config import MAY_CHANGE as RM_MAY_CHANGE
-from reward_models.config import RewardModelConfig
-from reward_models.data.manifest import MANIFEST
+from keel.pipeline.stage import POLICIES, PROGRAMS, SAMPLES, SET_BY_THE_PROJECT, Stage, StageConfig
 from reward_models.runtime.config import ConfigError, dump_config, load_config
+
+EVALUATE = "evaluate_"  # beginning of the name of a policy's evaluation
+BASE = "base"
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageConfig:
-    """One stage of a project.
+class PolicyEvaluation:
+    """The evaluation of the base model and of every policy by ``keel evaluate policy``, on the same held-out prompts.
+
+    Each is a stage of its own, ``evaluate_base`` and ``evaluate_NAME``; the report compares them in one table.
 
     Attributes:
-        train: the training program: ``rm``, ``sft`` or ``align``, as in ``keel train``.
-        config: its YAML file or preset.
-        settings: settings that differ from it, as a tree of keys. ``${output_dir}/NAME`` is the directory of stage
-            NAME.
-        processes: ranks on this machine, usually one per GPU.
-        launcher: the command that starts the program on several machines: ``deepspeed --hostfile hosts``.
+        config: YAML file or preset of ``keel sample``. ``settings``: settings that differ from it. The project names
+            the models.
+        policies: stages whose policies are evaluated; empty: all of ``sft`` and ``align``, and the base model.
+        processes, launcher: as of a stage.
     """
 
-    train: Literal["rm", "sft", "align"]
-    config: str
+    config: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    policies: list[str] = field(default_factory=list)
     processes: int = 1
     launcher: str | None = None
 
     def __post_init__(self) -> None:
-        if self.processes < 1 or (self.launcher is not None and self.processes > 1):
-            raise ValueError("processes must be at least 1, and a launcher starts its own")
-        if taken := sorted({"output_dir", "overwrite"} & self.settings.keys()):
-            raise ValueError(f"settings: {', '.join(taken)} cannot be set in a stage: the project sets them")
+        if taken := sorted((SET_BY_THE_PROJECT | {"against"}) & self.settings.keys()):
+            raise ValueError(f"evaluation.settings: {', '.join(taken)} cannot be set: the project sets them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +52,10 @@ class ProjectConfig:
         output_dir: directory of the project; every stage has a folder with its name in it.
         base_model: a model that stages may name as ``${base_model}``.
         seed: seed of every stage that sets none; ``null``: the stages' own defaults.
-        parallel: how many stages may run at the same time. A stage waits for those whose models it reads. Stages that
-            can run beside one another share the cores of the machine equally, unless ``OMP_NUM_THREADS`` is set; GPUs
-            are not divided among them.
+        parallel: how many stages may run at the same time. A stage waits for those whose models and files it reads.
+            Stages that can run beside one another share the cores of the machine equally, unless ``OMP_NUM_THREADS`` is
+            set; GPUs are not divided among them.
+        evaluation: how the base model and the policies are evaluated; ``null``: they are not.
         stages: name → stage, in the order in which they run; with ``parallel``, in which they are started.
     """
 
@@ -71,6 +64,7 @@ class ProjectConfig:
     base_model: str | None = None
     seed: int | None = None
     parallel: int = 1
+    evaluation: PolicyEvaluation | None = None
     stages: dict[str, StageConfig] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -85,70 +79,8 @@ class ProjectConfig:
                 raise ValueError(
                     f"stages: {name!r} must be a name of small letters, digits and _ . -, not logs or configs"
                 )
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A training program.
-
-    Attributes:
-        schema: dataclass of its configuration. ``may_change``: keys that a resumed run may set differently.
-        finished: the file that it writes last.
-    """
-
-    module: str
-    schema: type
-    may_change: tuple[str, ...]
-    finished: str
-
-
-PROGRAMS = {
-    "rm": Program("reward_models.train", RewardModelConfig, RM_MAY_CHANGE, MANIFEST),
-    "sft": Program("align.train_sft", SftConfig, SFT_MAY_CHANGE, POLICY),
-    "align": Program("align.train", AlignConfig, ALIGN_MAY_CHANGE, POLICY),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A stage with its resolved configuration.
-
-    Attributes:
-        config: configuration of its program. ``directory``: the program's output directory.
-        file: file of the resolved configuration. ``log``: file of the program's output.
-    """
-
-    name: str
-    settings: StageConfig
-    config: Any
-    directory: Path
-    file: Path
-    log: Path
-
-    @property
-    def program(self) -> Program:
-        return PROGRAMS[self.settings.train]
-
-    @property
-    def resolved(self) -> str:
-        return dump_config(self.config)
-
-    @property
-    def finished(self) -> bool:
-        return (self.directory / self.program.finished).is_file()
-
-    @property
-    def command(self) -> list[str]:
-        """The command line that starts the program."""
-        if self.settings.launcher is not None:
-            words = shlex.split(self.settings.launcher)
-            return [*words, "--module", self.program.module, "--config", str(self.file)]
-        ranks = ["--processes", str(self.settings.processes)] if self.settings.processes > 1 else []
-        return [sys.executable, "-m", "keel.cli", "train", self.settings.train, "--config", str(self.file), *ranks]
-
-    @property
-    def shown_command(self) -> str:
-        return shlex.join(self.command).replace(shlex.join([sys.executable, "-m", "keel.cli"]), "keel")
+            if self.evaluation is not None and name.startswith(EVALUATE):
+                raise ValueError(f"stages: {name!r} begins with {EVALUATE}, as the names of evaluation's stages do")
 
 
 def load_project(file: str, overrides: Sequence[str]) -> tuple[ProjectConfig, list[Stage]]:
@@ -159,22 +91,86 @@ def load_project(file: str, overrides: Sequence[str]) -> tuple[ProjectConfig, li
     """
     project = load_config(ProjectConfig, file, overrides)
     root = Path(project.output_dir)
-    with _folders([root / name for name in project.stages]):
-        written = yaml.safe_load(dump_config(project))["stages"]  # values from the environment stay ${oc.env:…}
-        return project, [_stage(name, project, written[name]["settings"], file) for name in project.stages]
+    written = yaml.safe_load(dump_config(project))  # values from the environment stay ${oc.env:…}
+    stages = {name: stage for name, stage in project.stages.items() if stage.enabled}
+    if not stages:
+        raise ConfigError(f"{file}: no stage is enabled")
+    settings = {name: written["stages"][name]["settings"] for name in stages}
+    _check_enabled(project, settings, file)
+    if project.evaluation is not None:
+        stages, settings = _with_evaluations(project, written["evaluation"]["settings"], stages, settings, file)
+    with _folders([root / name for name in stages]):
+        return project, [_stage(name, stage, settings[name], project, file) for name, stage in stages.items()]
 
 
-def _stage(name: str, project: ProjectConfig, written: dict[str, Any], file: str) -> Stage:
-    settings, root = project.stages[name], Path(project.output_dir)
+def _check_enabled(project: ProjectConfig, settings: Mapping[str, dict[str, Any]], file: str) -> None:
+    """``ConfigError`` if a stage names the directory of one that is left out."""
+    left_out = [name for name, stage in project.stages.items() if not stage.enabled]
+    for name, given in settings.items():
+        if read := [other for other in left_out if _names(given, project.output_dir, other)]:
+            raise ConfigError(f"{file}: stages.{name} reads stage {read[0]}, which has enabled: false")
+
+
+def _names(settings: Any, root: str, stage: str) -> bool:
+    """True if settings name the directory of a stage, or a file in it."""
+    return re.search(rf"{re.escape(root)}/{re.escape(stage)}(?![\w.-])", json.dumps(settings)) is not None
+
+
+Described = tuple[dict[str, StageConfig], dict[str, dict[str, Any]]]  # stages and their settings, by name
+
+
+def _with_evaluations(
+    project: ProjectConfig,
+    common: dict[str, Any],
+    stages: Mapping[str, StageConfig],
+    settings: Mapping[str, dict[str, Any]],
+    file: str,
+) -> Described:
+    """The stages with an evaluation behind each policy, as soon as the stages that its settings name are done."""
+    evaluation = project.evaluation
+    assert evaluation is not None
+    root, names = project.output_dir, list(stages)
+    policies = evaluation.policies or [name for name in names if stages[name].train in POLICIES]
+    if wrong := [name for name in policies if name not in stages or stages[name].train not in POLICIES]:
+        raise ConfigError(f"{file}: evaluation.policies: {wrong[0]} is no enabled stage that trains sft or align")
+    needed = max((names.index(name) + 1 for name in names if _names(common, root, name)), default=0)
+    placed: dict[int, list[str]] = {}
+    if project.base_model is not None:
+        placed.setdefault(needed, []).append(BASE)
+    for name in policies:
+        placed.setdefault(max(needed, names.index(name) + 1), []).append(name)
+    found: Described = ({}, {})
+    for place in range(len(names) + 1):
+        for policy in placed.get(place, []):
+            path = project.base_model if policy == BASE and policy not in stages else f"{root}/{policy}"
+            given = common | {"model": common.get("model", {}) | {"path": path}}
+            if project.base_model is not None and path != project.base_model:
+                given["against"] = [f"{root}/{EVALUATE}{BASE}/{SAMPLES}"]
+            found[0][EVALUATE + policy] = StageConfig(
+                command="evaluate",
+                config=evaluation.config,
+                settings=given,
+                processes=evaluation.processes,
+                launcher=evaluation.launcher,
+            )
+            found[1][EVALUATE + policy] = given
+        for name in names[place : place + 1]:
+            found[0][name], found[1][name] = stages[name], settings[name]
+    return found
+
+
+def _stage(name: str, stage: StageConfig, written: dict[str, Any], project: ProjectConfig, file: str) -> Stage:
+    root, program = Path(project.output_dir), PROGRAMS[stage.program]
     given = ({} if project.seed is None else {"seed": project.seed}) | written
     words = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
-    words.append(f"output_dir={json.dumps(str(root / name), ensure_ascii=False)}")
+    key, out = program.out
+    words.append(f"{key}={json.dumps(str(root / name / out), ensure_ascii=False)}")
     try:
-        config: Any = load_config(PROGRAMS[settings.train].schema, settings.config, words)
+        config: Any = load_config(program.schema, stage.config, words)
     except ConfigError as error:
         said = str(error).replace("the command line", "settings")
         raise ConfigError(f"{file}: stages.{name}: {said}") from error
-    return Stage(name, settings, config, root / name, root / "configs" / f"{name}.yaml", root / "logs" / f"{name}.log")
+    return Stage(name, stage, config, root / name, root / "configs" / f"{name}.yaml", root / "logs" / f"{name}.log")
 
 
 @contextmanager

@@ -19,9 +19,10 @@ from keel.pipeline.inputs import Input, check_rewards, inputs_of
 from keel.pipeline.overview import write_overview
 from keel.pipeline.programs import Ended, Line, Programs
 from keel.pipeline.progress import Outcome, Page, Progress
-from keel.pipeline.project import ProjectConfig, Stage
+from keel.pipeline.project import ProjectConfig
+from keel.pipeline.stage import Stage
 from reward_models.runtime.config import ConfigError
-from reward_models.runtime.run import RunDirectory
+from reward_models.runtime.run import CONFIG_FILE, RunDirectory
 
 STATE = "project.json"  # in the project's directory: inputs and seconds of every stage that was started
 
@@ -101,7 +102,7 @@ def run(
 ) -> dict[str, float]:
     """Run the stages in ``todo`` that are not finished, and write the report; returns each stage's seconds.
 
-    Up to ``project.parallel`` stages run at the same time. A stage waits for those whose models it reads.
+    Up to ``project.parallel`` stages run at the same time. A stage waits for those whose models and files it reads.
 
     Args:
         page: writes the report; default: an overview of the stages. It is called when a stage begins or ends, and now
@@ -193,6 +194,9 @@ class _Runner:
         for file in (stage.file, stage.log):
             file.parent.mkdir(parents=True, exist_ok=True)
         stage.file.write_text(stage.resolved, encoding="utf-8")
+        if not stage.program.keeps_config:
+            stage.directory.mkdir(parents=True, exist_ok=True)
+            (stage.directory / CONFIG_FILE).write_text(stage.resolved, encoding="utf-8")
         entry = self.state.stages.setdefault(stage.name, {"seconds": 0.0})
         entry["inputs"] = {f"{each.key} {each.value}": each.digest for each in self.inputs[stage.name]}
         self.state.save()
@@ -264,7 +268,7 @@ def _check_unchanged(stage: Stage, inputs: Sequence[Input], state: State, stages
     before = state.stages.get(stage.name, {}).get("inputs", {})
     for each in inputs:
         then, now = before.get(f"{each.key} {each.value}"), each.digest
-        if (stage.directory / "config.yaml").is_file() and None not in (then, now) and then != now:
+        if (stage.directory / CONFIG_FILE).is_file() and None not in (then, now) and then != now:
             differs.append(f"{each.value} has changed")
     if differs:
         later = [s.name for s in stages[stages.index(stage) + 1 :] if s.directory.exists()]
@@ -289,7 +293,7 @@ def _reason(ended: Ended) -> str:
         text = f"{stage.name} failed with status {ended.status}; {output}"
         return f"{text}\nThe same command resumes from its last checkpoint"
     return (
-        f"{stage.name} ended with status 0 and without a model: there is no "
+        f"{stage.name} ended with status 0 and without {stage.program.product}: there is no "
         f"{stage.directory / stage.program.finished}. Either a signal stopped its program, and the same command "
         f"resumes from its last checkpoint, or the stage's launcher never started it; {output}"
     )

@@ -259,7 +259,7 @@ def _read_config(file: Path) -> Any:
         config = OmegaConf.load(file)
     except (OSError, YAMLError):
         return None
-    return config if isinstance(config, DictConfig) and "output_dir" in config else None
+    return config if isinstance(config, DictConfig) and ("output_dir" in config or "out" in config) else None
 
 
 def _differences(old: Any, new: Any, may_change: tuple[str, ...]) -> list[str]:

@@ -1,0 +1,113 @@
+"""The evaluated policies of a project beside one another: is the last one better than the first, and at what?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from align.samples.evaluation_report import told
+from keel.pipeline.project import EVALUATE
+from keel.pipeline.stage import Stage
+from reward_models.reporting.page import Table
+
+# Figures of evaluation.json -> the row's title. pass@k and consensus@k of the largest k and the scores follow.
+MEANINGS = {
+    "pass@1": "right answers (pass@1)",
+    "tokens_mean": "tokens a response",
+    "truncated": "cut responses (share)",
+    "score/helpful": "helpful reward model",
+    "score/safety": "safety reward model",
+    "score/format": "format",
+    "score/language": "language of the prompt",
+}
+NOTE = (
+    "Means over the same held-out prompts, with 95 % intervals by a bootstrap over prompts. The last column is the "
+    "difference on the prompts that both answered; where its interval holds 0, nothing is shown. Better and worse are "
+    "said of right answers and of terms that have a weight; a reward model's score may rise although no reader would "
+    "agree."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A policy with its figures.
+
+    Attributes:
+        name: of the stage that made it. ``figures``: its ``evaluation.json``. ``rewarded``: the terms of the evaluation
+            whose weight is positive.
+    """
+
+    name: str
+    figures: dict[str, Any]
+    rewarded: frozenset[str]
+
+
+def evaluated(stages: Sequence[Stage]) -> list[Evaluated]:
+    """The policies whose evaluation is finished, in the order of the stages."""
+    found = []
+    for stage in stages:
+        if stage.settings.command == "evaluate" and stage.finished:
+            figures = json.loads(stage.end.read_text(encoding="utf-8"))
+            rewarded = frozenset(term.term for term in stage.config.rewards if term.weight > 0)
+            found.append(Evaluated(stage.name.removeprefix(EVALUATE), figures, rewarded))
+    return found
+
+
+def comparison(policies: Sequence[Evaluated]) -> Table | None:
+    """A row per figure, a column per policy, and the last policy less the first; ``None`` if there is no policy."""
+    if not policies:
+        return None
+    last = policies[-1]
+    gap = last.figures.get("difference")
+    columns = ["", *(each.name for each in policies), *([f"{last.name} less {policies[0].name}"] if gap else [])]
+    rows = []
+    for name in _names(policies):
+        cells = [told(each.figures, name) for each in policies]
+        rows.append((_title(name), *cells, *([_verdict(gap, name, last.rewarded)] if gap else [])))
+    for part, wanted in _parts(policies):
+        cells = [told(each.figures["by_source"].get(part, {}), wanted) for each in policies]
+        rows.append((f"{_title(wanted)}: {part}", *cells, *([""] if gap else [])))
+    return Table("", columns, rows, NOTE)
+
+
+def _names(policies: Sequence[Evaluated]) -> list[str]:
+    """Figures that one of the policies has: right answers, then scores, then lengths."""
+    keys = {key for each in policies for key, value in each.figures.items() if value is not None}
+    keys = {key for key in keys if not key.endswith("_ci95")}
+    largest = [
+        max((key for key in keys if key.startswith(start)), key=_k, default="") for start in ("pass@", "consensus@")
+    ]
+    scores = sorted(key for key in keys if key.startswith("score/") and not key.startswith("score/accuracy"))
+    found = ["pass@1", *largest, *scores, "tokens_mean", "truncated"]
+    return [key for key in dict.fromkeys(found) if key in keys]
+
+
+def _k(name: str) -> int:
+    return int(name.partition("@")[2])
+
+
+def _parts(policies: Sequence[Evaluated]) -> list[tuple[str, str]]:
+    """(source, figure) of the sources with right answers, if there are several."""
+    sources = {
+        source: "pass@1"
+        for each in policies
+        for source, figures in each.figures.get("by_source", {}).items()
+        if figures.get("pass@1") is not None
+    }
+    return list(sources.items()) if len(sources) > 1 else []
+
+
+def _title(name: str) -> str:
+    return MEANINGS.get(name, name.removeprefix("score/"))
+
+
+def _verdict(gap: dict[str, Any], name: str, rewarded: frozenset[str]) -> str:
+    """The difference as text; ``–`` where it is not known or its interval holds 0."""
+    value, bounds = gap.get(name), gap.get(f"{name}_ci95")
+    if value is None or bounds is None or bounds[0] <= 0 <= bounds[1]:
+        return "–"
+    judged = name.partition("@")[0] in ("pass", "consensus") or name.removeprefix("score/") in rewarded
+    word = ("better" if value > 0 else "worse") if judged else ("higher" if value > 0 else "lower")
+    return f"{word}: {value:+.3g} [{bounds[0]:+.3g}, {bounds[1]:+.3g}]"
