@@ -85,8 +85,7 @@ def evaluate_policy(
     ] = None,
     overrides: Overrides = None,
     model: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="The policy: a directory, a hub name, or a GGUF file."),
+        str | None, typer.Option(metavar="DIR", help="The policy: a directory, a hub name, or a GGUF file.")
     ] = None,
     prompts: Annotated[
         list[str] | None, typer.Option(metavar="DATA", help="Prompts to answer, with reference answers. Repeatable.")
@@ -96,8 +95,7 @@ def evaluate_policy(
         typer.Option(metavar="FILE", help="Samples of keel sample, in place of a model and prompts. Repeatable."),
     ] = None,
     against: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE", help="Samples of another policy on the same prompts. Repeatable."),
+        list[str] | None, typer.Option(metavar="FILE", help="Another policy's samples on the same prompts. Repeatable.")
     ] = None,
     number: Annotated[
         int | None, typer.Option("-n", min=1, help="Responses to each prompt: 16 by default; DeepSeek-R1 takes 64.")
