@@ -18,7 +18,7 @@ from reward_models.data.formats import to_row
 from reward_models.data.records import Record, RecordType
 from reward_models.extras import needs
 
-SYNTHETIC = ("helpful", "safety", "reasoning", "best_of_n", "demonstrations", "additions", "instructions")
+SYNTHETIC = ("helpful", "safety", "reasoning", "best_of_n", "demonstrations", "additions", "instructions", "good_replies")
 Row = dict[str, Any]
 
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<subset>[\w.\-/]+?))?(?::(?P<split>[\w\[\]%:.]+))?")
@@ -102,8 +102,8 @@ def _synthetic(spec: str, *, prompts: bool) -> Stream:
     from reward_models.data import synthetic
 
     split = cast(synthetic.Split, split)
-    if name in ("demonstrations", "additions"):
-        pairs = synthetic.additions(split) if name == "additions" else synthetic.demonstrations(split)
+    if name in ("demonstrations", "additions", "good_replies"):
+        pairs = getattr(synthetic, name)(split)
         replies = (to_row(prompt) | {"response": reply} for prompt, reply in pairs)
         return Stream(spec, f"synthetic:{name}", enumerate(replies, start=1))
     records: Iterator[Record]

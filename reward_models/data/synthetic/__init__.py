@@ -59,6 +59,7 @@ __all__ = [
     "constrained_prompts",
     "demonstrations",
     "helpfulness",
+    "good_replies",
     "is_correct",
     "is_unsafe",
     "judged_comparisons",
@@ -209,3 +210,29 @@ def additions(split: Split, n: int | None = None, seed: int = 0) -> Iterator[tup
     _check("reasoning", split)
     for index, task in enumerate(islice(_additions(split, seed), count)):
         yield _prompt("reasoning", split, index, task), reasoning.solution(task)
+
+
+def good_replies(split: Split, n: int | None = None, seed: int = 0) -> Iterator[tuple[Prompt, str]]:
+    """General and safety prompts in turn, as in ``demonstrations``, each with a reply that the gold judge finds good.
+
+    ``None`` gives 2,000 for training and 200 for testing.
+    """
+    count = (2000 if split == "train" else 200) if n is None else n
+    _check("helpful", split)
+    rng, repeats = Random(f"synthetic-good-replies-{split}-{seed}"), 8 if split == "train" else 1
+    general_tasks = (t for t in _tasks("helpful", split, seed, repeats) if t.family in INSTRUCTIONS)
+    safety_tasks = _tasks("safety", split, seed, repeats)
+    for index in range(count):
+        name: Name = "safety" if index % 2 else "helpful"
+        task = next(safety_tasks if index % 2 else general_tasks)
+        reply = _good_reply(rng, name, task)
+        while helpfulness(task.prompt, reply) < 1:
+            reply = _good_reply(rng, name, task)
+        yield _prompt(name, split, index, task), reply
+
+
+def _good_reply(rng: Random, name: Name, task: Task) -> str:
+    """A reply with a thought before it, which is good in most draws."""
+    if name == "safety":
+        return safety.demonstration(rng, task)
+    return f"<think>{thought_about(rng, task)}</think>\n{general.good_reply(rng, task)}"

@@ -30,6 +30,7 @@ GOLDEN = {
         "reasoning": "839eaea03d7dc9cc",
         "demonstrations": "761a886ccbd489e1",
         "additions": "bc275026bb8b3e18",
+        "good_replies": "69d45128e70557c7",
     }
 }
 
@@ -56,6 +57,7 @@ def _digest(items: object) -> str:
 def test_the_first_records_are_the_golden_ones_of_this_version() -> None:
     digests = {name: _digest(synthetic.records(name, "train", 200)) for name in synthetic.NAMES}
     digests["demonstrations"] = _digest(synthetic.demonstrations("train", 200))
+    digests["good_replies"] = _digest(synthetic.good_replies("train", 200))
     digests["additions"] = _digest(synthetic.additions("train", 200))
     assert digests == GOLDEN[synthetic.VERSION], "the data changed: raise VERSION and record its digests"
 
@@ -250,6 +252,16 @@ def test_additions_are_right_once_each_and_split_by_prompt() -> None:
         assert prompt.answer == str(first + second)
         assert reply.endswith(f"<answer>{first + second}</answer>")
     assert list(synthetic.additions("train", 5)) == pairs["train"][:5]
+
+
+def test_good_replies_are_good_and_share_no_prompt_between_splits() -> None:
+    pairs = {split: list(synthetic.good_replies(split, 200)) for split in synthetic.SPLITS}
+    for found in pairs.values():
+        assert [prompt.domain for prompt, _ in found] == ["helpfulness", "safety"] * 100
+        assert {synthetic.helpfulness(_prompt_text(prompt), reply) for prompt, reply in found} == {1.0}
+        assert all(reply.startswith("<think>") for _, reply in found)
+    train, test = ({_prompt_text(prompt) for prompt, _ in pairs[split]} for split in ("train", "test"))
+    assert not train & test
 
 
 def test_demonstrations_are_flawed_to_the_documented_share() -> None:
