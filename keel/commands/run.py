@@ -14,7 +14,7 @@ from keel.failures import failures
 @failures()
 def run_command(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="YAML of a project, or a preset: cpu, demo, hub_one_gpu.")
+        str, typer.Argument(metavar="FILE", help="YAML of a project, or a preset: cpu, r1_cpu, r1_one_gpu, r1, …")
     ],
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every stage, print the plan, and stop.")] = False,

@@ -45,7 +45,7 @@ def load_config(schema: type[Config], path: str | Path | None = None, overrides:
         for word in overrides:
             if "=" not in word:
                 raise ConfigError(f"{word!r} is not of the form key=value")
-            given = OmegaConf.to_container(OmegaConf.from_dotlist([word]))
+            given = OmegaConf.to_container(_read_word(word))
             whole = OmegaConf.create(_in_lists(given, OmegaConf.to_container(merged), word))
             merged = _merge(schema, merged, whole, "the command line")
         secrets.remember(merged)
@@ -87,6 +87,17 @@ def _find(path: str | Path, schema: type) -> Path:
     nearby = [*ours, *sorted(str(p) for p in file.parent.glob("*.yaml"))]
     close = difflib.get_close_matches(str(path), nearby, n=3, cutoff=0.5) or nearby
     raise ConfigError(f"no configuration file or preset {path}; there are {', '.join(close) or 'none'}")
+
+
+def _read_word(word: str) -> DictConfig:
+    try:
+        return OmegaConf.from_dotlist([word])
+    except yaml.YAMLError as error:
+        reason = " ".join(str(getattr(error, "problem", error)).split())
+        raise ConfigError(
+            f"{word!r}: the value is not YAML ({reason}); in {{a: 1, b: [2, 3]}} a space follows each colon, and text "
+            "with special characters stands in quotes"
+        ) from error
 
 
 def _read_yaml(path: Path) -> DictConfig:

@@ -8,17 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from projects import MODEL
 
-MODEL = {
-    "model_type": "qwen3",
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 16,
-    "max_position_embeddings": 1024,
-}
 QUICK = {"loggers": [], "save_every": 1, "timeout_seconds": 60}
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import preloaded
 import pytest
-from preloaded import ENVIRONMENT, ROOT
-from typer.testing import CliRunner
+from preloaded import ROOT
+from projects import keel_run, wait_for, wait_until_unlocked
 
-from keel.cli import app
 from keel.pipeline.overview import write_overview
 from keel.pipeline.project import ProjectConfig, load_project
 from reward_models.runtime.config import load_config, presets
@@ -32,12 +28,6 @@ def _stages_are_forks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", preloaded.python())
 
 
-def keel_run(file: Path | str, *words: str) -> tuple[int, str]:
-    """``keel run`` in this process; its stages are processes of their own."""
-    done = CliRunner(env=ENVIRONMENT).invoke(app, ["run", str(file), *words])
-    return done.exit_code, done.output
-
-
 def dry_run(file: Path | str, *words: str) -> tuple[int, str]:
     return keel_run(file, "--dry-run", *words)
 
@@ -50,20 +40,6 @@ def refused(file: Path, *words: str) -> str:
 
 def start(file: Path) -> preloaded.Program:
     return preloaded.start(["run", str(file)], file.with_name(f"said-{next(NUMBERS)}.log"), module="keel.cli")
-
-
-def wait_for(happened: Callable[[], bool], process: preloaded.Program) -> None:
-    end = time.monotonic() + 120
-    while not happened():
-        assert time.monotonic() < end
-        assert process.exitcode is None, process.said()
-        time.sleep(0.01)
-
-
-def wait_until_unlocked(out: Path) -> None:
-    """Stages hold the lock of their project: wait until the last one that was killed is gone."""
-    with (out / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 # --- the plan ---------------------------------------------------------------------------------------------------------

@@ -43,6 +43,13 @@ def test_an_unknown_key_names_the_right_one(word: str, message: str) -> None:
         load_config(Whole, None, [word])
 
 
+def test_a_value_that_is_no_yaml_is_refused_with_the_word() -> None:
+    with pytest.raises(
+        ConfigError, match=r"'parts=\[\{domains:\[a\]\}\]': the value is not YAML \(.*a space follows each"
+    ):
+        load_config(Whole, None, ["parts=[{domains:[a]}]"])
+
+
 def test_the_table_of_renamed_keys_is_no_key_itself() -> None:
     assert dump_config(load_config(Whole, None, ["task=safety"])) == "task: safety\npart:\n  domains: []\nparts: []\n"
     with pytest.raises(ConfigError, match="unknown key RENAMED"):
