@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,20 @@ from align.config import phases_of
 from align.samples.config import SampleConfig
 from align.samples.mixing import R1_DATA
 from align.samples.sampling import sample
-from keel.pipeline.project import load_project
+from keel.pipeline.project import ProjectConfig, load_project
 from keel.pipeline.stage import Stage
 from reward_models.runtime.config import ConfigError, load_config
 
 MAIN = ["helpful", "safety", "cold_start", "reasoning", "sampling", "selection", "sft", "alignment"]
 
 
-def stages_of(project: str, *words: str) -> dict[str, Stage]:
-    return {stage.name: stage for stage in load_project(project, words)[1]}
+@cache
+def load(project: str, *words: str) -> tuple[ProjectConfig, dict[str, Stage]]:
+    loaded, stages = load_project(project, words)
+    return loaded, {stage.name: stage for stage in stages}
+
+
+BRANCHES = ("stages.r1_zero.enabled=true", "stages.sft_random.enabled=true")
 
 
 # --- the numbers of the report (arXiv:2501.12948v2) -----------------------------------------------------------------
@@ -34,11 +40,8 @@ def stages_of(project: str, *words: str) -> dict[str, Stage]:
 
 @pytest.mark.parametrize("project", ["r1", "r1_one_gpu", "r1_cpu"])
 def test_the_stages_follow_one_another_as_in_the_report(project: str) -> None:
-    stages = stages_of(project)
+    loaded, stages = load(project, *BRANCHES)
     assert [name for name in stages if name in MAIN] == MAIN
-    assert "r1_zero" not in stages
-    assert "r1_zero" in stages_of(project, "stages.r1_zero.enabled=true")
-    loaded, _ = load_project(project, [])
     root, base = loaded.output_dir, loaded.base_model
     paths = {
         name: stages[name].config.model.path for name in ("cold_start", "reasoning", "sampling", "sft", "alignment")
@@ -54,7 +57,7 @@ def test_the_stages_follow_one_another_as_in_the_report(project: str) -> None:
     assert stages["sft"].config.data.train == [f"{root}/selection/train.jsonl"]
     assert stages["selection"].config.others  # general data join the selected samples
     assert stages["selection"].config.against
-    random = stages_of(project, "stages.sft_random.enabled=true")["sft_random"].config
+    random = stages["sft_random"].config
     assert random.data.train == [f"{root}/selection/random.jsonl"]
     ours, theirs = vars(stages["sft"].config), vars(random)
     assert {key for key in ours if ours[key] != theirs[key]} == {"data", "output_dir"}
@@ -73,7 +76,8 @@ def test_the_stages_follow_one_another_as_in_the_report(project: str) -> None:
 
 
 def test_the_clusters_project_has_the_reports_numbers() -> None:
-    stages = stages_of("r1", "stages.r1_zero.enabled=true")
+    _, stages = load("r1", *BRANCHES)
+    assert not any(load_config(ProjectConfig, "r1").stages[name].enabled for name in ("r1_zero", "sft_random"))
     reasoning, last, zero = (stages[name].config for name in ("reasoning", "alignment", "r1_zero"))
     for config in (reasoning, last, zero):
         assert (config.prompts_per_step, config.samples_per_prompt, config.steps_per_rollout) == (32, 16, 16)
@@ -128,48 +132,34 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def _short() -> list[str]:
-    tree: dict[str, Any] = {
-        "evaluation.processes": 1,
-        "evaluation.policies": ["alignment"],
-        "stages.sft_random.enabled": False,
-    }
-    tree |= {f"stages.{name}.processes": 1 for name in ("reasoning", "sampling", "alignment")}
-    tree["evaluation.settings"] = {
-        "prompts": {"train": ["held.jsonl"], "limit": None},
-        "samples": 2,
-        "max_new_tokens": 24,
-    }
-    for name in ("helpful", "safety"):
-        tree[f"stages.{name}.config"] = f"{name}_demo"
-        data = {"limit": 60, "eval": [], "eval_fraction": 0.2, "calibration_fraction": 0.2}
-        tree[f"stages.{name}.settings"] = {
-            "max_steps": 2,
-            "batch_size": 8,
-            "model": {"config": MODEL, "vocab_size": 400},
-            "data": data,
-        }
-    quick = {"engine": {"lr": 5e-3, "dtype": "fp32"}, "model": {"max_length": 512}}
-    del quick["model"]
-    tree["stages.cold_start.settings"] = {**quick, "data": {"train": ["demonstrations.jsonl"]}, "epochs": 12}
-    tree["stages.sft.settings"] = {**quick, "max_steps": 2}
+    prompts = {"train": ["prompts.jsonl"], "language": "en"}
+    sampled = {"samples": 2, "max_new_tokens": 24, "dtype": "fp32"}
+    data = {"limit": 60, "eval": [], "eval_fraction": 0.2, "calibration_fraction": 0.2}
+    model = {"max_steps": 2, "batch_size": 8, "model": {"config": MODEL, "vocab_size": 400}, "data": data}
+    fine = {"engine": {"lr": 5e-3, "dtype": "fp32"}, "batch_size": 8, "micro_batch_size": 8}
     loop = {"steps": 2, "prompts_per_step": 2, "samples_per_prompt": 2, "max_new_tokens": 24, "max_silent_rollouts": 0}
     loop |= {"ref_update_steps": 1, "engine": {"dtype": "fp32"}, "evaluation": {"data": ["held.jsonl"], "every": 0}}
-    tree["stages.reasoning.settings"] = {**loop, "prompts": {"train": ["prompts.jsonl"], "language": "en"}}
-    both = {"train": ["prompts.jsonl", "general.jsonl"], "language": "en"}
     phases = [
         {"name": "reasoning", "until": 1, "mix": {"reasoning": 1}},
         {"name": "preference", "until": 2, "mix": {"reasoning": 1, "helpfulness": 1}},
     ]
-    tree["stages.alignment.settings"] = {**loop, "prompts": both, "phases": phases}
-    sampled = {
-        "prompts": {"train": ["prompts.jsonl"], "language": "en"},
-        "samples": 2,
-        "max_new_tokens": 24,
-        "chunk": 2,
+    both = {"train": ["prompts.jsonl", "general.jsonl"], "language": "en"}
+    stages: dict[str, dict[str, Any]] = {
+        "helpful": {"config": "helpful_demo", "settings": model},
+        "safety": {"config": "safety_demo", "settings": model},
+        "cold_start": {"settings": {**fine, "data": {"train": ["demonstrations.jsonl"]}, "epochs": 12}},
+        "reasoning": {"processes": 1, "settings": {**loop, "prompts": prompts}},
+        "sampling": {"processes": 1, "settings": {**sampled, "prompts": prompts, "chunk": 2}},
+        "selection": {"settings": {"against": ["held.jsonl"], "filters": {"min_language": 0}}},
+        "sft_random": {"enabled": False},
+        "sft": {"settings": {**fine, "max_steps": 2}},
+        "alignment": {"processes": 1, "settings": {**loop, "prompts": both, "phases": phases}},
     }
-    tree["stages.sampling.settings"] = sampled
-    tree["stages.selection.settings"] = {"against": ["held.jsonl"], "filters": {"min_language": 0}}
-    return [f"{key}={json.dumps(value)}" for key, value in tree.items()]
+    held = {"train": ["held.jsonl"], "limit": None, "language": "en"}
+    evaluation = {"processes": 1, "policies": ["alignment"], "settings": {**sampled, "prompts": held}}
+    words = {f"stages.{name}.{key}": value for name, stage in stages.items() for key, value in stage.items()}
+    words |= {f"evaluation.{key}": value for key, value in evaluation.items()}
+    return [f"{key}={json.dumps(value)}" for key, value in words.items()]
 
 
 def test_the_recipe_killed_while_it_samples_goes_on_to_its_report(words: list[str]) -> None:
@@ -206,12 +196,11 @@ def test_the_recipe_killed_while_it_samples_goes_on_to_its_report(words: list[st
         assert (out / place).is_file()
     assert "Samples by filter" in page
 
-    status, said = keel_run("r1_cpu", *words)
-    assert (status, said.count(": finished before")) == (0, 10)
     status, said = keel_run("r1_cpu", *words, "stages.sampling.settings.temperature=0.9")
     assert status == 2
     assert "stages.sampling was started with other settings or data (temperature: 0.6 there, 0.9 here)" in said
-    assert keel_run("r1_cpu", *words, "stages.sampling.settings.chunk=64")[0] == 0  # nothing that samples depend on
+    status, said = keel_run("r1_cpu", *words, "stages.sampling.settings.chunk=64")  # nothing that samples depend on
+    assert (status, said.count(": finished before")) == (0, 10)
     file.write_bytes(file.read_bytes() + file.read_bytes().splitlines(keepends=True)[-1])
     status, said = keel_run("r1_cpu", *words, "--from", "selection")
     assert status == 2
