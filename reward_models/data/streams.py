@@ -18,7 +18,16 @@ from reward_models.data.formats import to_row
 from reward_models.data.records import Record, RecordType
 from reward_models.extras import needs
 
-SYNTHETIC = ("helpful", "safety", "reasoning", "best_of_n", "demonstrations", "additions", "instructions", "good_replies")
+SYNTHETIC = (
+    "helpful",
+    "safety",
+    "reasoning",
+    "best_of_n",
+    "demonstrations",
+    "additions",
+    "instructions",
+    "good_replies",
+)
 Row = dict[str, Any]
 
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<subset>[\w.\-/]+?))?(?::(?P<split>[\w\[\]%:.]+))?")

@@ -30,7 +30,7 @@ GOLDEN = {
         "reasoning": "839eaea03d7dc9cc",
         "demonstrations": "761a886ccbd489e1",
         "additions": "bc275026bb8b3e18",
-        "good_replies": "69d45128e70557c7",
+        "good_replies": "f1093ce1d90c6c98",
     }
 }
 
