@@ -99,8 +99,12 @@ def _mean_score(group: Group, name: str) -> float:
 
 def _difference(groups: Sequence[Group], against: Sequence[Group]) -> dict[str, Any]:
     """This policy less the other, on the prompts that both have answered."""
-    other = {prompt_key(group[0].record.prompt): group for group in against}
-    pairs = [(group, other[key]) for group in groups if (key := prompt_key(group[0].record.prompt)) in other]
+
+    def key(group: Group) -> tuple[str, str]:  # a prompt may be there once in each domain
+        return group[0].record.domain, prompt_key(group[0].record.prompt)
+
+    other = {key(group): group for group in against}
+    pairs = [(group, other[key(group)]) for group in groups if key(group) in other]
     if not pairs:
         raise ValueError("the samples to compare with answer none of the same prompts")
     found: dict[str, Any] = {"prompts": len(pairs)}

@@ -14,7 +14,7 @@ from align.reporting.report import report as alignment_report
 from align.samples.evaluation_report import told
 from align.samples.selection_report import arms_table, funnel_table, subjects_table
 from align.samples.yields import Yield, yield_table
-from keel.pipeline.policies import comparison, evaluated
+from keel.pipeline.policies import comparison, evaluated, verdict
 from keel.pipeline.stage import SAMPLES, Stage
 from reward_models.reporting.charts import Picture
 from reward_models.reporting.page import Section, Table, embedded, write_page
@@ -130,12 +130,13 @@ def write_overview(name: str, root: Path, rows: Sequence[tuple[Stage, str, float
         time = "–" if seconds is None else f"{seconds:,.0f}"
         cells.append((stage.name, status, time, _links(stage, root), figures or "–"))
     table = Table("", columns, cells, ARROW)
-    policies = comparison(evaluated(stages))
+    compared = evaluated(stages)
+    policies = comparison(compared)
     live = any(status == "running" for _, status, _ in rows)
     sections = [section for stage in stages if (section := _section(stage)) is not None]
     if policies is not None:
         sections.insert(0, Section("Stages", "", [], [], [table]))
-    lead = STAGES if policies is None else POLICIES
+    lead = STAGES if policies is None else f"{verdict(compared)} {POLICIES}".strip()
     return write_page(
         sections,
         root / "report.html",

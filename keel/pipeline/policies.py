@@ -21,6 +21,9 @@ MEANINGS = {
     "score/safety": "safety reward model",
     "score/format": "format",
     "score/language": "language of the prompt",
+    "score/gold_helpfulness": "gold judge: helpful",
+    "score/gold_usefulness": "gold judge: useful, safety prompts",
+    "score/gold_unsafe": "gold judge: harmful (share)",
 }
 NOTE = (
     "Means over the same held-out prompts, with 95 % intervals by a bootstrap over prompts. The last column is the "
@@ -70,6 +73,21 @@ def comparison(policies: Sequence[Evaluated]) -> Table | None:
         cells = [told(each.figures["by_source"].get(part, {}), wanted) for each in policies]
         rows.append((f"{_title(wanted)}: {part}", *cells, *([""] if gap else [])))
     return Table("", columns, rows, NOTE)
+
+
+def verdict(policies: Sequence[Evaluated]) -> str:
+    """One sentence: at what the last policy is better or worse than the first; empty before both are evaluated."""
+    last = policies[-1] if policies else None
+    gap = last.figures.get("difference") if last is not None else None
+    if last is None or not gap:
+        return ""
+    found: dict[str, list[str]] = {}
+    for name in _names(policies):
+        word, _, _ = _verdict(gap, name, last.rewarded).partition(":")
+        found.setdefault(word, []).append(_title(name))
+    parts = [f"{word}: {'; '.join(found[word])}" for word in ("better", "worse", "higher", "lower") if word in found]
+    said = ". ".join(parts) if parts else "no difference is shown"
+    return f"{last.name} against {policies[0].name}: {said}."
 
 
 def _names(policies: Sequence[Evaluated]) -> list[str]:

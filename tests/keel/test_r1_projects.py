@@ -187,6 +187,7 @@ def test_the_recipe_killed_while_it_samples_goes_on_to_its_report(words: list[st
     assert {name for name, each in report["subjects"].items() if each["rows"]} == {"mathematics", "general"}
     compared = json.loads((out / "evaluate_alignment" / "evaluation.json").read_text())
     assert compared["difference"]["prompts"] == 11
+    assert {"pass@1", "score/helpful", "score/safety"} <= compared["difference"].keys()
     page = (out / "report.html").read_text()
     table = page[: page.index("<h2>")]
     for text in ("right answers (pass@1)", ">base<", ">alignment<", "alignment less base", "helpful reward model"):
