@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from align.guards import GuardConfig
 from align.objective.kinds import AdvantageKind, LossKind
 from align.phases import Phase, PhaseConfig, resolve_phases
-from align.policy.config import PolicyConfig
+from align.policy.config import PolicyConfig, TeacherConfig
 from align.rewards.build import TermConfig, check_terms
 from align.rewards.terms import TermError
 from align.rollouts.config import PromptsConfig, RolloutConfig
@@ -22,6 +22,8 @@ class LossConfig:
     Attributes:
         kind: ``token``: a ratio per token, mean over a response's tokens, mean over responses (GRPO). ``sequence``: one
             ratio per response, as DeepSeek-R1 prints it. ``token_mean``: mean over all tokens of the step (DAPO).
+            ``reverse_kl``: on-policy distillation, the divergence from ``teacher``, mean over all tokens of the step;
+            rewards are measured and not learnt from, and advantages, clips and ``beta`` have no part in it.
         advantages: ``group``: (r − mean) / std within a prompt's group; ``mean``: r − mean (Dr. GRPO);
             ``leave_one_out``: r − mean of the others (RLOO).
         clip_low, clip_high: ε of the ratio's lower and upper bound, 1 − ε and 1 + ε.
@@ -81,7 +83,7 @@ class AlignConfig(RunConfig):
     together.
 
     Attributes:
-        model: the policy to start from.
+        model: the policy to start from. ``teacher``: what ``loss.kind=reverse_kl`` learns from.
         prompts: what to sample responses for. ``rewards``: what they are worth; see :class:`TermConfig`.
         rollout: the engine that samples.
         phases: one after the other up to ``steps``; without any, all steps are alike. See :class:`PhaseConfig`.
@@ -108,6 +110,7 @@ class AlignConfig(RunConfig):
 
     output_dir: str = "runs/align"
     model: PolicyConfig = field(default_factory=PolicyConfig)
+    teacher: TeacherConfig | None = None
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     rewards: list[TermConfig] = field(default_factory=lambda: [TermConfig(term="accuracy"), TermConfig(term="format")])
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
@@ -144,7 +147,8 @@ class AlignConfig(RunConfig):
         for name in ("ref_update_steps", "resample_rounds", "samples_per_log", "max_silent_rollouts"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
-        if self.samples_per_prompt < 2:
+        self._check_distillation()
+        if self.samples_per_prompt < 2 and not self.distils:
             raise ValueError("samples_per_prompt=1: an advantage is relative to the prompt's other samples")
         if self.temperature <= 0:
             raise ValueError("temperature must be positive: responses that are all alike teach nothing")
@@ -176,6 +180,25 @@ class AlignConfig(RunConfig):
                 )
             if guard.action == "rollback" and not self.save_every:
                 raise ValueError(f"guards: {guard} rolls back to a checkpoint; set save_every")
+
+    def _check_distillation(self) -> None:
+        if self.distils != (self.teacher is not None):
+            raise ValueError(
+                "loss.kind=reverse_kl learns from a teacher: set teacher.path"
+                if self.distils
+                else "a teacher is learnt from with loss.kind=reverse_kl only; set it, or take the teacher out"
+            )
+        if not self.distils:
+            return
+        if self.loss.beta:
+            raise ValueError("loss.kind=reverse_kl has no term for a reference model: set loss.beta=0")
+        if self.resample_rounds:
+            raise ValueError("loss.kind=reverse_kl learns from every response: set resample_rounds=0")
+
+    @property
+    def distils(self) -> bool:
+        """True if the run learns from a teacher and not from rewards."""
+        return self.loss.kind == "reverse_kl"
 
     @property
     def corrects_importance(self) -> bool:

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from align.guards import GuardState, check_guards
 from align.phases import Phase
 from align.policy.policy import Policy, build_policy, check_policy, load_tokenizer, policy_architecture, save_policy
 from align.policy.reference import Reference
+from align.policy.teacher import Teacher, check_teacher, load_teacher
 from align.reporting.manifest import write_manifest
 from align.reporting.report import report
 from align.rewards.build import MixedTerm, TermConfig, build_terms
@@ -58,6 +59,7 @@ class PolicyRun:
         begun: the process's place in the job, the run's directory and its reporter.
         pools: domain → places in ``prompts`` of its prompts; ``all`` holds every place.
         held_out: prompts of the evaluation; ``None`` without one.
+        teacher: what distillation learns from; ``None`` in other runs.
         first_policy: the policy as the run began; ``None`` unless a guard watches the divergence from it.
         scorer: of the training rewards. ``evaluator``: of the held-out prompts, with further terms.
         alarms, by_prompt: ``guards.jsonl`` and ``held_out.jsonl``, once they are open.
@@ -74,6 +76,7 @@ class PolicyRun:
     engine: Any
     reference: Reference | None
     first_policy: Reference | None
+    teacher: Teacher | None
     sampler: Sampler
     scorer: Scorer
     evaluator: Scorer
@@ -184,16 +187,18 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     """
     world = begun.world
     tokenizer, prompts, held_out = _load_prompts(config)
+    positions = check_teacher(config.teacher, tokenizer) if config.teacher is not None else None
     phases, pools = phases_of(config), prompts.pools()
     check_mixes(phases, pools)
     scorer, evaluator = _build_scorers(config, prompts, held_out, stack)
     check_entries(config.rewards, phases, scorer.mixer.terms, prompts)
-    _check_positions(config, tokenizer, prompts, held_out)
+    _check_positions(config, tokenizer, prompts, held_out, positions)
     _describe(begun.reporter, config, prompts, held_out)
     with model_loading(config.engine, world) if config.engine.zero_stage == 3 else nullcontext():
         policy = build_policy(config.model, tokenizer, torch_dtype(config.engine))
     engine = build_engine(policy, config.engine, config.steps, world)
     check_policy(policy, world.device)
+    teacher = _load_teacher(config, tokenizer, world)
     watched = {guard.watch for guard in config.guards}
     rollouts = build_rollout(config.rollout, policy, tokenizer, world)
     stack.callback(rollouts.shutdown)
@@ -209,6 +214,7 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
         engine=engine,
         reference=Reference(engine, world, offload=config.ref_offload) if config.loss.beta else None,
         first_policy=Reference(engine, world, offload=config.ref_offload) if "kl_first" in watched else None,
+        teacher=teacher,
         sampler=Sampler(rollouts, tokenizer, _end_ids(policy, tokenizer), world),
         scorer=scorer,
         evaluator=evaluator,
@@ -231,6 +237,14 @@ def _load_prompts(config: AlignConfig) -> tuple[PreTrainedTokenizerBase, PromptS
     prompts = load_prompts(config.prompts, tokenizer, config.prompts.train, config.prompts.limit, held_out=known)
     prompts = check_prompts(config.rewards, prompts, config.prompts.max_bad, "prompts.train")
     return tokenizer, prompts, held_out
+
+
+def _load_teacher(config: AlignConfig, tokenizer: PreTrainedTokenizerBase, world: World) -> Teacher | None:
+    if config.teacher is None:
+        return None
+    own = config.teacher.dtype
+    engine = config.engine if own == "auto" else replace(config.engine, dtype=own)
+    return load_teacher(config.teacher, tokenizer, world.device, torch_dtype(engine))
 
 
 def _build_scorers(
@@ -286,17 +300,23 @@ def _end_ids(policy: Policy, tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def _check_positions(
-    config: AlignConfig, tokenizer: PreTrainedTokenizerBase, prompts: PromptSet, held_out: PromptSet | None
+    config: AlignConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: PromptSet,
+    held_out: PromptSet | None,
+    of_teacher: int | None,
 ) -> None:
-    """``ValueError`` if a response of full length would run beyond the positions that the model knows."""
-    limit = getattr(policy_architecture(config.model, tokenizer), "max_position_embeddings", None)
+    """``ValueError`` if a response of full length would run beyond the positions that the model or teacher knows."""
+    own = getattr(policy_architecture(config.model, tokenizer), "max_position_embeddings", None)
+    limits = {config.model.path: own} | ({config.teacher.path: of_teacher} if config.teacher is not None else {})
     longest = max(len(ids) for part in (prompts, held_out) if part is not None for ids in part.ids)
     new = max(phase.max_new_tokens for phase in phases_of(config))
-    if limit is not None and longest + new > limit:
-        raise ValueError(
-            f"the longest prompt has {longest} tokens; with max_new_tokens={new} that is more than "
-            f"the {limit} positions of {config.model.path}. Lower max_new_tokens, or prompts.max_length"
-        )
+    for path, limit in limits.items():
+        if limit is not None and longest + new > limit:
+            raise ValueError(
+                f"the longest prompt has {longest} tokens; with max_new_tokens={new} that is more than "
+                f"the {limit} positions of {path}. Lower max_new_tokens, or prompts.max_length"
+            )
 
 
 def _describe(reporter: Reporter, config: AlignConfig, prompts: PromptSet, held_out: PromptSet | None) -> None:

@@ -77,7 +77,8 @@ def loop(run: PolicyRun, state: RunState, stack: ExitStack) -> bool:
             sample_log.write(state.step, phase.name, state.rollout, rewards, run.prompts, run.sampler)
             with timer.section("logprobs"):
                 values |= divergence_from_first(run, state.rollout, phase)
-            check_signal(run, state, found, rewards)
+            if run.teacher is None:
+                check_signal(run, state, found, rewards)
         with timer.section("update"):
             values |= update(run, state, phase)
         state.step += 1

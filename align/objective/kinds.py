@@ -5,4 +5,4 @@ from __future__ import annotations
 from typing import Literal
 
 AdvantageKind = Literal["group", "mean", "leave_one_out"]
-LossKind = Literal["token", "sequence", "token_mean"]
+LossKind = Literal["token", "sequence", "token_mean", "reverse_kl"]

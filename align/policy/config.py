@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from align.policy.templates import template_text
 from reward_models.backbone.config import ModelConfig
@@ -17,3 +18,20 @@ class PolicyConfig(ModelConfig):
     def template(self) -> str | None:
         """The text of ``chat_template``. ``ValueError`` if there is no such template or file."""
         return None if self.chat_template is None else template_text(self.chat_template)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """The frozen language model that ``loss.kind=reverse_kl`` learns from. Every rank holds all of it.
+
+    Attributes:
+        path: hub name, directory or GGUF file, as ``model.path``. Its tokenizer must be the policy's.
+        revision: branch, tag or commit of a hub model.
+        dtype: of its weights; ``auto``: ``engine.dtype``.
+        trust_remote_code: run model code from the hub.
+    """
+
+    path: str
+    revision: str | None = None
+    dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    trust_remote_code: bool = False

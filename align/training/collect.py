@@ -195,6 +195,10 @@ def rollout_metrics(
             f"reward/{domain}": mean_of_known(rewards.reward_N[rows]),
             f"length/{domain}": float(lengths[rows].mean()),
         }
+    signal = {
+        "groups_without_signal": float((~found.signal_P).float().mean()),
+        "resampled_rounds": float(rounds),
+    }
     metrics = {
         "response_length": float(lengths.mean()),
         "response_length_max": float(lengths.max()),
@@ -202,8 +206,7 @@ def rollout_metrics(
         "reward": mean_of_known(rewards.reward_N),
         **by_domain,
         **rewards.metrics(),
-        "groups_without_signal": float((~found.signal_P).float().mean()),
-        "resampled_rounds": float(rounds),
+        **(signal if run.teacher is None else {}),  # a teacher needs no difference in reward
         "prompts_drawn": float(sum(state.drawn.values())),
     }
     return {name: value for name, value in metrics.items() if not math.isnan(value)}

@@ -18,7 +18,10 @@ from align.training.rollout import Rollout, SampleSlice
 from reward_models.runtime.engine import NonFiniteError, backward, optimizer_step
 from reward_models.runtime.metrics import Metrics
 
-MEANS = ("loss", "entropy", "ratio", "clipped_low", "clipped_high", "limited", "kl", "mismatch", "advantage_size")
+MEANS = (
+    *("loss", "entropy", "ratio", "clipped_low", "clipped_high", "limited", "kl", "kl_teacher"),
+    *("mismatch", "advantage_size"),
+)
 MAXIMA = ("ratio_max", "mismatch_max")
 OTHER_MODEL = 0.5  # a mean mismatch above it; the wrong precision gives 0.01 to 0.3
 
@@ -49,12 +52,19 @@ def update(run: PolicyRun, state: RunState, phase: Phase) -> dict[str, float]:
     denominator = _denominator(rollout, prompts, config)
     finite = True
     for number, slices in enumerate(batches):
-        batch = policy.collate(rollout.trees(slices) or [FILLER]).to(world.device)
-        logprobs_T, entropy_T = engine(batch, phase.temperature)
-        if slices:
+        trees = rollout.trees(slices)
+        batch = policy.collate(trees or [FILLER]).to(world.device)
+        kl_T = None
+        if run.teacher is None:
+            logprobs_T, entropy_T = engine(batch, phase.temperature)
+        else:
+            kl_T, logprobs_T, entropy_T = engine(batch, phase.temperature, run.teacher.divergence(trees))
+        if not slices:  # a rank without samples still takes part in every collective, with a gradient of zero
+            loss = 0.0 * (logprobs_T if kl_T is None else kl_T).sum()
+        elif kl_T is None:
             loss = _loss(logprobs_T, entropy_T, batch.sequence_T, rollout, slices, config, metrics).loss_N.sum()
-        else:  # a rank without samples still takes part in every collective, with a gradient of zero
-            loss = 0.0 * logprobs_T.sum()
+        else:
+            loss = _distillation_loss(kl_T, logprobs_T, entropy_T, rollout, slices, config, metrics)
         loss = loss / denominator
         finite = finite and bool(torch.isfinite(loss))
         backward(engine, loss, world, last=number == len(batches) - 1)
@@ -87,7 +97,7 @@ def set_learning_rate(engine: Any, peak: float, phase_peak: float) -> float:
 
 def _denominator(rollout: Rollout, prompts: list[int], config: AlignConfig) -> float:
     """The divisor of the sum of the step's losses over all micro-batches and ranks."""
-    if config.loss.kind == "token_mean":
+    if config.loss.kind in ("token_mean", "reverse_kl"):
         return float(rollout.length_N.view(-1, rollout.samples)[prompts].sum())
     return float(len(prompts) * rollout.samples)
 
@@ -101,16 +111,11 @@ def _loss(
     config: AlignConfig,
     metrics: Metrics,
 ) -> PolicyLoss:
-    def of(values_T: torch.Tensor | None) -> torch.Tensor | None:
-        return None if values_T is None else rollout.of(values_T, slices).to(logprobs_T.device)
-
+    """The loss of rewards, response by response."""
     settings = config.loss
     samples = [sample for each in slices for sample in each.samples]
-    old_T = of(rollout.old_logprobs_T)
-    if old_T is None:  # the rollout feeds this step alone: the policy has not moved since
-        old_T = logprobs_T.detach()
-    rollout_T = of(rollout.rollout_logprobs_T)
-    assert rollout_T is not None
+    old_T, correction_T = _behind(logprobs_T, rollout, slices, config, metrics)
+    reference_T = rollout.reference_logprobs_T
     assert rollout.advantages_PG is not None
     advantages_N = rollout.advantages_PG.flatten()[samples]
     loss = policy_loss(
@@ -118,8 +123,8 @@ def _loss(
         old_T,
         advantages_N.to(logprobs_T.device, torch.float32),
         sequence_T,
-        reference_logprobs_T=of(rollout.reference_logprobs_T),
-        correction_T=_correction(old_T, rollout_T, settings.importance_cap if config.corrects_importance else None),
+        reference_logprobs_T=None if reference_T is None else rollout.of(reference_T, slices).to(logprobs_T.device),
+        correction_T=correction_T,
         kind=settings.kind,
         clip_low=settings.clip_low,
         clip_high=settings.clip_high,
@@ -136,11 +141,48 @@ def _loss(
     metrics.add_sum("limited", loss.limited_N, tokens)
     if loss.kl_N is not None:
         metrics.add_sum("kl", loss.kl_N, len(samples) if settings.kind == "sequence" else tokens)
+    return loss
+
+
+def _distillation_loss(
+    kl_T: torch.Tensor,
+    logprobs_T: torch.Tensor,
+    entropy_T: torch.Tensor,
+    rollout: Rollout,
+    slices: list[SampleSlice],
+    config: AlignConfig,
+    metrics: Metrics,
+) -> torch.Tensor:
+    """The sum over the tokens of their divergence from the teacher, see :mod:`align.objective.distillation`.
+
+    Every token's is weighed as its policy term would be in :func:`policy_loss`, where the rollout engine is corrected.
+    """
+    _, correction_T = _behind(logprobs_T, rollout, slices, config, metrics)
+    loss_T = kl_T if correction_T is None else kl_T * correction_T
+    metrics.add("loss", loss_T)
+    metrics.add("kl_teacher", kl_T)
+    metrics.add("entropy", entropy_T)
+    return loss_T.sum()
+
+
+def _behind(
+    logprobs_T: torch.Tensor, rollout: Rollout, slices: list[SampleSlice], config: AlignConfig, metrics: Metrics
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The old log-probabilities of these samples, and the weights that correct those of the rollout engine, if wanted.
+
+    Their difference is added to ``metrics``.
+    """
+    old_T = rollout.old_logprobs_T
+    if old_T is None:  # the rollout feeds this step alone: the policy has not moved since
+        old_T = logprobs_T.detach()
+    else:
+        old_T = rollout.of(old_T, slices).to(logprobs_T.device)
+    rollout_T = rollout.of(rollout.rollout_logprobs_T, slices).to(logprobs_T.device)
     gap_T = (old_T - rollout_T)[~rollout_T.isnan()].abs()
     if len(gap_T):
         metrics.add("mismatch", gap_T)
         metrics.max("mismatch_max", float(gap_T.max()))
-    return loss
+    return old_T, _correction(old_T, rollout_T, config.loss.importance_cap if config.corrects_importance else None)
 
 
 def _correction(old_T: torch.Tensor, rollout_T: torch.Tensor, cap: float | None) -> torch.Tensor | None:
