@@ -25,7 +25,7 @@ class Teacher:
         self._device = device
 
     def divergence(self, trees: Sequence[PromptTree]) -> Measure:
-        """What the policy has to compute on these prompts and responses: :func:`reverse_kl` to this teacher."""
+        """The measure that gives :func:`reverse_kl` to this teacher, for the policy to compute on these same trees."""
         with torch.no_grad():
             batch = self._policy.collate(trees or [FILLER]).to(self._device)
             hidden_TD, weight_VD = self._policy(batch, 1.0, _hidden)
