@@ -136,7 +136,7 @@ def _short() -> list[str]:
     sampled = {"samples": 2, "max_new_tokens": 24, "dtype": "fp32"}
     data = {"limit": 60, "eval": [], "eval_fraction": 0.2, "calibration_fraction": 0.2}
     model = {"max_steps": 2, "batch_size": 8, "model": {"config": MODEL, "vocab_size": 400}, "data": data}
-    fine = {"engine": {"lr": 5e-3, "dtype": "fp32"}, "batch_size": 8, "micro_batch_size": 8}
+    fine = {"engine": {"lr": 5e-3, "dtype": "fp32"}, "batch_size": 8, "max_tokens": 1024}
     loop = {"steps": 2, "prompts_per_step": 2, "samples_per_prompt": 2, "max_new_tokens": 24, "max_silent_rollouts": 0}
     loop |= {"ref_update_steps": 1, "engine": {"dtype": "fp32"}, "evaluation": {"data": ["held.jsonl"], "every": 0}}
     phases = [
