@@ -8,7 +8,7 @@ from typing import Any
 from align.samples.filters import Contamination
 from align.samples.rows import read_samples
 from align.samples.selection import SelectConfig, select
-from align.samples.selection_report import REPORT, write_selection
+from align.samples.selection_report import RANDOM, REPORT, TRAIN, write_selection
 from reward_models.data.prepare import evaluation_prompts
 from reward_models.runtime.config import dump_config
 from reward_models.runtime.run import CONFIG_FILE
@@ -24,7 +24,7 @@ def run_selection(config: SelectConfig) -> dict[str, Any]:
     if not config.samples:
         raise ValueError("samples is empty: name at least one file that keel sample has written")
     out = Path(config.out)
-    if (out / "train.jsonl").exists() and not (out / "random.jsonl").exists():
+    if (out / TRAIN).exists() and not any((out / name).exists() for name in (RANDOM, CONFIG_FILE)):
         raise FileExistsError(f"{out} holds other data in train.jsonl; name another directory")
     groups = read_samples(config.samples)
     evaluation = Contamination(

@@ -155,7 +155,7 @@ def select(config: SelectConfig, groups: Sequence[Sequence[SampleRow]], evaluati
             if fates[place, number] is None and _chosen(row, place, number).key not in inside:
                 fates[place, number] = MIX
     rows = [(row, fates[place, number]) for place, group in enumerate(groups) for number, row in enumerate(group)]
-    unknown = sum(row.record.language is None for row, _ in rows)
+    unknown = sum(row.record.language is None for row, _ in rows) if config.filters.min_language else 0
     reasons = [NOT_JUDGED, *filters, DUPLICATE, NOT_BEST, TOO_MANY, MIX]
     return Selection(kept, _random_arm(kept, groups, evaluation, config.seed), rows, reasons, others, unknown)
 

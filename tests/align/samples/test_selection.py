@@ -304,3 +304,13 @@ def test_other_data_are_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="holds other data"):
         run(tmp_path, [row()])
     assert (tmp_path / "out" / "train.jsonl").read_text() == "mine\n"
+
+
+def test_a_selection_that_was_killed_between_its_files_begins_anew(tmp_path: Path) -> None:
+    whole = run(tmp_path, [row()])
+    written = (tmp_path / "out" / "train.jsonl").read_text()
+    (tmp_path / "out" / "train.jsonl").write_text(written[:9])
+    for name in ("random.jsonl", "report.html", "report.json"):
+        (tmp_path / "out" / name).unlink()
+    assert run(tmp_path, [row()]) == whole
+    assert (tmp_path / "out" / "train.jsonl").read_text() == written
