@@ -31,7 +31,8 @@ class SampleConfig:
         top_k: sample from so many likeliest tokens; 0 switches this off.
         max_new_tokens: longest response; a longer one is cut there. Default: 32,768, or as much as the model's
             positions leave behind the longest prompt.
-        seed: with it, a response depends only on its prompt's place and its own number, and on the weights.
+        seed: with it, a response depends only on its prompt's place and its own number, and on the weights; in bf16
+            also on its batch, that is on ``chunk``, ``max_rows`` and the ranks, for sums are rounded by it.
         servers: addresses of vLLM servers that hold the policy; they share the prompts. Empty: sample here.
         dtype: of weights and computation here; ``auto``: as saved.
         max_rows: sequences that are sampled at once on one rank; memory grows with it.
