@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +15,7 @@ from reward_models.data.encode import TokenizedSet
 from reward_models.data.records import TASKS, Task
 from reward_models.data.tree_batches import Batch
 from reward_models.data.trees import PromptTree
+from reward_models.evaluation.length_control import length_control
 from reward_models.evaluation.metrics import (
     auroc,
     average_precision,
@@ -29,6 +31,7 @@ from reward_models.evaluation.scored_set import ScoredSet, short_names, together
 from reward_models.model import SequenceScorer
 from reward_models.runtime.distributed import World
 
+FEWEST_OF_LANGUAGE = 10  # records; languages of fewer are reported together
 QUANTILES = 4  # groups of an ensemble's disagreement
 # Borders of length(chosen) / length(rejected); symmetric, so that 1/r and r are alike.
 LENGTH_RATIOS = (0.25, 0.5, 0.8, 1.25, 2.0, 4.0)
@@ -102,6 +105,7 @@ def headline(task: Task, margins: np.ndarray, label: np.ndarray) -> dict[str, An
 def figures(part: ScoredSet) -> dict[str, Any]:
     """All metrics of one set; ``docs/evaluation.md`` describes every key. ``None``: the metric is undefined."""
     result = _helpful(part) if part.task == "preference" else _safety(part)
+    result["by_language"] = _by_language(part)
     if part.disagreement is not None:
         result["by_disagreement"] = _by_disagreement(part)
     return result
@@ -116,6 +120,7 @@ def _helpful(part: ScoredSet) -> dict[str, Any]:
         "prompts": len(set(decided.prompt)),
         **headline(part.task, part.margins, part.label),
         "accuracy_ci95": clustered_wilson(credits, decided.prompt),
+        **_at_equal_length(credits, difference, decided.prompt),
         "margin_mean": _mean(decided.margins),
         **_calibration(decided),
         "baseline_longer": _mean(credit(difference)),
@@ -126,6 +131,15 @@ def _helpful(part: ScoredSet) -> dict[str, Any]:
         "tie_margin_abs": _mean(np.abs(tied.margins)),
         "decided_margin_abs": _mean(np.abs(decided.margins)),
         "tie_auroc": auroc(-np.abs(part.margins), part.label != 1.0),
+    }
+
+
+def _at_equal_length(credits: np.ndarray, difference: np.ndarray, prompt: np.ndarray) -> dict[str, Any]:
+    found = length_control(credits, difference, prompt)
+    return {
+        "accuracy_equal_length": None if found is None else found.accuracy,
+        "accuracy_equal_length_ci95": None if found is None else found.interval,
+        "length_coefficient": None if found is None else found.coefficient,
     }
 
 
@@ -209,6 +223,21 @@ def _calibration(part: ScoredSet) -> dict[str, Any]:
         result |= {f"ece_{name}": expected_calibration_error(bins), f"reliability_{name}": [asdict(b) for b in bins]}
         result["ece_by_chance"] = calibrated_error(probability)
     return {"ece": result["ece_before"] if part.probability is None else result["ece_after"], **result}
+
+
+def _by_language(part: ScoredSet) -> dict[str, dict[str, Any]]:
+    """The headline of each language, the largest first; those of few records together as ``other``."""
+    if part.task == "preference":
+        part = part.where(part.label == 1.0)
+    counts = Counter(part.language.tolist())
+    name = np.array([each if counts[each] >= FEWEST_OF_LANGUAGE else "other" for each in part.language], dtype=object)
+    result = {}
+    for language, n in Counter(name.tolist()).most_common():
+        own = part.where(name == language)
+        result[language] = {"n": n, **headline(own.task, own.margins, own.label)}
+        if own.task == "preference":
+            result[language]["accuracy_ci95"] = clustered_wilson(credit(own.margins), own.prompt)
+    return result
 
 
 def _by_disagreement(part: ScoredSet) -> list[dict[str, Any]]:

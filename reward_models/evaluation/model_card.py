@@ -16,6 +16,7 @@ CARD_COLUMNS = {
         "n": "pairs",
         "accuracy": "accuracy",
         "accuracy_ci95": "95 % interval",
+        "accuracy_equal_length": "at equal length",
         "baseline_longer": "longer wins",
         "baseline_tfidf": "TF-IDF",
         "ece": "ECE",

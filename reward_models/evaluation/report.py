@@ -71,6 +71,11 @@ def _cards(figures: Mapping[str, Any]) -> list[Card]:
     if "accuracy" in figures and figures["kind"] == "helpful":
         cards = [
             Card(_percent(figures["accuracy"]), "accuracy", _interval(figures["accuracy_ci95"], percent=True)),
+            Card(
+                _percent(figures["accuracy_equal_length"]),
+                "accuracy at equal length",
+                _interval(figures["accuracy_equal_length_ci95"], percent=True),
+            ),
             Card(_percent(figures["baseline_longer"]), "“longer wins”", "accuracy of that rule"),
             Card(_percent(figures["baseline_tfidf"]), "TF-IDF", "accuracy of the baseline"),
             Card(_percent(figures["prefers_longer"]), "prefers the longer", "of pairs, right or wrong"),
@@ -115,6 +120,11 @@ def _tables(figures: Mapping[str, Any]) -> list[Table]:
         if len(rows) > 1:
             rows.append(["all", *(shown(figures[c]) for c in columns)])
         tables.append(Table("By source", ("source", *columns.values()), rows))
+    if len(by_language := figures.get("by_language", {})) > 1:
+        key, title = ("accuracy", "accuracy") if figures["kind"] == "helpful" else ("auroc", "AUROC")
+        rows = [[name, f"{f['n']:,}", shown(f[key])] for name, f in by_language.items()]
+        note = "Of the prompt, as py3langid reads it; languages of fewer than 10 records are together as “other”."
+        tables.append(Table("By language", ("language", "records", title), rows, note))
     if bench := figures.get("rewardbench"):
         rows = [[name, shown(score)] for name, score in bench["sections"].items()]
         title = "RewardBench" if bench["version"] == 1 else "RewardBench 2"

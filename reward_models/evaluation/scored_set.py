@@ -19,6 +19,7 @@ from reward_models.data.records import SafetyLabel, Task
 from reward_models.data.splits import opening_key
 from reward_models.dataset import RewardRecord
 from reward_models.evaluation.baseline import Baseline, read
+from reward_models.evaluation.language import language_of
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -32,6 +33,7 @@ class ScoredSet:
         probability: that the chosen response is preferred, or that the response is safe, as calibrated; ``None``
             without a temperature. ``uncalibrated``: the same at temperature 1.
         lengths: characters of the responses as the model reads them, in the order of ``scores``.
+        language: of the prompt, see :func:`~reward_models.evaluation.language.language_of`.
         prompt: :func:`~reward_models.data.splits.opening_key`: records of one conversation are not independent.
         baseline: the TF-IDF baseline's margin or log-odds of safe; ``None`` without a baseline.
         threshold: safety: scores below it are called unsafe; ``None`` where none was fitted. ``threshold_fpr``: the
@@ -47,6 +49,7 @@ class ScoredSet:
     uncalibrated: np.ndarray
     probability: np.ndarray | None
     lengths: np.ndarray
+    language: np.ndarray
     prompt: np.ndarray
     category: np.ndarray
     baseline: np.ndarray | None = None
@@ -95,6 +98,7 @@ def scored_set(
         uncalibrated=expit(margins),
         probability=None if temperature is None else expit(margins / temperature),
         lengths=np.array([[len(read(reply, span)) for reply in ordered_responses(r)] for r in records]),
+        language=np.array([language_of(r.prompt, ordered_responses(r)[0]) for r in records], dtype=object),
         prompt=np.array([opening_key(r.prompt) for r in records], dtype=object),
         category=np.array([r.category if isinstance(r, SafetyLabel) else None for r in records], dtype=object),
         baseline=None if baseline is None else baseline.score(records),
