@@ -12,6 +12,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 from keel.commands import (
     annotate,
+    average,
     config,
     curate,
     data,
@@ -46,6 +47,7 @@ app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(probe.app, name="probe")
 app.add_typer(rewards.app, name="rewards")
 app.command("sample")(sample.sample_command)
+app.command("average")(average.average_command)
 app.command("score")(score.score_command)
 app.command("report")(report.report_command)
 app.command("serve")(serve.serve_command)

@@ -68,6 +68,11 @@ def save(
         "world_size": world_size,
         "versions": package_versions("tokenizers"),
     }
+    write_manifest(directory, manifest, pictures)
+
+
+def write_manifest(directory: Path, manifest: dict[str, Any], pictures: Sequence[charts.Picture]) -> None:
+    """Write the model card and then the manifest, whose presence says that the model is complete."""
     (directory / "README.md").write_text(model_card(manifest, pictures), encoding="utf-8")
     temporary = directory / f"{MANIFEST}.tmp"
     temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -53,6 +53,8 @@ class RewardModelConfig(RunConfig):
 
     Attributes:
         task: ``preference``: pairwise, on comparisons. ``safety``: point-wise, on safe/unsafe labels.
+        init_seed: seed of the weights that no pretrained model brings, such as the score head; default: ``seed``.
+            Models to be averaged (``keel average``) need the same, and other values of ``seed``.
         epochs: how often to go over the training data. ``max_steps``: stop after this many steps.
         threshold_fpr: safety: the share of safe responses that the threshold saved with the model may call unsafe.
         batch_size: comparisons or labels per optimizer step, over all ranks.
@@ -69,6 +71,7 @@ class RewardModelConfig(RunConfig):
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    init_seed: int | None = None
     epochs: float = 1.0
     max_steps: int | None = None
     threshold_fpr: float = 0.05

@@ -54,7 +54,7 @@ def train(config: RewardModelConfig) -> Path | None:
     with begin_run(config, may_change=MAY_CHANGE, manifest=MANIFEST, result="model") as run:
         if run.finished:
             return run.path
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.seed if config.init_seed is None else config.init_seed)
         training = prepare(config, run)
         return finish(training) if optimize(training) else None
 

@@ -73,7 +73,7 @@ def model_card(manifest: dict[str, Any], pictures: Sequence[Picture]) -> str:
         "---",
         f"# {name.capitalize()} reward model",
         "",
-        f"This is {what}. It reads {reads}. It was trained with Keel.",
+        f"This is {what}. It reads {reads}. It was trained with Keel." + _average_line(manifest),
         "",
         USE,
         "The template writes every special token; adding them a second time changes the score."
@@ -101,6 +101,16 @@ def model_card(manifest: dict[str, Any], pictures: Sequence[Picture]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _average_line(manifest: dict[str, Any]) -> str:
+    if not (members := manifest.get("averaged")):
+        return ""
+    seeds = ", ".join(str(member["seed"]) for member in members)
+    return (
+        f" Its weights are the mean of {len(members)} models (WARM, arXiv:2401.12187), trained with seeds {seeds}; the "
+        "settings below are the first one's."
+    )
 
 
 def _calibration_line(calibration: dict[str, Any]) -> str:
