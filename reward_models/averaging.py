@@ -82,7 +82,7 @@ def check_members(paths: Sequence[Path], manifests: Sequence[dict[str, Any]]) ->
 
 
 def _comparable(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """What must be equal in all members, by the name that an error gives it."""
+    """The facts that must be equal in all members, by the names that an error gives them."""
     if "config" not in manifest:
         raise ValueError(f"{path / MANIFEST} holds no configuration: the model was not trained by `keel train rm`")
     config = manifest["config"]
