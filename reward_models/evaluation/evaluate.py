@@ -17,6 +17,7 @@ from reward_models.dataset import RewardRecord
 from reward_models.evaluation import plots
 from reward_models.evaluation.baseline import Baseline
 from reward_models.evaluation.figures import best_of_n, evaluate, headline
+from reward_models.evaluation.language import by_language, language_of
 from reward_models.evaluation.rewardbench import RewardBench, load_rewardbench
 from reward_models.evaluation.scored_set import ScoredSet, margins_of, scored_set, short_names, together
 from reward_models.inference.ensemble import Ensemble, EnsembleScores, standardised
@@ -207,7 +208,9 @@ def _best_of_n(problems: Mapping[str, Sequence[Candidates]], scores: Mapping[str
 
     sources = sorted({p.source for p in rows})
     by_source = {s: figures([i for i, p in enumerate(rows) if p.source == s]) for s in sources}
-    return {"best_of_n": {**figures(range(len(rows))), "by_source": by_source}}
+    languages = by_language([language_of(p.prompt, p.right[0]) for p in rows])
+    of_language = {name: figures(places) for name, places in languages.items()}
+    return {"best_of_n": {**figures(range(len(rows))), "by_source": by_source, "by_language": of_language}}
 
 
 def _pictures(parts: Sequence[ScoredSet], figures: Mapping[str, Any]) -> list[Picture]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,6 +14,7 @@ from reward_models.data.encode import TokenizedSet
 from reward_models.data.records import TASKS, Task
 from reward_models.data.tree_batches import Batch
 from reward_models.data.trees import PromptTree
+from reward_models.evaluation.language import by_language
 from reward_models.evaluation.length_control import length_control
 from reward_models.evaluation.metrics import (
     auroc,
@@ -31,7 +31,6 @@ from reward_models.evaluation.scored_set import ScoredSet, short_names, together
 from reward_models.model import SequenceScorer
 from reward_models.runtime.distributed import World
 
-FEWEST_OF_LANGUAGE = 10  # records; languages of fewer are reported together
 QUANTILES = 4  # groups of an ensemble's disagreement
 # Borders of length(chosen) / length(rejected); symmetric, so that 1/r and r are alike.
 LENGTH_RATIOS = (0.25, 0.5, 0.8, 1.25, 2.0, 4.0)
@@ -229,12 +228,10 @@ def _by_language(part: ScoredSet) -> dict[str, dict[str, Any]]:
     """The headline of each language, the largest first; those of few records together as ``other``."""
     if part.task == "preference":
         part = part.where(part.label == 1.0)
-    counts = Counter(part.language.tolist())
-    name = np.array([each if counts[each] >= FEWEST_OF_LANGUAGE else "other" for each in part.language], dtype=object)
     result = {}
-    for language, n in Counter(name.tolist()).most_common():
-        own = part.where(name == language)
-        result[language] = {"n": n, **headline(own.task, own.margins, own.label)}
+    for language, places in by_language(part.language.tolist()).items():
+        own = part.where(np.array(places))
+        result[language] = {"n": len(own), **headline(own.task, own.margins, own.label)}
         if own.task == "preference":
             result[language]["accuracy_ci95"] = clustered_wilson(credit(own.margins), own.prompt)
     return result

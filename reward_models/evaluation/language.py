@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from reward_models.data.records import Conversation
@@ -11,6 +13,7 @@ UNKNOWN = "unknown"
 SURE = 0.8  # a smaller probability of the likeliest language is no answer
 FEWEST = 20  # letters of a prompt; below, the response is read too
 LONGEST = 1000  # characters that are read
+FEWEST_RECORDS = 10  # languages of fewer are reported together
 
 
 def language_of(prompt: Conversation, response: Conversation) -> str:
@@ -22,6 +25,15 @@ def language_of(prompt: Conversation, response: Conversation) -> str:
         return UNKNOWN
     code, probability = _detector().classify(text)
     return str(code) if probability >= SURE else UNKNOWN
+
+
+def by_language(codes: Sequence[str]) -> dict[str, list[int]]:
+    """Language → indices of its records, the largest first; languages of few records together as ``other``."""
+    counts = Counter(codes)
+    groups: dict[str, list[int]] = {}
+    for place, code in enumerate(codes):
+        groups.setdefault(code if counts[code] >= FEWEST_RECORDS else "other", []).append(place)
+    return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
 
 
 @functools.cache

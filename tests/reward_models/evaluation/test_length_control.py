@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 from reward_models.calibration import Calibration
 from reward_models.data.records import Comparison, Message, SafetyLabel
 from reward_models.evaluation.figures import evaluate, figures
-from reward_models.evaluation.language import UNKNOWN, language_of
+from reward_models.evaluation.language import UNKNOWN, by_language, language_of
 from reward_models.evaluation.length_control import length_control
 from reward_models.evaluation.metrics import clustered_wilson
 from reward_models.evaluation.scored_set import ScoredSet, scored_set
@@ -97,6 +97,15 @@ def test_what_the_data_cannot_tell_is_none() -> None:
 
 ENGLISH = "How do I keep bread fresh for a whole week, and why does it become hard?"
 GERMAN = "Wie halte ich Brot eine ganze Woche lang frisch, und warum wird es hart?"
+
+
+def test_languages_of_few_records_are_together() -> None:
+    codes = ["de"] * 10 + ["en"] * 12 + ["fr"] * 9 + ["unknown"]
+    groups = by_language(codes)
+    assert {name: len(places) for name, places in groups.items()} == {"en": 12, "de": 10, "other": 10}
+    assert list(groups)[0] == "en"
+    assert sorted(place for places in groups.values() for place in places) == list(range(32))
+    assert groups["other"] == [*range(22, 32)]
 
 
 def user(text: str) -> tuple[Message, ...]:
