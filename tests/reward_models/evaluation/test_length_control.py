@@ -103,7 +103,7 @@ def test_languages_of_few_records_are_together() -> None:
     codes = ["de"] * 10 + ["en"] * 12 + ["fr"] * 9 + ["unknown"]
     groups = by_language(codes)
     assert {name: len(places) for name, places in groups.items()} == {"en": 12, "de": 10, "other": 10}
-    assert list(groups)[0] == "en"
+    assert next(iter(groups)) == "en"
     assert sorted(place for places in groups.values() for place in places) == list(range(32))
     assert groups["other"] == [*range(22, 32)]
 
