@@ -24,8 +24,9 @@ from harness import DATA, environment, parser, write
 
 from align.rewards.rules.language import language_share
 from align.rewards.terms import Sample
-from align.rewards.verifiers.mathematics import PATIENCE, MathAccuracy
+from align.rewards.verifiers.mathematics import MathAccuracy
 from align.rewards.verifiers.sandbox import Sandbox
+from align.rewards.verifiers.worker import PATIENCE
 from reward_models.data.records import Message
 
 QUESTION = (Message("user", "question"),)

@@ -17,7 +17,7 @@ from reward_models.extras import MissingExtraError, needs
 EXPECTED = (
     ("align.rewards.scoring", "RewardFailure"),
     ("align.rewards.terms", "TermError"),
-    ("align.rewards.verifiers.mathematics", "MathWorkerError"),
+    ("align.rewards.verifiers.worker", "WorkerError"),
     ("align.rewards.verifiers.sandbox", "SandboxError"),
     ("align.run", "GuardStop"),
     ("reward_models.data.curation.judging", "JudgeError"),

@@ -24,6 +24,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
             *("markdown_it", "mdit_py_plugins", "latex2mathml", "pygments", "markupsafe"),
         ),
     ),
+    "reasoning": ("prompts of reasoning-gym and their verifier", ("reasoning_gym",)),
     "postgres": ("a PostgreSQL database", ("pg8000",)),
 }
 

@@ -18,6 +18,7 @@ from align.rewards.terms import RewardTerm, Sample, TermError, load_term, term_c
 from align.rewards.verifiers.answers import ANSWER_VERIFIERS, AnswerAccuracy
 from align.rewards.verifiers.mathematics import MathAccuracy
 from align.rewards.verifiers.programs import CodeAccuracy
+from align.rewards.verifiers.reasoning_gym import ReasoningGym
 from align.schedule import Schedule, parse_schedule
 from reward_models.data.records import DOMAINS, Task
 from reward_models.extras import needs
@@ -26,6 +27,7 @@ VERIFIERS: dict[str, Callable[..., RewardTerm]] = {
     "math": MathAccuracy,
     "code": CodeAccuracy,
     "instructions": Instructions,
+    "reasoning_gym": ReasoningGym,
     **{verifier: partial(AnswerAccuracy, verifier=verifier) for verifier in ANSWER_VERIFIERS},
 }
 TERMS: dict[str, Callable[..., RewardTerm]] = {
@@ -34,6 +36,7 @@ TERMS: dict[str, Callable[..., RewardTerm]] = {
     "repetition": RepetitionPenalty,
     "overlong": OverlongPenalty,
     "instructions": Instructions,
+    "reasoning_gym": ReasoningGym,
     "helpful": lambda **arguments: _model("preference", **arguments),
     "safety": lambda **arguments: _model("safety", **arguments),
     **{f"accuracy_{name}": verifier for name, verifier in VERIFIERS.items()},
@@ -46,10 +49,10 @@ class TermConfig:
 
     Attributes:
         term: ``accuracy`` (the verifier that each prompt's column ``verifier`` names: ``math`` without one, ``choice``,
-            ``exact``, ``regex``, ``json``, ``code``, ``instructions``), one verifier alone (``accuracy_math``,
-            ``instructions``), ``format``, ``language``, ``helpful`` or ``safety`` (a reward model here, or behind
-            servers if ``arguments`` has ``urls``), ``repetition``, ``overlong``, or an import path of your own
-            (``package.module:Class``).
+            ``exact``, ``regex``, ``json``, ``code``, ``instructions``, ``reasoning_gym``), one verifier alone
+            (``accuracy_math``, ``instructions``, ``reasoning_gym``), ``format``, ``language``, ``helpful`` or
+            ``safety`` (a reward model here, or behind servers if ``arguments`` has ``urls``), ``repetition``,
+            ``overlong``, or an import path of your own (``package.module:Class``).
         weight: what its value counts in the sum: a number, or ``[[step, value], …]``, see :mod:`align.schedule`.
         domains: of prompts it is for: ``reasoning``, ``helpfulness``, ``safety``; default: all it applies to.
         normalise: ``running`` puts its values on a common scale: less their running mean, divided by their running

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
+from reward_models.data import gym_tasks
 from reward_models.data.files import SUFFIXES, BadRow, arrow_row, data_suffix, read_rows, stem
 from reward_models.data.formats import to_row
 from reward_models.data.records import Record, RecordType
@@ -56,7 +57,7 @@ def expand(spec: str) -> list[str]:
 
 def is_hub(spec: str) -> bool:
     """True if ``spec`` is read from the hub: it has the form of a data set's name, and no local file has this name."""
-    if spec.startswith(("synthetic:", ".", "/", "~", "$")) or "://" in spec or expand(spec) != [spec]:
+    if spec.startswith(("synthetic:", gym_tasks.PREFIX, ".", "/", "~", "$")) or "://" in spec or expand(spec) != [spec]:
         return False
     here = Path(spec).is_file() or Path(spec.partition(":")[0]).is_dir()
     return not here and not data_suffix(Path(spec)) and _HUB.fullmatch(spec) is not None
@@ -69,6 +70,8 @@ def open_streams(spec: str, record_type: RecordType | None) -> list[Stream]:
     """
     if spec.startswith("synthetic:"):
         return [_synthetic(spec, prompts=record_type == "prompt")]
+    if spec.startswith(gym_tasks.PREFIX):
+        return [_of_rows(spec, gym_tasks.rows_of(spec))]
     if "://" in spec:
         return [_of_scheme(spec)]
     if len(files := expand(spec)) > 1:
@@ -133,7 +136,11 @@ def _of_scheme(spec: str) -> Stream:
     offered = {point.name: point for point in reversed(entry_points(group="keel.sources"))}
     if scheme not in offered:
         raise SourceError(f"no installed package reads {scheme}://; there is {', '.join(offered) or 'none'}")
-    rows = offered[scheme].load()(spec)
+    return _of_rows(spec, offered[scheme].load()(spec))
+
+
+def _of_rows(spec: str, rows: Iterator[Row]) -> Stream:
+    """A stream of made rows; the first is made at once, so that errors of the spec are found."""
     try:
         first = next(rows, None)
     except ValueError as error:

@@ -22,6 +22,7 @@ MODULES = {
     "markdown-it-py": "markdown_it",
     "mdit-py-plugins": "mdit_py_plugins",
     "ninja": None,
+    "reasoning-gym": "reasoning_gym",
 }
 # Modules that another package brings, which its requirements make certain.
 BROUGHT = {"starlette", "pydantic", "h11", "mako", "markupsafe"}
@@ -104,6 +105,7 @@ sys.meta_path.insert(0, Missing())
         (("gradio",), "annotate --demo", "annotate"),
         (("alembic",), "annotate import a.jsonl --project p", "annotate"),
         (("datasets",), "data check owner/name:train", "train"),
+        (("reasoning_gym",), "data check reasoning_gym:lcm", "reasoning"),
         (("pg8000",), "annotate export out --db postgresql://127.0.0.1:9/x --project p", "postgres"),
         (("matplotlib",), "report runs/x", "train"),
         (("huggingface_hub",), "push runs/x owner/name", "train"),

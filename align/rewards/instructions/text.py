@@ -58,7 +58,7 @@ class Text:
 
     @cached_property
     def tokens(self) -> list[str]:
-        """What stands between white space, without punctuation at the ends; signs alone are left out."""
+        """The parts between white space, without punctuation at the ends; signs alone are left out."""
         stripped = (bare(token) for token in TOKEN.findall(self.text))
         return [token for token in stripped if token]
 

@@ -14,6 +14,8 @@ from align.rewards.verifiers.answers import ANSWER_VERIFIERS
 from align.rewards.verifiers.cases import COLUMNS, cases_of, has_cases
 from align.rewards.verifiers.math_answer import MOST_WORDS, read_reference
 from align.rewards.verifiers.math_text import Unreadable
+from align.rewards.verifiers.reasoning_gym import made_with_problem
+from reward_models.data.gym_tasks import COLUMN as GYM
 
 NOTHING = Answer("", marked=True)
 
@@ -24,8 +26,8 @@ def reference_problem(verifier: str, answer: str | None, columns: Mapping[str, A
     Expressions are read and not parsed by sympy, so that a few that it refuses are not found here.
 
     Args:
-        verifier: ``math``, ``choice``, ``exact``, ``regex``, ``json``, ``code`` or ``instructions``; of others
-            nothing is known.
+        verifier: ``math``, ``choice``, ``exact``, ``regex``, ``json``, ``code``, ``instructions`` or
+            ``reasoning_gym``; of others nothing is known.
         answer: the prompt's reference answer.
         columns: its other columns.
     """
@@ -36,6 +38,8 @@ def reference_problem(verifier: str, answer: str | None, columns: Mapping[str, A
             cases_of(columns)
         elif verifier == "instructions":
             return instructions_problem(columns)
+        elif verifier == "reasoning_gym":
+            return made_with_problem(columns.get(GYM))
         elif verifier == "math" or verifier in ANSWER_VERIFIERS:
             if answer is None or not answer.strip():
                 return "it has no answer to compare with"

@@ -177,13 +177,13 @@ def test_a_worker_that_stops_answering_is_killed_counted_and_replaced(sample: An
     term = MathAccuracy(workers=1, time_limit=0.4)
     try:
         assert term.score([sample(r"\boxed{1}", answer="1")]) == [1.0]
-        process = term._workers[0]._process
+        process = term._workers._all[0]._process
         assert process is not None
         os.kill(process.pid, signal.SIGSTOP)  # deaf to its own alarm
         assert term.score([sample(r"\boxed{2}", answer="2")]) == [None]
         assert process.poll() == -signal.SIGKILL
         assert term.score([sample(r"\boxed{3}", answer="3")]) == [1.0]
-        process = term._workers[0]._process
+        process = term._workers._all[0]._process
         assert process is not None
         process.kill()  # as the kernel does when memory runs out
         process.wait()
