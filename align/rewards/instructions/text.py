@@ -74,7 +74,7 @@ class Text:
 
     @cached_property
     def paragraphs(self) -> list[str]:
-        """What stands between blank lines."""
+        """The parts between blank lines."""
         return [part.strip() for part in BLANK_LINE.split(self.text) if part.strip()]
 
     def divided(self, divider: re.Pattern[str] = DIVIDER) -> list[str] | None:
