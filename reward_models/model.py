@@ -91,13 +91,14 @@ def build_model(
     head = getattr(model, head_name(model))
     if (fresh is None or head_name(model) in fresh) and isinstance(head, nn.Linear):
         init_head(head)
+    frozen = pretrained.freeze(model, config.freeze_layers)
     if config.lora is None:
         return SequenceScorer(model, layout)
     whole = [
         head_name(model),
         *sorted(name for name in fresh or () if not f"{name}.".startswith(f"{head_name(model)}.")),
     ]
-    return SequenceScorer(pretrained.with_lora(model, config.lora, "SEQ_CLS", whole), layout)
+    return SequenceScorer(pretrained.with_lora(model, config.lora, "SEQ_CLS", whole, frozen), layout)
 
 
 def load_scorer(path: str, dtype: torch.dtype | None, trust_remote_code: bool = False) -> SequenceScorer:

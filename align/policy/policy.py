@@ -178,9 +178,10 @@ def build_policy(config: PolicyConfig, tokenizer: PreTrainedTokenizerBase, dtype
     architecture = policy_architecture(config, tokenizer)
     layout = pretrained.choose_layout(config, architecture)
     model, _ = pretrained.build_pretrained(config, architecture, AutoModelForCausalLM, tokenizer, dtype)
+    frozen = pretrained.freeze(model, config.freeze_layers)
     if config.lora is None:
         return Policy(model, layout)
-    return Policy(pretrained.with_lora(model, config.lora, "CAUSAL_LM", []), layout)
+    return Policy(pretrained.with_lora(model, config.lora, "CAUSAL_LM", [], frozen), layout)
 
 
 def policy_architecture(config: PolicyConfig, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:

@@ -7,7 +7,7 @@ is an error, unless it belongs to a part that pretrained models do not have, suc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,23 +157,52 @@ def _add_rows(model: PreTrainedModel, count: int) -> None:
                 weight[old:] = weight[:old].float().mean(0).to(weight.dtype)
 
 
-def with_lora(model: PreTrainedModel, lora: LoraConfig, task: str, whole: list[str]) -> nn.Module:
+def freeze(model: PreTrainedModel, count: int) -> list[str]:
+    """Exclude the embeddings and the ``count`` lowest layers from training; returns the names of their modules.
+
+    Raises:
+        ValueError: the model has no more layers than that, or they cannot be told.
+    """
+    if not count:
+        return []
+    depth = model.config.get_text_config().num_hidden_layers
+    if count >= depth:
+        raise ValueError(f"model.freeze_layers={count}: the model has {depth} layers, and at least one must be trained")
+    stacks = [n for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
+    if len(stacks) != 1:
+        raise ValueError(f"model.freeze_layers: the layers of a {model.config.model_type} cannot be told")
+    names = {name: module for name, module in model.named_modules() if module is not model}
+    inside = next(name for name, module in names.items() if module is model.get_input_embeddings())
+    around = inside.rpartition(".")[0]  # BERT's embeddings are a module with a norm
+    frozen = [around] if around and names[around] is not model.base_model else []
+    frozen += [name for name, module in names.items() if isinstance(module, nn.Embedding)]
+    frozen += [f"{stacks[0]}.{number}" for number in range(count)]
+    for name in frozen:
+        names[name].requires_grad_(False)
+    return frozen
+
+
+def with_lora(
+    model: PreTrainedModel, lora: LoraConfig, task: str, whole: list[str], frozen: Sequence[str] = ()
+) -> nn.Module:
     """Adapters around ``model``.
 
     Args:
+        frozen: modules that get none, as :func:`freeze` names them.
         task: peft's task type, ``SEQ_CLS`` or ``CAUSAL_LM``.
         whole: modules without pretrained weights; they are trained and saved in full.
     """
     import peft
 
     targets = lora.target_modules or ["all-linear"]
+    without = [*whole, *frozen]
     settings = peft.LoraConfig(
         task_type=peft.TaskType[task],
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules="all-linear" if targets == ["all-linear"] else targets,
-        exclude_modules=rf"(.*\.)?({'|'.join(map(re.escape, whole))})(\..*)?" if whole else None,
+        exclude_modules=rf"(.*\.)?({'|'.join(map(re.escape, without))})(\..*)?" if without else None,
         modules_to_save=whole or None,
     )
     return peft.get_peft_model(model, settings)

@@ -27,7 +27,13 @@ from training_runs import (
     start,
     train,
 )
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +106,27 @@ def test_a_run_goes_on_with_its_optimizer_offloaded_and_back(plain: Path, tmp_pa
         run.kill()
     train(out, "eval_every=2")
     assert_close_run(out, plain)
+
+
+# --- frozen layers ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [(), ("model.lora={r: 4}",), ("engine.zero_stage=3", PARTITION_ALL)])
+def test_frozen_layers_stay_and_a_killed_run_goes_on_to_the_same_bits(
+    more: tuple[str, ...], pretrained: tuple[str, ...], tmp_path: Path
+) -> None:
+    words = (*pretrained, "model.freeze_layers=1", *more)
+    train(tmp_path / "whole", *words)
+    base = AutoModelForCausalLM.from_pretrained(pretrained[0].removeprefix("model.path=")).model.state_dict()
+    trained = AutoModelForSequenceClassification.from_pretrained(tmp_path / "whole").model.state_dict()
+    moved = {name for name, weight in trained.items() if not torch.equal(weight, base[name])}
+    assert any(name.startswith("layers.1.") for name in moved)
+    assert not [name for name in moved if name.startswith(("layers.0.", "embed"))]
+    run = start(tmp_path / "run", *words, "save_every=1")
+    run.wait_for(lambda: len(checkpoints(tmp_path / "run")) > 0)
+    run.kill()
+    train(tmp_path / "run", *words)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 # --- adapters ---------------------------------------------------------------------------------------------------------
