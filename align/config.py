@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from align.guards import GuardConfig
-from align.objective.kinds import AdvantageKind, LossKind
+from align.objective.kinds import AdvantageKind, Aggregation, LossKind
 from align.phases import Phase, PhaseConfig, resolve_phases
 from align.policy.config import PolicyConfig, TeacherConfig
 from align.rewards.build import TermConfig, check_terms
@@ -26,6 +26,9 @@ class LossConfig:
             rewards are measured and not learnt from, and advantages, clips and ``beta`` have no part in it.
         advantages: ``group``: (r − mean) / std within a prompt's group; ``mean``: r − mean (Dr. GRPO);
             ``leave_one_out``: r − mean of the others (RLOO).
+        aggregation: ``sum``: the weighted sum of the terms is normalised, as ``advantages`` says. ``gdpo``: each term
+            is normalised within a prompt's group, then the terms are summed with their weights, then the sums of
+            the rollout are normalised (arXiv:2601.05242).
         clip_low, clip_high: ε of the ratio's lower and upper bound, 1 − ε and 1 + ε.
         beta: weight of the KL divergence from the reference model; 0 keeps no reference model.
         correction: correct the difference between the rollout engine's and the trainer's probabilities by
@@ -38,6 +41,7 @@ class LossConfig:
 
     kind: LossKind = "token"
     advantages: AdvantageKind = "group"
+    aggregation: Aggregation = "sum"
     clip_low: float = 10.0
     clip_high: float = 10.0
     beta: float = 0.001
@@ -49,6 +53,11 @@ class LossConfig:
             raise ValueError("loss.clip_low, loss.clip_high and loss.beta must not be negative")
         if self.importance_cap <= 0:
             raise ValueError("loss.importance_cap must be positive; loss.correction=never switches it off")
+        if self.aggregation == "gdpo" and self.advantages != "group":
+            raise ValueError(
+                f"loss.aggregation=gdpo normalises by the standard deviation of the group: loss.advantages="
+                f"{self.advantages} would change nothing; leave it at group"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +175,11 @@ class AlignConfig(RunConfig):
 
         if self.reward_time_limit <= 0 or not 0 <= self.max_reward_failures <= 1:
             raise ValueError("reward_time_limit must be positive, max_reward_failures a share between 0 and 1")
+        if self.loss.aggregation == "gdpo" and (scaled := [e.term for e in self.rewards if e.normalise != "none"]):
+            raise ValueError(
+                f"rewards: {', '.join(scaled)} has normalise: running, which loss.aggregation=gdpo undoes: it "
+                "normalises every term within its group. Take normalise out, or the aggregation"
+            )
         entries = {each.term for each in self.rewards}
         for phase in phases_of(self):
             if unknown := sorted(phase.weights.keys() - entries):

@@ -71,6 +71,58 @@ def group_advantages(
     )
 
 
+def decoupled_advantages(
+    values_KPG: torch.Tensor,
+    applies_KPG: torch.Tensor,
+    weights_K: torch.Tensor,
+    *,
+    epsilon: float = 1e-4,
+    tolerance: float = 1e-8,
+) -> Advantages:
+    """Advantages of GDPO (arXiv:2601.05242): each term is normalised within its group before the terms are summed.
+
+    For term k: z_k = (r_k − mean) / (std + ε) over the samples of the prompt. Then s = Σ w_k z_k, and the advantage is
+    (s − mean) / (std + ε) over all scorable samples of the batch. The standard deviations are the unbiased ones. It
+    equals TRL's ``multi_objective_aggregation="normalize_then_sum"``.
+
+    A weight is a term's share in s, whatever the scale of its values: with sum-then-normalise a term of large values
+    hides the others, and different combinations of values that have the same sum have the same advantage.
+
+    A sample that some term applies to and could not score has no reward. It is left out of the statistics of every
+    term, so the others are treated as if it had not been sampled.
+
+    Args:
+        values_KPG: shape ``[K, P, G]``, the values of K terms; nan where there is none.
+        applies_KPG: bool; true where the term is part of the sample's reward.
+        weights_K: shape ``[K]``.
+        epsilon, tolerance: as of :func:`group_advantages`; sums of a group that differ by no more are equal.
+    """
+    if values_KPG.dim() != 3 or applies_KPG.shape != values_KPG.shape or weights_K.shape != values_KPG.shape[:1]:
+        raise ValueError(
+            "values and applies come as [terms, prompts, samples] with a weight per term, not "
+            f"{tuple(values_KPG.shape)}, {tuple(applies_KPG.shape)} and {tuple(weights_K.shape)}"
+        )
+    scorable_PG = applies_KPG.any(dim=0) & ~(applies_KPG & torch.isnan(values_KPG)).any(dim=0)
+    counted_KPG = applies_KPG & scorable_PG
+    normalised_KPG = _normalised(values_KPG, counted_KPG, epsilon, dim=(2,))
+    sums_PG = (weights_K[:, None, None] * normalised_KPG).sum(dim=0)
+    signal_P = _spread(torch.where(scorable_PG, sums_PG, torch.nan), scorable_PG) > tolerance
+    return Advantages(
+        advantages_PG=torch.where(signal_P[:, None], _normalised(sums_PG, scorable_PG, epsilon, dim=(0, 1)), 0.0),
+        signal_P=signal_P,
+        unscorable=int((~scorable_PG).sum()),
+    )
+
+
+def _normalised(values: torch.Tensor, counted: torch.Tensor, epsilon: float, dim: tuple[int, ...]) -> torch.Tensor:
+    """(value − mean) / (std + ε) over the counted values along ``dim``; 0 for the others."""
+    count = counted.sum(dim=dim, keepdim=True)
+    mean = torch.where(counted, values, 0.0).sum(dim=dim, keepdim=True) / count.clamp(min=1)
+    centred = torch.where(counted, values - mean, 0.0)
+    variance = centred.square().sum(dim=dim, keepdim=True) / (count - 1).clamp(min=1)
+    return centred / (variance.sqrt() + epsilon)
+
+
 def _spread(rewards_PG: torch.Tensor, scored_PG: torch.Tensor) -> torch.Tensor:
     """Largest minus smallest known reward of each group; −inf where none is known."""
     largest_P = torch.where(scored_PG, rewards_PG, -torch.inf).amax(dim=1)

@@ -5,4 +5,5 @@ from __future__ import annotations
 from typing import Literal
 
 AdvantageKind = Literal["group", "mean", "leave_one_out"]
+Aggregation = Literal["sum", "gdpo"]
 LossKind = Literal["token", "sequence", "token_mean", "reverse_kl"]

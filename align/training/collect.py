@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from align.objective.advantages import Advantages, group_advantages
+from align.objective.advantages import Advantages, decoupled_advantages, group_advantages
 from align.objective.losses import k3
 from align.phases import Phase, shares
 from align.policy.policy import FILLER
@@ -95,9 +95,19 @@ def mix(run: PolicyRun, state: RunState, scores: Scores, phase: Phase) -> Reward
 
 
 def advantages(run: PolicyRun, rewards: Rewards) -> Advantages:
-    """Advantages within each prompt's group of responses."""
-    rewards_PG = torch.from_numpy(rewards.reward_N).view(-1, run.config.samples_per_prompt)
-    return group_advantages(rewards_PG, run.config.loss.advantages)
+    """Advantages within each prompt's group of responses, over the whole rollout."""
+    samples = run.config.samples_per_prompt
+    if run.config.loss.aggregation == "sum":
+        return group_advantages(torch.from_numpy(rewards.reward_N).view(-1, samples), run.config.loss.advantages)
+    weights = {each.name: rewards.weights[each.entry] for each in run.scorer.mixer.terms}
+    counted = [name for name, weight in weights.items() if weight != 0]
+    if not counted:  # no sample has a reward
+        return group_advantages(torch.from_numpy(rewards.reward_N).view(-1, samples))
+    return decoupled_advantages(
+        torch.from_numpy(np.stack([rewards.raw[name] for name in counted])).view(len(counted), -1, samples),
+        torch.from_numpy(np.stack([rewards.applied[name] for name in counted])).view(len(counted), -1, samples),
+        torch.tensor([weights[name] for name in counted], dtype=torch.float64),
+    )
 
 
 def resample(

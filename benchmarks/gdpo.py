@@ -1,0 +1,120 @@
+"""GDPO against sum-then-normalise, on a mixture of rewards of different scales, over seeds.
+
+    python benchmarks/gdpo.py --out benchmarks/results/gdpo.json
+
+A small decoder is cold-started on additions (the preset ``sft_cpu``) and then trained by three arms for each seed. The
+rewards are accuracy (0 or 1), format (0 or 1), and minus the number of characters of the response, whose values lie
+around -45 and vary by several characters within a group. All weights are 1 but in one arm:
+
+- ``sum``: the sum is normalised within the group. The characters have the largest deviation and decide.
+- ``sum_scaled``: the same, the weight of the characters divided by their deviation within the groups of a first
+  rollout: scaled by hand, once.
+- ``gdpo``: each term is normalised within the group, then summed.
+
+Shown: accuracy, format and characters on held-out additions, sampled, before and after; and the correlation of the
+advantages' size with each term is left to the reader of metrics.jsonl. Finished runs are not run again.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import ROOT, environment, parser, write
+
+from align.reporting.manifest import is_complete
+from align.rewards.terms import Sample
+from reward_models.runtime.metrics import read_metrics
+
+FIGURES = ("accuracy_sampled", "format_sampled", "characters_sampled", "finished_sampled")
+TERM = "gdpo:Characters"
+# The unbiased deviation of the characters within a group of the cold-started policy, mean over the groups.
+DEVIATION = 4.0
+ARMS = {
+    "sum": ("loss.aggregation=sum", 1.0),
+    "sum_scaled": ("loss.aggregation=sum", 1.0 / DEVIATION),
+    "gdpo": ("loss.aggregation=gdpo", 1.0),
+}
+
+
+class Characters:
+    """Minus the number of characters of the response."""
+
+    name = "characters"
+
+    def applies(self, sample: Sample) -> bool:
+        return True
+
+    def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        return [-float(len(sample.response)) for sample in samples]
+
+
+def run(module: str, out: Path, words: list[str]) -> None:
+    """Train to the end, with this folder on the path, for the term."""
+    if is_complete(out):
+        return
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
+    command = [sys.executable, "-m", module, f"output_dir={out}", *words]
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths})
+
+
+def settings(arm: str, seed: int, start: Path, steps: int) -> list[str]:
+    aggregation, weight = ARMS[arm]
+    return [
+        *("--config", "cpu", f"model.path={start}", f"seed={seed}", f"steps={steps}", aggregation),
+        f"rewards=[{{term: accuracy}}, {{term: format}}, {{term: '{TERM}', weight: {weight}}}]",
+        *("prompts_per_step=8", "evaluation.limit=100", f"evaluation.every={steps}", "evaluation.samples=2"),
+        *("loggers=[]", "log_every=20"),
+    ]
+
+
+def ends(out: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """The held-out figures before and after."""
+    lines = [line for line in read_metrics(out / "metrics.jsonl") if "eval/accuracy_sampled" in line]
+    first, last = ({name: line[f"eval/{name}"] for name in FIGURES} for line in (lines[0], lines[-1]))
+    return first, last
+
+
+def summary(values: list[float]) -> dict[str, Any]:
+    return {"mean": round(statistics.fmean(values), 4), "seeds": [round(value, 4) for value in values]}
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("--runs", type=Path, default=ROOT / "runs" / "gdpo", help="finished runs are not run again")
+    made.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    made.add_argument("--steps", type=int, default=40)
+    arguments = made.parse_args()
+    found, began = environment(arguments.seeds[0]), time.monotonic()
+    start = arguments.runs / "cold_start"
+    run("align.train_sft", start, ["--config", "sft_cpu", "loggers=[]"])
+    arms: dict[str, Any] = {}
+    for arm in ARMS:
+        courses = []
+        for seed in arguments.seeds:
+            out = arguments.runs / f"{arm}_{seed}"
+            run("align.train", out, settings(arm, seed, start, arguments.steps))
+            courses.append(ends(out))
+        arms[arm] = {
+            when: {name: summary([course[place][name] for course in courses]) for name in FIGURES}
+            for when, place in (("before", 0), ("after", -1))
+        }
+    result = {
+        "benchmark": "gdpo",
+        "repeats": len(arguments.seeds),
+        "steps": arguments.steps,
+        "arms": arms,
+        "seconds": round(time.monotonic() - began, 1),
+        "environment": found,
+    }
+    write(arguments.out, result, ("arms", "seconds"))
+
+
+if __name__ == "__main__":
+    main()
