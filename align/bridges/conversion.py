@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from align.rewards.terms import Sample
@@ -20,6 +21,7 @@ def as_sample(
     tokens: int = 0,
     finished: bool = True,
     think_prefilled: bool = False,
+    group: int | None = None,
 ) -> Sample:
     """A sample from what a library knows of it.
 
@@ -49,6 +51,7 @@ def as_sample(
         think_prefilled=think_prefilled,
         tokens=tokens,
         finished=finished,
+        group=group,
         columns=columns,
     )
 
@@ -67,17 +70,40 @@ def filled(rewards: Sequence[float | None], prompts: Sequence[str]) -> list[floa
     Samples of a prompt stand side by side. Only where no two neighbours share a prompt do they stand apart, as in
     TRL's OnlineDPO, which gives all first responses and then all second ones.
     """
-    starts = [i for i in range(len(prompts)) if i == 0 or prompts[i] != prompts[i - 1]]
-    if len(starts) == len(prompts):
-        groups = [[i for i, other in enumerate(prompts) if other == prompt] for prompt in dict.fromkeys(prompts)]
-    else:
-        groups = [list(range(a, b)) for a, b in zip(starts, [*starts[1:], len(prompts)], strict=True)]
     result = list(rewards)
-    for group in groups:
+    for group in groups_of(prompts):
         usual = mean([rewards[i] for i in group])
         for i in group:
             result[i] = usual if rewards[i] is None else rewards[i]
     return result
+
+
+def groups_of(prompts: Sequence[str]) -> list[list[int]]:
+    """The places of the samples of each prompt; see :func:`filled` for their order."""
+    starts = [i for i in range(len(prompts)) if i == 0 or prompts[i] != prompts[i - 1]]
+    if len(starts) == len(prompts):
+        return [[i for i, other in enumerate(prompts) if other == prompt] for prompt in dict.fromkeys(prompts)]
+    return [list(range(a, b)) for a, b in zip(starts, [*starts[1:], len(prompts)], strict=True)]
+
+
+def in_groups(samples: Sequence[Sample], prompts: Sequence[str], size: int | None) -> list[Sample]:
+    """The samples with their groups, which terms that compare the samples of a prompt need.
+
+    A prompt with another number of samples was divided among processes or batches; its samples stay without a group,
+    and such a term then refuses them.
+
+    Args:
+        size: samples of each prompt; ``None``: not known, and no sample gets a group.
+    """
+    found, number = list(samples), 0
+    for places in groups_of(prompts) if size is not None else []:
+        assert size is not None
+        whole = len(places) % size == 0
+        for start in range(0, len(places) if whole else 0, size):  # a prompt drawn twice in a row has several groups
+            for place in places[start : start + size]:
+                found[place] = replace(found[place], group=number)
+            number += 1
+    return found
 
 
 def mean(values: Sequence[float | None]) -> float | None:

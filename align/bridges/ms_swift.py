@@ -16,7 +16,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from align.bridges.conversion import as_sample, filled
+from align.bridges.conversion import as_sample, filled, in_groups
 from align.bridges.rewarder import rewarder_from_environment, run
 from align.rewards.mixer import as_list
 from align.rewards.terms import Sample
@@ -30,7 +30,7 @@ class MixedReward:
 
     def __init__(self, args: Any = None, **kwargs: Any) -> None:
         self.args = args
-        self._rewarder = rewarder_from_environment(knows_step=True, knows_tokens=True)
+        self._rewarder = rewarder_from_environment(knows_step=True, knows_tokens=True, knows_groups=True)
 
     def __call__(
         self, completions: Sequence[str], trainer_state: Any = None, **columns: Sequence[Any]
@@ -41,9 +41,10 @@ class MixedReward:
             for place in range(len(completions))
         ]
         samples = [_sample(text, row) for text, row in zip(completions, rows, strict=True)]
+        groups = [str(row.get("prompt_id") or row["messages"][:-1]) for row in rows]
+        samples = in_groups(samples, groups, getattr(self.args, "num_generations", None))
         step = trainer_state.global_step if trainer_state is not None else 0
         rewards = run(self._rewarder.rewards(samples, step))
-        groups = [str(row.get("prompt_id") or row["messages"][:-1]) for row in rows]
         return filled(as_list(rewards.reward_N), groups)
 
 

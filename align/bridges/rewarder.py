@@ -27,7 +27,7 @@ import numpy as np
 
 from align.config import AlignConfig, phases_of
 from align.phases import phase_at
-from align.rewards.build import build_terms
+from align.rewards.build import build_terms, group_terms
 from align.rewards.mixer import Mixer, Rewards, as_array
 from align.rewards.models.client import RewardClient
 from align.rewards.scoring import RewardFailure, Scorer, check_failures
@@ -133,6 +133,7 @@ def rewarder(
     verifiers: Sequence[str] = ("math",),
     knows_step: bool = True,
     knows_tokens: bool = True,
+    knows_groups: bool = True,
     **options: Any,
 ) -> Rewarder:
     """The rewarder that ``spec`` names.
@@ -141,7 +142,8 @@ def rewarder(
         spec: addresses of servers, or a configuration or preset of ``keel train align``, of which all but rewards and
             their limits, phases and steps is left aside; ``None``: the defaults with ``overrides``.
         model: on the servers.
-        knows_step, knows_tokens: whether the library says at which step and of how many tokens a sample is.
+        knows_step, knows_tokens, knows_groups: whether the library says at which step and of how many tokens a sample
+            is, and gives all samples of a prompt at once.
         options: of :class:`RemoteRewarder`.
 
     Raises:
@@ -160,21 +162,28 @@ def rewarder(
         )
     if not knows_tokens and any(each.term == "overlong" for each in config.rewards):
         raise ConfigError(f"{where}: overlong counts tokens, which this library does not tell; leave the term out")
+    if not knows_groups and (names := group_terms(config.rewards)):
+        raise ConfigError(
+            f"{where}: {', '.join(names)} compares all samples of a prompt, which this library gives one at a time; "
+            "leave the term out"
+        )
     return LocalRewarder(config, verifiers)
 
 
-def rewarder_from_environment(*, knows_step: bool = False, knows_tokens: bool = False) -> Rewarder:
+def rewarder_from_environment(
+    *, knows_step: bool = False, knows_tokens: bool = False, knows_groups: bool = False
+) -> Rewarder:
     """The rewarder that ``KEEL_REWARD`` names, one for the whole process. :class:`ConfigError` if it is not set."""
     spec = os.environ.get(CONFIG)
     if not spec:
         raise ConfigError(f"set {CONFIG} to a configuration file, a preset, or the addresses of reward servers")
     with _CREATING:  # libraries call from many threads at once
-        return _of_process(spec, os.environ.get(MODEL), knows_step, knows_tokens)
+        return _of_process(spec, os.environ.get(MODEL), knows_step, knows_tokens, knows_groups)
 
 
 @functools.cache
-def _of_process(spec: str, model: str | None, knows_step: bool, knows_tokens: bool) -> Rewarder:
-    return rewarder(spec, model=model, knows_step=knows_step, knows_tokens=knows_tokens)
+def _of_process(spec: str, model: str | None, knows_step: bool, knows_tokens: bool, knows_groups: bool) -> Rewarder:
+    return rewarder(spec, model=model, knows_step=knows_step, knows_tokens=knows_tokens, knows_groups=knows_groups)
 
 
 def fixed_step() -> int | None:

@@ -16,10 +16,11 @@ from align.bridges.conversion import as_sample
 from align.bridges.rewarder import weights_at
 from align.config import AlignConfig
 from align.rewards.build import VERIFIERS, MixedTerm, build_terms
+from align.rewards.grouping import whole_halves
 from align.rewards.mixer import Mixer, Rewards, as_list
 from align.rewards.models.loaded import forget_models
 from align.rewards.scoring import Scorer
-from align.rewards.terms import RewardTerm, Sample, TermError, TermScores, run_terms
+from align.rewards.terms import RewardTerm, Sample, TermError, TermScores, compares_groups, run_terms
 from align.rewards.verifiers.sandbox import SandboxError
 from align.timetable import scheduled
 from reward_models.data.records import RecordError
@@ -34,7 +35,7 @@ LOGGER = logging.getLogger(__name__)
 BATCH_CHARACTERS = 2**20  # of one round of all terms
 ISOLATION_SECONDS = 10.0  # for the search for the samples that a term fails on
 # Columns that are facts of a sample and not further columns of its row, with their types.
-OF_RESPONSE: dict[str, type] = {"think_prefilled": bool, "tokens": int, "finished": bool}
+OF_RESPONSE: dict[str, type] = {"think_prefilled": bool, "tokens": int, "finished": bool, "group": int}
 FACTS: dict[str, type] = {"answer": str, "language": str, **OF_RESPONSE}
 
 
@@ -64,6 +65,7 @@ class MixerService:
         self._scheduled = scheduled(config)
         self._verifiers = _verifiers(config)
         mixer = Mixer(build_terms(config.rewards, set(self._verifiers)))
+        self._group_terms = [each.name for each in mixer.terms if compares_groups(each)]
         # A term that fails costs the samples it failed on, each of which gets an error, and not the whole batch.
         self._scorer = Scorer(mixer, time_limit=config.reward_time_limit, max_failures=1.0)
         self._batcher = Batcher(self._compute, BATCH_CHARACTERS, name=name, observe=self._observe)
@@ -74,12 +76,37 @@ class MixerService:
         rows = _rows(len(conversations), context)
         with self.admission.admit(len(conversations), size):
             samples = [self._sample(turns, row) for turns, row in zip(conversations, rows, strict=True)]
-            places = [i for i, sample in enumerate(samples) if isinstance(sample, Sample)]
-            costs = [1 + len(samples[i].response) for i in places]  # type: ignore[union-attr]
-            job = self._batcher.submit([(samples[i], step) for i in places], costs)
-            found = dict(zip(places, await computed(job, self._name), strict=True))
+            groups = self._groups(samples, rows)
+            parts = [[each for i in group if isinstance(each := samples[i], Sample)] for group in groups]
+            costs = [sum(1 + len(sample.response) for sample in part) for part in parts]
+            job = self._batcher.submit([(part, step) for part in parts], costs)
+            found: dict[int, Result] = {}
+            for group, part in zip(groups, await computed(job, self._name), strict=True):
+                found |= dict(zip(group, part, strict=True))
         results = [found[i] if i in found else Result(error=str(sample)) for i, sample in enumerate(samples)]
         return Answer(results, [0] * len(results))
+
+    def _groups(self, samples: list[Sample | str], rows: Sequence[dict[str, Any]]) -> list[list[int]]:
+        """The places of the samples that are computed together.
+
+        Where a term compares the samples of a prompt, errors take the place of samples in ``samples`` that have no
+        group, or whose group has a sample that cannot be read.
+        """
+        if not self._group_terms:
+            return [[i] for i, sample in enumerate(samples) if isinstance(sample, Sample)]
+        terms = ", ".join(self._group_terms)
+        groups: dict[int, list[int]] = {}
+        broken = {row.get("group") for sample, row in zip(samples, rows, strict=True) if isinstance(sample, str)}
+        for i, sample in enumerate(samples):
+            if not isinstance(sample, Sample):
+                continue
+            if sample.group is None:
+                samples[i] = f"{terms} compares all samples of a prompt: send the column group, a number per prompt"
+            elif sample.group in broken:
+                samples[i] = f"{terms} compares all samples of a prompt, and another one of the group cannot be read"
+            else:
+                groups.setdefault(sample.group, []).append(i)
+        return list(groups.values())
 
     async def score_texts(self, texts: Sequence[Text]) -> Answer:
         raise Refused(422, f"{self._name} is a mixer and reads conversations: POST /v1/score")
@@ -107,20 +134,24 @@ class MixerService:
             return "the term overlong needs the column tokens, the length of the response"
         return too_long([turn["content"] for turn in turns], self.admission.limits) or _sample(turns, row)
 
-    def _compute(self, items: list[tuple[Sample, int]]) -> list[Result]:
-        """Score all samples at once with all terms, and mix the samples of each step by its weights."""
+    def _compute(self, items: list[tuple[list[Sample], int]]) -> list[list[Result]]:
+        """Score all groups of samples at once with all terms, and mix the samples of each step by its weights."""
         mixer, limit = self._scorer.mixer, self._config.reward_time_limit
-        scores = score_apart(mixer.terms, [sample for sample, _ in items], limit)
+        # Requests number their groups independently of one another.
+        samples = [replace(sample, group=group) for group, (part, _) in enumerate(items) for sample in part]
+        steps = [step for part, step in items for _ in part]
+        scores = score_apart(mixer.terms, samples, limit)
         places = defaultdict(list)
-        for place, (_, step) in enumerate(items):
+        for place, step in enumerate(steps):
             places[step].append(place)
-        results: list[Result] = [Result()] * len(items)
+        results: list[Result] = [Result()] * len(samples)
         for step, rows in places.items():
             selected = {name: each.select(rows) for name, each in scores.items()}
             rewards = self._scorer.mix(selected, weights_at(self._config, mixer, step), learn=False)
             for row, result in zip(rows, _results(rewards, mixer.terms), strict=True):
                 results[row] = result
-        return results
+        rest = iter(results)
+        return [[next(rest) for _ in part] for part, _ in items]
 
     def _observe(self, requests: int, items: int, characters: int, seconds: float) -> None:
         self.admission.computed(items, seconds)
@@ -149,8 +180,7 @@ def _isolated(term: RewardTerm, samples: Sequence[Sample], whole: TermScores, ti
     until = time.monotonic() + ISOLATION_SECONDS
 
     def halve(places: Sequence[int]) -> None:
-        middle = len(places) // 2
-        for part in (places[:middle], places[middle:]):
+        for part in _halves(term, samples, places):
             if time.monotonic() > until:
                 return
             found = run_terms([term], [samples[i] for i in part], time_limit=time_limit, retries=0)[term.name]
@@ -162,6 +192,15 @@ def _isolated(term: RewardTerm, samples: Sequence[Sample], whole: TermScores, ti
 
     halve([place for place, does in enumerate(whole.applies) if does])
     return replace(whole, scores=tuple(scores), applies=tuple(applies), failed=tuple(failed))
+
+
+def _halves(term: RewardTerm, samples: Sequence[Sample], places: Sequence[int]) -> list[list[int]]:
+    """Two parts of the places, or whole groups for a term that compares them; nothing where no smaller part is left."""
+    if compares_groups(term):
+        halves = whole_halves([samples[i] for i in places])
+        return [[places[i] for i in half] for half in halves or ()]
+    middle = len(places) // 2
+    return [list(places[:middle]), list(places[middle:])]
 
 
 def load_mixer(name: str, path: str | Path, limits: Limits, metrics: Metrics) -> MixerService:

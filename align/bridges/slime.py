@@ -10,6 +10,7 @@ others, and is taken out of the loss; without it, it is an error, or worth what 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from align.bridges.conversion import as_sample, filled
@@ -23,7 +24,8 @@ async def reward(args: Any, samples: Any, **kwargs: Any) -> float | list[float]:
     if not isinstance(samples, Sequence):
         rewards = await rewarder_from_environment(knows_tokens=True).rewards([_sample(samples)], fixed_step())
         return a_number(as_list(rewards.reward_N)[0])
-    rewards = await rewarder_from_environment(knows_tokens=True).rewards([_sample(s) for s in samples], fixed_step())
+    rewarder = rewarder_from_environment(knows_tokens=True, knows_groups=True)
+    rewards = await rewarder.rewards([replace(_sample(s), group=0) for s in samples], fixed_step())
     for sample, total in zip(samples, as_list(rewards.reward_N), strict=True):
         if total is None:
             sample.remove_sample = True

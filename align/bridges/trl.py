@@ -21,7 +21,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from align.bridges.conversion import Turns, as_sample, filled
+from align.bridges.conversion import Turns, as_sample, filled, in_groups
 from align.bridges.rewarder import Rewarder, rewarder, run
 from align.rewards.build import TermConfig, build_terms
 from align.rewards.mixer import Mixer, as_list
@@ -40,6 +40,8 @@ class MixedReward:
             left aside; or the addresses of servers, separated by commas.
         verifiers: what ``accuracy`` stands for, where the data set has a column ``verifier``.
         think_prefilled: the chat template ends prompts with ``<think>``.
+        group_size: the trainer's ``num_generations``, which terms that compare the samples of a prompt need. A process
+            must then score whole groups: its batch is a multiple of it.
         options: for servers: ``model`` and those of :class:`~align.rewards.models.client.RewardClient`.
     """
 
@@ -50,8 +52,10 @@ class MixedReward:
         *,
         verifiers: Sequence[str] = ("math",),
         think_prefilled: bool = False,
+        group_size: int | None = None,
         **options: Any,
     ) -> None:
+        self._group_size = group_size
         self._rewarder: Rewarder = rewarder(config, overrides, verifiers=verifiers, **options)
         self._think_prefilled = think_prefilled
         self.__name__ = "mixed_reward"
@@ -72,6 +76,7 @@ class MixedReward:
             TermError, RewardFailure: as in our own loop: a term broke its contract, or failed on too many samples.
         """
         samples = _samples(prompts, completions, completion_ids, columns, self._think_prefilled)
+        samples = in_groups(samples, [str(prompt) for prompt in prompts], self._group_size)
         step = trainer_state.global_step if trainer_state is not None else 0
         rewards = run(self._rewarder.rewards(samples, step))
         if log_metric is not None:
@@ -91,6 +96,7 @@ class TermReward:
     of the prompt's other samples.
 
     Args:
+        group_size: as of :class:`MixedReward`.
         term, arguments: as in ``rewards`` of a configuration; of ``accuracy`` name one verifier: ``accuracy_math``.
         time_limit, max_failures: ``reward_time_limit`` and ``max_reward_failures`` of a configuration.
     """
@@ -102,8 +108,10 @@ class TermReward:
         think_prefilled: bool = False,
         time_limit: float = 600.0,
         max_failures: float = 0.1,
+        group_size: int | None = None,
         **arguments: Any,
     ) -> None:
+        self._group_size = group_size
         self._config = TermConfig(term=term, arguments=arguments)
         self._think_prefilled, self._limits = think_prefilled, (time_limit, max_failures)
         self.__name__ = term.rpartition(":")[2]
@@ -125,6 +133,7 @@ class TermReward:
     ) -> list[float | None]:
         """One value per completion."""
         samples = _samples(prompts, completions, completion_ids, columns, self._think_prefilled)
+        samples = in_groups(samples, [str(prompt) for prompt in prompts], self._group_size)
         rewards = run(self._scorer.rewards(samples, {self._config.term: 1.0}, learn=True))
         (applied,) = rewards.applied.values()
         values = filled(as_list(rewards.reward_N), [str(prompt) for prompt in prompts])

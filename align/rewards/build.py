@@ -12,9 +12,19 @@ from typing import Any, ClassVar, Literal
 
 from align.rewards.instructions.term import Instructions
 from align.rewards.rules.format import Format
+from align.rewards.rules.group import LengthInGroup, StyleInGroup
 from align.rewards.rules.language import LanguageConsistency
 from align.rewards.rules.penalties import OverlongPenalty, RepetitionPenalty
-from align.rewards.terms import RewardTerm, Sample, TermError, load_term, term_class, term_metrics_of
+from align.rewards.rules.thoughts import MalformedThoughts
+from align.rewards.terms import (
+    RewardTerm,
+    Sample,
+    TermError,
+    compares_groups,
+    load_term,
+    term_class,
+    term_metrics_of,
+)
 from align.rewards.verifiers.answers import ANSWER_VERIFIERS, AnswerAccuracy
 from align.rewards.verifiers.mathematics import MathAccuracy
 from align.rewards.verifiers.programs import CodeAccuracy
@@ -37,6 +47,9 @@ TERMS: dict[str, Callable[..., RewardTerm]] = {
     "overlong": OverlongPenalty,
     "instructions": Instructions,
     "reasoning_gym": ReasoningGym,
+    "malformed_thoughts": MalformedThoughts,
+    "length_in_group": LengthInGroup,
+    "style_in_group": StyleInGroup,
     "helpful": lambda **arguments: _model("preference", **arguments),
     "safety": lambda **arguments: _model("safety", **arguments),
     **{f"accuracy_{name}": verifier for name, verifier in VERIFIERS.items()},
@@ -52,7 +65,8 @@ class TermConfig:
             ``exact``, ``regex``, ``json``, ``code``, ``instructions``, ``reasoning_gym``), one verifier alone
             (``accuracy_math``, ``instructions``, ``reasoning_gym``), ``format``, ``language``, ``helpful`` or
             ``safety`` (a reward model here, or behind servers if ``arguments`` has ``urls``), ``repetition``,
-            ``overlong``, or an import path of your own (``package.module:Class``).
+            ``overlong``, ``malformed_thoughts``, ``length_in_group``, ``style_in_group``, ``judge``, ``rubric``,
+            ``group_judge``, or an import path of your own (``package.module:Class``).
         weight: what its value counts in the sum: a number, or ``[[step, value], …]``, see :mod:`align.schedule`.
         domains: of prompts it is for: ``reasoning``, ``helpfulness``, ``safety``; default: all it applies to.
         normalise: ``running`` puts its values on a common scale: less their running mean, divided by their running
@@ -98,6 +112,10 @@ class MixedTerm:
     @property
     def term_metrics(self) -> tuple[str, ...]:
         return term_metrics_of(self.term)
+
+    @property
+    def whole_groups(self) -> bool:
+        return compares_groups(self.term)
 
     def applies(self, sample: Sample) -> bool:
         return (self.domains is None or sample.domain in self.domains) and self.term.applies(sample)
@@ -169,6 +187,11 @@ def check_terms(configs: Sequence[TermConfig], *, foreign: bool = True) -> None:
             close = difflib.get_close_matches(unknown[0], known, n=1)
             instead = f"did you mean {close[0]}?" if close else f"it takes {', '.join(known) or 'none'}"
             raise TermError(f"rewards: {config.term} takes no argument {unknown[0]!r}; {instead}")
+
+
+def group_terms(configs: Sequence[TermConfig]) -> list[str]:
+    """The entries that compare all samples of a prompt; terms of an import path are not looked at."""
+    return [config.term for config in configs if compares_groups(TERMS.get(config.term))]
 
 
 def _argument_names(term: str, factory: Callable[..., RewardTerm], given: Mapping[str, Any]) -> set[str] | None:

@@ -6,10 +6,11 @@ import asyncio
 import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from align.rewards.build import VERIFIERS, TermConfig, build_terms
-from align.rewards.terms import RewardTerm, Sample
+from align.rewards.terms import RewardTerm, Sample, compares_groups
 from reward_models.data.records import DOMAINS, Conversation, Message, RecordError
 
 OF_SAMPLE = ("prompt", "response", "answer", "language", "domain", "kind", "think_prefilled", "tokens", "finished")
@@ -52,7 +53,7 @@ def explain_rows(name: str, arguments: Mapping[str, Any], rows: Sequence[Any]) -
     for own in places.values():
         term = given[own[0]]
         assert term is not None
-        samples = [each for place in own if isinstance(each := found[place], Sample)]
+        samples = _grouped([each for place in own if isinstance(each := found[place], Sample)])
         for place, explained in zip(own, _explain(term, samples), strict=True):
             results[place] = explained
     for term in {id(term): term for term in given if term is not None}.values():
@@ -60,6 +61,12 @@ def explain_rows(name: str, arguments: Mapping[str, Any], rows: Sequence[Any]) -
         if close is not None:
             close()
     return results
+
+
+def _grouped(samples: list[Sample]) -> list[Sample]:
+    """Rows with the same prompt are a group."""
+    numbers: dict[Conversation, int] = {}
+    return [replace(each, group=numbers.setdefault(each.prompt, len(numbers))) for each in samples]
 
 
 def _build(name: str, arguments: Mapping[str, Any]) -> RewardTerm:
@@ -158,8 +165,8 @@ def _scores(term: RewardTerm, samples: list[Sample]) -> list[Explained]:
         given = term.score(samples)
         scores = list(asyncio.run(_awaited(given)) if inspect.isawaitable(given) else given)
     except Exception as error:
-        if len(samples) == 1:
-            return [Explained(None, f"{term.name} failed: {type(error).__name__}: {error}")]
+        if len(samples) == 1 or compares_groups(term):
+            return [Explained(None, f"{term.name} failed: {type(error).__name__}: {error}")] * len(samples)
         half = len(samples) // 2
         return _scores(term, samples[:half]) + _scores(term, samples[half:])
     return [_plain(term, score) for score in scores]

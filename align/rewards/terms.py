@@ -78,8 +78,10 @@ class RewardTerm(Protocol):
     A term with further figures beside its score, which become metrics and no part of the reward, lists their names in
     an attribute ``term_metrics`` and returns :class:`ScoresWithExtras`.
 
-    In training a term is called with all samples of a prompt at once, side by side and with the same ``group``, so that
-    it may compare them. Only if it fails on some, it is called again with these alone.
+    A term that compares the samples of a prompt sets the attribute ``whole_groups = True``. It is then called with
+    whole groups only: samples of a prompt stand side by side and have the same ``group``, also where it is asked again
+    because it failed on some of them. A caller that does not know groups gets a :class:`TermError`. A group may have a
+    single sample.
     """
 
     @property
@@ -183,21 +185,26 @@ async def _score_term(
         LOGGER.exception("reward term %s could not tell which samples it applies to", term.name)
         everyone = (True,) * len(samples)
         return TermScores(tuple(scores), everyone, everyone, {name: tuple(values) for name, values in extras.items()})
-    pending = [i for i, does in enumerate(applies) if does]
+    asked = [i for i, does in enumerate(applies) if does]
+    if compares_groups(term) and any(samples[i].group is None for i in asked):
+        raise TermError(
+            f"reward term {term.name} compares all samples of a prompt, and the caller does not say which these are, "
+            "or has divided them among processes"
+        )
+    failed: set[int] = set()
     for _ in range(retries + 1):
-        if not pending:
-            break
-        values = await _ask(term, [samples[i] for i in pending], time_limit)
-        for place, value in zip(pending, values, strict=True):
-            if value is not None and math.isfinite(value):
-                scores[place] = value
+        values = await _ask(term, [samples[i] for i in asked], time_limit) if asked else ScoresWithExtras([])
+        for place, value in zip(asked, values, strict=True):
+            fails = value is not None and not math.isfinite(value)
+            (failed.add if fails else failed.discard)(place)
+            scores[place] = None if fails else value
         for name, found in values.extras.items():
-            for place, value in zip(pending, found, strict=True):
+            for place, value in zip(asked, found, strict=True):
                 extras[name][place] = value
-        pending = [i for i, v in zip(pending, values, strict=True) if v is not None and not math.isfinite(v)]
-    if pending:
-        LOGGER.error("reward term %s failed on %d samples; they have no reward from it", term.name, len(pending))
-    failed = set(pending)
+        again = {samples[i].group for i in failed} if compares_groups(term) else set()
+        asked = [i for i in asked if i in failed or (again and samples[i].group in again)]
+    if failed:
+        LOGGER.error("reward term %s failed on %d samples; they have no reward from it", term.name, len(failed))
     return TermScores(
         tuple(scores),
         tuple(applies),
@@ -205,6 +212,11 @@ async def _score_term(
         {name: tuple(values) for name, values in extras.items()},
         time.perf_counter() - start,
     )
+
+
+def compares_groups(term: Any) -> bool:
+    """True if the term (or its class) must see all samples of a prompt at once."""
+    return bool(getattr(term, "whole_groups", False))
 
 
 def term_metrics_of(term: RewardTerm) -> tuple[str, ...]:

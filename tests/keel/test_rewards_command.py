@@ -87,6 +87,14 @@ def test_reasons_of_each_term(term: str, row: dict[str, Any], score: float | Non
     assert reason in found["reason"]
 
 
+def test_rows_with_the_same_prompt_are_a_group(tmp_path: Path) -> None:
+    rows = [{"prompt": p, "response": "x" * n} for p, n in (("a", 10), ("b", 5), ("a", 30), ("c", 7))]
+    found = tried(tmp_path, "length_in_group", rows)
+    assert [each["score"] for each in found] == [0.0, None, -0.5, None]
+    assert found[1]["reason"] == "its group has no other sample"
+    assert found[2]["reason"] == "30 characters; the mean of its group is 20.0"
+
+
 def test_mistakes_end_with_a_message(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"response": "x"}\n')
     words = ["rewards", "try", "--data", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out.jsonl"), "--term"]

@@ -22,6 +22,16 @@ class Letters:
         return [sum("a" <= c <= "m" for c in s.response) / max(1, len(s.response)) for s in samples]
 
 
+class Silent(Letters):
+    """Cannot score every third response, by its length."""
+
+    name = "silent"
+
+    def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        shares = super().score(samples)
+        return [share if len(s.response) % 3 else None for s, share in zip(samples, shares, strict=True)]
+
+
 class AgainstGroup(Letters):
     """The share of letters less the mean of the sample's group, which must be there whole: four samples."""
 

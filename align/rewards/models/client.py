@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar, get_args
 
+from align.rewards.grouping import whole_batches, whole_halves
 from align.rewards.models.event_loop import LoopThread
 from align.rewards.models.protocols import TOKEN_PROTOCOLS, Answer, Protocol, Served, keel_body, read_keel
 from align.rewards.models.replicas import Refused, ReplicaConfig, Replicas, RewardServerError
@@ -145,30 +146,47 @@ class RewardClient:
         assert served is not None
         # A reward model cannot score an empty response; a mixer can.
         asked = [i for i, s in enumerate(samples) if served.task == "mixer" or s.response.strip()]
-        parts = [asked[i : i + self.batch] for i in range(0, len(asked), self.batch)]
+        parts = [[asked[i] for i in part] for part in self._batches([samples[i] for i in asked])]
         found = await asyncio.gather(*(self._part([samples[i] for i in part], step) for part in parts))
         answers = [Answer()] * len(samples)
         for place, answer in zip(asked, (answer for part in found for answer in part), strict=True):
             answers[place] = answer
         return answers
 
+    def _batches(self, samples: Sequence[Sample]) -> list[list[int]]:
+        """The places of the samples of each request. Terms of a mixer may compare the samples of a prompt."""
+        if self._served is not None and self._served.task == "mixer":
+            return whole_batches(samples, self.batch)
+        places = list(range(len(samples)))
+        return [places[i : i + self.batch] for i in range(0, len(places), self.batch)]
+
     async def _part(self, samples: Sequence[Sample], step: int | None) -> list[Answer]:
-        """The answers of one request. If it is refused, each half is tried: a single sample may be the cause."""
+        """The answers of one request. If it is refused, each half is tried: one sample or group may be the cause."""
         assert self._replicas is not None
         try:
             path, body, read = self._request(samples, step)
             return await self._replicas.ask(path, body, read)
         except Refused as error:
-            if len(samples) > 1:
-                middle = len(samples) // 2
-                halves = await asyncio.gather(self._part(samples[:middle], step), self._part(samples[middle:], step))
-                return [*halves[0], *halves[1]]
+            if (halves := self._halves(samples)) is not None:
+                parts = [[samples[i] for i in half] for half in halves]
+                found = await asyncio.gather(*(self._part(part, step) for part in parts))
+                answers = [Answer()] * len(samples)
+                for half, given in zip(halves, found, strict=True):
+                    for place, answer in zip(half, given, strict=True):
+                        answers[place] = answer
+                return answers
             problem = str(error)
         except RetriesExhaustedError as error:
             problem = str(error)
         self.counts["failed"] += len(samples)
         LOGGER.error("%d samples have no score: %s", len(samples), problem)
         return [Answer(error=problem)] * len(samples)
+
+    def _halves(self, samples: Sequence[Sample]) -> tuple[list[int], list[int]] | None:
+        if self._served is not None and self._served.task == "mixer":
+            return whole_halves(samples)
+        places, middle = list(range(len(samples))), len(samples) // 2
+        return (places[:middle], places[middle:]) if middle else None
 
     def _request(self, samples: Sequence[Sample], step: int | None) -> tuple[str, Any, Callable[[Any], list[Answer]]]:
         """Path, body, and the function that reads the response."""

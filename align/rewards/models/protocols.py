@@ -164,6 +164,7 @@ def _facts(sample: Sample) -> dict[str, Any]:
         "think_prefilled": sample.think_prefilled,
         "finished": sample.finished,
         "tokens": sample.tokens or None,
+        **({} if sample.group is None else {"group": sample.group}),
     }
 
 

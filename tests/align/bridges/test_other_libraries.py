@@ -23,6 +23,7 @@ from stand_in_rewards import keel, serving
 
 from align.bridges import rewarder as bridge
 from align.bridges.conversion import as_sample
+from align.bridges.ms_swift import MixedReward as SwiftReward
 from align.bridges.ms_swift import register as register_orm
 from align.bridges.open_instruct import main as launch_open_instruct
 from align.bridges.open_instruct import register as register_verifier
@@ -159,6 +160,20 @@ def test_slime(rules: Path) -> None:
         asyncio.run(slime_reward(args, group[1]))
 
 
+def test_slime_and_ms_swift_compare_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "groups.yaml"
+    file.write_text("rewards: [{term: length_in_group}]\n")
+    monkeypatch.setenv(CONFIG, str(file))
+    args = SimpleNamespace(custom_rm_path="align.bridges.slime.reward")
+    group = [SlimeSample("1 + 2?", text, "3") for text in ("x" * 10, "x" * 30)]
+    assert asyncio.run(batched_async_rm(args, group)) == [0.0, -0.5]
+    with pytest.raises(ConfigError, match="compares all samples of a prompt"):
+        asyncio.run(slime_reward(args, group[0]))
+    rows = [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "x" * n}]} for n in (1, 3)]
+    swift = SwiftReward(SimpleNamespace(num_generations=2))
+    assert compute_rewards_per_func(rows, swift, None) == [0.0, -0.5]
+
+
 # --- ms-swift 4.6.0.dev0, 3602360: rewards/orm.py, rl_core/grpo_algorithm.py -----------------------------------------
 
 
@@ -289,6 +304,10 @@ def test_a_configuration_that_needs_what_a_library_does_not_tell_is_refused(
     assert found.reward_N.tolist() == [0.5]
     with pytest.raises(ConfigError, match="overlong counts tokens"):
         rewarder(str(overlong), knows_tokens=False)
+    groups = tmp_path / "groups.yaml"
+    groups.write_text("rewards: [{term: length_in_group}]\n")
+    with pytest.raises(ConfigError, match="compares all samples of a prompt, which this library gives one"):
+        rewarder(str(groups), knows_groups=False)
     with pytest.raises(ConfigError, match="has its own configuration"):
         rewarder("http://host", ["steps=3"])
     with pytest.raises(ConfigError, match=CONFIG):

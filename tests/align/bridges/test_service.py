@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from align.config import AlignConfig, phases_of
 from align.phases import PhaseConfig, phase_at
 from align.rewards.build import TermConfig, build_terms
 from align.rewards.mixer import Mixer
+from align.rewards.models.client import RewardClient
 from align.rewards.terms import Sample, run_terms
 from reward_models.data.records import Message
 from reward_models.serving.limits import Limits
@@ -212,3 +214,56 @@ def test_a_number_of_tokens_that_is_none_is_refused(live: Live) -> None:
     answer = ask(live, ["x"], step=1, columns={"tokens": [10**400]})
     assert answer.status_code in (400, 422)
     assert ask(live, ["x"], step=1, columns={"tokens": [-1]}).status_code == 422
+
+
+# --- terms that compare the samples of a prompt -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def grouped() -> Iterator[Live]:
+    config = AlignConfig(steps=8, ref_update_steps=0, rewards=[TermConfig(term="length_in_group")])
+    with running({"stage2": lambda metrics: MixerService("stage2", config, Limits(), metrics)}) as server:
+        yield server
+
+
+def test_a_group_is_compared_with_itself_and_never_with_another_request(grouped: Live) -> None:
+    lengths = [[10, 30], [5, 15], [100, 300]]
+    bodies = [
+        {"model": "stage2", "conversations": [turns("x" * n) for n in pair], "columns": {"group": [7, 7]}}
+        for pair in lengths * 5
+    ]
+    answers = grouped.at_once("/v1/score", bodies, 15)
+    assert [[r["raw"] for r in a["results"]] for _, _, a in answers] == [[0.0, -0.5]] * 15
+    answer = ask(grouped, ["xxxx", "x", "x" * 12, "xxx"], columns={"group": [1, 2, 1, 2]}).json()
+    assert [r["raw"] for r in answer["results"]] == pytest.approx([0.0, 0.0, -0.5, -0.5])
+
+
+def test_samples_without_a_whole_group_have_an_error_that_says_so(grouped: Live) -> None:
+    results = ask(grouped, ["a", "b"]).json()["results"]
+    assert all("length_in_group compares all samples of a prompt: send the column group" in r["error"] for r in results)
+    body = {"model": "stage2", "conversations": [turns("a"), [QUESTION], turns("b")], "columns": {"group": [1, 1, 2]}}
+    results = grouped.post("/v1/score", body).json()["results"]
+    assert "another one of the group cannot be read" in results[0]["error"]
+    assert results[2]["error"] == "no score from length_in_group"  # it is alone in its group
+    assert ask(grouped, ["a"], columns={"group": ["x"]}).status_code == 422
+
+
+def test_the_client_sends_whole_groups_whatever_the_batch(grouped: Live) -> None:
+    client = RewardClient([f"http://127.0.0.1:{grouped.port}"], batch=3)
+    texts = ["x" * n for n in (10, 30, 20, 20, 4, 12)]
+    samples = [replace(sample, group=place // 2) for place, sample in enumerate(said(*texts))]
+    answers = asyncio.run(client.answers(samples))
+    assert [answer.raw for answer in answers] == pytest.approx([0.0, -0.5, 0.0, 0.0, 0.0, -0.5])
+    client.close()
+
+
+class PickyGroups(Picky):
+    whole_groups = True
+
+
+def test_the_search_for_the_group_at_fault_divides_no_group() -> None:
+    responses = ["a", "bb", "boom", "cc", "d", "e"]
+    samples = [replace(sample, group=place // 2) for place, sample in enumerate(said(*responses))]
+    found = score_apart([PickyGroups()], samples, None)["picky"]
+    assert found.scores == (1.0, 2.0, None, None, 1.0, 1.0)
+    assert found.failures == 2

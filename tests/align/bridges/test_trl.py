@@ -20,6 +20,7 @@ from align.bridges.service import MixerService
 from align.bridges.trl import MixedReward, TermReward
 from align.config import AlignConfig
 from align.rewards.scoring import RewardFailure
+from align.rewards.terms import TermError
 from reward_models.runtime.config import load_config
 from reward_models.serving.limits import Limits
 
@@ -62,6 +63,17 @@ def test_rewards_follow_the_trainers_step_and_are_logged(conversational: bool) -
     assert metrics["term/accuracy_math"] == 0.5
     assert extra["raw format"] == [1.0, 0.0]
     assert extra["weighted format"] == [0.5, 0.0]
+
+
+def test_terms_that_compare_a_group_need_whole_groups() -> None:
+    mixture, texts = ["rewards=[{term: length_in_group}]"], ["x" * 10, "x" * 30, "yy", "yyyyyy"]
+    for reward in (MixedReward(None, mixture, group_size=2), TermReward("length_in_group", group_size=2)):
+        assert reward(["a", "a", "b", "b"], texts) == pytest.approx([0.0, -0.5, 0.0, -0.5])
+        assert reward(["a", "a", "a", "a"], texts) == pytest.approx([0.0, -0.5, 0.0, -0.5])  # a prompt drawn twice
+        assert reward(["a", "b", "a", "b"], [texts[0], texts[2], texts[1], texts[3]]) == [0.0, 0.0, -0.5, -0.5]
+    for reward in (MixedReward(None, mixture), MixedReward(None, mixture, group_size=3)):
+        with pytest.raises(TermError, match="or has divided them among processes"):
+            reward(["a", "a", "b", "b"], texts)
 
 
 def test_a_term_that_fails_stops_the_trainer() -> None:
