@@ -20,7 +20,7 @@ EXPECTED = (
     ("align.rewards.verifiers.worker", "WorkerError"),
     ("align.rewards.verifiers.sandbox", "SandboxError"),
     ("align.run", "GuardStop"),
-    ("reward_models.data.curation.judging", "JudgeError"),
+    ("reward_models.endpoint.answers", "JudgeError"),
     ("reward_models.runtime.checkpoint", "CheckpointError"),
     ("reward_models.runtime.engine", "NonFiniteError"),
 )

@@ -24,6 +24,7 @@ from align.rewards.terms import (
     load_term,
     term_class,
     term_metrics_of,
+    term_totals_of,
 )
 from align.rewards.verifiers.answers import ANSWER_VERIFIERS, AnswerAccuracy
 from align.rewards.verifiers.mathematics import MathAccuracy
@@ -32,6 +33,15 @@ from align.rewards.verifiers.reasoning_gym import ReasoningGym
 from align.schedule import Schedule, parse_schedule
 from reward_models.data.records import DOMAINS, Task
 from reward_models.extras import needs
+
+JUDGES = {"judge": "single:Judge", "rubric": "single:Rubric", "group_judge": "group:GroupJudge"}
+
+
+def _judge_term(name: str, /, **arguments: Any) -> RewardTerm:
+    """A term that needs the client of endpoints, which takes time to import."""
+    term: RewardTerm = term_class(f"align.rewards.judges.{JUDGES[name]}")(**arguments)
+    return term
+
 
 VERIFIERS: dict[str, Callable[..., RewardTerm]] = {
     "math": MathAccuracy,
@@ -50,6 +60,7 @@ TERMS: dict[str, Callable[..., RewardTerm]] = {
     "malformed_thoughts": MalformedThoughts,
     "length_in_group": LengthInGroup,
     "style_in_group": StyleInGroup,
+    **{name: partial(_judge_term, name) for name in JUDGES},
     "helpful": lambda **arguments: _model("preference", **arguments),
     "safety": lambda **arguments: _model("safety", **arguments),
     **{f"accuracy_{name}": verifier for name, verifier in VERIFIERS.items()},
@@ -112,6 +123,10 @@ class MixedTerm:
     @property
     def term_metrics(self) -> tuple[str, ...]:
         return term_metrics_of(self.term)
+
+    @property
+    def term_totals(self) -> tuple[str, ...]:
+        return term_totals_of(self.term)
 
     @property
     def whole_groups(self) -> bool:
@@ -191,13 +206,29 @@ def check_terms(configs: Sequence[TermConfig], *, foreign: bool = True) -> None:
 
 def group_terms(configs: Sequence[TermConfig]) -> list[str]:
     """The entries that compare all samples of a prompt; terms of an import path are not looked at."""
-    return [config.term for config in configs if compares_groups(TERMS.get(config.term))]
+    return [
+        config.term
+        for config in configs
+        if compares_groups(
+            term_class(f"align.rewards.judges.{JUDGES[config.term]}")
+            if config.term in JUDGES
+            else TERMS.get(config.term)
+        )
+    ]
 
 
 def _argument_names(term: str, factory: Callable[..., RewardTerm], given: Mapping[str, Any]) -> set[str] | None:
     """The names of the arguments that a term may be given; ``None`` if it takes any."""
     if ":" in term:
         return _names(term_class(term))
+    if term in JUDGES:
+        from align.rewards.judges.base import JudgeTerm
+        from reward_models.endpoint.client import EndpointConfig
+
+        judge = term_class(f"align.rewards.judges.{JUDGES[term]}")
+        return {n for each in (judge, JudgeTerm, EndpointConfig) for n in _names(each, passes_on=True) or ()} - {
+            "base_url"
+        }
     if term not in ("helpful", "safety"):
         return _names(factory)
     if "urls" in given:

@@ -69,6 +69,7 @@ class Rewards:
         weights: of each entry.
         unscorable, failures: term → number of samples that it was asked about and could not score, or failed on. Unlike
             the other fields they also count samples that :meth:`select` has left out.
+        totals: ``METRIC/TERM`` → what the calls of a term took; see :class:`align.rewards.terms.ScoresWithExtras`.
     """
 
     reward_N: np.ndarray
@@ -79,6 +80,7 @@ class Rewards:
     weights: dict[str, float] = field(default_factory=dict)
     unscorable: dict[str, int] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
+    totals: dict[str, float] = field(default_factory=dict)
 
     def select(self, rows: Sequence[int]) -> Rewards:
         """The rewards of some of the samples."""
@@ -110,6 +112,7 @@ class Rewards:
             weights=self.weights,
             unscorable={name: number + other.unscorable[name] for name, number in self.unscorable.items()},
             failures={name: number + other.failures[name] for name, number in self.failures.items()},
+            totals={name: value + other.totals[name] for name, value in self.totals.items()},
         )
 
     def metrics(self) -> dict[str, float]:
@@ -124,6 +127,7 @@ class Rewards:
             **{f"weight/{entry}": weight for entry, weight in self.weights.items()},
             **{f"unscorable/{name}": float(number) for name, number in self.unscorable.items() if number},
             **{f"failures/{name}": float(number) for name, number in self.failures.items() if number},
+            **self.totals,
             "unscorable": float(np.isnan(self.reward_N).sum()),
         }
 
@@ -191,4 +195,9 @@ class Mixer:
             weights=dict(weights),
             unscorable={each.name: scores[each.name].unscorable for each in self.terms},
             failures={each.name: scores[each.name].failures for each in self.terms},
+            totals={
+                f"{metric}/{each.name}": value
+                for each in self.terms
+                for metric, value in scores[each.name].totals.items()
+            },
         )

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 from reward_models.data.records import Conversation, Domain
@@ -59,14 +59,18 @@ Scores = Sequence[float | None]
 
 
 class ScoresWithExtras(list[float | None]):
-    """Scores with further figures of each sample, under the names in the term's ``term_metrics``.
+    """Scores with further figures: of each sample, and of the call as a whole.
 
-    A sample whose score is ``None`` has ``None`` in each of ``extras``.
+    Attributes:
+        extras: a figure per sample under each of the names in the term's ``term_metrics``; ``None`` where the score is.
+        totals: what the call took, such as tokens or money, under the names in the term's ``term_totals``. They are
+            summed over calls and ranks.
     """
 
     def __init__(self, scores: Scores, **extras: list[float | None]) -> None:
         super().__init__(scores)
         self.extras = extras
+        self.totals: Mapping[str, float] = {}
 
 
 class RewardTerm(Protocol):
@@ -76,7 +80,7 @@ class RewardTerm(Protocol):
     and is never a stand-in for 0.0. A plain ``score`` runs in a thread, at the same time as the other terms.
 
     A term with further figures beside its score, which become metrics and no part of the reward, lists their names in
-    an attribute ``term_metrics`` and returns :class:`ScoresWithExtras`.
+    an attribute ``term_metrics`` and returns :class:`ScoresWithExtras`; those of a whole call are in ``term_totals``.
 
     A term that compares the samples of a prompt sets the attribute ``whole_groups = True``. It is then called with
     whole groups only: samples of a prompt stand side by side and have the same ``group``, also where it is asked again
@@ -109,6 +113,7 @@ class TermScores:
         failed: whether it raised an exception, took too long, or gave a number that is not finite, at every try.
         extras: name → the term's further figures, like ``scores``.
         seconds: wall time of all tries.
+        totals: name → what all tries took together; see :class:`ScoresWithExtras`.
     """
 
     scores: tuple[float | None, ...]
@@ -116,6 +121,7 @@ class TermScores:
     failed: tuple[bool, ...]
     extras: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     seconds: float = 0.0
+    totals: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def applicable(self) -> int:
@@ -140,7 +146,9 @@ class TermScores:
             return tuple(values[row] for row in rows)
 
         extras = {name: chosen(values) for name, values in self.extras.items()}
-        return TermScores(chosen(self.scores), chosen(self.applies), chosen(self.failed), extras, self.seconds)
+        return replace(
+            self, scores=chosen(self.scores), applies=chosen(self.applies), failed=chosen(self.failed), extras=extras
+        )
 
 
 async def score_terms(
@@ -179,12 +187,14 @@ async def _score_term(
     start = time.perf_counter()
     scores: list[float | None] = [None] * len(samples)
     extras: dict[str, list[float | None]] = {name: [None] * len(samples) for name in term_metrics_of(term)}
+    totals = dict.fromkeys(term_totals_of(term), 0.0)
     try:
         applies = [bool(term.applies(sample)) for sample in samples]
     except Exception:
         LOGGER.exception("reward term %s could not tell which samples it applies to", term.name)
         everyone = (True,) * len(samples)
-        return TermScores(tuple(scores), everyone, everyone, {name: tuple(values) for name, values in extras.items()})
+        nothing = {name: tuple(values) for name, values in extras.items()}
+        return TermScores(tuple(scores), everyone, everyone, nothing, totals=totals)
     asked = [i for i, does in enumerate(applies) if does]
     if compares_groups(term) and any(samples[i].group is None for i in asked):
         raise TermError(
@@ -201,6 +211,8 @@ async def _score_term(
         for name, found in values.extras.items():
             for place, value in zip(asked, found, strict=True):
                 extras[name][place] = value
+        for name, value in values.totals.items():
+            totals[name] += value
         again = {samples[i].group for i in failed} if compares_groups(term) else set()
         asked = [i for i in asked if i in failed or (again and samples[i].group in again)]
     if failed:
@@ -211,6 +223,7 @@ async def _score_term(
         tuple(place in failed for place in range(len(samples))),
         {name: tuple(values) for name, values in extras.items()},
         time.perf_counter() - start,
+        totals,
     )
 
 
@@ -222,6 +235,11 @@ def compares_groups(term: Any) -> bool:
 def term_metrics_of(term: RewardTerm) -> tuple[str, ...]:
     """The names of a term's figures beside its score; most terms have none."""
     return tuple(getattr(term, "term_metrics", ()))
+
+
+def term_totals_of(term: RewardTerm) -> tuple[str, ...]:
+    """The names of a term's figures of a whole call; most terms have none."""
+    return tuple(getattr(term, "term_totals", ()))
 
 
 async def _ask(term: RewardTerm, samples: list[Sample], time_limit: float | None) -> ScoresWithExtras:
@@ -246,8 +264,13 @@ async def _call(term: RewardTerm, samples: list[Sample]) -> ScoresWithExtras:
             f"reward term {term.name} returned the extras {', '.join(extras) or '(none)'}; its attribute term_metrics "
             f"names {', '.join(term_metrics_of(term)) or 'none'}"
         )
+    totals = scores.totals if isinstance(scores, ScoresWithExtras) else {}
+    if unknown := totals.keys() - set(term_totals_of(term)):
+        raise TermError(f"reward term {term.name} returned totals that term_totals does not name: {', '.join(unknown)}")
     values = {name: _numbers(term, figures, samples) for name, figures in extras.items()}
-    return ScoresWithExtras(_numbers(term, scores, samples), **values)
+    found = ScoresWithExtras(_numbers(term, scores, samples), **values)
+    found.totals = totals
+    return found
 
 
 def _numbers(term: RewardTerm, values: Scores, samples: Sequence[Sample]) -> list[float | None]:

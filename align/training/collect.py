@@ -83,6 +83,10 @@ def gather(scores: Scores, rows: Sequence[int], count: int, world: World) -> Sco
             tuple((gathered(each.applies) > 0).tolist()),
             tuple((gathered(each.failed) > 0).tolist()),
             {metric: tuple(as_list(gathered(values).numpy())) for metric, values in each.extras.items()},
+            totals={
+                metric: float(world.sum(torch.tensor([value], dtype=torch.float64)))
+                for metric, value in each.totals.items()
+            },
         )
         for name, each in scores.items()
     }

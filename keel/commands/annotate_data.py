@@ -313,8 +313,9 @@ def judge_command(
     """
     from annotation_ui.actions.judging import label_by_model, questions_about
     from annotation_ui.store.database import open_database
-    from reward_models.data.curation.answers import AnswerFile
-    from reward_models.data.curation.endpoint import KEY_VARIABLE, EndpointConfig, EndpointJudge
+    from reward_models.data.curation.endpoint import EndpointJudge
+    from reward_models.endpoint.answers import AnswerFile
+    from reward_models.endpoint.client import KEY_VARIABLE, EndpointConfig
 
     database = open_database(db)
     judge = EndpointJudge(

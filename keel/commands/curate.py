@@ -82,15 +82,17 @@ def curate_command(
 
 def _endpoint(url: str, model: str | None, settings: list[str], answers: Path) -> tuple[Judge, CurationConfig]:
     from keel.commands.curate_settings import EndpointCuration
-    from reward_models.data.curation.answers import AnswerFile
-    from reward_models.data.curation.endpoint import KEY_VARIABLE, EndpointJudge
+    from reward_models.data.curation.endpoint import EndpointJudge
+    from reward_models.endpoint.answers import AnswerFile
+    from reward_models.endpoint.client import KEY_VARIABLE
     from reward_models.runtime.config import load_config
 
     if model is None:
         raise ValueError("an endpoint serves several models: name the one that judges with --judge-model")
-    words = [setting("endpoint.base_url", url), setting("endpoint.model", model), "endpoint.span=${span}", *settings]
+    words = [setting("endpoint.base_url", url), setting("endpoint.model", model), *settings]
     config = load_config(EndpointCuration, overrides=words)
-    return EndpointJudge(config.endpoint, AnswerFile(answers), os.environ.get(KEY_VARIABLE)), config.curation
+    key = os.environ.get(KEY_VARIABLE)
+    return EndpointJudge(config.endpoint, AnswerFile(answers), key, span=config.span), config.curation
 
 
 def _run(planned: Plan, out: Path, judge: Judge, dry_run: bool) -> None:
@@ -127,8 +129,8 @@ def _run(planned: Plan, out: Path, judge: Judge, dry_run: bool) -> None:
 
 
 def _reward_model(directory: str, settings: list[str]) -> tuple[Judge, CurationConfig]:
-    from reward_models.data.curation.judging import JudgeError
     from reward_models.data.curation.selection import CurationConfig
+    from reward_models.endpoint.answers import JudgeError
     from reward_models.inference.judge import RewardModelJudge
     from reward_models.inference.reward_model import RewardModel
     from reward_models.runtime.config import load_config

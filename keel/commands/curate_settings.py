@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from reward_models.data.curation.endpoint import EndpointConfig
 from reward_models.data.curation.selection import CurationConfig
+from reward_models.endpoint.client import EndpointConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from reward_models.data.curation.judging import JudgeError, Judgement, Question
+from reward_models.data.curation.judging import Judgement, Question
+from reward_models.endpoint.answers import JudgeError
 from reward_models.inference.reward_model import RewardModel
 
 BATCH = 256  # pairs between two updates of the progress bar; the scorer cuts its own batches

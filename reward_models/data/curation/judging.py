@@ -16,10 +16,6 @@ from reward_models.data.records import Pair
 from reward_models.data.splits import content_key
 
 
-class JudgeError(RuntimeError):
-    """The judge cannot be used, or not any longer; the message says why and what to do."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """One judgement to ask for.

@@ -12,7 +12,6 @@ from typing import Any
 from reward_models.data.curation.balance import LengthReport
 from reward_models.data.curation.judging import (
     Judge,
-    JudgeError,
     Judgement,
     Question,
     average,
@@ -25,6 +24,7 @@ from reward_models.data.formats import to_row
 from reward_models.data.prepare import Cleaned, clean, count_prompts, evaluation_prompts, split, write_json, write_jsonl
 from reward_models.data.records import Pair
 from reward_models.data.sources import load
+from reward_models.endpoint.answers import JudgeError
 
 ANSWERS = "answers.jsonl"
 

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from keel.cli import app
 from reward_models.calibration import Calibration
-from reward_models.data.curation.judging import JudgeError, draw_questions
+from reward_models.data.curation.judging import draw_questions
 from reward_models.data.records import Conversation, Message, Pair
+from reward_models.endpoint.answers import JudgeError
 from reward_models.inference.judge import BATCH, RewardModelJudge, expected_verdict
 from reward_models.inference.reward_model import Score
 

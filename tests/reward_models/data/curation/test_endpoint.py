@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from stand_in_judge import StandInJudge
 
-from reward_models.data.curation.answers import Answer, AnswerFile
-from reward_models.data.curation.endpoint import GIVE_UP_AFTER, EndpointConfig, EndpointJudge
-from reward_models.data.curation.judging import JudgeError, Judgement, Question, average, draw_questions
+from reward_models.data.curation.endpoint import EndpointJudge
+from reward_models.data.curation.judging import Judgement, Question, average, draw_questions
 from reward_models.data.records import Message, Pair
+from reward_models.endpoint.answers import Answer, AnswerFile, JudgeError
+from reward_models.endpoint.client import GIVE_UP_AFTER, EndpointConfig
 
 
 def gap(one: str, other: str) -> float:

@@ -9,17 +9,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from reward_models.data.curation.judging import JudgeError
+
+class JudgeError(RuntimeError):
+    """The judge cannot be used, or not any longer; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A judge model's reply and the endpoint's word on why it ended there (``stop``, ``length``, …)."""
+    """A judge model's reply.
+
+    Attributes:
+        finish_reason: the endpoint's word on why it ended there: ``stop``, ``length``, ….
+        input_tokens, output_tokens: what the endpoint counted; ``None`` where it did not.
+    """
 
     reply: str
     finish_reason: str | None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+    @classmethod
+    def of(cls, line: dict[str, Any]) -> Answer:
+        """The answer in a line of the file; files of earlier versions have no numbers of tokens."""
+        return cls(line["reply"], line["finish_reason"], line.get("input_tokens"), line.get("output_tokens"))
 
 
 class AnswerFile:
@@ -44,8 +58,21 @@ class AnswerFile:
     def __getitem__(self, key: str) -> Answer:
         with self.path.open("rb") as file:
             file.seek(self._places[key])
-            line = json.loads(file.readline())
-        return Answer(line["reply"], line["finish_reason"])
+            return Answer.of(json.loads(file.readline()))
+
+    def add(self, key: str, answer: Answer) -> Answer:
+        """Keep an answer while other processes may add some too; it is on the disk when this returns.
+
+        Returns:
+            The answer of this key: an earlier one, if another process has added it meanwhile.
+        """
+        with self._open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self._read_places()
+            if key not in self:
+                AnswerWriter(file, self._places, self._end).add(key, answer)
+                self._read_places()
+        return self[key]
 
     @contextmanager
     def writing(self) -> Iterator[AnswerWriter]:
@@ -54,8 +81,7 @@ class AnswerFile:
         Raises:
             JudgeError: another process is writing.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("r+b" if self.path.exists() else "w+b") as file:
+        with self._open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -63,9 +89,12 @@ class AnswerFile:
                     f"{self.path} is in use by another run; wait for it, or give this one its own"
                 ) from None
             self._read_places()  # another run may have added some since
-            file.truncate(self._end)
-            file.seek(self._end)
-            yield AnswerWriter(file, self._places)
+            yield AnswerWriter(file, self._places, self._end)
+
+    def _open(self) -> BinaryIO:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)  # several processes may create it at once
+        return os.fdopen(descriptor, "r+b")
 
     def _read_places(self) -> None:
         if not self.path.is_file():
@@ -77,7 +106,7 @@ class AnswerFile:
                     break
                 try:
                     line = json.loads(content)
-                    Answer(line["reply"], line["finish_reason"])
+                    Answer.of(line)
                     self._places[line["key"]] = self._end
                 except (ValueError, LookupError, TypeError) as error:
                     raise JudgeError(
@@ -88,16 +117,19 @@ class AnswerFile:
 
 
 class AnswerWriter:
-    """Appends answers; see :meth:`AnswerFile.writing`."""
+    """Appends answers behind ``end``, where the last whole line ends; see :meth:`AnswerFile.writing`."""
 
-    def __init__(self, file: BinaryIO, places: dict[str, int]) -> None:
+    def __init__(self, file: BinaryIO, places: dict[str, int], end: int) -> None:
         self._file = file
         self._places = places
+        file.truncate(end)
+        file.seek(end)
 
-    def add(self, key: str, answer: Answer) -> None:
+    def add(self, key: str, answer: Answer) -> Answer:
         """Keep ``answer``: it is on the disk when this returns."""
         place = self._file.tell()
         self._file.write(json.dumps({"key": key, **asdict(answer)}).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
         self._places[key] = place
+        return answer

@@ -1,0 +1,1 @@
+"""Language models as judges of responses: single ones by score or rubric, and pairs within a prompt's group."""
