@@ -268,6 +268,8 @@ class ChatClient:
                 raise TemporaryError(f"no answer within {self.config.timeout:g} s") from None
             except httpx2.RequestError as error:
                 raise TemporaryError(named(error)) from None
+            except UnicodeEncodeError as error:
+                raise RequestFailedError(f"the question cannot be sent: {named(error)}") from None
             self._refuse(response)
             if response.status_code == 200 and (answer := _answer(response)) is not None:
                 return answer

@@ -34,7 +34,8 @@ def next_round(size: int, outcomes: Outcomes, asked: Sequence[Pair], budget: int
         budget: most pairs.
     """
     wins = mean_wins(size, outcomes)
-    order = sorted(range(size), key=lambda i: (-(0.5 if (won := wins[i]) is None else won), i))
+    games = [sum(i in pair for pair in asked) for i in range(size)]  # a sample that sat out a round comes first
+    order = sorted(range(size), key=lambda i: (games[i], -(0.5 if (won := wins[i]) is None else won), i))
     met, free = set(asked), list(order)
     pairs: list[Pair] = []
     while free and len(pairs) < budget:

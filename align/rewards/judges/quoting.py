@@ -19,7 +19,6 @@ from align.rewards.parsing import split_response
 from align.rewards.terms import Sample
 from reward_models.data.records import Conversation
 
-MOST_OBJECTS = 1000  # braces of a reply at which an object is looked for
 # <|im_end|>, <｜User｜>, </s>, <start_of_turn>, [INST], <<SYS>>, <think>, <tool_call> and others
 TEMPLATE_MARK = re.compile(
     r"<(?=\s*/?\s*(?:[|｜<]|(?:s|bos|eos|pad|unk|user|assistant|system|think|thinking|answer|tool\w*|function\w*|"
@@ -44,7 +43,8 @@ def answer_of(sample: Sample) -> str:
 
 def harmless(text: str) -> str:
     """The text as it is shown: visible characters in the order in which they are stored, without template marks."""
-    return TEMPLATE_MARK.sub(lambda mark: f"{mark[0]} ", REORDERING.sub("", without_invisible(text)))
+    whole = text.encode("utf-8", "replace").decode("utf-8")  # half a character cannot be sent
+    return TEMPLATE_MARK.sub(lambda mark: f"{mark[0]} ", REORDERING.sub("", without_invisible(whole)))
 
 
 def seal_of(texts: Iterable[str]) -> str:
@@ -94,23 +94,19 @@ class Question:
 
 
 def read_verdict(reply: str, seal: str) -> dict[str, Any] | None:
-    """The last JSON object in the reply that has the seal; ``None`` without one.
+    """The last JSON object in the reply that begins with the seal; ``None`` without one, or if it is not whole.
 
-    An object with a key twice is none: readers of JSON disagree about it.
+    An object with a key twice is none: readers of JSON disagree about it. What else stands in the reply, such as braces
+    that the judge quotes from a response, is not read.
     """
-    decoder = json.JSONDecoder(object_pairs_hook=_once)
-    found, start = None, reply.find("{")
-    for _ in range(MOST_OBJECTS):
-        if start < 0:
-            break
-        try:
-            value, end = decoder.raw_decode(reply, start)
-        except (ValueError, RecursionError):
-            end = start + 1
-        else:
-            found = value if isinstance(value, dict) and value.get("seal") == seal else found
-        start = reply.find("{", end)
-    return found
+    starts = list(re.finditer(rf'\{{\s*"seal"\s*:\s*"{re.escape(seal)}"', reply))
+    if not starts:
+        return None
+    try:
+        value, _ = json.JSONDecoder(object_pairs_hook=_once).raw_decode(reply, starts[-1].start())
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

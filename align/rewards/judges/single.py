@@ -22,8 +22,8 @@ harmful) to {HIGHEST} (nothing to improve)."""
 EQUIVALENCE = """\
 You are shown a conversation with a question, the reference answer to it, and a response. Decide whether the final \
 answer of the response means the same as the reference answer. The reference is right; do not solve the question \
-yourself. Another wording, order, notation or unit is the same if the meaning is. An answer that leaves out a part, adds a \
-contradiction, offers several answers, or never commits to one is not the same."""
+yourself. Another wording, order, notation or unit is the same if the meaning is. An answer that leaves out a part, \
+adds a contradiction, offers several answers, or never commits to one is not the same."""
 RUBRIC = """\
 You are shown a conversation, a response to its last message, and criteria. Decide for each criterion, by itself, \
 whether the response meets it. First give the reason, with the words of the response that show it; a criterion that is \
