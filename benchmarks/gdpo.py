@@ -7,7 +7,7 @@ then trained by three arms for each seed. The rewards are format (0 or 1) and mi
 response, which varies by dozens within a group. The weights are 1 and 0.5 but in one arm:
 
 - ``sum``: the sum is normalised within the group. The characters have the largest deviation and decide.
-- ``sum_scaled``: the same, the weight of the characters divided by their deviation: scaled by hand, once.
+- ``sum_scaled``: the same, each weight divided by its term's deviation at the beginning: scaled by hand, once.
 - ``gdpo``: each term is normalised within the group, then summed.
 
 Shown: format, characters and finished responses on held-out additions, sampled, before and after. Finished runs are
@@ -34,16 +34,16 @@ from reward_models.runtime.metrics import read_metrics
 FIGURES = ("format_sampled", "characters_sampled", "finished_sampled")
 TERM = "gdpo:Characters"
 WEIGHT = 0.5  # of the characters; that of the format is 1
-DEVIATION = 50.0  # of the characters within a group of the cold-started policy, about
+DEVIATIONS = (0.4, 50.0)  # of format and characters within a group of the cold-started policy, about
 MODEL = (
     "model.config={model_type: qwen3, hidden_size: 64, intermediate_size: 160, num_hidden_layers: 2, "
     "num_attention_heads: 2, num_key_value_heads: 1, head_dim: 32, max_position_embeddings: 512, "
     "tie_word_embeddings: true}"
 )
 ARMS = {
-    "sum": ("loss.aggregation=sum", WEIGHT),
-    "sum_scaled": ("loss.aggregation=sum", WEIGHT / DEVIATION),
-    "gdpo": ("loss.aggregation=gdpo", WEIGHT),
+    "sum": ("loss.aggregation=sum", 1.0, WEIGHT),
+    "sum_scaled": ("loss.aggregation=sum", 1.0 / DEVIATIONS[0], WEIGHT / DEVIATIONS[1]),
+    "gdpo": ("loss.aggregation=gdpo", 1.0, WEIGHT),
 }
 
 
@@ -69,10 +69,10 @@ def run(module: str, out: Path, words: list[str]) -> None:
 
 
 def settings(arm: str, seed: int, start: Path, steps: int) -> list[str]:
-    aggregation, weight = ARMS[arm]
+    aggregation, of_format, of_characters = ARMS[arm]
     return [
         *("--config", "cpu", f"model.path={start}", f"seed={seed}", f"steps={steps}", aggregation),
-        f"rewards=[{{term: format}}, {{term: '{TERM}', weight: {weight}}}]",
+        f"rewards=[{{term: format, weight: {of_format}}}, {{term: '{TERM}', weight: {of_characters}}}]",
         *("prompts_per_step=8", "evaluation.limit=64", f"evaluation.every={steps}", "evaluation.samples=2"),
         *("engine.lr=1e-3", "loggers=[]", "log_every=20"),
     ]

@@ -34,12 +34,12 @@ from align.schedule import Schedule, parse_schedule
 from reward_models.data.records import DOMAINS, Task
 from reward_models.extras import needs
 
-JUDGES = {"judge": "single:Judge", "rubric": "single:Rubric", "group_judge": "group:GroupJudge"}
+JUDGE_TERMS = {"judge": "single:Judge", "rubric": "single:Rubric", "group_judge": "group:GroupJudge"}
 
 
 def _judge_term(name: str, /, **arguments: Any) -> RewardTerm:
     """A term that needs the client of endpoints, which takes time to import."""
-    term: RewardTerm = term_class(f"align.rewards.judges.{JUDGES[name]}")(**arguments)
+    term: RewardTerm = term_class(f"align.rewards.judges.{JUDGE_TERMS[name]}")(**arguments)
     return term
 
 
@@ -60,7 +60,7 @@ TERMS: dict[str, Callable[..., RewardTerm]] = {
     "malformed_thoughts": MalformedThoughts,
     "length_in_group": LengthInGroup,
     "style_in_group": StyleInGroup,
-    **{name: partial(_judge_term, name) for name in JUDGES},
+    **{name: partial(_judge_term, name) for name in JUDGE_TERMS},
     "helpful": lambda **arguments: _model("preference", **arguments),
     "safety": lambda **arguments: _model("safety", **arguments),
     **{f"accuracy_{name}": verifier for name, verifier in VERIFIERS.items()},
@@ -210,8 +210,8 @@ def group_terms(configs: Sequence[TermConfig]) -> list[str]:
         config.term
         for config in configs
         if compares_groups(
-            term_class(f"align.rewards.judges.{JUDGES[config.term]}")
-            if config.term in JUDGES
+            term_class(f"align.rewards.judges.{JUDGE_TERMS[config.term]}")
+            if config.term in JUDGE_TERMS
             else TERMS.get(config.term)
         )
     ]
@@ -221,11 +221,11 @@ def _argument_names(term: str, factory: Callable[..., RewardTerm], given: Mappin
     """The names of the arguments that a term may be given; ``None`` if it takes any."""
     if ":" in term:
         return _names(term_class(term))
-    if term in JUDGES:
+    if term in JUDGE_TERMS:
         from align.rewards.judges.base import JudgeTerm
         from reward_models.endpoint.client import EndpointConfig
 
-        judge = term_class(f"align.rewards.judges.{JUDGES[term]}")
+        judge = term_class(f"align.rewards.judges.{JUDGE_TERMS[term]}")
         return {n for each in (judge, JudgeTerm, EndpointConfig) for n in _names(each, passes_on=True) or ()} - {
             "base_url"
         }

@@ -127,7 +127,7 @@ class ChatClient:
         return {"temperature": self.config.temperature, "max_tokens": self.config.max_tokens}
 
     def costs(self, replies: Sequence[Reply]) -> dict[str, float]:
-        """What replies have cost: ``calls``, ``cached`` answers, ``failed`` requests, ``tokens_in`` and ``tokens_out``
+        """The cost of replies: ``calls``, ``cached`` answers, ``failed`` requests, ``tokens_in`` and ``tokens_out``
         of the calls, as the endpoint counts them, and ``cost`` by the prices."""
         paid = [reply.answer for reply in replies if reply.paid and reply.answer is not None]
         tokens_in, tokens_out = (

@@ -19,7 +19,10 @@ PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 # The files whose f-strings name metrics: f"term/{name}".
 EMITTERS = [
     *sorted((ROOT / "align" / "training").glob("*.py")),
-    *(ROOT / "align" / name for name in ("trainer.py", "guards.py", "rewards/mixer.py", "rewards/models/local.py")),
+    *(
+        ROOT / "align" / name
+        for name in ("trainer.py", "guards.py", "rewards/mixer.py", "rewards/models/local.py", "rewards/judges/base.py")
+    ),
 ]
 
 
@@ -48,6 +51,13 @@ def families() -> set[str]:
             first = node.values[0] if isinstance(node, ast.JoinedStr) else None
             if isinstance(first, ast.Constant) and (match := re.match(r"(\w+)/", str(first.value))):
                 found.add(match[1])
+            if (
+                isinstance(node, ast.AnnAssign)
+                and isinstance(node.target, ast.Name)
+                and node.target.id == "term_totals"
+            ):
+                assert node.value is not None
+                found |= {each.value for each in ast.walk(node.value) if isinstance(each, ast.Constant)}
             if isinstance(node, ast.Assign) and any(
                 isinstance(target, ast.Attribute) and target.attr in ("measures", "term_metrics")
                 for target in node.targets

@@ -15,7 +15,6 @@ from reward_models.endpoint.answers import AnswerFile, JudgeError
 from reward_models.endpoint.client import KEY_VARIABLE, ChatClient, ChatRequest, EndpointConfig, Reply
 
 DEFAULTS: dict[str, Any] = {"temperature": 0.0, "max_tokens": 1024}
-COSTS = ("calls", "cached", "failed", "tokens_in", "tokens_out", "cost")
 
 
 class Verdict(NamedTuple):
@@ -46,7 +45,10 @@ class JudgeTerm:
     """
 
     name: ClassVar[str]
-    term_totals: ClassVar[tuple[str, ...]] = (*(f"judge_{cost}" for cost in COSTS), "judge_unread")
+    term_totals: ClassVar[tuple[str, ...]] = (
+        *("judge_calls", "judge_cached", "judge_failed", "judge_unread"),
+        *("judge_tokens_in", "judge_tokens_out", "judge_cost"),
+    )
 
     def __init__(self, *, url: str, model: str, cache: str, key_variable: str = KEY_VARIABLE, **options: Any) -> None:
         try:

@@ -59,10 +59,10 @@ class _AgainstGroup:
         for places in places_by_group(samples):
             if len(places) < 2:
                 continue
-            measures = {place: self.measure(samples[place]) for place in places}
-            known = [x for x in measures.values() if x is not None]
+            sizes = {place: self.measure(samples[place]) for place in places}
+            known = [x for x in sizes.values() if x is not None]
             mean = sum(known) / len(known) if known else 0.0
-            for place, x in measures.items():
+            for place, x in sizes.items():
                 if x is None:
                     found[place] = (-1.0, "there is nothing to measure")
                 else:
