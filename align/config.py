@@ -11,7 +11,7 @@ from align.phases import Phase, PhaseConfig, resolve_phases
 from align.policy.config import PolicyConfig, TeacherConfig
 from align.rewards.build import TermConfig, check_terms
 from align.rewards.terms import TermError
-from align.rollouts.config import PromptsConfig, RolloutConfig
+from align.rollouts.config import CurriculumConfig, PromptsConfig, RolloutConfig
 from reward_models.runtime.training_config import EngineConfig, RunConfig
 
 
@@ -93,7 +93,8 @@ class AlignConfig(RunConfig):
 
     Attributes:
         model: the policy to start from. ``teacher``: what ``loss.kind=reverse_kl`` learns from.
-        prompts: what to sample responses for. ``rewards``: what they are worth; see :class:`TermConfig`.
+        prompts: what to sample responses for. ``curriculum``: which of them, and when; see :class:`CurriculumConfig`.
+        rewards: what responses are worth; see :class:`TermConfig`.
         rollout: the engine that samples.
         phases: one after the other up to ``steps``; without any, all steps are alike. See :class:`PhaseConfig`.
         guards: rules over the metrics, and what is done when one is broken; see :class:`GuardConfig`.
@@ -121,6 +122,7 @@ class AlignConfig(RunConfig):
     model: PolicyConfig = field(default_factory=PolicyConfig)
     teacher: TeacherConfig | None = None
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     rewards: list[TermConfig] = field(default_factory=lambda: [TermConfig(term="accuracy"), TermConfig(term="format")])
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     loss: LossConfig = field(default_factory=LossConfig)

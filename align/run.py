@@ -26,6 +26,7 @@ from align.rewards.build import MixedTerm, TermConfig, build_terms
 from align.rewards.mixer import Mixer
 from align.rewards.scoring import Scorer
 from align.rollouts.build import build_rollout
+from align.rollouts.curriculum import Curriculum
 from align.rollouts.prompts import PromptSet, load_prompts
 from align.rollouts.sampler import Sampler
 from align.state import RunState, load_state, save_state
@@ -58,6 +59,7 @@ class PolicyRun:
     Attributes:
         begun: the process's place in the job, the run's directory and its reporter.
         pools: domain → places in ``prompts`` of its prompts; ``all`` holds every place.
+        curriculum: which of them are drawn; ``None`` where all are alike.
         held_out: prompts of the evaluation; ``None`` without one.
         teacher: what distillation learns from; ``None`` in other runs.
         first_policy: the policy as the run began; ``None`` unless a guard watches the divergence from it.
@@ -70,6 +72,7 @@ class PolicyRun:
     tokenizer: PreTrainedTokenizerBase
     prompts: PromptSet
     pools: dict[str, np.ndarray]
+    curriculum: Curriculum | None
     held_out: PromptSet | None
     phases: list[Phase]
     policy: Policy
@@ -106,7 +109,8 @@ class PolicyRun:
         if latest is not None:
             return self._load(latest)
         guards = [GuardState() for _ in self.config.guards]
-        return RunState(guards=guards, running=self.scorer.mixer.statistics)
+        begun = None if self.curriculum is None else self.curriculum.new_state()
+        return RunState(guards=guards, running=self.scorer.mixer.statistics, curriculum=begun)
 
     def apply_guards(self, state: RunState, values: Mapping[str, float]) -> RunState:
         """Check the metrics of the step that ``state`` has just made, and take the actions that guards call for.
@@ -208,6 +212,7 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
         tokenizer=tokenizer,
         prompts=prompts,
         pools=pools,
+        curriculum=Curriculum.of(config.curriculum, prompts, config.seed),
         held_out=held_out,
         phases=phases,
         policy=policy,

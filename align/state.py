@@ -10,12 +10,14 @@ from typing import Any
 from align.guards import GuardState
 from align.policy.reference import Reference
 from align.rewards.mixer import Running
+from align.rollouts.curriculum import CurriculumState
 from align.training.rollout import Rollout, load_rollout, save_rollout
 from reward_models.runtime.checkpoint import load_checkpoint, save_checkpoint
 from reward_models.runtime.distributed import World
 from reward_models.runtime.run import check_sources
 
 ROLLOUT = "rollout.safetensors"  # in a checkpoint: the rollout that the next steps learn from
+CURRICULUM = "curriculum.safetensors"
 
 
 @dataclass(slots=True)
@@ -31,6 +33,7 @@ class RunState:
         silent_rollouts: rollouts in a row without any signal, up to now.
         running: statistics of terms that are normalised by them; the mixer holds the same dictionary.
         guards: the state of each guard, in the configuration's order.
+        curriculum: the pass rates of the prompts; ``None`` without a curriculum.
     """
 
     step: int = 0
@@ -41,6 +44,7 @@ class RunState:
     silent_rollouts: int = 0
     running: dict[str, Running] = field(default_factory=dict)
     guards: list[GuardState] = field(default_factory=list)
+    curriculum: CurriculumState | None = None
 
 
 def save_state(
@@ -73,6 +77,9 @@ def save_state(
         if world.is_main and state.rollout is not None:
             save_rollout(state.rollout, directory / ROLLOUT)
             files.append(directory / ROLLOUT)
+        if world.is_main and state.curriculum is not None:
+            state.curriculum.save(directory / CURRICULUM)
+            files.append(directory / CURRICULUM)
         return files
 
     save_checkpoint(checkpoints, engine, state.step, values, world, keep, more=more)
@@ -88,7 +95,7 @@ def load_state(checkpoint: Path, engine: Any, reference: Reference | None, finge
     check_sources(checkpoint, values["prompts"], fingerprint, "prompts")
     if reference is not None:
         reference.load(checkpoint)
-    file = checkpoint / ROLLOUT
+    file, curriculum = checkpoint / ROLLOUT, checkpoint / CURRICULUM
     return RunState(
         step=int(values["step"]),
         rollout=load_rollout(file) if file.is_file() else None,
@@ -98,4 +105,5 @@ def load_state(checkpoint: Path, engine: Any, reference: Reference | None, finge
         silent_rollouts=values["silent_rollouts"],
         running={name: Running(**each) for name, each in values["running"].items()},
         guards=[GuardState(**each) for each in values["guards"]],
+        curriculum=CurriculumState.load(curriculum) if curriculum.is_file() else None,
     )

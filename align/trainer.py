@@ -14,6 +14,7 @@ from align.training.collect import (
     advantages,
     check_signal,
     divergence_from_first,
+    end_curriculum_rollout,
     mix,
     resample,
     rollout_metrics,
@@ -69,11 +70,12 @@ def loop(run: PolicyRun, state: RunState, stack: ExitStack) -> bool:
             with timer.section("logprobs"):
                 rollout = with_logprobs(run, rollout, phase)
             with timer.section("rewards"):
-                rewards = mix(run, state, scores(), phase)
+                rewards = mix(run, state, rollout, scores(), phase)
             rollout, rewards, rounds = resample(run, state, rollout, rewards, phase, timer)
             found = advantages(run, rewards)
             state.rollout = rollout.with_advantages(rewards.reward_N, found.advantages_PG)
             values |= rollout_metrics(run, state, state.rollout, rewards, found, rounds)
+            values |= end_curriculum_rollout(run, state)
             sample_log.write(state.step, phase.name, state.rollout, rewards, run.prompts, run.sampler)
             with timer.section("logprobs"):
                 values |= divergence_from_first(run, state.rollout, phase)

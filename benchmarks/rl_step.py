@@ -228,7 +228,7 @@ def run_keel(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list
             scores = score(run.scorer, run.sampler, run.prompts, rollout, run.world)
             rollout = with_logprobs(run, rollout, phase)
             with timer.section("rewards"):
-                rewards = mix(run, state, scores(), phase)
+                rewards = mix(run, state, rollout, scores(), phase)
             state.rollout = rollout.with_advantages(rewards.reward_N, advantages(run, rewards).advantages_PG)
             update(run, state, phase)
             state.step += 1

@@ -1,4 +1,4 @@
-"""Settings of the prompts and of the engine that answers them."""
+"""Settings of the prompts, of the order in which they are drawn, and of the engine that answers them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ class PromptsConfig:
     """The prompts of a run and how they are read.
 
     Attributes:
-        train: files, globs, hub data sets (``owner/name[/subset][:split]``) or ``synthetic:reasoning:train``.
+        train: files, globs, hub data sets (``owner/name[/subset][:split]``), ``synthetic:reasoning:train`` or
+            ``reasoning_gym:TASK?size=500&level=0-3``.
         columns: our column names to the source's, where they differ.
         domain: of prompts whose row does not name one; a prompt with an answer is ``reasoning`` unless this says else.
         domains: the same for single sources, e.g. ``{"nvidia/HelpSteer3:train": helpfulness}``.
@@ -40,6 +41,33 @@ class PromptsConfig:
     def __post_init__(self) -> None:
         if unknown := sorted({*self.domains.values(), *([self.domain] if self.domain else [])} - set(DOMAINS)):
             raise ValueError(f"prompts: {', '.join(unknown)} is no domain; there are {', '.join(DOMAINS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurriculumConfig:
+    """Which prompts are drawn, by how often the policy solved them.
+
+    Attributes:
+        by: ``pass_rate``: leave out for a time what is always or never solved, and open levels one by one. ``none``:
+            draw all prompts alike.
+        visits: so many visits in a row on which all responses to a prompt were right (or all wrong) put it into the
+            pool ``always`` (``never``).
+        rest: rollouts for which a prompt in one of these two pools is left out; then it is drawn again.
+        raise_at: mean pass rate of a source's highest open level at which the next one opens.
+        raise_after: the last visits over which this mean is taken; so many there must have been since it opened.
+    """
+
+    by: Literal["none", "pass_rate"] = "none"
+    visits: int = 2
+    rest: int = 20
+    raise_at: float = 0.7
+    raise_after: int = 32
+
+    def __post_init__(self) -> None:
+        if min(self.visits, self.rest, self.raise_after) < 1 or not 0 < self.raise_at <= 1:
+            raise ValueError(
+                "curriculum: visits, rest and raise_after must be at least 1, and raise_at a share above 0"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from align.objective.advantages import Advantages, decoupled_advantages, group_a
 from align.objective.losses import k3
 from align.phases import Phase, shares
 from align.policy.policy import FILLER
-from align.rewards.mixer import Rewards, as_array, as_list, mean_of_known
+from align.rewards.mixer import Rewards, accuracy_of, as_array, as_list, mean_of_known
 from align.rewards.scoring import Scorer, Scores
 from align.rewards.terms import TermScores
 from align.rollouts.base import Sampling
@@ -44,8 +44,13 @@ def sample(
     items = []
     for name, count in counts.items():
         pool, drawn = run.pools[name], state.drawn.get(name, 0)
-        items.append(pool[draw(len(pool), drawn, count, config.seed)] if count else pool[:0])
-        state.drawn[name] = drawn + count
+        if run.curriculum is not None and state.curriculum is not None and count:
+            chosen, drawn = run.curriculum.take(state.curriculum, pool, drawn, count)
+        else:
+            chosen = pool[draw(len(pool), drawn, count, config.seed)] if count else pool[:0]
+            drawn += count
+        items.append(chosen)
+        state.drawn[name] = drawn
     sampling = Sampling(
         max_new_tokens=phase.max_new_tokens, temperature=phase.temperature, samples=config.samples_per_prompt
     )
@@ -92,10 +97,14 @@ def gather(scores: Scores, rows: Sequence[int], count: int, world: World) -> Sco
     }
 
 
-def mix(run: PolicyRun, state: RunState, scores: Scores, phase: Phase) -> Rewards:
-    """The reward of every response, by the weights of this step."""
+def mix(run: PolicyRun, state: RunState, rollout: Rollout, scores: Scores, phase: Phase) -> Rewards:
+    """The reward of every response, by the weights of this step. A curriculum learns what was solved."""
     weights = run.scorer.mixer.weights(state.step, phase.weights, state.scale)
-    return run.scorer.mix(scores, weights, learn=True)
+    rewards = run.scorer.mix(scores, weights, learn=True)
+    if run.curriculum is not None and state.curriculum is not None:
+        right_PG = accuracy_of(rewards).reshape(-1, rollout.samples)
+        run.curriculum.learn(state.curriculum, rollout.prompt_P.numpy(), right_PG)
+    return rewards
 
 
 def advantages(run: PolicyRun, rewards: Rewards) -> Advantages:
@@ -137,7 +146,7 @@ def resample(
         with timer.section("logprobs"):
             new = with_logprobs(run, new, phase)
         with timer.section("rewards"):
-            more = mix(run, state, scores(), phase)
+            more = mix(run, state, new, scores(), phase)
         order = list(range(len(rollout)))
         first = len(rollout)  # of the new prompts, which stand pool by pool
         for pool, count in counts.items():
@@ -224,6 +233,13 @@ def rollout_metrics(
         "prompts_drawn": float(sum(state.drawn.values())),
     }
     return {name: value for name, value in metrics.items() if not math.isnan(value)}
+
+
+def end_curriculum_rollout(run: PolicyRun, state: RunState) -> dict[str, float]:
+    """Open levels that are due, and return the curriculum's metrics; none without a curriculum."""
+    if run.curriculum is None or state.curriculum is None:
+        return {}
+    return run.curriculum.end_rollout(state.curriculum)
 
 
 class NoSignalError(RuntimeError):
