@@ -84,7 +84,7 @@ class Text:
         return inner if inner and all(inner) else None
 
     def count(self, keyword: str) -> int:
-        """How often a keyword stands in the text, in any case of letters, at the beginning of a word."""
+        """The number of places where a keyword stands at the beginning of a word, in any case of letters."""
         return len(_keyword(keyword).findall(self.text))
 
     def holds(self, word: str) -> bool:
