@@ -45,7 +45,7 @@ class PromptsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CurriculumConfig:
-    """Which prompts are drawn, by how often the policy solved them.
+    """The choice of prompts by how often the policy solved them.
 
     Attributes:
         by: ``pass_rate``: leave out for a time what is always or never solved, and open levels one by one. ``none``:
