@@ -107,6 +107,49 @@ def test_a_stage_that_is_left_out_cannot_be_read() -> None:
         load_project("r1_cpu", ["evaluation.policies=[r1_zero]"])
 
 
+# --- stages that sample and select ---------------------------------------------------------------------------------
+
+SMALL = """
+name: small
+output_dir: out
+stages:
+  cold_start: {train: sft, config: sft_cpu}
+  sampling:
+    command: sample
+    settings: {model: {path: "${output_dir}/cold_start"}, prompts: {train: ["synthetic:additions:train"]}}
+  selection: {command: select, settings: {samples: ["${output_dir}/sampling/samples.jsonl"]}}
+  fine: {train: sft, config: sft_cpu, settings: {data: {train: ["${output_dir}/selection/train.jsonl"]}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("stages.selection.settings.samples=[out/sampling/more.jsonl]", "stage sampling makes samples.jsonl"),
+        ("stages.selection.settings.samples=[out/cold_start/a.jsonl]", "makes no data that could be read here"),
+        ("stages.selection.settings.samples=[]", "samples is empty"),
+        ("stages.sampling.settings.prompts.train=[out/fine/a.jsonl]", "stage fine does not come before it"),
+        ("stages.fine.settings.model={path: out/selection, config: null}", "stage selection, which makes no model"),
+        ("stages.sampling.train=rm", "a stage has either train (rm, sft, align) or command (sample, select, evaluate)"),
+        ("stages.selection.processes=2", "it takes neither processes nor a launcher"),
+        ("stages.sampling.settings.out=a.jsonl", "out cannot be set in a stage: the project sets them"),
+        ("stages.fine.enabled=false", ""),
+        ("stages.selection.enabled=false", "stages.fine reads stage selection, which has enabled: false"),
+    ],
+)
+def test_stages_read_what_stages_before_them_make(
+    word: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(SMALL)
+    status, said = keel_run("small.yaml", "--dry-run", word)
+    assert (status, reason in said) == (2 if reason else 0, True), said
+    if not reason:
+        assert "samples: out/sampling/samples.jsonl (stage sampling)" in said
+        assert "keel data select --config out/configs/selection.yaml" in said
+        assert "fine" not in said
+
+
 # --- a shortened run --------------------------------------------------------------------------------------------------
 
 REPLY = "<think>easy</think><answer>7</answer>"
