@@ -1,13 +1,16 @@
 """Reinforcement learning of a small policy: accuracy on held-out prompts before and after, over seeds.
 
     python benchmarks/rl_learning.py --task calculation --out benchmarks/results/rl_learning_calculation.json
+    python benchmarks/rl_learning.py --task reasoning_gym --out benchmarks/results/rl_learning_reasoning_gym.json
     python benchmarks/rl_learning.py --task gsm8k --seeds 0 --base DIR --out benchmarks/results/rl_learning_gsm8k.json
 
 ``calculation``: the presets ``sft_cpu`` and ``cpu``: additions with carries, plainly and in words, and a decoder from
 scratch that is cold-started on worked solutions and stopped before it has mastered them. ``gsm8k``: the real training
 prompts of the kit in ``KEEL_DATA``; a pretrained decoder (``--base``, e.g. of ``pretrain_decoder.py``) is cold-started
-on their solutions. ``keel train sft`` runs once, and from there ``keel train align`` for each seed, each going on where
-it was stopped. Writes a JSON file, and beside it the curves as a picture.
+on their solutions. ``reasoning_gym``: two tasks of reasoning-gym (the extra ``reasoning``) with a curriculum that
+opens their levels; the decoder from scratch is cold-started on answers of the lowest levels, and ``--no-curriculum``
+draws all levels alike. ``keel train sft`` runs once, and from there ``keel train align`` for each seed, each going on
+where it was stopped. Writes a JSON file, and beside it the curves as a picture.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from typing import Any
 from harness import DATA, ROOT, environment, parser, write
 
 from align.reporting.manifest import is_complete
+from reward_models.data.formats import to_row
+from reward_models.data.sources import load
 from reward_models.runtime.metrics import read_metrics
 
 FIGURES = ("accuracy_greedy", "accuracy_sampled", "pass@4", "format_greedy", "length_greedy", "finished_greedy")
@@ -55,6 +60,48 @@ def gsm8k(base: Path | None) -> tuple[list[str], list[str]]:
             *("evaluation.limit=128", "evaluation.every=55", "engine.lr=5e-5", "max_tokens=8192", "loggers=[]"),
         ],
     )
+
+
+GYM_TASKS = ("chain_sum", "spell_backward")
+GYM_LEVELS, GYM_HELD_OUT = 3, 40  # levels from 0, and held-out prompts of each level and task
+
+
+def reasoning_gym(runs: Path, curriculum: bool) -> tuple[list[str], list[str]]:
+    """Answers of the lowest levels as demonstrations, prompts of all levels, held-out ones of another seed."""
+    file = runs / "demonstrations.jsonl"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shown = load([f"reasoning_gym:{task}?size=1500&seed=1&level=0-1" for task in GYM_TASKS], "prompt").records
+        rows = [
+            to_row(each) | {"response": f"<think>\n{each.answer}\n</think>\n<answer>{each.answer}</answer>"}
+            for each in shown
+        ]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    levels = f"level=0-{GYM_LEVELS - 1}"
+    train = [f"reasoning_gym:{task}?size=600&seed=2&{levels}" for task in GYM_TASKS]
+    test = [f"reasoning_gym:{task}?size={GYM_HELD_OUT}&seed=3&{levels}" for task in GYM_TASKS]
+    return (
+        ["--config", "sft_cpu", f"data.train=['{file}']", "max_steps=150", "loggers=[]"],
+        [
+            *("--config", "cpu", f"prompts.train={train}", f"evaluation.data={test}", "evaluation.limit=null"),
+            *("steps=120", "evaluation.every=30", "max_new_tokens=48", "prompts.decontaminate=false", "loggers=[]"),
+            f"curriculum={{by: {'pass_rate' if curriculum else 'none'}, raise_at: 0.6}}",
+        ],
+    )
+
+
+def by_gym_task(out: Path) -> dict[str, list[float]]:
+    """Task → greedy accuracy on its held-out prompts before the first step and after the last one."""
+    lines = [json.loads(line)["accuracy_greedy"] for line in (out / "held_out.jsonl").read_text().splitlines()]
+    count = GYM_LEVELS * GYM_HELD_OUT
+    if any(len(values) != count * len(GYM_TASKS) or None in values for values in lines):
+        raise SystemExit(f"{out}/held_out.jsonl does not hold {count} verdicts for each task")
+    return {
+        task: [
+            round(statistics.fmean(values[place * count : (place + 1) * count]), 4) for values in (lines[0], lines[-1])
+        ]
+        for place, task in enumerate(GYM_TASKS)
+    }
 
 
 def run(module: str, out: Path, words: list[str]) -> None:
@@ -108,23 +155,26 @@ def draw(curves: list[list[dict[str, float]]], rewards: list[list[dict[str, floa
 def main() -> None:
     made = parser(__doc__)
     add = made.add_argument
-    add("--task", choices=("calculation", "gsm8k"), required=True)
+    add("--task", choices=("calculation", "gsm8k", "reasoning_gym"), required=True)
     add("--runs", type=Path, default=ROOT / "runs" / "rl_learning", help="finished runs are not run again")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--base", type=Path, help="gsm8k: a pretrained decoder")
+    add("--no-curriculum", action="store_true", help="reasoning_gym: draw prompts of all levels alike")
     add("words", nargs="*", metavar="key=value", help="further settings of the RL runs")
     arguments = made.parse_args()
     found = environment(arguments.seeds[0])
     runs = arguments.runs / arguments.task
     if arguments.task == "calculation":
         sft, align = calculation()
+    elif arguments.task == "reasoning_gym":
+        sft, align = reasoning_gym(runs, not arguments.no_curriculum)
     else:
         sft, align = gsm8k(arguments.base)
     curves, rewards = [], []
     start = runs / "sft"
     run("align.train_sft", start, [*sft, "seed=0"])
     for seed in arguments.seeds:
-        out = runs / f"align_{seed}"
+        out = runs / f"align_{'plain_' if arguments.no_curriculum else ''}{seed}"
         run("align.train", out, [*align, f"model.path={start}", f"seed={seed}", *arguments.words])
         curves.append(curve(out))
         rewards.append([line for line in read_metrics(out / "metrics.jsonl") if "reward" in line])
@@ -142,8 +192,12 @@ def main() -> None:
         "commands": {"align.train_sft": sft, "align.train": [*align, *arguments.words]},
         "environment": found,
     }
+    if arguments.task == "reasoning_gym":
+        result["tasks"] = [
+            by_gym_task(runs / f"align_{'plain_' if arguments.no_curriculum else ''}{seed}") for seed in arguments.seeds
+        ]
     text = json.dumps(result).replace(f"{ROOT}/", "").replace(str(DATA), "$KEEL_DATA")
-    write(arguments.out, json.loads(text), ("summary",))
+    write(arguments.out, json.loads(text), ("summary", "tasks"))
     draw(curves, rewards, arguments.task, arguments.out.with_suffix(".png"))
 
 
