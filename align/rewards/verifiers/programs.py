@@ -1,4 +1,4 @@
-"""Accuracy of programs: they run against test cases, in a sandbox.
+"""Accuracy of programs: they run against test cases, in a sandbox or on a server of sandboxes.
 
 The expected output is never inside the sandbox with the program, and its verdict is not its own: outputs are compared
 here.
@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from align.rewards.parsing import last_tagged, split_response, uses_verifier
 from align.rewards.terms import Sample
 from align.rewards.verifiers.cases import Case, cases_of, has_cases, same_output, same_value
+from align.rewards.verifiers.program_languages import PYTHON, Language, language_of
+from align.rewards.verifiers.runners import CompileError, FusionRunner, LocalRunner, Run, Runner
 from align.rewards.verifiers.sandbox import PACKAGES, Limits, Sandbox, SandboxError
 
 FENCE = re.compile(r"(?P<before>[^\n`~]{0,200}?)(?P<fence>`{3,}|~{3,})[ \t]*(?P<label>[^\n`]*)")
-PYTHON = re.compile(r"\{?\s*\.?(?:python|py)(?:[23](?:\.\d+)?)?(?![\w+-])", re.IGNORECASE)
-CODE = re.compile(
-    r"^\s*(?:def|class|import|from|for|while|if|with|try|return|print|@\w)\b|print\(|input\(|\w\s*=\s*\S", re.MULTILINE
-)
 # What programs of contests leave out, because the judge has it: names, and where they come from.
 USUAL = {
     "typing": "List Dict Tuple Set Optional Union Any Deque DefaultDict Callable Iterable Iterator Sequence Mapping",
@@ -49,20 +47,6 @@ MODULES = (
 )
 FUTURE = re.compile(r"\A(?:\s*(?:#[^\n]*)?\n|\s*from\s+__future__\s+import\s+[^\n]+\n)*")
 
-# Runs in the sandbox: calls one function of the program. What the program prints goes to stderr.
-CALLER = """\
-import json, os, runpy, sys
-result = os.fdopen(os.dup(1), "w", encoding="utf-8")
-os.dup2(2, 1)
-call = json.load(sys.stdin)
-found = runpy.run_path("solution.py", run_name="solution")
-name = call["function"]
-function = found[name] if name in found else getattr(found["Solution"](), name)
-# Numbers and arrays of numpy have tolist.
-json.dump(function(*call["arguments"]), result, allow_nan=False, default=lambda value: value.tolist())
-result.flush()
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -76,15 +60,17 @@ class Judgement:
 class CodeAccuracy:
     """1.0 if the program passes every test case of its prompt, else 0.0, also if there is no program.
 
-    The program is the last block of Python in the ``<answer>``, or in the summary if there is none; see
-    :func:`program`. It is run by this interpreter. ``None`` where tests are malformed or the sandbox fails; ``errors``
-    counts these. Layouts of tests: :mod:`align.rewards.verifiers.cases`.
+    The program is the last block of its language in the ``<answer>``, or in the summary if there is none; see
+    :func:`program`. The language is in the prompt's column ``programming_language``: ``python`` (the default; run by
+    this interpreter), ``javascript`` (by ``node``) or ``cpp`` (compiled once, with ``g++``). ``None`` where tests are
+    malformed or the sandbox fails; ``errors`` counts these. Layouts of tests: :mod:`align.rewards.verifiers.cases`.
 
     Args:
         workers: programs that run at the same time.
         limits: of one run; the time is per test case.
         packages: installed packages that programs may import; see :class:`align.rewards.verifiers.sandbox.Sandbox`.
         allow_unsandboxed: see :class:`align.rewards.verifiers.sandbox.Sandbox`.
+        url: of a server with SandboxFusion's protocol, which runs all programs in place of this machine.
 
     Raises:
         SandboxError: programs cannot be isolated here.
@@ -99,9 +85,15 @@ class CodeAccuracy:
         limits: Limits | None = None,
         packages: Sequence[str] = PACKAGES,
         allow_unsandboxed: bool = False,
+        url: str | None = None,
     ):
         self.errors: Counter[str] = Counter()
-        self.sandbox = Sandbox(limits, packages=packages, allow_unsandboxed=allow_unsandboxed)
+        self._runner: Runner
+        if url is not None:
+            self._runner = FusionRunner(url, limits or Limits())
+        else:
+            self.sandbox = Sandbox(limits, packages=packages, allow_unsandboxed=allow_unsandboxed)
+            self._runner = LocalRunner(self.sandbox)
         self._workers = workers
 
     def applies(self, sample: Sample) -> bool:
@@ -119,31 +111,38 @@ class CodeAccuracy:
 
     def _judge(self, sample: Sample) -> Judgement:
         try:
-            tests = cases_of(sample.columns)
+            tests, language = cases_of(sample.columns), language_of(sample.columns)
         except ValueError as error:
             return Judgement(None, f"the tests cannot be used: {error}", "tests")
-        source = program(sample, tests[0].function)
+        source = program(sample, tests[0].function, language)
         if source is None:
-            return Judgement(False, "there is no program: no block of Python, and no code in <answer>")
+            return Judgement(False, f"there is no program: no block of {language.name}, and no code in <answer>")
         try:
             source.encode()
         except UnicodeEncodeError:
             return Judgement(False, "the program holds half of a surrogate pair, which is no text")
+        if language is PYTHON:
+            source = with_usual_imports(source)
         try:
+            runs: dict[bool, Run] = {}
             for number, test in enumerate(tests):
-                if fault := self._fault(with_usual_imports(source), test):
+                called = test.function is not None
+                if called not in runs:
+                    runs[called] = self._runner.prepare(language, source, called=called)
+                if fault := self._fault(runs[called], test):
                     return Judgement(False, f"test {number} of {len(tests)}: {fault}")
+        except CompileError as error:
+            return Judgement(False, f"it does not compile: {error}")
         except SandboxError as error:
             return Judgement(None, f"the sandbox failed: {error}", "sandbox")
         return Judgement(True, f"all {len(tests)} tests passed")
 
-    def _fault(self, source: str, test: Case) -> str:
+    def _fault(self, execute: Run, test: Case) -> str:
         """The error of the program on a test, as a sentence; empty if there is none."""
         if test.function is None:
-            run = self.sandbox.run_python(source, test.stdin)
+            run = execute(test.stdin)
         else:
-            call = json.dumps({"function": test.function, "arguments": json.loads(test.stdin)})
-            run = self.sandbox.run_python(CALLER, call, {"solution.py": source})
+            run = execute(json.dumps({"function": test.function, "arguments": json.loads(test.stdin)}))
         if run.outcome != "ended":
             return {"time": "it took too long", "output": "it printed too much"}[run.outcome]
         if run.status != 0:
@@ -159,25 +158,26 @@ class CodeAccuracy:
         return "" if passed else f"expected {test.output.strip()[:80]!r}, got {run.stdout.strip()[:80]!r}"
 
 
-def program(sample: Sample, function: str | None = None) -> str | None:
+def program(sample: Sample, function: str | None = None, language: Language = PYTHON) -> str | None:
     """The program a response gives, or ``None``.
 
-    It is the last fenced block labelled as Python; without such a block the last one without a label that looks like
-    code, or else the last without a label; without a fence the text of ``<answer>``. A block that was not closed
+    It is the last fenced block labelled as the language; without such a block the last one without a label that looks
+    like code, or else the last without a label; without a fence the text of ``<answer>``. A block that was not closed
     counts.
 
     Args:
         function: the last block that defines it, or a class ``Solution``, goes before later ones.
+        language: of the program.
     """
     summary = split_response(sample).summary or ""
     tagged = last_tagged(summary)
     found = blocks(summary if tagged is None else tagged)
-    labelled = [body for label, body in found if PYTHON.match(label)]
+    labelled = [body for label, body in found if language.label.match(label)]
     bare = [body for label, body in found if not label]
-    coded = [body for body in bare if CODE.search(body)]
+    coded = [body for body in bare if language.code.search(body)]
     choices = labelled or coded or bare
     if function is not None:
-        defines = re.compile(rf"^\s*(?:async\s+)?def\s+{re.escape(function)}\b|^class\s+Solution\b", re.MULTILINE)
+        defines = re.compile(language.defines.replace("{name}", re.escape(function)), re.MULTILINE)
         choices = [body for body in choices if defines.search(body)] or choices
     if choices:
         return choices[-1]

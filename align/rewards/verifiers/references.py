@@ -14,6 +14,7 @@ from align.rewards.verifiers.answers import ANSWER_VERIFIERS
 from align.rewards.verifiers.cases import COLUMNS, cases_of, has_cases
 from align.rewards.verifiers.math_answer import MOST_WORDS, read_reference
 from align.rewards.verifiers.math_text import Unreadable
+from align.rewards.verifiers.program_languages import language_of
 from align.rewards.verifiers.reasoning_gym import made_with_problem
 from reward_models.data.gym_tasks import COLUMN as GYM
 
@@ -35,7 +36,9 @@ def reference_problem(verifier: str, answer: str | None, columns: Mapping[str, A
         if verifier == "code":
             if not has_cases(columns):
                 return f"it has no test cases, in a column {' or '.join(COLUMNS)}"
-            cases_of(columns)
+            language, tests = language_of(columns), cases_of(columns)
+            if language.caller is None and any(test.function is not None for test in tests):
+                return f"functions of programs in {language.name} cannot be called; give tests that read and print"
         elif verifier == "instructions":
             return instructions_problem(columns)
         elif verifier == "reasoning_gym":

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from align.rewards.verifiers.sandbox_cgroup import memory_group, parent_group
-from align.rewards.verifiers.sandbox_files import PACKAGE_ROOT, interpreter_files, package_folder
+from align.rewards.verifiers.sandbox_files import PACKAGE_ROOT, Files, interpreter_files, merged, package_folder
 from align.rewards.verifiers.sandbox_filter import seccomp_filter
 
 LOGGER = logging.getLogger(__name__)
@@ -184,26 +184,43 @@ class Sandbox:
             return str(error)
         return None if execution.stdout == "in the box\n" else f"a program that prints a line ended as {execution}"
 
-    def run_python(self, source: str, stdin: str = "", files: Mapping[str, str] | None = None) -> Execution:
+    def run_python(
+        self, source: str, stdin: str = "", files: Mapping[str, str] | None = None, **options: Any
+    ) -> Execution:
         """Run a Python program with this interpreter, its standard library and :attr:`packages`.
 
         Args:
             files: further files in the program's directory, by name.
+            options: of :meth:`run`.
         """
         python = os.path.realpath(sys.executable)
         # not -I: it would ignore PYTHONPATH, and nothing else of the environment comes from outside
-        return self.run([python, "-P", "-s", "-B", "program.py"], {**(files or {}), "program.py": source}, stdin)
+        command = [python, "-P", "-s", "-B", "program.py"]
+        return self.run(command, {**(files or {}), "program.py": source}, stdin, **options)
 
-    def run(self, command: Sequence[str], files: Mapping[str, str], stdin: str = "") -> Execution:
+    def run(
+        self,
+        command: Sequence[str],
+        files: Mapping[str, str],
+        stdin: str = "",
+        *,
+        more: Files | None = None,
+        limits: Limits | None = None,
+    ) -> Execution:
         """Run ``command`` in a new directory that holds ``files``; everything it leaves behind is gone afterwards.
+
+        Args:
+            more: files of the machine that it needs beside those of the interpreter.
+            limits: in place of the sandbox's own.
 
         Raises:
             SandboxError: the box could not be built.
         """
+        limits = limits or self.limits
         start = time.monotonic()
         python, environment = os.path.realpath(sys.executable), tuple(ENVIRONMENT.items())
-        mounted = interpreter_files(python, environment, self.packages).as_json() if self._namespaces else {}
-        total = self.limits.processes * self.limits.memory + self.limits.disk + OVERHEAD
+        found = merged(interpreter_files(python, environment, self.packages), more) if self._namespaces else None
+        total = self.limits.processes * self.limits.memory + max(self.limits.disk, limits.disk) + OVERHEAD
         with (
             tempfile.TemporaryDirectory(prefix="keel-sandbox-") as root,
             _Pipe() as report,
@@ -218,11 +235,11 @@ class Sandbox:
                 "group": group,
                 "filter": self._filter.hex(),
                 "root": root,
-                "mounted": mounted,
-                "limits": asdict(self.limits),
+                "mounted": {} if found is None else found.as_json(),
+                "limits": asdict(limits),
                 "report": report.write_end,
             }
-            outcome, streams = self._run_job(job, report, start + self.limits.seconds)
+            outcome, streams = self._run_job(job, report, start + limits.seconds, limits.output)
         status = _status(streams["report"], streams["stderr"]) if outcome == "ended" else None
         return Execution(
             outcome=outcome,
@@ -237,7 +254,9 @@ class Sandbox:
             return PACKAGE_ROOT
         return os.pathsep.join(sorted({folder for name in self.packages if (folder := package_folder(name))}))
 
-    def _run_job(self, job: Mapping[str, Any], report: _Pipe, deadline: float) -> tuple[Outcome, dict[str, bytearray]]:
+    def _run_job(
+        self, job: Mapping[str, Any], report: _Pipe, deadline: float, output: int
+    ) -> tuple[Outcome, dict[str, bytearray]]:
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(INIT)],
             stdin=subprocess.PIPE,
@@ -250,7 +269,7 @@ class Sandbox:
         report.close_write_end()
         try:
             _send(process, json.dumps(job).encode())
-            return self._collect(process, report.read_end, deadline)
+            return self._collect(process, report.read_end, deadline, output)
         finally:
             process.kill()
             process.wait()
@@ -259,7 +278,7 @@ class Sandbox:
                     stream.close()
 
     def _collect(
-        self, process: subprocess.Popen[bytes], report: int, deadline: float
+        self, process: subprocess.Popen[bytes], report: int, deadline: float, output: int
     ) -> tuple[Outcome, dict[str, bytearray]]:
         """Read until everything is closed. Killing the outer process ends the box, and that closes everything."""
         outcome: Outcome = "ended"
@@ -282,8 +301,8 @@ class Sandbox:
                     if not chunk:
                         selector.unregister(key.fd)
                     stream = streams[ends[key.fd]]
-                    stream += chunk[: self.limits.output - len(stream)]
-                    if len(stream) >= self.limits.output and outcome == "ended":
+                    stream += chunk[: output - len(stream)]
+                    if len(stream) >= output and outcome == "ended":
                         outcome, deadline = "output", time.monotonic() + END
                         process.kill()
         return outcome, streams

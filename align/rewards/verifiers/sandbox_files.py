@@ -93,6 +93,47 @@ def interpreter_files(python: str, environment: tuple[tuple[str, str], ...], pac
     )
 
 
+@functools.cache
+def program_files(program: str) -> Files:
+    """A program of the machine and the shared libraries that it needs, as the loader lists them.
+
+    Args:
+        program: its real path.
+
+    Raises:
+        OSError: the loader does not list them.
+    """
+    done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+    if done.returncode != 0 and "not a dynamic" not in done.stderr + done.stdout:
+        raise OSError(f"the libraries of {program} cannot be listed: {done.stderr[-200:]}")
+    named = [word for line in done.stdout.splitlines() for word in line.split() if word.startswith("/")]
+    libraries = {os.path.realpath(each) for each in named}
+    places = {os.path.join(os.path.realpath(os.path.dirname(each)), os.path.basename(each)) for each in named}
+    links = {each: real for each in places if (real := os.path.realpath(each)) != each}
+    return Files([], sorted({program, *libraries}), [], {}, _top_links() | _library_links(libraries) | links)
+
+
+def merged(one: Files, other: Files | None) -> Files:
+    """The files of both. What lies below a directory that is mounted whole is not mounted again."""
+    if other is None:
+        return one
+    directories = sorted({*one.directories, *other.directories})
+    directories = [each for each in directories if not _below(each, [d for d in directories if d != each])]
+    links = {**one.links, **other.links}
+    top = _top_links()
+    return Files(
+        directories=directories,
+        files=sorted(path for path in {*one.files, *other.files} if not _below(path, directories)),
+        hidden=sorted({*one.hidden, *other.hidden}),
+        packages={**one.packages, **other.packages},
+        links={link: to for link, to in links.items() if link in top or not _below(link, directories)},
+    )
+
+
+def _below(path: str, directories: list[str]) -> bool:
+    return any(path.startswith(f"{each}/") for each in directories)
+
+
 def package_folder(name: str) -> str | None:
     """The directory that an installed package lies in; ``None`` if it is not installed, or is no directory."""
     spec = importlib.util.find_spec(name)
