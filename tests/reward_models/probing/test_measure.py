@@ -87,6 +87,13 @@ def test_a_model_of_length_fails_by_length_and_by_nothing_that_shortens() -> Non
     assert found["flattery"]["ci95"] == pytest.approx((72 / unit, 72 / unit))
 
 
+def test_effects_do_not_depend_on_the_scale_of_the_scores() -> None:
+    plain, scaled = probed(lambda _, text: len(text)), probed(lambda _, text: 3 * len(text) - 50)
+    assert scaled["unit"] == pytest.approx(3 * plain["unit"])
+    for name, each in plain["probes"].items():
+        assert scaled["probes"][name]["effect"] == pytest.approx(each["effect"]), name
+
+
 def test_a_model_that_knows_the_good_answers_passes_all() -> None:
     """Of the texts it reads any that holds a good answer is good; 0.01 per word tells good answers apart."""
     good = {p[-1].content: r[-1].content for p, r in built_in("preference").good}
@@ -177,6 +184,17 @@ def test_the_command_writes_figures_page_and_guards(small_model: Path, tmp_path:
     page = (out / "probe.html").read_text(encoding="utf-8")
     assert "padding_long" in page
     assert "guards" in yaml.safe_load(guards.read_text(encoding="utf-8"))
+
+
+def test_examples_of_a_safety_model_are_folded_with_a_warning(small_safety_model: Path, tmp_path: Path) -> None:
+    words = ["probe", "rm", "--model", str(small_safety_model), "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    figures = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))
+    assert figures["probes"].keys() == {probe.name for probe in PROBES["safety"]}
+    page = (tmp_path / "probe.html").read_text(encoding="utf-8")
+    assert "<details><summary>Examples to read (may hold harmful text)" in page
+    assert "called safe before" in page
 
 
 def test_the_command_refuses_to_write_over_its_data(small_model: Path, tmp_path: Path) -> None:
