@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
+from reward_models.attributes import AttributeHead
 from reward_models.calibration import Calibration
 from reward_models.config import RewardModelConfig
 from reward_models.data.chat import ChatRenderer
@@ -44,19 +45,27 @@ def save(
     baseline: Baseline | None,
     parts: Sequence[ScoredSet],
     world_size: int,
+    *,
+    head: AttributeHead | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write model, baseline, ``evaluation.json``, plots, model card and, last of all, the manifest."""
+    """Write model, baseline, ``evaluation.json``, plots, model card and, last of all, the manifest.
+
+    Args:
+        head: of a model with attribute heads. ``more``: further figures of its evaluation.
+    """
     facts = {
         "task": config.task,
         "span": renderer.span,
         "template_fingerprint": renderer.fingerprint,
         "data_fingerprint": data.train.fingerprint,
         "calibration": calibration.to_facts(),
+        **({"attributes": head.to_facts()} if head is not None else {}),
     }
     save_model(scorer, weights, directory, renderer.tokenizer, facts, config.model.lora)
     if baseline is not None:
         baseline.save(directory)
-    evaluation = evaluate(parts)
+    evaluation = {**evaluate(parts), **(more or {})}
     (directory / EVALUATION).write_text(json.dumps(evaluation, indent=1), encoding="utf-8")
     write_scores(parts, directory / EVAL_SCORES)
     pictures = [*plots.training(read_metrics(directory / "metrics.jsonl")), *plots.evaluation(parts, evaluation)]

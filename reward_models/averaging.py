@@ -85,6 +85,8 @@ def _comparable(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """The facts that must be equal in all members, by the names that an error gives them."""
     if "config" not in manifest:
         raise ValueError(f"{path / MANIFEST} holds no configuration: the model was not trained by `keel train rm`")
+    if "attributes" in manifest:
+        raise ValueError(f"{path} has attribute heads; models with one score are averaged")
     config = manifest["config"]
     base = config["model"]
     architecture = {k: v for k, v in _architecture(path).items() if k not in IGNORED and "drop" not in k}

@@ -63,6 +63,14 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
+def of_scores(scores: np.ndarray) -> Calibration:
+    """Mean and deviation of scores without labels, as those of attribute heads are; there is no temperature."""
+    if len(scores) < 2:
+        return Calibration(n=len(scores), notes=(f"{len(scores)} calibration examples: scores are not calibrated",))
+    note = "no temperature: rated responses say nothing of preferences"
+    return Calibration(n=len(scores), mean=float(scores.mean()), std=float(scores.std(ddof=1)), notes=(note,))
+
+
 def fit(scores: np.ndarray, label: np.ndarray, task: Task, *, threshold_fpr: float = 0.05) -> Calibration:
     """Fit on a set apart from training and evaluation; a value that the examples do not determine stays ``None``.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from reward_models.attribute_weights import check_weights
 from reward_models.backbone.config import ModelConfig
 from reward_models.data.records import Task
 from reward_models.dataset import DataConfig
@@ -53,6 +54,8 @@ class RewardModelConfig(RunConfig):
 
     Attributes:
         task: ``preference``: pairwise, on comparisons. ``safety``: point-wise, on safe/unsafe labels.
+        attributes: regress HelpSteer's attributes in place of preferences, on rated responses: the weight of each in
+            the score, e.g. ``{helpfulness: 1.0, verbosity: -0.5}``; 0 for those that are not named.
         init_seed: seed of the weights that no pretrained model brings, such as the score head; default: ``seed``.
             Models to be averaged (``keel average``) need the same, and other values of ``seed``.
         epochs: how often to go over the training data. ``max_steps``: stop after this many steps.
@@ -71,6 +74,7 @@ class RewardModelConfig(RunConfig):
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    attributes: dict[str, float] = field(default_factory=dict)
     init_seed: int | None = None
     epochs: float = 1.0
     max_steps: int | None = None
@@ -86,6 +90,10 @@ class RewardModelConfig(RunConfig):
         for name in ("batch_size", "max_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.attributes:
+            if self.task != "preference":
+                raise ValueError("attributes go with the task preference")
+            check_weights(self.attributes)
         if not 0 < self.threshold_fpr < 1:
             raise ValueError(f"threshold_fpr={self.threshold_fpr} is a share strictly between 0 and 1")
         if self.epochs <= 0 or (self.max_steps is not None and self.max_steps < 1):

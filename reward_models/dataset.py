@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from reward_models.data.chat import ChatRenderer, Span
 from reward_models.data.encode import Overlong, TokenizedSet, tokenize_records
@@ -88,14 +88,17 @@ class TokenizedData:
     eval: dict[str, TokenizedSet]
 
 
-def load_records(config: DataConfig, task: Task) -> Records:
+def load_records(config: DataConfig, task: Task, *, rated: bool = False) -> Records:
     """Read all sources, remove duplicates and evaluation prompts, and split by prompt.
+
+    Args:
+        rated: read rated responses in place of the task's records.
 
     Raises:
         SourceError, BadRowsError: see :func:`reward_models.data.sources.load`.
         ValueError: nothing is left to train on.
     """
-    record_type = TASKS[task].record_type
+    record_type: Any = "rated" if rated else TASKS[task].record_type
     columns = config.columns or None
     loaded = load(config.train, record_type, max_bad=config.max_bad, limit=config.limit, columns=columns)
     files = [file for spec in config.eval for file in expand(spec)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from reward_models.attributes import AttributeHead
 from reward_models.backbone import pretrained
 from reward_models.backbone.config import LoraConfig, ModelConfig
 from reward_models.backbone.pretrained import Layout, load_complete
 from reward_models.backbone.tree_attention import TREE_ATTENTION, supports_trees, tree_hidden_states
+from reward_models.data.records import ATTRIBUTES
 from reward_models.data.tree_batches import Batch, TreeBatch, pack, pad
 from reward_models.data.trees import PromptTree
 from reward_models.runtime.engine import gathered
@@ -33,10 +36,14 @@ PAD_TOKENS = ("<|pad|>", "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_
 
 
 class SequenceScorer(nn.Module):
-    """Scores whole sequences: ``forward(batch) -> scores_N``, float32, one per sequence of the batch, in its order."""
+    """Scores whole sequences: ``forward(batch) -> scores_N``, float32, one per sequence of the batch, in its order.
 
-    def __init__(self, model: nn.Module, layout: Layout) -> None:
+    A model with attribute heads gives ``outputs_NA``; with a ``head``, their weighted combination as ``scores_N``.
+    """
+
+    def __init__(self, model: nn.Module, layout: Layout, head: AttributeHead | None = None) -> None:
         super().__init__()
+        self.head = head
         self.model = model  # a PreTrainedModel, or peft's wrapper around one
         self.layout = layout
 
@@ -50,15 +57,22 @@ class SequenceScorer(nn.Module):
         return pack(trees) if self.layout == "tree" else pad(trees, self.classifier.config.pad_token_id)
 
     def forward(self, batch: Batch) -> torch.Tensor:
+        outputs_NA = self.outputs(batch)
+        if outputs_NA.shape[1] == 1:
+            return outputs_NA[:, 0]
+        return outputs_NA if self.head is None else outputs_NA @ outputs_NA.new_tensor(self.head.weights)
+
+    def outputs(self, batch: Batch) -> torch.Tensor:
+        """All outputs of the head, float32, ``[N, labels]``."""
         classifier: Any = self.classifier
         if isinstance(batch, TreeBatch):
             hidden_T = tree_hidden_states(classifier.base_model, batch)
-            return classifier.score(hidden_T[batch.last_N])[:, 0].float()
+            return classifier.score(hidden_T[batch.last_N]).float()
         if hasattr(classifier, "score"):  # decoders: read at the given position, which pad ids would not tell
             output = classifier.base_model(batch.input_ids_NL, attention_mask=batch.attention_mask_NL, use_cache=False)
             rows = torch.arange(len(batch.last_N), device=batch.last_N.device)
-            return classifier.score(output.last_hidden_state[rows, batch.last_N])[:, 0].float()
-        return classifier(batch.input_ids_NL, attention_mask=batch.attention_mask_NL).logits[:, 0].float()
+            return classifier.score(output.last_hidden_state[rows, batch.last_N]).float()
+        return classifier(batch.input_ids_NL, attention_mask=batch.attention_mask_NL).logits.float()
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase | None:
@@ -77,13 +91,23 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase | None:
 
 
 def build_model(
-    config: ModelConfig, tokenizer: PreTrainedTokenizerBase, task: str, dtype: torch.dtype
+    config: ModelConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    task: str,
+    dtype: torch.dtype,
+    *,
+    attributes: bool = False,
 ) -> SequenceScorer:
-    """A classifier with one label, its head initialised if the weights bring none, ready for the engine.
+    """A classifier with one label, or one for each attribute, ready for the engine.
+
+    Its head is initialised if the weights bring none.
 
     Call it inside :func:`reward_models.runtime.engine.model_loading`, which partitions it for ZeRO stage 3.
     """
     architecture = _architecture(config, tokenizer, task)
+    if attributes:
+        _label(architecture, ATTRIBUTES)
+        architecture.problem_type = "regression"
     layout = pretrained.choose_layout(config, architecture)
     model, fresh = pretrained.build_pretrained(
         config, architecture, AutoModelForSequenceClassification, tokenizer, dtype, _is_outside_backbone
@@ -109,17 +133,22 @@ def load_scorer(path: str, dtype: torch.dtype | None, trust_remote_code: bool = 
     """
     options: dict[str, Any] = {"dtype": dtype or "auto", "trust_remote_code": trust_remote_code}
     architecture = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    if architecture.num_labels != 1:
-        raise ValueError(f"{path} has {architecture.num_labels} labels; a reward model has one")
+    saved = (getattr(architecture, KEEL_KEY, None) or {}).get("attributes")
+    head = None if saved is None else AttributeHead.from_facts(saved)
+    wanted = 1 if head is None else len(ATTRIBUTES)
+    if architecture.num_labels != wanted:
+        raise ValueError(
+            f"{path} has {architecture.num_labels} labels; a reward model has one, or attribute heads of Keel"
+        )
     layout: Layout = "tree" if supports_trees(architecture) else "padded"
     if layout == "tree":
         options["attn_implementation"] = TREE_ATTENTION
     adapter, auto = Path(path) / "adapter_config.json", AutoModelForSequenceClassification
     if not adapter.is_file():
-        return SequenceScorer(load_complete(auto, path, config=architecture, **options)[0], layout)
+        return SequenceScorer(load_complete(auto, path, config=architecture, **options)[0], layout, head)
     base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
     model, _ = load_complete(auto, base, may_lack=_is_outside_backbone, config=architecture, **options)
-    return SequenceScorer(pretrained.load_adapter(model, Path(path)), layout)
+    return SequenceScorer(pretrained.load_adapter(model, Path(path)), layout, head)
 
 
 def _is_outside_backbone(weight: str) -> bool:
@@ -162,9 +191,7 @@ def init_head(head: nn.Linear) -> None:
 
 def _architecture(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, task: str) -> PretrainedConfig:
     architecture = pretrained.load_architecture(config, tokenizer)
-    architecture.num_labels = 1
-    architecture.id2label = {0: "helpful" if task == "preference" else "safe"}
-    architecture.label2id = {label: number for number, label in architecture.id2label.items()}
+    _label(architecture, ("helpful" if task == "preference" else "safe",))
     architecture.pad_token_id = tokenizer.pad_token_id
     architecture.eos_token_id = tokenizer.eos_token_id
     architecture.bos_token_id = tokenizer.bos_token_id
@@ -172,6 +199,12 @@ def _architecture(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, task:
     architecture.problem_type = "regression" if task == "preference" else "multi_label_classification"
     architecture.use_cache = False
     return architecture
+
+
+def _label(architecture: PretrainedConfig, names: Sequence[str]) -> None:
+    architecture.num_labels = len(names)
+    architecture.id2label = dict(enumerate(names))
+    architecture.label2id = {label: number for number, label in architecture.id2label.items()}
 
 
 def save_model(

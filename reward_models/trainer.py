@@ -18,6 +18,7 @@ with needs("train"):
     import torch
 
 from reward_models import artifact, calibration
+from reward_models.attributes import AttributeHead, AttributeObjective, attribute_evaluation
 from reward_models.config import MAY_CHANGE, RewardModelConfig
 from reward_models.data.batching import EpochSampler
 from reward_models.data.chat import ChatRenderer, train_tokenizer
@@ -72,11 +73,12 @@ class Training:
     total_steps: int
     scorer: SequenceScorer
     engine: Any
+    head: AttributeHead | None
 
 
 def prepare(config: RewardModelConfig, run: Run) -> Training:
     """Read and tokenize the data, build model and engine."""
-    records = load_records(config.data, config.task)
+    records = load_records(config.data, config.task, rated=bool(config.attributes))
     renderer = ChatRenderer(_tokenizer(config, records), config.data.span or default_span(config.task))
     limit = planned_position_limit(config.model, renderer.tokenizer, config.task)
     data = tokenize(records, renderer, config.data, limit)
@@ -88,15 +90,19 @@ def prepare(config: RewardModelConfig, run: Run) -> Training:
 
     # A new model is made whole and partitioned by the engine: made in parts, it would draw other random weights.
     with model_loading(config.engine, run.world) if config.model.path is not None else nullcontext():
-        scorer = build_model(config.model, renderer.tokenizer, config.task, torch_dtype(config.engine))
+        dtype, rated = torch_dtype(config.engine), bool(config.attributes)
+        scorer = build_model(config.model, renderer.tokenizer, config.task, dtype, attributes=rated)
     engine = build_engine(scorer, config.engine, total_steps, run.world)
-    return Training(config, run, records, renderer, data, sampler, total_steps, scorer, engine)
+    head = AttributeHead.fit(data.train.ratings, config.attributes) if rated else None
+    return Training(config, run, records, renderer, data, sampler, total_steps, scorer, engine, head)
 
 
 def optimize(training: Training) -> bool:
     """Make the optimizer steps that are left; returns False if a signal stopped the run before the last."""
     config, run, data, engine = training.config, training.run, training.data, training.engine
-    objective = Objective(config, data.train, run.world.device)
+    objective: Any = Objective(config, data.train, run.world.device)
+    if training.head is not None:
+        objective = AttributeObjective(training.head, data.train, run.world.device)
     first_step = _resume(training)
     with (
         StopSignal() as stop,
@@ -111,7 +117,7 @@ def optimize(training: Training) -> bool:
             done = step + 1
             last = done == training.total_steps
             if config.eval_every and done % config.eval_every == 0 and not last:
-                values |= evaluation_metrics(score_sources(training), data, config.task)
+                values |= held_out_metrics(training)
             log.write(done, values, epoch=done / training.sampler.steps_per_epoch)
             shown = ("loss", "accuracy", "tokens_per_second")
             run.reporter.step(bar, done, {name: values[name] for name in shown if name in values})
@@ -213,6 +219,15 @@ class Objective:
         return loss_B
 
 
+def held_out_metrics(training: Training) -> dict[str, float]:
+    """The metrics of an evaluation during training."""
+    scores, data = score_sources(training), training.data
+    if training.head is None:
+        return evaluation_metrics(scores, data, training.config.task)
+    figures = attribute_evaluation(scores, data.eval, training.head).get("attributes", {})
+    return {f"eval_{name}": each["pearson"] for name, each in figures.items() if each["pearson"] is not None}
+
+
 def score_sources(training: Training) -> dict[str, np.ndarray]:
     """Scores of every evaluation set, over all ranks."""
     return {name: _scores(training, part) for name, part in training.data.eval.items()}
@@ -236,20 +251,23 @@ def finish(training: Training) -> Path:
     config, run, renderer, data = training.config, training.run, training.renderer, training.data
     scores = score_sources(training)
     held_apart = _scores(training, data.calibration)
-    fitted = calibration.fit(held_apart, data.calibration.label, config.task, threshold_fpr=config.threshold_fpr)
+    if training.head is None:
+        fitted = calibration.fit(held_apart, data.calibration.label, config.task, threshold_fpr=config.threshold_fpr)
+    else:
+        fitted = calibration.of_scores(training.head.scores(held_apart) if len(held_apart) else np.zeros(0))
     state = full_weights(training.engine.module.model, run.world)
     if run.world.is_main:
         settings = deepspeed_config(config.engine, run.world.size)
         (run.path / "deepspeed.json").write_text(json.dumps(settings, indent=1))
         for note in fitted.notes:
             run.reporter.say(note)
-        baseline = fit_baseline(training.records.train, renderer.span)
+        baseline = fit_baseline(training.records.train, renderer.span) if training.head is None else None
         parts = [
             scored_set(
                 name, rows, scores[name], task=config.task, span=renderer.span, calibration=fitted, baseline=baseline
             )
             for name, rows in training.records.eval.items()
-            if rows
+            if rows and training.head is None
         ]
         artifact.save(
             run.path,
@@ -263,6 +281,8 @@ def finish(training: Training) -> Path:
             baseline,
             parts,
             run.world.size,
+            head=training.head,
+            more={} if training.head is None else attribute_evaluation(scores, data.eval, training.head),
         )
     run.world.barrier()
     run.reporter.say(f"saved to {run.path}")

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from reward_models.data.chat import ChatRenderer
-from reward_models.data.records import Comparison, Conversation, SafetyLabel
+from reward_models.data.records import Comparison, Conversation, Rated, SafetyLabel
 from reward_models.data.trees import PromptTree
 
 Overlong = Literal["drop", "cut"]
@@ -34,6 +34,7 @@ class TokenizedSet:
         tokens: all token ids, flat. ``spans[i]`` holds item i's borders in it: prompt, then each branch.
         label: safety: 1.0 safe, 0.0 unsafe. Comparisons: 1.0 where the first branch was chosen, 0.5 for a tie.
         strength: how much better, or nan where the source does not say.
+        ratings: ``[n, attributes]`` of rated responses, nan where there is none; else ``[n, 0]``.
         source: index into ``sources``.
         ids: the records' ids, for messages and for keeping a bad batch.
         truncated: conversations whose oldest part was cut to fit; ``dropped``: reason → how many were left out.
@@ -50,6 +51,7 @@ class TokenizedSet:
     truncated: int
     dropped: dict[str, int] = field(default_factory=dict)
     fingerprint: str = ""
+    ratings: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
     def __len__(self) -> int:
         return len(self.spans)
@@ -127,6 +129,7 @@ class _Items:
     strength: list[float] = field(default_factory=list)
     source: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
+    ratings: list[list[float]] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     truncated: int = 0
     end: int = 0
@@ -143,6 +146,8 @@ class _Items:
         self.end = int(self.spans[-1][-1])
         self.label.append(label_value(record))
         self.strength.append(np.nan if isinstance(record, SafetyLabel) or record.strength is None else record.strength)
+        ratings = record.ratings if isinstance(record, Rated) else ()
+        self.ratings.append([np.nan if rating is None else rating for rating in ratings])
         self.source.append(record.source)
         self.ids.append(record.id)
 
@@ -151,8 +156,9 @@ class _Items:
         index = {name: i for i, name in enumerate(names)}
         tokens = np.concatenate(self.tokens) if self.tokens else np.zeros(0, np.int32)
         label, strength = np.array(self.label), np.array(self.strength)
+        ratings = np.array(self.ratings, dtype=float).reshape(len(self.label), -1 if self.label else 0)
         hashed = hashlib.sha256(tokens.tobytes())
-        for array in (*self.spans, label, strength):
+        for array in (*self.spans, label, strength, ratings):
             hashed.update(array.tobytes())
         return TokenizedSet(
             tokens=tokens,
@@ -165,6 +171,7 @@ class _Items:
             truncated=self.truncated,
             dropped=self.dropped,
             fingerprint=hashed.hexdigest()[:16],
+            ratings=ratings,
         )
 
 

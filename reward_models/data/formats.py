@@ -8,6 +8,8 @@ pair            any comparison above; the verdict may be missing. Never inferred
 safety          ``prompt, response, label`` (safe | unsafe) and ``category``: our own layout
                 ``prompt, completion, label`` (true: safe): TRL's unpaired preference
                 ``prompt, response, is_safe, category``: BeaverTails
+rated           ``prompt, response`` and one or more of ``helpfulness, correctness, coherence, complexity, verbosity``:
+                HelpSteer2. Never inferred: name this type
 prompt          ``prompt`` and ``answer``, ``domain``, ``language``: our own layout, TRL's prompt-only; other columns
                 are kept for reward terms
                 ``question, answer`` (after ``####``): gsm8k
@@ -63,6 +65,7 @@ from reward_models.data.responses import (
     to_candidates,
     to_comparison,
     to_pair,
+    to_rated,
     to_safety_label,
     two_responses,
 )
@@ -117,6 +120,8 @@ def to_record(
         return to_pair(row, id, source)
     if record_type == "safety":
         return to_safety_label(row, id, source)
+    if record_type == "rated":
+        return to_rated(row, id, source)
     if record_type == "candidates":
         return to_candidates(row, id, source)
     return _to_prompt(row, domain, id, source)

@@ -15,12 +15,11 @@ from reward_models.data.conversations import quoted
 from reward_models.data.files import BadRow
 from reward_models.data.instruction_rows import is_constraints, with_constraints, with_ground_truth
 from reward_models.data.multiple_choice import has_options, with_options
-from reward_models.data.records import RecordError, RecordType
+from reward_models.data.records import ATTRIBUTES, RecordError, RecordType
 
 Row = Mapping[str, Any]
 Numbered = tuple[int, dict[str, Any]]
 
-ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")  # HelpSteer and HelpSteer2
 _ARENA = {"model_a": "a", "model_b": "b", "tie": "tie", "tie (bothbad)": "tie", "both_bad": "tie", "bothbad": "tie"}
 
 

@@ -19,8 +19,9 @@ MESSAGE_FIELDS: tuple[str, ...] = ("tool_calls", "tool_call_id", "name", "reason
 
 Task = Literal["preference", "safety"]
 Domain = Literal["reasoning", "helpfulness", "safety"]
-RecordType = Literal["comparison", "pair", "safety", "candidates", "prompt"]
-RECORD_TYPES: tuple[RecordType, ...] = ("comparison", "pair", "safety", "candidates", "prompt")
+RecordType = Literal["comparison", "pair", "safety", "candidates", "prompt", "rated"]
+RECORD_TYPES: tuple[RecordType, ...] = ("comparison", "pair", "safety", "candidates", "prompt", "rated")
+ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")  # HelpSteer and HelpSteer2
 DOMAINS: tuple[Domain, ...] = ("reasoning", "helpfulness", "safety")
 
 
@@ -206,6 +207,31 @@ class SafetyLabel:
         _check_response(self.response, "the response")
         if self.label not in ("safe", "unsafe"):
             raise RecordError(f"label {self.label!r} is neither safe nor unsafe")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rated(SafetyLabel):
+    """One response with ratings of HelpSteer's attributes (arXiv:2311.09528).
+
+    It goes the way of a labelled response through splits and batches; its label says nothing.
+
+    Args:
+        prompt, response, id, source: as in :class:`Comparison`.
+        ratings: one for each of :data:`ATTRIBUTES`, in their order; ``None`` where the source has none. At least one.
+    """
+
+    label: Literal["safe", "unsafe"] = "safe"
+    ratings: tuple[float | None, ...]
+
+    def __post_init__(self) -> None:
+        SafetyLabel.__post_init__(self)
+        if len(self.ratings) != len(ATTRIBUTES):
+            raise RecordError(f"{len(self.ratings)} ratings for the attributes {', '.join(ATTRIBUTES)}")
+        known = [rating for rating in self.ratings if rating is not None]
+        if not known:
+            raise RecordError(f"no rating of {', '.join(ATTRIBUTES)}")
+        if not all(math.isfinite(rating) for rating in known):
+            raise RecordError(f"ratings {known} are not finite numbers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

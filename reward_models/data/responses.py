@@ -21,7 +21,16 @@ from reward_models.data.prompt_columns import (
     prompt_of,
     refuse_unreadable,
 )
-from reward_models.data.records import Candidates, Comparison, Conversation, Pair, RecordError, SafetyLabel
+from reward_models.data.records import (
+    ATTRIBUTES,
+    Candidates,
+    Comparison,
+    Conversation,
+    Pair,
+    Rated,
+    RecordError,
+    SafetyLabel,
+)
 from reward_models.data.scores import check_label, margin_of, number_of
 
 Row = Mapping[str, Any]
@@ -160,6 +169,15 @@ def to_safety_label(row: Row, id: str, source: str) -> SafetyLabel:
         id=id,
         source=source,
     )
+
+
+def to_rated(row: Row, id: str, source: str) -> Rated:
+    """The ratings of a response in ``row``. :class:`RecordError` if something is missing or wrong."""
+    if not has_prompt(row) and not any(name in row for name in COLUMN_NAMES):
+        raise missing(row, "prompt")
+    prompt, response = prompt_and_response(row, "response")
+    ratings = tuple(number_of(row, name) for name in ATTRIBUTES)
+    return Rated(prompt=prompt, response=response, ratings=ratings, id=id, source=source)
 
 
 def _safety_verdict(row: Row, key: str) -> Literal["safe", "unsafe"]:

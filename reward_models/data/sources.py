@@ -19,6 +19,7 @@ from reward_models.data.records import (
     Conversation,
     Pair,
     Prompt,
+    Rated,
     Record,
     RecordError,
     RecordType,
@@ -99,6 +100,8 @@ def load(specs: Specs, record_type: Literal["safety"], **options: Unpack[LoadOpt
 def load(specs: Specs, record_type: Literal["prompt"], **options: Unpack[LoadOptions]) -> Loaded[Prompt]: ...
 @overload
 def load(specs: Specs, record_type: Literal["candidates"], **options: Unpack[LoadOptions]) -> Loaded[Candidates]: ...
+@overload
+def load(specs: Specs, record_type: Literal["rated"], **options: Unpack[LoadOptions]) -> Loaded[Rated]: ...
 @overload
 def load(specs: Specs, record_type: None, **options: Unpack[LoadOptions]) -> Loaded[Record]: ...
 def load(

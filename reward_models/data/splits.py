@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 from reward_models.data.conversations import digest
-from reward_models.data.records import Candidates, Comparison, Conversation, Pair, Record, SafetyLabel
+from reward_models.data.records import Candidates, Comparison, Conversation, Pair, Rated, Record, SafetyLabel
 
 SHINGLE_WORDS = 8
 MIN_SHARED = 3
@@ -87,6 +87,8 @@ def verdict(record: Record) -> str:
         return ""
     if isinstance(record, Candidates):
         return ",".join(sorted(digest(response).hex() for response in record.right))
+    if isinstance(record, Rated):
+        return repr(record.ratings)
     return record.label if isinstance(record, SafetyLabel) else record.answer or ""
 
 

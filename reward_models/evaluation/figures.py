@@ -53,22 +53,22 @@ def plan(data: TokenizedSet, items: Sequence[int], layout: str, budget: int, wor
 def score_set(
     module: torch.nn.Module, scorer: SequenceScorer, data: TokenizedSet, max_tokens: int, world: World
 ) -> np.ndarray:
-    """Scores of a whole set on all ranks, float64 ``[items, branches]``.
+    """Scores of a whole set on all ranks, float64 ``[items, branches]``; of attribute heads ``[items, attributes]``.
 
     Args:
         module: the callable: ``scorer`` itself, or the engine around it.
     """
     if len(data) == 0:
         return np.zeros((0, 1))
-    branches = len(data.spans[0]) - 2
-    scores = torch.zeros(len(data), branches, dtype=torch.float64)
+    columns = (len(data.spans[0]) - 2) * (scorer.classifier.config.num_labels if scorer.head is None else 1)
+    scores = torch.zeros(len(data), columns, dtype=torch.float64)
     was_training = module.training
     module.eval()
     for items in plan(data, range(len(data)), scorer.layout, max_tokens, world):
         batch: Batch = scorer.collate([data.tree(i) for i in items] or [FILLER])
         values = module(batch.to(world.device))
         if items:
-            scores[items] = values.double().cpu().view(-1, branches)
+            scores[items] = values.double().cpu().view(-1, columns)
     module.train(was_training)
     return world.sum(scores).numpy()
 

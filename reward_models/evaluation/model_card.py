@@ -122,6 +122,12 @@ def _evaluation_table(evaluation: dict[str, Any]) -> list[str]:
     """Headline metrics of every source and of all; ``docs/evaluation.md`` describes them."""
     if not evaluation:
         return ["There were no evaluation data."]
+    if "attributes" in evaluation:
+        lines = ["| attribute | ratings | Pearson | Spearman | error |", "|---|---|---|---|---|"]
+        for name, each in evaluation["attributes"].items():
+            cells = [shown(each[key]) for key in ("n", "pearson", "spearman", "error")]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+        return lines
     columns = CARD_COLUMNS[evaluation["kind"]]
     rows = {**evaluation["by_source"], "all": evaluation}
     lines = ["| source | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]

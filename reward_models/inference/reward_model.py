@@ -30,7 +30,16 @@ from reward_models.data.chat import ChatRenderer, Span
 from reward_models.data.conversations import to_message
 from reward_models.data.encode import cut
 from reward_models.data.manifest import MANIFEST, read_manifest
-from reward_models.data.records import Comparison, Conversation, Message, RecordError, SafetyLabel, Task, saved_task
+from reward_models.data.records import (
+    ATTRIBUTES,
+    Comparison,
+    Conversation,
+    Message,
+    RecordError,
+    SafetyLabel,
+    Task,
+    saved_task,
+)
 from reward_models.data.trees import PromptTree
 from reward_models.dataset import default_span
 from reward_models.model import KEEL_KEY, SequenceScorer, load_scorer, position_limit
@@ -175,6 +184,24 @@ class RewardModel:
             except RecordError as error:
                 raise RecordError(f"conversation {number}: {error}") from None
         return self.score_responses(pairs)
+
+    def score_attributes(self, conversations: Sequence[Turns]) -> list[dict[str, float]]:
+        """The predicted rating of each attribute, on the scale of the training ratings, one mapping per conversation.
+
+        Raises:
+            RecordError: a conversation is not one.
+            ValueError: the model has no attribute heads.
+        """
+        head = self.scorer.head
+        if head is None:
+            raise ValueError(f"{self.directory or 'the model'} has one output, and no attribute heads")
+        sequences = self.encode([split_turns(turns) for turns in conversations])
+        rows = []
+        with self._computing, torch.inference_mode():
+            for sequence in sequences:
+                batch = self.scorer.collate([PromptTree.from_sequences([sequence])]).to(self.device)
+                rows.append(head.ratings(self.scorer.outputs(batch).double().cpu().numpy())[0])
+        return [dict(zip(ATTRIBUTES, map(float, row), strict=True)) for row in rows]
 
     def score_records(self, records: Sequence[Comparison | SafetyLabel]) -> list[tuple[Score, ...]]:
         """The scores of each record's responses: (a, b) of a comparison, one of a safety label."""

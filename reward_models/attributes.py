@@ -1,0 +1,160 @@
+"""Attribute heads: one output for each of HelpSteer's attributes, and a weighted combination of them as the score.
+
+The outputs are regressed on ratings, as in HelpSteer2 (arXiv:2406.08673, section 4.1), in standard units of the
+training ratings. A rating that is missing has no loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from reward_models.data.encode import TokenizedSet
+from reward_models.data.records import ATTRIBUTES
+from reward_models.runtime.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeHead:
+    """The outputs of a model with attribute heads, in the order of :data:`ATTRIBUTES`.
+
+    Attributes:
+        weights: of each output in the score.
+        means, deviations: of the training ratings; rating = mean + deviation · output.
+    """
+
+    weights: tuple[float, ...]
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+
+    def to_facts(self) -> dict[str, dict[str, float]]:
+        """For ``config.json``: attribute → its weight, mean and deviation."""
+        return {
+            name: {"weight": weight, "mean": mean, "deviation": deviation}
+            for name, weight, mean, deviation in zip(ATTRIBUTES, self.weights, self.means, self.deviations, strict=True)
+        }
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Mapping[str, float]]) -> AttributeHead:
+        """Raise ``ValueError`` if the saved attributes are not :data:`ATTRIBUTES`."""
+        if tuple(facts) != ATTRIBUTES:
+            raise ValueError(f"the saved model's attributes are {', '.join(facts)}, not {', '.join(ATTRIBUTES)}")
+        columns = ("weight", "mean", "deviation")
+        weights, means, deviations = (tuple(float(each[c]) for each in facts.values()) for c in columns)
+        return cls(weights, means, deviations)
+
+    @classmethod
+    def fit(cls, ratings: np.ndarray, weights: Mapping[str, float]) -> AttributeHead:
+        """Means and deviations of the ratings of each attribute.
+
+        Args:
+            ratings: ``[n, attributes]``, nan where there is none.
+            weights: attribute → weight in the score; 0 for those that are not named.
+
+        Raises:
+            ValueError: an attribute has a weight, and no two different ratings.
+        """
+        means, deviations = [], []
+        for name, column in zip(ATTRIBUTES, ratings.T, strict=True):
+            known = column[~np.isnan(column)]
+            deviation = float(known.std()) if len(known) else 0.0
+            if not deviation and weights.get(name):
+                raise ValueError(f"attributes.{name} has a weight, and data.train has no two different ratings of it")
+            means.append(float(known.mean()) if len(known) else 0.0)
+            deviations.append(deviation or 1.0)
+        return cls(tuple(float(weights.get(name, 0.0)) for name in ATTRIBUTES), tuple(means), tuple(deviations))
+
+    def standard(self, ratings: np.ndarray) -> np.ndarray:
+        """Ratings in standard units, ``[n, attributes]``."""
+        return (ratings - np.array(self.means)) / np.array(self.deviations)
+
+    def ratings(self, outputs: np.ndarray) -> np.ndarray:
+        """Outputs on the scale of the ratings, ``[n, attributes]``."""
+        return outputs * np.array(self.deviations) + np.array(self.means)
+
+    def scores(self, outputs: np.ndarray) -> np.ndarray:
+        """The weighted combination, ``[n]``."""
+        return outputs @ np.array(self.weights)
+
+
+def attribute_loss(outputs_BA: torch.Tensor, target_BA: torch.Tensor) -> torch.Tensor:
+    """Mean squared error over the attributes that are known, one value per response.
+
+    Args:
+        outputs_BA: ``[B, attributes]``.
+        target_BA: in the same units, nan where unknown; at least one of each row is known.
+
+    Returns:
+        ``[B]``.
+    """
+    if outputs_BA.shape != target_BA.shape or outputs_BA.ndim != 2:
+        raise ValueError(f"outputs and targets have the shapes {tuple(outputs_BA.shape)}, {tuple(target_BA.shape)}")
+    known_BA = ~target_BA.isnan()
+    # nan times 0 would be nan, also in the gradient
+    error_BA = torch.where(known_BA, outputs_BA - torch.where(known_BA, target_BA, 0.0), 0.0)
+    return error_BA.square().sum(1) / known_BA.sum(1)
+
+
+class AttributeObjective:
+    """The loss of a micro-batch of rated responses."""
+
+    def __init__(self, head: AttributeHead, data: TokenizedSet, device: torch.device) -> None:
+        self.data, self.head = data, head
+        self.target = torch.from_numpy(head.standard(data.ratings)).float().to(device)
+
+    def __call__(self, outputs_NA: torch.Tensor, items: list[int], metrics: Metrics) -> torch.Tensor:
+        loss_B = attribute_loss(outputs_NA, self.target[items])
+        metrics.add("score_mean", outputs_NA.detach() @ outputs_NA.new_tensor(self.head.weights))
+        metrics.add("loss", loss_B)
+        return loss_B
+
+
+def attribute_evaluation(
+    outputs: Mapping[str, np.ndarray], sets: Mapping[str, TokenizedSet], head: AttributeHead
+) -> dict[str, Any]:
+    """``attributes`` over all evaluation sets together, and ``attributes_by_source``; empty without sets.
+
+    Args:
+        outputs: of each set, ``[n, attributes]``.
+    """
+    parts = {name: part for name, part in sets.items() if len(part)}
+    if not parts:
+        return {}
+    by_source = {name: attribute_figures(head.ratings(outputs[name]), part.ratings) for name, part in parts.items()}
+    together = np.concatenate([outputs[name] for name in parts])
+    target = np.concatenate([part.ratings for part in parts.values()])
+    return {"attributes": attribute_figures(head.ratings(together), target), "attributes_by_source": by_source}
+
+
+def attribute_figures(ratings: np.ndarray, target: np.ndarray) -> dict[str, Any]:
+    """Per attribute: number of ratings, Pearson's and Spearman's correlation, and root mean squared error.
+
+    Args:
+        ratings: predicted, ``[n, attributes]``; ``target``: given, nan where there is none.
+
+    Returns:
+        Correlations are ``None`` for fewer than three ratings, or where all are alike.
+    """
+    from scipy.stats import rankdata
+
+    result: dict[str, Any] = {}
+    for name, predicted, given in zip(ATTRIBUTES, ratings.T, target.T, strict=True):
+        known = ~np.isnan(given)
+        x, y = predicted[known], given[known]
+        result[name] = {
+            "n": int(known.sum()),
+            "pearson": _correlation(x, y),
+            "spearman": _correlation(rankdata(x), rankdata(y)) if len(x) else None,
+            "error": float(np.sqrt(np.mean((x - y) ** 2))) if len(x) else None,
+        }
+    return result
+
+
+def _correlation(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float | None:
+    if len(x) < 3 or not np.ptp(x) or not np.ptp(y):
+        return None
+    return float(np.corrcoef(x, y)[0, 1])
