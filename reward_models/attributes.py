@@ -7,14 +7,14 @@ training ratings. A rating that is missing has no loss.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from reward_models.data.encode import TokenizedSet
-from reward_models.data.records import ATTRIBUTES
+from reward_models.data.records import ATTRIBUTES, TASKS
 from reward_models.runtime.metrics import Metrics
 
 
@@ -41,10 +41,10 @@ class AttributeHead:
     @classmethod
     def from_facts(cls, facts: Mapping[str, Mapping[str, float]]) -> AttributeHead:
         """Raise ``ValueError`` if the saved attributes are not :data:`ATTRIBUTES`."""
-        if tuple(facts) != ATTRIBUTES:
+        if facts.keys() != set(ATTRIBUTES):
             raise ValueError(f"the saved model's attributes are {', '.join(facts)}, not {', '.join(ATTRIBUTES)}")
         columns = ("weight", "mean", "deviation")
-        weights, means, deviations = (tuple(float(each[c]) for each in facts.values()) for c in columns)
+        weights, means, deviations = (tuple(float(facts[name][c]) for name in ATTRIBUTES) for c in columns)
         return cls(weights, means, deviations)
 
     @classmethod
@@ -67,6 +67,10 @@ class AttributeHead:
             means.append(float(known.mean()) if len(known) else 0.0)
             deviations.append(deviation or 1.0)
         return cls(tuple(float(weights.get(name, 0.0)) for name in ATTRIBUTES), tuple(means), tuple(deviations))
+
+    def weighed(self, weights: Mapping[str, float]) -> AttributeHead:
+        """The same outputs with other weights; 0 for attributes that are not named."""
+        return replace(self, weights=tuple(float(weights.get(name, 0.0)) for name in ATTRIBUTES))
 
     def standard(self, ratings: np.ndarray) -> np.ndarray:
         """Ratings in standard units, ``[n, attributes]``."""
@@ -127,7 +131,8 @@ def attribute_evaluation(
     by_source = {name: attribute_figures(head.ratings(outputs[name]), part.ratings) for name, part in parts.items()}
     together = np.concatenate([outputs[name] for name in parts])
     target = np.concatenate([part.ratings for part in parts.values()])
-    return {"attributes": attribute_figures(head.ratings(together), target), "attributes_by_source": by_source}
+    whole = attribute_figures(head.ratings(together), target)
+    return {"kind": TASKS["preference"].model, "attributes": whole, "attributes_by_source": by_source}
 
 
 def attribute_figures(ratings: np.ndarray, target: np.ndarray) -> dict[str, Any]:

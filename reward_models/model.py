@@ -140,6 +140,8 @@ def load_scorer(path: str, dtype: torch.dtype | None, trust_remote_code: bool = 
         raise ValueError(
             f"{path} has {architecture.num_labels} labels; a reward model has one, or attribute heads of Keel"
         )
+    if head is not None and tuple(architecture.id2label[number] for number in range(wanted)) != ATTRIBUTES:
+        raise ValueError(f"{path}: the labels in config.json are not {', '.join(ATTRIBUTES)} in this order")
     layout: Layout = "tree" if supports_trees(architecture) else "padded"
     if layout == "tree":
         options["attn_implementation"] = TREE_ATTENTION

@@ -19,7 +19,16 @@ from rich.table import Table
 from rich.text import Text
 
 from reward_models.data.formats import to_row
-from reward_models.data.records import Candidates, Comparison, Conversation, Pair, Record, RecordType, SafetyLabel
+from reward_models.data.records import (
+    Candidates,
+    Comparison,
+    Conversation,
+    Pair,
+    Rated,
+    Record,
+    RecordType,
+    SafetyLabel,
+)
 from reward_models.data.remarks import remarks
 from reward_models.data.sources import BadRow, SourceError, expand, read
 from reward_models.data.splits import content_key, contradictory, prompt_key, verdict
@@ -176,6 +185,8 @@ class _Tally:
                 self.gaps.append(gap if record.label == "a" else -gap)
         elif isinstance(record, Pair):
             self._count("pair", record.label or "none", record.response_a, record.response_b)
+        elif isinstance(record, Rated):
+            self._count("rated", f"{sum(each is not None for each in record.ratings)} attributes", record.response)
         elif isinstance(record, SafetyLabel):
             self._count("safety", record.label, record.response)
         elif isinstance(record, Candidates):

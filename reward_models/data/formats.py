@@ -45,6 +45,7 @@ from reward_models.data.prompt_columns import (
     with_system,
 )
 from reward_models.data.records import (
+    ATTRIBUTES,
     DOMAINS,
     Candidates,
     Comparison,
@@ -52,6 +53,7 @@ from reward_models.data.records import (
     Domain,
     Pair,
     Prompt,
+    Rated,
     Record,
     RecordError,
     RecordType,
@@ -210,6 +212,8 @@ def to_row(record: Record) -> dict[str, Any]:
     elif isinstance(record, Pair):
         row |= {"response_a": _to_messages(record.response_a), "response_b": _to_messages(record.response_b)}
         row |= {"label": record.label}
+    elif isinstance(record, Rated):
+        row |= {"response": _to_messages(record.response), **dict(zip(ATTRIBUTES, record.ratings, strict=True))}
     elif isinstance(record, SafetyLabel):
         row |= {"response": _to_messages(record.response), "label": record.label, "category": record.category}
     elif isinstance(record, Candidates):

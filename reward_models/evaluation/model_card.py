@@ -51,7 +51,7 @@ score = model(**inputs).logits[0, 0]
 def model_card(manifest: dict[str, Any], pictures: Sequence[Picture]) -> str:
     """The README of a model with this manifest, with links to its pictures in ``plots/``."""
     config, evaluation = manifest["config"], manifest["evaluation"]
-    name = TASKS[manifest["task"]].model
+    name, attributes = TASKS[manifest["task"]].model, manifest.get("attributes")
     base = config["model"]["path"]
     header = {
         "library_name": "transformers",
@@ -61,7 +61,9 @@ def model_card(manifest: dict[str, Any], pictures: Sequence[Picture]) -> str:
     }
     what = (
         "a pairwise (Bradley–Terry) reward model: of two responses to one prompt, the better one scores higher"
-        if name == "helpful"
+        if name == "helpful" and not attributes
+        else f"a model of HelpSteer's attributes: its outputs are ratings of {', '.join(attributes)} in standard units"
+        if attributes
         else "a point-wise safety classifier: the score is the logit of the response being safe"
     )
     reads = (
@@ -75,7 +77,7 @@ def model_card(manifest: dict[str, Any], pictures: Sequence[Picture]) -> str:
         "",
         f"This is {what}. It reads {reads}. It was trained with Keel." + _average_line(manifest),
         "",
-        USE,
+        USE if not attributes else USE.replace("score = model(**inputs).logits[0, 0]", _score_of(attributes)),
         "The template writes every special token; adding them a second time changes the score."
         + (" Cut the response to what follows `</think>` first." if manifest["span"] == "summary" else ""),
         "",
@@ -99,6 +101,15 @@ def model_card(manifest: dict[str, Any], pictures: Sequence[Picture]) -> str:
         "The model is reliable on data like its training data only. Scores of different models are not comparable. "
         "A policy that is optimised against this model for long will exploit its errors.",
         "",
+    ]
+    return "\n".join(lines)
+
+
+def _score_of(attributes: dict[str, dict[str, float]]) -> str:
+    weights = ", ".join(f"{each['weight']:g}" for each in attributes.values())
+    lines = [
+        f"outputs = model(**inputs).logits[0]  # {', '.join(attributes)}",
+        f"score = outputs @ torch.tensor([{weights}])",
     ]
     return "\n".join(lines)
 

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
+from reward_models.attribute_weights import check_weights
 from reward_models.backbone.location import lacks_directory, reading_from_hub
 from reward_models.calibration import Calibration
 from reward_models.data.batching import plan_padded, plan_trees
@@ -116,6 +117,7 @@ class RewardModel:
         max_tokens: int | None = None,
         task: Task | None = None,
         span: Span | None = None,
+        weights: Mapping[str, float] | None = None,
         trust_remote_code: bool = False,
     ) -> RewardModel:
         """Load a saved model, whole or as a LoRA adapter.
@@ -127,6 +129,8 @@ class RewardModel:
                 three digits, and the last of them may depend on the other members of its batch.
             max_tokens: most tokens of one forward pass; default: 16,384, on a CPU 4,096. Memory grows with it, scores
                 do not depend on it.
+            weights: of a model with attribute heads: attribute → its weight in the score, in place of the saved ones.
+                The calibration belongs to those, and is then left out.
             task, span: for models that Keel did not train; for its own they are saved with the model.
 
         Raises:
@@ -150,6 +154,12 @@ class RewardModel:
         for key, given, saved in (("task", task, trained), ("span", span, facts.get("span"))):
             if given is not None and saved not in (None, given):
                 raise ValueError(f"{path} was trained with {key} {saved!r}, not {given!r}")
+        measured = Calibration.from_facts(facts.get("calibration", {}))
+        if weights is not None:
+            if scorer.head is None:
+                raise ValueError(f"{path} has one output, and no attribute heads to weigh")
+            check_weights(weights)
+            scorer.head, measured = scorer.head.weighed(weights), Calibration()
         task = trained or task or "preference"
         renderer = ChatRenderer(tokenizer, facts.get("span", span or default_span(task)))
         if facts and renderer.fingerprint != facts["template_fingerprint"]:
@@ -161,7 +171,7 @@ class RewardModel:
             scorer.to(device or ("cuda" if torch.cuda.is_available() else "cpu")),
             renderer,
             task,
-            Calibration.from_facts(facts.get("calibration", {})),
+            measured,
             manifest=read_manifest(folder) if (folder / MANIFEST).is_file() else None,
             directory=folder if folder.is_dir() else None,
             max_tokens=max_tokens,
