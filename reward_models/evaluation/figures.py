@@ -60,7 +60,8 @@ def score_set(
     """
     if len(data) == 0:
         return np.zeros((0, 1))
-    columns = (len(data.spans[0]) - 2) * (scorer.classifier.config.num_labels if scorer.head is None else 1)
+    labels = scorer.classifier.config.num_labels or 1
+    columns = (len(data.spans[0]) - 2) * (labels if scorer.head is None else 1)
     scores = torch.zeros(len(data), columns, dtype=torch.float64)
     was_training = module.training
     module.eval()
