@@ -138,13 +138,7 @@ class RewardModel:
                 tokenizer or chat template that is not the one the model was trained with.
             OSError: no such model on the hub, or no hub.
         """
-        folder = Path(path).expanduser()
-        if folder.is_file():
-            raise ValueError(f"{path} is a file; the directory of a trained reward model is needed here")
-        if lacks_directory(str(path)):
-            raise ValueError(f"no directory {path}: train that model first, or correct the path")
-        if folder.is_dir() and not (folder / "config.json").is_file():
-            raise ValueError(f"{path} holds no config.json: it is not a finished model")
+        folder = _folder(path)
         name = str(folder) if folder.is_dir() else str(path)
         with reading_from_hub(name):
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
@@ -305,6 +299,18 @@ class RewardModel:
         if self.scorer.layout == "tree":
             return plan_trees([tree.tokens for tree in trees], self.max_tokens)[0]
         return plan_padded([tree.longest for tree in trees], 1, self.max_tokens)[0]
+
+
+def _folder(path: str | Path) -> Path:
+    """The path of a model; one that is no directory names a model on the hub. ``ValueError`` if neither can be meant."""
+    folder = Path(path).expanduser()
+    if folder.is_file():
+        raise ValueError(f"{path} is a file; the directory of a trained reward model is needed here")
+    if lacks_directory(str(path)):
+        raise ValueError(f"no directory {path}: train that model first, or correct the path")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ValueError(f"{path} holds no config.json: it is not a finished model")
+    return folder
 
 
 def split_turns(turns: Turns) -> tuple[Conversation, Conversation]:
