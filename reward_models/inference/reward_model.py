@@ -24,6 +24,7 @@ import torch
 from transformers import AutoTokenizer
 
 from reward_models.attribute_weights import check_weights
+from reward_models.attributes import AttributeHead
 from reward_models.backbone.location import lacks_directory, reading_from_hub
 from reward_models.calibration import Calibration
 from reward_models.data.batching import plan_padded, plan_trees
@@ -150,10 +151,7 @@ class RewardModel:
                 raise ValueError(f"{path} was trained with {key} {saved!r}, not {given!r}")
         measured = Calibration.from_facts(facts.get("calibration", {}))
         if weights is not None:
-            if scorer.head is None:
-                raise ValueError(f"{path} has one output, and no attribute heads to weigh")
-            check_weights(weights)
-            scorer.head, measured = scorer.head.weighed(weights), Calibration()
+            scorer.head, measured = _weighed(scorer, weights, path), Calibration()
         task = trained or task or "preference"
         renderer = ChatRenderer(tokenizer, facts.get("span", span or default_span(task)))
         if facts and renderer.fingerprint != facts["template_fingerprint"]:
@@ -301,8 +299,16 @@ class RewardModel:
         return plan_padded([tree.longest for tree in trees], 1, self.max_tokens)[0]
 
 
+def _weighed(scorer: SequenceScorer, weights: Mapping[str, float], path: str | Path) -> AttributeHead:
+    """The model's head with other weights. ``ValueError`` if it has none, or the weights are wrong."""
+    if scorer.head is None:
+        raise ValueError(f"{path} has one output, and no attribute heads to weigh")
+    check_weights(weights)
+    return scorer.head.weighed(weights)
+
+
 def _folder(path: str | Path) -> Path:
-    """The path of a model; one that is no directory names a model on the hub. ``ValueError`` if neither can be meant."""
+    """The path of a model: a directory, or a name on the hub. ``ValueError`` if it can be neither."""
     folder = Path(path).expanduser()
     if folder.is_file():
         raise ValueError(f"{path} is a file; the directory of a trained reward model is needed here")
