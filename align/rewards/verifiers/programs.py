@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 from align.rewards.parsing import last_tagged, split_response, uses_verifier
 from align.rewards.terms import Sample
-from align.rewards.verifiers.cases import Case, cases_of, has_cases, same_output, same_value
+from align.rewards.verifiers.cases import cases_of, same_output, same_value
 from align.rewards.verifiers.program_languages import PYTHON, Language, language_of
 from align.rewards.verifiers.runners import CompileError, FusionRunner, LocalRunner, Run, Runner
 from align.rewards.verifiers.sandbox import PACKAGES, Limits, Sandbox, SandboxError
+from reward_models.data.program_tests import Case, has_cases
 
 FENCE = re.compile(r"(?P<before>[^\n`~]{0,200}?)(?P<fence>`{3,}|~{3,})[ \t]*(?P<label>[^\n`]*)")
 # What programs of contests leave out, because the judge has it: names, and where they come from.
@@ -63,7 +64,7 @@ class CodeAccuracy:
     The program is the last block of its language in the ``<answer>``, or in the summary if there is none; see
     :func:`program`. The language is in the prompt's column ``programming_language``: ``python`` (the default; run by
     this interpreter), ``javascript`` (by ``node``) or ``cpp`` (compiled once, with ``g++``). ``None`` where tests are
-    malformed or the sandbox fails; ``errors`` counts these. Layouts of tests: :mod:`align.rewards.verifiers.cases`.
+    malformed or the sandbox fails; ``errors`` counts these. Layouts of tests: :mod:`reward_models.data.program_tests`.
 
     Args:
         workers: programs that run at the same time.

@@ -11,12 +11,13 @@ from typing import Any
 from align.rewards.instructions.term import instructions_problem
 from align.rewards.parsing import Answer
 from align.rewards.verifiers.answers import ANSWER_VERIFIERS
-from align.rewards.verifiers.cases import COLUMNS, cases_of, has_cases
+from align.rewards.verifiers.cases import cases_of
 from align.rewards.verifiers.math_answer import MOST_WORDS, read_reference
 from align.rewards.verifiers.math_text import Unreadable
 from align.rewards.verifiers.program_languages import language_of
 from align.rewards.verifiers.reasoning_gym import made_with_problem
 from reward_models.data.gym_tasks import COLUMN as GYM
+from reward_models.data.program_tests import COLUMNS, has_cases
 
 NOTHING = Answer("", marked=True)
 

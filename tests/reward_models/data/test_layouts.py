@@ -484,12 +484,14 @@ def test_livecodebench_with_private_tests_that_are_never_unpickled() -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("[]", "not a JSON object"),
+        ("[]", "no test cases"),
+        ("3", "not a list of test cases"),
         ("{", "neither JSON"),
-        ({"inputs": ["1"], "outputs": []}, "of the same length"),
+        ({"inputs": ["1"], "outputs": []}, "nor two lists of inputs and outputs"),
+        ({"inputs": ["1", "2"], "outputs": ["1"]}, "2 inputs and 1 outputs"),
         ({"inputs": [], "outputs": []}, "no test cases"),
-        ({"inputs": [1], "outputs": ["1"]}, "int as input or output"),
-        ({"fn_name": "f", "inputs": [1], "outputs": [1]}, "not lists of arguments"),
+        ({"inputs": [1], "outputs": ["1"]}, "neither a text as input and output"),
+        ({"fn_name": "f", "inputs": [1], "outputs": [1]}, "without a list of arguments"),
     ],
 )
 def test_test_cases_in_no_layout_are_refused(value: Any, reason: str) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from align.rewards.verifiers.cases import Case, cases_of, parse_cases, same_output
+from align.rewards.verifiers.cases import cases_of, same_output
 from align.rewards.verifiers.programs import CodeAccuracy, program, with_usual_imports
 from align.rewards.verifiers.sandbox import Limits, SandboxError
+from reward_models.data.program_tests import Case, parse_cases
 
 SQUARE = [{"input": "3\n", "output": "9\n"}, {"input": "-4", "output": "16"}]
 CALLS = [{"function": "pairs", "arguments": [[1, 2], 2], "output": [[1, 2], [2, 2]]}]
@@ -118,11 +119,11 @@ def test_a_failing_sandbox_gives_no_reward(term: CodeAccuracy, sample: Any, monk
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("x", "is text, and not JSON"),
-        ({}, "not a list of test cases"),
+        ("x", "are text, and not JSON"),
+        ({}, "neither a list of test cases"),
         ([], "not a list of test cases"),
         (["assert f(1) == 2"], "assertions are not run"),
-        ({"inputs": ["1"], "outputs": []}, "nor has it lists"),
+        ({"inputs": ["1"], "outputs": []}, "nor two lists"),
         ({"inputs": ["1", "2"], "outputs": ["1"]}, "2 inputs and 1 outputs"),
         ([{"input": "1", "output": "1", "testtype": "functional"}], "neither it nor the columns"),
         ([{"input": "1", "output": "1", "type": "essay"}], "of the type 'essay'"),
