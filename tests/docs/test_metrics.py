@@ -21,7 +21,15 @@ EMITTERS = [
     *sorted((ROOT / "align" / "training").glob("*.py")),
     *(
         ROOT / "align" / name
-        for name in ("trainer.py", "guards.py", "rewards/mixer.py", "rewards/models/local.py", "rewards/judges/base.py")
+        for name in (
+            "trainer.py",
+            "guards.py",
+            "rollouts/curriculum.py",
+            "rewards/instructions/term.py",
+            "rewards/mixer.py",
+            "rewards/models/local.py",
+            "rewards/judges/base.py",
+        )
     ),
 ]
 

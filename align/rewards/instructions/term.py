@@ -38,7 +38,6 @@ class Instructions:
     """
 
     name = "accuracy_instructions"
-    term_metrics = ("followed",)
 
     def __init__(
         self, *, grading: Literal["all", "fraction"] = "all", loose: bool = False, least_words: int = LEAST_WORDS
@@ -48,6 +47,7 @@ class Instructions:
         if least_words < 0:
             raise ValueError(f"least_words = {least_words} must not be negative")
         self.grading, self.loose, self.least_words = grading, loose, least_words
+        self.term_metrics = ("followed",)
         self.errors: Counter[str] = Counter()
 
     def applies(self, sample: Sample) -> bool:
