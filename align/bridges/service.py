@@ -24,6 +24,7 @@ from align.rewards.terms import RewardTerm, Sample, TermError, TermScores, compa
 from align.rewards.verifiers.sandbox import SandboxError
 from align.timetable import scheduled
 from reward_models.data.records import RecordError
+from reward_models.extras import MissingExtraError
 from reward_models.runtime.config import dump_config, load_config
 from reward_models.serving.batcher import Batcher
 from reward_models.serving.limits import Admission, Limits, Refused
@@ -212,15 +213,20 @@ def load_mixer(name: str, path: str | Path, limits: Limits, metrics: Metrics) ->
 
 
 def _verifiers(config: AlignConfig) -> list[str]:
-    """The verifiers of the entry ``accuracy``: all, since any may be asked for. Programs need a sandbox."""
+    """The verifiers of the entry ``accuracy``: all that work here, since any may be asked for.
+
+    Programs need a sandbox, and problems of reasoning-gym its package.
+    """
     if all(each.term != "accuracy" for each in config.rewards):
         return []
-    try:
-        VERIFIERS["code"]()
-    except SandboxError as error:
-        LOGGER.warning("programs cannot be judged here, and samples with the verifier code get an error: %s", error)
-        return sorted(VERIFIERS.keys() - {"code"})
-    return sorted(VERIFIERS)
+    absent = set()
+    for name in ("code", "reasoning_gym"):
+        try:
+            VERIFIERS[name]()
+        except (SandboxError, MissingExtraError) as error:
+            LOGGER.warning("samples with the verifier %s cannot be judged here, and get an error: %s", name, error)
+            absent.add(name)
+    return sorted(VERIFIERS.keys() - absent)
 
 
 def _rows(count: int, context: Context) -> list[dict[str, Any]]:
