@@ -16,6 +16,7 @@ where it was stopped. Writes a JSON file, and beside it the curves as a picture.
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from harness import DATA, ROOT, environment, parser, write
 
 from align.reporting.manifest import is_complete
 from reward_models.data.formats import to_row
+from reward_models.data.records import Prompt
 from reward_models.data.sources import load
 from reward_models.runtime.metrics import read_metrics
 
@@ -62,29 +64,41 @@ def gsm8k(base: Path | None) -> tuple[list[str], list[str]]:
     )
 
 
-GYM_TASKS = ("chain_sum", "spell_backward")
+GYM_TASKS = {"chain_sum": "&min_digits=1&max_digits=1", "spell_backward": ""}  # with their options
 GYM_LEVELS, GYM_HELD_OUT = 3, 40  # levels from 0, and held-out prompts of each level and task
 
 
+def worked(prompt: Prompt) -> str:
+    """A solution in small steps: sums one term after the other, words letter by letter."""
+    question, answer = prompt.prompt[-1].content, str(prompt.answer)
+    if prompt.source.endswith("spell_backward"):
+        word = question.split()[-1]
+        return f"<think>\n{' '.join(word)}\n{' '.join(answer)}\n</think>\n<answer>{answer}</answer>"
+    expression = re.findall(r"[-+]?\s*\d+", question.rpartition(":")[2])
+    terms = [int(term.replace(" ", "")) for term in expression]
+    total, steps = terms[0], []
+    for term in terms[1:]:
+        steps.append(f"{total} {'+' if term >= 0 else '-'} {abs(term)} = {total + term}")
+        total += term
+    lines = "\n".join(steps)
+    return f"<think>\n{lines}\n</think>\n<answer>{answer}</answer>"
+
+
 def reasoning_gym(runs: Path, curriculum: bool) -> tuple[list[str], list[str]]:
-    """Answers of the lowest levels as demonstrations, prompts of all levels, held-out ones of another seed."""
-    file = runs / "demonstrations.jsonl"
+    """Solutions of the lowest levels as demonstrations, prompts of all levels, held-out ones of another seed."""
+    file, levels = runs / "demonstrations.jsonl", f"level=0-{GYM_LEVELS - 1}"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        shown = load([f"reasoning_gym:{task}?size=1500&seed=1&level=0-1" for task in GYM_TASKS], "prompt").records
-        rows = [
-            to_row(each) | {"response": f"<think>\n{each.answer}\n</think>\n<answer>{each.answer}</answer>"}
-            for each in shown
-        ]
+        shown = [f"reasoning_gym:{task}?size=2000&seed=1&level=0{more}" for task, more in GYM_TASKS.items()]
+        rows = [to_row(each) | {"response": worked(each)} for each in load(shown, "prompt").records]
         file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    levels = f"level=0-{GYM_LEVELS - 1}"
-    train = [f"reasoning_gym:{task}?size=600&seed=2&{levels}" for task in GYM_TASKS]
-    test = [f"reasoning_gym:{task}?size={GYM_HELD_OUT}&seed=3&{levels}" for task in GYM_TASKS]
+    train = [f"reasoning_gym:{task}?size=600&seed=2&{levels}{more}" for task, more in GYM_TASKS.items()]
+    test = [f"reasoning_gym:{task}?size={GYM_HELD_OUT}&seed=3&{levels}{more}" for task, more in GYM_TASKS.items()]
     return (
-        ["--config", "sft_cpu", f"data.train=['{file}']", "max_steps=150", "loggers=[]"],
+        ["--config", "sft_cpu", f"data.train=['{file}']", "max_steps=200", "loggers=[]"],
         [
             *("--config", "cpu", f"prompts.train={train}", f"evaluation.data={test}", "evaluation.limit=null"),
-            *("steps=120", "evaluation.every=30", "max_new_tokens=48", "prompts.decontaminate=false", "loggers=[]"),
+            *("steps=120", "evaluation.every=30", "max_new_tokens=64", "prompts.decontaminate=false", "loggers=[]"),
             f"curriculum={{by: {'pass_rate' if curriculum else 'none'}, raise_at: 0.6}}",
         ],
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
 import json
 import os
 import re
@@ -117,9 +118,10 @@ def build(task: str, options: Options, level: int | None) -> Any:
     names = sorted(field.name for field in dataclasses.fields(config_of))
     if unknown := sorted(set(options) - set(names)):
         raise ValueError(f"the task {task} takes no {', '.join(unknown)}; it takes level, {', '.join(names)}")
+    own = {**options, "seed": package_seed(int(options["seed"]), level)}
     try:
         if level is None:
-            config = config_of(**options)
+            config = config_of(**own)
         else:
             if task not in CURRICULA:
                 raise ValueError("it has no levels")
@@ -127,11 +129,17 @@ def build(task: str, options: Options, level: int | None) -> Any:
             if level > (top := max(len(each.levels) for each in curriculum.attributes.values()) - 1):
                 raise ValueError(f"its levels are 0 to {top}")
             curriculum.set_global_level(level)
-            config = dataclasses.replace(curriculum.generate_configuration(dict(options)), **options)
+            config = dataclasses.replace(curriculum.generate_configuration(dict(own)), **own)
         getattr(config, "validate", lambda: None)()
         return made(config=config)
     except (AssertionError, TypeError, ValueError) as error:
         raise ValueError(f"the task {task} cannot be made with {dict(options)} at level {level}: {error}") from error
+
+
+def package_seed(seed: int, level: int | None) -> int:
+    """The seed that the package is given. It makes problem i of seed s from s + i: seeds must be far apart."""
+    digest = hashlib.sha256(f"{seed}:{level}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
 
 
 def version() -> str:

@@ -75,10 +75,21 @@ def test_rows_are_the_same_every_time_and_harder_by_level() -> None:
     assert {each.source for each in found} == {"reasoning_gym:chain_sum"}
 
 
+def test_seeds_and_levels_have_no_problems_in_common() -> None:
+    """The package makes problem i of seed s from s + i: its neighbouring seeds share nearly all problems."""
+    pytest.importorskip("reasoning_gym")
+    specs = ("seed=1", "seed=2", "seed=1&level=3", "seed=1&level=4")
+    found = [
+        {each.prompt[-1].content for each in load(f"reasoning_gym:decimal_chain_sum?size=40&{spec}", "prompt").records}
+        for spec in specs
+    ]
+    assert len(set().union(*found)) == sum(map(len, found)) == 160
+
+
 def test_problems_without_an_answer_are_left_out() -> None:
     pytest.importorskip("reasoning_gym")
-    found = load("reasoning_gym:intermediate_integration?size=4&seed=3", "prompt").records
-    assert 0 < len(found) < 4  # one would be an integral again
+    found = load("reasoning_gym:intermediate_integration?size=30&seed=3", "prompt").records
+    assert 0 < len(found) < 30  # some would be integrals again
     assert all(each.answer and "Integral" not in each.answer for each in found)
 
 
