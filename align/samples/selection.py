@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from align.samples.filters import Contamination, Filter, FilterConfig, filters_of
+from align.samples.judging import JudgeConfig
 from align.samples.mixing import SUBJECTS, drawn, lot, rows_wanted, subject_of
 from align.samples.rows import SampleRow
 from align.sft.demonstrations import DemonstrationsConfig, load_conversations
@@ -50,6 +51,7 @@ class SelectConfig:
         best_per_prompt: responses of a prompt that no verifier judges: those of the highest ``rank_by``.
         rank_by: ``reward``, the mixture of all terms, or the name of one term.
         least: responses that no verifier judges are left out below this value of ``rank_by``.
+        judge: a language model that compares responses with the reference answer where no verifier decides.
         filters: what is left out besides.
         others: other data to mix in.
         counts: subject → most rows. ``weights``: subject → proportion, in place of counts; as many rows as they allow.
@@ -66,6 +68,7 @@ class SelectConfig:
     best_per_prompt: int = 1
     rank_by: str = "reward"
     least: float | None = None
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
     filters: FilterConfig = field(default_factory=FilterConfig)
     others: list[OtherConfig] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
@@ -124,11 +127,16 @@ class Selection:
     without_language: int
 
 
-def select(config: SelectConfig, groups: Sequence[Sequence[SampleRow]], evaluation: Contamination) -> Selection:
+def select(
+    config: SelectConfig,
+    groups: Sequence[Sequence[SampleRow]],
+    evaluation: Contamination,
+    asked: frozenset[int] = frozenset(),
+) -> Selection:
     """Select, mix, and draw the random arm.
 
     Args:
-        groups: the samples of each prompt.
+        groups: the samples of each prompt. ``asked``: places of those that a judge was asked about.
 
     Raises:
         ValueError: samples that no verifier judges have no score to rank them by; or nothing is left.
@@ -136,7 +144,7 @@ def select(config: SelectConfig, groups: Sequence[Sequence[SampleRow]], evaluati
     filters = filters_of(config.filters, evaluation)
     fates: dict[tuple[int, int], str | None] = {}
     for place, group in enumerate(groups):
-        for number, fate in enumerate(_fates(config, group, filters)):
+        for number, fate in enumerate(_fates(config, group, filters, place in asked)):
             fates[place, number] = fate
     pools: dict[str, list[Chosen]] = defaultdict(list)
     for place, group in enumerate(groups):
@@ -160,9 +168,11 @@ def select(config: SelectConfig, groups: Sequence[Sequence[SampleRow]], evaluati
     return Selection(kept, _random_arm(kept, groups, evaluation, config.seed), rows, reasons, others, unknown)
 
 
-def _fates(config: SelectConfig, group: Sequence[SampleRow], filters: dict[str, Filter]) -> list[str | None]:
+def _fates(
+    config: SelectConfig, group: Sequence[SampleRow], filters: dict[str, Filter], asked: bool
+) -> list[str | None]:
     """The reason for which each sample of a prompt is left out, ``None`` for those that are kept."""
-    judged = any(row.correct is not None for row in group)
+    judged = asked or any(row.correct is not None for row in group)
     found: list[str | None] = []
     texts: set[str] = set()
     for row in group:

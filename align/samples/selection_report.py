@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,17 @@ TRAIN, RANDOM, REPORT, PAGE = "train.jsonl", "random.jsonl", "report.json", "rep
 SHOWN = 1500  # characters of a text in the report
 
 
-def write_selection(config: SelectConfig, selection: Selection) -> dict[str, Any]:
-    """Write ``train.jsonl``, ``random.jsonl``, ``report.html``, and at last ``report.json``, which is returned."""
+def write_selection(
+    config: SelectConfig, selection: Selection, judge: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """Write ``train.jsonl``, ``random.jsonl``, ``report.html``, and at last ``report.json``, which is returned.
+
+    Args:
+        judge: the numbers of samples that a judge was asked about, by its verdict.
+    """
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    facts = facts_of(config, selection)
+    facts = facts_of(config, selection) | ({"judge": dict(judge)} if judge and judge["asked"] else {})
     write_jsonl(map(_row, selection.kept), out / TRAIN)
     write_jsonl(map(_row, selection.random), out / RANDOM)
     _write_page(config, selection, facts, out / PAGE)

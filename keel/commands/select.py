@@ -33,7 +33,9 @@ def select_command(
 ) -> None:
     """Select right and readable samples to learn from: the rejection sampling of DeepSeek-R1.
 
-    Of prompts that a verifier judges, right responses are kept; of others those that the reward ranks highest. Filters
+    Of prompts that a verifier judges, right responses are kept; of others those that the reward ranks highest. With
+    judge.url=URL judge.model=NAME a language model compares responses with the reference answer where no verifier
+    decides; the key for its endpoint is read from KEEL_JUDGE_API_KEY. Filters
     leave out cut and malformed responses, mixed languages, long paragraphs and code in the thoughts, repetition,
     duplicates and contamination, and the report counts each. random.jsonl holds as many samples of the same prompts
     at random: train on both to see whether selecting did anything.
@@ -66,6 +68,12 @@ def _print(facts: dict[str, Any], out: Path) -> None:
     for step in facts["filters"]:
         if step["dropped"]:
             typer.echo(f"  {step['dropped']:,} left out: {step['filter']}")
+    if judge := facts.get("judge"):
+        typer.echo(
+            f"  the judge was asked about {judge['asked']:,}: {judge['right']:,} right, {judge['wrong']:,} wrong, "
+            f"{judge['unread']:,} without a verdict; {facts['judge_costs']['judge_calls']:,.0f} calls, "
+            f"{facts['judge_costs']['judge_cost']:.4g} paid"
+        )
     if facts["without_language"]:
         typer.echo(f"  of {facts['without_language']:,} samples nobody named the language: it was not looked at")
     for name, subject in facts["subjects"].items():

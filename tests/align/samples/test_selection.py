@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stand_in_scores import StandInScores
 
 from align.samples.filters import Contamination, FilterConfig, filters_of, longest_paragraph
 from align.samples.mixing import R1_DATA, rows_wanted, subject_of
@@ -17,6 +18,7 @@ from align.samples.selection import SelectConfig
 from align.sft.demonstrations import DemonstrationsConfig, load_conversations
 from reward_models.data.records import Message, Prompt
 from reward_models.data.sources import BadRowsError
+from reward_models.endpoint.answers import JudgeError
 from reward_models.runtime.config import ConfigError, load_config
 
 GOOD = "<think>Two and two make four.</think>The answer is 4."
@@ -314,3 +316,43 @@ def test_a_selection_that_was_killed_between_its_files_begins_anew(tmp_path: Pat
         (tmp_path / "out" / name).unlink()
     assert run(tmp_path, [row()]) == whole
     assert (tmp_path / "out" / "train.jsonl").read_text() == written
+
+
+# --- a judge where no rule decides ------------------------------------------------------------------------------------
+
+
+def same_number(text: str) -> float:
+    return 1.0 if "4" in text or "four" in text else 0.0
+
+
+def test_a_judge_decides_where_no_verifier_does(tmp_path: Path) -> None:
+    right = "<think>It is the second even number.</think>Four it is, that is four."
+    open_ = {"correct": None, "reward": None, "prompt": "Which number?"}
+    rows = [row(), row(right, 0, **open_), row("<think>I do not know it.</think>It is five.", 1, **open_)]
+    with StandInScores(same_number) as stand_in:
+        judge = (f"judge.url={stand_in.url}", "judge.model=m", "judge.input_price=10")
+        facts = run(tmp_path, rows, *judge)
+        assert facts["judge"] == {"asked": 2, "right": 1, "wrong": 1, "unread": 0}
+        assert facts["judge_costs"]["judge_calls"] == 2
+        assert facts["judge_costs"]["judge_cost"] == pytest.approx(2 * 100 * 10 / 1e6)
+        assert dropped(facts) == {"wrong answer": 1}
+        assert {line["correct"] for line in lines(tmp_path / "out" / "train.jsonl")} == {1.0}
+        report = (tmp_path / "out" / "report.json").read_bytes()
+        again = run(tmp_path, rows, *judge)
+        assert (again["judge_costs"]["judge_calls"], again["judge_costs"]["judge_cached"]) == (0, 2)
+        assert (tmp_path / "out" / "report.json").read_bytes() == report
+
+
+def test_a_judge_without_a_verdict_or_an_answer_lets_nothing_in(tmp_path: Path) -> None:
+    open_ = {"correct": None, "prompt": "Which number?"}
+    rows = [row(), row("<think>It is so.</think>It is four.", 0, **open_)]
+    with StandInScores(same_number, says=lambda verdict, seal, shown: "I cannot tell.") as stand_in:
+        facts = run(tmp_path, rows, f"judge.url={stand_in.url}", "judge.model=m")
+    assert facts["judge"]["unread"] == 1
+    assert dropped(facts) == {"no verdict": 1}  # not ranked by its reward, which it has
+    with StandInScores(faults=1.0, ways=("500",)) as stand_in:
+        words = (f"judge.url={stand_in.url}", "judge.model=m", f"judge.cache={tmp_path / 'new'}", "judge.tries=1")
+        with pytest.raises(JudgeError, match="failed on 1 of 1"):
+            run(tmp_path, rows, *words)
+    with pytest.raises(ConfigError, match="name the model that judges"):
+        load_config(SelectConfig, None, ["judge.url=http://a"])
