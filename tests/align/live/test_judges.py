@@ -59,7 +59,10 @@ def test_vllm_takes_the_schema_and_its_replies_are_read_kept_and_counted(
     assert found.totals["judge_tokens_in"] > 2 * 500
     assert 0 < found.totals["judge_tokens_out"] <= 2 * 64
     replies = [json.loads(line) for line in (tmp_path / "judge.jsonl").read_text().splitlines()]
-    assert all(reply["reply"].lstrip("{\n ").startswith('"seal"') for reply in replies)  # the schema is enforced
+    for reply in replies:  # the schema is enforced, white space between its parts aside
+        start = "".join(reply["reply"].split())[:9]
+        assert start
+        assert '{"seal":"'.startswith(start)
     cut = [reply for reply in replies if reply["finish_reason"] == "length"]
     assert found.totals["judge_unread"] >= len(cut)
     assert all(score is None or 0 <= score <= 1 for score in found.scores)
