@@ -46,16 +46,17 @@ class StandInScores(StandInJudge):
         self.merit, self.says = merit, says
         self.prefers_first, self.takes_schemas, self.fickle = prefers_first, takes_schemas, fickle
 
-    def reply(self, content: str, key: str) -> str:
+    def scored(self, system: str, content: str, key: str) -> str:
+        """The reply to the question in the two messages."""
         parts = {name: text for name, _, text in SHOWN.findall(content)}
         seal = SHOWN.findall(content)[0][1]
         noise = Random(key).gauss(0, self.noise)
         if self.fickle and self.requests[key] > 1:
             noise += 0.5
-        verdict = {"seal": seal, "reason": "as I see it", **self._verdict(parts, noise)}
+        verdict = {"seal": seal, "reason": "as I see it", **self._verdict(parts, noise, system)}
         return self.says(json.dumps(verdict), seal, content)
 
-    def _verdict(self, parts: dict[str, str], noise: float) -> dict[str, Any]:
+    def _verdict(self, parts: dict[str, str], noise: float, system: str) -> dict[str, Any]:
         if "RESPONSE A" in parts:
             gap = self.merit(parts["RESPONSE A"]) - self.merit(parts["RESPONSE B"]) + noise
             return {"better": "A" if self.prefers_first or gap > 0 else "tie" if gap == 0 else "B"}
@@ -64,7 +65,7 @@ class StandInScores(StandInJudge):
             bars = [float(line.split(". ", 1)[1]) for line in parts["CRITERIA"].splitlines()]
             items = [{"number": n, "reason": "so", "met": merit >= bar} for n, bar in enumerate(bars, 1)]
             return {"criteria": items}
-        if "REFERENCE ANSWER" in parts:
+        if '- "equivalent"' in system:
             return {"equivalent": merit == self.merit(parts["REFERENCE ANSWER"])}
         return {"score": max(1, min(10, round(1 + 9 * (merit + noise))))}
 
@@ -75,7 +76,8 @@ class StandInScores(StandInJudge):
         if fault is not None:
             super()._answer(handler, fault, body, key)
             return
-        said = self.reply(body["messages"][-1]["content"], key)
+        system, user = (message["content"] for message in body["messages"])
+        said = self.scored(system, user, key)
         with self._lock:
             self.answered[key] += 1
         choice = {"message": {"content": said}, "finish_reason": "stop"}
