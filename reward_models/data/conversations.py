@@ -301,11 +301,15 @@ def _shared(left: Sequence[object], right: Sequence[object]) -> int:
 
 
 def digest(conversation: Conversation) -> bytes:
-    """32 bytes that stand for the exact roles, contents and further fields."""
+    """32 bytes that stand for the exact roles, contents and further fields, the latter in any order.
+
+    Arrow files may give the members of an object in another order than they were written.
+    """
     state = hashlib.sha256()
     for message in conversation:
         content = message.content.encode()
         state.update(f"{message.role}:{len(content)}:".encode() + content)
         if message.extra:
-            state.update(f"+{len(message.extra)}:{message.extra}".encode())
+            fields = json.dumps(message.fields, ensure_ascii=False, sort_keys=True)
+            state.update(f"+{len(fields)}:{fields}".encode())
     return state.digest()
