@@ -1,4 +1,4 @@
-"""Which samples of a group are compared, and scores from the outcomes. Pure functions.
+"""The pairs of a group that are compared, and scores from the outcomes. Pure functions.
 
 An outcome of the pair (i, j) is what i gains: 1 if i is better, 0 if j is, 0.5 for a tie.
 """
