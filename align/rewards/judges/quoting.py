@@ -1,4 +1,4 @@
-"""What a judge is shown, and how its verdict is read.
+"""The question that a judge is shown, and the reading of its verdict.
 
 Responses of the policy are quoted between marks that hold a seal: a hash of all texts that are shown. No text can know
 the hash of what it is part of, so none can write the mark that ends it. The verdict is a JSON object that repeats the
