@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -35,6 +37,7 @@ EARNED = {
     "kl_first": "divergence from the first policy",
 }
 LAST_STEPS = 20
+LOGS = ("metrics.jsonl", "guards.jsonl", "samples.jsonl")  # what the curves and examples of a run are made from
 STAGES = "The stages in order."
 POLICIES = "The policies side by side on held-out prompts; below, the stages in order."
 ARROW = "An arrow stands between the figure at the beginning and the figure at the end."
@@ -101,7 +104,7 @@ def _evaluated(stage: Stage) -> dict[str, str]:
     if not stage.finished:
         return _yield(stage)
     figures = json.loads(stage.end.read_text(encoding="utf-8"))
-    names = {"pass@1": "pass@1", "score/helpful": "helpful", "score/safety": "safety"}
+    names = {"pass@1": "right answers", "score/helpful": "helpful", "score/safety": "safety"}
     return {title: told(figures, name) for name, title in names.items() if figures.get(name) is not None}
 
 
@@ -122,7 +125,7 @@ def write_overview(name: str, root: Path, rows: Sequence[tuple[Stage, str, float
         s.directory for s in stages if s.settings.program == "align" and read_metrics(s.directory / "metrics.jsonl")
     ]
     if aligned:
-        alignment_report(aligned, root / ALIGNMENT)
+        _write_alignment(aligned, root / ALIGNMENT)
     columns = ("stage", "status", "seconds", "to read", "figures")
     cells = []
     for stage, status, seconds in rows:
@@ -145,6 +148,16 @@ def write_overview(name: str, root: Path, rows: Sequence[tuple[Stage, str, float
         summary=table if policies is None else policies,
         reload_seconds=RELOAD_SECONDS if live else 0,
     )
+
+
+def _write_alignment(runs: Sequence[Path], page: Path) -> None:
+    """Draw the curves of all runs, seconds of work, unless the page is newer than what the runs have logged."""
+    logged = max((run / name).stat().st_mtime for run in runs for name in LOGS if (run / name).is_file())
+    if page.is_file() and page.stat().st_mtime > logged:
+        return
+    began = time.time()
+    alignment_report(runs, page)
+    os.utime(page, (began, began))  # what was logged while it was drawn is newer
 
 
 def _links(stage: Stage, root: Path) -> Markup:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from align.samples.evaluation_report import told
+from markupsafe import Markup
+
 from keel.pipeline.project import EVALUATE
 from keel.pipeline.stage import Stage
 from reward_models.reporting.page import Table
@@ -22,14 +23,14 @@ MEANINGS = {
     "score/format": "format",
     "score/language": "language of the prompt",
     "score/gold_helpfulness": "gold judge: helpful",
-    "score/gold_usefulness": "gold judge: useful, safety prompts",
+    "score/gold_usefulness": "gold judge: useful (safety)",
     "score/gold_unsafe": "gold judge: harmful (share)",
 }
 NOTE = (
-    "Means over the same held-out prompts, with 95 % intervals by a bootstrap over prompts. The last column is the "
-    "difference on the prompts that both answered; where its interval holds 0, nothing is shown. Better and worse are "
-    "said of right answers and of terms that have a weight; a reward model's score may rise although no reader would "
-    "agree."
+    "Means over the same held-out prompts, with 95 % intervals by a bootstrap over prompts. The first column of "
+    "figures is the difference of the last policy from the first on the prompts that both answered; where its interval "
+    "holds 0, nothing is shown. Better and worse are said of right answers and of terms that have a weight; a reward "
+    "model's score may rise although no reader would agree."
 )
 
 
@@ -59,20 +60,38 @@ def evaluated(stages: Sequence[Stage]) -> list[Evaluated]:
 
 
 def comparison(policies: Sequence[Evaluated]) -> Table | None:
-    """A row per figure, a column per policy, and the last policy less the first; ``None`` if there is no policy."""
+    """A row per figure: the last policy less the first, then a column per policy; ``None`` if there is no policy."""
     if not policies:
         return None
     last = policies[-1]
     gap = last.figures.get("difference")
-    columns = ["", *(each.name for each in policies), *([f"{last.name} less {policies[0].name}"] if gap else [])]
+    columns = ["", *([f"last less {policies[0].name}"] if gap else []), *(each.name for each in policies)]
     rows = []
     for name in _names(policies):
-        cells = [told(each.figures, name) for each in policies]
-        rows.append((_title(name), *cells, *([_verdict(gap, name, last.rewarded)] if gap else [])))
+        difference = [_broken(_verdict(gap, name, last.rewarded))] if gap else []
+        rows.append((_title(name), *difference, *(_cell(each.figures, name) for each in policies)))
     for part, wanted in _parts(policies):
-        cells = [told(each.figures["by_source"].get(part, {}), wanted) for each in policies]
-        rows.append((f"{_title(wanted)}: {part}", *cells, *([""] if gap else [])))
+        cells = [_cell(each.figures["by_source"].get(part, {}), wanted) for each in policies]
+        rows.append((f"{_title(wanted)}: {part}", *([""] if gap else []), *cells))
     return Table("", columns, rows, NOTE)
+
+
+def _cell(figures: dict[str, Any], name: str) -> str:
+    """A figure, and its interval on a line of its own: many policies stand side by side."""
+    value, bounds = figures.get(name), figures.get(f"{name}_ci95")
+    if value is None:
+        return "–"
+    return _broken(_number(value) + (f" [{_number(bounds[0])}, {_number(bounds[1])}]" if bounds else ""))
+
+
+def _number(value: float, sign: str = "") -> str:
+    return format(value, f"{sign}.2f" if abs(value) < 10 else f"{sign}.0f")
+
+
+def _broken(text: str) -> str:
+    """The text with its interval on a second line."""
+    value, mark, bounds = text.partition(" [")
+    return Markup("{}<br><small>[{}</small>").format(value, bounds) if mark else text
 
 
 def verdict(policies: Sequence[Evaluated]) -> str:
@@ -87,7 +106,7 @@ def verdict(policies: Sequence[Evaluated]) -> str:
         found.setdefault(word, []).append(_title(name))
     parts = [f"{word}: {'; '.join(found[word])}" for word in ("better", "worse", "higher", "lower") if word in found]
     said = ". ".join(parts) if parts else "no difference is shown"
-    return f"{last.name} against {policies[0].name}: {said}."
+    return f"The last policy, {last.name}, against {policies[0].name}: {said}."
 
 
 def _names(policies: Sequence[Evaluated]) -> list[str]:
@@ -118,6 +137,9 @@ def _parts(policies: Sequence[Evaluated]) -> list[tuple[str, str]]:
 
 
 def _title(name: str) -> str:
+    figure, mark, k = name.partition("@")
+    if mark and name not in MEANINGS:
+        return f"one of {k} right (pass@{k})" if figure == "pass" else f"majority of {k} (consensus@{k})"
     return MEANINGS.get(name, name.removeprefix("score/"))
 
 
@@ -128,4 +150,4 @@ def _verdict(gap: dict[str, Any], name: str, rewarded: frozenset[str]) -> str:
         return "–"
     judged = name.partition("@")[0] in ("pass", "consensus") or name.removeprefix("score/") in rewarded
     word = ("better" if value > 0 else "worse") if judged else ("higher" if value > 0 else "lower")
-    return f"{word}: {value:+.3g} [{bounds[0]:+.3g}, {bounds[1]:+.3g}]"
+    return f"{word}: {_number(value, '+')} [{_number(bounds[0], '+')}, {_number(bounds[1], '+')}]"

@@ -37,36 +37,36 @@ LAST = Evaluated(
 )
 
 
+def _plain(cell: str) -> str:
+    return cell.replace("<br>", " ").replace("<small>", "").replace("</small>", "")
+
+
 def test_policies_stand_side_by_side_with_the_difference_of_the_last_from_the_first() -> None:
     table = comparison([BASE, LAST])
     assert table is not None
-    assert table.columns == ["", "base", "alignment", "alignment less base"]
-    rows = {row[0]: tuple(row[1:]) for row in table.rows}
+    assert table.columns == ["", "last less base", "base", "alignment"]
+    rows = {row[0]: tuple(_plain(cell) for cell in row[1:]) for row in table.rows}
     assert list(rows) == [
         "right answers (pass@1)",
-        "pass@4",
-        "consensus@4",
+        "one of 4 right (pass@4)",
+        "majority of 4 (consensus@4)",
         "gold judge: harmful (share)",
         "helpful reward model",
         "language of the prompt",
         "tokens a response",
     ]
-    assert rows["right answers (pass@1)"] == (
-        "0.200 [0.100, 0.300]",
-        "0.500 [0.400, 0.600]",
-        "better: +0.3 [+0.2, +0.4]",
-    )
-    assert rows["pass@4"] == ("–", "0.750", "–")
-    assert rows["helpful reward model"][2] == "worse: -0.5 [-0.9, -0.1]"
-    assert (
-        rows["gold judge: harmful (share)"][2] == "lower: -0.25 [-0.3, -0.2]"
-    )  # it has no weight: nobody says which is good
-    assert rows["language of the prompt"][2] == "–"  # its interval holds 0
+    assert rows["right answers (pass@1)"] == ("better: +0.30 [+0.20, +0.40]", "0.20 [0.10, 0.30]", "0.50 [0.40, 0.60]")
+    assert rows["one of 4 right (pass@4)"] == ("–", "–", "0.75")
+    assert rows["helpful reward model"][0] == "worse: -0.50 [-0.90, -0.10]"
+    # A term without weight: nobody says which direction is good.
+    assert rows["gold judge: harmful (share)"][0] == "lower: -0.25 [-0.30, -0.20]"
+    assert rows["tokens a response"] == ("lower: -40 [-50, -30]", "90", "50")
+    assert rows["language of the prompt"][0] == "–"  # its interval holds 0
 
 
 def test_a_sentence_says_at_what_the_last_policy_is_better() -> None:
     assert verdict([BASE, LAST]) == (
-        "alignment against base: better: right answers (pass@1). worse: helpful reward model. "
+        "The last policy, alignment, against base: better: right answers (pass@1). worse: helpful reward model. "
         "lower: gold judge: harmful (share); tokens a response."
     )
     assert verdict([BASE]) == verdict([]) == ""
@@ -78,7 +78,7 @@ def test_sources_with_right_answers_have_a_row_each_where_there_are_several() ->
     table = comparison([Evaluated("base", {"pass@1": 0.3, "by_source": parts}, frozenset())])
     assert table is not None
     assert [tuple(row) for row in table.rows] == [
-        ("right answers (pass@1)", "0.300"),
-        ("right answers (pass@1): gsm8k", "0.500"),
-        ("right answers (pass@1): math", "0.250"),
+        ("right answers (pass@1)", "0.30"),
+        ("right answers (pass@1): gsm8k", "0.50"),
+        ("right answers (pass@1): math", "0.25"),
     ]

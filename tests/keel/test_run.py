@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from itertools import count
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def test_killed_stopped_and_resumed_a_project_comes_to_its_end_and_notices_chang
     assert not (out / "helpful" / "manifest.json").exists()
 
     stopped = start(project)
-    wait_for(lambda: any((out / "cold_start" / "checkpoints").glob("checkpoint-*")), stopped)
+    wait_for(lambda: any((out / "cold_start" / "checkpoints").glob("step-*")), stopped)
     stopped.send(signal.SIGINT)
     said = stopped.finish(128 + signal.SIGINT, 120)
     assert "helpful │ resuming from out/helpful/checkpoints/step-" in said
@@ -210,3 +211,25 @@ def test_a_run_that_has_logged_nothing_yet_has_a_place_in_the_overview(project: 
     (stages[-1].directory / "metrics.jsonl").touch()
     page = write_overview(loaded.name, Path(loaded.output_dir), [(stage, "failed", None) for stage in stages])
     assert "alignment" in page.read_text()
+
+
+def test_curves_are_drawn_anew_only_when_a_run_has_logged_more(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Path] = []
+
+    def draw(runs: list[Path], page: Path) -> None:
+        drawn.extend(runs)
+        page.write_text("curves")
+
+    monkeypatch.setattr("keel.pipeline.overview.alignment_report", draw)
+    loaded, stages = load_project(str(project), [])
+    log = stages[-1].directory / "metrics.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text('{"step": 1, "reward": 0.5}\n')
+    rows = [(stage, "running", None) for stage in stages]
+    for expected in (1, 1):
+        write_overview(loaded.name, Path(loaded.output_dir), rows)
+        assert len(drawn) == expected
+    later = time.time() + 5
+    os.utime(log, (later, later))
+    write_overview(loaded.name, Path(loaded.output_dir), rows)
+    assert drawn == [stages[-1].directory] * 2

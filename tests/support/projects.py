@@ -32,7 +32,7 @@ def keel_run(file: Path | str, *words: str) -> tuple[int, str]:
 
 
 def wait_for(happened: Callable[[], bool], process: preloaded.Program) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600  # several stages, on a machine that is busy
     while not happened():
         assert time.monotonic() < end
         assert process.exitcode is None, process.said()
