@@ -234,9 +234,8 @@ def test_a_log_file_gets_a_line_now_and_then_and_the_last_step(capsys: pytest.Ca
     with reporter.progress("helpful RM", total=5, start=0, every=2) as bar:
         for step in range(1, 6):
             reporter.step(bar, step, {"loss": 0.5 / step})
-    lines = [
-        line for line in capsys.readouterr().err.splitlines() if line
-    ]  # older releases of rich end with an empty one
+    # Older releases of rich end with an empty line.
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
     assert [line.split(":")[0] for line in lines] == ["helpful RM 2/5", "helpful RM 4/5", "helpful RM 5/5"]
     assert "loss 0.25" in lines[0]
 
