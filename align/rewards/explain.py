@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,9 +12,16 @@ from typing import Any, NamedTuple
 
 from align.rewards.build import VERIFIERS, TermConfig, build_terms
 from align.rewards.terms import RewardTerm, Sample, compares_groups
+from reward_models.data.instruction_rows import is_constraints, with_constraints, with_ground_truth
 from reward_models.data.records import DOMAINS, Conversation, Message, RecordError
 
 OF_SAMPLE = ("prompt", "response", "answer", "language", "domain", "kind", "think_prefilled", "tokens", "finished")
+# The columns of terms that read another than answer, language and tests.
+COLUMN_OF = {
+    "accuracy_instructions": "instructions",
+    "accuracy_reasoning_gym": "reasoning_gym",
+    "rubric": "rubric",
+}
 NO_PROMPT = (Message("user", "(the row has no prompt)"),)
 
 
@@ -64,9 +72,10 @@ def explain_rows(name: str, arguments: Mapping[str, Any], rows: Sequence[Any]) -
 
 
 def _grouped(samples: list[Sample]) -> list[Sample]:
-    """Rows with the same prompt are a group."""
-    numbers: dict[Conversation, int] = {}
-    return [replace(each, group=numbers.setdefault(each.prompt, len(numbers))) for each in samples]
+    """Rows with the same value in the column ``group`` are a group; without the column, those with the same prompt."""
+    numbers: dict[Any, int] = {}
+    groups = [json.dumps(each.columns["group"]) if "group" in each.columns else each.prompt for each in samples]
+    return [replace(e, group=numbers.setdefault(group, len(numbers))) for e, group in zip(samples, groups, strict=True)]
 
 
 def _build(name: str, arguments: Mapping[str, Any]) -> RewardTerm:
@@ -86,7 +95,10 @@ def _sample(name: str, row: Any) -> Sample | Explained:
     """A row as the term reads it, or why it cannot be read."""
     if not isinstance(row, Mapping):
         return Explained(None, "the line is no JSON object")
-    row = {key: value for key, value in row.items() if value is not None}
+    try:
+        row = {key: value for key, value in _constraints(row).items() if value is not None}
+    except RecordError as error:
+        return Explained(None, f"the row cannot be read: {error}")
     columns = {key: value for key, value in row.items() if key not in OF_SAMPLE}
     verifier = name.removeprefix("accuracy_") if name.startswith("accuracy_") else None
     if verifier is not None and columns.setdefault("verifier", verifier) != verifier:
@@ -114,6 +126,13 @@ def _sample(name: str, row: Any) -> Sample | Explained:
         )
     except (RecordError, TypeError, ValueError, KeyError) as error:
         return Explained(None, f"the row cannot be read: {error}")
+
+
+def _constraints(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row with its constraints in the column ``instructions``, if it has them as public data sets do."""
+    if "instruction_id_list" in row and "kwargs" in row:
+        return with_constraints(row)
+    return with_ground_truth(row) if is_constraints(row.get("ground_truth")) else row
 
 
 def _text_of(response: Any) -> str | None:
@@ -144,15 +163,10 @@ def _explain(term: RewardTerm, samples: Sequence[Sample]) -> Iterable[Explained]
 
 
 def _why_not(term: RewardTerm, sample: Sample) -> str:
-    lacking = [
-        f"no {what}"
-        for what, there in (
-            ("answer", sample.answer is not None),
-            ("language", sample.language is not None),
-            ("tests", "tests" in sample.columns),
-        )
-        if not there
-    ]
+    columns = {"answer": sample.answer, "language": sample.language, "tests": sample.columns.get("tests")}
+    if (own := COLUMN_OF.get(term.name)) is not None:
+        columns = {own: sample.columns.get(own)}
+    lacking = [f"no {name}" for name, value in columns.items() if value is None]
     beside = f"; the row has {', '.join(lacking)}" if lacking else ""
     return f"{term.name} does not apply to this {sample.domain} row{beside}"
 

@@ -29,19 +29,25 @@ def with_constraints(row: Row) -> Row:
 
 def is_constraints(value: object) -> bool:
     """True if a ground truth is a list of constraints, as in allenai/IF_multi_constraints_upto5."""
-    return isinstance(value, str) and "instruction_id" in value and value.lstrip().startswith(("[", "{"))
+    if isinstance(value, str):
+        return "instruction_id" in value and value.lstrip().startswith(("[", "{"))
+    value = value.tolist() if hasattr(value, "tolist") else value
+    each = value[0] if isinstance(value, list | tuple) and value else value
+    return isinstance(each, Mapping) and "instruction_id" in each
 
 
 def with_ground_truth(row: Row) -> Row:
-    """A row whose ``ground_truth`` is ``[{"instruction_id": […], "kwargs": […]}]``, as JSON or as Python writes it.
+    """A row whose ``ground_truth`` is ``[{"instruction_id": […], "kwargs": […]}]``, as text or as a value.
 
     Raises:
         RecordError: it is not.
     """
-    found = _parsed(row["ground_truth"])
+    found = row["ground_truth"]
+    found = found.tolist() if hasattr(found, "tolist") else found
+    found = _parsed(found) if isinstance(found, str) else found
     if isinstance(found, list | tuple) and len(found) == 1:
         found = _parsed(found[0]) if isinstance(found[0], str) else found[0]
-    if not isinstance(found, dict) or "instruction_id" not in found:
+    if not isinstance(found, Mapping) or "instruction_id" not in found:
         raise RecordError("key 'ground_truth' does not hold one object with 'instruction_id' and 'kwargs'")
     kept = {name: value for name, value in row.items() if name != "ground_truth"}
     return _with(kept, found["instruction_id"], found.get("kwargs"), "ground_truth")

@@ -95,6 +95,32 @@ def test_rows_with_the_same_prompt_are_a_group(tmp_path: Path) -> None:
     assert found[2]["reason"] == "30 characters; the mean of its group is 20.0"
 
 
+def test_the_column_group_goes_before_the_prompt(tmp_path: Path) -> None:
+    rows = [{"group": g, "response": "x" * n} for g, n in ((0, 10), (1, 5), (0, 30), (1, 5))]
+    assert [each["score"] for each in tried(tmp_path, "length_in_group", rows)] == [0.0, 0.0, -0.5, 0.0]
+
+
+def test_constraints_are_read_in_the_layouts_of_public_data_sets(tmp_path: Path) -> None:
+    ids = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    title = "[{'instruction_id': ['detectable_format:title'], 'kwargs': [None]}]"
+    parsed = [{"instruction_id": ["detectable_format:title"], "kwargs": None}]
+    rows = [
+        {**ids, "response": "all of this is fine"},
+        {**ids, "response": "this, however, is not"},
+        {"ground_truth": title, "response": "<<Lamps>>\nThey give light at night."},
+        {
+            "ground_truth": [{"instruction_id": ["detectable_format:title"], "kwargs": None}],
+            "response": "No title here.",
+        },
+        {**ids, "kwargs": [], "response": "x"},
+        {"response": "x"},
+    ]
+    found = tried(tmp_path, "instructions", rows)
+    assert [each["score"] for each in found] == [1.0, 0.0, 1.0, 0.0, None, None]
+    assert "1 constraints, and 'kwargs' 0" in found[4]["reason"]
+    assert found[5]["reason"].endswith("the row has no instructions")
+
+
 def test_mistakes_end_with_a_message(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"response": "x"}\n')
     words = ["rewards", "try", "--data", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out.jsonl"), "--term"]

@@ -97,8 +97,10 @@ def read_verdict(reply: str, seal: str) -> dict[str, Any] | None:
     """The last JSON object in the reply that begins with the seal; ``None`` without one, or if it is not whole.
 
     An object with a key twice is none: readers of JSON disagree about it. What else stands in the reply, such as braces
-    that the judge quotes from a response, is not read.
+    that the judge quotes from a response, is not read. Thoughts that were never closed hold no verdict but drafts.
     """
+    if reply.lstrip().startswith("<think>") and "</think>" not in reply:
+        return None
     starts = list(re.finditer(rf'\{{\s*"seal"\s*:\s*"{re.escape(seal)}"', reply))
     if not starts:
         return None

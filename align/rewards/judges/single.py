@@ -97,7 +97,8 @@ class Criterion:
 
 
 def criteria_of(given: Any) -> list[Criterion]:
-    """The criteria in ``[{criterion, weight}, …]``; ``points`` is another name for the weight, 1 if there is none.
+    """The criteria in ``[{criterion, weight}, …]``; ``points`` is another name for the weight, 1 where nothing but the
+    text is given.
 
     Raises:
         ValueError: it is something else, or no weight is positive.
@@ -107,7 +108,9 @@ def criteria_of(given: Any) -> list[Criterion]:
     found = []
     for each in given:
         text = each.get("criterion") if isinstance(each, Mapping) else each
-        weight = each.get("weight", each.get("points", 1.0)) if isinstance(each, Mapping) else 1.0
+        # without a weight, further keys may be a weight of another name: 1 would be a guess
+        without = None if isinstance(each, Mapping) and len(each) > 1 else 1.0
+        weight = each.get("weight", each.get("points", without)) if isinstance(each, Mapping) else without
         number = number_in(weight, -math.inf, math.inf)
         if not isinstance(text, str) or not text.strip() or not number or not math.isfinite(number):
             raise ValueError(f"{str(each)[:100]!r} is no criterion with a text and a weight other than 0")

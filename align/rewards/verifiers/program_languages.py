@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 COLUMN = "programming_language"
+NOT_CALLED = "functions of programs in {} cannot be called; give tests that read and print"
 
 # Runs in the sandbox: calls one function of the program. What the program prints goes to stderr.
 PYTHON_CALLER = """\
@@ -28,7 +29,7 @@ const call = JSON.parse(fs.readFileSync(0, "utf8")), write = fs.writeSync, text 
 console.log = console.info = console.error;
 globalThis.require = require;
 globalThis.module = { exports: {} };
-vm.runInThisContext(fs.readFileSync("solution.js", "utf8"));
+vm.runInThisContext(fs.readFileSync("solution.js", "utf8").replace(/^export +(default +)?(?=[a-z{])/gim, ""));
 const name = call.function, found = vm.runInThisContext(
   `typeof ${name} === "function" ? ${name} : typeof Solution === "function" ? null : module.exports[${text(name)}]`);
 const value = found ? found(...call.arguments) : new (vm.runInThisContext("Solution"))()[name](...call.arguments);

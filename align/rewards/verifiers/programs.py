@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from align.rewards.parsing import last_tagged, split_response, uses_verifier
 from align.rewards.terms import Sample
 from align.rewards.verifiers.cases import cases_of, same_output, same_value
-from align.rewards.verifiers.program_languages import PYTHON, Language, language_of
+from align.rewards.verifiers.program_languages import NOT_CALLED, PYTHON, Language, language_of
 from align.rewards.verifiers.runners import CompileError, FusionRunner, LocalRunner, Run, Runner
 from align.rewards.verifiers.sandbox import PACKAGES, Limits, Sandbox, SandboxError
 from reward_models.data.program_tests import Case, has_cases
@@ -46,6 +46,7 @@ MODULES = (
     "random",
     "operator",
 )
+NODE_ERROR = re.compile(r"(?:Uncaught |FATAL ERROR|[A-Za-z]*Error\b)")
 FUTURE = re.compile(r"\A(?:\s*(?:#[^\n]*)?\n|\s*from\s+__future__\s+import\s+[^\n]+\n)*")
 
 
@@ -113,6 +114,8 @@ class CodeAccuracy:
     def _judge(self, sample: Sample) -> Judgement:
         try:
             tests, language = cases_of(sample.columns), language_of(sample.columns)
+            if language.caller is None and any(test.function is not None for test in tests):
+                raise ValueError(NOT_CALLED.format(language.name))
         except ValueError as error:
             return Judgement(None, f"the tests cannot be used: {error}", "tests")
         source = program(sample, tests[0].function, language)
@@ -147,8 +150,7 @@ class CodeAccuracy:
         if run.outcome != "ended":
             return {"time": "it took too long", "output": "it printed too much"}[run.outcome]
         if run.status != 0:
-            last = run.stderr.strip().splitlines()[-1:] or ["no message"]
-            return f"it ended with status {run.status}: {last[0][:200]}"
+            return f"it ended with status {run.status}: {_error_line(run.stderr)[:200]}"
         if test.function is None:
             passed = same_output(test.output, run.stdout)
         else:
@@ -157,6 +159,14 @@ class CodeAccuracy:
             except ValueError:
                 return f"{test.function} returned no JSON value"
         return "" if passed else f"expected {test.output.strip()[:80]!r}, got {run.stdout.strip()[:80]!r}"
+
+
+def _error_line(stderr: str) -> str:
+    """The line that names the error: Python's last one; in node's report, the last that is no place in the code."""
+    lines = [line for line in stderr.strip().splitlines() if line.strip()]
+    if lines and (lines[-1].startswith("Node.js v") or lines[-1].endswith("node]")):
+        lines = [line for line in lines if NODE_ERROR.match(line)] or lines
+    return lines[-1] if lines else "no message"
 
 
 def program(sample: Sample, function: str | None = None, language: Language = PYTHON) -> str | None:

@@ -14,7 +14,7 @@ from align.rewards.verifiers.answers import ANSWER_VERIFIERS
 from align.rewards.verifiers.cases import cases_of
 from align.rewards.verifiers.math_answer import MOST_WORDS, read_reference
 from align.rewards.verifiers.math_text import Unreadable
-from align.rewards.verifiers.program_languages import language_of
+from align.rewards.verifiers.program_languages import NOT_CALLED, language_of
 from align.rewards.verifiers.reasoning_gym import made_with_problem
 from reward_models.data.gym_tasks import COLUMN as GYM
 from reward_models.data.program_tests import COLUMNS, has_cases
@@ -39,7 +39,7 @@ def reference_problem(verifier: str, answer: str | None, columns: Mapping[str, A
                 return f"it has no test cases, in a column {' or '.join(COLUMNS)}"
             language, tests = language_of(columns), cases_of(columns)
             if language.caller is None and any(test.function is not None for test in tests):
-                return f"functions of programs in {language.name} cannot be called; give tests that read and print"
+                return NOT_CALLED.format(language.name)
         elif verifier == "instructions":
             return instructions_problem(columns)
         elif verifier == "reasoning_gym":

@@ -1,4 +1,4 @@
-"""Where programs run: in the sandbox of this machine, or on a server with SandboxFusion's protocol."""
+"""Runners of programs: in the sandbox of this machine, or on a server with SandboxFusion's protocol."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ TOP_LINKS = ("/bin", "/lib", "/lib32", "/lib64")  # links into /usr on most syst
 LIBRARY_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")  # the loader itself has a link there
 PACKAGES = ("site-packages", "dist-packages")
 PACKAGE_ROOT = "/packages"  # in the box
+INPUT = "/box/stdin"  # the file that is the program's standard input; there is no /proc for the usual /dev/stdin
 
 LISTING = """
 import importlib, json, os, sys, sysconfig
@@ -89,7 +90,7 @@ def interpreter_files(python: str, environment: tuple[tuple[str, str], ...], pac
         files=sorted({python, *libraries, *others}),
         hidden=[path for each in directories for name in PACKAGES if os.path.isdir(path := os.path.join(each, name))],
         packages=mounted,
-        links=_top_links() | _library_links(libraries),
+        links=_top_links() | _library_links(libraries) | {"/dev/stdin": INPUT},
     )
 
 

@@ -80,6 +80,7 @@ def test_rubric_by_hand(tmp_path: Path) -> None:
         [],
         [{"criterion": "x", "weight": -1}],
         [{"criterion": "x", "weight": "much"}],
+        [{"criterion": "x", "weight": 1}, {"criterion": "is rude", "wieght": -1}],
     ],
     ids=str,
 )

@@ -122,6 +122,9 @@ def test_the_seal_depends_on_all_that_is_shown_and_is_the_same_the_next_time() -
         ('{"seal": "S", "score": 9} {"seal": "S", "score": 3', None),  # what it ends on is not whole
         ('{"a":' * 5000 + ' {"seal": "S", "score": 3}', 3),
         ('{"score": 3, "seal": "S"}', None),
+        ('<think>perhaps {"seal": "S", "score": 9}', None),  # a draft
+        ('<think>perhaps {"seal": "S", "score": 9}</think>{"seal": "S", "score": 3}', 3),
+        ('{"seal": "S", "reason": "it writes <think>", "score": 3}', 3),
         ("", None),
         ("3", None),
         ('["S", 3]', None),

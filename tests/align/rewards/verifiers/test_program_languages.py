@@ -44,6 +44,8 @@ def test_javascript(term: CodeAccuracy, sample: Any) -> None:
         ("const add = (a, b) => a + b;", CALLING),
         ("class Solution { add(a, b) { return a + b; } }", CALLING),
         ("module.exports = { add(a, b) { return a + b; } };", CALLING),
+        ("export function add(a, b) { return a + b; }", CALLING),
+        (JS_ADD.replace("readFileSync(0", "readFileSync('/dev/stdin'"), READING),
     ]
     wrong = [
         ("console.log(5);", READING),
@@ -61,7 +63,9 @@ def test_javascript(term: CodeAccuracy, sample: Any) -> None:
         ("function sum(a, b) { return a + b; }", CALLING),
     ]
     made = [sample(response("js", code), columns=columns("javascript", tests)) for code, tests in (*right, *wrong)]
-    assert [score for score, _ in term.explain(made)] == [1.0] * len(right) + [0.0] * len(wrong)
+    found = term.explain(made)
+    assert [score for score, _ in found] == [1.0] * len(right) + [0.0] * len(wrong)
+    assert found[len(right) + 2][1].endswith("it ended with status 1: Error: x")
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
