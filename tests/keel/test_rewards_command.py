@@ -103,7 +103,6 @@ def test_the_column_group_goes_before_the_prompt(tmp_path: Path) -> None:
 def test_constraints_are_read_in_the_layouts_of_public_data_sets(tmp_path: Path) -> None:
     ids = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
     title = "[{'instruction_id': ['detectable_format:title'], 'kwargs': [None]}]"
-    parsed = [{"instruction_id": ["detectable_format:title"], "kwargs": None}]
     rows = [
         {**ids, "response": "all of this is fine"},
         {**ids, "response": "this, however, is not"},
