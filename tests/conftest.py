@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,10 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process for each core
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell starts its background jobs with Ctrl-C ignored, and so would all be that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Generated examples have no time limit: on a busy machine it would fail tests for nothing.
 settings.register_profile("no deadline", deadline=None)

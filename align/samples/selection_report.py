@@ -126,7 +126,7 @@ def _write_page(config: SelectConfig, selection: Selection, facts: dict[str, Any
 
 
 def funnel_table(facts: dict[str, Any]) -> Table:
-    """What each filter left out, of a report as :func:`facts_of` makes it."""
+    """The samples that each filter left out, of a report as :func:`facts_of` makes it."""
     domains = list(facts["by_domain"])
     return Table(
         "Samples by filter",
