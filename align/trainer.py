@@ -29,7 +29,7 @@ from align.training.update import update
 from reward_models.runtime.metrics import JsonLines, NullLog, RunLog
 from reward_models.runtime.run import StopSignal, begin_run, seed_everything
 
-SHOWN = ("reward", "eval/accuracy_greedy", "response_length", "kl")
+SHOWN = ("reward", "eval/accuracy_greedy", "response_length", "kl", "kl_teacher")
 
 
 def train(config: AlignConfig) -> Path | None:

@@ -8,6 +8,7 @@ only some of them have learnt (section 3 of the paper).
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from reward_models.data.chat import ChatRenderer
 from reward_models.data.encode import label_value, ordered_responses
 from reward_models.data.manifest import MANIFEST, read_manifest
 from reward_models.data.records import TASKS, Task, saved_task
-from reward_models.data.sources import SourceError, load
+from reward_models.data.sources import SourceError, expand, load
 from reward_models.dataset import DataConfig, RewardRecord, load_records
 from reward_models.evaluation.baseline import BASELINE
 from reward_models.inference.reward_model import RewardModel
@@ -138,6 +139,7 @@ def _calibration_records(
     manifests: Sequence[dict[str, Any]], task: Task, data: Sequence[str], max_bad: int
 ) -> list[RewardRecord]:
     if data:
+        _check_unseen(manifests, data)
         return list(load(list(data), TASKS[task].record_type, max_bad=max_bad).records)  # type: ignore[arg-type]
     settings = [(m["data_fingerprint"], m["config"]["data"]["calibration_fraction"]) for m in manifests]
     if len(set(settings)) > 1:
@@ -157,6 +159,25 @@ def _calibration_records(
             "--data"
         )
     return records
+
+
+def _check_unseen(manifests: Sequence[dict[str, Any]], data: Sequence[str]) -> None:
+    """Raise ``ValueError`` if a source of ``data`` is one that a member was trained on.
+
+    Sources are compared, not rows: a copy of training rows in another file is not noticed.
+    """
+    seen = {place for m in manifests for spec in m["config"]["data"]["train"] for place in _places(spec)}
+    for spec in data:
+        if not seen.isdisjoint(_places(spec)):
+            raise ValueError(
+                f"{spec} is training data of the models: a calibration on it would be too confident. Name other rows "
+                "with --data, or leave --data out if all models have the same training data"
+            )
+
+
+def _places(spec: str) -> set[str]:
+    files = (os.path.expandvars(os.path.expanduser(file)) for file in expand(spec))
+    return {str(Path(file).resolve()) if Path(file).exists() else file for file in files}
 
 
 def _calibrated(model: RewardModel, records: Sequence[RewardRecord], threshold_fpr: float) -> calibration.Calibration:

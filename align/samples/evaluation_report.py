@@ -14,6 +14,12 @@ from reward_models.reporting.page import Card, Section, Table, write_page
 EVALUATION, PAGE = "evaluation.json", "report.html"
 SHOWN = 1500  # characters of a text
 EXAMPLES = 6
+NOTE = (
+    "Means over prompts, with 95 % intervals by a bootstrap over prompts. pass@k: the chance that one of k responses "
+    "is right. consensus@k: the chance that the answer of most of k responses is right. score/NAME: that reward term. "
+    "tokens_mean: tokens of a response. truncated: share of responses cut at the limit. judged: prompts all "
+    "of whose responses a verifier judged; unjudged: only some. voting: prompts whose answers could be compared."
+)
 PLAIN = ("tokens_mean", "truncated", "prompts", "samples", "judged", "unjudged", "voting")
 
 
@@ -26,10 +32,8 @@ def write_policy_evaluation(figures: dict[str, Any], groups: Sequence[Group], ou
     names = [name for name in figures if name.partition("@")[0] in ("pass", "consensus") or name.startswith("score/")]
     names = [name for name in names if not name.endswith("_ci95")]
     rows = [(name, *(told(part, name) for part in parts.values())) for name in names]
-    rows += [
-        (name, *(_plain(part.get(name)) for part in parts.values())) for name in ("tokens_mean", "truncated", *PLAIN)
-    ]
-    table = Table("Figures", ("", *parts), rows, "Means over prompts, with 95 % intervals by a bootstrap over prompts.")
+    rows += [(name, *(_plain(part.get(name)) for part in parts.values())) for name in PLAIN]
+    table = Table("Figures", ("", *parts), rows, NOTE)
     tables = [table]
     if (gap := figures.get("difference")) is not None:
         cells = [(name, told(gap, name)) for name in gap if name != "prompts" and not name.endswith("_ci95")]
@@ -48,6 +52,11 @@ def print_figures(figures: dict[str, Any], samples: str) -> None:
     for name in figures:
         if f"{name}_ci95" in figures and figures[name] is not None:
             print(f"{name}: {told(figures, name)}")
+    if (gap := figures.get("difference")) is not None:
+        print(f"less those of --against, on the {gap['prompts']:,} prompts of both:")
+        for name in gap:
+            if f"{name}_ci95" in gap:
+                print(f"  {name}: {told(gap, name)}")
     if figures["unjudged"]:
         left_out = f"{figures['unjudged']:,} prompts were left out: a verifier could not judge all responses"
         print(left_out, file=sys.stderr)

@@ -156,7 +156,8 @@ def select(
     wanted = rows_wanted({name: len(rows) for name, rows in pools.items()}, config.counts, config.weights)
     kept = [row for name in SUBJECTS if name in pools for row in drawn(pools[name], wanted[name], config.seed)]
     if not kept:
-        raise ValueError(f"no sample is left to learn from: {dict(Counter(fates.values()))}")
+        left_out = ", ".join(f"{reason or MIX} {n:,}" for reason, n in Counter(fates.values()).most_common())
+        raise ValueError(f"no sample is left to learn from; left out: {left_out}")
     inside = {row.key for row in kept}
     for place, group in enumerate(groups):
         for number, row in enumerate(group):

@@ -154,8 +154,19 @@ def encode(
             learnt.append(mask)
     dropped = {reason: number for reason, number in dropped.items() if number}
     if not ids:
-        raise ValueError(f"no demonstration is left of {len(conversations):,}: {dropped}")
+        reasons = ", ".join(f"{reason} {number:,}" for reason, number in dropped.items())
+        raise ValueError(f"no demonstration is left of {len(conversations):,}: {reasons}" + _hint(tokenizer, dropped))
     return Demonstrations(tuple(ids), tuple(learnt), dropped)
+
+
+def _hint(tokenizer: PreTrainedTokenizerBase, dropped: Collection[str]) -> str:
+    if NOT_CONTINUING not in dropped:
+        return ""
+    end = prompt_text(tokenizer, (Message("user", "Hello"),)).rpartition("Hello")[2]
+    return (
+        f". A prompt ends with {end!r}, and a reply must go on from there: with '<think>…</think>' where that opens "
+        "the thoughts. Add them, or choose another model.chat_template"
+    )
 
 
 def _by_marks(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> tuple[TokenIds, np.ndarray]:

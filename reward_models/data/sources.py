@@ -53,11 +53,14 @@ Item = TypeVar("Item")
 class BadRowsError(ValueError):
     """More bad rows than allowed; ``bad`` holds them all."""
 
-    def __init__(self, bad: Sequence[BadRow], max_bad: int) -> None:
+    def __init__(self, bad: Sequence[BadRow], max_bad: int, record_type: RecordType | None = None) -> None:
         self.bad = tuple(bad)
         shown = [f"  {row.file}:{row.line}: {row.reason}" for row in self.bad[:10]]
         more = [f"  … and {len(self.bad) - 10} more"] if len(self.bad) > 10 else []
-        files = " ".join(dict.fromkeys(row.file for row in self.bad))
+        # Without its type, a row may be read as another record, in which nothing is wrong with it.
+        files = " ".join(dict.fromkeys(row.file for row in self.bad)) + (
+            f" --type {record_type}" if record_type else ""
+        )
         super().__init__(
             "\n".join(
                 [
@@ -142,7 +145,7 @@ def load(
             raise SourceError(f"no rows in {spec}")
         counts[spec] = counts.get(spec, 0) + len(records) - before
     if len(bad) > max_bad:
-        raise BadRowsError(bad, max_bad)
+        raise BadRowsError(bad, max_bad, record_type)
     return Loaded(records, counts, bad, _remarked(records))
 
 

@@ -180,6 +180,16 @@ def test_the_calibration_split_of_other_data_is_not_used(members: list[Path], tm
         average(members, tmp_path / "full")
 
 
+def test_training_data_of_a_member_is_not_calibrated_on(tmp_path: Path, rows: str) -> None:
+    members = [member(tmp_path / name, seed, **{"data.train": f"[{rows}]"}) for name, seed in (("a", 1), ("b", 2))]
+    for spec in (rows, rows.replace("pairs", "pa*")):
+        with pytest.raises(ValueError, match="is training data of the models"):
+            average(members, tmp_path / "mean", [spec])
+    assert not (tmp_path / "mean").exists()
+    copy = shutil.copyfile(rows, tmp_path / "other.jsonl")
+    assert average(members, tmp_path / "mean", [str(copy)]).calibration.n == 40
+
+
 def test_trained_models_begin_alike_and_calibrate_on_their_own_split(tmp_path: Path, world: Any) -> None:
     """At a learning rate of almost 0 both seeds end where they began; without an init_seed they would differ."""
     words = [f"model.config={json.dumps({'model_type': 'qwen3', **SHAPE})}", "model.vocab_size=300", "max_steps=1"]

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from align.samples.consensus import NO_VOTE, RIGHT, answer_of, consensus_at, votes
 from align.samples.evaluation import evaluate_samples
+from align.samples.evaluation_report import print_figures, write_policy_evaluation
 from align.samples.figures import interval, pass_at_k
 from align.samples.rows import SampleRow, to_sample
 from keel.cli import app
@@ -132,12 +133,18 @@ def test_the_figures_of_a_policy_by_hand() -> None:
     assert found["pass@1_ci95"] == [pytest.approx(1 / 4), pytest.approx(1 / 2)]
 
 
-def test_two_policies_are_compared_on_the_prompts_of_both() -> None:
+def test_two_policies_are_compared_on_the_prompts_of_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ours = [[boxed("42", float(n < 2), prompt=f"{n}?")] * 2 for n in range(4)]
     theirs = [[boxed("42", float(n < 1), prompt=f"{n}?")] for n in range(3)]
-    gap = evaluate_samples(ours, theirs)["difference"]
+    figures = evaluate_samples(ours, theirs)
+    gap = figures["difference"]
     assert gap["prompts"] == 3
     assert gap["pass@1"] == pytest.approx(1 / 3)
+    print_figures(figures, str(tmp_path / "samples.jsonl"))
+    assert "on the 3 prompts of both:\n  pass@1: 0.333 [" in capsys.readouterr().out
+    page = write_policy_evaluation(figures, ours, tmp_path).read_text(encoding="utf-8")
+    assert page.count("<td>tokens_mean</td>") == 2  # once in each table
+    assert "<td>pass@1</td>" in page  # the name of a figure is not coloured as an outcome
     with pytest.raises(ValueError, match="none of the same prompts"):
         evaluate_samples(ours, [[boxed("1", prompt="z")]])
     with pytest.raises(ValueError, match="between 1 and 2 responses"):

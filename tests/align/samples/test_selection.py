@@ -152,7 +152,7 @@ def test_where_no_rule_decides_the_reward_models_best_is_kept(tmp_path: Path) ->
     rows = [each | {"scores": {"safety": -each["reward"]}} for each in rows]
     run(tmp_path, rows, "rank_by=safety")
     assert lines(tmp_path / "out" / "train.jsonl")[0]["sample"] == 0
-    with pytest.raises(ValueError, match="no sample is left"):
+    with pytest.raises(ValueError, match=r"no sample is left to learn from; left out: not the best by the reward 3$"):
         run(tmp_path, rows, "least=1")
 
 

@@ -107,6 +107,10 @@ def test_a_reply_that_the_prefilled_prompt_does_not_lead_to_is_left_out() -> Non
     data = encode([conversation("a", REPLY), conversation("a", "3, without thoughts")], tokenizer, 1000)
     assert len(data) == 1
     assert list(data.dropped.values()) == [1]
+    with pytest.raises(
+        ValueError, match=r"of 1: the reply .* ends it 1\. A prompt ends with '.*<think>.*a reply must go"
+    ):
+        encode([conversation("a", "3, without thoughts")], tokenizer, 1000)
 
 
 @pytest.mark.parametrize(

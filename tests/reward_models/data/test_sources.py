@@ -166,7 +166,7 @@ def test_load_counts_everything_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert f"{mixed}:11:" in message
     assert f"{mixed}:12:" not in message
     assert "and 2 more" in message
-    assert f"keel data check {mixed}" in message
+    assert f"`keel data check {mixed} --type comparison`" in message
     assert "max_bad=12" in message
     assert len(caught.value.bad) == 12
     loaded = load([good, mixed], "comparison", max_bad=12)
