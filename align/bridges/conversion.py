@@ -8,6 +8,7 @@ from typing import Any
 
 from align.rewards.terms import Sample
 from reward_models.data.conversations import to_message
+from reward_models.data.instruction_rows import constraints_read
 from reward_models.data.records import DOMAINS, Conversation, Message
 
 Turns = str | Sequence[Mapping[str, Any]]
@@ -27,15 +28,18 @@ def as_sample(
 
     Args:
         prompt: text or messages; ``None`` where the library does not tell it: then only rules can judge the response.
-        row: the data set's columns; ``answer``, ``domain`` and ``language`` as in our own prompts. Without a domain, a
-            prompt with an answer is ``reasoning``, and one without is ``helpfulness``.
+        row: the data set's columns; ``answer``, ``domain`` and ``language`` as in our own prompts; constraints
+            also in the layouts of public data sets. Without a domain, a prompt with an answer or constraints is
+            ``reasoning``, and another is ``helpfulness``.
 
     Raises:
         ValueError: an unknown domain, or a prompt for reward models that is not there.
+        RecordError: constraints that cannot be read.
     """
-    columns = dict(row)
+    columns = dict(constraints_read(row))
     answer = columns.pop("answer", None)
-    domain: Any = _own_domain(columns) or ("reasoning" if answer is not None else "helpfulness")
+    verified = answer is not None or columns.get("instructions") is not None
+    domain: Any = _own_domain(columns) or ("reasoning" if verified else "helpfulness")
     if domain not in DOMAINS:
         raise ValueError(f"domain {domain!r} is none of {', '.join(DOMAINS)}")
     if prompt is None and domain != "reasoning":

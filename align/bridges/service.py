@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -91,13 +91,15 @@ class MixerService:
         """The places of the samples that are computed together.
 
         Where a term compares the samples of a prompt, errors take the place of samples in ``samples`` that have no
-        group, or whose group has a sample that cannot be read.
+        group, or whose group has a sample that cannot be read or another prompt.
         """
         if not self._group_terms:
             return [[i] for i, sample in enumerate(samples) if isinstance(sample, Sample)]
         terms = ", ".join(self._group_terms)
         groups: dict[int, list[int]] = {}
         broken = {row.get("group") for sample, row in zip(samples, rows, strict=True) if isinstance(sample, str)}
+        prompts = {(each.group, each.prompt) for each in samples if isinstance(each, Sample)}
+        mixed = {group for group, count in Counter(group for group, _ in prompts).items() if count > 1}
         for i, sample in enumerate(samples):
             if not isinstance(sample, Sample):
                 continue
@@ -105,6 +107,10 @@ class MixerService:
                 samples[i] = f"{terms} compares all samples of a prompt: send the column group, a number per prompt"
             elif sample.group in broken:
                 samples[i] = f"{terms} compares all samples of a prompt, and another one of the group cannot be read"
+            elif sample.group in mixed:
+                samples[i] = (
+                    f"{terms} compares all samples of a prompt, and its group {sample.group} has several prompts"
+                )
             else:
                 groups.setdefault(sample.group, []).append(i)
         return list(groups.values())

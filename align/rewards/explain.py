@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from align.rewards.build import VERIFIERS, TermConfig, build_terms
 from align.rewards.terms import RewardTerm, Sample, compares_groups
-from reward_models.data.instruction_rows import is_constraints, with_constraints, with_ground_truth
+from reward_models.data.instruction_rows import constraints_read
 from reward_models.data.records import DOMAINS, Conversation, Message, RecordError
 
 OF_SAMPLE = ("prompt", "response", "answer", "language", "domain", "kind", "think_prefilled", "tokens", "finished")
@@ -96,7 +96,7 @@ def _sample(name: str, row: Any) -> Sample | Explained:
     if not isinstance(row, Mapping):
         return Explained(None, "the line is no JSON object")
     try:
-        row = {key: value for key, value in _constraints(row).items() if value is not None}
+        row = {key: value for key, value in constraints_read(row).items() if value is not None}
     except RecordError as error:
         return Explained(None, f"the row cannot be read: {error}")
     columns = {key: value for key, value in row.items() if key not in OF_SAMPLE}
@@ -126,13 +126,6 @@ def _sample(name: str, row: Any) -> Sample | Explained:
         )
     except (RecordError, TypeError, ValueError, KeyError) as error:
         return Explained(None, f"the row cannot be read: {error}")
-
-
-def _constraints(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The row with its constraints in the column ``instructions``, if it has them as public data sets do."""
-    if "instruction_id_list" in row and "kwargs" in row:
-        return with_constraints(row)
-    return with_ground_truth(row) if is_constraints(row.get("ground_truth")) else row
 
 
 def _text_of(response: Any) -> str | None:

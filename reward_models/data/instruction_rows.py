@@ -53,6 +53,17 @@ def with_ground_truth(row: Row) -> Row:
     return _with(kept, found["instruction_id"], found.get("kwargs"), "ground_truth")
 
 
+def constraints_read(row: Row) -> Row:
+    """The row with its constraints in the column ``instructions``, if it has them in one of these layouts.
+
+    Raises:
+        RecordError: they cannot be read.
+    """
+    if row.get("instruction_id_list") is not None and "kwargs" in row:
+        return with_constraints(row)
+    return with_ground_truth(row) if is_constraints(row.get("ground_truth")) else row
+
+
 def _parsed(text: str) -> Any:
     if len(text) > LONGEST:
         raise RecordError(f"key 'ground_truth' has over {LONGEST:,} characters")

@@ -246,6 +246,10 @@ def test_samples_without_a_whole_group_have_an_error_that_says_so(grouped: Live)
     assert "another one of the group cannot be read" in results[0]["error"]
     assert results[2]["error"] == "no score from length_in_group"  # it is alone in its group
     assert ask(grouped, ["a"], columns={"group": ["x"]}).status_code == 422
+    other = [{"role": "user", "content": "Another question?"}, turns("b")[-1]]
+    body = {"model": "stage2", "conversations": [turns("a"), other], "columns": {"group": [1, 1]}}
+    errors = [each["error"] for each in grouped.post("/v1/score", body).json()["results"]]
+    assert all("group 1 has several prompts" in error for error in errors)
 
 
 def test_the_client_sends_whole_groups_whatever_the_batch(grouped: Live) -> None:
@@ -267,3 +271,16 @@ def test_the_search_for_the_group_at_fault_divides_no_group() -> None:
     found = score_apart([PickyGroups()], samples, None)["picky"]
     assert found.scores == (1.0, 2.0, None, None, 1.0, 1.0)
     assert found.failures == 2
+
+
+def test_constraints_in_the_layout_of_a_public_data_set_are_read() -> None:
+    config = AlignConfig(steps=8, ref_update_steps=0, rewards=[TermConfig(term="accuracy")])
+    service = MixerService("stage2", config, Limits(), Metrics())
+    columns = {"instruction_id_list": [["punctuation:no_comma"]] * 2, "kwargs": [[{}], []]}
+    try:
+        said = [turns("A short answer, with a comma."), turns("x")]
+        broken, wrong = reversed(asyncio.run(service.score(said, Context(columns=columns))).results)
+    finally:
+        service.close()
+    assert wrong.raw == 0.0
+    assert "1 constraints, and 'kwargs' 0" in str(broken.error)
