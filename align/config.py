@@ -9,7 +9,7 @@ from align.guards import GuardConfig
 from align.objective.kinds import AdvantageKind, Aggregation, LossKind
 from align.phases import Phase, PhaseConfig, resolve_phases
 from align.policy.config import PolicyConfig, TeacherConfig
-from align.rewards.build import TermConfig, check_terms
+from align.rewards.build import VERIFIERS, TermConfig, check_terms
 from align.rewards.terms import TermError
 from align.rollouts.config import CurriculumConfig, PromptsConfig, RolloutConfig
 from reward_models.runtime.training_config import EngineConfig, RunConfig
@@ -183,6 +183,13 @@ class AlignConfig(RunConfig):
                 "normalises every term within its group. Take normalise out, or the aggregation"
             )
         entries = {each.term for each in self.rewards}
+        # a term of somebody else's may be a verifier
+        verified = any(name.startswith("accuracy") or name in VERIFIERS or ":" in name for name in entries)
+        if self.curriculum.by == "pass_rate" and not verified:
+            raise ValueError(
+                "curriculum.by=pass_rate goes by verifiers, and rewards has none: add an entry such as "
+                "{term: accuracy}, with weight 0 to measure only"
+            )
         for phase in phases_of(self):
             if unknown := sorted(phase.weights.keys() - entries):
                 raise ValueError(

@@ -31,7 +31,7 @@ from align.rewards.build import build_terms, group_terms
 from align.rewards.mixer import Mixer, Rewards, as_array
 from align.rewards.models.client import RewardClient
 from align.rewards.scoring import RewardFailure, Scorer, check_failures
-from align.rewards.terms import Sample
+from align.rewards.terms import Sample, TermError
 from align.timetable import scheduled
 from reward_models.runtime.config import ConfigError, load_config
 
@@ -79,8 +79,26 @@ class LocalRewarder:
             return self._scorer
 
     async def rewards(self, samples: Sequence[Sample], step: int | None) -> Rewards:
+        self._check_verifiers(samples)
         scorer = await asyncio.to_thread(lambda: self.scorer)
         return await scorer.rewards(samples, weights_at(self.config, scorer.mixer, step or 0), learn=True)
+
+    def _check_verifiers(self, samples: Sequence[Sample]) -> None:
+        """Nothing, if an entry judges each sample's verifier; without it the sample's answer would count for nothing.
+
+        Raises:
+            TermError: there is none.
+        """
+        entries = {each.term for each in self.config.rewards}
+        if "accuracy" not in entries or any(":" in name for name in entries):  # somebody else's term may judge any
+            return
+        judged = {*self._verifiers, *(name.removeprefix("accuracy_") for name in entries)}
+        named = {str(each.columns["verifier"]) for each in samples if each.columns.get("verifier") is not None}
+        if missing := sorted(named - judged):
+            raise TermError(
+                f"rewards: the rows name the verifier {', '.join(missing)[:200]}, and accuracy stands for "
+                f"{', '.join(self._verifiers)} here: add an entry for each, as {{term: accuracy_{missing[0][:50]}}}"
+            )
 
 
 def weights_at(config: AlignConfig, mixer: Mixer, step: int) -> dict[str, float]:

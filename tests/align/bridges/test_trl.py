@@ -254,3 +254,12 @@ def test_trl_trains_on_a_servers_mixture_as_on_ours(policy: Path, models: dict[s
     for a, b in zip(ours, served, strict=True):
         for name in ("reward", "reward_std", "term/letters", "weighted/letters", "weighted/helpful", "grad_norm"):
             assert b.get(name) == pytest.approx(a.get(name), abs=1e-5), name
+
+
+def test_a_verifier_that_no_entry_judges_is_an_error() -> None:
+    said = [[{"role": "assistant", "content": "B"}]]
+    rows = {"prompts": [[{"role": "user", "content": "Which?"}]], "answer": ["B"], "verifier": ["choice"]}
+    rows |= {"completions": said, "completion_ids": [[1]]}
+    with pytest.raises(TermError, match=r"verifier choice, and accuracy stands for math here: .*accuracy_choice"):
+        MixedReward(None, ["rewards=[{term: accuracy}]"])(**rows)
+    assert MixedReward(None, ["rewards=[{term: accuracy}, {term: accuracy_choice}]"])(**rows) == [1.0]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from align.config import AlignConfig
+from align.rewards.build import TermConfig
 from align.rollouts.config import CurriculumConfig
 from align.rollouts.curriculum import POOLS, Curriculum, CurriculumState
 from align.rollouts.prompts import draw
@@ -151,3 +153,10 @@ def test_levels_are_whole_numbers(level: Any) -> None:
 def test_settings_that_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="curriculum:"):
         CurriculumConfig(**settings)
+
+
+def test_a_pass_rate_needs_a_verifier() -> None:
+    by = CurriculumConfig(by="pass_rate")
+    with pytest.raises(ValueError, match=r"curriculum\.by=pass_rate goes by verifiers, and rewards has none"):
+        AlignConfig(rewards=[TermConfig(term="format")], curriculum=by)
+    AlignConfig(rewards=[TermConfig(term="format"), TermConfig(term="instructions", weight=0.0)], curriculum=by)
