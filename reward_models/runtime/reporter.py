@@ -37,7 +37,7 @@ class Reporter:
 
     def step(self, bar: Progress, step: int, values: Mapping[str, float]) -> None:
         """``step`` updates have been made."""
-        text = " ".join(f"{name} {value:,.4g}" for name, value in values.items())
+        text = " ".join(f"{name} {value:,.{'0f' if abs(value) >= 1000 else '4g'}}" for name, value in values.items())
         task = bar.tasks[0]
         bar.update(task.id, completed=step, values=text)
         last = step == task.total

@@ -233,11 +233,11 @@ def test_a_log_file_gets_a_line_now_and_then_and_the_last_step(capsys: pytest.Ca
     reporter = Reporter(is_main=True)
     with reporter.progress("helpful RM", total=5, start=0, every=2) as bar:
         for step in range(1, 6):
-            reporter.step(bar, step, {"loss": 0.5 / step})
+            reporter.step(bar, step, {"loss": 0.5 / step, "tokens_per_second": 10_240.6})
     # Older releases of rich end with an empty line.
     lines = [line for line in capsys.readouterr().err.splitlines() if line]
     assert [line.split(":")[0] for line in lines] == ["helpful RM 2/5", "helpful RM 4/5", "helpful RM 5/5"]
-    assert "loss 0.25" in lines[0]
+    assert "loss 0.25 tokens_per_second 10,241" in lines[0]
 
 
 def test_other_ranks_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
