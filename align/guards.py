@@ -75,6 +75,7 @@ class GuardState:
         best: the metric's highest value so far. ``other_at_best``: the value of ``while_rises`` at that time.
         other: the latest value of ``while_rises``: the two are not always logged in the same step.
         broken: how often in a row the rule was broken. ``since``: the step before the first of these.
+        seen: the metric has been logged.
     """
 
     first: list[float] = field(default_factory=list)
@@ -83,6 +84,7 @@ class GuardState:
     other: float | None = None
     broken: int = 0
     since: int = 0
+    seen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def check_guards(
             state.other = values[config.while_rises]
         if config.watch not in values:
             continue
-        value = values[config.watch]
+        value, state.seen = values[config.watch], True
         if not _broken(config, state, value):
             state.broken, state.since = 0, step
             continue
@@ -126,6 +128,18 @@ def check_guards(
             alarms.append(Alarm(config, step, state.since, value))
             state.broken, state.best, state.other_at_best = 0, None, None  # a further fall is measured from here
     return alarms
+
+
+def without_values(guards: Sequence[GuardConfig], states: Sequence[GuardState]) -> list[str]:
+    """A sentence about each rule with a metric that has never been logged: such a rule cannot be broken."""
+    sentences = []
+    for guard, state in zip(guards, states, strict=True):
+        missing = [] if state.seen else [guard.watch]
+        if guard.while_rises is not None and state.other is None:
+            missing.append(guard.while_rises)
+        if missing:
+            sentences.append(f"{guard}: no step has logged {' or '.join(missing)}, so that nothing is watched")
+    return sentences
 
 
 def _broken(config: GuardConfig, state: GuardState, value: float) -> bool:

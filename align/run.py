@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from align.checks import check_entries, check_mixes, check_prompts
 from align.config import AlignConfig, phases_of
-from align.guards import GuardState, check_guards
+from align.guards import GuardState, check_guards, without_values
 from align.phases import Phase
 from align.policy.policy import Policy, build_policy, check_policy, load_tokenizer, policy_architecture, save_policy
 from align.policy.reference import Reference
@@ -122,7 +122,11 @@ class PolicyRun:
             GuardStop: a guard stops the run; there is no checkpoint to roll back to, or it was done too often.
         """
         back: Path | None = None
-        for alarm in check_guards(self.config.guards, state.guards, state.step, values):
+        alarms = check_guards(self.config.guards, state.guards, state.step, values)
+        if state.step in (self.config.evaluation.every, self.config.steps):
+            for sentence in without_values(self.config.guards, state.guards):
+                self.reporter.say(f"guard: {sentence}")
+        for alarm in alarms:
             guard, done = alarm.guard, "stopped" if alarm.guard.action == "stop" else "warned"
             if guard.action == "lower":
                 state.scale |= {entry: state.scale.get(entry, 1.0) * guard.factor for entry in guard.entries}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from align.guards import Alarm, GuardConfig, GuardState, check_guards
+from align.guards import Alarm, GuardConfig, GuardState, check_guards, without_values
 
 
 class Watch:
@@ -84,6 +84,17 @@ def test_an_alarm_says_when_the_trouble_began() -> None:
     (alarm,) = found[3]
     assert (alarm.step, alarm.since, alarm.value) == (4, 2, 6)
     assert str(alarm) == "after step 4: m above 1 (m is 6); rollback"
+
+
+def test_a_rule_whose_metric_is_never_logged_is_named() -> None:
+    rules = [GuardConfig(watch="kl", above=1), GuardConfig(watch="eval/a", falls=0.1, while_rises="term/b")]
+    states = [GuardState(), GuardState()]
+    check_guards(rules, states, 1, {"kl": 0.5, "eval/a": 0.3})
+    assert without_values(rules, states) == [
+        "eval/a falls 0.1 while term/b rises: no step has logged term/b, so that nothing is watched"
+    ]
+    check_guards(rules, states, 2, {"term/b": 1.0})
+    assert without_values(rules, states) == []
 
 
 def test_a_state_goes_through_json_and_on() -> None:

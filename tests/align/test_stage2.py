@@ -163,12 +163,20 @@ def test_a_reward_that_fails_once_is_asked_again(tmp_path: Path, train: Any) -> 
 
 
 def rule(**settings: Any) -> str:
-    return f"guards=[{json.dumps(settings)}]"
+    return rules(settings)
 
 
-def test_a_warning_changes_nothing(uninterrupted: Path, tmp_path: Path, train: Any) -> None:
-    said = train(tmp_path / "run", rule(watch="entropy", above=0.0, patience=3))
+def rules(*settings: dict[str, Any]) -> str:
+    return f"guards=[{', '.join(map(json.dumps, settings))}]"
+
+
+def test_a_warning_changes_nothing_and_a_rule_with_nothing_to_watch_is_named(
+    uninterrupted: Path, tmp_path: Path, train: Any
+) -> None:
+    words = rules({"watch": "entropy", "above": 0.0, "patience": 3}, {"watch": "term/nothing", "below": 0.0})
+    said = train(tmp_path / "run", words)
     assert "entropy above 0" in said
+    assert "guard: term/nothing below 0: no step has logged term/nothing" in said
     assert [line["step"] for line in alarms(tmp_path / "run")] == [3, 6]
     assert_same_run(tmp_path / "run", uninterrupted)
 
