@@ -28,11 +28,12 @@ RL = (
     *TINY,
 )
 ZERO3 = ("engine.zero_stage=3", training_runs.PARTITION_ALL)
+FREEZE = "model.freeze_layers=1"
 # model type, pad token, chat template, end token, further settings, ranks
 BASES = {
     "llama, a template with a date, ZeRO 3": ("llama", None, "llama3_2", "<|eot_id|>", ZERO3, 2),
     "mistral, no template, adapters": ("mistral", "eos", None, "</s>", (LORA,), 1),
-    "gemma, a template without system turns": ("gemma", None, "gemma", "<end_of_turn>", (), 1),
+    "gemma, a template without system turns, a frozen layer": ("gemma", None, "gemma", "<end_of_turn>", (FREEZE,), 1),
     "phi, a bias in the output layer, adapters": ("phi", None, "phi3", "<|end|>", (LORA,), 1),
     "qwen2, tied embeddings": ("qwen2", "eos", "qwen2_5", "<|im_end|>", (), 1),
 }
