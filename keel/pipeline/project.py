@@ -79,6 +79,8 @@ class ProjectConfig:
                 raise ValueError(
                     f"stages: {name!r} must be a name of small letters, digits and _ . -, not logs or configs"
                 )
+            if self.evaluation is not None and name == BASE:
+                raise ValueError(f"stages: {name!r} is the name under which evaluation holds the base model")
             if self.evaluation is not None and name.startswith(EVALUATE):
                 raise ValueError(f"stages: {name!r} begins with {EVALUATE}, as the names of evaluation's stages do")
 
@@ -113,7 +115,10 @@ def _check_enabled(project: ProjectConfig, settings: Mapping[str, dict[str, Any]
 
 def _names(settings: Any, root: str, stage: str) -> bool:
     """True if settings name the directory of a stage, or a file in it."""
-    return re.search(rf"{re.escape(root)}/{re.escape(stage)}(?![\w.-])", json.dumps(settings)) is not None
+    return (
+        re.search(rf"{re.escape(root)}/{re.escape(stage)}(?![\w.-])", json.dumps(settings, ensure_ascii=False))
+        is not None
+    )
 
 
 Described = tuple[dict[str, StageConfig], dict[str, dict[str, Any]]]  # stages and their settings, by name

@@ -74,7 +74,7 @@ def parsed(spec: str) -> tuple[str, dict[str, Any], list[int] | None]:
         raise ValueError(f"{spec!r} is not of the form {PREFIX}TASK[?size=500&seed=0&level=2&OPTION=VALUE]")
     options = {"size": SIZE, "seed": 0} | options
     for name, least in (("size", 1), ("seed", 0)):
-        if not isinstance(options[name], int) or not least <= options[name] <= MOST:
+        if type(options[name]) is not int or not least <= options[name] <= MOST:
             raise ValueError(f"{name}={options[name]!r} is not a number from {least} to {MOST:,}")
     if "level" not in options:
         return task, options, None

@@ -59,7 +59,7 @@ def constraints_read(row: Row) -> Row:
     Raises:
         RecordError: they cannot be read.
     """
-    if row.get("instruction_id_list") is not None and "kwargs" in row:
+    if row.get("instruction_id_list") is not None:
         return with_constraints(row)
     return with_ground_truth(row) if is_constraints(row.get("ground_truth")) else row
 

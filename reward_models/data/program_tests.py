@@ -111,7 +111,9 @@ def _rows_of(table: dict[str, Any], function: str | None) -> tuple[list[dict[str
     named = function_of(table)
     rows = [{"input": i, "output": o} for i, o in zip(inputs, outputs, strict=True)]
     if kinds := _plain_list(table.get("testtype")):
-        rows = [{**row, "testtype": kind} for row, kind in zip(rows, kinds, strict=False)]
+        if len(kinds) != len(rows):
+            raise ValueError(f"the tests have {len(rows)} inputs and {len(kinds)} types")
+        rows = [{**row, "testtype": kind} for row, kind in zip(rows, kinds, strict=True)]
     elif named or lists["arguments"]:
         rows = [{**row, "fn_name": named or function} for row in rows]
     return rows, named or function
@@ -182,7 +184,7 @@ def _calling_case(place: int, row: Mapping[str, Any], function: str, *, text: bo
     output = row["output"]
     try:
         if text:
-            lines = [line for line in str(arguments).splitlines() if line.strip()]
+            lines = [line for line in str(arguments).split("\n") if line.strip()]
             parsed = [json.loads(line) for line in lines]
             json.loads(str(output))
             return Case(json.dumps(parsed), str(output), function)

@@ -76,9 +76,10 @@ def _bold(text: str, _: int) -> str | None:
     return re.sub(r"(^|(?<=[.!?])\s+)(\S+(?:[^\S\n]+[^\s.!?]+)?)", r"\1**\2**", text)
 
 
-def _looping(text: str, _: int) -> str:
+def _looping(text: str, _: int) -> str | None:
     sentence = _SENTENCE_END.split(text)[0]
-    return " ".join([sentence] * (1 + max(len(text), FEWEST_LOOPED) // (len(sentence) + 1)))
+    looped = " ".join([sentence] * (1 + max(len(text), FEWEST_LOOPED) // (len(sentence) + 1)))
+    return looped if looped != text else None
 
 
 def _truncated(text: str, _: int) -> str | None:

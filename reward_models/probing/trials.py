@@ -104,7 +104,7 @@ def trials(probe: Probe, material: Material) -> list[Trial]:
     return [
         Trial(prompt, reply, (*reply[:-1], replace(reply[-1], content=text)))
         for text, prompt, reply in edited
-        if text is not None
+        if text is not None and text != reply[-1].content  # an edit that changes nothing measures nothing
     ]
 
 
