@@ -317,10 +317,10 @@ def _check_positions(
 ) -> None:
     """``ValueError`` if a response of full length would run beyond the positions that the model or teacher knows."""
     own = getattr(policy_architecture(config.model, tokenizer), "max_position_embeddings", None)
-    limits = {config.model.path: own} | ({config.teacher.path: of_teacher} if config.teacher is not None else {})
+    limits = [(config.model.path, own), *([(config.teacher.path, of_teacher)] if config.teacher is not None else [])]
     longest = max(len(ids) for part in (prompts, held_out) if part is not None for ids in part.ids)
     new = max(phase.max_new_tokens for phase in phases_of(config))
-    for path, limit in limits.items():
+    for path, limit in limits:
         if limit is not None and longest + new > limit:
             raise ValueError(
                 f"the longest prompt has {longest} tokens; with max_new_tokens={new} that is more than "

@@ -46,6 +46,8 @@ class JudgeConfig:
     def __post_init__(self) -> None:
         if self.url and not self.model:
             raise ValueError("judge.url names an endpoint: name the model that judges there, judge.model")
+        if self.model and not self.url:
+            raise ValueError("judge.model names a model: name the endpoint that has it, judge.url")
 
 
 @dataclass(frozen=True, slots=True)

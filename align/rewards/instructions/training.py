@@ -82,7 +82,7 @@ def two_paragraphs(text: Text) -> bool:
 
 @constraint("first_word:first_word_sent")
 def first_word_of_sentences(text: Text, first_word: str) -> bool:
-    return all(_first(sentence) == first_word.strip().lower() for sentence in text.sentences)
+    return bool(text.sentences) and all(_first(sentence) == first_word.strip().lower() for sentence in text.sentences)
 
 
 @constraint("first_word:first_word_answer")
@@ -92,7 +92,7 @@ def first_word(text: Text, first_word: str) -> bool:
 
 @constraint("last_word:last_word_sent")
 def last_word_of_sentences(text: Text, last_word: str) -> bool:
-    return all(_last(sentence) == last_word.strip().lower() for sentence in text.sentences)
+    return bool(text.sentences) and all(_last(sentence) == last_word.strip().lower() for sentence in text.sentences)
 
 
 @constraint("last_word:last_word_answer")

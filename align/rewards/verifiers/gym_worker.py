@@ -100,9 +100,9 @@ def judge(made_with: Mapping[str, Any], question: str, answer: str | None) -> di
     shape = SHAPES.get(task)
     if shape is not None and not re.fullmatch(shape, answer, re.DOTALL):
         return {"verdict": False, "why": f"{answer[:80]!r} has not the form of an answer to {task}"}
-    if task in OWN and not OWN[task](answer, problem):
-        return {"verdict": False, "why": f"{answer[:80]!r} is no right answer to {task}"}
     try:
+        if task in OWN and not OWN[task](answer, problem):
+            return {"verdict": False, "why": f"{answer[:80]!r} is no right answer to {task}"}
         score = 1.0 if task in DECIDED else float(problems.score_answer(answer, problem))
     except OutOfTimeError:
         return {"verdict": False, "why": "the answer takes too long to compute", "error": "time"}

@@ -123,9 +123,10 @@ def _compiler_files(compiler: str) -> Files:
     if missing := [name for name, path in tools.items() if path is None]:
         raise SandboxError(f"{compiler} lacks {', '.join(missing)}")
     own = os.path.dirname(os.path.realpath(said("-print-libgcc-file-name")))
-    libraries = os.path.dirname(os.path.realpath(said("-print-file-name=libc.a")))
-    if not libraries.startswith("/"):
-        raise SandboxError(f"{compiler} has no static C library, which programs are linked with")
+    archives = {name: said(f"-print-file-name={name}") for name in ("libc.a", "libstdc++.a")}
+    if missing := [name for name, path in archives.items() if not os.path.isabs(path)]:  # the bare name: not found
+        raise SandboxError(f"{compiler} lacks {', '.join(missing)}, which programs are linked with")
+    libraries = os.path.dirname(os.path.realpath(archives["libc.a"]))
     found = [program_files(path) for path in (compiler, *(os.path.realpath(str(path)) for path in tools.values()))]
     links = {f"/usr/bin/{name}": os.path.realpath(str(tools[name])) for name in ("as", "ld")}
     return Files(

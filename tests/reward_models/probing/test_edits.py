@@ -90,3 +90,10 @@ def test_every_edit_changes_every_text_it_applies_to(task: str) -> None:
     for probe in PROBES[task]:  # type: ignore[index]
         if probe.edit is not None:
             assert probe.edit(TEXT, 0) not in (None, TEXT), probe.name
+
+
+def test_an_edit_that_changes_nothing_is_none() -> None:
+    from reward_models.probing.edits import _looping
+
+    assert _looping("x" * 250, 0) is None  # one sentence that is long enough already
+    assert _looping("Yes.", 0) is not None
