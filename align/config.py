@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
 from align.guards import GuardConfig
@@ -13,6 +13,9 @@ from align.rewards.build import VERIFIERS, TermConfig, check_terms
 from align.rewards.terms import TermError
 from align.rollouts.config import CurriculumConfig, PromptsConfig, RolloutConfig
 from reward_models.runtime.training_config import EngineConfig, RunConfig
+
+# Settings of the loss that reverse_kl reads; another one that differs from its default is refused with it.
+READ_BY_DISTILLATION = ("kind", "beta", "correction", "importance_cap")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +220,13 @@ class AlignConfig(RunConfig):
             raise ValueError("loss.kind=reverse_kl has no term for a reference model: set loss.beta=0")
         if self.resample_rounds:
             raise ValueError("loss.kind=reverse_kl learns from every response: set resample_rounds=0")
+        usual = {f"loss.{each.name}": (getattr(self.loss, each.name), each.default) for each in fields(LossConfig)}
+        usual = {name: pair for name, pair in usual.items() if name.removeprefix("loss.") not in READ_BY_DISTILLATION}
+        usual["max_silent_rollouts"] = (self.max_silent_rollouts, type(self).max_silent_rollouts)
+        if ignored := [f"{name}={value}" for name, (value, default) in usual.items() if value != default]:
+            raise ValueError(
+                f"{', '.join(ignored)} has no part in loss.kind=reverse_kl, which learns from no rewards: take it out"
+            )
 
     @property
     def distils(self) -> bool:

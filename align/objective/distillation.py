@@ -37,7 +37,8 @@ def reverse_kl(
 
     Returns:
         ``kl_T`` in nats, with gradient to ``hidden_TH`` and ``weight_VH``; ``logprobs_T`` of the targets and
-        ``entropy_T`` under the policy, without. All are float32.
+        ``entropy_T`` under the policy, without. All are float32. A token that the policy never takes (π = 0) adds 0,
+        whatever the teacher's probability; where the teacher never takes one that the policy does, ``kl_T`` is inf.
 
     Raises:
         ValueError: policy and teacher have other numbers of places.
@@ -71,9 +72,11 @@ class _ReverseKl(torch.autograd.Function):
             log_p = _log_softmax(hidden, weight_VH, temperature)
             p = log_p.exp()
             targets.append(log_p.gather(1, target[:, None])[:, 0])
-            log_p = log_p.clamp(min=torch.finfo(log_p.dtype).min)  # 0 · −inf is 0 here
+            impossible = p == 0
+            log_p.masked_fill_(impossible, 0)  # 0 · log 0 is 0
             entropies.append(-(p * log_p).sum(1))
-            kls.append((p * log_p.sub_(_log_softmax(teacher, teacher_weight_VD, temperature))).sum(1))
+            log_p.sub_(_log_softmax(teacher, teacher_weight_VD, temperature)).masked_fill_(impossible, 0)
+            kls.append((p * log_p).sum(1))
         empty = hidden_TH.new_zeros(0, dtype=torch.float32)
         kl_T, target_T1, entropy_T = (torch.cat([empty, *parts]) for parts in (kls, targets, entropies))
         ctx.save_for_backward(hidden_TH, weight_VH, teacher_hidden_TD, teacher_weight_VD, kl_T)
@@ -92,8 +95,8 @@ class _ReverseKl(torch.autograd.Function):
             hidden = hidden_TH[part]
             log_p = _log_softmax(hidden, weight_VH, ctx.temperature)
             p = log_p.exp()
-            ratio = log_p.clamp(min=torch.finfo(log_p.dtype).min)
-            ratio -= _log_softmax(teacher_hidden_TD[part], teacher_weight_VD, ctx.temperature)
+            ratio = log_p.sub_(_log_softmax(teacher_hidden_TD[part], teacher_weight_VD, ctx.temperature))
+            ratio.masked_fill_(p == 0, 0)
             # d KL / d logits = π (log π − log π_teacher − KL) / temperature
             grad_logits = ratio.sub_(kl_T[part, None]).mul_(p).mul_(grad_T[part, None] / ctx.temperature)
             grad_logits = grad_logits.to(hidden.dtype)

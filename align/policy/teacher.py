@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from align.objective.distillation import reverse_kl
 from align.policy.config import PolicyConfig, TeacherConfig
 from align.policy.policy import FILLER, Measure, Policy, build_policy, check_policy, load_tokenizer, policy_architecture
+from reward_models.backbone.pretrained import Layout
 from reward_models.data.trees import PromptTree
 
 SHOWN = 3  # differing tokens that a message names
@@ -23,6 +24,11 @@ class Teacher:
     def __init__(self, policy: Policy, device: torch.device) -> None:
         self._policy = policy.requires_grad_(False).eval().to(device)
         self._device = device
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of the batches that the teacher computes."""
+        return self._policy.layout
 
     def divergence(self, trees: Sequence[PromptTree]) -> Measure:
         """The measure that gives :func:`reverse_kl` to this teacher, for the policy to compute on these same trees."""

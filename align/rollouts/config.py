@@ -41,6 +41,9 @@ class PromptsConfig:
     def __post_init__(self) -> None:
         if unknown := sorted({*self.domains.values(), *([self.domain] if self.domain else [])} - set(DOMAINS)):
             raise ValueError(f"prompts: {', '.join(unknown)} is no domain; there are {', '.join(DOMAINS)}")
+        for name, least in (("limit", 1), ("max_bad", 0), ("max_length", 1)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ValueError(f"prompts.{name}={value} must be at least {least}")
 
 
 @dataclass(frozen=True, kw_only=True)

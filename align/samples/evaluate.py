@@ -10,7 +10,7 @@ import torch.distributed
 
 from align.samples.config import EvaluateConfig
 from align.samples.evaluation import evaluate_samples
-from align.samples.evaluation_report import write_policy_evaluation
+from align.samples.evaluation_report import files_of, write_policy_evaluation
 from align.samples.rows import read_samples
 from align.samples.sampling import sample
 
@@ -25,10 +25,11 @@ def evaluate_policy(config: EvaluateConfig) -> dict[str, Any] | None:
         SourceError, BadRowsError: ``against`` cannot be read.
     """
     compared = read_samples(config.against) if config.against else []
-    done = sample(config.sampling)
+    out = Path(config.out).parent
+    done = sample(config.sampling, describing=files_of(out))
     if not done.complete or (torch.distributed.is_initialized() and torch.distributed.get_rank() > 0):
         return None
-    return measure([config.out], config.against, Path(config.out).parent, compared)
+    return measure([config.out], config.against, out, compared)
 
 
 def measure(
@@ -36,12 +37,16 @@ def measure(
 ) -> dict[str, Any]:
     """Measure the samples in files, and write ``evaluation.json`` and ``report.html`` into ``out``.
 
+    Those of an earlier evaluation are deleted once the samples have been read: a kill leaves none of other samples.
+
     Args:
         compared: the groups of ``against``, where they have been read already.
     """
     if compared is None:
         compared = read_samples(against) if against else []
     groups = read_samples(samples)
+    for file in files_of(out):
+        file.unlink(missing_ok=True)
     figures = evaluate_samples(groups, compared) | {"files": list(samples), "against": list(against)}
     write_policy_evaluation(figures, groups, out)
     return figures

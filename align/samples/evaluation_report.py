@@ -23,6 +23,11 @@ NOTE = (
 PLAIN = ("tokens_mean", "truncated", "prompts", "samples", "judged", "unjudged", "voting")
 
 
+def files_of(out: Path) -> tuple[Path, Path]:
+    """The files of an evaluation in ``out``."""
+    return out / EVALUATION, out / PAGE
+
+
 def write_policy_evaluation(figures: dict[str, Any], groups: Sequence[Group], out: Path) -> Path:
     """Write both files, ``evaluation.json`` last; returns the page."""
     out.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from align.rollouts.sampler import Sampler
 from align.rollouts.served import Served, ServedRollout, find_models
 from align.run import verifiers_of
 from align.samples.config import LONGEST, USUAL, SampleConfig
-from align.samples.manifest import identity, write_manifest
+from align.samples.manifest import identity, manifest_of, write_manifest
 from align.samples.rows import rows_of
 from align.samples.yields import Yield
 from align.training.collect import score
@@ -55,8 +55,12 @@ class Sampled:
     figures: dict[str, Any]
 
 
-def sample(config: SampleConfig) -> Sampled:
+def sample(config: SampleConfig, describing: Iterable[Path] = ()) -> Sampled:
     """Sample, score and write; continue where an earlier call was stopped. Every rank must call it.
+
+    Args:
+        describing: files that describe the samples, besides their manifest. They are deleted before the samples
+            change, so that a kill leaves none that describes other samples.
 
     Raises:
         ValueError: something in the configuration or the data cannot be used; it is found before the model is loaded.
@@ -74,7 +78,7 @@ def sample(config: SampleConfig) -> Sampled:
         job = identity(config, prompts)
         lines = None
         if world.is_main:
-            lines = ResumableLines(Path(config.out), job, content="samples", overwrite=config.overwrite)
+            lines = _open_lines(config, job, describing)
             stack.enter_context(closing(lines))
         done = int(world.sum(torch.tensor([lines.rows if lines is not None else 0], dtype=torch.int64)))
         run = _Sampling(config, world, reporter, prompts, scorer, lines, done // config.samples)
@@ -88,6 +92,22 @@ def sample(config: SampleConfig) -> Sampled:
     world.barrier()
     rows = lines.rows if lines is not None else done
     return Sampled(rows, done, complete, run.yields.figures())
+
+
+def _open_lines(config: SampleConfig, job: dict[str, Any], describing: Iterable[Path]) -> ResumableLines:
+    """The file of the samples. Files that describe it are deleted, unless it is refused."""
+    out = Path(config.out)
+    described = [manifest_of(out), *describing]
+
+    def delete() -> None:
+        for file in described:
+            file.unlink(missing_ok=True)
+
+    if config.overwrite or not out.exists():  # never refused, and the samples are gone when it returns
+        delete()
+    lines = ResumableLines(out, job, content="samples", overwrite=config.overwrite)
+    delete()
+    return lines
 
 
 class _Sampling:

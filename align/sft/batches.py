@@ -2,53 +2,42 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 
 from reward_models.backbone.pretrained import Layout
-from reward_models.data.batching import MicroBatch, plan_padded, plan_trees
+from reward_models.data.batching import EpochSampler, MicroBatch, plan_padded, plan_trees
 from reward_models.runtime.distributed import World
 
 
-@dataclass(slots=True)
-class Order:
-    """Step number → demonstrations of that step: a seeded permutation per epoch; an epoch's last step may be smaller.
-
-    It depends on nothing but these fields, so that a resumed run, or one with other ranks, sees the same steps.
+@dataclass(frozen=True, slots=True)
+class DemonstrationSampler(EpochSampler):
+    """Step number → demonstrations of that step, see :class:`EpochSampler`.
 
     Attributes:
-        lengths: tokens of each demonstration. ``batch_size``: demonstrations of a step, over all ranks.
+        lengths: tokens of each demonstration.
     """
 
     lengths: np.ndarray
-    batch_size: int
-    seed: int
-    _epochs: dict[int, np.ndarray] = field(default_factory=dict)  # the present one's permutation
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return math.ceil(len(self.lengths) / self.batch_size)
-
-    def step(self, step: int) -> np.ndarray:
-        """Places of the demonstrations of a 0-based step."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        return self._permutation(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
+    def permutation(self, epoch: int) -> np.ndarray:
+        """By torch's generator, as in all versions: a resumed run goes on in the order in which it began."""
+        return _permutation(self.items, self.seed + epoch)
 
     def tokens_before(self, step: int) -> int:
         """Tokens of all demonstrations of the first ``step`` steps."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        begun = self.lengths[self._permutation(epoch)[: place * self.batch_size]]
+        begun = self.lengths[self.permutation(epoch)[: place * self.batch_size]]
         return int(epoch * self.lengths.sum() + begun.sum())
 
-    def _permutation(self, epoch: int) -> np.ndarray:
-        if epoch not in self._epochs:
-            generator = torch.Generator().manual_seed(self.seed + epoch)
-            self._epochs = {epoch: torch.randperm(len(self.lengths), generator=generator).numpy()}
-        return self._epochs[epoch]
+
+@lru_cache(maxsize=1)
+def _permutation(items: int, seed: int) -> np.ndarray:
+    return torch.randperm(items, generator=torch.Generator().manual_seed(seed)).numpy()
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,11 @@ class DemonstrationsConfig:
     max_bad: int = 0
     max_length: int | None = None
 
+    def __post_init__(self) -> None:
+        for name, least in (("limit", 1), ("max_bad", 0), ("max_length", 1)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ValueError(f"data.{name}={value} must be at least {least}")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Demonstrations:

@@ -33,7 +33,7 @@ from align.policy.policy import (
 )
 from align.policy.templates import template_text
 from align.reporting.manifest import MANIFEST, write_manifest
-from align.sft.batches import Order, Plan, plan_step
+from align.sft.batches import DemonstrationSampler, Plan, plan_step
 from align.sft.demonstrations import Demonstrations, DemonstrationsConfig, encode, load_conversations
 from reward_models.data.chat import train_tokenizer
 from reward_models.data.records import Conversation
@@ -129,7 +129,7 @@ class Training:
     data: Demonstrations
     bad: int
     lengths: np.ndarray
-    order: Order
+    sampler: DemonstrationSampler
     total_steps: int
     policy: Policy
     engine: Any
@@ -142,8 +142,8 @@ def prepare(config: SftConfig, run: Run) -> Training:
     tokenizer = tokenizer_for(config.model, conversations)
     data = encode(conversations, tokenizer, _longest(config, tokenizer), end_ids(config.model))
     lengths = np.array([len(ids) for ids in data.ids])
-    order = Order(lengths, config.batch_size, config.seed)
-    total_steps = config.total_steps(order.steps_per_epoch)
+    sampler = DemonstrationSampler(len(lengths), config.batch_size, config.seed, lengths)
+    total_steps = config.total_steps(sampler.steps_per_epoch)
     _describe(run.reporter, data, bad, total_steps)
 
     torch.manual_seed(config.seed)
@@ -152,7 +152,7 @@ def prepare(config: SftConfig, run: Run) -> Training:
         policy = build_policy(config.model, tokenizer, torch_dtype(config.engine))
     engine = build_engine(policy, config.engine, total_steps, run.world)
     check_policy(policy, run.world.device)
-    return Training(config, run, tokenizer, data, bad, lengths, order, total_steps, policy, engine)
+    return Training(config, run, tokenizer, data, bad, lengths, sampler, total_steps, policy, engine)
 
 
 def optimize(training: Training) -> bool:
@@ -169,7 +169,7 @@ def optimize(training: Training) -> bool:
             values = _step(training, step)
             done = step + 1
             last = done == training.total_steps
-            log.write(done, values, epoch=done / training.order.steps_per_epoch)
+            log.write(done, values, epoch=done / training.sampler.steps_per_epoch)
             shown = ("loss", "token_accuracy", "filled", "tokens_per_second")
             run.reporter.step(bar, done, {name: values[name] for name in shown if name in values})
             stopping = stop.anywhere(run.world)
@@ -185,7 +185,7 @@ def optimize(training: Training) -> bool:
 def _step(training: Training, step: int) -> dict[str, float]:
     """One optimizer step; returns its metrics."""
     config, run, data = training.config, training.run, training.data
-    began, items = time.perf_counter(), training.order.step(step)
+    began, items = time.perf_counter(), training.sampler.step(step)
     plan = plan_step(items, training.lengths, training.policy.layout, config.max_tokens, run.world)
     metrics = Metrics(MEANS)
     count = sum(int(data.learnt[item][1:].sum()) for item in items)
@@ -198,7 +198,7 @@ def _step(training: Training, step: int) -> dict[str, float]:
     return metrics.reduce(run.world) | {
         "grad_norm": grad_norm,
         "lr": rate,
-        "tokens": float(training.order.tokens_before(step + 1)),
+        "tokens": float(training.sampler.tokens_before(step + 1)),
         "useful": plan.useful,
         "filled": plan.filled,
         "tokens_per_second": float(training.lengths[items].sum()) / (time.perf_counter() - began),
@@ -268,7 +268,7 @@ def _longest(config: SftConfig, tokenizer: PreTrainedTokenizerBase) -> int:
             f"Lower it, or, for a model of rotary positions that shall learn longer texts, set "
             f"model.config={{max_position_embeddings: {wanted}}}"
         )
-    return wanted or limit or sys.maxsize
+    return next((each for each in (wanted, limit) if each is not None), sys.maxsize)
 
 
 def _resume(training: Training) -> int:

@@ -15,6 +15,7 @@ from align.run import PolicyRun
 from align.state import RunState
 from align.training.batches import plan_micro_batches
 from align.training.rollout import Rollout, SampleSlice
+from reward_models.backbone.pretrained import Layout
 from reward_models.runtime.engine import NonFiniteError, backward, optimizer_step
 from reward_models.runtime.metrics import Metrics
 
@@ -48,7 +49,7 @@ def update(run: PolicyRun, state: RunState, phase: Phase) -> dict[str, float]:
     rollout, metrics = state.rollout, Metrics(MEANS, MAXIMA)
     prompts = minibatch(rollout, state.step, config)
     rate = set_learning_rate(engine, config.engine.lr, phase.lr)
-    batches = plan_micro_batches(rollout, prompts, policy.layout, config.max_tokens, world)
+    batches = plan_micro_batches(rollout, prompts, _layout(run), config.max_tokens, world)
     denominator = _denominator(rollout, prompts, config)
     finite = True
     for number, slices in enumerate(batches):
@@ -81,6 +82,15 @@ def update(run: PolicyRun, state: RunState, phase: Phase) -> dict[str, float]:
             "server's model with model.path: architecture, tied embeddings, dtype"
         )
     return values
+
+
+def _layout(run: PolicyRun) -> Layout:
+    """The layout by which micro-batches are planned: ``padded`` where the policy or the teacher pads.
+
+    Both compute the same micro-batches, and padded rows of samples have at least as many tokens as trees of them.
+    """
+    padded = run.policy.layout == "padded" or (run.teacher is not None and run.teacher.layout == "padded")
+    return "padded" if padded else "tree"
 
 
 def set_learning_rate(engine: Any, peak: float, phase_peak: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -116,11 +117,12 @@ def evaluate_policy(
     if out is None and config is None:
         raise ValueError("--out is missing: name a directory")
     if out is not None:
-        inputs = [*(samples or []), *(against or []), *(prompts or [])]
-        refuse_overwriting("--out", [out, *(out / name for name in ("evaluation.json", "report.html"))], inputs)
+        _refuse_overwriting("--out", out, [*(samples or []), *(against or []), *(prompts or [])])
     if samples:
         if model or prompts or overrides or server or config or number or processes > 1:
             raise ValueError("a model, prompts and settings do not go with --samples: these were sampled already")
+        if overwrite:
+            raise ValueError("--overwrite samples anew, and does not go with --samples: these were sampled already")
         assert out is not None
         _measure(samples, against or [], out)
         return
@@ -136,9 +138,7 @@ def evaluate_policy(
         *(["overwrite=true"] if overwrite else []),
         *(overrides or []),
     ]
-    if processes > 1:
-        start_ranks("align.evaluate", config, words, processes)
-    _evaluate(config, words)
+    _evaluate(config, words, processes)
 
 
 def _measure(samples: list[str], against: list[str], out: Path) -> None:
@@ -148,13 +148,24 @@ def _measure(samples: list[str], against: list[str], out: Path) -> None:
     print_figures(measure(samples, against, out), str(out / "samples.jsonl"))
 
 
-def _evaluate(config: str | None, words: list[str]) -> None:
+def _refuse_overwriting(option: str, out: Path, inputs: Sequence[str]) -> None:
+    """Raise ``ValueError`` if a file that an evaluation writes into ``out`` is one that it reads."""
+    refuse_overwriting(option, [out, *(out / name for name in ("evaluation.json", "report.html"))], inputs)
+
+
+def _evaluate(config: str | None, words: list[str], processes: int) -> None:
     from align.samples.config import EvaluateConfig
-    from align.samples.evaluate import evaluate_policy
-    from align.samples.evaluation_report import print_figures
     from reward_models.runtime.config import load_config
 
     settings = load_config(EvaluateConfig, config, words)
+    samples, inputs = Path(settings.out), [*settings.against, *settings.prompts.train]
+    refuse_overwriting("out", [samples], inputs)
+    _refuse_overwriting("out", samples.parent, inputs)
+    if processes > 1:
+        start_ranks("align.evaluate", config, words, processes)
+    from align.samples.evaluate import evaluate_policy
+    from align.samples.evaluation_report import print_figures
+
     if (figures := evaluate_policy(settings)) is None:
         raise CommandFailed("stopped by a signal; the same command goes on", 130)
     print_figures(figures, settings.out)

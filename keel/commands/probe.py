@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from keel.commands.options import Device, DtypeOption, MaxBad, MaxTokens, refuse_overwriting
+from keel.commands.options import Device, DtypeOption, MaxTokens, refuse_overwriting
 from keel.failures import failures
 
+PROMPTS = 64  # of the data, unless --limit says otherwise
 app = typer.Typer(help="Probe models with what a policy will try.", no_args_is_help=True)
 
 
@@ -22,7 +23,7 @@ def probe_rm(
         list[str] | None,
         typer.Option(help="File, glob or hub data set of labelled rows with good responses. Default: built-in texts."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=2, help="Prompts of the data, spread evenly.")] = 64,
+    limit: Annotated[int | None, typer.Option(min=2, help="Prompts of --data, spread evenly. Default: 64.")] = None,
     guards: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write guard rules for what did not pass: a section of keel train align."),
@@ -30,7 +31,9 @@ def probe_rm(
     max_tokens: MaxTokens = None,
     device: Device = None,
     dtype: DtypeOption = None,
-    max_bad: MaxBad = 0,
+    max_bad: Annotated[
+        int | None, typer.Option(min=0, help="Number of bad rows of --data that are accepted and left out. Default: 0.")
+    ] = None,
 ) -> None:
     """Probe a reward model: padding, lists, flattery, praise, refusals, loops, sycophancy, other languages, think tags.
 
@@ -44,11 +47,13 @@ def probe_rm(
     from reward_models.probing.report import write_probed
     from reward_models.probing.trials import built_in, from_data
 
+    if not data and (given := [n for n, v in (("--limit", limit), ("--max-bad", max_bad)) if v is not None]):
+        raise ValueError(f"{' and '.join(given)}: these are of --data, and the built-in texts are always used whole")
     outputs = [out, out / "probe.json", out / "probe.html", *([guards] if guards else [])]
     refuse_overwriting("--out", outputs, data or [])
     loaded = RewardModel.load(model, device=device, dtype=dtype, max_tokens=max_tokens)
     task = loaded.task
-    material = from_data(task, data, limit=limit, max_bad=max_bad) if data else built_in(task)
+    material = from_data(task, data, limit=limit or PROMPTS, max_bad=max_bad or 0) if data else built_in(task)
     probed = probe_model(loaded, material)
     page = write_probed(probed, out)
     for effect in probed.effects:

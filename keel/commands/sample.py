@@ -51,19 +51,19 @@ def sample_command(
         *(["overwrite=true"] if overwrite else []),
         *(overrides or []),
     ]
-    if out is not None:
-        output_file("--out", out, prompts or [])
-    if processes > 1:
-        start_ranks("align.sample", config, words, processes)
-    _run(config, words)
+    _run(config, words, processes)
 
 
-def _run(config: str | None, words: list[str]) -> None:
+def _run(config: str | None, words: list[str], processes: int) -> None:
     from align.samples.config import SampleConfig
-    from align.samples.sampling import sample
     from reward_models.runtime.config import load_config
 
     settings = load_config(SampleConfig, config, words)
+    output_file("out", Path(settings.out), settings.prompts.train)
+    if processes > 1:
+        start_ranks("align.sample", config, words, processes)
+    from align.samples.sampling import sample
+
     done = sample(settings)
     resumed = f", {done.resumed:,} of them from an earlier run" if done.resumed else ""
     typer.echo(f"{done.rows:,} samples in {settings.out}{resumed}")

@@ -1,10 +1,11 @@
-"""The evaluated policies of a project beside one another: is the last one better than the first, and at what?"""
+"""The evaluated policies of a project beside one another, and the last one's differences from an earlier one."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -28,9 +29,10 @@ MEANINGS = {
 }
 NOTE = (
     "Means over the same held-out prompts, with 95 % intervals by a bootstrap over prompts. The first column of "
-    "figures is the difference of the last policy from the first on the prompts that both answered; where its interval "
-    "holds 0, nothing is shown. Better and worse are said of right answers and of terms that have a weight; a reward "
-    "model's score may rise although no reader would agree."
+    "figures is the difference of the last policy from the policy that it was compared with, on the prompts that both "
+    "answered. It is empty (–) where the interval contains 0: the data do not show a difference. The words better and "
+    "worse are used for right answers and for reward terms that have a weight, higher and lower for other figures. A "
+    "reward model's score may rise although people would not prefer the answers."
 )
 
 
@@ -40,12 +42,13 @@ class Evaluated:
 
     Attributes:
         name: of the stage that made it. ``figures``: its ``evaluation.json``. ``rewarded``: the terms of the evaluation
-            whose weight is positive.
+            whose weight is positive. ``samples``: the file of its samples.
     """
 
     name: str
     figures: dict[str, Any]
     rewarded: frozenset[str]
+    samples: str = ""
 
 
 def evaluated(stages: Sequence[Stage]) -> list[Evaluated]:
@@ -55,17 +58,34 @@ def evaluated(stages: Sequence[Stage]) -> list[Evaluated]:
         if stage.settings.command == "evaluate" and stage.finished:
             figures = json.loads(stage.end.read_text(encoding="utf-8"))
             rewarded = frozenset(term.term for term in stage.config.rewards if term.weight > 0)
-            found.append(Evaluated(stage.name.removeprefix(EVALUATE), figures, rewarded))
+            found.append(Evaluated(stage.name.removeprefix(EVALUATE), figures, rewarded, stage.config.out))
     return found
 
 
+def other_of(policy: Evaluated, policies: Sequence[Evaluated]) -> str:
+    """The name of the policy that ``against`` compared this one with; the files of its samples if it is none of these.
+
+    It need not be the first one: an evaluation that a project describes itself names any samples.
+    """
+    names = {Path(each.samples).resolve(): each.name for each in policies if each.samples}
+    against = policy.figures.get("against", [])
+    return ", ".join(dict.fromkeys(names.get(Path(file).resolve(), file) for file in against))
+
+
 def comparison(policies: Sequence[Evaluated]) -> Table | None:
-    """A row per figure: the last policy less the first, then a column per policy; ``None`` if there is no policy."""
+    """A row per figure: the last policy's difference from the one that it was compared with, then a column per policy.
+
+    ``None`` if there is no policy.
+    """
     if not policies:
         return None
     last = policies[-1]
     gap = last.figures.get("difference")
-    columns = ["", *([f"last less {policies[0].name}"] if gap else []), *(each.name for each in policies)]
+    columns = [
+        "",
+        *([f"{last.name} minus {other_of(last, policies)}"] if gap else []),
+        *(each.name for each in policies),
+    ]
     rows = []
     for name in _names(policies):
         difference = [_broken(_verdict(gap, name, last.rewarded))] if gap else []
@@ -95,7 +115,10 @@ def _broken(text: str) -> str:
 
 
 def verdict(policies: Sequence[Evaluated]) -> str:
-    """One sentence: at what the last policy is better or worse than the first; empty before both are evaluated."""
+    """One sentence: at what the last policy is better or worse than the one that it was compared with.
+
+    Empty before both are evaluated.
+    """
     last = policies[-1] if policies else None
     gap = last.figures.get("difference") if last is not None else None
     if last is None or not gap:
@@ -106,7 +129,7 @@ def verdict(policies: Sequence[Evaluated]) -> str:
         found.setdefault(word, []).append(_title(name))
     parts = [f"{word}: {'; '.join(found[word])}" for word in ("better", "worse", "higher", "lower") if word in found]
     said = ". ".join(parts) if parts else "no difference is shown"
-    return f"The last policy, {last.name}, against {policies[0].name}: {said}."
+    return f"The last policy, {last.name}, compared with {other_of(last, policies)}: {said}."
 
 
 def _names(policies: Sequence[Evaluated]) -> list[str]:
@@ -144,7 +167,7 @@ def _title(name: str) -> str:
 
 
 def _verdict(gap: dict[str, Any], name: str, rewarded: frozenset[str]) -> str:
-    """The difference as text; ``–`` where it is not known or its interval holds 0."""
+    """The difference as text; ``–`` where it is not known or its interval contains 0."""
     value, bounds = gap.get(name), gap.get(f"{name}_ci95")
     if value is None or bounds is None or bounds[0] <= 0 <= bounds[1]:
         return "–"

@@ -28,7 +28,8 @@ class PolicyEvaluation:
     Attributes:
         config: YAML file or preset of ``keel sample``. ``settings``: settings that differ from it. The project names
             the models.
-        policies: stages whose policies are evaluated; empty: all of ``sft`` and ``align``, and the base model.
+        policies: stages whose policies are evaluated; empty: all of ``sft`` and ``align``. ``base_model`` is evaluated
+            besides in either case, if the project names one.
         processes, launcher: as of a stage.
     """
 

@@ -37,8 +37,11 @@ class EpochSampler:
     def step(self, step: int) -> np.ndarray:
         """Indices of the items of a 0-based step."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.items)
-        return order[place * self.batch_size : (place + 1) * self.batch_size]
+        return self.permutation(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
+
+    def permutation(self, epoch: int) -> np.ndarray:
+        """The order of all items in an epoch."""
+        return np.random.default_rng([self.seed, epoch]).permutation(self.items)
 
 
 def plan_trees(tokens: Sequence[int] | np.ndarray, budget: int, ranks: int = 1) -> list[list[MicroBatch]]:

@@ -121,6 +121,11 @@ def test_a_teacher_of_other_tokens_is_refused_before_it_is_loaded(teacher: Path,
         (("loss.kind=token", "samples_per_prompt=2"), "with loss.kind=reverse_kl only"),
         (("loss.beta=0.1",), "set loss.beta=0"),
         (("resample_rounds=1",), "set resample_rounds=0"),
+        (
+            ("loss.advantages=mean", "loss.clip_low=0.2", "max_silent_rollouts=3"),
+            "loss.advantages=mean, loss.clip_low=0.2, max_silent_rollouts=3 has no part in loss.kind=reverse_kl",
+        ),
+        (("loss.aggregation=gdpo",), "loss.aggregation=gdpo has no part in loss.kind=reverse_kl"),
         (("max_new_tokens=190", "phases=[]"), "the 200 positions of"),
     ],
 )

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from keel.pipeline.policies import Evaluated, comparison, verdict
 
-BASE = Evaluated("base", {"pass@1": 0.2, "pass@1_ci95": [0.1, 0.3], "tokens_mean": 90.0, "by_source": {}}, frozenset())
+BASE = Evaluated(
+    "base",
+    {"pass@1": 0.2, "pass@1_ci95": [0.1, 0.3], "tokens_mean": 90.0, "by_source": {}},
+    frozenset(),
+    "runs/base/samples.jsonl",
+)
 GAP = {
     "prompts": 50,
     "pass@1": 0.3,
@@ -32,8 +39,10 @@ LAST = Evaluated(
         "tokens_mean": 50.0,
         "by_source": {},
         "difference": GAP,
+        "against": ["runs/base/samples.jsonl"],
     },
     frozenset({"accuracy", "helpful", "language"}),
+    "runs/alignment/samples.jsonl",
 )
 
 
@@ -44,7 +53,7 @@ def _plain(cell: str) -> str:
 def test_policies_stand_side_by_side_with_the_difference_of_the_last_from_the_first() -> None:
     table = comparison([BASE, LAST])
     assert table is not None
-    assert table.columns == ["", "last less base", "base", "alignment"]
+    assert table.columns == ["", "alignment minus base", "base", "alignment"]
     rows = {row[0]: tuple(_plain(cell) for cell in row[1:]) for row in table.rows}
     assert list(rows) == [
         "right answers (pass@1)",
@@ -61,15 +70,28 @@ def test_policies_stand_side_by_side_with_the_difference_of_the_last_from_the_fi
     # A term without weight: nobody says which direction is good.
     assert rows["gold judge: harmful (share)"][0] == "lower: -0.25 [-0.30, -0.20]"
     assert rows["tokens a response"] == ("lower: -40 [-50, -30]", "90", "50")
-    assert rows["language of the prompt"][0] == "–"  # its interval holds 0
+    assert rows["language of the prompt"][0] == "–"  # its interval contains 0
 
 
 def test_a_sentence_says_at_what_the_last_policy_is_better() -> None:
     assert verdict([BASE, LAST]) == (
-        "The last policy, alignment, against base: better: right answers (pass@1). worse: helpful reward model. "
+        "The last policy, alignment, compared with base: better: right answers (pass@1). worse: helpful reward model. "
         "lower: gold judge: harmful (share); tokens a response."
     )
     assert verdict([BASE]) == verdict([]) == ""
+
+
+def test_the_difference_names_the_policy_that_was_compared_with() -> None:
+    first = replace(BASE, name="zero", samples="runs/zero/samples.jsonl")
+    table = comparison([first, BASE, LAST])
+    assert table is not None
+    assert table.columns[1] == "alignment minus base"  # not the first one
+    assert "compared with base:" in verdict([first, BASE, LAST])
+    other = replace(LAST, figures=LAST.figures | {"against": ["elsewhere.jsonl"]})
+    assert "compared with elsewhere.jsonl:" in verdict([first, BASE, other])
+
+
+def test_without_policies_there_is_no_table() -> None:
     assert comparison([]) is None
 
 

@@ -148,6 +148,31 @@ def test_a_token_that_the_policy_never_writes_has_no_part_in_it() -> None:
     assert entropy_T.item() == pytest.approx(math.log(2))
 
 
+def _of_two(policy: float, teacher: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The divergence of two tokens and its gradient; the first token's logits are given, the second's are 0."""
+    weight = torch.tensor([[policy], [0.0]], requires_grad=True)
+    kl_T, _, _ = reverse_kl(
+        torch.ones(1, 1),
+        weight,
+        torch.tensor([1]),
+        1.0,
+        teacher_hidden_TD=torch.ones(1, 1),
+        teacher_weight_VD=torch.tensor([[teacher], [0.0]]),
+    )
+    kl_T.sum().backward()
+    assert weight.grad is not None
+    return kl_T, weight.grad
+
+
+def test_a_token_that_the_teacher_never_writes() -> None:
+    for never in (-torch.inf, -500.0):  # the probability of both is 0 in float32
+        kl_T, gradient = _of_two(never, -torch.inf)  # nor does the policy
+        assert kl_T.item() == 0
+        assert not gradient.any()
+    kl_T, _ = _of_two(0.0, -torch.inf)
+    assert kl_T.item() == math.inf  # a step that is refused, and not a number
+
+
 def test_other_numbers_of_places_are_refused() -> None:
     given = inputs()
     with pytest.raises(ValueError, match="differ in places: 23, 22, 23"):

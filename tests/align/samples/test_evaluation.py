@@ -11,12 +11,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from align.samples import evaluate, sampling
+from align.samples.config import SampleConfig
 from align.samples.consensus import NO_VOTE, RIGHT, answer_of, consensus_at, votes
 from align.samples.evaluation import evaluate_samples
 from align.samples.evaluation_report import print_figures, write_policy_evaluation
 from align.samples.figures import interval, pass_at_k
+from align.samples.manifest import manifest_of
 from align.samples.rows import SampleRow, to_sample
 from keel.cli import app
+from reward_models.data.sources import SourceError
+from reward_models.runtime.resumable import ResumableLines, ResumeError
 
 
 def row(response: str, correct: float | None, **columns: Any) -> SampleRow:
@@ -151,6 +156,57 @@ def test_two_policies_are_compared_on_the_prompts_of_both(tmp_path: Path, capsys
         evaluate_samples([ours[0], theirs[0]])
 
 
+# --- kills ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A kill at a function of a module."""
+
+    def at(module: Any, name: str) -> None:
+        def kill(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(module, name, kill)
+
+    return at
+
+
+def test_a_kill_leaves_no_evaluation_of_other_samples(tmp_path: Path, killed: Any) -> None:
+    old = [tmp_path / name for name in ("evaluation.json", "report.html")]
+    for file in old:
+        file.write_text("{}")
+    samples = tmp_path / "other.jsonl"
+    with pytest.raises(SourceError):
+        evaluate.measure([str(samples)], [], tmp_path)
+    assert all(file.exists() for file in old)  # nothing was measured
+    columns = {"prompt": "1?", "domain": "reasoning", "answer": "1", "sample": 0, "tokens": 5, "finished": True}
+    samples.write_text(json.dumps(columns | {"response": "1", "correct": 1.0, "scores": {}, "reward": 1.0}) + "\n")
+    killed(evaluate, "evaluate_samples")
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.measure([str(samples)], [], tmp_path)
+    assert not any(file.exists() for file in old)
+
+
+def test_what_describes_samples_goes_before_they_change(tmp_path: Path, killed: Any) -> None:
+    out = tmp_path / "samples.jsonl"
+    described = [manifest_of(out), tmp_path / "evaluation.json"]
+
+    def open_lines(job: dict[str, Any], *, overwrite: bool = False) -> ResumableLines:
+        return sampling._open_lines(SampleConfig(out=str(out), overwrite=overwrite), job, described[1:])
+
+    open_lines({"seed": 0}).close()
+    for file in described:
+        file.write_text("{}")
+    with pytest.raises(ResumeError):
+        open_lines({"seed": 1})
+    assert all(file.exists() for file in described)  # the samples are as they were
+    killed(sampling, "ResumableLines")
+    with pytest.raises(KeyboardInterrupt):
+        open_lines({"seed": 1}, overwrite=True)
+    assert not any(file.exists() for file in described)
+
+
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
@@ -184,6 +240,7 @@ def test_the_command_samples_and_evaluates(policy: Path, tmp_path: Path) -> None
         (["--model", "runs/x"], "give either"),
         (["--samples", "a.jsonl", "temperature=1"], "do not go with --samples"),
         (["--samples", "none.jsonl"], "none.jsonl"),
+        (["--samples", "a.jsonl", "--overwrite"], "--overwrite samples anew, and does not go with --samples"),
     ],
 )
 def test_the_command_refuses_what_it_cannot_do(words: list[str], reason: str, tmp_path: Path) -> None:
@@ -191,3 +248,16 @@ def test_the_command_refuses_what_it_cannot_do(words: list[str], reason: str, tm
     assert done.exit_code == 2
     assert reason in done.output
     assert not (tmp_path / "ev").exists()
+
+
+@pytest.mark.parametrize("command", [["evaluate", "policy"], ["sample"]])
+def test_an_output_that_the_configuration_names_is_no_input(command: list[str], tmp_path: Path) -> None:
+    data, config = tmp_path / "prompts.jsonl", tmp_path / "config.yaml"
+    data.write_text('{"prompt": "1?", "answer": "1"}\n')
+    config.write_text(json.dumps({"model": {"path": "x"}, "prompts": {"train": [str(data)]}, "out": str(data)}))
+    for ranks in ("1", "2"):
+        words = [*command, "--config", str(config), "overwrite=true", "--processes", ranks]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 2
+        assert f"out: {data} is one of the inputs and would be overwritten" in done.output
+    assert data.read_text().startswith("{")

@@ -14,7 +14,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from align.objective.logprobs import token_predictions
 from align.policy.policy import Policy
-from align.sft.batches import Order, plan_step
+from align.sft.batches import DemonstrationSampler, plan_step
 from reward_models.backbone.tree_attention import TREE_ATTENTION
 from reward_models.runtime import distributed
 
@@ -119,13 +119,13 @@ def test_no_token_of_a_demonstration_reaches_another() -> None:
 
 def test_a_step_depends_on_the_seed_and_the_step_alone() -> None:
     lengths = np.arange(1, 11)
-    order = Order(lengths, 4, 7)
+    order = DemonstrationSampler(10, 4, 7, lengths)
     steps = [order.step(step).tolist() for step in range(6)]
     assert [len(step) for step in steps] == [4, 4, 2, 4, 4, 2]
     assert sorted(chain.from_iterable(steps[:3])) == sorted(chain.from_iterable(steps[3:])) == list(range(10))
     assert steps[:3] != steps[3:]
-    assert [Order(lengths, 4, 7).step(step).tolist() for step in (5, 0)] == [steps[5], steps[0]]
-    assert Order(lengths, 4, 8).step(0).tolist() != steps[0]
+    assert [DemonstrationSampler(10, 4, 7, lengths).step(step).tolist() for step in (5, 0)] == [steps[5], steps[0]]
+    assert DemonstrationSampler(10, 4, 8, lengths).step(0).tolist() != steps[0]
     assert [order.tokens_before(step) for step in range(5)] == [
         int(sum(lengths[i] for step in steps[:n] for i in step)) for n in range(5)
     ]

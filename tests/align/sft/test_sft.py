@@ -126,6 +126,8 @@ def test_adapters_are_merged_into_a_plain_model(uninterrupted: Path, tmp_path: P
         (("data.max_length=1000",), "data.max_length=1000 is more than the 512 positions"),
         (("model.chat_template=r9",), "neither a file nor one of"),
         (("data.max_length=5",), "no demonstration is left"),
+        (("data.max_length=0",), "data.max_length=0 must be at least 1"),
+        (("data.limit=0",), "data.limit=0 must be at least 1"),
     ],
 )
 def test_what_cannot_work_is_refused(words: tuple[str, ...], reason: str, tmp_path: Path) -> None:

@@ -202,3 +202,10 @@ def test_the_command_refuses_to_write_over_its_data(small_model: Path, tmp_path:
     done = CliRunner().invoke(app, ["probe", "rm", "--model", str(small_model), "--out", str(tmp_path), "--data", data])
     assert done.exit_code == 2
     assert "would be overwritten" in done.output
+
+
+def test_options_of_data_are_refused_without_data(tmp_path: Path) -> None:
+    words = ["probe", "rm", "--model", "none", "--out", str(tmp_path), "--limit", "5", "--max-bad", "1"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "--limit and --max-bad: these are of --data" in done.output
