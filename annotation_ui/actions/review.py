@@ -23,7 +23,7 @@ from annotation_ui.labelling.session import in_sides, opening
 from annotation_ui.quality.statistics import Quality, quality
 from annotation_ui.store.accounts import Role, require
 from annotation_ui.store.database import Database
-from annotation_ui.store.projects import find_project
+from annotation_ui.store.membership import find_visible, require_open
 from annotation_ui.store.tables import Item, Job, Judgement, Score, Snapshot, User
 from annotation_ui.store.verdicts import Kind, across, parse_verdict
 
@@ -80,7 +80,7 @@ def disputes(database: Database, who: str | None, project_name: str | None) -> l
     """
     with database.read() as session:
         reviewer = require(session, who, *REVIEWERS)
-        project = find_project(session, project_name)
+        project = find_visible(session, reviewer, project_name)
         decided = {j.item_id for j in session.scalars(judgements.in_force(project, adjudication=True))}
         votes: dict[int, list[str]] = defaultdict(list)
         for judgement in session.scalars(judgements.first_votes(project)):
@@ -136,7 +136,7 @@ def case(database: Database, who: str | None, project_name: str | None, item_id:
     """
     with database.read() as session:
         reviewer = require(session, who, *REVIEWERS)
-        project = find_project(session, project_name)
+        project = find_visible(session, reviewer, project_name)
         item, left = session.get(Item, item_id), _left(reviewer, item_id)
         if item is None or item.project_id != project.id:
             raise judgements.Stale("there is no such item in this project")
@@ -190,7 +190,8 @@ def decide(
     """Record a reviewer's decision on an item, with the sides of :func:`case`."""
     with database.write() as session:
         reviewer = require(session, who, *REVIEWERS)
-        project = find_project(session, project_name)
+        project = find_visible(session, reviewer, project_name)
+        require_open(project)
         item = session.get(Item, item_id)
         if item is None or item.project_id != project.id:
             raise judgements.Stale("there is no such item in this project")
@@ -228,8 +229,8 @@ class Dashboard:
 def dashboard(database: Database, who: str | None, project_name: str | None, *, now: float) -> Dashboard:
     """The project as it stands."""
     with database.read() as session:
-        require(session, who, *REVIEWERS)
-        project = find_project(session, project_name)
+        reviewer = require(session, who, *REVIEWERS)
+        project = find_visible(session, reviewer, project_name)
         snapshots = session.scalars(
             select(Snapshot).where(Snapshot.project_id == project.id).order_by(Snapshot.created.desc())
         )

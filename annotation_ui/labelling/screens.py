@@ -74,11 +74,12 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screen:
-    """The item on an annotator's screen, the progress, and what :func:`layout` says."""
+    """The item on an annotator's screen, the progress, and :func:`layout`. An ``archived`` project has no item."""
 
     task: Task | None
     progress: Progress
     layout: Layout
+    archived: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ shows them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from textwrap import shorten
 from typing import Any, cast
 
@@ -30,6 +31,7 @@ from annotation_ui.labelling.progress import Progress, progress_of
 from annotation_ui.labelling.screens import History, Layout, Messages, Screen, ShownScore, Task, Voted
 from annotation_ui.store.accounts import ROLES, permitted, require
 from annotation_ui.store.database import Database
+from annotation_ui.store.membership import find_visible, may_see, require_open, visible
 from annotation_ui.store.projects import find_project
 from annotation_ui.store.tables import Assignment, Judgement, Project, Score, User
 from annotation_ui.store.verdicts import Kind, across, parse_verdict
@@ -53,6 +55,8 @@ def screen(database: Database, who: str | None, project_name: str | None, *, now
     """The item in hand, or a new one, and the progress."""
     with database.read() as session:
         user, project = _both(session, who, project_name)
+        if project.archived is not None:
+            return replace(_screen(session, user, project, None, now), archived=True)
         mine = in_hand(session, user, project)
         if mine is not None and holds(mine, now=now):
             return _screen(session, user, project, _leased(session, Lease(mine, first=False), project), now)
@@ -202,7 +206,10 @@ def progress(database: Database, who: str | None, project_name: str | None, *, n
 
 
 def _layout(session: Session, user: User) -> Layout:
-    return Layout(role=user.role, projects=tuple(session.scalars(select(Project.name).order_by(Project.name))))
+    wanted = visible(user).order_by(Project.archived.is_not(None), Project.name)
+    if user.role == "annotator":
+        wanted = wanted.where(Project.archived.is_(None))
+    return Layout(role=user.role, projects=tuple(project.name for project in session.scalars(wanted)))
 
 
 def _screen(session: Session, user: User, project: Project, task: Task | None, now: float) -> Screen:
@@ -242,10 +249,16 @@ def _both(session: Session, who: str | None, project_name: str | None, *, lock: 
     """The annotator and the project. ``lock`` makes what one person does in two tabs happen one after the other."""
     both = select(User, Project).join(Project, true()).where(User.name == who, Project.name == project_name)
     row = session.execute(both.with_for_update(of=User) if lock else both).one_or_none()
-    if row is not None:
-        return permitted(row[0], *ROLES), row[1]
+    if row is not None and may_see(session, permitted(row[0], *ROLES), row[1]):
+        return row[0], _open(row[1], lock)
     user = require(session, who, *ROLES, lock=lock)  # says what is missing
-    return user, find_project(session, project_name)
+    return user, _open(find_visible(session, user, project_name), lock)
+
+
+def _open(project: Project, changes: bool) -> Project:
+    if changes:
+        require_open(project)
+    return project
 
 
 def _task(

@@ -6,12 +6,13 @@ import base64
 import hashlib
 import hmac
 import secrets
+from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from annotation_ui.store.tables import Event, Login, User
+from annotation_ui.store.tables import Event, Judgement, Login, User
 
 Role = Literal["annotator", "reviewer", "admin"]
 ROLES: tuple[Role, ...] = ("annotator", "reviewer", "admin")
@@ -189,6 +190,27 @@ def set_password(session: Session, name: str, password: str, *, by: str | None =
     _changed(session, user, "password changed", by, now)
 
 
+def change_own_password(session: Session, name: str, old: str, new: str, *, now: float) -> None:
+    """Give the own account a new password, which ends its log-ins everywhere.
+
+    Raises:
+        AccountError: ``old`` is not its password, or ``new`` is too short.
+    """
+    if len(old) > 1000 or not credentials_hold(session, name, old):
+        raise AccountError("the old password is wrong")
+    if len(new) > 1000:
+        raise AccountError("a password has at most 1000 characters")
+    set_password(session, name, new, now=now)
+
+
+def close_all_logins(session: Session, name: str, *, now: float) -> int:
+    """End every log-in of ``name``, on all devices; returns how many there were."""
+    user = _known(session, name)
+    open_ones = session.scalars(select(Login.cookie_hash).where(Login.user_id == user.id)).all()
+    _changed(session, user, "signed out everywhere", name, now)
+    return len(open_ones)
+
+
 def set_role(session: Session, name: str, role: Role, *, by: str | None = None, now: float) -> None:
     """Give ``name`` another role, from its next request on."""
     user = _known(session, name)
@@ -199,7 +221,7 @@ def set_role(session: Session, name: str, role: Role, *, by: str | None = None, 
 
 
 def disable(session: Session, name: str, *, by: str | None = None, now: float) -> None:
-    """Refuse every further request of ``name``. Its verdicts stay."""
+    """Refuse every further request of ``name``, its API tokens included. Its verdicts stay."""
     user = _known(session, name)
     user.active = False
     _changed(session, user, "user disabled", by, now)
@@ -216,6 +238,43 @@ def enable(session: Session, name: str, *, by: str | None = None, now: float) ->
         raise AccountError(f"{name!r} has no password, so it cannot log in; `keel annotate user password` sets one")
     user.active = True
     _changed(session, user, "user enabled", by, now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """An account as lists show it. ``state``: may log in, disabled, or no password."""
+
+    name: str
+    role: str
+    state: str
+    judgements: int
+    created: float
+
+
+def list_accounts(session: Session) -> list[Account]:
+    """Every account by name, with the number of judgements it gave."""
+    given = func.count(Judgement.id)
+    rows = session.execute(
+        select(User, given).outerjoin(Judgement, Judgement.user_id == User.id).group_by(User.id).order_by(User.name)
+    )
+    return [
+        Account(
+            name=user.name,
+            role=user.role,
+            state="disabled" if not user.active else "may log in" if user.password else "no password",
+            judgements=count,
+            created=user.created,
+        )
+        for user, count in rows.all()
+    ]
+
+
+def require_another_admin(session: Session, name: str) -> None:
+    """Raise :class:`AccountError` if ``name`` is the last admin that can log in: nobody could administer afterwards."""
+    user = _known(session, name)
+    others = select(User.id).where(User.role == "admin", User.active, User.password.is_not(None), User.id != user.id)
+    if user.role == "admin" and user.password is not None and user.active and session.scalar(others.limit(1)) is None:
+        raise AccountError(f"{user.name!r} is the last admin that can log in; make another one first")
 
 
 def _known(session: Session, name: str) -> User:

@@ -25,6 +25,7 @@ with needs("annotate"):
     from sqlalchemy.orm import Session
     from sqlalchemy.pool import QueuePool
 
+from annotation_ui.store import service_tables  # noqa: F401  # the foreign keys of every table are known
 from annotation_ui.store.tables import User
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -6,10 +6,11 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
 from annotation_ui.store.accounts import AccountError, find_user
+from annotation_ui.store.service_tables import ApiToken, Member, Webhook
 from annotation_ui.store.tables import Event, Guideline, Job, Login, Snapshot, User
 
 # Where names stand beside the accounts; the record's tables refuse changes, but for this one.
-_AUTHORS = (Guideline.author, Job.author)
+_AUTHORS = (Guideline.author, Job.author, Webhook.author)
 _RECORDED = (Event.actor, Snapshot.author)
 
 
@@ -36,14 +37,15 @@ def forget(session: Session, name: str, *, by: str, now: float) -> str:
     if session.get_bind().dialect.name == "sqlite":
         session.execute(text("PRAGMA secure_delete = ON"))  # overwrites what is replaced
     user.name, user.password, user.active = pseudonym, None, False
-    session.execute(delete(Login).where(Login.user_id == user.id))
+    for table in (Login, ApiToken, Member):
+        session.execute(delete(table).where(table.user_id == user.id))
     for column in _AUTHORS:
         session.execute(update(column.class_).where(column == name).values({column: pseudonym}))
     for column in _RECORDED:
-        table = column.class_.__tablename__
-        _suspend_trigger(session, table)
+        recorded = column.class_.__tablename__
+        _suspend_trigger(session, recorded)
         session.execute(update(column.class_).where(column == name).values({column: pseudonym}))
-        _restore_trigger(session, table)
+        _restore_trigger(session, recorded)
     session.add(Event(at=now, actor=by, kind="name removed", project=None, detail={"pseudonym": pseudonym}))
     return pseudonym
 

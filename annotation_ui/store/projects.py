@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from annotation_ui.store.accounts import add_user, find_user
+from annotation_ui.store.search import add_words
 from annotation_ui.store.tables import Event, Guideline, Item, Judgement, Project, Response, User
 from annotation_ui.store.verdicts import HARMS, Kind, Verdict
 from reward_models.data.conversations import digest, to_message
@@ -237,6 +238,7 @@ def add_items(session: Session, project: Project, candidates: Iterable[Candidate
             item = _new_item(project, candidate, rank, now)
             session.add(item)
             session.flush()
+            add_words(session, item)
             added.items += 1
         else:
             added.known += 1
@@ -265,6 +267,7 @@ def _new_item(project: Project, candidate: Candidate, rank: float, now: float) -
         rank=rank,
         taken=0,
         gold=candidate.gold,
+        length=sum(len(m.content) for messages in (candidate.prompt, *candidate.responses) for m in messages),
         created=now,
         responses=[
             Response(slot=slot, messages=_stored(response), model=model)

@@ -58,7 +58,8 @@ class Project(Base):
 
     ``gold_rate`` and ``repeat_rate`` are the shares of an annotator's tasks that check them: items with a known answer,
     and items of their own shown again the other way round. With ``show_scores`` a vote is followed by what the models
-    say of the item, and can then no longer be changed.
+    say of the item, and can then no longer be changed. A project for ``members_only`` is seen by its members and by
+    admins; one that is ``archived`` (since then) takes no more votes.
     """
 
     __tablename__ = "projects"
@@ -71,6 +72,8 @@ class Project(Base):
     eval_fraction: Mapped[float]
     lease_seconds: Mapped[float]
     show_scores: Mapped[bool] = mapped_column(default=False, server_default=false())
+    members_only: Mapped[bool] = mapped_column(default=False, server_default=false())
+    archived: Mapped[float | None]
     created: Mapped[float]
     __table_args__ = (
         CheckConstraint("kind IN ('preference', 'safety')", name="kind"),
@@ -93,7 +96,9 @@ class Guideline(Base):
 
 
 class Item(Base):
-    """A prompt and its responses. ``taken`` counts the votes and the open leases on it, at most ``votes_per_item``."""
+    """A prompt and its responses. ``taken`` counts the votes and the open leases on it, at most ``votes_per_item``;
+    ``length`` the characters of its texts.
+    """
 
     __tablename__ = "items"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -107,12 +112,15 @@ class Item(Base):
     rank: Mapped[float]
     taken: Mapped[int]
     gold: Mapped[str | None]
+    length: Mapped[int] = mapped_column(default=0, server_default="0")
     created: Mapped[float]
     responses: Mapped[list[Response]] = relationship(order_by="Response.slot", lazy="selectin")
     __table_args__ = (
         UniqueConstraint("project_id", "content_key"),
         CheckConstraint("taken >= 0", name="taken"),
         Index("ix_items_queue", "project_id", "rank"),
+        Index("ix_items_length", "project_id", "length", "id"),
+        Index("ix_items_source", "project_id", "source", "id"),
     )
 
 

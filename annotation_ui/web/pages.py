@@ -217,6 +217,8 @@ def _annotate(context: Context, task: Task | None = None, screen: Screen | None 
     else:
         progress = annotating.progress(context.database, context.who, context.project, now=context.now)
     title, why = _why_empty(progress, context.now) if task is None else ("", "")
+    if screen is not None and screen.archived:
+        title, why = "Archived", "This project takes no more votes. Thank you."
     return _page(
         context,
         "annotate",

@@ -19,19 +19,12 @@ Role = Literal["annotator", "reviewer", "admin"]
 @failures("annotate")
 def list_users(db: DatabaseOption = DEFAULT_DB) -> None:
     """Show every account: name, role, state, and the judgements it gave."""
-    from sqlalchemy import func, select
-
+    from annotation_ui.store.accounts import list_accounts
     from annotation_ui.store.database import open_database
-    from annotation_ui.store.tables import Judgement, User
 
     with open_database(db).read() as session:
-        given = func.count(Judgement.id)
-        rows = session.execute(
-            select(User, given).outerjoin(Judgement, Judgement.user_id == User.id).group_by(User.id).order_by(User.name)
-        ).all()
-        for user, count in rows:
-            state = "disabled" if not user.active else "may log in" if user.password else "no password"
-            typer.echo(f"{user.name}\t{user.role}\t{state}\t{count} judgements")
+        for account in list_accounts(session):
+            typer.echo(f"{account.name}\t{account.role}\t{account.state}\t{account.judgements} judgements")
 
 
 @app.command("add")

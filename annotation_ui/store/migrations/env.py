@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from annotation_ui.store import service_tables  # noqa: F401  # they belong to the metadata
 from annotation_ui.store.tables import Base
 
 context.configure(

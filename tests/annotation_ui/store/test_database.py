@@ -23,7 +23,8 @@ from annotation_ui.store.tables import Base, User
 
 def test_migrations_give_the_tables_of_the_models(database: Database) -> None:
     with database.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        own = lambda thing, name, kind, *_: kind != "table" or not name.startswith("item_words")  # noqa: E731
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_object": own})
         assert compare_metadata(context, Base.metadata) == []
     assert not database.pending
 

@@ -1,0 +1,87 @@
+"""The tables beside the record: who may see a project, tokens of the API, webhooks and what is to be sent to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from annotation_ui.store.tables import Base, User
+
+
+class Member(Base):
+    """An account that may see a project which is for members only."""
+
+    __tablename__ = "members"
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
+
+
+class ApiToken(Base):
+    """A token of the API. It may do what its account may do, within its scopes; only a hash of it is kept."""
+
+    __tablename__ = "api_tokens"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    name: Mapped[str]
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    scopes: Mapped[list[str]]
+    created: Mapped[float]
+    expires: Mapped[float]
+    revoked: Mapped[float | None]
+    used: Mapped[float | None]
+    user: Mapped[User] = relationship()
+
+
+class ImportKey(Base):
+    """The idempotency key of an import over the API, with a digest of what was sent and the answer that was given."""
+
+    __tablename__ = "import_keys"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    key: Mapped[str]
+    digest: Mapped[str]
+    answer: Mapped[dict[str, Any]]
+    created: Mapped[float]
+    __table_args__ = (UniqueConstraint("user_id", "key"),)
+
+
+class Webhook(Base):
+    """An address that is told of events. ``secret`` signs what is sent, so it is kept as it is."""
+
+    __tablename__ = "webhooks"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project: Mapped[str | None]
+    url: Mapped[str]
+    secret: Mapped[str]
+    events: Mapped[list[str]]
+    active: Mapped[bool]
+    author: Mapped[str]
+    created: Mapped[float]
+
+
+class Delivery(Base):
+    """An event that a webhook is to be told of; a trigger of the database adds it together with the event.
+
+    ``due`` is the time of the next attempt. A row whose event was sent has ``sent``; one given up has ``due`` null.
+    """
+
+    __tablename__ = "deliveries"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    webhook_id: Mapped[int] = mapped_column(ForeignKey("webhooks.id"))
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id"))
+    attempts: Mapped[int]
+    due: Mapped[float | None]
+    sent: Mapped[float | None]
+    problem: Mapped[str]
+    webhook: Mapped[Webhook] = relationship()
+    __table_args__ = (Index("ix_deliveries_due", "due"), Index("ix_deliveries_webhook", "webhook_id", "id"))
+
+
+class Secret(Base):
+    """A random value that was drawn once for this database, such as the key of the pseudonyms."""
+
+    __tablename__ = "secrets"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
