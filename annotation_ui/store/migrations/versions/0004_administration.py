@@ -6,6 +6,7 @@ is killed loses none, and no way of writing an event can forget it.
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -147,5 +148,7 @@ def _after(connection: sa.Connection, last: int) -> Sequence[sa.Row]:
     return connection.execute(wanted, {"last": last, "batch": BATCH}).all()
 
 
-def _read(stored: object) -> list[dict]:
-    return json.loads(stored) if isinstance(stored, str) else stored
+def _read(stored: Any) -> list[dict[str, Any]]:
+    """JSON, which SQLite hands over as text."""
+    found: list[dict[str, Any]] = json.loads(stored) if isinstance(stored, str) else stored
+    return found
