@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -24,15 +24,16 @@ from annotation_ui.exchange.exporting import SCHEME, export
 from annotation_ui.exchange.scoring import add_scores, items_to_score
 from annotation_ui.store.accounts import require
 from annotation_ui.store.database import PASSWORD_VARIABLE, Database
+from annotation_ui.store.forms import Kind
 from annotation_ui.store.projects import ProjectError, find_project
 from annotation_ui.store.tables import Event, Job, Project
-from annotation_ui.store.verdicts import Kind
 from reward_models.data.manifest import ManifestError, read_manifest
-from reward_models.data.records import saved_task
+from reward_models.data.records import ATTRIBUTES, saved_task
 
 POLL = 1.0  # seconds
 NOTE_LIMIT = 300
 ACTIVE = ("waiting", "running")
+SCORED = ("preference", "safety")  # kinds whose items a model scores
 
 
 class JobError(RuntimeError):
@@ -55,6 +56,8 @@ def request_training(
     with database.write() as session:
         user = require(session, who, "admin")
         project = find_project(session, project_name)
+        if project.kind == "rewrite":
+            raise ProjectError("rewrites are no data for a reward model; export them and run `keel train sft`")
         if not export(session, project, snapshot).rows["train"]:
             raise ProjectError(f"nothing in {project.name}@{snapshot} can be trained on: every verdict is left out")
         if session.scalar(select(Job.id).where(Job.project_id == project.id, Job.state.in_(ACTIVE)).limit(1)):
@@ -102,13 +105,26 @@ def _add(session: Session, project: Project, kind: str, subject: str, author: st
     return job
 
 
+def attribute_weights(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The weights of attribute heads trained on ``rows``: the first attribute alone that heads have and whose ratings
+    differ.
+
+    Raises:
+        JobError: there is none.
+    """
+    for name in ATTRIBUTES:
+        if len({row[name] for row in rows if name in row}) > 1:
+            return {name: 1.0}
+    raise JobError(f"attribute heads learn {', '.join(ATTRIBUTES)}; there are no two different ratings of any of them")
+
+
 class JobRunner:
     """Runs the jobs of a database, one at a time, in a thread of its own, until it is stopped.
 
     Args:
         command: starts Keel's command line in a new process; ``train rm …`` and ``score …`` are added to it.
         runs: a directory for trained models and logs, made when needed.
-        configs: the preset or YAML file to train with, by kind of project.
+        configs: the preset or YAML file to train with: of ``safety`` projects, and of ``preference`` for all others.
     """
 
     def __init__(self, database: Database, *, command: Sequence[str], runs: Path, configs: Mapping[Kind, str]) -> None:
@@ -157,7 +173,7 @@ class JobRunner:
             self._note(number, state="failed", note=str(error)[:NOTE_LIMIT], ended=time.time())
         else:
             self._note(number, state="done", note="", result=result, ended=time.time())
-            if job.kind == "train":
+            if job.kind == "train" and project.kind in SCORED:
                 with self._database.write() as session:
                     found = session.get_one(Project, project.id)
                     request_scoring(session, found, Path(result["model"]), author=job.author, now=time.time())
@@ -169,7 +185,10 @@ class JobRunner:
             rows = export(session, job.project, job.subject).rows
         words = [f"data.train={json.dumps([snapshot])}", f"output_dir={json.dumps(str(out.absolute()))}"]
         words.append(f"data.eval={json.dumps([f'{snapshot}:eval'] if rows['eval'] else [])}")
-        config = self._configs[job.project.kind]  # type: ignore[index]  # checked by the database
+        kind = cast(Kind, job.project.kind)
+        config = self._configs["safety" if kind == "safety" else "preference"]
+        if kind == "attributes":
+            words.append(f"attributes={json.dumps(attribute_weights(rows['train']))}")
         self._run(job.id, ["train", "rm", "--config", config, *words], log)
         try:
             manifest = read_manifest(out)

@@ -19,13 +19,15 @@ from annotation_ui.labelling import judgements
 from annotation_ui.labelling.assignment import newest_guideline
 from annotation_ui.labelling.progress import ProjectProgress, project_progress
 from annotation_ui.labelling.screens import Messages
-from annotation_ui.labelling.session import in_sides, opening
+from annotation_ui.labelling.session import in_sides, opening, shown_of
+from annotation_ui.quality.payloads import disagreement
 from annotation_ui.quality.statistics import Quality, quality
 from annotation_ui.store.accounts import Role, require
 from annotation_ui.store.database import Database
+from annotation_ui.store.forms import PLACED, Form, Kind
 from annotation_ui.store.membership import find_visible, require_open
 from annotation_ui.store.tables import Item, Job, Judgement, Score, Snapshot, User
-from annotation_ui.store.verdicts import Kind, across, parse_verdict
+from annotation_ui.store.verdicts import across, draw_order, parse_verdict, payload_in_sides, slots_shown
 
 REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
 QUEUE = 100
@@ -34,13 +36,18 @@ FIGURES = ("items", "n", "accuracy", "auroc", "loss", "ece")  # of a job's resul
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opinion:
-    """An annotator's verdict on a case, with sides of the reviewer's screen."""
+    """An annotator's verdict on a case, with sides of the reviewer's screen.
+
+    ``ratings`` and ``ranks`` are in the order of the screen; ``None`` in projects of other kinds.
+    """
 
     who: str
     label: str
     strength: int | None
     harms: tuple[str, ...]
     rationale: str
+    ratings: list[dict[str, int]] | None = None
+    ranks: list[int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +72,7 @@ class Case:
     guideline: str
     guideline_version: int
     harms: tuple[str, ...]
+    form: Form
     opinions: tuple[Opinion, ...]
     margins: tuple[tuple[str, float], ...]
     seen: int | None
@@ -83,24 +91,28 @@ def disputes(database: Database, who: str | None, project_name: str | None) -> l
         project = find_visible(session, reviewer, project_name)
         decided = {j.item_id for j in session.scalars(judgements.in_force(project, adjudication=True))}
         votes: dict[int, list[str]] = defaultdict(list)
+        payloads: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for judgement in session.scalars(judgements.first_votes(project)):
             if judgement.label != "skip" and judgement.item_id not in decided:
                 votes[judgement.item_id].append(judgement.label)
+                payloads[judgement.item_id].append(judgement.payload or {})
         scored = select(Score).join(Item, Item.id == Score.item_id).where(Item.project_id == project.id)
         sure = _sure_models(session.scalars(scored))
         found: list[Dispute] = []
         for item_id, labels in sorted(votes.items(), key=lambda entry: (-len(entry[1]), entry[0])):
-            reason = _reason(labels, sure.get(item_id, {}))
+            reason = disagreement(payloads[item_id]) or _reason(labels, sure.get(item_id, {}))
             if reason and len(found) < QUEUE:
-                item, left = session.get_one(Item, item_id), _left(reviewer, item_id)
+                item = session.get_one(Item, item_id)
+                left = _left(reviewer, item)
                 sides = tuple(across(label, left) for label in labels)
                 found.append(Dispute(item=item_id, opening=opening(item.prompt), labels=sides, reason=reason))
         return found
 
 
-def _left(reviewer: User, item_id: int) -> str:
-    """The response on the left of a reviewer's screen: drawn once for all, so that a page may be opened again."""
-    return "a" if Random(f"review:{item_id}:{reviewer.id}").random() < 0.5 else "b"
+def _left(reviewer: User, item: Item) -> str:
+    """The order on a reviewer's screen: drawn once for all, so that a page may be opened again."""
+    draw = Random(f"review:{item.id}:{reviewer.id}")
+    return draw_order(len(item.responses), flip=draw.random() >= 0.5, draw=draw)
 
 
 def _sure_models(scores: Iterable[Score]) -> dict[int, dict[str, str]]:
@@ -137,14 +149,16 @@ def case(database: Database, who: str | None, project_name: str | None, item_id:
     with database.read() as session:
         reviewer = require(session, who, *REVIEWERS)
         project = find_visible(session, reviewer, project_name)
-        item, left = session.get(Item, item_id), _left(reviewer, item_id)
+        item = session.get(Item, item_id)
         if item is None or item.project_id != project.id:
             raise judgements.Stale("there is no such item in this project")
+        left = _left(reviewer, item)
         said = session.scalars(judgements.first_votes(project).where(Judgement.item_id == item.id)).all()
         decision = session.scalar(judgements.in_force(project, adjudication=True).where(Judgement.item_id == item.id))
         scores = session.scalars(select(Score).where(Score.item_id == item.id).order_by(Score.scorer)).all()
         guideline = newest_guideline(session, project)
-        responses = item.responses if left == "a" else item.responses[::-1]
+        by_slot = {response.slot: response for response in item.responses}
+        responses = [by_slot[slot] for slot in slots_shown(left, len(by_slot))]
         return Case(
             item=item.id,
             kind=cast(Kind, project.kind),
@@ -154,6 +168,7 @@ def case(database: Database, who: str | None, project_name: str | None, item_id:
             guideline=guideline.text,
             guideline_version=guideline.version,
             harms=tuple(guideline.harms),
+            form=Form.from_dict(guideline.form),
             opinions=tuple(_opinion(judgement, left) for judgement in said),
             margins=tuple((s.scorer, _margin(s, left)) for s in scores),
             seen=decision.id if decision else None,
@@ -174,6 +189,7 @@ def _opinion(judgement: Judgement, left: str) -> Opinion:
         strength=judgement.strength,
         harms=tuple(judgement.harms),
         rationale=judgement.rationale,
+        **payload_in_sides(judgement.payload, left),
     )
 
 
@@ -195,10 +211,9 @@ def decide(
         item = session.get(Item, item_id)
         if item is None or item.project_id != project.id:
             raise judgements.Stale("there is no such item in this project")
-        harms = newest_guideline(session, project).harms
-        left = _left(reviewer, item_id)
-        verdict = parse_verdict(said, cast(Kind, project.kind), left=left, harms=harms)
-        shown = left if project.kind == "preference" else None
+        left = _left(reviewer, item)
+        verdict = parse_verdict(said, shown_of(project, item, left, newest_guideline(session, project)))
+        shown = left if project.kind in PLACED else None
         judgements.adjudicate(session, reviewer, project, item, verdict, seen=seen, left=shown, now=now)
 
 
@@ -220,6 +235,7 @@ class JobState:
 class Dashboard:
     """A project's figures and progress, its snapshots with the time each was taken, and its last jobs."""
 
+    kind: Kind
     figures: Quality
     progress: ProjectProgress
     snapshots: list[tuple[str, float]]
@@ -236,6 +252,7 @@ def dashboard(database: Database, who: str | None, project_name: str | None, *, 
         )
         named = [(made.name, made.created) for made in snapshots]
         return Dashboard(
+            kind=cast(Kind, project.kind),
             figures=quality(session, project),
             progress=project_progress(session, project, now=now),
             snapshots=named,

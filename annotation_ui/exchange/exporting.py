@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from typing import Any, Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from annotation_ui.exchange.payload_rows import Aggregate, attribute_rows, decided_pairs, pair_rows
 from annotation_ui.labelling.judgements import in_force
 from annotation_ui.quality.agreement import dawid_skene, label_matrix
 from annotation_ui.store.accounts import require
@@ -23,7 +24,6 @@ from annotation_ui.store.projects import ProjectError, find_project
 from annotation_ui.store.tables import Assignment, Event, Item, Judgement, Project, Snapshot, SnapshotJudgement
 
 SCHEME = "annotations://"
-Aggregate = Literal["majority", "dawid_skene"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,8 @@ class ExportRule:
     """The rule that turns votes into one label. A reviewer's decision always counts for more than the votes.
 
     Args:
-        aggregate: the label of most votes, or the most probable one by Dawid & Skene's model of the annotators.
+        aggregate: the label of most votes, or the most probable one by Dawid & Skene's model of the annotators. For
+            rankings: of every two responses, or ``plackett_luce``. Ratings are averaged.
         ties: ``drop`` ties, or ``keep`` them (``margin`` 0).
         both_bad: ``drop`` pairs of which neither is any good, or count them as a ``tie``.
         min_votes: items with fewer are left out; by default those without more than half of the votes that the
@@ -81,7 +82,9 @@ def snapshot(session: Session, project: Project, name: str | None, *, author: st
     digest = hashlib.sha256()
     for judgement in chosen:
         said = [judgement.item.content_key, judgement.user.name, judgement.adjudication, judgement.label]
-        digest.update(json.dumps([*said, judgement.strength, judgement.harms, judgement.severity]).encode())
+        said += [judgement.strength, judgement.harms, judgement.severity]
+        said += [] if judgement.payload is None else [judgement.payload]
+        digest.update(json.dumps(said, sort_keys=True).encode())
     made = Snapshot(project_id=project.id, name=name, author=author, digest=digest.hexdigest(), created=now)
     session.add(made)
     session.flush()
@@ -106,36 +109,90 @@ def find_snapshot(session: Session, project: Project, name: str) -> Snapshot:
 
 
 def export(session: Session, project: Project, snapshot_name: str, rule: ExportRule | None = None) -> Export:
-    """One row per item of a snapshot, in TRL's formats: preference (``prompt, chosen, rejected, margin``) or unpaired
-    preference (``prompt, completion, label``, true for safe).
+    """The rows of a snapshot, in the layouts that the trainers read.
 
-    ``margin`` is the mean strength of the votes for the label. Gold items and silent repeats are not exported.
+    Preference: one row per item in TRL's format (``prompt, chosen, rejected, margin``); safety: unpaired preference
+    (``prompt, completion, label``, true for safe). ``margin`` is the mean strength of the votes for the label. Ranking
+    and attributes: several rows per item, see ``annotation_ui.exchange.payload_rows``. Gold items and silent repeats
+    are not exported.
 
     Raises:
-        ProjectError: there is no such snapshot.
+        ProjectError: there is no such snapshot, or the rule does not fit the kind of project.
     """
     rule = rule or ExportRule()
+    _check_rule(project, rule)
     found = find_snapshot(session, project, snapshot_name)
     min_votes = project.votes_per_item // 2 + 1 if rule.min_votes is None else rule.min_votes
     votes, decisions = _votes(session, found)
-    believed = _aggregate(project, votes, rule)
+    make = _labelled(project, votes, rule) if project.kind in ("preference", "safety") else _from_payloads(votes, rule)
     counts: Counter[str] = Counter()
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "eval": []}
+    reference = {"snapshot": f"{project.name}@{found.name}", "snapshot_digest": found.digest}
     for item_id in dict.fromkeys([*votes, *decisions]):
         item = session.get_one(Item, item_id)
         decided = decisions.get(item_id)
-        label = decided.label if decided else believed.get(item_id)
         voted = [vote for vote in votes.get(item_id, []) if vote.label != "skip"]
-        agreement = sum(vote.label == label for vote in voted) / len(voted) if voted else None
         missing = 0 if decided else max(0, min_votes - len(voted))
-        outcome = "gold" if item.gold else _outcome(label, len(voted), missing, agreement, decided is not None, rule)
+        outcome, made = ("gold", []) if item.gold else make(item, voted, decided, missing)
         counts[outcome] += 1
-        if outcome == "exported":
-            assert label is not None
-            reference = {"snapshot": f"{project.name}@{found.name}", "snapshot_digest": found.digest}
-            row = _row(item, label, [decided] if decided else voted, agreement, len(voted))
-            rows[item.split].append(row | reference)
+        rows[item.split].extend(row | reference for row in made)
     return Export(rows, dict(counts), f"{project.name}@{found.name}")
+
+
+Made = tuple[str, list[dict[str, Any]]]
+# Outcome and rows of (item, votes, a reviewer's decision, votes that are missing).
+Maker = Callable[[Item, list[Judgement], Judgement | None, int], Made]
+
+
+def _check_rule(project: Project, rule: ExportRule) -> None:
+    fitting = {
+        "preference": ("majority", "dawid_skene"),
+        "safety": ("majority", "dawid_skene"),
+        "ranking": ("majority", "dawid_skene", "plackett_luce"),
+    }.get(project.kind, ("majority",))
+    if rule.aggregate not in fitting:
+        raise ProjectError(f"aggregate {rule.aggregate} is not for {project.kind} projects: {', '.join(fitting)}")
+    if rule.min_agreement and project.kind == "attributes":
+        raise ProjectError("min_agreement is a share of equal votes; ratings are averaged and have none")
+
+
+def _labelled(project: Project, votes: Mapping[int, list[Judgement]], rule: ExportRule) -> Maker:
+    """Of projects whose verdicts are labels."""
+    believed = _aggregate(project, votes, rule)
+
+    def make(item: Item, voted: list[Judgement], decided: Judgement | None, missing: int) -> Made:
+        label = decided.label if decided else believed.get(item.id)
+        agreement = sum(vote.label == label for vote in voted) / len(voted) if voted else None
+        outcome = _outcome(label, len(voted), missing, agreement, decided is not None, rule)
+        if outcome != "exported":
+            return outcome, []
+        assert label is not None
+        return outcome, [_row(item, label, [decided] if decided else voted, agreement, len(voted))]
+
+    return make
+
+
+def _from_payloads(votes: Mapping[int, list[Judgement]], rule: ExportRule) -> Maker:
+    """Of projects whose verdicts are ranks or ratings."""
+    voted = {item: [vote for vote in said if vote.label != "skip"] for item, said in votes.items()}
+    ranked = {item: said for item, said in voted.items() if any(vote.label == "ranked" for vote in said)}
+    pairs = decided_pairs(ranked, rule.aggregate)
+
+    def make(item: Item, voted: list[Judgement], decided: Judgement | None, missing: int) -> Made:
+        said = [decided] if decided else voted
+        if not said or said[0].label == "skip":
+            return "set aside by a reviewer" if decided else "skipped by all", []
+        if missing:
+            return "too few votes", []
+        about = _about(item, said, None, len(voted))
+        if said[0].label == "rated":
+            return "exported", attribute_rows(item, said, {key: v for key, v in about.items() if key != "agreement"})
+        of_item = decided_pairs({item.id: said}, "majority")[item.id] if decided else pairs[item.id]
+        least = 0.0 if decided else rule.min_agreement
+        made = pair_rows(item, of_item, about, ties=rule.ties == "keep", min_agreement=least)
+        return ("exported", made) if made else ("no pair decided", [])
+
+    return make
 
 
 def rows_of(spec: str) -> Iterator[dict[str, Any]]:
@@ -263,14 +320,7 @@ def _outcome(
 
 
 def _row(item: Item, label: str, said: Sequence[Judgement], agreement: float | None, votes: int) -> dict[str, Any]:
-    versions = sorted({judgement.guideline.version for judgement in said if judgement.guideline})
-    about = {
-        "id": item.source_id or str(item.id),
-        "source": item.source,
-        "votes": votes,
-        "agreement": agreement,
-        "guideline_version": versions[-1] if versions else None,
-    }
+    about = _about(item, said, agreement, votes)
     responses = {response.slot: response.messages for response in item.responses}
     for_label = [judgement for judgement in said if judgement.label == label]
     if label in ("safe", "unsafe"):
@@ -283,3 +333,15 @@ def _row(item: Item, label: str, said: Sequence[Judgement], agreement: float | N
     margin = (sum(strengths) / len(strengths) if strengths else None) if label in ("a", "b") else 0.0
     row = {"prompt": item.prompt, "chosen": responses[chosen], "rejected": responses[rejected]}
     return row | ({} if margin is None else {"margin": margin}) | about
+
+
+def _about(item: Item, said: Sequence[Judgement], agreement: float | None, votes: int) -> dict[str, Any]:
+    """The columns that say where a row comes from."""
+    versions = sorted({judgement.guideline.version for judgement in said if judgement.guideline})
+    return {
+        "id": item.source_id or str(item.id),
+        "source": item.source,
+        "votes": votes,
+        "agreement": agreement,
+        "guideline_version": versions[-1] if versions else None,
+    }

@@ -8,10 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+from sqlalchemy.orm import Session
+
 from annotation_ui.exchange.rl_samples import is_samples, read_samples
+from annotation_ui.exchange.several import several
 from annotation_ui.store.database import Database
+from annotation_ui.store.forms import Definition, Kind, default_definition
 from annotation_ui.store.projects import Added, Candidate, Settings, Vote, add_items, create_project, find_project
-from annotation_ui.store.verdicts import LABELS, STRENGTHS, Kind, Verdict
+from annotation_ui.store.verdicts import LABELS, STRENGTHS, Verdict
 from reward_models.data.conversations import quoted
 from reward_models.data.files import BadRow
 from reward_models.data.formats import rename, to_record
@@ -24,11 +28,15 @@ PROGRESS_EVERY = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewProject:
-    """The project to make, if there is none by the name; made in the transaction of the import."""
+    """The project to make, if there is none by the name; made in the transaction of the import.
+
+    ``guideline`` stands in the place of the text of ``definition``, which is that of the kind if there is none.
+    """
 
     kind: Kind
     settings: Settings
     guideline: str | None = None
+    definition: Definition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +89,24 @@ def import_items(
         raise BadRowsError(bad, max_bad)
     with database.write() as session:
         if new is not None:
-            create_project(
-                session, project_name, new.kind, new.settings, guideline=new.guideline, author=author, now=now
-            )
+            _create(session, project_name, new, author=author, now=now)
         added = add_items(session, find_project(session, project_name), candidates, author=author, now=now)
     return Imported(added, bad)
+
+
+def _create(session: Session, name: str, new: NewProject, *, author: str, now: float) -> None:
+    definition = new.definition or default_definition(new.kind)
+    create_project(
+        session,
+        name,
+        new.kind,
+        new.settings,
+        guideline=new.guideline or definition.guideline,
+        harms=definition.harms,
+        form=definition.form,
+        author=author,
+        now=now,
+    )
 
 
 def _read(
@@ -134,6 +155,8 @@ def to_candidate(row: Mapping[str, Any], kind: Kind, *, gold: bool = False, id: 
     Raises:
         RecordError: there is none, it is too long, its two responses are the same, or ``gold`` and it has no label.
     """
+    if kind in ("ranking", "attributes", "rewrite"):
+        return _several(row, kind, gold=gold, id=id, source=source)
     votes = row.get("annotations")
     labelled = dict(row)
     unlabelled = not any(row.get(key) is not None for key in ("label", "is_safe", "overall_preference", "chosen"))
@@ -153,11 +176,7 @@ def to_candidate(row: Mapping[str, Any], kind: Kind, *, gold: bool = False, id: 
         responses, models = (record.response,), (_name(row, "model"),)
     if gold and unlabelled:
         raise RecordError("the row has no label to be the known answer; add one, or import without --gold")
-    length = sum(len(m.content) for messages in (record.prompt, *responses) for m in messages)
-    if length > ITEM_CHARACTERS:
-        raise RecordError(f"{length:,} characters are more than anybody reads; {ITEM_CHARACTERS:,} allowed")
-    if any("\0" in m.content for messages in (record.prompt, *responses) for m in messages):
-        raise RecordError("the text holds a NUL character, which databases do not store")
+    _check_texts((record.prompt, *responses))
     return Candidate(
         prompt=record.prompt,
         responses=responses,
@@ -167,6 +186,28 @@ def to_candidate(row: Mapping[str, Any], kind: Kind, *, gold: bool = False, id: 
         id=record.id,
         source=record.source,
     )
+
+
+def _several(row: Mapping[str, Any], kind: Kind, *, gold: bool, id: str, source: str) -> Candidate:
+    if gold:
+        raise RecordError(f"a {kind} project takes no known answers; import without --gold")
+    prompt, found = several(row, kind)
+    _check_texts((prompt, *(response for response, _ in found)))
+    return Candidate(
+        prompt=prompt,
+        responses=tuple(response for response, _ in found),
+        models=tuple(model for _, model in found),
+        id=str(row["id"]) if isinstance(row.get("id"), str | int) else id,
+        source=row["source"] if isinstance(row.get("source"), str) and row["source"] else source,
+    )
+
+
+def _check_texts(conversations: Sequence[Conversation]) -> None:
+    length = sum(len(m.content) for messages in conversations for m in messages)
+    if length > ITEM_CHARACTERS:
+        raise RecordError(f"{length:,} characters are more than anybody reads; {ITEM_CHARACTERS:,} allowed")
+    if any("\0" in m.content for messages in conversations for m in messages):
+        raise RecordError("the text holds a NUL character, which databases do not store")
 
 
 def _name(row: Mapping[str, Any], key: str) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
-from annotation_ui.store.verdicts import Kind
+from annotation_ui.store.forms import RESPONSES, Kind
 from reward_models.data.files import BadRow, read_rows
 
 NAME = "samples.jsonl"
@@ -33,8 +33,9 @@ def is_samples(spec: str) -> bool:
 def read_samples(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]] | BadRow]:
     """``(line, row)`` of every item in the file, the most disputed first; bad lines before all others.
 
-    A safety item is a response. A preference item is, of the responses to one prompt, the pair most in dispute; prompts
-    with one response only give none, and neither do copies of a response.
+    A safety item is a response, and so is one to be rated or rewritten. A preference item is, of the responses to one
+    prompt, the pair most in dispute. A ranking item is the whole group; of more than eight those are left out that are
+    least in dispute with the others. Prompts with one response only give none of either, and neither do copies.
     """
     found: list[tuple[int, Mapping[str, Any]]] = []
     for item in read_rows(path):
@@ -46,7 +47,10 @@ def read_samples(path: Path, kind: Kind) -> Iterator[tuple[int, dict[str, Any]] 
         else:
             found.append(item)
     samples = _standardised(found)
-    rows = _pairs(samples) if kind == "preference" else [(_spread(s), s.line, _single(s)) for s in samples]
+    if kind in ("preference", "ranking"):
+        rows = _pairs(samples) if kind == "preference" else _groups(samples)
+    else:
+        rows = [(_spread(s), s.line, _single(s)) for s in samples]
     for _, line, row in sorted(rows, key=lambda entry: (-entry[0], entry[1])):
         yield line, row
 
@@ -93,18 +97,37 @@ def dispute(one: Mapping[str, float], other: Mapping[str, float]) -> float:
     return min(sum(d for d in differences if d > 0), -sum(d for d in differences if d < 0))
 
 
-def _pairs(samples: Sequence[_Sample]) -> list[tuple[float, int, dict[str, Any]]]:
-    by_prompt: dict[str, dict[str, _Sample]] = defaultdict(dict)
+def _by_prompt(samples: Sequence[_Sample]) -> list[list[_Sample]]:
+    """The different responses to each prompt, where there are two or more."""
+    found: dict[str, dict[str, _Sample]] = defaultdict(dict)
     for sample in samples:
-        by_prompt[json.dumps(sample.row.get("prompt"))].setdefault(sample.row["response"], sample)
+        found[json.dumps(sample.row.get("prompt"))].setdefault(sample.row["response"], sample)
+    return [list(responses.values()) for responses in found.values() if len(responses) > 1]
+
+
+def _pairs(samples: Sequence[_Sample]) -> list[tuple[float, int, dict[str, Any]]]:
     rows = []
-    for responses in by_prompt.values():
-        pairs = list(combinations(responses.values(), 2))
-        if pairs:
-            one, other = max(pairs, key=lambda pair: dispute(pair[0].terms, pair[1].terms))
-            row = {"prompt": one.row.get("prompt"), "response_a": one.row["response"]}
-            row |= {"response_b": other.row["response"], "model_a": _step(one), "model_b": _step(other)}
-            rows.append((dispute(one.terms, other.terms), one.line, row))
+    for responses in _by_prompt(samples):
+        one, other = max(combinations(responses, 2), key=lambda pair: dispute(pair[0].terms, pair[1].terms))
+        row = {"prompt": one.row.get("prompt"), "response_a": one.row["response"]}
+        row |= {"response_b": other.row["response"], "model_a": _step(one), "model_b": _step(other)}
+        rows.append((dispute(one.terms, other.terms), one.line, row))
+    return rows
+
+
+def _groups(samples: Sequence[_Sample]) -> list[tuple[float, int, dict[str, Any]]]:
+    rows = []
+    for responses in _by_prompt(samples):
+        total = {
+            sample.line: sum(dispute(sample.terms, other.terms) for other in responses if other is not sample)
+            for sample in responses
+        }
+        kept = sorted(responses, key=lambda sample: (-total[sample.line], sample.line))[: RESPONSES["ranking"][1]]
+        kept.sort(key=lambda sample: sample.line)
+        row = {"prompt": kept[0].row.get("prompt"), "responses": [sample.row["response"] for sample in kept]}
+        row["models"] = [_step(sample) for sample in kept]
+        most = max(dispute(one.terms, other.terms) for one, other in combinations(kept, 2))
+        rows.append((most, kept[0].line, row))
     return rows
 
 

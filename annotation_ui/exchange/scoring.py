@@ -17,7 +17,13 @@ JUDGE = "judge "  # how the names begin under which judge models' verdicts are k
 
 
 def items_to_score(session: Session, project: Project) -> Iterator[dict[str, Any]]:
-    """Every item as a row that ``keel score`` reads: ``id, prompt, response_a, response_b``, or ``response`` alone."""
+    """Every item as a row that ``keel score`` reads: ``id, prompt, response_a, response_b``, or ``response`` alone.
+
+    Raises:
+        ProjectError: the items of a project of this kind are not scored.
+    """
+    if project.kind not in ("preference", "safety"):
+        raise ProjectError(f"models score the items of preference and safety projects, not of {project.kind} projects")
     keys = {"a": "response_a", "b": "response_b"} if project.kind == "preference" else {"a": "response"}
     for item in session.scalars(select(Item).where(Item.project_id == project.id).order_by(Item.id)):
         yield {"id": item.id, "prompt": item.prompt} | {keys[r.slot]: r.messages for r in item.responses}
@@ -46,6 +52,8 @@ def add_scores(
         raise ProjectError(
             f"{scorer[:40]!r} is no name for a scorer: 1 to 100 printable characters that do not begin with {JUDGE!r}"
         )
+    if project.kind not in ("preference", "safety"):
+        raise ProjectError(f"models score the items of preference and safety projects, not of {project.kind} projects")
     if len(items) != len(scores):
         raise ProjectError(f"{len(items)} items and {len(scores)} scores: they are not of one call of `keel score`")
     known = {item.id: item for item in session.scalars(select(Item).where(Item.project_id == project.id))}

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Exists, Select, exists, func, select, upda
 from sqlalchemy.orm import Session, aliased
 
 from annotation_ui.store.tables import Assignment, Guideline, Item, Project, User
+from annotation_ui.store.verdicts import draw_order, turned
 
 REPEAT_AFTER = 10  # an item is shown again only after so many others
 CLOCK_SLACK = 60.0  # seconds that the clocks of two servers may differ
@@ -162,7 +163,7 @@ class _Picked:
     """An item, and the user's assignment of it in this round where there was one: given back, untouched."""
 
     item: Item
-    flip: bool
+    left: str
     round: int = 0
     before: Assignment | None = None
 
@@ -173,14 +174,18 @@ def _pick(session: Session, user: User, project: Project, had: int, *, lock: boo
     if check < project.gold_rate:
         item = _gold(session, user, project, draw)
         if item is not None:
-            return _Picked(item, flip, before=_before(session, user, item, 0))
+            left = draw_order(len(item.responses), flip=flip, draw=draw)
+            return _Picked(item, left, before=_before(session, user, item, 0))
     elif check < project.gold_rate + project.repeat_rate:
         before = _repeatable(session, user, project, draw)
         if before is not None:
             again = _before(session, user, before.item, 1)
-            return _Picked(before.item, before.left == "a", round=1, before=again)
+            return _Picked(before.item, turned(before.left), round=1, before=again)
     found = _next(session, user, project, lock=lock)
-    return None if found is None else _Picked(found[0], flip, before=found[1])
+    if found is None:
+        return None
+    left = draw_order(len(found[0].responses), flip=flip, draw=draw)
+    return _Picked(found[0], left, before=found[1])
 
 
 def _next(session: Session, user: User, project: Project, *, lock: bool) -> tuple[Item, Assignment | None] | None:
@@ -238,7 +243,7 @@ def _hand_out(
     item, round = picked.item, picked.round
     assignment = picked.before
     if assignment is None:
-        assignment = Assignment(item=item, user_id=user.id, round=round, left="b" if picked.flip else "a")
+        assignment = Assignment(item=item, user_id=user.id, round=round, left=picked.left)
     reopen(assignment, project, guideline, now=now)
     session.add(assignment)
     if counts(item, round):

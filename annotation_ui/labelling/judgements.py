@@ -6,6 +6,7 @@ from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from annotation_ui.labelling.assignment import counts, newest_guideline, release, reopen
+from annotation_ui.store.forms import PLACED
 from annotation_ui.store.tables import Assignment, Event, Item, Judgement, Project, User
 from annotation_ui.store.verdicts import Verdict
 
@@ -252,7 +253,7 @@ def _new(
         revision=before.revision + 1 if before else 0,
         supersedes=before.id if before else None,
         adjudication=False,
-        left=assignment.left if project.kind == "preference" else None,
+        left=assignment.left if project.kind in PLACED else None,
         dwell_ms=None if dwell_ms is None else max(0, min(dwell_ms, LONGEST_DWELL_MS)),
         guideline_id=assignment.guideline_id,
         key=key,
@@ -272,6 +273,7 @@ def _fields(verdict: Verdict) -> dict[str, object]:
         "severity": verdict.severity,
         "rationale": verdict.rationale,
         "skip_reason": verdict.skip_reason,
+        "payload": None if verdict.payload is None else dict(verdict.payload),
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from annotation_ui.labelling.progress import Progress
-from annotation_ui.store.verdicts import Kind
+from annotation_ui.store.forms import Form, Kind
 
 Messages = list[dict[str, str]]
 
@@ -18,7 +18,8 @@ class Task:
 
     Args:
         token: names the lease (a new verdict) or is empty (an edit of ``judgement``).
-        shown: the response on the left and the one on the right, or the only one.
+        shown: the responses in the order of the screen.
+        form: the questions of the project's kind.
         expires: when the lease ends, in seconds since the epoch.
         draft: names the task in the browser, where an unfinished verdict is kept; the same after a reload.
         said: the verdict to begin with, with sides of the screen: the one being edited, or the one that was undone.
@@ -31,6 +32,7 @@ class Task:
     guideline: str
     guideline_version: int
     harms: tuple[str, ...]
+    form: Form
     expires: float
     draft: str
     judgement: int | None = None

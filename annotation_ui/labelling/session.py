@@ -31,10 +31,11 @@ from annotation_ui.labelling.progress import Progress, progress_of
 from annotation_ui.labelling.screens import History, Layout, Messages, Screen, ShownScore, Task, Voted
 from annotation_ui.store.accounts import ROLES, permitted, require
 from annotation_ui.store.database import Database
+from annotation_ui.store.forms import RESPONSES, Form, Kind
 from annotation_ui.store.membership import find_visible, may_see, require_open, visible
 from annotation_ui.store.projects import find_project
-from annotation_ui.store.tables import Assignment, Judgement, Project, Score, User
-from annotation_ui.store.verdicts import Kind, across, parse_verdict
+from annotation_ui.store.tables import Assignment, Guideline, Item, Judgement, Project, Score, User
+from annotation_ui.store.verdicts import Shown, across, parse_verdict, payload_in_sides, slots_shown
 
 HISTORY = 30
 OPENING = 140  # characters
@@ -107,11 +108,10 @@ def vote(
             known = session.scalar(select(Judgement).where(Judgement.key == token, Judgement.user_id == user.id))
             if known is None:
                 raise judgements.LeaseLost("this item went back to the queue; your verdict was not recorded")
-            harms = known.guideline.harms if known.guideline else ()
-            kind = cast(Kind, project.kind)
-            judgements.require_same(known, parse_verdict(said, kind, left=known.left or "a", harms=harms))
+            again = parse_verdict(said, shown_of(project, known.item, known.left, known.guideline))
+            judgements.require_same(known, again)
             return Voted()  # undone since, so its scores were not shown
-        verdict = parse_verdict(said, cast(Kind, project.kind), left=assignment.left, harms=assignment.guideline.harms)
+        verdict = parse_verdict(said, _shown(project, assignment))
         judgement, new = judgements.record(session, user, project, assignment, verdict, dwell_ms=dwell_ms, now=now)
         if go_on and new and verdict.label != "skip":
             task = _go_on(session, user, project, now)
@@ -194,8 +194,7 @@ def edit(
         assignment = session.get(Assignment, found.assignment_id) if found and found.assignment_id else None
         if found is None or found.user_id != user.id or assignment is None:
             raise judgements.Stale("this verdict was changed or undone before")
-        harms = assignment.guideline.harms
-        verdict = parse_verdict(said, cast(Kind, project.kind), left=assignment.left, harms=harms)
+        verdict = parse_verdict(said, _shown(project, assignment))
         judgements.edit(session, user, project, judgement, verdict, now=now)
 
 
@@ -237,7 +236,25 @@ def in_sides(judgement: Judgement, left: str | None) -> dict[str, Any]:
         "harms": judgement.harms,
         "severity": judgement.severity,
         "rationale": judgement.rationale,
+        **payload_in_sides(judgement.payload, left),
     }
+
+
+def shown_of(project: Project, item: Item, left: str | None, guideline: Guideline | None) -> Shown:
+    """The things that a verdict on ``item`` refers to, with its responses in the order ``left``."""
+    kind = cast(Kind, project.kind)
+    fewest, most = RESPONSES[kind]
+    return Shown(
+        kind=kind,
+        left=left,
+        responses=most if fewest == most else len(item.responses),  # which may have to be read
+        harms=guideline.harms if guideline else (),
+        form=Form.from_dict(guideline.form if guideline else None),
+    )
+
+
+def _shown(project: Project, assignment: Assignment) -> Shown:
+    return shown_of(project, assignment.item, assignment.left, assignment.guideline)
 
 
 def opening(prompt: Messages) -> str:
@@ -265,16 +282,17 @@ def _task(
     assignment: Assignment, project: Project, *, judgement: int | None = None, said: Mapping[str, Any] | None = None
 ) -> Task:
     responses = {response.slot: response.messages for response in assignment.item.responses}
-    order = ("a", "b") if assignment.left == "a" else ("b", "a")
+    order = slots_shown(assignment.left, len(responses))
     guideline = assignment.guideline
     return Task(
         token="" if judgement else assignment.token,
         kind=cast(Kind, project.kind),
         prompt=assignment.item.prompt,
-        shown=tuple(responses[slot] for slot in order if slot in responses),
+        shown=tuple(responses[slot] for slot in order),
         guideline=guideline.text,
         guideline_version=guideline.version,
         harms=tuple(guideline.harms),
+        form=Form.from_dict(guideline.form),
         expires=assignment.expires,
         draft=f"edit-{assignment.id}" if judgement else str(assignment.id),
         judgement=judgement,

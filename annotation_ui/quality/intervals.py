@@ -6,6 +6,7 @@ of weights [R, N] and all draws are one matrix product. The seed is fixed: the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -18,9 +19,22 @@ MIN_DEFINED = 0.9  # of the draws, for the others to stand for all
 Interval = tuple[float, float]
 
 
-def alpha_interval(votes_NA: np.ndarray, level: Level = "nominal") -> Interval | None:
-    """Of :func:`~annotation_ui.quality.agreement.krippendorff_alpha`."""
+def alpha_interval(
+    votes_NA: np.ndarray, level: Level = "nominal", items: Sequence[object] | None = None
+) -> Interval | None:
+    """Of :func:`~annotation_ui.quality.agreement.krippendorff_alpha`.
+
+    Args:
+        items: the item of each row, where an item has several rows: they are drawn together.
+    """
     per_item_NCC = coincidences(votes_NA)
+    if items is not None:
+        kept = np.sum(votes_NA != MISSING, axis=1) >= 2
+        names = [item for item, keep in zip(items, kept, strict=True) if keep]
+        place = {item: n for n, item in enumerate(dict.fromkeys(names))}
+        by_item_NCC = np.zeros((len(place), *per_item_NCC.shape[1:]))
+        np.add.at(by_item_NCC, np.array([place[item] for item in names], dtype=int), per_item_NCC)
+        per_item_NCC = by_item_NCC
     weights_RN = _weights(len(per_item_NCC))
     if weights_RN is None:
         return None

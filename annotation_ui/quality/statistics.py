@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from sqlalchemy import select
@@ -26,6 +27,7 @@ from annotation_ui.quality.agreement import (
     wilson,
 )
 from annotation_ui.quality.intervals import Interval, alpha_interval, fleiss_interval, kappa_interval
+from annotation_ui.quality.payloads import Agreed, agreement, same
 from annotation_ui.store.tables import Assignment, Item, Judgement, Project, Score
 from annotation_ui.store.verdicts import across
 
@@ -33,6 +35,10 @@ READING = 100.0  # characters a second; nobody who reads is faster
 GAPS = (0, 50, 150, 400, 1000)  # lower borders of the bins of length gap, in characters
 DEGREES = (3, 2, 1)
 PLACED = ("a", "b", "tie")
+# The labels that agreement is about; for ranks and ratings it is in ``questions``.
+JUDGED = {"preference": ("a", "b", "tie", "both_bad"), "safety": ("safe", "unsafe")} | {
+    kind: (label,) for kind, label in (("ranking", "ranked"), ("attributes", "rated"), ("rewrite", "written"))
+}
 MIN_SHARED = 2  # items that two annotators must share for their κ to count
 
 
@@ -42,6 +48,7 @@ class Vote:
 
     Args:
         lengths: characters of the responses, slot a first.
+        payload: ranks or ratings, by slot.
         side: the label as a side of the screen where positions are known (``left``, ``right``), else the label.
         round: 1 for a silent repeat.
     """
@@ -59,6 +66,7 @@ class Vote:
     day: int
     guideline: int | None
     shown: bool
+    payload: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +122,7 @@ class Quality:
 
     Args:
         strengths: preferences by degree of strength, ties, and preferences without one.
+        questions: the agreement on every attribute, or on the order of two responses.
         longer: the share of longer responses chosen, per bin of GAPS, of annotators (``people``) and of each scorer.
     """
 
@@ -132,6 +141,7 @@ class Quality:
     by_guideline: list[tuple[int, dict[str, int]]]
     longer: dict[str, list[Share]]
     people: list[Person]
+    questions: list[Agreed]
 
 
 def quality(session: Session, project: Project) -> Quality:
@@ -176,6 +186,7 @@ def _vote(judgement: Judgement, rounds: Mapping[int, int]) -> Vote:
         day=int(judgement.created // 86400),
         guideline=judgement.guideline.version if judgement.guideline else None,
         shown=judgement.left is not None,
+        payload=judgement.payload or {},
     )
 
 
@@ -183,7 +194,7 @@ def assess(votes: Sequence[Vote], margins: Mapping[str, Mapping[int, float]], ki
     """The figures of ``votes``; ``margins`` are each scorer's score of a less that of b, by item."""
     said = [vote for vote in votes if vote.label != "skip"]
     first = [vote for vote in said if vote.round == 0 and vote.gold is None]
-    labels = ("a", "b", "tie", "both_bad") if kind == "preference" else ("safe", "unsafe")
+    labels = JUDGED[kind]
     votes_NA, items, _ = label_matrix([(v.item, v.who, v.label) for v in first], labels)
     kappa, pairs = mean_cohen_kappa(votes_NA, min_shared=MIN_SHARED)
     scale = [(v.item, v.who, _point(v)) for v in first if v.label == "tie" or v.strength]
@@ -216,6 +227,7 @@ def assess(votes: Sequence[Vote], margins: Mapping[str, Mapping[int, float]], ki
         if kind == "preference"
         else {},
         people=_people(votes, reliability),
+        questions=agreement([(v.item, v.who, v.payload) for v in first]),
     )
 
 
@@ -266,7 +278,7 @@ def _point(vote: Vote) -> str:
 def _reliability(votes: Sequence[Vote], labels: tuple[str, ...]) -> dict[str, float]:
     """Each annotator's, where items have more than one vote to compare."""
     votes_NA, items, people = label_matrix([(v.item, v.who, v.label) for v in votes], labels)
-    if not items or not (np.sum(votes_NA != MISSING, axis=1) > 1).any():
+    if not items or len(labels) < 2 or not (np.sum(votes_NA != MISSING, axis=1) > 1).any():
         return {}
     reliability_A = dawid_skene(votes_NA, len(labels)).reliability_A
     return dict(zip(people, reliability_A.tolist(), strict=True))
@@ -284,7 +296,7 @@ def _person(name: str, mine: Sequence[Vote], reliability: float | None) -> Perso
     said = [vote for vote in mine if vote.label != "skip"]
     timed = [vote for vote in said if vote.dwell_ms is not None]
     golden = [vote for vote in said if vote.gold is not None]
-    before = {vote.item: vote.label for vote in said if vote.round == 0}
+    before = {vote.item: vote for vote in said if vote.round == 0}
     again = [vote for vote in said if vote.round == 1 and vote.item in before]
     return Person(
         name=name,
@@ -292,9 +304,17 @@ def _person(name: str, mine: Sequence[Vote], reliability: float | None) -> Perso
         skips=len(mine) - len(said),
         times=times_of([vote.dwell_ms for vote in timed if vote.dwell_ms is not None]),
         gold=Share(of=sum(vote.label == vote.gold for vote in golden), n=len(golden)),
-        consistent=Share(of=sum(vote.label == before[vote.item] for vote in again), n=len(again)),
+        consistent=_consistent([(vote, before[vote.item]) for vote in again]),
         left=left_share(said),
         longer=longer_share((vote.label, vote.lengths) for vote in said),
         hasty=Share(of=sum((vote.dwell_ms or 0) / 1000 < vote.characters / READING for vote in timed), n=len(timed)),
         reliability=reliability,
     )
+
+
+def _consistent(repeated: Sequence[tuple[Vote, Vote]]) -> Share:
+    """The share of equal labels among repeats; with ranks or ratings, of equal answers."""
+    counted = [same(again.payload, before.payload) for again, before in repeated if before.payload]
+    if counted:
+        return Share(of=sum(equal for equal, _ in counted), n=sum(n for _, n in counted))
+    return Share(of=sum(again.label == before.label for again, before in repeated), n=len(repeated))

@@ -11,34 +11,15 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from annotation_ui.store.accounts import add_user, find_user
+from annotation_ui.store.forms import MOST_HARMS, SLOTS, Form, Kind, default_definition
 from annotation_ui.store.search import add_words
 from annotation_ui.store.tables import Event, Guideline, Item, Judgement, Project, Response, User
-from annotation_ui.store.verdicts import HARMS, Kind, Verdict
+from annotation_ui.store.verdicts import Verdict
 from reward_models.data.conversations import digest, to_message
 from reward_models.data.records import Conversation
 from reward_models.data.splits import opening_key
 
 GUIDELINE_LIMIT = 50_000
-
-DEFAULT_GUIDELINES: dict[Kind, str] = {
-    "preference": """\
-Read the whole conversation, then both responses. Choose the one that **helps the person more**.
-
-- **True** before fluent: a wrong answer that reads well is worse than a plain right one.
-- **What was asked** before what could be said: length alone is no merit.
-- Honest about what it does not know.
-- *Tie*: you would be equally happy with either. *Both bad*: neither is of any use.
-- Skip what you cannot judge. A skip with a reason is worth more than a guess.
-""",
-    "safety": """\
-Judge the **response**, not the question: would it be wrong to send it to the person who wrote the prompt?
-
-- *Unsafe*: it helps to do harm, demeans people, reveals what is private, or is dangerous to follow.
-- *Safe*: it does nothing of the kind. Refusing is safe. Being unhelpful is safe.
-- The reasoning counts as well: harm inside `<think>` is harm.
-- Name every category of harm that applies, and how severe the worst of it is.
-""",
-}
 
 
 class ProjectError(ValueError):
@@ -89,7 +70,7 @@ class Candidate:
     """An item to be judged.
 
     Args:
-        responses: one (safety) or two (preference).
+        responses: as many as the project's kind has, see :data:`~annotation_ui.store.forms.RESPONSES`.
         models: which model wrote each response, where known.
         gold: the known answer, a label in canonical positions.
         votes: judgements made elsewhere.
@@ -129,11 +110,15 @@ def create_project(
     settings: Settings,
     *,
     guideline: str | None = None,
-    harms: Sequence[str] = HARMS,
+    harms: Sequence[str] | None = None,
+    form: Form | None = None,
     author: str,
     now: float,
 ) -> Project:
     """A new project with the first version of its guideline.
+
+    Args:
+        guideline, harms, form: in place of the defaults of the kind.
 
     Raises:
         ProjectError: the name is taken or unusable, or the guideline is.
@@ -156,8 +141,10 @@ def create_project(
     session.add(project)
     session.flush()
     session.add(Event(at=now, actor=author, kind="project created", project=name, detail={"kind": kind}))
-    text = DEFAULT_GUIDELINES[kind] if guideline is None else guideline
-    add_guideline(session, project, text, harms if kind == "safety" else (), author=author, now=now)
+    default = default_definition(kind)
+    text = default.guideline if guideline is None else guideline
+    named = (default.harms if harms is None else harms) if kind == "safety" else ()
+    add_guideline(session, project, text, named, form=form or default.form, author=author, now=now)
     return project
 
 
@@ -203,20 +190,34 @@ def find_project(session: Session, name: str | None) -> Project:
 
 
 def add_guideline(
-    session: Session, project: Project, text: str, harms: Sequence[str], *, author: str, now: float
+    session: Session,
+    project: Project,
+    text: str,
+    harms: Sequence[str],
+    *,
+    form: Form | None = None,
+    author: str,
+    now: float,
 ) -> Guideline:
     """The next version of the guideline.
+
+    Args:
+        form: the questions beside the harms; by default those of the version before.
 
     Raises:
         ProjectError: it is empty or too long, or names no harm (safety) or one twice.
     """
     if not text.strip() or len(text) > GUIDELINE_LIMIT:
         raise ProjectError(f"a guideline has 1 to {GUIDELINE_LIMIT} characters, not {len(text.strip())}")
-    if project.kind == "safety" and (not harms or len(set(harms)) != len(harms) or len(harms) > 30):
-        raise ProjectError("a safety project needs 1 to 30 harm categories, each once")
-    newest = session.scalar(select(func.max(Guideline.version)).where(Guideline.project_id == project.id)) or 0
+    if project.kind == "safety" and (not harms or len(set(harms)) != len(harms) or len(harms) > MOST_HARMS):
+        raise ProjectError(f"a safety project needs 1 to {MOST_HARMS} harm categories, each once")
+    before = session.scalar(
+        select(Guideline).where(Guideline.project_id == project.id).order_by(Guideline.version.desc()).limit(1)
+    )
+    newest = before.version if before else 0
+    stored = form.to_dict() if form else before.form if before else None
     guideline = Guideline(
-        project_id=project.id, version=newest + 1, text=text, harms=list(harms), author=author, created=now
+        project_id=project.id, version=newest + 1, text=text, harms=list(harms), form=stored, author=author, created=now
     )
     session.add(guideline)
     session.flush()
@@ -271,7 +272,7 @@ def _new_item(project: Project, candidate: Candidate, rank: float, now: float) -
         created=now,
         responses=[
             Response(slot=slot, messages=_stored(response), model=model)
-            for slot, response, model in zip("ab", candidate.responses, candidate.models, strict=False)
+            for slot, response, model in zip(SLOTS, candidate.responses, candidate.models, strict=False)
         ],
     )
 

@@ -54,7 +54,10 @@ class Login(Base):
 
 
 class Project(Base):
-    """A set of items and the rules for judging them: ``preference`` between two responses or ``safety`` of one.
+    """A set of items and the rules for judging them.
+
+    ``kind``: ``preference`` between two responses, ``safety`` of one, ``ranking`` of two to eight, ratings of
+    ``attributes`` of one to eight, or ``rewrite``: a response written anew, which a second person accepts.
 
     ``gold_rate`` and ``repeat_rate`` are the shares of an annotator's tasks that check them: items with a known answer,
     and items of their own shown again the other way round. With ``show_scores`` a vote is followed by what the models
@@ -76,13 +79,17 @@ class Project(Base):
     archived: Mapped[float | None]
     created: Mapped[float]
     __table_args__ = (
-        CheckConstraint("kind IN ('preference', 'safety')", name="kind"),
+        CheckConstraint("kind IN ('preference', 'safety', 'ranking', 'attributes', 'rewrite')", name="kind"),
         CheckConstraint("votes_per_item > 0", name="votes_per_item"),
     )
 
 
 class Guideline(Base):
-    """The instructions to annotators. A new version leaves the old one in place for the judgements made under it."""
+    """The instructions to annotators. A new version leaves the old one in place for the judgements made under it.
+
+    ``harms`` are the labels of a safety project; ``form`` is what else the project's kind asks about, see
+    :class:`~annotation_ui.store.forms.Form` (null in versions older than that).
+    """
 
     __tablename__ = "guidelines"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -90,6 +97,7 @@ class Guideline(Base):
     version: Mapped[int]
     text: Mapped[str]
     harms: Mapped[list[str]]
+    form: Mapped[dict[str, Any] | None]
     author: Mapped[str]
     created: Mapped[float]
     __table_args__ = (UniqueConstraint("project_id", "version"),)
@@ -125,7 +133,7 @@ class Item(Base):
 
 
 class Response(Base):
-    """``slot`` is ``a`` or ``b``, which says nothing about where it is shown. Annotators never see ``model``."""
+    """``slot`` is ``a`` to ``h``, which says nothing about where it is shown. Annotators never see ``model``."""
 
     __tablename__ = "responses"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -137,7 +145,10 @@ class Response(Base):
 
 
 class Assignment(Base):
-    """An item leased to an annotator. ``left`` is the response shown on the left; ``round`` 1 is a silent repeat.
+    """An item leased to an annotator. ``round`` 1 is a silent repeat.
+
+    ``left`` is the response shown on the left, or with more than two all of them in the order shown (``cab``).
+    ``draft`` is what the annotator has written but not sent. A ``returned`` rewrite waits for its writer.
 
     ``token`` names this lease: a vote must carry it, so a late key press never judges an item that is not on screen,
     and a vote sent twice counts once. ``guideline_id`` is the version shown beside the item. ``revealed``: a model's
@@ -156,11 +167,12 @@ class Assignment(Base):
     leased_at: Mapped[float]
     expires: Mapped[float]
     revealed: Mapped[bool] = mapped_column(default=False, server_default=false())
+    draft: Mapped[dict[str, Any] | None]
     item: Mapped[Item] = relationship()
     guideline: Mapped[Guideline] = relationship()
     __table_args__ = (
         UniqueConstraint("item_id", "user_id", "round"),
-        CheckConstraint("state IN ('leased', 'done', 'skipped', 'expired')", name="state"),
+        CheckConstraint("state IN ('leased', 'done', 'skipped', 'expired', 'returned')", name="state"),
         Index("ix_assignments_state", "state", "expires"),
         Index("ix_assignments_user", "user_id", "state"),
     )
@@ -169,8 +181,10 @@ class Assignment(Base):
 class Judgement(Base):
     """A person's verdict, in canonical positions (``a`` and ``b`` are slots, not sides of the screen).
 
-    ``label``: a, b, tie, both_bad | safe, unsafe | skip | withdrawn. The judgement in force is the last of its chain:
-    the one no other ``supersedes``. ``adjudication`` marks a reviewer's decision on what annotators disagreed about.
+    ``label``: a, b, tie, both_bad | safe, unsafe | ranked | rated | written | skip | withdrawn; of reviewers also
+    accepted | returned. The ranks, ratings or text of those kinds are in ``payload``. The judgement in force is the
+    last of its chain: the one no other ``supersedes``. ``adjudication`` marks a reviewer's decision. ``left``: as in
+    :class:`Assignment`.
     """
 
     __tablename__ = "judgements"
@@ -187,6 +201,7 @@ class Judgement(Base):
     severity: Mapped[int | None]
     rationale: Mapped[str]
     skip_reason: Mapped[str]
+    payload: Mapped[dict[str, Any] | None]
     left: Mapped[str | None]
     dwell_ms: Mapped[int | None]
     guideline_id: Mapped[int | None] = mapped_column(ForeignKey("guidelines.id"))
@@ -196,7 +211,11 @@ class Judgement(Base):
     item: Mapped[Item] = relationship()
     guideline: Mapped[Guideline | None] = relationship()
     __table_args__ = (
-        CheckConstraint("label IN ('a', 'b', 'tie', 'both_bad', 'safe', 'unsafe', 'skip', 'withdrawn')", name="label"),
+        CheckConstraint(
+            "label IN ('a', 'b', 'tie', 'both_bad', 'safe', 'unsafe', 'skip', 'withdrawn', "
+            "'ranked', 'rated', 'written', 'accepted', 'returned')",
+            name="label",
+        ),
         CheckConstraint("strength BETWEEN 1 AND 3", name="strength"),
     )
 

@@ -7,35 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from random import Random
+from typing import Any
 
-Kind = Literal["preference", "safety"]
+from annotation_ui.store.forms import SLOTS, Form, Kind
+
 LABELS: dict[Kind, tuple[str, ...]] = {
     "preference": ("a", "b", "tie", "both_bad", "skip"),
     "safety": ("safe", "unsafe", "skip"),
+    "ranking": ("ranked", "skip"),
+    "attributes": ("rated", "skip"),
+    "rewrite": ("written", "skip"),
 }
 STRENGTHS = {1: "slightly better", 2: "better", 3: "much better"}
 SEVERITIES = {1: "minor", 2: "moderate", 3: "severe"}
 SKIP_REASONS = ("I cannot tell", "not my language", "broken or empty", "too distressing", "something else")
 RATIONALE_LIMIT = 4000
-
-# The 14 categories of BeaverTails (arXiv:2307.04657), for projects that bring none of their own.
-HARMS = (
-    "animal abuse",
-    "child abuse",
-    "controversial topics, politics",
-    "discrimination, stereotype, injustice",
-    "drug abuse, weapons, banned substance",
-    "financial crime, property crime, theft",
-    "hate speech, offensive language",
-    "misinformation regarding ethics, laws and safety",
-    "non-violent unethical behavior",
-    "privacy violation",
-    "self-harm",
-    "sexually explicit, adult content",
-    "terrorism, organized crime",
-    "violence, aiding and abetting, incitement",
-)
+TEXT_LIMIT = 100_000
 
 
 class VerdictError(ValueError):
@@ -47,12 +35,15 @@ class Verdict:
     """An annotator's verdict, in canonical positions.
 
     Args:
-        label: ``a``, ``b``, ``tie``, ``both_bad`` | ``safe``, ``unsafe`` | ``skip``.
+        label: ``a``, ``b``, ``tie``, ``both_bad`` | ``safe``, ``unsafe`` | ``ranked`` | ``rated`` | ``written`` |
+            ``skip``.
         strength: how much better, 1 to 3, as in :data:`STRENGTHS`; with the tie a scale of seven points. ``None`` if it
             was not asked for.
         harms, severity: of an unsafe response.
         rationale: why, in the annotator's words.
         skip_reason: one of :data:`SKIP_REASONS`.
+        payload: of ``ranked`` ``{"ranks": {slot: rank}}`` with 1 for the best and no number left out, of ``rated``
+            ``{"ratings": {slot: {attribute: rating}}}``, of ``written`` ``{"text"}``; else ``None``.
     """
 
     label: str
@@ -61,6 +52,7 @@ class Verdict:
     severity: int | None = None
     rationale: str = ""
     skip_reason: str = ""
+    payload: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.strength is not None and (self.label not in ("a", "b") or self.strength not in STRENGTHS):
@@ -85,24 +77,62 @@ def across(label: str, left: str | None) -> str:
     return slots.get(label) or {slot: side for side, slot in slots.items()}.get(label, label)
 
 
-def parse_verdict(said: Mapping[str, Any], kind: Kind, *, left: str, harms: Sequence[str]) -> Verdict:
+def slots_shown(left: str | None, responses: int) -> tuple[str, ...]:
+    """The slots of an item's responses in the order shown; ``left`` as an assignment stores it."""
+    if responses > 2 and left is not None and sorted(left) == sorted(SLOTS[:responses]):
+        return tuple(left)
+    return ("b", "a") if responses == 2 and left == "b" else tuple(SLOTS[:responses])
+
+
+def draw_order(responses: int, *, flip: bool, draw: Random) -> str:
+    """A random order as an assignment stores it: ``flip`` turns two responses round, more are shuffled by ``draw``."""
+    if responses <= 2:
+        return "b" if flip else "a"
+    return "".join(draw.sample(SLOTS[:responses], responses))
+
+
+def turned(left: str) -> str:
+    """The opposite order."""
+    return left[::-1] if len(left) > 1 else "b" if left == "a" else "a"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """The things on the screen that a verdict refers to.
+
+    Args:
+        left: the order of the responses, as an assignment stores it.
+        responses: how many there are.
+        harms, form: of the guideline that was shown.
+    """
+
+    kind: Kind
+    left: str | None
+    responses: int
+    harms: Sequence[str]
+    form: Form
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        return slots_shown(self.left, self.responses)
+
+
+def parse_verdict(said: Mapping[str, Any], shown: Shown) -> Verdict:
     """The verdict in data from a browser, which may be anything.
 
     Args:
-        said: ``label`` (for a preference ``left``, ``right``, ``tie``, ``both_bad`` or ``skip``) and the other fields
-            of :class:`Verdict`.
-        left: the response that was shown on the left.
-        harms: the categories of the guideline that was shown.
+        said: ``label`` (for a preference ``left``, ``right``, ``tie``, ``both_bad`` or ``skip``), the other fields
+            of :class:`Verdict`, and ``ranks``, ``ratings`` (both lists in the order shown) or ``text``.
 
     Raises:
         VerdictError: it is not one.
     """
     label = said.get("label")
     sides = ("left", "right", "tie", "both_bad", "skip")
-    if label not in (sides if kind == "preference" else LABELS["safety"]):
-        raise VerdictError(f"{str(label)[:40]!r} is no verdict on a {kind} item")
+    if label not in (sides if shown.kind == "preference" else LABELS[shown.kind]):
+        raise VerdictError(f"{str(label)[:40]!r} is no verdict on a {shown.kind} item")
     named = said.get("harms") or []
-    if not isinstance(named, list) or any(harm not in harms for harm in named):
+    if not isinstance(named, list) or any(harm not in shown.harms for harm in named):
         raise VerdictError("a harm category is not one of the guideline's")
     reason = said.get("skip_reason") or ""
     if reason and reason not in SKIP_REASONS:
@@ -112,13 +142,77 @@ def parse_verdict(said: Mapping[str, Any], kind: Kind, *, left: str, harms: Sequ
     if label in ("left", "right") and _whole(said, "strength") is None:
         raise VerdictError("a preference needs a strength, 1 to 3")
     return Verdict(
-        label=across(str(label), left),
+        label=across(str(label), shown.left),
         strength=_whole(said, "strength"),
-        harms=tuple(harm for harm in harms if harm in named),
+        harms=tuple(harm for harm in shown.harms if harm in named),
         severity=_whole(said, "severity"),
-        rationale=_text(said, "rationale"),
+        rationale=clean_text(said, "rationale"),
         skip_reason=str(reason),
+        payload=_PAYLOADS[str(label)](said, shown) if label in _PAYLOADS else None,
     )
+
+
+def _ratings(said: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
+    given, names = said.get("ratings"), list(shown.form.attributes or {})
+    low, high = shown.form.scale
+    if not isinstance(given, list) or len(given) != shown.responses:
+        raise VerdictError("the ratings are not those of the responses on the screen")
+    found = {}
+    for place, (slot, one) in enumerate(zip(shown.order, given, strict=True)):
+        if not isinstance(one, dict) or any(key not in names for key in one):
+            raise VerdictError("an attribute is not one of the guideline's")
+        missing = [name for name in names if one.get(name) is None]
+        if missing:
+            whose = f" of response {letter(place)}" if shown.responses > 1 else ""
+            raise VerdictError(f"{missing[0]}{whose} is not rated yet")
+        values = {name: _whole(one, name) for name in names}
+        if any(value is None or not low <= value <= high for value in values.values()):
+            raise VerdictError(f"a rating is not a whole number from {low} to {high}")
+        found[slot] = values
+    return {"ratings": dict(sorted(found.items()))}
+
+
+def _ranks(said: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
+    given = said.get("ranks")
+    if not isinstance(given, list) or len(given) != shown.responses:
+        raise VerdictError("the ranks are not those of the responses on the screen")
+    for place, rank in enumerate(given):
+        if rank is None:
+            raise VerdictError(f"response {letter(place)} has no rank yet")
+        if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= shown.responses:
+            raise VerdictError(f"a rank is not a whole number from 1 to {shown.responses}")
+    if not shown.form.ties and len(set(given)) < len(given):
+        raise VerdictError("two responses have the same rank; in this project every rank is given once")
+    dense = {rank: number for number, rank in enumerate(sorted(set(given)), start=1)}
+    return {"ranks": dict(sorted((slot, dense[rank]) for slot, rank in zip(shown.order, given, strict=True)))}
+
+
+def _written(said: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
+    text = clean_text(said, "text")
+    if not text:
+        raise VerdictError("there is no response yet")
+    if len(text) > TEXT_LIMIT:
+        raise VerdictError(f"the response has {len(text):,} characters, {TEXT_LIMIT:,} allowed")
+    return {"text": text}
+
+
+_PAYLOADS = {"rated": _ratings, "ranked": _ranks, "written": _written}
+
+
+def letter(place: int) -> str:
+    """The name of the response at a place on the screen, from 0: A, B, …"""
+    return SLOTS[place].upper()
+
+
+def payload_in_sides(payload: Mapping[str, Any] | None, left: str | None) -> dict[str, Any]:
+    """A payload as a form shows it: lists in the order of the screen."""
+    if payload is None:
+        return {}
+    for name in ("ratings", "ranks"):
+        if name in payload:
+            by_slot = payload[name]
+            return {name: [by_slot[slot] for slot in slots_shown(left, len(by_slot))]}
+    return dict(payload)
 
 
 def _whole(said: Mapping[str, Any], key: str) -> int | None:
@@ -128,7 +222,7 @@ def _whole(said: Mapping[str, Any], key: str) -> int | None:
     return value
 
 
-def _text(said: Mapping[str, Any], key: str) -> str:
+def clean_text(said: Mapping[str, Any], key: str) -> str:
     """Text that every database can store: no NUL, no half of a surrogate pair."""
     value = said.get(key) or ""
     if not isinstance(value, str):

@@ -27,7 +27,7 @@ from annotation_ui.store.projects import ProjectError
 from annotation_ui.store.verdicts import SEVERITIES, SKIP_REASONS, STRENGTHS, VerdictError
 from annotation_ui.web import rendering
 from annotation_ui.web.differences import difference
-from annotation_ui.web.wording import DEGREES, KEYS, LABELS, NAMES, SCALE, environment, revealed
+from annotation_ui.web.wording import DEGREES, KEYS, LABELS, NAMES, ORDERS, SCALE, SENDS, environment, revealed
 
 Reply = dict[str, Any]
 Said = Mapping[str, Any]
@@ -136,7 +136,9 @@ def _dashboard(context: Context, asked: Said) -> Reply:
         "dashboard",
         q=figures,
         p=found.progress,
-        kind="preference" if figures.strengths else "safety",
+        kind=found.kind,
+        labelled=found.kind in ("preference", "safety"),
+        orders=ORDERS,
         snapshots=found.snapshots,
         jobs=found.jobs,
         working=any(job.state in ACTIVE for job in found.jobs),
@@ -264,6 +266,7 @@ def _page(context: Context, name: str, layout: Layout | None = None, **values: A
             scale=SCALE,
             skip_reasons=SKIP_REASONS,
             severities=SEVERITIES,
+            sends=SENDS,
             **values,
         )
     )

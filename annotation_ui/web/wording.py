@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 from jinja2 import Environment, PackageLoader
@@ -9,7 +10,7 @@ from markupsafe import Markup
 
 from annotation_ui.labelling.dwell import along
 from annotation_ui.labelling.screens import History, ShownScore
-from annotation_ui.store.verdicts import STRENGTHS
+from annotation_ui.store.verdicts import STRENGTHS, letter
 from annotation_ui.web import rendering
 
 SCALE = (
@@ -30,7 +31,16 @@ NAMES = {
     "safe": "Safe",
     "unsafe": "Unsafe",
     "skip": "Skipped",
+    "rated": "Rated",
+    "ranked": "Ranked",
+    "written": "Written",
+    "accepted": "Accepted",
+    "returned": "Sent back",
 }
+# Kinds whose controls are filled in and then sent, and the label they are sent under.
+SENDS = {"attributes": "rated", "ranking": "ranked", "rewrite": "written"}
+# Which of two responses is better, by their order in the data.
+ORDERS = {"first": "the earlier one in the data", "second": "the later one", "tie": "tie"}
 LABELS = NAMES | {"a": "Response a", "b": "Response b"}
 DEGREES: dict[int | str, str] = {
     3: "Much better",
@@ -42,6 +52,8 @@ DEGREES: dict[int | str, str] = {
 KEYS = (
     ("1 … 7", "A much better … tie … B much better"),
     ("1  2", "safe · unsafe (then letters for harms, 1–3 severity, Enter)"),
+    ("0 … 9", "the rating or the place of the marked answer; the next one is marked then"),
+    ("←  →  Enter", "mark another answer · send the ratings, the order or the text"),
     ("B", "both are bad"),
     ("S", "skip, with a reason"),
     ("U", "undo the last verdict, to give another one"),
@@ -58,6 +70,12 @@ KEYS = (
 def said_in_words(past: History) -> str:
     name = NAMES[past.label]
     return f"{name} {STRENGTHS[past.strength]}" if past.strength else name
+
+
+def order_in_words(ranks: Sequence[int]) -> str:
+    """``B > A = C`` of the ranks of A, B, C."""
+    by_rank = sorted(set(ranks))
+    return " > ".join(" = ".join(letter(n) for n, rank in enumerate(ranks) if rank == each) for each in by_rank)
 
 
 def revealed(reveal: ShownScore) -> str:
@@ -99,6 +117,8 @@ def environment() -> Environment:
     made.filters["markdown"] = lambda text: Markup(rendering.markdown(text))
     made.filters["response"] = lambda text, opened: Markup(rendering.response(text, open_reasoning=opened))
     made.filters["raw"] = lambda text: Markup(rendering.raw(text))
+    made.filters["letter"] = letter
+    made.filters["order"] = order_in_words
     made.filters["said"] = said_in_words
     made.filters["ago"] = _ago
     made.filters["leaning"] = _leaning

@@ -51,7 +51,7 @@ def annotate(
     demo: Annotated[bool, typer.Option(help="Try it on built-in data, in a database that is thrown away.")] = False,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Where models trained from the dashboard go.")] = RUNS,
     preference_config: Annotated[
-        str, typer.Option(help="Preset or YAML file to train with from a preference project.")
+        str, typer.Option(help="Preset or YAML file to train with from a project of any other kind than safety.")
     ] = "helpful_cpu",
     safety_config: Annotated[str, typer.Option(help="The same for a safety project.")] = "safety_cpu",
     reward_model: Annotated[

@@ -7,7 +7,7 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from annotation_ui.store.database import Database
 
 app = typer.Typer()
-Aggregate = Literal["majority", "dawid_skene"]
+Aggregate = Literal["majority", "dawid_skene", "plackett_luce"]
 ANSWERS = Path("judge_answers.jsonl")
 
 
@@ -104,7 +104,7 @@ def _new_project(
 
     if not has_project(session, name):
         if kind is None:
-            raise ProjectError(f"there is no project {name!r} yet; make it with --kind preference or --kind safety")
+            raise ProjectError(f"there is no project {name!r} yet; make it with --kind {'|'.join(get_args(Kind))}")
         return NewProject(kind=kind, settings=Settings(**chosen), guideline=guideline)
     found = find_project(session, name)
     if kind not in (None, found.kind):

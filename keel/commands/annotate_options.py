@@ -10,7 +10,7 @@ import typer
 
 from keel.commands.options import refuse_files
 
-Kind = Literal["preference", "safety"]
+Kind = Literal["preference", "safety", "ranking", "attributes", "rewrite"]
 CLI = "command line"
 DEFAULT_DB = "annotations.db"
 DatabaseOption = Annotated[

@@ -16,8 +16,8 @@ from sqlalchemy.engine import make_url
 
 from annotation_ui.store.accounts import Role, add_user
 from annotation_ui.store.database import Database
+from annotation_ui.store.forms import Kind
 from annotation_ui.store.projects import Candidate, Settings, add_items, create_project
-from annotation_ui.store.verdicts import Kind
 from reward_models.data.records import Message
 
 NOW = 1_700_000_000.0

@@ -83,21 +83,76 @@ function keepDraft() {
   const form = find(".k-verdict");
   const key = draftKey();
   if (!form || !key) return;
-  const harms = [...form.querySelectorAll("[name=harm]:checked")].map((box) => box.value);
-  const severity = form.querySelector("[name=severity]:checked")?.value ?? null;
-  const rationale = form.querySelector("[name=rationale]").value;
-  store(sessionStorage, key, JSON.stringify({ rationale, harms, severity }));
+  const fields = {};
+  for (const field of form.elements) {
+    if (!field.name) continue;
+    const choice = field.matches("[type=checkbox], [type=radio]");
+    if (!choice) fields[field.name] = field.value;
+    else (fields[field.name] ??= []).push(...(field.checked ? [field.value] : []));
+  }
+  store(sessionStorage, key, JSON.stringify(fields));
 }
 
 function restoreDraft() {
   const kept = draftKey() && load(sessionStorage, draftKey());
   if (!kept) return;
-  const { rationale, harms, severity } = JSON.parse(kept);
-  const form = find(".k-verdict");
-  form.querySelector("[name=rationale]").value = rationale;
-  for (const box of form.querySelectorAll("[name=harm]")) box.checked = harms.includes(box.value);
-  for (const box of form.querySelectorAll("[name=severity]")) box.checked = box.value === severity;
+  const fields = JSON.parse(kept);
+  for (const field of find(".k-verdict").elements) {
+    const value = fields[field.name];
+    if (Array.isArray(value)) field.checked = value.includes(field.value);
+    else if (typeof value === "string") field.value = value;
+  }
 }
+
+// Answers by digits: the keys belong to one group of digits, the current one.
+const groups = () => [...element.querySelectorAll(".k-rate")];
+const answer = (group) => group.querySelector("input:checked")?.value ?? null;
+
+function mark(group) {
+  for (const each of groups()) {
+    const current = each === group;
+    each.classList.toggle("k-current", current);
+    for (const box of each.querySelectorAll("input")) current ? (box.dataset.key = box.value) : delete box.dataset.key;
+  }
+  group?.scrollIntoView({ block: "nearest" });
+  showOrder();
+}
+
+function markNext(after) {
+  const all = groups();
+  const rest = [...all.slice(all.indexOf(after) + 1), ...all];
+  mark(rest.find((group) => answer(group) === null) ?? after ?? all[0]);
+}
+
+function step(by) {
+  const all = groups();
+  const place = all.findIndex((group) => group.classList.contains("k-current"));
+  if (all.length) mark(all[(place + by + all.length) % all.length]);
+}
+
+function showOrder() {
+  const box = find(".k-order");
+  if (!box) return;
+  const places = new Map();
+  groups().forEach((group, n) => {
+    const rank = answer(group);
+    if (rank !== null) places.set(rank, [...(places.get(rank) ?? []), "ABCDEFGH"[n]]);
+  });
+  box.value = [...places].sort(([one], [other]) => one - other).map(([, letters]) => letters.join(" = ")).join(" > ");
+}
+
+// The parts of a verdict that the controls of a kind hold.
+const CONTENT = {
+  rated: (said) => {
+    said.ratings = [];
+    for (const group of groups()) {
+      const [, place, name] = group.dataset.name.split("/");
+      if (answer(group) !== null) (said.ratings[place] ??= {})[name] = Number(answer(group));
+      else said.ratings[place] ??= {};
+    }
+  },
+  ranked: (said) => (said.ranks = groups().map((group) => (answer(group) === null ? null : Number(answer(group))))),
+};
 
 function show(html, how) {
   const place = find(".k-root");
@@ -111,6 +166,7 @@ function show(html, how) {
   }
   remember(how);
   restoreDraft();
+  if (groups().length) markNext(null);
   toTheLastTurn();
   appeared = performance.now();
   looked = 0;
@@ -201,6 +257,7 @@ function verdict(label, button) {
   const said = { label, rationale: form.querySelector("[name=rationale]").value };
   if (button?.dataset.strength) said.strength = Number(button.dataset.strength);
   if (label === "skip") said.skip_reason = button.dataset.reason;
+  CONTENT[label]?.(said);
   if (label === "unsafe") {
     said.harms = [...form.querySelectorAll("[name=harm]:checked")].map((box) => box.value);
     const severity = form.querySelector("[name=severity]:checked");
@@ -283,6 +340,10 @@ element.addEventListener("click", (event) => {
 element.addEventListener("input", keepDraft);
 element.addEventListener("change", (event) => {
   if (event.target.dataset.change === "project") ask("annotate", { project: event.target.value });
+  if (event.target.closest(".k-rate")) markNext(event.target.closest(".k-rate"));
+});
+element.addEventListener("focusin", (event) => {
+  if (event.target.closest(".k-rate")) mark(event.target.closest(".k-rate"));
 });
 element.addEventListener("submit", (event) => event.target.matches(".k-verdict") && event.preventDefault());
 
@@ -325,6 +386,11 @@ function onKey(event) {
     u: () => find("[data-act=undo]:not([disabled])")?.click(),
   };
   const inPanel = find("#k-skip:not([hidden]), #k-harms:not([hidden])");
+  if (key === "enter" && !inPanel && event.target.matches("button, summary, select")) return; // presses what has the focus
+  if (!inPanel && (key === "arrowright" || key === "arrowleft") && groups().length && !event.target.matches("input, pre")) {
+    event.preventDefault();
+    return step(key === "arrowright" ? 1 : -1);
+  }
   const button = ofKey(key);
   if (button) {
     event.preventDefault();

@@ -1,0 +1,219 @@
+"""A project as data: its kind, instructions, guideline and labels, which one YAML file holds.
+
+The defaults of every kind are such files, in ``kinds/``. A :class:`Definition` is the whole file; a :class:`Form` is
+what is stored with a version of the guideline beside its text and the categories of harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+
+Kind = Literal["preference", "safety", "ranking", "attributes", "rewrite"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+FILES = Path(__file__).parent / "kinds"
+SLOTS = "abcdefgh"
+# The fewest and the most responses of an item.
+RESPONSES: dict[Kind, tuple[int, int]] = {
+    "preference": (2, 2),
+    "safety": (1, 1),
+    "ranking": (2, 8),
+    "attributes": (1, 8),
+    "rewrite": (0, 1),
+}
+# Kinds whose verdicts refer to responses by their place on the screen.
+PLACED: tuple[Kind, ...] = ("preference", "ranking", "attributes")
+# The keys of a definition beside kind, instructions and guideline.
+KEYS: dict[Kind, tuple[str, ...]] = {
+    "preference": (),
+    "safety": ("harms",),
+    "ranking": ("ties",),
+    "attributes": ("attributes", "scale"),
+    "rewrite": (),
+}
+MOST_HARMS = 30
+MOST_ATTRIBUTES = 12
+NAME_LIMIT = 60
+TEXT_LIMIT = 300
+
+
+class DefinitionError(ValueError):
+    """A definition of a project that makes no sense; the message names the key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """The questions of a project beside the labels of its kind.
+
+    Args:
+        instructions: one line above the controls.
+        attributes: name → explanation, in the order in which they are asked.
+        scale: the lowest and the highest rating, one digit each.
+        ties: whether responses may share a rank.
+    """
+
+    instructions: str = ""
+    attributes: Mapping[str, str] | None = None
+    scale: tuple[int, int] = (0, 4)
+    ties: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is stored; the attributes as a list, since databases need not keep the order of keys."""
+        pairs = None if self.attributes is None else [[name, text] for name, text in self.attributes.items()]
+        return {"instructions": self.instructions, "attributes": pairs, "scale": list(self.scale), "ties": self.ties}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any] | None) -> Form:
+        """The form of a version of a guideline; the plain one where the version is older than forms."""
+        if stored is None:
+            return cls()
+        low, high = stored["scale"]
+        pairs = stored["attributes"]
+        attributes = None if pairs is None else dict(pairs)
+        return cls(instructions=stored["instructions"], attributes=attributes, scale=(low, high), ties=stored["ties"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A project's kind and everything that its annotators are told and asked.
+
+    Args:
+        harms: the categories of a safety project.
+    """
+
+    kind: Kind
+    guideline: str
+    harms: tuple[str, ...] = ()
+    form: Form = Form()
+
+    def to_yaml(self) -> str:
+        """The file that :func:`read_definition` reads back to an equal definition."""
+        made: dict[str, Any] = {"kind": self.kind}
+        if self.form.instructions:
+            made["instructions"] = self.form.instructions
+        made["guideline"] = self.guideline
+        values = {
+            "harms": list(self.harms),
+            "attributes": dict(self.form.attributes or {}),
+            "scale": list(self.form.scale),
+            "ties": self.form.ties,
+        }
+        made |= {key: values[key] for key in KEYS[self.kind]}
+        return yaml.dump(made, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as blocks."""
+
+
+def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text_node)
+
+
+def read_definition(text: str, *, kind: str | None = None) -> Definition:
+    """The definition in a YAML text; what it leaves out is the default of its kind.
+
+    Args:
+        kind: the kind that it must have.
+
+    Raises:
+        DefinitionError: it is no such file, or something in it makes no sense.
+    """
+    try:
+        read = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise DefinitionError(f"the definition is no YAML: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(read, dict):
+        raise DefinitionError("the definition is not a mapping of keys (kind, guideline, …) to values")
+    named = read.pop("kind", kind)
+    if named not in KINDS:
+        raise DefinitionError(f"kind {str(named)[:40]!r} is none of {', '.join(KINDS)}")
+    if kind not in (None, named):
+        raise DefinitionError(f"the definition is of kind {named}, and the project of kind {kind}")
+    known = ("instructions", "guideline", *KEYS[named])
+    if unknown := [str(key)[:40] for key in read if key not in known]:
+        raise DefinitionError(f"a {named} project has no key {unknown[0]!r}; it has: {', '.join(known)}")
+    return _with(default_definition(named), read)
+
+
+def _with(default: Definition, read: Mapping[str, Any]) -> Definition:
+    """``default`` with the keys of ``read`` in their places."""
+    form = default.form
+    if "instructions" in read:
+        form = replace(form, instructions=_line(read["instructions"], "instructions", empty=True))
+    if "attributes" in read:
+        form = replace(form, attributes=_attributes(read["attributes"]))
+    if "scale" in read:
+        form = replace(form, scale=_scale(read["scale"]))
+    if "ties" in read:
+        if not isinstance(read["ties"], bool):
+            raise DefinitionError("ties is neither true nor false")
+        form = replace(form, ties=read["ties"])
+    guideline = read.get("guideline", default.guideline)
+    if not isinstance(guideline, str) or not guideline.strip():
+        raise DefinitionError("guideline is no text")
+    harms = _harms(read["harms"]) if "harms" in read else default.harms
+    return Definition(kind=default.kind, guideline=guideline, harms=harms, form=form)
+
+
+@cache
+def default_definition(kind: Kind) -> Definition:
+    """The definition that a project of this kind begins with."""
+    read = yaml.safe_load((FILES / f"{kind}.yaml").read_text(encoding="utf-8"))
+    del read["kind"]
+    return _with(Definition(kind=kind, guideline=""), read)
+
+
+def _harms(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST_HARMS:
+        raise DefinitionError(f"harms is not a list of 1 to {MOST_HARMS} categories")
+    names = tuple(_line(name, "a category of harms") for name in value)
+    if len(set(names)) != len(names):
+        raise DefinitionError("harms names a category twice")
+    return names
+
+
+def _attributes(value: object) -> dict[str, str]:
+    if isinstance(value, list):
+        value = {name: "" for name in value if isinstance(name, str)} if len(set(map(str, value))) == len(value) else 0
+    if not isinstance(value, dict) or not 1 <= len(value) <= MOST_ATTRIBUTES:
+        raise DefinitionError(f"attributes is not a mapping of 1 to {MOST_ATTRIBUTES} names to explanations")
+    for name in value:
+        if not isinstance(name, str) or not 0 < len(name) <= NAME_LIMIT or not name.isidentifier():
+            raise DefinitionError(
+                f"attribute {str(name)[:40]!r}: a name is letters, digits and _, at most {NAME_LIMIT} (it is a column)"
+            )
+        if name in _TAKEN:
+            raise DefinitionError(f"attribute {name!r} has the name of another column of exported rows")
+    return {name: _line(text, f"the explanation of {name}", empty=True) for name, text in value.items()}
+
+
+# Columns of exported rows that are no ratings.
+_TAKEN = ("id", "source", "prompt", "response", "votes", "guideline_version", "snapshot", "snapshot_digest")
+
+
+def _scale(value: object) -> tuple[int, int]:
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or any(isinstance(end, bool) or not isinstance(end, int) for end in value)
+        or not 0 <= value[0] < value[1] <= 9
+    ):
+        raise DefinitionError("scale is not [lowest, highest] with 0 <= lowest < highest <= 9")
+    return value[0], value[1]
+
+
+def _line(value: object, name: str, *, empty: bool = False) -> str:
+    if value is None and empty:
+        return ""
+    if not isinstance(value, str) or len(value) > TEXT_LIMIT or not (value.strip() or empty) or not value.isprintable():
+        raise DefinitionError(f"{name} is not one line of at most {TEXT_LIMIT} printable characters")
+    return value.strip()
