@@ -41,7 +41,7 @@ def test_alpha_of_an_attribute_by_its_definition() -> None:
     draw = Random(4)
     units = []
     votes = []
-    for item in range(12):
+    for item in range(24):
         true = draw.randrange(5)
         values = [min(4, max(0, true + draw.choice((-1, 0, 0, 1)))) for _ in range(draw.choice((1, 2, 3)))]
         units.append(values)
