@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
+from align.best import KeepBestConfig
 from align.guards import GuardConfig
 from align.objective.kinds import AdvantageKind, Aggregation, LossKind
 from align.phases import Phase, PhaseConfig, resolve_phases
@@ -101,6 +102,7 @@ class AlignConfig(RunConfig):
         rollout: the engine that samples.
         phases: one after the other up to ``steps``; without any, all steps are alike. See :class:`PhaseConfig`.
         guards: rules over the metrics, and what is done when one is broken; see :class:`GuardConfig`.
+        keep_best: keep the best policy by a held-out metric beside the last one; see :class:`KeepBestConfig`.
         steps: policy updates.
         prompts_per_step: prompts of one policy update, over all ranks. ``samples_per_prompt``: responses to each.
         steps_per_rollout: steps whose prompts one rollout answers.
@@ -135,6 +137,7 @@ class AlignConfig(RunConfig):
     )
     phases: list[PhaseConfig] = field(default_factory=list)
     guards: list[GuardConfig] = field(default_factory=list)
+    keep_best: KeepBestConfig | None = None
     steps: int = 1000
     prompts_per_step: int = 32
     samples_per_prompt: int = 16
@@ -206,6 +209,11 @@ class AlignConfig(RunConfig):
                 )
             if guard.action == "rollback" and not self.save_every:
                 raise ValueError(f"guards: {guard} rolls back to a checkpoint; set save_every")
+        if self.keep_best is not None and not (self.evaluation.data and self.evaluation.every):
+            raise ValueError(
+                f"keep_best: {self.keep_best.metric} is measured on held-out prompts while the run lasts: set "
+                "evaluation.data and evaluation.every"
+            )
 
     def _check_distillation(self) -> None:
         if self.distils != (self.teacher is not None):

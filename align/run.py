@@ -6,13 +6,14 @@ import hashlib
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from align.best import check_kept, check_metric, publish, sentence
 from align.checks import check_entries, check_mixes, check_prompts
 from align.config import AlignConfig, phases_of
 from align.guards import GuardState, check_guards, without_values
@@ -157,6 +158,8 @@ class PolicyRun:
 
     def _load(self, checkpoint: Path) -> RunState:
         state = load_state(checkpoint, self.engine, self.reference, fingerprint(self.prompts), self.world)
+        if state.best is not None:
+            check_kept(self.directory.path, state.best)
         self.scorer.mixer.statistics = state.running
         self.reporter.say(f"going on from {checkpoint}")
         return state
@@ -168,21 +171,26 @@ class PolicyRun:
             save_rollout(rollout, file)
         return f"its samples are in {file}"
 
-    def finish(self) -> Path:
+    def finish(self, state: RunState) -> Path:
         """Save the policy, the report and the manifest; returns the run's directory."""
         weights = full_weights(self.engine.module.model, self.world)
         if self.world.is_main:
             directory = self.directory.path
             save_policy(self.policy, weights, directory, self.tokenizer, self.config.model.lora)
-            facts = {
+            facts: dict[str, Any] = {
                 "steps": self.config.steps,
                 "prompts": {"count": len(self.prompts), "dropped": self.prompts.dropped},
                 "world_size": self.world.size,
             }
+            if state.best is not None:
+                publish(directory, state.best)
+                facts["best"] = asdict(state.best)
             report([directory], directory / "report.html")
             write_manifest(directory, self.config, facts)
         self.world.barrier()
         self.reporter.say(f"saved to {self.directory.path}")
+        if state.best is not None and self.config.keep_best is not None:
+            self.reporter.say(sentence(state.best, self.config.keep_best.metric, self.directory.path))
         return self.directory.path
 
 
@@ -200,6 +208,8 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     check_mixes(phases, pools)
     scorer, evaluator = _build_scorers(config, prompts, held_out, stack)
     check_entries(config.rewards, phases, scorer.mixer.terms, prompts)
+    if config.keep_best is not None:
+        check_metric(config.keep_best, [each.name for each in evaluator.mixer.terms], config.evaluation.samples)
     _check_positions(config, tokenizer, prompts, held_out, positions)
     _describe(begun.reporter, config, prompts, held_out)
     with model_loading(config.engine, world) if config.engine.zero_stage == 3 else nullcontext():

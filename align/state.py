@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from align.best import Best, prune
 from align.guards import GuardState
 from align.policy.reference import Reference
 from align.rewards.mixer import Running
@@ -34,6 +35,7 @@ class RunState:
         running: statistics of terms that are normalised by them; the mixer holds the same dictionary.
         guards: the state of each guard, in the configuration's order.
         curriculum: the pass rates of the prompts; ``None`` without a curriculum.
+        best: the best held-out value so far; ``None`` without ``keep_best``.
     """
 
     step: int = 0
@@ -45,6 +47,7 @@ class RunState:
     running: dict[str, Running] = field(default_factory=dict)
     guards: list[GuardState] = field(default_factory=list)
     curriculum: CurriculumState | None = None
+    best: Best | None = None
 
 
 def save_state(
@@ -70,6 +73,7 @@ def save_state(
         "silent_rollouts": state.silent_rollouts,
         "running": {name: asdict(each) for name, each in state.running.items()},
         "guards": [asdict(each) for each in state.guards],
+        "best": asdict(state.best) if state.best is not None else None,
     }
 
     def more(directory: Path) -> Sequence[Path]:
@@ -83,6 +87,8 @@ def save_state(
         return files
 
     save_checkpoint(checkpoints, engine, state.step, values, world, keep, more=more)
+    if world.is_main:
+        prune(checkpoints)
 
 
 def load_state(checkpoint: Path, engine: Any, reference: Reference | None, fingerprint: str, world: World) -> RunState:
@@ -106,4 +112,5 @@ def load_state(checkpoint: Path, engine: Any, reference: Reference | None, finge
         running={name: Running(**each) for name, each in values["running"].items()},
         guards=[GuardState(**each) for each in values["guards"]],
         curriculum=CurriculumState.load(curriculum) if curriculum.is_file() else None,
+        best=Best(**values["best"]) if values.get("best") is not None else None,
     )

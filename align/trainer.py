@@ -10,6 +10,7 @@ from align.phases import phase_at
 from align.reporting.manifest import MANIFEST
 from align.run import MAY_CHANGE, PolicyRun, build_run
 from align.state import RunState
+from align.training.best import keep_best
 from align.training.collect import (
     advantages,
     check_signal,
@@ -39,11 +40,12 @@ def train(config: AlignConfig) -> Path | None:
         if begun.finished:
             return begun.path
         run = build_run(config, begun, stack)
-        return run.finish() if loop(run, run.resume(), stack) else None
+        last = loop(run, run.resume(), stack)
+        return run.finish(last) if last is not None else None
 
 
-def loop(run: PolicyRun, state: RunState, stack: ExitStack) -> bool:
-    """Make the steps from ``state`` to the end; false if a signal has stopped the run before.
+def loop(run: PolicyRun, state: RunState, stack: ExitStack) -> RunState | None:
+    """Make the steps from ``state`` to the end; returns the last state, ``None`` if a signal stopped the run before.
 
     Args:
         stack: closes the logs at the end.
@@ -53,12 +55,13 @@ def loop(run: PolicyRun, state: RunState, stack: ExitStack) -> bool:
     stop = stack.enter_context(StopSignal())
     bar = stack.enter_context(run.reporter.progress("policy", config.steps, state.step, config.log_every))
     if state.step == 0 and (values := evaluate_if_due(run, state)):
+        keep_best(run, state, values)
         log.write(0, values)
     while state.step < config.steps:
         if stop.anywhere(world):
             run.save(state)
             run.reporter.say(f"stopped by a signal after step {state.step}, saved; the same command goes on from there")
-            return False
+            return None
         seed_everything(config.seed, state.step, world.rank)
         phase, number, timer = phase_at(run.phases, state.step), state.step // config.steps_per_rollout, Timer()
         values = {}
@@ -97,9 +100,11 @@ def loop(run: PolicyRun, state: RunState, stack: ExitStack) -> bool:
             log.back_to(state.step)
             run.by_prompt.back_to(state.step)
             sample_log.back_to(state.step)
-        elif state.step == config.steps or (config.save_every and state.step % config.save_every == 0):
+            continue
+        keep_best(run, state, values)
+        if state.step == config.steps or (config.save_every and state.step % config.save_every == 0):
             run.save(state)
-    return True
+    return state
 
 
 def open_logs(run: PolicyRun, state: RunState, stack: ExitStack) -> tuple[RunLog | NullLog, SampleLog | NullLog]:

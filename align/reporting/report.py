@@ -14,6 +14,7 @@ from reward_models.reporting.charts import MODEL, RULE, STYLE, TFIDF, WRONG, Pic
 from reward_models.reporting.page import Card, Section, Table, embedded, write_page
 
 COLOURS = (MODEL, WRONG, "#009E73", TFIDF, "#E69F00", "#56B4E9", RULE)
+BEST = "#009E73"
 PICKS = ("best", "worst", "random")  # samples that are shown of each domain, latest first
 ALARMS = 20  # rows of the table
 SHARES = ("Held-out accuracy", "Groups without signal")  # on the whole scale: a small change should look small
@@ -28,7 +29,7 @@ def report(directories: Sequence[Path], out: Path) -> Path:
     if len(runs) > 1:
         sections.insert(0, comparison(runs))
     names = ", ".join(run.name for run in runs)
-    lead = "Dotted lines are changes of phase, red marks are guards' alarms."
+    lead = "Dotted lines are changes of phase, red marks are guards' alarms, a green dashed line is the best policy."
     return write_page(
         sections, out, title=f"Reinforcement learning: {names}", lead=lead, summary=before_and_after(runs)
     )
@@ -210,6 +211,9 @@ def _mark(axes: Axes, run: Run) -> None:
         axes.annotate(name, (step, 1), xycoords=("data", "axes fraction"), fontsize=8, color=RULE, va="bottom")
     for alarm in run.alarms:
         axes.plot(alarm["step"], 0, marker="|", color="#c00000", markersize=9, transform=axes.get_xaxis_transform())
+    if run.best is not None:
+        axes.axvline(run.best[1].step, color=BEST, linewidth=1, linestyle="--")
+        axes.annotate("best", (run.best[1].step, 0), xycoords=("data", "axes fraction"), fontsize=8, color=BEST)
 
 
 def _cards(run: Run) -> list[Card]:
@@ -218,6 +222,10 @@ def _cards(run: Run) -> list[Card]:
         steps, values = run.series(name)
         if steps:
             cards.append(Card(_number(values[-1]), title, f"{_number(values[0])} at step {steps[0]:,}"))
+    if run.best is not None:
+        metric, best = run.best
+        title = f"best {title_of(metric.removeprefix('eval/'))}"
+        cards.append(Card(_number(best.value), title, f"at step {best.step:,}; last {_number(best.last_value)}"))
     steps, values = run.series("kl")
     if steps:
         cards.append(Card(_number(values[-1]), "divergence", "nats per token, from the reference"))

@@ -9,6 +9,9 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any
 
+import yaml
+
+from align.best import Best, updated
 from reward_models.runtime.metrics import read_metrics
 
 # Held-out figures as they are told: the title, and whether more of it is better (1), worse (−1) or neither.
@@ -61,6 +64,16 @@ class Run:
         sampled.sort(key=lambda name: order.index(name) if name in order else len(order))
         greedy = ["accuracy_greedy"] if "eval/accuracy_greedy" in self.names("eval/") else []
         return [*sampled[:1], *greedy, *sampled[1:]] if "accuracy_sampled" in sampled else [*greedy, *sampled]
+
+    @property
+    def best(self) -> tuple[str, Best] | None:
+        """The metric of ``keep_best`` and its best value so far; ``None`` of a run that keeps no best policy."""
+        settings = yaml.safe_load(self.config) or {}
+        wanted = settings.get("keep_best") if isinstance(settings, dict) else None
+        best: Best | None = None
+        for step, value in zip(*self.series(wanted["metric"]), strict=True) if wanted else ():
+            best, _ = updated(best, step, value, wanted.get("mode", "max"))
+        return (wanted["metric"], best) if wanted and best is not None else None
 
     def series(self, name: str) -> tuple[list[int], list[float]]:
         points = [(line["step"], line[name]) for line in self.lines if name in line]
