@@ -94,7 +94,7 @@ def options(policy: Path) -> dict[str, Any]:
         f"model.path={policy}",
         "prompts.train=['synthetic:reasoning:train']",
         "prompts.limit=20",
-        "rewards=[{term: 'letters:Letters'}]",
+        "rewards=[{term: 'letters:Letters', weight: [[0, 1.0], [6, 1.0], [6, -1.0]]}]",  # learnt, and unlearnt
         *("evaluation.data=['synthetic:reasoning:test']", "evaluation.limit=4", "evaluation.samples=2"),
         "evaluation.every=2",
         "keep_best={metric: eval/letters_sampled}",
