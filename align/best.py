@@ -1,24 +1,13 @@
-"""The best policy of a run by a held-out metric: the rule, and the place where it is kept.
-
-While the run lasts, it lies beside the checkpoints, which do not push it out when they rotate. Every checkpoint names
-the policy that was the best at that step, and no policy is deleted that a checkpoint names: a run that is resumed or
-rolled back finds the best that it knew there. At the end the best becomes the folder ``best`` of the run.
-"""
+"""The best policy of a run by a held-out metric: the rule by which it is chosen."""
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from reward_models.runtime.checkpoint import STATE_FILE, CheckpointError, list_checkpoints
+from typing import Literal
 
 FOLDER = "best"  # of a finished run
-FILE = "best.json"  # in the folder of a best policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,44 +78,3 @@ def measured_names(terms: Sequence[str], samples: int) -> set[str]:
     if samples > 1:
         names |= {f"eval/pass@{2**power}" for power in range(samples.bit_length())}
     return names
-
-
-def kept_at(checkpoints: Path, step: int) -> Path:
-    """The folder of the policy after ``step`` steps, while the run lasts."""
-    return checkpoints / f"best-{step:08d}"
-
-
-def check_kept(directory: Path, best: Best) -> None:
-    """``CheckpointError`` if the policy that a checkpoint names as the best is not in the run's directory."""
-    final, kept = directory / FOLDER / FILE, kept_at(directory / "checkpoints", best.step)
-    published = final.is_file() and json.loads(final.read_text(encoding="utf-8"))["step"] == best.step
-    if not published and not kept.is_dir():
-        raise CheckpointError(
-            f"the checkpoint names {kept} as the best policy, and it is not there. Restore it, or start anew with "
-            "overwrite=true"
-        )
-
-
-def prune(checkpoints: Path) -> None:
-    """Delete every best policy that no checkpoint names."""
-    folders = [folder for folder in checkpoints.glob("best-*") if re.fullmatch(r"best-\d+", folder.name)]
-    if not folders:
-        return
-    named: set[int] = set()
-    for checkpoint in list_checkpoints(checkpoints):
-        state: dict[str, Any] = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
-        if state.get("best") is not None:
-            named.add(int(state["best"]["step"]))
-    for folder in folders:
-        if int(folder.name.removeprefix("best-")) not in named:
-            shutil.rmtree(folder)
-
-
-def publish(directory: Path, best: Best) -> Path:
-    """Make the best policy the folder ``best`` of the run, which it returns. It may be called again after a kill."""
-    final, kept = directory / FOLDER, kept_at(directory / "checkpoints", best.step)
-    if kept.is_dir():
-        if final.exists():
-            shutil.rmtree(final)
-        kept.rename(final)
-    return final

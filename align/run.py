@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from align.best import check_kept, check_metric, publish, sentence
+from align.best import check_metric, sentence
 from align.checks import check_entries, check_mixes, check_prompts
 from align.config import AlignConfig, phases_of
 from align.guards import GuardState, check_guards, without_values
+from align.kept import check_kept, publish
 from align.phases import Phase
 from align.policy.policy import Policy, build_policy, check_policy, load_tokenizer, policy_architecture, save_policy
 from align.policy.reference import Reference

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from align.best import Best, prune
+from align.best import Best
 from align.guards import GuardState
+from align.kept import prune
 from align.policy.reference import Reference
 from align.rewards.mixer import Running
 from align.rollouts.curriculum import CurriculumState

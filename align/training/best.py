@@ -1,4 +1,4 @@
-"""The best policy of a run, kept while it trains; see :mod:`align.best`."""
+"""The best policy of a run, kept while it trains; see :mod:`align.best` and :mod:`align.kept`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import torch
 
-from align.best import FILE, kept_at, updated
+from align.best import updated
+from align.kept import FILE, kept_at
 from align.policy.policy import build_policy, save_policy
 from align.reporting.manifest import write_manifest
 from align.run import PolicyRun

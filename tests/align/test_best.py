@@ -13,8 +13,9 @@ import training_runs
 from training_runs import checkpoints, metrics, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from align.best import Best, KeepBestConfig, check_kept, check_metric, kept_at, prune, publish, sentence, updated
+from align.best import Best, KeepBestConfig, check_metric, sentence, updated
 from align.config import AlignConfig
+from align.kept import check_kept, kept_at, prune, publish
 from align.reporting.manifest import is_complete
 from align.reporting.report import report
 from align.reporting.runs import read_run
@@ -94,10 +95,10 @@ def options(policy: Path) -> dict[str, Any]:
         f"model.path={policy}",
         "prompts.train=['synthetic:reasoning:train']",
         "prompts.limit=20",
-        "rewards=[{term: 'letters:Letters', weight: [[0, 1.0], [6, 1.0], [6, -1.0]]}]",  # learnt, and unlearnt
+        "rewards=[{term: 'letters:Letters', weight: [[0, -1.0], [6, -1.0], [6, 1.0]]}]",  # unlearnt, and learnt
         *("evaluation.data=['synthetic:reasoning:test']", "evaluation.limit=4", "evaluation.samples=2"),
         "evaluation.every=2",
-        "keep_best={metric: eval/letters_sampled}",
+        "keep_best={metric: eval/letters_sampled, mode: min}",
         *("steps=12", "prompts_per_step=2", "samples_per_prompt=2", "steps_per_rollout=1", "max_silent_rollouts=0"),
         *("max_new_tokens=8", "max_tokens=120", "loss.beta=0.0", "engine.dtype=fp32", "engine.lr=6e-3"),
         *("save_every=3", "keep_checkpoints=1", "loggers=[]", "timeout_seconds=60"),
@@ -119,14 +120,14 @@ def whole(train: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, s
 def best_of(out: Path, name: str = "eval/letters_sampled") -> tuple[int, float]:
     """(step, value), read from the metrics."""
     values = [(line["step"], line[name]) for line in metrics(out) if name in line]
-    return max(values, key=lambda each: (each[1], -each[0]))
+    return min(values, key=lambda each: (each[1], each[0]))
 
 
 def test_the_best_policy_is_kept_exported_and_reported(whole: tuple[Path, str]) -> None:
     out, said = whole
     step, value = best_of(out)
     facts = json.loads((out / "best" / "best.json").read_text())
-    assert facts == {"metric": "eval/letters_sampled", "mode": "max", "step": step, "value": value}
+    assert facts == {"metric": "eval/letters_sampled", "mode": "min", "step": step, "value": value}
     assert f"the best: {value:.4g} after step {step}" in said or f"({step}): {value:.4g}, the best" in said
     assert json.loads((out / "policy.json").read_text())["best"]["step"] == step
     assert is_complete(out / "best")

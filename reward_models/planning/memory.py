@@ -1,0 +1,151 @@
+"""Memory that a rank needs, part by part, from the model's shape and the settings; no model is loaded.
+
+Weights, gradients and optimizer states are exact for AdamW as DeepSpeed 0.19 keeps them. Activations are those that the
+backward pass of a transformers decoder keeps. What a runtime adds (allocator, buffers of libraries) is :data:`OVERHEAD`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reward_models.planning.devices import GIB
+from reward_models.planning.shapes import ModelShape
+
+BUCKET = 5e8  # elements of DeepSpeed's buckets of gradients and of gathered weights (reduce_, allgather_bucket_size)
+LIVE = 1e9  # elements that stage 3 may have gathered at once (stage3_max_live_parameters)
+LOGITS = 1 << 24  # elements of a chunk of logits, as align.objective.logprobs has it
+OVERHEAD = 1.5 * GIB  # of a CUDA context, NCCL and cuBLAS
+FRAGMENTATION = 0.05  # of the rest: what the allocator holds and cannot give out
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingMemory:
+    """The settings that decide on the memory of a rank.
+
+    Attributes:
+        ranks: over which ZeRO partitions. ``zero_stage``, ``offload_optimizer``, ``offload_params``, ``bf16``: see
+            :class:`reward_models.runtime.training_config.EngineConfig`.
+        checkpointing: activations of a layer are computed again in the backward pass.
+        tokens: of a micro-batch, at most.
+        trained: parameters that are trained; ``None``: all.
+        scalar_head: one score takes the place of the output layer.
+        on_cpu: there is no context of a GPU, and what is offloaded stays in the same memory.
+    """
+
+    ranks: int = 1
+    zero_stage: int = 0
+    bf16: bool = True
+    offload_optimizer: bool = False
+    offload_params: bool = False
+    checkpointing: bool = False
+    tokens: int = 16384
+    trained: int | None = None
+    scalar_head: bool = False
+    on_cpu: bool = False
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by part. ``device``: on the accelerator; ``host``: in the memory of the machine, for one rank."""
+
+    device: dict[str, float] = field(default_factory=dict)
+    host: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def total(self) -> float:
+        return sum(self.device.values())
+
+    def with_parts(self, **parts: float) -> Memory:
+        return Memory({**self.device, **{name: value for name, value in parts.items() if value}}, self.host)
+
+
+def parameters_of(shape: ModelShape, settings: TrainingMemory) -> int:
+    """Parameters of the model in training: a reward model has a row of ``hidden`` weights as its output layer."""
+    return shape.backbone + shape.hidden if settings.scalar_head else shape.parameters
+
+
+def model_states(shape: ModelShape, settings: TrainingMemory) -> Memory:
+    """Weights, gradients and optimizer states of a rank, and the buffers of ZeRO."""
+    count = parameters_of(shape, settings)
+    trained = count if settings.trained is None else settings.trained
+    stage, ranks, width = settings.zero_stage, settings.ranks, 2 if settings.bf16 else 4
+    device: dict[str, float] = {}
+    host: dict[str, float] = {}
+    weights = count * width / (ranks if stage == 3 else 1)
+    (host if settings.offload_params and not settings.on_cpu else device)["weights"] = weights
+    device["gradients"] = _gradients(trained, settings)
+    share = trained / (ranks if stage else 1)
+    # Two moments of Adam in fp32; and the fp32 weights where those of the computation are other tensors.
+    states = 8 * share + (4 * share if settings.bf16 or stage else 0)
+    (host if settings.offload_optimizer and not settings.on_cpu else device)["optimizer"] = states
+    if stage == 3:
+        device["gathered weights"] = min(LIVE, float(count)) * width if ranks > 1 else 0.0
+    if stage and ranks > 1:
+        device["communication"] = 2 * min(BUCKET, float(trained)) * width
+    return Memory({k: v for k, v in device.items() if v}, {k: v for k, v in host.items() if v})
+
+
+def _gradients(trained: int, settings: TrainingMemory) -> float:
+    """In bf16 under ZeRO they are summed in fp32; stage 1 keeps all of the sums, stages 2 and 3 a partition.
+
+    Stage 0 in bf16 makes an fp32 copy when the optimizer steps.
+    """
+    if not settings.bf16:
+        return 4.0 * trained / (settings.ranks if settings.zero_stage >= 2 else 1)
+    if settings.zero_stage == 0:
+        return (2 + 4) * float(trained)
+    if settings.zero_stage == 1:
+        return (2 + 4) * float(trained)
+    # The gradients of the layers that are under way are whole.
+    return 4.0 * trained / settings.ranks + 2 * min(BUCKET, float(trained))
+
+
+def activations(shape: ModelShape, settings: TrainingMemory) -> dict[str, float]:
+    """What the backward pass needs of a micro-batch: inputs of the layers, the inside of one or of all, the output."""
+    width, tokens = 2 if settings.bf16 else 4, settings.tokens
+    one = tokens * layer_elements(shape) * width + tokens * shape.hidden * 4 * (2 if settings.bf16 else 0)
+    inputs = tokens * shape.hidden * width * shape.layers
+    inside = inputs + one if settings.checkpointing else one * shape.layers
+    parts = {"activations": float(inside)}
+    if not settings.scalar_head:
+        chunk = 4.0 * min(LOGITS, tokens * shape.vocabulary) * 2.5  # fp32, their exponentials, and before the cast
+        parts["logits"] = chunk + (4.0 * shape.embedding if settings.bf16 else 4.0 * shape.embedding)
+    return parts
+
+
+def layer_elements(shape: ModelShape) -> int:
+    """Numbers that a layer of a transformers decoder keeps for each token, when nothing is computed again.
+
+    Two norms keep their input and the normalised input; the matrices their inputs; attention its queries, keys, values
+    and output; the gated MLP the gate, its activation, the other half and their product.
+    """
+    latent = shape.latent
+    if latent is not None:
+        queries = shape.heads * (latent.plain + latent.rotary)
+        attention = 2 * queries + 2 * shape.heads * latent.value + latent.query_rank + latent.key_value_rank
+    else:
+        attention = 2 * shape.heads * shape.head + 2 * shape.key_value_heads * shape.head
+    experts = shape.experts
+    inner = shape.inner if experts is None else experts.width * (experts.active + experts.shared)
+    routed = 0 if experts is None else shape.hidden * experts.active
+    return 6 * shape.hidden + 2 * attention + 4 * inner + routed
+
+
+def forward_bytes(shape: ModelShape, settings: TrainingMemory) -> float:
+    """The largest working set of a pass without gradients: one layer of the micro-batch, and a chunk of logits."""
+    width = 2 if settings.bf16 else 4
+    logits = 0.0 if settings.scalar_head else 4.0 * min(LOGITS, settings.tokens * shape.vocabulary) * 2.5
+    return settings.tokens * layer_elements(shape) * width + logits
+
+
+def overhead(parts: Memory, *, on_cpu: bool) -> Memory:
+    """``parts`` and what the runtime adds."""
+    if on_cpu:
+        return parts
+    return parts.with_parts(overhead=OVERHEAD + FRAGMENTATION * parts.total)
+
+
+def training_memory(shape: ModelShape, settings: TrainingMemory) -> Memory:
+    """The peak of an update: model states, activations and overhead of one rank."""
+    states = model_states(shape, settings)
+    return overhead(states.with_parts(**activations(shape, settings)), on_cpu=settings.on_cpu)
