@@ -32,24 +32,25 @@ class KeepBestConfig:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best value so far and the step after which it was measured, and the same of the last evaluation."""
+    """The best value of a metric so far and the step after which it was measured; the same of the last evaluation."""
 
+    metric: str
     step: int
     value: float
     last_step: int
     last_value: float
 
 
-def updated(best: Best | None, step: int, value: float, mode: Literal["max", "min"]) -> tuple[Best, bool]:
+def updated(best: Best | None, step: int, value: float, wanted: KeepBestConfig) -> tuple[Best, bool]:
     """The best after another measurement, and whether it is this one; a tie goes to the earlier."""
-    if best is None or (value > best.value if mode == "max" else value < best.value):
-        return Best(step, value, step, value), True
-    return Best(best.step, best.value, step, value), False
+    if best is None or (value > best.value if wanted.mode == "max" else value < best.value):
+        return Best(wanted.metric, step, value, step, value), True
+    return Best(best.metric, best.step, best.value, step, value), False
 
 
-def sentence(best: Best, metric: str, directory: Path) -> str:
+def sentence(best: Best, directory: Path) -> str:
     """Last against best, and the use of the best, for the end of the run in ``directory``."""
-    last = f"{metric} after the last step ({best.last_step:,}): {best.last_value:.4g}"
+    last = f"{best.metric} after the last step ({best.last_step:,}): {best.last_value:.4g}"
     if best.step == best.last_step:
         return f"{last}, the best of the run; {directory / FOLDER} is the same policy"
     return (

@@ -14,10 +14,10 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from align.best import check_metric, sentence
+from align.best_folder import check_present, publish
 from align.checks import check_entries, check_mixes, check_prompts
 from align.config import AlignConfig, phases_of
 from align.guards import GuardState, check_guards, without_values
-from align.kept import check_kept, publish
 from align.phases import Phase
 from align.policy.policy import Policy, build_policy, check_policy, load_tokenizer, policy_architecture, save_policy
 from align.policy.reference import Reference
@@ -102,8 +102,8 @@ class PolicyRun:
 
     def save(self, state: RunState) -> None:
         """Write a checkpoint. Every rank must call it."""
-        checkpoints, keep = self.directory.checkpoints, self.config.keep_checkpoints
-        save_state(checkpoints, state, self.engine, self.reference, fingerprint(self.prompts), self.world, keep)
+        mark, keep = fingerprint(self.prompts), self.config.keep_checkpoints
+        save_state(self.directory.checkpoints, state, self.engine, self.reference, mark, self.world, keep)
 
     def resume(self) -> RunState:
         """The state of the latest checkpoint, whose weights are loaded, or a new one."""
@@ -160,7 +160,7 @@ class PolicyRun:
     def _load(self, checkpoint: Path) -> RunState:
         state = load_state(checkpoint, self.engine, self.reference, fingerprint(self.prompts), self.world)
         if state.best is not None:
-            check_kept(self.directory.path, state.best)
+            check_present(self.directory.path, state.best)
         self.scorer.mixer.statistics = state.running
         self.reporter.say(f"going on from {checkpoint}")
         return state
@@ -178,11 +178,8 @@ class PolicyRun:
         if self.world.is_main:
             directory = self.directory.path
             save_policy(self.policy, weights, directory, self.tokenizer, self.config.model.lora)
-            facts: dict[str, Any] = {
-                "steps": self.config.steps,
-                "prompts": {"count": len(self.prompts), "dropped": self.prompts.dropped},
-                "world_size": self.world.size,
-            }
+            facts: dict[str, Any] = {"steps": self.config.steps, "world_size": self.world.size}
+            facts["prompts"] = {"count": len(self.prompts), "dropped": self.prompts.dropped}
             if state.best is not None:
                 publish(directory, state.best)
                 facts["best"] = asdict(state.best)
@@ -190,8 +187,8 @@ class PolicyRun:
             write_manifest(directory, self.config, facts)
         self.world.barrier()
         self.reporter.say(f"saved to {self.directory.path}")
-        if state.best is not None and self.config.keep_best is not None:
-            self.reporter.say(sentence(state.best, self.config.keep_best.metric, self.directory.path))
+        if state.best is not None:
+            self.reporter.say(sentence(state.best, self.directory.path))
         return self.directory.path
 
 

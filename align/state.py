@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from align.best import Best
+from align.best_folder import prune
 from align.guards import GuardState
-from align.kept import prune
 from align.policy.reference import Reference
 from align.rewards.mixer import Running
 from align.rollouts.curriculum import CurriculumState

@@ -212,8 +212,8 @@ def _mark(axes: Axes, run: Run) -> None:
     for alarm in run.alarms:
         axes.plot(alarm["step"], 0, marker="|", color="#c00000", markersize=9, transform=axes.get_xaxis_transform())
     if run.best is not None:
-        axes.axvline(run.best[1].step, color=BEST, linewidth=1, linestyle="--")
-        axes.annotate("best", (run.best[1].step, 0), xycoords=("data", "axes fraction"), fontsize=8, color=BEST)
+        axes.axvline(run.best.step, color=BEST, linewidth=1, linestyle="--")
+        axes.annotate("best", (run.best.step, 0), xycoords=("data", "axes fraction"), fontsize=8, color=BEST)
 
 
 def _cards(run: Run) -> list[Card]:
@@ -223,9 +223,10 @@ def _cards(run: Run) -> list[Card]:
         if steps:
             cards.append(Card(_number(values[-1]), title, f"{_number(values[0])} at step {steps[0]:,}"))
     if run.best is not None:
-        metric, best = run.best
-        title = f"best {title_of(metric.removeprefix('eval/'))}"
-        cards.append(Card(_number(best.value), title, f"at step {best.step:,}; last {_number(best.last_value)}"))
+        best, figure = run.best, title_of(run.best.metric.removeprefix("eval/"))
+        cards.append(
+            Card(_number(best.value), f"best {figure}", f"step {best.step:,}; last {_number(best.last_value)}")
+        )
     steps, values = run.series("kl")
     if steps:
         cards.append(Card(_number(values[-1]), "divergence", "nats per token, from the reference"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from align.best import Best, updated
+from align.best import Best, KeepBestConfig, updated
 from reward_models.runtime.metrics import read_metrics
 
 # Held-out figures as they are told: the title, and whether more of it is better (1), worse (−1) or neither.
@@ -66,14 +66,14 @@ class Run:
         return [*sampled[:1], *greedy, *sampled[1:]] if "accuracy_sampled" in sampled else [*greedy, *sampled]
 
     @property
-    def best(self) -> tuple[str, Best] | None:
-        """The metric of ``keep_best`` and its best value so far; ``None`` of a run that keeps no best policy."""
+    def best(self) -> Best | None:
+        """The best value so far of the metric of ``keep_best``; ``None`` of a run that keeps no best policy."""
         settings = yaml.safe_load(self.config) or {}
-        wanted = settings.get("keep_best") if isinstance(settings, dict) else None
-        best: Best | None = None
-        for step, value in zip(*self.series(wanted["metric"]), strict=True) if wanted else ():
-            best, _ = updated(best, step, value, wanted.get("mode", "max"))
-        return (wanted["metric"], best) if wanted and best is not None else None
+        given = settings.get("keep_best") if isinstance(settings, dict) else None
+        wanted, best = KeepBestConfig(**given) if given else None, None
+        for step, value in zip(*self.series(wanted.metric), strict=True) if wanted is not None else ():
+            best, _ = updated(best, step, value, wanted)
+        return best
 
     def series(self, name: str) -> tuple[list[int], list[float]]:
         points = [(line["step"], line[name]) for line in self.lines if name in line]

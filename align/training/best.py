@@ -1,4 +1,4 @@
-"""The best policy of a run, kept while it trains; see :mod:`align.best` and :mod:`align.kept`."""
+"""The best policy of a run, kept while it trains; see :mod:`align.best` and :mod:`align.best_folder`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 
 from align.best import updated
-from align.kept import FILE, kept_at
+from align.best_folder import FILE, folder_at
 from align.policy.policy import build_policy, save_policy
 from align.reporting.manifest import write_manifest
 from align.run import PolicyRun
@@ -34,7 +34,7 @@ def keep_best(run: PolicyRun, state: RunState, values: Mapping[str, float]) -> N
             raise ValueError(f"{missing}: it applies to no held-out prompt. It has measured {there}")
         run.reporter.say(f"{missing}; it is no candidate for the best")
         return
-    state.best, better = updated(state.best, state.step, values[wanted.metric], wanted.mode)
+    state.best, better = updated(state.best, state.step, values[wanted.metric], wanted)
     if better:
         _save(run, state.step, state.best.value)
 
@@ -45,7 +45,7 @@ def _save(run: PolicyRun, step: int, value: float) -> None:
     assert wanted is not None
     weights = full_weights(run.engine.module.model, run.world)
     if run.world.is_main:
-        final = kept_at(run.directory.checkpoints, step)
+        final = folder_at(run.directory.checkpoints, step)
         partial = final.with_name(f".{final.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

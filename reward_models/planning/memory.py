@@ -1,7 +1,7 @@
 """Memory that a rank needs, part by part, from the model's shape and the settings; no model is loaded.
 
-Weights, gradients and optimizer states are exact for AdamW as DeepSpeed 0.19 keeps them. Activations are those that the
-backward pass of a transformers decoder keeps. What a runtime adds (allocator, buffers of libraries) is :data:`OVERHEAD`.
+Weights, gradients and optimizer states are those of AdamW as DeepSpeed 0.19 keeps them. Activations are those that the
+backward pass of a transformers decoder keeps. :data:`OVERHEAD` is added by the runtime (allocator, libraries).
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def activations(shape: ModelShape, settings: TrainingMemory) -> dict[str, float]
     parts = {"activations": float(inside)}
     if not settings.scalar_head:
         chunk = 4.0 * min(LOGITS, tokens * shape.vocabulary) * 2.5  # fp32, their exponentials, and before the cast
-        parts["logits"] = chunk + (4.0 * shape.embedding if settings.bf16 else 4.0 * shape.embedding)
+        parts["logits"] = chunk + 4.0 * shape.embedding  # and the output layer's gradient, summed in fp32
     return parts
 
 

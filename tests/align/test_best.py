@@ -14,29 +14,31 @@ from training_runs import checkpoints, metrics, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from align.best import Best, KeepBestConfig, check_metric, sentence, updated
+from align.best_folder import check_present, folder_at, prune, publish
 from align.config import AlignConfig
-from align.kept import check_kept, kept_at, prune, publish
 from align.reporting.manifest import is_complete
 from align.reporting.report import report
 from align.reporting.runs import read_run
 from reward_models.runtime.checkpoint import CheckpointError
 from reward_models.runtime.config import ConfigError, load_config
 
+NAME = "eval/accuracy_greedy"
+
 
 def course(values: list[float], mode: Any) -> tuple[Best | None, list[int]]:
     """The best of values measured after steps 0, 10, 20, …, and the steps at which it was replaced."""
     best, replaced = None, []
     for number, value in enumerate(values):
-        best, better = updated(best, 10 * number, value, mode)
+        best, better = updated(best, 10 * number, value, KeepBestConfig(metric=NAME, mode=mode))
         replaced += [10 * number] if better else []
     return best, replaced
 
 
 def test_the_best_is_the_highest_or_the_lowest_and_of_equal_ones_the_earlier() -> None:
     values = [0.2, 0.5, 0.4, 0.5, 0.6, 0.6, 0.1]
-    assert course(values, "max") == (Best(40, 0.6, 60, 0.1), [0, 10, 40])
-    assert course(values, "min") == (Best(60, 0.1, 60, 0.1), [0, 60])
-    assert course([0.3, 0.3, 0.3], "max") == (Best(0, 0.3, 20, 0.3), [0])
+    assert course(values, "max") == (Best(NAME, 40, 0.6, 60, 0.1), [0, 10, 40])
+    assert course(values, "min") == (Best(NAME, 60, 0.1, 60, 0.1), [0, 60])
+    assert course([0.3, 0.3, 0.3], "max") == (Best(NAME, 0, 0.3, 20, 0.3), [0])
 
 
 def checkpoint(folder: Path, step: int, best: int | None) -> None:
@@ -48,7 +50,7 @@ def checkpoint(folder: Path, step: int, best: int | None) -> None:
 
 def test_no_policy_is_deleted_that_a_checkpoint_names(tmp_path: Path) -> None:
     for step in (0, 10, 20, 30):
-        kept_at(tmp_path, step).mkdir()
+        folder_at(tmp_path, step).mkdir()
     checkpoint(tmp_path, 20, 10)
     checkpoint(tmp_path, 30, 30)
     (tmp_path / "best-of-all").mkdir()
@@ -57,21 +59,21 @@ def test_no_policy_is_deleted_that_a_checkpoint_names(tmp_path: Path) -> None:
 
 
 def test_the_best_becomes_a_folder_of_the_run_and_one_that_is_missing_is_an_error(tmp_path: Path) -> None:
-    kept = kept_at(tmp_path / "checkpoints", 10)
+    kept = folder_at(tmp_path / "checkpoints", 10)
     kept.mkdir(parents=True)
     (kept / "best.json").write_text('{"step": 10}')
     for _ in range(2):  # again after a kill
-        check_kept(tmp_path, Best(10, 1.0, 30, 0.5))
-        assert json.loads((publish(tmp_path, Best(10, 1.0, 30, 0.5)) / "best.json").read_text()) == {"step": 10}
+        check_present(tmp_path, Best(NAME, 10, 1.0, 30, 0.5))
+        assert json.loads((publish(tmp_path, Best(NAME, 10, 1.0, 30, 0.5)) / "best.json").read_text()) == {"step": 10}
     with pytest.raises(CheckpointError, match="best-00000020 as the best policy, and it is not there"):
-        check_kept(tmp_path, Best(20, 1.0, 30, 0.5))
+        check_present(tmp_path, Best(NAME, 20, 1.0, 30, 0.5))
 
 
 def test_what_is_said_at_the_end() -> None:
-    said = sentence(Best(10, 0.75, 30, 0.5), "eval/accuracy_greedy", Path("runs/x"))
+    said = sentence(Best(NAME, 10, 0.75, 30, 0.5), Path("runs/x"))
     assert "after the last step (30): 0.5; the best: 0.75 after step 10" in said
     assert "model.path=runs/x/best" in said
-    assert "the best of the run" in sentence(Best(30, 0.5, 30, 0.5), "eval/accuracy_greedy", Path("runs/x"))
+    assert "the best of the run" in sentence(Best(NAME, 30, 0.5, 30, 0.5), Path("runs/x"))
 
 
 def test_a_metric_that_no_evaluation_measures_is_refused() -> None:
@@ -136,7 +138,7 @@ def test_the_best_policy_is_kept_exported_and_reported(whole: tuple[Path, str]) 
     assert not list((out / "checkpoints").glob("best-*"))
     run = read_run(out)
     assert run.best is not None
-    assert (run.best[1].step, run.best[1].value) == (step, value)
+    assert (run.best.step, run.best.value) == (step, value)
     assert "best letters" in report([out], out.parent / "page.html").read_text()
 
 

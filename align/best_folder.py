@@ -19,18 +19,18 @@ from reward_models.runtime.checkpoint import STATE_FILE, CheckpointError, list_c
 FILE = "best.json"  # in the folder of a best policy
 
 
-def kept_at(checkpoints: Path, step: int) -> Path:
+def folder_at(checkpoints: Path, step: int) -> Path:
     """The folder of the policy after ``step`` steps, while the run lasts."""
     return checkpoints / f"best-{step:08d}"
 
 
-def check_kept(directory: Path, best: Best) -> None:
+def check_present(directory: Path, best: Best) -> None:
     """``CheckpointError`` if the policy that a checkpoint names as the best is not in the run's directory."""
-    final, kept = directory / FOLDER / FILE, kept_at(directory / "checkpoints", best.step)
+    final, folder = directory / FOLDER / FILE, folder_at(directory / "checkpoints", best.step)
     published = final.is_file() and json.loads(final.read_text(encoding="utf-8"))["step"] == best.step
-    if not published and not kept.is_dir():
+    if not published and not folder.is_dir():
         raise CheckpointError(
-            f"the checkpoint names {kept} as the best policy, and it is not there. Restore it, or start anew with "
+            f"the checkpoint names {folder} as the best policy, and it is not there. Restore it, or start anew with "
             "overwrite=true"
         )
 
@@ -52,9 +52,9 @@ def prune(checkpoints: Path) -> None:
 
 def publish(directory: Path, best: Best) -> Path:
     """Make the best policy the folder ``best`` of the run, which it returns. It may be called again after a kill."""
-    final, kept = directory / FOLDER, kept_at(directory / "checkpoints", best.step)
-    if kept.is_dir():
+    final, folder = directory / FOLDER, folder_at(directory / "checkpoints", best.step)
+    if folder.is_dir():
         if final.exists():
             shutil.rmtree(final)
-        kept.rename(final)
+        folder.rename(final)
     return final
