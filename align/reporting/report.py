@@ -223,10 +223,9 @@ def _cards(run: Run) -> list[Card]:
         if steps:
             cards.append(Card(_number(values[-1]), title, f"{_number(values[0])} at step {steps[0]:,}"))
     if run.best is not None:
-        best, figure = run.best, title_of(run.best.metric.removeprefix("eval/"))
-        cards.append(
-            Card(_number(best.value), f"best {figure}", f"step {best.step:,}; last {_number(best.last_value)}")
-        )
+        title = f"best {title_of(run.best.metric.removeprefix('eval/'))}"
+        note = f"at step {run.best.step:,}; last {_number(run.best.last_value)}"
+        cards.append(Card(_number(run.best.value), title, note))
     steps, values = run.series("kl")
     if steps:
         cards.append(Card(_number(values[-1]), "divergence", "nats per token, from the reference"))
