@@ -17,6 +17,7 @@ from keel.commands import (
     curate,
     data,
     evaluate,
+    plan,
     probe,
     push,
     report,
@@ -45,6 +46,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(probe.app, name="probe")
+app.command("plan")(plan.plan_command)
 app.add_typer(rewards.app, name="rewards")
 app.command("sample")(sample.sample_command)
 app.command("average")(average.average_command)

@@ -74,13 +74,20 @@ def device(
             raise ValueError(f"{word} of {name} must be positive, not {value:g}")
     known = {each.lower(): each for each in DEVICES} | OTHER_NAMES
     found = DEVICES.get(known.get(name.lower(), ""))
-    replaced = {word: value for word, value in given.items() if value is not None}
     if found is not None:
+        replaced = [word for word, value in given.items() if value is not None]
         more = f"; given: {', '.join(replaced)}" if replaced else ""
-        return replace(found, **replaced, source=found.source + more)
-    if missing := [word for word, value in given.items() if value is None]:
+        return replace(
+            found,
+            memory=memory or found.memory,
+            flops=flops or found.flops,
+            bandwidth=bandwidth or found.bandwidth,
+            source=found.source + more,
+        )
+    if memory is None or flops is None or bandwidth is None:
+        missing = [word for word, value in given.items() if value is None]
         raise ValueError(
             f"no GPU {name}; there are {', '.join(DEVICES)}. Of another one give memory, peak and bandwidth "
             f"(missing: {', '.join(missing)})"
         )
-    return Device(name=name, **replaced)
+    return Device(name=name, memory=memory, flops=flops, bandwidth=bandwidth)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from reward_models.backbone.config import ModelConfig
 from reward_models.planning.devices import GIB
 from reward_models.planning.shapes import ModelShape
+from reward_models.runtime.training_config import EngineConfig
 
 BUCKET = 5e8  # elements of DeepSpeed's buckets of gradients and of gathered weights (reduce_, allgather_bucket_size)
 LIVE = 1e9  # elements that stage 3 may have gathered at once (stage3_max_live_parameters)
@@ -92,16 +94,14 @@ def _gradients(trained: int, settings: TrainingMemory) -> float:
     """
     if not settings.bf16:
         return 4.0 * trained / (settings.ranks if settings.zero_stage >= 2 else 1)
-    if settings.zero_stage == 0:
-        return (2 + 4) * float(trained)
-    if settings.zero_stage == 1:
+    if settings.zero_stage <= 1:
         return (2 + 4) * float(trained)
     # The gradients of the layers that are under way are whole.
     return 4.0 * trained / settings.ranks + 2 * min(BUCKET, float(trained))
 
 
 def activations(shape: ModelShape, settings: TrainingMemory) -> dict[str, float]:
-    """What the backward pass needs of a micro-batch: inputs of the layers, the inside of one or of all, the output."""
+    """The numbers of a micro-batch that its backward pass needs, in bytes: of layers, and of the output layer."""
     width, tokens = 2 if settings.bf16 else 4, settings.tokens
     one = tokens * layer_elements(shape) * width + tokens * shape.hidden * 4 * (2 if settings.bf16 else 0)
     inputs = tokens * shape.hidden * width * shape.layers
@@ -149,3 +149,53 @@ def training_memory(shape: ModelShape, settings: TrainingMemory) -> Memory:
     """The peak of an update: model states, activations and overhead of one rank."""
     states = model_states(shape, settings)
     return overhead(states.with_parts(**activations(shape, settings)), on_cpu=settings.on_cpu)
+
+
+def settings_of(
+    engine: EngineConfig,
+    model: ModelConfig,
+    shape: ModelShape,
+    *,
+    ranks: int,
+    tokens: int,
+    scalar_head: bool = False,
+    on_cpu: bool = False,
+) -> TrainingMemory:
+    """The settings of a configuration, as far as they decide on memory."""
+    return TrainingMemory(
+        ranks=ranks,
+        zero_stage=engine.zero_stage,
+        bf16=engine.dtype == "bf16",
+        offload_optimizer=engine.offload_optimizer,
+        offload_params=engine.offload_params,
+        checkpointing=model.gradient_checkpointing,
+        tokens=tokens,
+        trained=trained_parameters(shape, model, scalar_head=scalar_head),
+        scalar_head=scalar_head,
+        on_cpu=on_cpu,
+    )
+
+
+def trained_parameters(shape: ModelShape, model: ModelConfig, *, scalar_head: bool) -> int:
+    """Parameters that are trained: of adapters on every linear layer, of the layers above the frozen ones, or all."""
+    head = shape.hidden if scalar_head else 0
+    frozen = min(model.freeze_layers, shape.layers)
+    if model.lora is not None:
+        queries, keys = shape.heads * shape.head, shape.key_value_heads * shape.head
+        sides = {  # of each matrix: its inputs and outputs
+            "q_proj": shape.hidden + queries,
+            "k_proj": shape.hidden + keys,
+            "v_proj": shape.hidden + keys,
+            "o_proj": queries + shape.hidden,
+            "gate_proj": shape.hidden + shape.inner,
+            "up_proj": shape.hidden + shape.inner,
+            "down_proj": shape.inner + shape.hidden,
+        }
+        targets = model.lora.target_modules
+        chosen = [size for name, size in sides.items() if targets in (None, ["all-linear"]) or name in (targets or ())]
+        return model.lora.r * sum(chosen) * (shape.layers - frozen) + head
+    if not frozen:
+        return shape.backbone + head if scalar_head else shape.parameters
+    matrices = sum(shape.attention_matrices + shape.mlp_matrices(layer) for layer in range(frozen, shape.layers))
+    output = head if scalar_head else (0 if shape.tied else shape.embedding)
+    return matrices + shape.vectors * (shape.layers - frozen) // shape.layers + shape.hidden + output

@@ -103,7 +103,7 @@ class ModelShape:
         return 3 * self.hidden * experts.width * count + self.hidden * experts.count
 
     @property
-    def _vectors(self) -> int:
+    def vectors(self) -> int:
         """Norms and biases of all layers."""
         queries, keys = self.heads * self.head, self.key_value_heads * self.head
         each = self.norms * self.hidden + (queries + 2 * keys if self.biases else 0)
@@ -121,7 +121,7 @@ class ModelShape:
     def backbone(self) -> int:
         """Parameters without the output layer."""
         matrices = sum(self.attention_matrices + self.mlp_matrices(layer) for layer in range(self.layers))
-        return self.embedding + matrices + self._vectors + self.hidden
+        return self.embedding + matrices + self.vectors + self.hidden
 
     @property
     def parameters(self) -> int:

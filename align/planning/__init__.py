@@ -1,0 +1,1 @@
+"""Plans of reinforcement-learning runs: memory, tokens, time and cost before anything is started."""

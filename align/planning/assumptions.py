@@ -1,0 +1,88 @@
+"""Everything that a plan assumes and does not read from the configuration. All of it is printed with the plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+SOURCES = {
+    "mfu_update": "share of the peak in updates; DeepSeek-V3's pre-training reached 0.35 of the H800's bf16 peak "
+    "(14.8T tokens of 37B active parameters in 2.664M GPU hours, arXiv:2412.19437)",
+    "mfu_forward": "share of the peak in passes without gradient and in reading prompts; taken as that of updates",
+    "mfu_decode": "share of the peak that decoding can reach when arithmetic limits it",
+    "bandwidth_share": "share of the memory's bandwidth that decoding reaches",
+    "layer_seconds": "fixed time of a layer in a decoding step: launches, and all-reduces within a machine; ours",
+    "layer_seconds_across": "the same where a replica is spread over machines: dispatch and combine of 128 tokens at "
+    "32 ranks, 155 + 273 microseconds (DeepEP's README)",
+    "tokens_per_step": "tokens that a decoding step gives; DeepSeek-V3 reports 1.8 with its multi-token prediction "
+    "(arXiv:2412.19437, section 5.4.3)",
+    "rollout_weight_bytes": "bytes of a weight in the rollout engine",
+    "cache_bytes": "bytes of a number in the cache of keys and values",
+    "cache_share": "share of a rollout device's memory for weights and cache; vLLM's default is 0.9",
+    "sync_bandwidth": "bytes a second by which new weights reach the rollout engine: one sender, one port of 400 Gb/s",
+    "evaluation_prompts": "held-out prompts, where the configuration sets no evaluation.limit",
+    "prompt_tokens": "mean tokens of a prompt",
+    "length_deviation": "deviation of the logarithm of a response's length, where lengths are drawn from a log-normal",
+}
+NOT_COUNTED = (
+    "rule-based rewards and judges (they run beside the passes), loading, checkpoints, failures and restarts",
+    "resampling of groups without signal",
+    "uneven work of the ranks in an update; preempted sequences of the rollout engine",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumptions:
+    """See :data:`SOURCES` for the meaning and the origin of each."""
+
+    mfu_update: float = 0.35
+    mfu_forward: float = 0.35
+    mfu_decode: float = 0.35
+    bandwidth_share: float = 0.6
+    layer_seconds: float = 40e-6
+    layer_seconds_across: float = 428e-6
+    tokens_per_step: float = 1.0
+    rollout_weight_bytes: float = 2.0
+    cache_bytes: int = 2
+    cache_share: float = 0.9
+    sync_bandwidth: float = 50e9
+    evaluation_prompts: int = 256
+    prompt_tokens: float = 200.0
+    length_deviation: float = 0.8
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if getattr(self, each.name) <= 0:
+                raise ValueError(f"{each.name}={getattr(self, each.name)} must be positive")
+        for name in ("mfu_update", "mfu_forward", "mfu_decode", "bandwidth_share", "cache_share"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"{name}={getattr(self, name)} is a share of a peak, at most 1")
+        if self.tokens_per_step < 1:
+            raise ValueError("tokens_per_step must be at least 1")
+
+    def lines(self) -> list[str]:
+        """Name, value and origin of each."""
+        values = [f"{name} = {getattr(self, name):g}: {text}" for name, text in SOURCES.items()]
+        return [*values, *(f"not counted: {text}" for text in NOT_COUNTED)]
+
+
+def assumptions_for(engine: Literal["local", "vllm"], words: list[str]) -> Assumptions:
+    """The defaults, with ``NAME=VALUE`` in ``words`` in their place.
+
+    The local engine drives every layer from Python: its ``layer_seconds`` are 250 microseconds.
+
+    Raises:
+        ValueError: no such assumption, or its value is no number.
+    """
+    base = Assumptions(layer_seconds=250e-6) if engine == "local" else Assumptions()
+    types = {each.name: type(getattr(base, each.name)) for each in fields(base)}
+    values: dict[str, float | int] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in types:
+            raise ValueError(f"--assume {word}: no such assumption; there are {', '.join(types)}")
+        try:
+            values[name] = types[name](float(value))
+        except ValueError:
+            raise ValueError(f"--assume {word}: {value!r} is no number") from None
+    return replace(base, **values)  # type: ignore[arg-type]

@@ -1,0 +1,78 @@
+"""Memory of a rank in reinforcement learning: the peak of each part of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from align.config import AlignConfig, phases_of
+from reward_models.planning.memory import (
+    Memory,
+    activations,
+    forward_bytes,
+    model_states,
+    overhead,
+    parameters_of,
+    settings_of,
+)
+from reward_models.planning.shapes import ModelShape
+
+
+@dataclass(frozen=True)
+class RunMemory:
+    """The memory of a rank while it updates, computes log-probabilities, and samples with the local engine."""
+
+    update: Memory
+    passes: Memory
+    rollout: Memory | None
+
+    @property
+    def parts(self) -> dict[str, Memory]:
+        named = {"update": self.update, "log-probabilities": self.passes, "rollout": self.rollout}
+        return {name: memory for name, memory in named.items() if memory is not None}
+
+    @property
+    def peak(self) -> Memory:
+        return max(self.parts.values(), key=lambda each: each.total)
+
+
+def run_memory(
+    config: AlignConfig,
+    shape: ModelShape,
+    *,
+    ranks: int,
+    prompt: float,
+    reward_models: Sequence[ModelShape] = (),
+    on_cpu: bool = False,
+) -> RunMemory:
+    """The memory of a rank.
+
+    Args:
+        shape: of the policy. ``ranks``: that train. ``prompt``: tokens of a prompt.
+        reward_models: those that every rank loads.
+    """
+    settings = settings_of(config.engine, config.model, shape, ranks=ranks, tokens=config.max_tokens, on_cpu=on_cpu)
+    width = 2 if settings.bf16 else 4
+    trained = settings.trained if settings.trained is not None else parameters_of(shape, settings)
+    copy = trained * width / (ranks if settings.zero_stage == 3 else 1)
+    copies = (1 if config.loss.beta else 0) + (1 if "kl_first" in {guard.watch for guard in config.guards} else 0)
+    states = model_states(shape, settings)
+    models = float(sum(each.backbone + each.hidden for each in reward_models)) * width
+    teacher = float(shape.parameters) * width if config.teacher is not None else 0.0
+    fixed = {"reward models": models, "teacher": teacher}
+    resting = {} if config.ref_offload and not on_cpu else {"reference": copies * copy}
+    update = states.with_parts(**activations(shape, settings), **fixed, **resting)
+    # While the reference is computed it is on the device, wherever it rests. Gradients are gone between the steps.
+    still = Memory({name: value for name, value in states.device.items() if name != "gradients"}, states.host)
+    passes = still.with_parts(**fixed, reference=copies * copy, activations=forward_bytes(shape, settings))
+    rollout = None
+    if config.rollout.engine == "local":
+        longest = max(phase.max_new_tokens for phase in phases_of(config))
+        responses = -(-config.prompts_per_rollout * config.samples_per_prompt // ranks)
+        rows = min(config.rollout.max_rows, responses)
+        cache = float(rows * (prompt + longest) * shape.cache_bytes(width))
+        rollout = still.with_parts(**fixed, **resting, cache=cache, activations=forward_bytes(shape, settings))
+    with_overhead = [each and overhead(each, on_cpu=on_cpu) for each in (update, passes, rollout)]
+    assert with_overhead[0] is not None
+    assert with_overhead[1] is not None
+    return RunMemory(with_overhead[0], with_overhead[1], with_overhead[2])
