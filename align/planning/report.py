@@ -135,8 +135,8 @@ def lines(plan: Plan) -> Iterator[str]:
     roles = f"{cluster.training} train, {cluster.rollout_devices} sample" if cluster.rollout_devices else "all do both"
     yield f"cluster   {cluster.nodes} × {cluster.per_node} {device.name} ({roles}); {device.source}"
     yield (
-        f"          {device.memory / GB:,.4g} GB, {device.flops / 1e12:,.4g} TFLOP/s, {device.bandwidth / 1e9:,.4g} GB/s"
-        f"; {plan.replica.devices} for a copy of the model that samples"
+        f"          {device.memory / GB:,.4g} GB, {device.flops / 1e12:,.4g} TFLOP/s, "
+        f"{device.bandwidth / 1e9:,.4g} GB/s; {plan.replica.devices} for a copy of the model that samples"
     )
     yield ""
     yield "memory of a training rank, GB"
