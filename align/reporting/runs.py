@@ -70,8 +70,10 @@ class Run:
         """The best value so far of the metric of ``keep_best``; ``None`` of a run that keeps no best policy."""
         settings = yaml.safe_load(self.config) or {}
         given = settings.get("keep_best") if isinstance(settings, dict) else None
-        wanted, best = KeepBestConfig(**given) if given else None, None
-        for step, value in zip(*self.series(wanted.metric), strict=True) if wanted is not None else ():
+        if not given:
+            return None
+        wanted, best = KeepBestConfig(**given), None
+        for step, value in zip(*self.series(wanted.metric), strict=True):
             best, _ = updated(best, step, value, wanted)
         return best
 
