@@ -91,15 +91,13 @@ def loop(run: PolicyRun, state: RunState, stack: ExitStack) -> RunState | None:
             state.rollout = None
         if run.reference is not None and config.ref_update_steps and state.step % config.ref_update_steps == 0:
             run.reference.refresh()
-        values |= evaluate_if_due(run, state)
-        values |= timer.metrics()
+        values |= evaluate_if_due(run, state) | timer.metrics()
         log.write(state.step, values, phase=phase.name, rollout=number)
         run.reporter.step(bar, state.step, {name: values[name] for name in SHOWN if name in values})
         last, state = state, run.apply_guards(state, values)
         if state is not last:  # rolled back
-            log.back_to(state.step)
-            run.by_prompt.back_to(state.step)
-            sample_log.back_to(state.step)
+            for each in (log, run.by_prompt, sample_log):
+                each.back_to(state.step)
             continue
         keep_best(run, state, values)
         if state.step == config.steps or (config.save_every and state.step % config.save_every == 0):
