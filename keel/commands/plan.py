@@ -15,6 +15,7 @@ from keel.failures import failures
 if TYPE_CHECKING:
     from align.config import AlignConfig
     from align.planning.lengths import Lengths
+    from align.planning.plan import Plan
     from align.planning.rates import Rates
     from reward_models.planning.shapes import ModelShape
 
@@ -39,7 +40,7 @@ def plan_command(
     reward_model_shape: Annotated[str | None, typer.Option(help="The same of reward models that are not here.")] = None,
     memory_gb: Annotated[float | None, typer.Option(help="Memory of the device, in GB.")] = None,
     tflops: Annotated[float | None, typer.Option(help="Its peak in bf16, in TFLOP/s.")] = None,
-    bandwidth_gbs: Annotated[float | None, typer.Option(help="Bandwidth of its memory, in GB/s.")] = None,
+    gbs: Annotated[float | None, typer.Option("--bandwidth-gbs", help="Bandwidth of its memory, in GB/s.")] = None,
     assume: Annotated[list[str] | None, typer.Option(help=ASSUME)] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file; the timeline is drawn beside it (.svg).")] = None,
 ) -> None:
@@ -51,9 +52,8 @@ def plan_command(
     with failures():
         from align.config import AlignConfig
         from align.planning.assumptions import assumptions_for
-        from align.planning.picture import svg
         from align.planning.plan import Cluster, make_plan
-        from align.planning.report import as_json, lines
+        from align.planning.report import lines
         from reward_models.planning.devices import device
         from reward_models.planning.shapes import read_shape
         from reward_models.runtime.config import load_config
@@ -63,21 +63,9 @@ def plan_command(
         settings = load_config(AlignConfig, config, overrides or [])
         assumptions = assumptions_for(settings.rollout.engine, assume or [])
         shape = read_shape(model_shape or settings.model.path or "")
-        chosen = device(
-            gpu,
-            memory=None if memory_gb is None else memory_gb * 1e9,
-            flops=None if tflops is None else tflops * 1e12,
-            bandwidth=None if bandwidth_gbs is None else bandwidth_gbs * 1e9,
-        )
-        cluster = Cluster(
-            device=chosen,
-            nodes=nodes,
-            per_node=gpus_per_node,
-            rollout_devices=rollout_gpus,
-            replica=replica_gpus,
-            overlap=overlap,
-            price=price,
-        )
+        chosen = device(gpu, memory=_times(memory_gb, 1e9), flops=_times(tflops, 1e12), bandwidth=_times(gbs, 1e9))
+        sizes = {"nodes": nodes, "per_node": gpus_per_node, "rollout_devices": rollout_gpus, "replica": replica_gpus}
+        cluster = Cluster(device=chosen, overlap=overlap, price=price, **sizes)
         plan = make_plan(
             settings,
             shape,
@@ -90,10 +78,21 @@ def plan_command(
         for line in lines(plan):
             typer.echo(line)
         if out is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(json.dumps(as_json(plan), indent=1), encoding="utf-8")
-            out.with_suffix(".svg").write_text(svg(plan), encoding="utf-8")
-            typer.echo(f"\nwritten: {out} and {out.with_suffix('.svg')}")
+            _write(plan, out)
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _write(plan: Plan, out: Path) -> None:
+    from align.planning.picture import svg
+    from align.planning.report import as_json
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(as_json(plan), indent=1), encoding="utf-8")
+    out.with_suffix(".svg").write_text(svg(plan), encoding="utf-8")
+    typer.echo(f"\nwritten: {out} and {out.with_suffix('.svg')}")
 
 
 def _lengths(config: AlignConfig, given: str | None, samples: Path | None, deviation: float) -> Lengths:
