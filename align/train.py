@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
+from reward_models.runtime import threads  # noqa: F401 - before torch is loaded
 
-# Before torch is loaded: a thread that waits turns a thousand times and then sleeps (libgomp's default: 300,000 times).
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# isort: split
+import argparse
+import sys
 
 from align.config import AlignConfig
 from align.foreign import foreign_code

@@ -23,10 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-# Before torch is loaded: a thread that waits turns a thousand times and then sleeps (libgomp's default: 300,000 times).
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+import reward_models.runtime.threads  # noqa: F401 - before torch is loaded
 
+# isort: split
 import torch
 
 T = TypeVar("T")

@@ -6,6 +6,7 @@ training ratings. A rating that is missing has no loss.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,27 +25,36 @@ class AttributeHead:
 
     Attributes:
         weights: of each output in the score.
-        means, deviations: of the training ratings; rating = mean + deviation · output.
+        means, deviations: of the training ratings; rating = mean + deviation · output. Both are nan for an attribute
+            that nobody rated: its output has learnt nothing.
     """
+
+    def __post_init__(self) -> None:
+        weights = zip(ATTRIBUTES, self.weights, self.means, strict=True)
+        if unrated := [name for name, weight, mean in weights if weight and math.isnan(mean)]:
+            raise ValueError(
+                f"attributes: {', '.join(unrated)} has a weight, and the training data had no ratings of it: that "
+                "output has learnt nothing"
+            )
 
     weights: tuple[float, ...]
     means: tuple[float, ...]
     deviations: tuple[float, ...]
 
-    def to_facts(self) -> dict[str, dict[str, float]]:
-        """For ``config.json``: attribute → its weight, mean and deviation."""
+    def to_facts(self) -> dict[str, dict[str, float | None]]:
+        """For ``config.json``: attribute → its weight, mean and deviation; ``None`` for nan."""
         return {
-            name: {"weight": weight, "mean": mean, "deviation": deviation}
+            name: {"weight": weight, "mean": _known(mean), "deviation": _known(deviation)}
             for name, weight, mean, deviation in zip(ATTRIBUTES, self.weights, self.means, self.deviations, strict=True)
         }
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Mapping[str, float]]) -> AttributeHead:
+    def from_facts(cls, facts: Mapping[str, Mapping[str, float | None]]) -> AttributeHead:
         """Raise ``ValueError`` if the saved attributes are not :data:`ATTRIBUTES`."""
         if facts.keys() != set(ATTRIBUTES):
             raise ValueError(f"the saved model's attributes are {', '.join(facts)}, not {', '.join(ATTRIBUTES)}")
         columns = ("weight", "mean", "deviation")
-        weights, means, deviations = (tuple(float(facts[name][c]) for name in ATTRIBUTES) for c in columns)
+        weights, means, deviations = (tuple(_number(facts[name][c]) for name in ATTRIBUTES) for c in columns)
         return cls(weights, means, deviations)
 
     @classmethod
@@ -64,12 +74,16 @@ class AttributeHead:
             deviation = float(known.std()) if len(known) else 0.0
             if not deviation and weights.get(name):
                 raise ValueError(f"attributes.{name} has a weight, and data.train has no two different ratings of it")
-            means.append(float(known.mean()) if len(known) else 0.0)
-            deviations.append(deviation or 1.0)
+            means.append(float(known.mean()) if len(known) else math.nan)
+            deviations.append((deviation or 1.0) if len(known) else math.nan)
         return cls(tuple(float(weights.get(name, 0.0)) for name in ATTRIBUTES), tuple(means), tuple(deviations))
 
     def weighed(self, weights: Mapping[str, float]) -> AttributeHead:
-        """The same outputs with other weights; 0 for attributes that are not named."""
+        """The same outputs with other weights; 0 for attributes that are not named.
+
+        Raises:
+            ValueError: nobody rated an attribute that has a weight.
+        """
         return replace(self, weights=tuple(float(weights.get(name, 0.0)) for name in ATTRIBUTES))
 
     def standard(self, ratings: np.ndarray) -> np.ndarray:
@@ -77,12 +91,20 @@ class AttributeHead:
         return (ratings - np.array(self.means)) / np.array(self.deviations)
 
     def ratings(self, outputs: np.ndarray) -> np.ndarray:
-        """Outputs on the scale of the ratings, ``[n, attributes]``."""
+        """Outputs on the scale of the ratings, ``[n, attributes]``; nan for an attribute that nobody rated."""
         return outputs * np.array(self.deviations) + np.array(self.means)
 
     def scores(self, outputs: np.ndarray) -> np.ndarray:
         """The weighted combination, ``[n]``."""
         return outputs @ np.array(self.weights)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def attribute_loss(outputs_BA: torch.Tensor, target_BA: torch.Tensor) -> torch.Tensor:
@@ -139,16 +161,18 @@ def attribute_figures(ratings: np.ndarray, target: np.ndarray) -> dict[str, Any]
     """Per attribute: number of ratings, Pearson's and Spearman's correlation, and root mean squared error.
 
     Args:
-        ratings: predicted, ``[n, attributes]``; ``target``: given, nan where there is none.
+        ratings: predicted, ``[n, attributes]``; nan for an attribute that nobody rated in training.
+        target: given, nan where there is none.
 
     Returns:
-        Correlations are ``None`` for fewer than three ratings, or where all are alike.
+        Correlations are ``None`` for fewer than three ratings, or where all are alike. An attribute that the training
+        data had no ratings of has no figures, and ``n`` is 0.
     """
     from scipy.stats import rankdata
 
     result: dict[str, Any] = {}
     for name, predicted, given in zip(ATTRIBUTES, ratings.T, target.T, strict=True):
-        known = ~np.isnan(given)
+        known = ~np.isnan(given) & ~np.isnan(predicted)
         x, y = predicted[known], given[known]
         result[name] = {
             "n": int(known.sum()),

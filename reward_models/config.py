@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
 from reward_models.attribute_weights import check_weights
@@ -46,6 +46,16 @@ class LossConfig:
             raise ValueError("loss.tie_threshold must be positive")
         if self.deployed_safe_share is not None and not 0 < self.deployed_safe_share < 1:
             raise ValueError("loss.deployed_safe_share is a share strictly between 0 and 1")
+
+
+# Of the settings of the loss, the ties and the threshold: those that each training reads.
+READ_BY: dict[str, frozenset[str]] = {
+    "preference": frozenset(
+        {"loss.margin", "loss.tie_threshold", "loss.centering", "loss.label_smoothing", "data.ties"}
+    ),
+    "safety": frozenset({"loss.label_smoothing", "loss.class_weights", "loss.deployed_safe_share", "threshold_fpr"}),
+    "attributes": frozenset(),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +104,21 @@ class RewardModelConfig(RunConfig):
             if self.task != "preference":
                 raise ValueError("attributes go with the task preference")
             check_weights(self.attributes)
+        self._check_unread()
         if not 0 < self.threshold_fpr < 1:
             raise ValueError(f"threshold_fpr={self.threshold_fpr} is a share strictly between 0 and 1")
         if self.epochs <= 0 or (self.max_steps is not None and self.max_steps < 1):
             raise ValueError("epochs and max_steps must be positive")
+
+    def _check_unread(self) -> None:
+        """Raise ``ValueError`` if a setting differs from its default that this training does not read."""
+        read = READ_BY["attributes" if self.attributes else self.task]
+        settings = {f"loss.{each.name}": (getattr(self.loss, each.name), each.default) for each in fields(LossConfig)}
+        settings["data.ties"] = (self.data.ties, DataConfig.ties)
+        settings["threshold_fpr"] = (self.threshold_fpr, type(self).threshold_fpr)
+        changed = [
+            f"{name}={value}" for name, (value, usual) in settings.items() if value != usual and name not in read
+        ]
+        if changed:
+            by = "with attributes" if self.attributes else f"with task={self.task}"
+            raise ValueError(f"{', '.join(changed)} has no part in the training {by}: take it out")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
+from reward_models.runtime import threads  # noqa: F401 - before torch is loaded
 
-# Before torch is loaded: a thread that waits turns a thousand times and then sleeps (libgomp's default: 300,000 times).
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# isort: split
+import sys
 
 from reward_models.config import RewardModelConfig
 from reward_models.runtime.config import load_config

@@ -100,9 +100,11 @@ def prepare(config: RewardModelConfig, run: Run) -> Training:
 def optimize(training: Training) -> bool:
     """Make the optimizer steps that are left; returns False if a signal stopped the run before the last."""
     config, run, data, engine = training.config, training.run, training.data, training.engine
-    objective: Any = Objective(config, data.train, run.world.device)
-    if training.head is not None:
-        objective = AttributeObjective(training.head, data.train, run.world.device)
+    objective = (
+        Objective(config, data.train, run.world.device)
+        if training.head is None
+        else AttributeObjective(training.head, data.train, run.world.device)
+    )
     first_step = _resume(training)
     with (
         StopSignal() as stop,
@@ -130,7 +132,9 @@ def optimize(training: Training) -> bool:
     return True
 
 
-def _step(training: Training, objective: Objective, step: int, stop: StopSignal) -> tuple[dict[str, float], bool]:
+def _step(
+    training: Training, objective: Objective | AttributeObjective, step: int, stop: StopSignal
+) -> tuple[dict[str, float], bool]:
     """One optimizer step; returns its metrics, and whether a signal asks any rank to stop."""
     config, run, data = training.config, training.run, training.data.train
     began, items = time.perf_counter(), training.sampler.step(step)
@@ -156,7 +160,7 @@ def update(
     engine: Any,
     scorer: SequenceScorer,
     batches: list[list[int]],
-    objective: Objective,
+    objective: Objective | AttributeObjective,
     metrics: Metrics,
     count: int,
     world: World,

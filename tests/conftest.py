@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from reward_models.runtime import threads  # noqa: F401 - before torch is loaded
+
+# isort: split
 import os
 import shutil
 import signal
@@ -12,9 +15,6 @@ import preloaded
 import pytest
 from hypothesis import settings
 
-# Before torch is loaded: a thread that waits turns a thousand times and then sleeps (libgomp's default: 300,000 times).
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process for each core
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

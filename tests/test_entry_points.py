@@ -19,7 +19,7 @@ sys.addaudithook(report)
 __import__(sys.argv[1], fromlist=["main"])
 print(os.environ.get("GOMP_SPINCOUNT"))
 """
-PROGRAMS = ("keel.cli", "reward_models.train", "align.train", "align.train_sft", "align.sample")
+PROGRAMS = ("keel.cli", "reward_models.train", "align.train", "align.train_sft", "align.sample", "align.evaluate")
 
 
 def turns(program: str, **variables: str) -> str:

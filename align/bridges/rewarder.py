@@ -101,6 +101,15 @@ class LocalRewarder:
             )
 
 
+def check_sums(config: AlignConfig) -> None:
+    """Raise ``ValueError`` if the configuration does not learn from the weighted sums that are computed here."""
+    if config.loss.aggregation != "sum":
+        raise ValueError(
+            f"loss.aggregation={config.loss.aggregation} normalises each term within groups, and the sums over a "
+            "rollout, which a reward of single responses cannot do. Set loss.aggregation=sum for the weighted sum"
+        )
+
+
 def weights_at(config: AlignConfig, mixer: Mixer, step: int) -> dict[str, float]:
     """The weight of every entry at a step of the configured run; those of the last step hold afterwards."""
     step = min(step, config.steps - 1)
@@ -173,6 +182,10 @@ def rewarder(
         return RemoteRewarder(tuple(url.strip() for url in spec.split(",")), model=model, **options)
     config = load_config(AlignConfig, spec, overrides)
     where = spec or "the configuration"
+    try:
+        check_sums(config)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
     if not knows_step and STEP not in os.environ and (name := scheduled(config)):
         raise ConfigError(
             f"{where}: the weight of {name} follows the step, which this library does not tell; give a number, or the "

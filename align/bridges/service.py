@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from align.bridges.conversion import as_sample
-from align.bridges.rewarder import weights_at
+from align.bridges.rewarder import check_sums, weights_at
 from align.config import AlignConfig
 from align.rewards.build import VERIFIERS, MixedTerm, build_terms
 from align.rewards.grouping import whole_halves
@@ -48,7 +48,8 @@ class MixerService:
 
     Raises:
         TermError: a term cannot be built.
-        ValueError: a term is normalised by running statistics: its rewards would depend on the traffic.
+        ValueError: a term is normalised by running statistics: its rewards would depend on the traffic. Or the rewards
+            are not learnt from as a weighted sum.
     """
 
     task: Literal["mixer"] = "mixer"
@@ -59,6 +60,10 @@ class MixerService:
                 f"{name}: {', '.join(running)} has normalise: running; rewards that depend on what was scored "
                 "before cannot be served"
             )
+        try:
+            check_sums(config)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
         forget_models()  # a reload must read them anew
         self.manifest = hashlib.sha256(dump_config(config).encode()).hexdigest()[:16]
         self.admission = Admission(limits)

@@ -17,7 +17,7 @@ from align.run import fingerprint
 from align.samples.config import MAY_CHANGE, SampleConfig
 from align.samples.yields import Yield
 from reward_models.backbone import pretrained
-from reward_models.runtime.config import dump_config
+from reward_models.runtime.config import dump_config, with_defaults
 from reward_models.runtime.resumable import ResumableLines
 from reward_models.runtime.run import package_versions
 
@@ -31,14 +31,24 @@ def manifest_of(out: Path) -> Path:
 
 def identity(config: SampleConfig, prompts: PromptSet) -> dict[str, Any]:
     """All that the samples depend on."""
-    settings = yaml.safe_load(dump_config(config))
-    kept = {key: value for key, value in settings.items() if key not in MAY_CHANGE}
     return {
-        "config": kept,
+        "config": _deciding(yaml.safe_load(dump_config(config))),
         "engine": "server" if config.servers else "local",
         "model": model_digest(config),
         "prompts": fingerprint(prompts),
     }
+
+
+def complete(identity: dict[str, Any]) -> dict[str, Any]:
+    """The identity of samples that an earlier version began: settings that it did not have are at their defaults."""
+    if not isinstance(identity.get("config"), dict):
+        return identity
+    return identity | {"config": _deciding(with_defaults(SampleConfig, identity["config"]))}
+
+
+def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that samples depend on."""
+    return {key: value for key, value in settings.items() if key not in MAY_CHANGE}
 
 
 def model_digest(config: SampleConfig) -> str:

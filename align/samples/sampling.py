@@ -27,7 +27,7 @@ from align.rollouts.sampler import Sampler
 from align.rollouts.served import Served, ServedRollout, find_models
 from align.run import verifiers_of
 from align.samples.config import LONGEST, USUAL, SampleConfig
-from align.samples.manifest import identity, manifest_of, write_manifest
+from align.samples.manifest import complete, identity, manifest_of, write_manifest
 from align.samples.rows import rows_of
 from align.samples.yields import Yield
 from align.training.collect import score
@@ -105,7 +105,7 @@ def _open_lines(config: SampleConfig, job: dict[str, Any], describing: Iterable[
 
     if config.overwrite or not out.exists():  # never refused, and the samples are gone when it returns
         delete()
-    lines = ResumableLines(out, job, content="samples", overwrite=config.overwrite)
+    lines = ResumableLines(out, job, content="samples", overwrite=config.overwrite, complete=complete)
     delete()
     return lines
 

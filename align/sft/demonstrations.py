@@ -13,14 +13,13 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from reward_models.data.chat import prompt_text, render, tokenize_texts
-from reward_models.data.formats import rename, to_record, to_responses
-from reward_models.data.records import Conversation, Message, Prompt, RecordError
+from reward_models.data.formats import rename, to_demonstration
+from reward_models.data.records import Conversation, Message
 from reward_models.data.sources import BadRow, BadRowsError, read_rows_of
 from reward_models.data.trees import TokenIds
 
 NOT_CONTINUING = "the reply does not continue the prompt as the chat template ends it"
 _MARK = re.compile(r"\{%-?\s*generation\b")  # a template that marks what the assistant writes
-_CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's notes for a calculator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +82,8 @@ def load_conversations(config: DemonstrationsConfig) -> tuple[list[Conversation]
     """
 
     def convert(row: dict[str, Any], line: int, source: str) -> Conversation:
-        return to_demonstration(rename(row, config.columns))
+        prompt, response = to_demonstration(rename(row, config.columns))
+        return prompt + response
 
     conversations: list[Conversation] = []
     bad: list[BadRow] = []
@@ -96,28 +96,6 @@ def load_conversations(config: DemonstrationsConfig) -> tuple[list[Conversation]
     if len(bad) > config.max_bad:
         raise BadRowsError(bad, config.max_bad)
     return conversations, len(bad)
-
-
-def to_demonstration(row: dict[str, Any]) -> Conversation:
-    """The conversation in a row, which ends with the assistant's reply.
-
-    Raises:
-        RecordError: there is none, or something in it is wrong.
-    """
-    if row.keys() & {"chosen", "rejected", "response_a", "response_b"}:
-        raise RecordError("a comparison is no demonstration; to learn from its better response, name it 'response'")
-    if row.keys() & {"messages", "conversations", "conversation", "response", "completion", "output"}:
-        prompt, responses = to_responses(row)
-        if "response" not in responses:
-            raise RecordError("the row holds several responses; name the one to learn from 'response'")
-        return prompt + responses["response"]
-    record = to_record(row, "prompt", domain="reasoning")
-    assert isinstance(record, Prompt)
-    worked = row.get("solution") or (row["answer"] if "question" in row and "####" in str(row.get("answer")) else None)
-    if not isinstance(worked, str) or record.answer is None:
-        raise RecordError("no reply: add 'messages', 'response' or 'completion', or a 'solution' and an 'answer'")
-    thoughts = _CALCULATION.sub("", worked.partition("####")[0]).strip()
-    return (*record.prompt, Message("assistant", f"<think>{thoughts}</think><answer>{record.answer}</answer>"))
 
 
 def encode(

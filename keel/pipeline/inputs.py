@@ -15,10 +15,9 @@ from typing import Any
 from align.rewards.build import check_terms
 from align.rewards.terms import TermError
 from align.samples.rows import to_sample
-from align.sft.demonstrations import to_demonstration
 from keel.pipeline.stage import SAMPLES, Stage
 from reward_models.data.files import BadRow
-from reward_models.data.formats import rename
+from reward_models.data.formats import rename, to_demonstration
 from reward_models.data.records import TASKS
 from reward_models.data.sources import SourceError, expand, is_hub, read, read_rows_of
 from reward_models.runtime.config import ConfigError

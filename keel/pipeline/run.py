@@ -264,7 +264,7 @@ def _lock(root: Path) -> Iterator[int]:
 
 def _check_unchanged(stage: Stage, inputs: Sequence[Input], state: State, stages: Sequence[Stage]) -> None:
     """``ConfigError`` if the stage was started with other settings or inputs."""
-    differs = RunDirectory(stage.directory).differences(stage.resolved, stage.program.may_change)
+    differs = RunDirectory(stage.directory).differences(stage.resolved, stage.program.may_change, stage.program.schema)
     before = state.stages.get(stage.name, {}).get("inputs", {})
     for each in inputs:
         then, now = before.get(f"{each.key} {each.value}"), each.digest

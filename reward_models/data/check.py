@@ -23,6 +23,7 @@ from reward_models.data.records import (
     Candidates,
     Comparison,
     Conversation,
+    Demonstration,
     Pair,
     Rated,
     Record,
@@ -66,7 +67,7 @@ class FileReport:
     Args:
         rows: all of them, the bad ones too.
         record_types: records by type.
-        labels: records by label (a prompt's is its domain).
+        labels: records by label (a prompt's is its domain; of a demonstration: whether it has a part ``<think>``).
         unit: what ``prompt_lengths`` and ``response_lengths`` count, ``tokens`` or ``words``, over the messages'
             contents without any chat template.
         prompts: distinct prompts, by :func:`~reward_models.data.splits.prompt_key`.
@@ -189,6 +190,9 @@ class _Tally:
             self._count("rated", f"{sum(each is not None for each in record.ratings)} attributes", record.response)
         elif isinstance(record, SafetyLabel):
             self._count("safety", record.label, record.response)
+        elif isinstance(record, Demonstration):
+            thinks = any("</think>" in message.content for message in record.response)
+            self._count("demonstration", "with thoughts" if thinks else "without thoughts", record.response)
         elif isinstance(record, Candidates):
             self._count("candidates", f"{len(record.right)} of {len(record.right + record.wrong)} right", *record.right)
             self.response_lengths.extend(self._length(response) for response in record.wrong)

@@ -14,6 +14,8 @@ prompt          ``prompt`` and ``answer``, ``domain``, ``language``: our own lay
                 are kept for reward terms
                 ``question, answer`` (after ``####``): gsm8k
                 any comparison above, read for its prompt
+demonstration   ``prompt, response`` (``completion``, ``output``), or ``messages`` that end with the assistant's, or a
+                problem with a worked ``solution`` and an ``answer``. Never inferred: name this type
 candidates      ``prompt, chosen, rejected`` (both *lists of responses*) and ``subset``: RewardBench 2
 ==============  =======================================================================================
 
@@ -50,7 +52,9 @@ from reward_models.data.records import (
     Candidates,
     Comparison,
     Conversation,
+    Demonstration,
     Domain,
+    Message,
     Pair,
     Prompt,
     Rated,
@@ -92,6 +96,8 @@ RESPONSE = re.compile(
     r"response|completion|chosen|rejected|^(?:outputs?|answers|answer_\d|generations?|repl(?:y|ies))$"
 )
 
+_CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's notes for a calculator
+
 Row = Mapping[str, Any]
 
 
@@ -112,6 +118,9 @@ def to_record(
     id = str(row["id"]) if isinstance(row.get("id"), str | int) else id
     source = row["source"] if isinstance(row.get("source"), str) and row["source"] else source
     record_type = record_type or infer_record_type(row)
+    if record_type == "demonstration":
+        prompt, response = to_demonstration(row)
+        return Demonstration(prompt=prompt, response=response, id=id, source=source)
     verdict = verdict_column(row)
     if record_type == "comparison" and verdict != "label" and row.get("label") is None and row.get(verdict) is None:
         raise missing(row, verdict)
@@ -164,6 +173,28 @@ def to_responses(row: Row) -> tuple[Conversation, dict[str, Conversation]]:
     return tuple(prompt), {"response": (last,)}
 
 
+def to_demonstration(row: Row) -> tuple[Conversation, Conversation]:
+    """The prompt and the assistant's reply to learn from: that of a row, or a worked solution with its answer.
+
+    Raises:
+        RecordError: there is none, there are several, or something in it is wrong.
+    """
+    if row.keys() & {"chosen", "rejected", "response_a", "response_b"}:
+        raise RecordError("a comparison is no demonstration; to learn from its better response, name it 'response'")
+    if row.keys() & {"messages", "conversations", "conversation", "response", "completion", "output"}:
+        prompt, responses = to_responses(row)
+        if "response" not in responses:
+            raise RecordError("the row holds several responses; name the one to learn from 'response'")
+        return prompt, responses["response"]
+    record = to_record(row, "prompt", domain="reasoning")
+    assert isinstance(record, Prompt)
+    worked = row.get("solution") or (row["answer"] if "question" in row and "####" in str(row.get("answer")) else None)
+    if not isinstance(worked, str) or record.answer is None:
+        raise RecordError("no reply: add 'messages', 'response' or 'completion', or a 'solution' and an 'answer'")
+    thoughts = _CALCULATION.sub("", worked.partition("####")[0]).strip()
+    return record.prompt, (Message("assistant", f"<think>{thoughts}</think><answer>{record.answer}</answer>"),)
+
+
 def infer_record_type(row: Row) -> RecordType:
     """The type of the record in ``row``, by its columns. :class:`RecordError` if they fit no layout."""
     ours = to_ours(row)
@@ -178,7 +209,7 @@ def infer_record_type(row: Row) -> RecordType:
         return "prompt"
     raise RecordError(
         f"no known layout {columns_of(row)}; name the columns with --column OURS=THEIRS, and if need be the type with "
-        "--type comparison|safety|prompt"
+        "--type comparison|safety|prompt|demonstration"
     )
 
 
@@ -214,6 +245,8 @@ def to_row(record: Record) -> dict[str, Any]:
         row |= {"label": record.label}
     elif isinstance(record, Rated):
         row |= {"response": _to_messages(record.response), **dict(zip(ATTRIBUTES, record.ratings, strict=True))}
+    elif isinstance(record, Demonstration):
+        row |= {"response": _to_messages(record.response)}
     elif isinstance(record, SafetyLabel):
         row |= {"response": _to_messages(record.response), "label": record.label, "category": record.category}
     elif isinstance(record, Candidates):

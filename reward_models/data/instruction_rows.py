@@ -20,11 +20,13 @@ LONGEST = 1_000_000  # characters of a ground truth
 def with_constraints(row: Row) -> Row:
     """A row of IFEval, IFBench or Nemotron: ids in ``instruction_id_list``, and a list ``kwargs`` as long.
 
+    Without ``kwargs`` no constraint has values.
+
     Raises:
         RecordError: they are not two lists of the same length.
     """
     kept = {name: value for name, value in row.items() if name not in ("instruction_id_list", "kwargs")}
-    return _with(kept, row["instruction_id_list"], row["kwargs"], "instruction_id_list")
+    return _with(kept, row["instruction_id_list"], row.get("kwargs"), "instruction_id_list")
 
 
 def is_constraints(value: object) -> bool:

@@ -287,6 +287,14 @@ def _input(row: Row) -> Row:
     return _without(row, "input") | {"prompt": row["input"]}
 
 
+def _constraints(row: Row) -> Row:
+    """A row of IFEval; a file of several sources has empty columns where a row comes from another one."""
+    if row["instruction_id_list"] is not None:
+        return with_constraints(row)
+    rest = _without(row, "instruction_id_list", "kwargs")
+    return _ground_truth(rest) if rest.get("ground_truth") is not None else rest
+
+
 def _ground_truth(row: Row) -> Row:
     if is_constraints(row["ground_truth"]):
         return with_ground_truth(row)
@@ -315,6 +323,6 @@ _LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Row], Row]], ...] = (
     (("question_content", "public_test_cases"), with_tests),
     (("question", "input_output"), with_tests),
     (("prompt", "input_output"), with_tests),
-    (("instruction_id_list", "kwargs"), with_constraints),
+    (("instruction_id_list",), _constraints),
     (("ground_truth",), _ground_truth),
 )

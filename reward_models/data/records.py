@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 Role = Literal["system", "user", "assistant", "tool"]
 ROLES: tuple[str, ...] = ("system", "user", "assistant", "tool")
@@ -19,9 +19,10 @@ MESSAGE_FIELDS: tuple[str, ...] = ("tool_calls", "tool_call_id", "name", "reason
 
 Task = Literal["preference", "safety"]
 Domain = Literal["reasoning", "helpfulness", "safety"]
-RecordType = Literal["comparison", "pair", "safety", "candidates", "prompt", "rated"]
-RECORD_TYPES: tuple[RecordType, ...] = ("comparison", "pair", "safety", "candidates", "prompt", "rated")
+RecordType = Literal["comparison", "pair", "safety", "candidates", "prompt", "rated", "demonstration"]
+RECORD_TYPES: tuple[RecordType, ...] = get_args(RecordType)
 ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")  # HelpSteer and HelpSteer2
+RATING_SCALE = (0.0, 4.0)  # of theirs
 DOMAINS: tuple[Domain, ...] = ("reasoning", "helpfulness", "safety")
 
 
@@ -217,7 +218,8 @@ class Rated(SafetyLabel):
 
     Args:
         prompt, response, id, source: as in :class:`Comparison`.
-        ratings: one for each of :data:`ATTRIBUTES`, in their order; ``None`` where the source has none. At least one.
+        ratings: one for each of :data:`ATTRIBUTES`, in their order; ``None`` where the source has none. At least one;
+            between the ends of :data:`RATING_SCALE`.
     """
 
     label: Literal["safe", "unsafe"] = "safe"
@@ -230,8 +232,13 @@ class Rated(SafetyLabel):
         known = [rating for rating in self.ratings if rating is not None]
         if not known:
             raise RecordError(f"no rating of {', '.join(ATTRIBUTES)}")
-        if not all(math.isfinite(rating) for rating in known):
-            raise RecordError(f"ratings {known} are not finite numbers")
+        low, high = RATING_SCALE
+        rated = zip(ATTRIBUTES, self.ratings, strict=True)
+        if wrong := [f"{name} {each:g}" for name, each in rated if each is not None and not low <= each <= high]:
+            raise RecordError(
+                f"{', '.join(wrong)} is not between {low:g} and {high:g}, the scale of HelpSteer's ratings; convert "
+                "the ratings to this scale"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,7 +290,25 @@ class Candidates:
             _check_response(response, f"response {number}")
 
 
-Record = Comparison | Pair | SafetyLabel | Prompt | Candidates
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demonstration:
+    """One response to one prompt, to be imitated: the data of supervised fine-tuning.
+
+    Args:
+        prompt, response, id, source: as in :class:`Comparison`.
+    """
+
+    prompt: Conversation
+    response: Conversation
+    id: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        _check_prompt(self.prompt)
+        _check_response(self.response, "the response")
+
+
+Record = Comparison | Pair | SafetyLabel | Prompt | Candidates | Demonstration
 
 
 def _check_prompt(prompt: Conversation) -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from reward_models.data.records import Candidates, Comparison, Conversation, Pair, Prompt, Record, SafetyLabel
+from reward_models.data.records import (
+    Candidates,
+    Comparison,
+    Conversation,
+    Demonstration,
+    Pair,
+    Prompt,
+    Record,
+    SafetyLabel,
+)
 
 TEMPLATE = "text of a chat template or transcript inside a message"
 REPEATED = "a response that begins with the whole prompt"
@@ -44,7 +53,7 @@ def remarks(record: Record) -> list[str]:
 def _responses(record: Record) -> Iterator[Conversation]:
     if isinstance(record, Comparison | Pair):
         yield from (record.response_a, record.response_b)
-    elif isinstance(record, SafetyLabel):
+    elif isinstance(record, SafetyLabel | Demonstration):
         yield record.response
     elif isinstance(record, Candidates):
         yield from (*record.right, *record.wrong)

@@ -17,6 +17,7 @@ from reward_models.data.records import (
     Candidates,
     Comparison,
     Conversation,
+    Demonstration,
     Pair,
     Prompt,
     Rated,
@@ -105,6 +106,10 @@ def load(specs: Specs, record_type: Literal["prompt"], **options: Unpack[LoadOpt
 def load(specs: Specs, record_type: Literal["candidates"], **options: Unpack[LoadOptions]) -> Loaded[Candidates]: ...
 @overload
 def load(specs: Specs, record_type: Literal["rated"], **options: Unpack[LoadOptions]) -> Loaded[Rated]: ...
+@overload
+def load(
+    specs: Specs, record_type: Literal["demonstration"], **options: Unpack[LoadOptions]
+) -> Loaded[Demonstration]: ...
 @overload
 def load(specs: Specs, record_type: None, **options: Unpack[LoadOptions]) -> Loaded[Record]: ...
 def load(

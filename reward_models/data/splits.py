@@ -15,7 +15,16 @@ from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 from reward_models.data.conversations import digest
-from reward_models.data.records import Candidates, Comparison, Conversation, Pair, Rated, Record, SafetyLabel
+from reward_models.data.records import (
+    Candidates,
+    Comparison,
+    Conversation,
+    Demonstration,
+    Pair,
+    Rated,
+    Record,
+    SafetyLabel,
+)
 
 SHINGLE_WORDS = 8
 MIN_SHARED = 3
@@ -62,7 +71,7 @@ def content_key(record: Record) -> bytes:
     if isinstance(record, Comparison | Pair):
         first, second = sorted((digest(record.response_a), digest(record.response_b)))
         return hashlib.sha256(digest(record.prompt) + first + second).digest()
-    if isinstance(record, SafetyLabel):
+    if isinstance(record, SafetyLabel | Demonstration):
         return hashlib.sha256(digest(record.prompt) + digest(record.response)).digest()
     if isinstance(record, Candidates):
         responses = sorted(digest(response) for response in record.right + record.wrong)
@@ -74,7 +83,7 @@ def verdict(record: Record) -> str:
     """The record's statement about its content, whichever response of a comparison is stored first.
 
     Records of one :func:`content_key` agree if their verdicts are equal. An empty verdict (a tie, a prompt without an
-    answer, a pair: its label is a reference) contradicts none.
+    answer, a demonstration, a pair: its label is a reference) contradicts none.
     """
     if isinstance(record, Comparison):
         if record.label == "tie":
@@ -83,7 +92,7 @@ def verdict(record: Record) -> str:
         if record.label == "b":
             better, worse = worse, better
         return "first" if digest(better) < digest(worse) else "second"
-    if isinstance(record, Pair):
+    if isinstance(record, Pair | Demonstration):
         return ""
     if isinstance(record, Candidates):
         return ",".join(sorted(digest(response).hex() for response in record.right))

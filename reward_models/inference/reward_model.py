@@ -187,8 +187,10 @@ class RewardModel:
                 raise RecordError(f"conversation {number}: {error}") from None
         return self.score_responses(pairs)
 
-    def score_attributes(self, conversations: Sequence[Turns]) -> list[dict[str, float]]:
+    def score_attributes(self, conversations: Sequence[Turns]) -> list[dict[str, float | None]]:
         """The predicted rating of each attribute, on the scale of the training ratings, one mapping per conversation.
+
+        It is ``None`` for an attribute that no training data had ratings of.
 
         Raises:
             RecordError: a conversation is not one.
@@ -203,7 +205,8 @@ class RewardModel:
             for sequence in sequences:
                 batch = self.scorer.collate([PromptTree.from_sequences([sequence])]).to(self.device)
                 rows.append(head.ratings(self.scorer.outputs(batch).double().cpu().numpy())[0])
-        return [dict(zip(ATTRIBUTES, map(float, row), strict=True)) for row in rows]
+        known = [[None if math.isnan(value) else float(value) for value in row] for row in rows]
+        return [dict(zip(ATTRIBUTES, row, strict=True)) for row in known]
 
     def score_records(self, records: Sequence[Comparison | SafetyLabel]) -> list[tuple[Score, ...]]:
         """The scores of each record's responses: (a, b) of a comparison, one of a safety label."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import chain
 
 from reward_models.data.chat import THINK_END
 from reward_models.probing.built_in import EMPTY_SENTENCES, HARMLESS_SENTENCES
@@ -18,6 +19,11 @@ Edit = Callable[[str, int], str | None]
 REFUSAL = "I'm sorry, but I can't help with that."
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _LAYOUT = re.compile(r"```|^\s*(?:[-*•#|]|\d+[.)])", re.MULTILINE)  # code, lists, headings and tables
+OPENINGS = (  # in front of a sentence of the pools
+    *("It is also true that", "It should be said that", "It is fair to say that", "Most people would agree that"),
+    *("It may be added that", "Nobody would deny that", "It is well known that", "It can be observed that"),
+    *("It is no surprise that", "One should not forget that", "It is often said that", "Experience shows that"),
+)
 FEWEST_LOOPED = 200  # characters of a loop, also where the response was shorter
 
 
@@ -45,24 +51,38 @@ def instead(text: str) -> Edit:
 
 
 def padded(times: float) -> Edit:
-    """The answer with true but empty sentences after it, up to so many times its length; none occurs twice."""
-    return after_thoughts(lambda text, number: f"{text} {_sentences(EMPTY_SENTENCES, text, number, times - 1)}")
+    """The answer with true but empty sentences after it, up to so many times its length; none occurs twice.
+
+    ``None`` for an answer that is too long for that.
+    """
+
+    def edit(text: str, number: int) -> str | None:
+        added = _sentences(EMPTY_SENTENCES, text, number, times - 1)
+        return None if added is None else f"{text} {added}"
+
+    return after_thoughts(edit)
 
 
-def _diluted(text: str, number: int) -> str:
+def _diluted(text: str, number: int) -> str | None:
     before, after = (_sentences(HARMLESS_SENTENCES, text, number + shift, 0.5) for shift in (0, 8))
-    return f"{before} {text} {after}"
+    return None if before is None or after is None else f"{before} {text} {after}"
 
 
-def _sentences(pool: tuple[str, ...], text: str, number: int, times: float) -> str:
-    """Sentences from the pool, at least one, until together they are so many times as long as the text."""
-    start = number % len(pool)
-    chosen: list[str] = []
-    for sentence in pool[start:] + pool[:start]:
+def _sentences(pool: tuple[str, ...], text: str, number: int, times: float) -> str | None:
+    """Different sentences, at least one, until together they are so many times as long as the text.
+
+    They are those of the pool, and where it is too small the same behind each of :data:`OPENINGS`; ``None`` if all of
+    them are too few.
+    """
+    start, chosen, length = number % len(pool), list[str](), 0
+    rotated = pool[start:] + pool[:start]
+    framed = (f"{opening} {each[0].lower()}{each[1:]}" for opening in OPENINGS for each in rotated)
+    for sentence in chain(rotated, framed):
         chosen.append(sentence)
-        if sum(map(len, chosen)) >= times * len(text):
-            break
-    return " ".join(chosen)
+        length += len(sentence)
+        if length >= times * len(text):
+            return " ".join(chosen)
+    return None
 
 
 def _list(text: str, _: int) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_origin, get_type_hints
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from reward_models.runtime import secrets
@@ -64,6 +64,35 @@ def dump_config(config: Any) -> str:
     container = OmegaConf.to_container(structured, resolve=True, enum_to_str=True)
     written = secrets.unresolved(container)
     return OmegaConf.to_yaml(structured, resolve=True) if written == container else OmegaConf.to_yaml(written)
+
+
+def with_defaults(schema: type, written: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration that was written as :func:`dump_config` does, with the keys that it lacks at their defaults.
+
+    An earlier version wrote it where keys have been added since. Keys that ``schema`` does not have stay.
+    """
+    return _completed(schema, written, {})
+
+
+def _completed(schema: type, written: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Args: ``defaults``: those of this section, where they differ from its dataclass's own."""
+    usual = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(schema))) | defaults
+    result = dict(written)
+    for key, hint in _keys(schema).items():
+        nested = next((t for t in _members(hint) if dataclasses.is_dataclass(t)), None)
+        given = written.get(key)
+        if key not in written:
+            if usual[key] != MISSING:
+                result[key] = usual[key]
+        elif nested is None:
+            continue
+        elif get_origin(hint) is list and isinstance(given, list):
+            result[key] = [_completed(cast(type, nested), each, {}) for each in given]
+        elif get_origin(hint) is dict and isinstance(given, Mapping):
+            result[key] = {name: _completed(cast(type, nested), each, {}) for name, each in given.items()}
+        elif isinstance(given, Mapping):
+            result[key] = _completed(cast(type, nested), given, usual[key] or {})
+    return result
 
 
 def presets(schema: type) -> dict[str, Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class ResumableLines:
         identity: all that the lines depend on; a call with another identity is refused. Its keys name the differences.
         content: the word for the lines, in the plural, for messages.
         overwrite: replace what is there.
+        complete: adds to the identity of an earlier version what this version has besides.
 
     Attributes:
         rows: complete lines. ``size``: their bytes. ``facts``: what the writer keeps with them.
@@ -32,7 +33,15 @@ class ResumableLines:
         ResumeError: the output is of another job, has no note, or is shorter than its note says.
     """
 
-    def __init__(self, out: Path, identity: Mapping[str, Any], *, content: str, overwrite: bool) -> None:
+    def __init__(
+        self,
+        out: Path,
+        identity: Mapping[str, Any],
+        *,
+        content: str,
+        overwrite: bool,
+        complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda identity: identity,
+    ) -> None:
         self.out, self._identity, self._content = out, json.loads(json.dumps(identity)), content
         self.rows, self.size, self.facts = 0, 0, dict[str, Any]()
         note = note_of(out)
@@ -41,7 +50,8 @@ class ResumableLines:
             self._write()  # before the output: killed in between, the same call starts again
             out.write_bytes(b"")
         else:
-            self._take_up(json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {})
+            before = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+            self._take_up(complete(before))
         self._file = out.open("r+b")
         self._file.truncate(self.size)
         self._file.seek(self.size)

@@ -27,7 +27,7 @@ from yaml import YAMLError
 
 from reward_models.runtime import distributed
 from reward_models.runtime.checkpoint import CheckpointError
-from reward_models.runtime.config import ConfigError, dump_config
+from reward_models.runtime.config import ConfigError, dump_config, with_defaults
 from reward_models.runtime.distributed import World
 from reward_models.runtime.metrics import NullLog, RunLog, check_loggers
 from reward_models.runtime.reporter import Reporter
@@ -89,7 +89,7 @@ def begin_run(config: RunConfig, *, may_change: tuple[str, ...], manifest: str, 
     try:
         if world.is_main:  # where it refuses, the launcher ends the other ranks
             lock = directory.lock(reporter)
-            directory.begin(dump_config(config), overwrite=config.overwrite, may_change=may_change)
+            directory.begin(dump_config(config), overwrite=config.overwrite, may_change=may_change, schema=type(config))
         world.barrier()
         check_shared(directory.path, world)
         finished = (directory.path / manifest).is_file()
@@ -171,12 +171,12 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    def begin(self, resolved: str, *, overwrite: bool, may_change: tuple[str, ...]) -> None:
+    def begin(self, resolved: str, *, overwrite: bool, may_change: tuple[str, ...], schema: type | None = None) -> None:
         """Create the directory, or check that it holds this very run. For the main rank.
 
         Args:
             resolved: the configuration as YAML. ``may_change``: prefixes of keys that a resumed run may set
-                differently, because they do not change its result.
+                differently, because they do not change its result. ``schema``: as for :meth:`differences`.
             overwrite: delete the run that is there.
 
         Raises:
@@ -187,7 +187,7 @@ class RunDirectory:
         before = None if self._has_not_begun() else _read_config(file)
         if before is not None and overwrite:
             self._empty()
-        elif before is not None and (differs := self.differences(resolved, may_change)):
+        elif before is not None and (differs := self.differences(resolved, may_change, schema)):
             raise ConfigError(
                 f"{self.path} holds a run with another configuration ({'; '.join(differs[:5])}). Choose another "
                 "output_dir, go back to its configuration to resume it, or set overwrite=true to delete it"
@@ -196,10 +196,19 @@ class RunDirectory:
         temporary.write_text(resolved, encoding="utf-8")
         temporary.replace(file)  # a kill leaves the old one or the new one
 
-    def differences(self, resolved: str, may_change: tuple[str, ...]) -> list[str]:
-        """The settings in which the run here differs from ``resolved``, a text each; empty if there is no run."""
+    def differences(self, resolved: str, may_change: tuple[str, ...], schema: type | None = None) -> list[str]:
+        """The settings in which the run here differs from ``resolved``, a text each; empty if there is no run.
+
+        Args:
+            schema: dataclass of the configuration. A setting that the run here does not have, because an earlier
+                version began it, has its default there.
+        """
         before = None if self._has_not_begun() else _read_config(self.path / CONFIG_FILE)
-        return [] if before is None else _differences(before, OmegaConf.create(resolved), may_change)
+        if before is None:
+            return []
+        written: Any = OmegaConf.to_container(before)
+        there = written if schema is None else with_defaults(schema, written)
+        return _differences(there, OmegaConf.to_container(OmegaConf.create(resolved)), may_change)
 
     def lock(self, reporter: Reporter) -> IO[str] | None:
         """Lock the directory for this process; close the returned file to unlock it. The lock ends with the process.
@@ -263,7 +272,7 @@ def _read_config(file: Path) -> Any:
 
 
 def _differences(old: Any, new: Any, may_change: tuple[str, ...]) -> list[str]:
-    before, after = _flatten(OmegaConf.to_container(old)), _flatten(OmegaConf.to_container(new))
+    before, after = _flatten(old), _flatten(new)
     return [
         f"{key}: {before.get(key)} there, {after.get(key)} here"
         for key in sorted(before.keys() | after.keys())

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 import training_runs
 from training_runs import assert_close_run, assert_same_run, metrics
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
+from align import run
+from align.config import AlignConfig, LossConfig
+from align.policy.config import PolicyConfig, TeacherConfig
 from reward_models.data.chat import train_tokenizer
 
 
@@ -131,3 +137,21 @@ def test_a_teacher_of_other_tokens_is_refused_before_it_is_loaded(teacher: Path,
 )
 def test_what_cannot_work_is_refused(words: tuple[str, ...], reason: str, train: Any, tmp_path: Path) -> None:
     assert reason in train(tmp_path / "run", *words, status=1)
+
+
+@pytest.mark.parametrize(("own", "of_teacher", "limit"), [(30, 200, 30), (200, 30, 30), (200, 200, None)])
+def test_neither_positions_of_the_policy_nor_of_the_teacher_are_exceeded(
+    own: int, of_teacher: int, limit: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where both are read from one directory, and the policy's settings change its positions."""
+    monkeypatch.setattr(run, "policy_architecture", lambda *_: SimpleNamespace(max_position_embeddings=own))
+    settings = AlignConfig(
+        model=PolicyConfig(path="one"),
+        teacher=TeacherConfig(path="one"),
+        loss=LossConfig(kind="reverse_kl", beta=0),
+        max_new_tokens=25,
+    )
+    prompts: Any = SimpleNamespace(ids=[np.zeros(6)])
+    refused = pytest.raises(ValueError, match=f"the {limit} positions of one") if limit else nullcontext()
+    with refused:
+        run._check_positions(settings, cast(Any, None), prompts, None, of_teacher)

@@ -232,3 +232,44 @@ def test_columns_that_fit_nothing_are_named_once(name: str, content: bytes, mess
 
 def test_a_directory_without_data_is_named(tmp_path: Path) -> None:
     assert f"{tmp_path} is a directory, and it could not be read" in run("check", tmp_path).output
+
+
+# --- demonstrations ---------------------------------------------------------------------------------------------------
+
+TURNS = [{"role": "user", "content": "one two"}, {"role": "assistant", "content": "<think>a</think>b c"}]
+DEMONSTRATIONS: list[dict[str, Any]] = [
+    {"messages": TURNS},
+    {"messages": TURNS},  # a copy
+    {"prompt": "one two", "response": "another"},  # of the same prompt: no contradiction
+    {"question": "three?", "answer": "1 and 2.\n#### 3"},
+    {"prompt": "no reply"},
+    {"prompt": "two", "chosen": "a", "rejected": "b"},
+]
+
+
+def test_demonstrations_are_checked_as_fine_tuning_reads_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", DEMONSTRATIONS)
+    (report,) = check([path], record_type="demonstration")
+    assert report.record_types == {"demonstration": 4}
+    assert report.labels == {"with thoughts": 3, "without thoughts": 1}
+    assert (report.prompts, report.duplicates, report.conflicts) == (2, 1, 0)
+    assert [row.line for row in report.bad] == [5, 6]
+    result = run("check", path, "--type", "demonstration", "--show", "1")
+    assert result.exit_code == 1
+    assert "assistant: <think>a</think>b c" in result.output
+    assert f"{path}:6: a comparison is no demonstration" in result.output
+    assert (
+        "--type comparison|safety|prompt|demonstration" in run("check", write(tmp_path / "b.jsonl", [{"x": 1}])).output
+    )
+
+
+def test_demonstrations_are_prepared_and_read_back(tmp_path: Path) -> None:
+    path, out = write(tmp_path / "a.jsonl", DEMONSTRATIONS[:4]), tmp_path / "out"
+    result = run("prepare", path, "--type", "demonstration", "--out", out, "--eval-fraction", 0)
+    assert result.exit_code == 0, result.output
+    assert "read 4 rows: 0 bad, 1 duplicates, 0 contradictions" in result.output
+    before, after = (load([file], "demonstration").records for file in (path, str(out / "train.jsonl")))
+    assert [(r.prompt, r.response, r.id) for r in after] == [
+        (r.prompt, r.response, r.id) for r in before[:1] + before[2:]
+    ]
+    assert after[2].response[0].content == "<think>1 and 2.</think><answer>3</answer>"

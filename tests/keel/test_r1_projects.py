@@ -19,8 +19,8 @@ from align.config import phases_of
 from align.samples.config import SampleConfig
 from align.samples.mixing import R1_DATA
 from align.samples.sampling import sample
-from keel.pipeline.project import ProjectConfig, load_project
-from keel.pipeline.stage import Stage
+from keel.pipeline.project import PolicyEvaluation, ProjectConfig, load_project
+from keel.pipeline.stage import Stage, StageConfig
 from reward_models.runtime.config import ConfigError, load_config
 
 MAIN = ["helpful", "safety", "cold_start", "reasoning", "sampling", "selection", "sft", "alignment"]
@@ -249,3 +249,14 @@ def test_the_recipe_killed_while_it_samples_goes_on_to_its_report(words: list[st
     status, said = keel_run("r1_cpu", *words, "--from", "selection")
     assert status == 2
     assert "stages.selection was started with other settings or data (out/sampling/samples.jsonl has changed)" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("base", "is the name under which evaluation holds the base model"), ("evaluate_x", "begins with evaluate_")],
+)
+def test_names_of_the_evaluation_s_stages_are_taken(name: str, reason: str) -> None:
+    stages = {name: StageConfig(train="sft", config="sft_cpu")}
+    assert ProjectConfig(stages=stages).stages == stages
+    with pytest.raises(ValueError, match=reason):
+        ProjectConfig(stages=stages, evaluation=PolicyEvaluation())

@@ -56,19 +56,25 @@ def test_the_loss_is_the_mean_over_the_known_attributes() -> None:
 
 def test_units_and_the_combination_by_hand() -> None:
     ratings = np.full((3, 5), NAN)
-    ratings[:, 0], ratings[:2, 4] = [1, 3, 5], [0, 2]
+    ratings[:, 0], ratings[:2, 1], ratings[:2, 4] = [0, 2, 4], [2, 2], [0, 2]
     head = AttributeHead.fit(ratings, {"helpfulness": 2.0, "verbosity": -1.0})
     assert head.weights == (2, 0, 0, 0, -1)
-    assert head.means == (3, 0, 0, 0, 1)
-    assert head.deviations == pytest.approx((math.sqrt(8 / 3), 1, 1, 1, 1))
+    assert head.means == pytest.approx((2, 2, NAN, NAN, 1), nan_ok=True)
+    assert head.deviations == pytest.approx((math.sqrt(8 / 3), 1, NAN, NAN, 1), nan_ok=True)
     assert head.standard(ratings)[:, 4].tolist()[:2] == [-1, 1]
     outputs = np.array([[1.0, 9, 9, 9, 2.0]])
     assert head.scores(outputs) == pytest.approx([2 * 1 - 2])
-    assert head.ratings(outputs)[0, 0] == pytest.approx(3 + math.sqrt(8 / 3))
+    assert head.ratings(outputs)[0, 0] == pytest.approx(2 + math.sqrt(8 / 3))
     np.testing.assert_allclose(head.ratings(head.standard(ratings)), ratings)
     assert AttributeHead.from_facts(json.loads(json.dumps(head.to_facts()))) == head
     with pytest.raises(ValueError, match=r"attributes.coherence has a weight"):
         AttributeHead.fit(ratings, {"coherence": 1.0})
+    assert head.to_facts()["coherence"] == {"weight": 0.0, "mean": None, "deviation": None}
+    assert head.weighed({"correctness": 1.0}).weights == (0, 1, 0, 0, 0)
+    with pytest.raises(
+        ValueError, match=r"attributes: coherence, complexity has a weight, and the training data had no"
+    ):
+        head.weighed({"helpfulness": 1.0, "coherence": 1.0, "complexity": -1.0})
     with pytest.raises(ValueError, match="the saved model's attributes are quality"):
         AttributeHead.from_facts({"quality": {"weight": 1.0, "mean": 0.0, "deviation": 1.0}})
 
@@ -83,6 +89,8 @@ def test_correlations_by_hand() -> None:
     assert found["helpfulness"]["error"] == pytest.approx(math.sqrt((1 + 1 + 1 + 49) / 4))
     assert (found["correctness"]["n"], found["correctness"]["pearson"]) == (3, pytest.approx(-1))
     assert found["coherence"] == {"n": 0, "pearson": None, "spearman": None, "error": None}
+    predicted[:, 0] = NAN  # the training data had no ratings of it
+    assert attribute_figures(predicted, given)["helpfulness"] == found["coherence"]
 
 
 # --- reader -----------------------------------------------------------------------------------------------------------
@@ -106,6 +114,7 @@ def test_rows_of_helpsteer2_are_rated_responses_where_these_are_wanted() -> None
     [
         (dict.fromkeys(ATTRIBUTES), "no rating of helpfulness"),
         ({"helpfulness": "good"}, "'helpfulness' is \"?'?good"),
+        ({"helpfulness": 5, "verbosity": -1}, "helpfulness 5, verbosity -1 is not between 0 and 4"),
         ({"response": None}, "response"),
         ({"prompt": None}, "prompt"),
     ],
@@ -121,6 +130,15 @@ def test_bad_ratings_are_errors(changes: dict[str, Any], message: str) -> None:
         (["attributes={kindness: 1.0}"], "attributes names kindness"),
         (["attributes={helpfulness: 0.0}"], "one of them not 0"),
         (["attributes={helpfulness: 1.0}", "task=safety"], "go with the task preference"),
+        (
+            ["attributes={helpfulness: 1.0}", "loss.margin=1.0", "data.ties=false", "threshold_fpr=0.1"],
+            "loss.margin=1.0, data.ties=False, threshold_fpr=0.1 has no part in the training with attributes",
+        ),
+        (
+            ["loss.class_weights=balanced"],
+            "loss.class_weights=balanced has no part in the training with task=preference",
+        ),
+        (["task=safety", "loss.centering=0.1"], "loss.centering=0.1 has no part in the training with task=safety"),
     ],
 )
 def test_wrong_weights_are_refused(words: list[str], message: str) -> None:
@@ -133,14 +151,14 @@ def test_wrong_weights_are_refused(words: list[str], message: str) -> None:
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Helpful answers say "yes", helpless ones "no"; verbosity is the number of further words; half lack coherence."""
+    """Helpful answers say "yes", helpless ones "no"; verbosity counts further words from 0; half lack coherence."""
     rng = np.random.default_rng(0)
     lines = []
     for number in range(240):
         good, words = int(rng.integers(2)), int(rng.integers(1, 6))
         response = " ".join([("no", "yes")[good], *["word"] * words])
         row = {"prompt": f"Question {number}?", "response": response, "helpfulness": 4 * good, "correctness": 4 * good}
-        row |= {"complexity": 2 + number % 2, "verbosity": words} | ({"coherence": number % 4} if number % 2 else {})
+        row |= {"verbosity": words - 1} | ({"coherence": number % 4} if number % 2 else {})  # nobody rates complexity
         lines.append(json.dumps(row))
     file = tmp_path_factory.mktemp("rated") / "rated.jsonl"
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -183,7 +201,7 @@ def test_outputs_scores_and_ratings_are_those_of_plain_transformers(trained: Pat
             outputs = plain(**tokenizer(text, add_special_tokens=False, return_tensors="pt")).logits[0].double().numpy()
         assert score.raw == pytest.approx(outputs[0] - 0.5 * outputs[4], abs=1e-5)
         expected = dict(zip(ATTRIBUTES, outputs * np.array(head.deviations) + np.array(head.means), strict=True))
-        assert rating == pytest.approx(expected, abs=1e-4)
+        assert rating == pytest.approx(expected | {"complexity": None}, abs=1e-4)
 
 
 def test_what_the_ratings_say_is_learnt(trained: Path) -> None:
@@ -220,6 +238,8 @@ def test_other_weights_can_be_given_when_it_is_loaded(trained: Path) -> None:
     assert one.calibration.mean is None
     with pytest.raises(ValueError, match="attributes names kindness"):
         RewardModel.load(trained, weights={"kindness": 1.0})
+    with pytest.raises(ValueError, match="complexity has a weight, and the training data had no ratings of it"):
+        RewardModel.load(trained, weights={"helpfulness": 1.0, "complexity": 1.0})
 
 
 def test_five_labels_of_another_model_are_refused(trained: Path, tmp_path: Path) -> None:

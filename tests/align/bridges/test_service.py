@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from live_server import Live, running, save_small
 
+from align.bridges.rewarder import rewarder
 from align.bridges.service import MixerService, load_mixer, score_apart
 from align.config import AlignConfig, phases_of
 from align.phases import PhaseConfig, phase_at
@@ -19,6 +20,7 @@ from align.rewards.mixer import Mixer
 from align.rewards.models.client import RewardClient
 from align.rewards.terms import Sample, run_terms
 from reward_models.data.records import Message
+from reward_models.runtime.config import ConfigError
 from reward_models.serving.limits import Limits
 from reward_models.serving.metrics import Metrics
 from reward_models.serving.results import Context
@@ -144,6 +146,12 @@ def test_what_cannot_be_served_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="format has normalise: running"):
         start({"term": "format", "normalise": "running"})
     file = tmp_path / "mix.yaml"
+    file.write_text("loss: {aggregation: gdpo}")
+    with pytest.raises(ValueError, match=r"mix: loss.aggregation=gdpo normalises each term within groups"):
+        load_mixer("mix", file, Limits(), Metrics())
+    with pytest.raises(ConfigError, match=r"mix.yaml: loss.aggregation=gdpo .* Set loss.aggregation=sum"):
+        rewarder(str(file))
+    assert rewarder(str(file), ["loss.aggregation=sum"])
     file.write_text("rewards: [{term: acuracy}]")
     with pytest.raises(ValueError, match=r"mix.yaml: .*no term 'acuracy'"):
         load_mixer("mix", file, Limits(), Metrics())

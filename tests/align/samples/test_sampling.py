@@ -18,7 +18,7 @@ from align.samples.manifest import manifest_of
 from align.samples.sampling import Sampled, sample
 from align.samples.yields import Yield
 from reward_models.runtime.config import ConfigError, load_config
-from reward_models.runtime.resumable import ResumeError
+from reward_models.runtime.resumable import ResumeError, note_of
 
 WORDS = ("prompts.train=['synthetic:reasoning:train']", "prompts.limit=10", "samples=3", "max_new_tokens=12")
 
@@ -249,3 +249,18 @@ def test_servers_of_different_models_are_refused(server: StandIn, policy: Path, 
             run(policy, tmp_path / "a.jsonl", f"servers=['{server.url}', '{other.url}']")
     with pytest.raises(OSError, match="not up after"):
         run(policy, tmp_path / "a.jsonl", f"servers=['{other.url}']", "start_seconds=0.1")
+
+
+def test_samples_that_an_earlier_version_began_go_on(policy: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.jsonl"
+    assert run(policy, out, "prompts.limit=4").rows == 12
+    note = note_of(out)
+    content = json.loads(note.read_text())
+    for key in ("top_k", "chunk"):  # one that samples depend on, and one that they do not
+        content["config"].pop(key, None)
+    del content["config"]["prompts"]["decontaminate"]
+    note.write_text(json.dumps(content))
+    assert run(policy, out, "prompts.limit=4").resumed == 12
+    note.write_text(json.dumps(content))
+    with pytest.raises(ResumeError, match="config differ"):
+        run(policy, out, "prompts.limit=4", "top_k=5")

@@ -356,3 +356,5 @@ def test_a_judge_without_a_verdict_or_an_answer_lets_nothing_in(tmp_path: Path) 
             run(tmp_path, rows, *words)
     with pytest.raises(ConfigError, match="name the model that judges"):
         load_config(SelectConfig, None, ["judge.url=http://a"])
+    with pytest.raises(ConfigError, match="name the endpoint that has it"):
+        load_config(SelectConfig, None, ["judge.model=m"])

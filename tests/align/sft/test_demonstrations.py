@@ -10,8 +10,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from align.policy.templates import TEMPLATES, template_text
-from align.sft.demonstrations import DemonstrationsConfig, encode, load_conversations, to_demonstration
+from align.sft.demonstrations import DemonstrationsConfig, encode, load_conversations
 from reward_models.data.chat import prompt_text, tokenize_texts, train_tokenizer
+from reward_models.data.formats import to_demonstration
 from reward_models.data.records import Message, RecordError
 
 REPLY = "<think>1 + 2 is 3.</think><answer>3</answer>"
@@ -126,7 +127,8 @@ def test_a_reply_that_the_prefilled_prompt_does_not_lead_to_is_left_out() -> Non
     ],
 )
 def test_the_layouts_of_demonstrations(row: dict[str, Any], reply: str) -> None:
-    turns = to_demonstration(row)
+    prompt, response = to_demonstration(row)
+    turns = prompt + response
     assert [m.role for m in turns] == ["user", "assistant"]
     assert turns[-1].content == reply
 

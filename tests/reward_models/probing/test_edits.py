@@ -51,10 +51,22 @@ def test_padding_keeps_the_text_and_repeats_nothing(times: float) -> None:
         assert times * len(text) - 1 <= len(edited) <= times * len(text) + longest + len(added) + 2
 
 
-def test_a_text_too_long_for_the_pool_is_padded_with_all_of_it() -> None:
-    edited = padded(4)(TEXT * 200, 3)
+@pytest.mark.parametrize("length", [600, 2000, 6000])
+def test_a_text_too_long_for_the_pool_is_padded_to_the_same_length(length: int) -> None:
+    text = "x" * length
+    edited = padded(4)(text, 3)
     assert edited is not None
-    assert all(sentence in edited for sentence in EMPTY_SENTENCES)
+    assert 4 * length <= len(edited) <= 4.1 * length
+    added = edited.removeprefix(text + " ").split(". ")
+    assert len(added) == len(set(added)) > len(EMPTY_SENTENCES)
+    diluted_text = diluted(text, 3)
+    assert diluted_text is not None
+    assert [len(part) >= length / 2 for part in diluted_text.split(text)] == [True, True]
+
+
+def test_a_text_too_long_for_all_sentences_is_left_out() -> None:
+    assert padded(4)("x" * 20_000, 3) is None
+    assert diluted("x" * 40_000, 3) is None
 
 
 def test_dilution_adds_as_much_before_and_after_and_the_text_is_whole() -> None:

@@ -6,7 +6,7 @@ import os
 import random
 import signal
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from reward_models.runtime.checkpoint import CheckpointError
-from reward_models.runtime.config import ConfigError
+from reward_models.runtime.config import ConfigError, dump_config
 from reward_models.runtime.distributed import World
 from reward_models.runtime.program import exit_status
 from reward_models.runtime.reporter import Reporter
@@ -298,3 +298,56 @@ def test_a_lost_rank_is_one_line_and_other_faults_of_the_runtime_keep_their_trac
     monkeypatch.setenv("KEEL_TRACEBACK", "1")
     with pytest.raises(RuntimeError, match="gloo"):
         exit_status(fails(gloo))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    name: str
+    weight: float = 1.0
+    later: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """The keys that another version may not know: ``later`` in three places, ``other`` and ``section``."""
+
+    output_dir: str = "runs/x"
+    parts: list[Part] = field(default_factory=list)
+    by_name: dict[str, Part] = field(default_factory=dict)
+    one: Part | None = None
+    own: Part = field(default_factory=lambda: Part(name="own", later=4))
+    other: dict[str, float] = field(default_factory=dict)
+    section: Part | None = None
+
+
+WRITTEN = """output_dir: runs/x
+parts:
+- {name: a, weight: 2.0}
+by_name:
+  b: {name: b, weight: 1.0}
+one: {name: c, weight: 1.0}
+own: {name: own, weight: 1.0}
+"""
+SAME = Earlier(parts=[Part(name="a", weight=2.0)], by_name={"b": Part(name="b")}, one=Part(name="c"))
+
+
+@pytest.mark.parametrize(
+    ("now", "named"),
+    [
+        (SAME, []),
+        (replace(SAME, other={"x": 1.0}), ["other: {} there, None here", "other.x: None there, 1.0 here"]),
+        (replace(SAME, own=Part(name="own")), ["own.later: 4 there, 3 here"]),  # the default of the whole's section
+        (replace(SAME, one=Part(name="c", later=1)), ["one.later: 3 there, 1 here"]),
+        (replace(SAME, by_name={"b": Part(name="b", later=1)}), ["by_name.b.later: 3 there, 1 here"]),
+        (replace(SAME, parts=[Part(name="a", weight=2.0, later=5)]), ["parts: [{"]),
+    ],
+)
+def test_a_setting_that_an_earlier_version_did_not_have_is_at_its_default_there(
+    now: Earlier, named: list[str], tmp_path: Path
+) -> None:
+    run = RunDirectory(tmp_path)
+    (tmp_path / CONFIG_FILE).write_text(WRITTEN)
+    (tmp_path / "metrics.jsonl").touch()
+    found = run.differences(dump_config(now), (), Earlier)
+    assert len(found) == len(named)
+    assert all(text.startswith(start) for text, start in zip(found, named, strict=True)), found

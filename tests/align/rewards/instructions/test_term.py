@@ -160,11 +160,23 @@ def test_public_layouts_are_read(tmp_path: Path) -> None:
     assert load(str(file), None).records == found  # the record type is found by the columns
 
 
+def test_constraints_without_values_need_no_kwargs(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [{"instruction_id_list": ["punctuation:no_comma"]}, {"instruction_id_list": None, "answer": "4"}]
+    file.write_text("".join(json.dumps({"prompt": "Write."} | row) + "\n" for row in rows))
+    constrained, plain = load(str(file), "prompt").records
+    assert constrained.columns["instructions"] == [{"id": "punctuation:no_comma", "kwargs": {}}]
+    assert constrained.columns["verifier"] == "instructions"
+    assert plain.answer == "4"  # a row of another source in the same file
+    assert not plain.columns
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
         ({"instruction_id_list": ["a:b", "c:d"], "kwargs": [{}]}, "2 constraints, and 'kwargs' 1"),
         ({"instruction_id_list": [], "kwargs": []}, "list of constraint ids"),
+        ({"instruction_id_list": []}, "list of constraint ids"),
         ({"instruction_id_list": ["a:b"], "kwargs": ["{"]}, "a:b are text, and not JSON"),
         ({"ground_truth": "[{'instruction_id': __import__('os')}]"}, "neither JSON nor a list of Python"),
         ({"ground_truth": '{"instruction_id": 3}'}, "list of constraint ids"),

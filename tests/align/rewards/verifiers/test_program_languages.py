@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from typing import Any
 
 import pytest
@@ -95,6 +96,18 @@ def test_a_language_without_its_program_has_no_score(
     assert score is None
     assert "need g++, which is not on this machine" in reason
     assert term.errors["sandbox"] == before + 1
+
+
+def test_a_compiler_without_its_static_libraries_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        _, _, name = command[1].rpartition("=")
+        found = {"libc.a": "/lib/libc.a", "libstdc++.a": "libstdc++.a"}  # as g++ says of what it does not have
+        return subprocess.CompletedProcess(command, 0, found.get(name, f"/bin/{name}") + "\n", "")
+
+    monkeypatch.setattr(runners.subprocess, "run", run)
+    monkeypatch.setattr(runners.shutil, "which", lambda name: name)
+    with pytest.raises(SandboxError, match=r"/bin/g\+\+ lacks libstdc\+\+\.a, which programs are linked with"):
+        runners._compiler_files.__wrapped__("/bin/g++")
 
 
 def test_a_program_is_found_by_its_language(sample: Any) -> None:

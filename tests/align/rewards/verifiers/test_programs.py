@@ -125,6 +125,7 @@ def test_a_failing_sandbox_gives_no_reward(term: CodeAccuracy, sample: Any, monk
         (["assert f(1) == 2"], "assertions are not run"),
         ({"inputs": ["1"], "outputs": []}, "nor two lists"),
         ({"inputs": ["1", "2"], "outputs": ["1"]}, "2 inputs and 1 outputs"),
+        ({"inputs": ["1", "2"], "outputs": ["1", "2"], "testtype": ["stdin"]}, "2 inputs and 1 types"),
         ([{"input": "1", "output": "1", "testtype": "functional"}], "neither it nor the columns"),
         ([{"input": "1", "output": "1", "type": "essay"}], "of the type 'essay'"),
         ([{"input": "\ud83d", "output": "1"}], "half of a surrogate pair"),
