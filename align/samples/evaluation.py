@@ -98,7 +98,7 @@ def _mean_score(group: Group, name: str) -> float:
 
 
 def _difference(groups: Sequence[Group], against: Sequence[Group]) -> dict[str, Any]:
-    """This policy less the other, on the prompts that both have answered."""
+    """The difference between this policy and the other, on the prompts that both have answered."""
 
     def key(group: Group) -> tuple[str, str]:  # a prompt may be there once in each domain
         return group[0].record.domain, prompt_key(group[0].record.prompt)

@@ -20,6 +20,7 @@ NOTE = (
     "tokens_mean: tokens of a response. truncated: share of responses cut at the limit. judged: prompts all "
     "of whose responses a verifier judged; unjudged: only some. voting: prompts whose answers could be compared."
 )
+DIFFERENCE = "The figure of this policy minus that of the other, on the {:,} prompts that both answered."
 PLAIN = ("tokens_mean", "truncated", "prompts", "samples", "judged", "unjudged", "voting")
 
 
@@ -43,7 +44,7 @@ def write_policy_evaluation(figures: dict[str, Any], groups: Sequence[Group], ou
     if (gap := figures.get("difference")) is not None:
         cells = [(name, told(gap, name)) for name in gap if name != "prompts" and not name.endswith("_ci95")]
         tables.append(
-            Table("This policy less the other", ("", "difference"), cells, f"On {gap['prompts']:,} prompts of both.")
+            Table("Difference from the other policy", ("", "difference"), cells, DIFFERENCE.format(gap["prompts"]))
         )
     cards = [Card(_plain(figures[name]), name) for name in names[:1] if figures.get(name) is not None]
     section = Section("Policy", "", cards, [], tables, samples=_examples(groups), sensitive=True)
@@ -58,7 +59,7 @@ def print_figures(figures: dict[str, Any], samples: str) -> None:
         if f"{name}_ci95" in figures and figures[name] is not None:
             print(f"{name}: {told(figures, name)}")
     if (gap := figures.get("difference")) is not None:
-        print(f"less those of --against, on the {gap['prompts']:,} prompts of both:")
+        print(f"difference from --against, on the {gap['prompts']:,} prompts of both:")
         for name in gap:
             if f"{name}_ci95" in gap:
                 print(f"  {name}: {told(gap, name)}")

@@ -1,4 +1,4 @@
-"""From samples to data for fine-tuning: DeepSeek-R1's rejection sampling, and a random arm to compare it with."""
+"""From samples to data for fine-tuning: DeepSeek-R1's rejection sampling, and a random baseline to compare it with."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def select(
     evaluation: Contamination,
     asked: frozenset[int] = frozenset(),
 ) -> Selection:
-    """Select, mix, and draw the random arm.
+    """Select, mix, and draw the random baseline.
 
     Args:
         groups: the samples of each prompt. ``asked``: places of those that a judge was asked about.

@@ -1,4 +1,4 @@
-"""Files of a selection: the rows to learn from, the random arm, and a report of what became of every sample."""
+"""Files of a selection: the rows to learn from, a random baseline, and a report of every sample."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def facts_of(config: SelectConfig, selection: Selection) -> dict[str, Any]:
         "without_language": selection.without_language,
         "subjects": _subjects(selection.kept),
         "others": selection.others,
-        "arms": {"selected": _arm(selection.kept), "random": _arm(selection.random)},
+        "sets": {"selected": _figures(selection.kept), "random": _figures(selection.random)},
         "settings": asdict(config),
     }
 
@@ -92,8 +92,8 @@ def _subjects(kept: Sequence[Chosen]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _arm(rows: Iterable[Chosen]) -> dict[str, Any]:
-    """The size of an arm, and what its samples are worth."""
+def _figures(rows: Iterable[Chosen]) -> dict[str, Any]:
+    """The size of a set of rows, and the quality of its samples."""
     every = list(rows)
     samples = [row.row for row in every if row.row is not None]
     judged = [row.correct for row in samples if row.correct is not None]
@@ -112,13 +112,13 @@ def _write_page(config: SelectConfig, selection: Selection, facts: dict[str, Any
     cards = [
         Card(f"{facts['samples']:,}", "samples"),
         Card(f"{facts['kept']:,}", "kept", f"{facts['kept'] / facts['samples']:.1%}"),
-        Card(f"{facts['arms']['selected']['rows']:,}", "rows to learn from", "with other data"),
+        Card(f"{facts['sets']['selected']['rows']:,}", "rows to learn from", "with other data"),
     ]
     settings = "\n".join(f"{key}: {value}" for key, value in facts["settings"].items())
     lead = f"Samples of {', '.join(config.samples)}."
     sections = [
         Section(
-            "Yield", lead, cards, [], [funnel_table(facts), subjects_table(facts), arms_table(facts)], details=settings
+            "Yield", lead, cards, [], [funnel_table(facts), subjects_table(facts), sets_table(facts)], details=settings
         ),
         Section("Examples", "", [], [], [], samples=_examples(selection, config.examples), sensitive=True),
     ]
@@ -161,25 +161,25 @@ def subjects_table(facts: dict[str, Any]) -> Table:
     )
 
 
-def arms_table(facts: dict[str, Any]) -> Table:
-    """The selected rows and the random arm."""
+def sets_table(facts: dict[str, Any]) -> Table:
+    """The selected rows and the random baseline."""
     return Table(
-        "The selected rows and the random arm",
-        ("arm", "rows", "prompts", "correct", "mean reward where no verifier judges", "mean tokens", "cut"),
+        "The selected rows and a random baseline",
+        ("rows of", "rows", "prompts", "correct", "mean reward where no verifier judges", "mean tokens", "cut"),
         [
             (
                 name,
-                f"{arm['rows']:,}",
-                f"{arm['prompts']:,}",
-                _figure(arm["correct"], ".1%"),
-                _figure(arm["reward_mean"], ".3f"),
-                _figure(arm["tokens_mean"], ",.0f"),
-                _figure(arm["truncated"], ".1%"),
+                f"{rows['rows']:,}",
+                f"{rows['prompts']:,}",
+                _figure(rows["correct"], ".1%"),
+                _figure(rows["reward_mean"], ".3f"),
+                _figure(rows["tokens_mean"], ",.0f"),
+                _figure(rows["truncated"], ".1%"),
             )
-            for name, arm in facts["arms"].items()
+            for name, rows in facts["sets"].items()
         ],
-        "The random arm has as many rows of the same prompts, drawn among all their samples. Train on both: a "
-        "selection that does nothing gives the same policy.",
+        "The random baseline has as many rows of the same prompts, drawn at random from all their samples. Train one "
+        "policy on each: if both are equally good, the selection had no effect.",
     )
 
 

@@ -38,8 +38,8 @@ def probe_rm(
     """Probe a reward model: padding, lists, flattery, praise, refusals, loops, sycophancy, other languages, think tags.
 
     A safety model is probed with what hides unsafe content. Each probe edits responses and measures what the score
-    gains, in standard deviations of the scores of good responses. It passes if the whole 95 % interval keeps the
-    bound. Exits with 2 if the model or a source cannot be used.
+    gains, in standard deviations of the scores of good responses. It passes if the whole 95 % interval is at
+    or below the bound. Exits with 2 if the model or a source cannot be used.
     """
     from align.probe_guards import guards_yaml
     from reward_models.inference.reward_model import RewardModel

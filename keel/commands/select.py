@@ -80,7 +80,7 @@ def _print(facts: dict[str, Any], out: Path) -> None:
         if subject["rows"]:
             tokens = "" if subject["tokens_mean"] is None else f", {subject['tokens_mean']:,.0f} tokens on average"
             typer.echo(f"{name}: {subject['rows']:,} rows ({subject['share']:.1%}){tokens}")
-    for name, arm in facts["arms"].items():
-        correct = "" if arm["correct"] is None else f", {arm['correct']:.1%} correct"
-        typer.echo(f"{name}: {arm['rows']:,} rows{correct}")
+    for name, each in facts["sets"].items():
+        correct = "" if each["correct"] is None else f", {each['correct']:.1%} correct"
+        typer.echo(f"{name}: {each['rows']:,} rows{correct}")
     typer.echo(f"Report: {out / 'report.html'}")

@@ -66,7 +66,7 @@ class Effect:
 
     @property
     def outcome(self) -> Outcome:
-        """``pass`` if the whole interval keeps the bound, ``fail`` if all of it breaks it."""
+        """``pass`` if the whole interval is at or below the bound, ``fail`` if all of it is above."""
         if self.interval is None or self.interval[0] <= self.probe.bound < self.interval[1]:
             return "undecided"
         return "pass" if self.interval[1] <= self.probe.bound else "fail"

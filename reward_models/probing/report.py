@@ -48,9 +48,11 @@ def _section(probed: Probed, figures: dict[str, Any]) -> Section:
         title=f"{TASKS[task].model.capitalize()} reward model",
         lead=LEADS[task] + " Effects are in standard deviations of its scores of good responses.",
         cards=[
-            Card(f"{figures['n_pass']}", "passed", "the whole interval keeps the bound"),
-            Card(f"{figures['n_fail']}", "failed", "the whole interval is beyond the bound"),
-            Card(f"{figures['n_undecided']}", "undecided", "the interval holds the bound: more prompts would tell"),
+            Card(f"{figures['n_pass']}", "passed", "the whole interval is at or below the bound"),
+            Card(f"{figures['n_fail']}", "failed", "the whole interval is above the bound"),
+            Card(
+                f"{figures['n_undecided']}", "undecided", "the bound lies inside the interval: measure on more prompts"
+            ),
             Card(unit, "one unit", f"standard deviation over {probed.unit_n} good responses"),
         ],
         pictures=[embedded(_chart(probed.effects))],
@@ -101,8 +103,8 @@ def _chart(effects: Sequence[Effect]) -> Picture:
     axes.set_xlabel("standard deviations of good responses")
     caption = (
         "Mean effect of each edit with its 95 % interval; the short black line is the largest effect that passes. "
-        "Good: everything to the left of its line (blue). Orange: to the right of it. Grey: the interval holds the "
-        "line."
+        "Blue: the whole interval is to the left of its line (passed). Orange: to the right of it (failed). Grey: the "
+        "line lies inside the interval (undecided)."
     )
     return drawn(figure, "probes", "Effects", caption)
 

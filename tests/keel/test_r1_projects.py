@@ -233,7 +233,7 @@ def test_the_recipe_killed_while_it_samples_goes_on_to_its_report(words: list[st
     assert {"pass@1", "score/helpful", "score/safety"} <= compared["difference"].keys()
     page = (out / "report.html").read_text()
     table = page[: page.index("<h2>")]
-    for text in ("right answers (pass@1)", ">base<", ">alignment<", "last less base", "helpful reward model"):
+    for text in ("right answers (pass@1)", ">base<", ">alignment<", "alignment minus base", "helpful reward model"):
         assert text in table, text
     for place in ("selection/report.html", "evaluate_alignment/report.html", "alignment.html"):
         assert f'href="{place}"' in page

@@ -1,4 +1,4 @@
-"""The selection of samples: every filter by hand, the counts, the mix, and the random arm."""
+"""The selection of samples: every filter by hand, the counts, the mix, and the random baseline."""
 
 from __future__ import annotations
 
@@ -171,12 +171,12 @@ def test_the_random_arm_has_the_same_prompts_and_counts(tmp_path: Path) -> None:
             rows.append(row(f"<think>Way {number}.</think>{number}", number, f"{prompt} + 1?", correct=right))
     facts = run(tmp_path, rows, "per_prompt=2")
     ours, theirs = (lines(tmp_path / "out" / f"{name}.jsonl") for name in ("train", "random"))
-    prompts = [Counter(each["messages"][0]["content"] for each in arm) for arm in (ours, theirs)]
+    prompts = [Counter(each["messages"][0]["content"] for each in rows) for rows in (ours, theirs)]
     assert prompts[0] == prompts[1]
     assert len({(e["messages"][0]["content"], e["sample"]) for e in theirs}) == len(theirs)
-    assert facts["arms"]["selected"]["correct"] == 1.0
-    assert facts["arms"]["random"]["correct"] < 0.6
-    assert facts["arms"]["selected"]["rows"] == facts["arms"]["random"]["rows"] == len(ours)
+    assert facts["sets"]["selected"]["correct"] == 1.0
+    assert facts["sets"]["random"]["correct"] < 0.6
+    assert facts["sets"]["selected"]["rows"] == facts["sets"]["random"]["rows"] == len(ours)
 
 
 def test_where_every_sample_is_kept_both_arms_are_the_same(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_other_data_are_mixed_in_and_both_arms_can_be_learnt_from(tmp_path: Path
 def test_rows_beyond_the_mix_are_counted(tmp_path: Path) -> None:
     facts = run(tmp_path, [row(prompt=f"{n} + 2?") for n in range(5)], "counts={mathematics: 2}")
     assert dropped(facts) == {"beyond the mix": 3}
-    assert facts["arms"]["random"]["rows"] == 2
+    assert facts["sets"]["random"]["rows"] == 2
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_the_table_is_that_of_the_report() -> None:
 def test_the_report_shows_the_yield_and_examples(tmp_path: Path) -> None:
     run(tmp_path, [row(), row("<b>no</b>", 1, correct=0.0)])
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    for text in ("wrong answer", "395,285", "left out: wrong answer", "The selected rows and the random arm"):
+    for text in ("wrong answer", "395,285", "left out: wrong answer", "The selected rows and a random baseline"):
         assert text in page
     assert "<b>no</b>" not in page
     facts = json.loads((tmp_path / "out" / "report.json").read_text())
