@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from align.rewards.terms import Sample
-from reward_models.data import synthetic
+from reward_models.data.synthetic.gold import helpfulness, is_unsafe
 
 
 class GoldHelpfulness:
@@ -21,7 +21,7 @@ class GoldHelpfulness:
         return sample.domain == "helpfulness"
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
-        return [synthetic.helpfulness(sample.prompt[-1].content, sample.whole) for sample in samples]
+        return [helpfulness(sample.prompt[-1].content, sample.whole) for sample in samples]
 
 
 class GoldUnsafe:
@@ -33,7 +33,7 @@ class GoldUnsafe:
         return sample.domain == "safety"
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
-        return [float(synthetic.is_unsafe(sample.prompt[-1].content, sample.whole)) for sample in samples]
+        return [float(is_unsafe(sample.prompt[-1].content, sample.whole)) for sample in samples]
 
 
 class GoldUsefulness(GoldHelpfulness):

@@ -28,7 +28,7 @@ from keel.pipeline.progress import Outcome, duration
 from keel.pipeline.project import load_project
 from keel.pipeline.run import run as run_project
 from keel.pipeline.stage import Stage
-from reward_models.data.synthetic import SIZES, judged_comparisons
+from reward_models.data.synthetic.draws import SIZES, judged_comparisons
 from reward_models.evaluation.evaluate import assess, load_evaluation
 from reward_models.evaluation.plots import training
 from reward_models.evaluation.report import evaluation_sections, write_evaluation

@@ -111,7 +111,7 @@ def _synthetic(spec: str, *, prompts: bool) -> Stream:
     _, name, split, *rest = (*spec.split(":"), "train") if spec.count(":") == 1 else spec.split(":")
     if name not in SYNTHETIC or split not in ("train", "test") or rest:
         raise SourceError(f"{spec!r} is not of the form synthetic:{'|'.join(SYNTHETIC)}[:train|test]")
-    from reward_models.data import synthetic
+    from reward_models.data.synthetic import draws as synthetic
 
     split = cast(synthetic.Split, split)
     if name in ("demonstrations", "additions", "good_replies"):

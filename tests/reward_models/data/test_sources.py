@@ -14,9 +14,9 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from reward_models.data import synthetic
 from reward_models.data.records import Comparison, Message, Prompt, SafetyLabel
 from reward_models.data.sources import BadRow, BadRowsError, SourceError, load, read
+from reward_models.data.synthetic import draws as synthetic
 
 ROWS = [{"prompt": f"question {n}", "chosen": f"good {n}", "rejected": f"bad {n}", "margin": n + 1} for n in range(5)]
 

@@ -17,9 +17,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from reward_models.data import synthetic
 from reward_models.data.records import Comparison, Prompt, SafetyLabel
 from reward_models.data.synthetic import annotator, general, reasoning, safety
+from reward_models.data.synthetic import draws as synthetic
 from reward_models.data.synthetic.defects import DEFECTS
 from reward_models.data.synthetic.templates import Template
 

@@ -15,7 +15,7 @@ from reward_models.data.check import check
 from reward_models.data.formats import to_record, to_row
 from reward_models.data.records import Candidates, Comparison, Message, RecordError, SafetyLabel
 from reward_models.data.splits import content_key, verdict
-from reward_models.data.synthetic import candidates, helpfulness
+from reward_models.data.synthetic.draws import candidates, helpfulness
 from reward_models.evaluation import plots
 from reward_models.evaluation.figures import best_of_n, evaluate, figures
 from reward_models.evaluation.scored_set import ScoredSet, scored_set, short_names, together, write_scores

@@ -16,7 +16,7 @@ from align.rewards.instructions.text import Text, sentences_of
 from align.rewards.mixer import Mixer, accuracy_of
 from align.rewards.terms import TermError, run_terms
 from reward_models.data.sources import BadRowsError, load
-from reward_models.data.synthetic import constrained_prompts
+from reward_models.data.synthetic.constrained import constrained_prompts
 
 BULLETS = {"id": "detectable_format:number_bullet_lists", "kwargs": {"num_bullets": 2}}
 NO_COMMA = {"id": "punctuation:no_comma", "kwargs": {}}

@@ -14,7 +14,7 @@ from align.rewards.verifiers.math_compare import same
 from align.rewards.verifiers.math_text import Unreadable
 from align.rewards.verifiers.math_units import CARDINALS
 from align.rewards.verifiers.math_words import number_in_words
-from reward_models.data import synthetic
+from reward_models.data.synthetic import draws as synthetic
 
 WHOLE = st.integers(-(10**7), 10**7)
 FORMS = [
