@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from align.reporting.report import report as alignment_report
 from align.samples.evaluation_report import told
-from align.samples.selection_report import arms_table, funnel_table, subjects_table
+from align.samples.selection_report import sets_table, funnel_table, subjects_table
 from align.samples.yields import Yield, yield_table
 from keel.pipeline.policies import comparison, evaluated, verdict
 from keel.pipeline.stage import SAMPLES, Stage
@@ -186,5 +186,5 @@ def _data_section(stage: Stage) -> Section | None:
     facts = json.loads(stage.end.read_text(encoding="utf-8"))
     if stage.settings.program == "sample":
         return Section(stage.name, f"Samples, in {stage.directory}.", [], [], [yield_table(facts["yield"])])
-    tables = [funnel_table(facts), subjects_table(facts), arms_table(facts)]
+    tables = [funnel_table(facts), subjects_table(facts), sets_table(facts)]
     return Section(stage.name, f"Samples selected to learn from, in {stage.directory}.", [], [], tables)
