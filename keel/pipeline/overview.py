@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from align.reporting.report import report as alignment_report
 from align.samples.evaluation_report import told
-from align.samples.selection_report import sets_table, funnel_table, subjects_table
+from align.samples.selection_report import funnel_table, sets_table, subjects_table
 from align.samples.yields import Yield, yield_table
 from keel.pipeline.policies import comparison, evaluated, verdict
 from keel.pipeline.stage import SAMPLES, Stage
