@@ -76,7 +76,7 @@ def with_defaults(schema: type, written: Mapping[str, Any]) -> dict[str, Any]:
 
 def _completed(schema: type, written: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Args: ``defaults``: those of this section, where they differ from its dataclass's own."""
-    usual = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(schema))) | defaults
+    usual = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(schema))) | dict(defaults)
     result = dict(written)
     for key, hint in _keys(schema).items():
         nested = next((t for t in _members(hint) if dataclasses.is_dataclass(t)), None)
