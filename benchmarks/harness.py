@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import reward_models.runtime.threads  # noqa: F401 - before torch is loaded
+import reward_models.threads  # noqa: F401 - before torch is loaded
 
 # isort: split
 import torch

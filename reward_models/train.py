@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reward_models.runtime import threads  # noqa: F401 - before torch is loaded
+from reward_models import threads  # noqa: F401 - before torch is loaded
 
 # isort: split
 import sys
