@@ -81,6 +81,13 @@ class Case:
     judgement: int | None = None
 
 
+def kind_of(database: Database, who: str | None, project_name: str | None) -> Kind:
+    """The kind of a project."""
+    with database.read() as session:
+        reviewer = require(session, who, *REVIEWERS)
+        return cast(Kind, find_visible(session, reviewer, project_name).kind)
+
+
 def disputes(database: Database, who: str | None, project_name: str | None) -> list[Dispute]:
     """Items on which annotators disagree, or agree against a model that is sure; undecided by a reviewer as yet.
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Exists, Select, exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from annotation_ui.store.tables import Assignment, Guideline, Item, Project, User
+from annotation_ui.store.tables import Assignment, Guideline, Item, Judgement, Project, User
 from annotation_ui.store.verdicts import draw_order, turned
 
 REPEAT_AFTER = 10  # an item is shown again only after so many others
@@ -43,7 +43,13 @@ def lease(session: Session, user: User, project: Project, *, now: float) -> Leas
 
 
 def lease_new(session: Session, user: User, project: Project, standing: Standing, *, now: float) -> Lease | None:
-    """An item that ``user`` does not have yet, or ``None``. ``standing`` is of this transaction."""
+    """An item that ``user`` does not have yet, or ``None``. ``standing`` is of this transaction.
+
+    A rewrite that was sent back to ``user`` comes before new items.
+    """
+    if project.kind == "rewrite" and (sent_back := returned_to(session, user, project)) is not None:
+        reopen(sent_back, project, session.get_one(Guideline, standing.guideline), now=now)
+        return Lease(sent_back, first=False)
     picked = _pick(session, user, project, standing.had, lock=True)
     if picked is None:
         return None
@@ -144,8 +150,23 @@ def release_expired(session: Session, project: Project, *, now: float) -> int:
         .with_for_update(of=Assignment, skip_locked=True)
     ).all()
     for assignment in late:
-        release(session, assignment, "expired")
+        if project.kind == "rewrite" and _has_text(session, assignment):
+            assignment.state = "returned"  # its place is kept for the writer
+        else:
+            release(session, assignment, "expired")
     return len(late)
+
+
+def returned_to(session: Session, user: User, project: Project) -> Assignment | None:
+    """The first text of ``user`` that was sent back and is not in hand."""
+    sent_back = _mine(user, project, Assignment).where(Assignment.state == "returned")
+    return session.scalar(sent_back.order_by(Assignment.id).limit(1))
+
+
+def _has_text(session: Session, assignment: Assignment) -> bool:
+    """True if the last judgement under an assignment is a text, which then was sent back."""
+    labels = select(Judgement.label).where(Judgement.assignment_id == assignment.id)
+    return session.scalar(labels.order_by(Judgement.revision.desc()).limit(1)) == "written"
 
 
 def had_by(user: User) -> Exists:

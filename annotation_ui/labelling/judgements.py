@@ -99,6 +99,7 @@ def record(
         release(session, assignment, "skipped")
     else:
         assignment.state = "done"
+    assignment.draft = None
     session.add(_event(user, project, "judged", judgement, now))
     return judgement, True
 
@@ -168,6 +169,8 @@ def edit(
         dwell_ms=judgement.dwell_ms,
         now=now,
     )
+    if assignment.state == "returned":
+        assignment.state = "done"  # the next version of a text that was sent back
     session.add(_event(user, project, "edited", edited, now))
     return edited
 

@@ -22,6 +22,7 @@ class Task:
         form: the questions of the project's kind.
         expires: when the lease ends, in seconds since the epoch.
         draft: names the task in the browser, where an unfinished verdict is kept; the same after a reload.
+        note: of the person who sent the text back.
         said: the verdict to begin with, with sides of the screen: the one being edited, or the one that was undone.
     """
 
@@ -37,6 +38,7 @@ class Task:
     draft: str
     judgement: int | None = None
     said: Mapping[str, Any] | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

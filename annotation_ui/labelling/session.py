@@ -15,7 +15,7 @@ from typing import Any, cast
 from sqlalchemy import select, true
 from sqlalchemy.orm import Session
 
-from annotation_ui.labelling import judgements
+from annotation_ui.labelling import judgements, rewrites
 from annotation_ui.labelling.assignment import (
     Lease,
     counts,
@@ -137,7 +137,17 @@ def undo(database: Database, who: str | None, project_name: str | None, judgemen
     """Undo one's judgement: its item is the next to be shown, with the former verdict filled in."""
     with database.write() as session:
         user, project = _both(session, who, project_name, lock=True)
+        rewrites.require_not_accepted(session, project, judgement)
         judgements.undo(session, user, project, judgement, now=now)
+
+
+def keep_draft(
+    database: Database, who: str | None, project_name: str | None, token: str, text: object, *, now: float
+) -> None:
+    """Keep what a writer has so far; it is there after a reload, and on another machine."""
+    with database.write() as session:
+        user, project = _both(session, who, project_name, lock=True)
+        rewrites.keep_draft(session, user, project, token, text, now=now)
 
 
 def history(database: Database, who: str | None, project_name: str | None, *, limit: int = HISTORY) -> list[History]:
@@ -195,6 +205,7 @@ def edit(
         if found is None or found.user_id != user.id or assignment is None:
             raise judgements.Stale("this verdict was changed or undone before")
         verdict = parse_verdict(said, _shown(project, assignment))
+        rewrites.require_not_accepted(session, project, judgement)
         judgements.edit(session, user, project, judgement, verdict, now=now)
 
 
@@ -217,7 +228,15 @@ def _screen(session: Session, user: User, project: Project, task: Task | None, n
 
 
 def _leased(session: Session, taken: Lease, project: Project) -> Task:
-    return _task(taken.assignment, project, said=None if taken.first else _former(session, taken.assignment))
+    if taken.first:
+        return _task(taken.assignment, project)
+    said, note = _former(session, taken.assignment), None
+    if project.kind == "rewrite":
+        said = said or rewrites.last_text(session, taken.assignment)
+        if taken.assignment.draft is not None:
+            said = {"rationale": ""} | (said or {}) | taken.assignment.draft
+        note = rewrites.note_on(session, taken.assignment)
+    return _task(taken.assignment, project, said=said, note=note)
 
 
 def _former(session: Session, assignment: Assignment) -> dict[str, Any] | None:
@@ -279,7 +298,12 @@ def _open(project: Project, changes: bool) -> Project:
 
 
 def _task(
-    assignment: Assignment, project: Project, *, judgement: int | None = None, said: Mapping[str, Any] | None = None
+    assignment: Assignment,
+    project: Project,
+    *,
+    judgement: int | None = None,
+    said: Mapping[str, Any] | None = None,
+    note: str | None = None,
 ) -> Task:
     responses = {response.slot: response.messages for response in assignment.item.responses}
     order = slots_shown(assignment.left, len(responses))
@@ -297,6 +321,7 @@ def _task(
         draft=f"edit-{assignment.id}" if judgement else str(assignment.id),
         judgement=judgement,
         said=said,
+        note=note,
     )
 
 

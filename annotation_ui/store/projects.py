@@ -290,6 +290,8 @@ def _add_votes(
     added: Added,
     now: float,
 ) -> None:
+    if not candidate.votes:
+        return
     first = item.responses[0].messages
     turned = len(candidate.responses) == 2 and _stored(candidate.responses[0]) != first
     for vote in candidate.votes:

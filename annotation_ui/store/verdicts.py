@@ -227,4 +227,9 @@ def clean_text(said: Mapping[str, Any], key: str) -> str:
     value = said.get(key) or ""
     if not isinstance(value, str):
         raise VerdictError(f"{key} is not text")
-    return value.replace("\0", "").encode("utf-8", "replace").decode().strip()
+    return storable(value).strip()
+
+
+def storable(text: str) -> str:
+    """``text`` less the characters that databases refuse."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()

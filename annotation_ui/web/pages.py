@@ -12,7 +12,7 @@ from datetime import date
 from itertools import pairwise
 from typing import Any
 
-from annotation_ui.actions import review
+from annotation_ui.actions import review, rewrites
 from annotation_ui.actions.jobs import ACTIVE, request_training
 from annotation_ui.exchange.exporting import take_snapshot
 from annotation_ui.labelling import session as annotating
@@ -24,7 +24,7 @@ from annotation_ui.quality.statistics import GAPS
 from annotation_ui.store.accounts import Forbidden
 from annotation_ui.store.database import Database
 from annotation_ui.store.projects import ProjectError
-from annotation_ui.store.verdicts import SEVERITIES, SKIP_REASONS, STRENGTHS, VerdictError
+from annotation_ui.store.verdicts import SEVERITIES, SKIP_REASONS, STRENGTHS, TEXT_LIMIT, VerdictError
 from annotation_ui.web import rendering
 from annotation_ui.web.differences import difference
 from annotation_ui.web.wording import DEGREES, KEYS, LABELS, NAMES, ORDERS, SCALE, SENDS, environment, revealed
@@ -111,7 +111,43 @@ def _edit(context: Context, asked: Said) -> Reply:
     return _history(context, asked) | {"note": "Changed. The old verdict stays in the record"}
 
 
+def _draft(context: Context, asked: Said) -> Reply:
+    """Keep an unfinished text. The page stays as it is, whatever comes of it."""
+    token = asked.get("token")
+    if not isinstance(token, str):
+        raise BadRequest("a draft without the token of its item")
+    try:
+        annotating.keep_draft(context.database, context.who, context.project, token, asked.get("text"), now=context.now)
+    except LeaseLost as error:
+        return {"html": None, "note": None, "error": str(error)}
+    return {"html": None, "note": None, "error": None}
+
+
+def _preview(context: Context, asked: Said) -> Reply:
+    """A text that is being written, rendered as a response is."""
+    text = asked.get("text")
+    if not isinstance(text, str) or len(text) > TEXT_LIMIT:
+        raise BadRequest("no text to render")
+    annotating.layout(context.database, context.who)
+    return {"html": [rendering.response(text, open_reasoning=True)], "note": None, "error": None}
+
+
+def _reading(context: Context, asked: Said) -> Reply:
+    found = rewrites.reading(context.database, context.who, context.project, _whole(asked, "judgement"))
+    return _page(context, "reading", task=found, names=NAMES)
+
+
+def _decide_text(context: Context, asked: Said) -> Reply:
+    judgement, said = _whole(asked, "judgement"), _mapping(asked, "said")
+    seen = None if asked.get("seen") is None else _whole(asked, "seen")
+    label = rewrites.decide(context.database, context.who, context.project, judgement, said, seen=seen, now=context.now)
+    return _review(context, asked) | {"note": NAMES[label]}
+
+
 def _review(context: Context, asked: Said) -> Reply:
+    if review.kind_of(context.database, context.who, context.project) == "rewrite":
+        texts = rewrites.waiting(context.database, context.who, context.project)
+        return _page(context, "review", texts=texts, now=context.now)
     found = review.disputes(context.database, context.who, context.project)
     return _page(context, "review", disputes=found, names=NAMES)
 
@@ -203,6 +239,10 @@ ACTIONS: dict[str, Callable[[Context, Said], Reply]] = {
     "review": _review,
     "case": _case,
     "decide": _decide,
+    "draft": _draft,
+    "preview": _preview,
+    "reading": _reading,
+    "decide text": _decide_text,
     "dashboard": _dashboard,
     "snapshot": _snapshot,
     "train": _train,

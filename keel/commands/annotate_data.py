@@ -53,6 +53,10 @@ def import_command(
     show_scores: ShowScores = None,
     gold: Annotated[bool, typer.Option(help="The labels are known answers; the items check annotators.")] = False,
     guideline: Annotated[Path | None, typer.Option(help="Of a new project; Markdown.")] = None,
+    definition: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="Of a new project; `keel annotate project` shows one."),
+    ] = None,
     max_bad: Annotated[int, typer.Option(min=0, help="How many bad rows are accepted.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Read at most so many rows of each source.")] = None,
     db: DatabaseOption = DEFAULT_DB,
@@ -70,7 +74,7 @@ def import_command(
     if eval_fraction is not None:
         chosen["eval_fraction"] = eval_fraction
     with database.read() as session:
-        new = _new_project(session, project, kind, chosen, text)
+        new = _new_project(session, project, kind, chosen, text, definition)
     done = import_items(
         database,
         project,
@@ -95,18 +99,29 @@ def import_command(
 
 
 def _new_project(
-    session: Session, name: str, kind: Kind | None, chosen: dict[str, Any], guideline: str | None
+    session: Session,
+    name: str,
+    kind: Kind | None,
+    chosen: dict[str, Any],
+    guideline: str | None,
+    definition: Path | None,
 ) -> NewProject | None:
     """The project to make; ``None`` if there is one by the name and the options agree with it."""
     from annotation_ui.exchange.importing import NewProject
     from annotation_ui.labelling.assignment import newest_guideline
+    from annotation_ui.store.forms import read_definition
     from annotation_ui.store.projects import ProjectError, Settings, find_project, has_project
 
     if not has_project(session, name):
+        if definition is not None:
+            read = read_definition(definition.read_text(encoding="utf-8"), kind=kind)
+            return NewProject(kind=read.kind, settings=Settings(**chosen), guideline=guideline, definition=read)
         if kind is None:
             raise ProjectError(f"there is no project {name!r} yet; make it with --kind {'|'.join(get_args(Kind))}")
         return NewProject(kind=kind, settings=Settings(**chosen), guideline=guideline)
     found = find_project(session, name)
+    if definition is not None:
+        raise ProjectError(f"{name!r} is there already; `keel annotate project FILE.yaml` gives it a new definition")
     if kind not in (None, found.kind):
         raise ProjectError(f"{name!r} is a {found.kind} project, not {kind}")
     if guideline is not None and guideline != newest_guideline(session, found).text:
@@ -139,6 +154,37 @@ def settings_command(
             change_settings(session, found, changes, author=CLI, now=time.time())
         for name, value in asdict(settings_of(found)).items():
             typer.echo(f"{name}: {value}")
+
+
+@app.command("project")
+@failures("annotate")
+def project_command(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE.yaml]", help="The new definition; without it the present one.")
+    ] = None,
+    project: ProjectOption = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Show what a project is, as YAML: kind, instructions, guideline, labels, scale. Or put a new definition into force.
+
+    A new definition is a new version of the guideline: verdicts that were given keep the one they were given by.
+    """
+    from annotation_ui.labelling.assignment import newest_guideline
+    from annotation_ui.store.database import open_database
+    from annotation_ui.store.definitions import define, definition_of
+    from annotation_ui.store.forms import read_definition
+    from annotation_ui.store.projects import find_project
+
+    if file is None:
+        with open_database(db).read() as session:
+            found = find_project(session, project)
+            typer.echo(definition_of(found, newest_guideline(session, found)).to_yaml(), nl=False)
+        return
+    with open_database(db).write() as session:
+        found = find_project(session, project)
+        read = read_definition(file.read_text(encoding="utf-8"), kind=found.kind)
+        version = define(session, found, read, author=CLI, now=time.time()).version
+    typer.echo(f"guideline version {version} of {found.name}")
 
 
 @app.command("guideline")

@@ -19,7 +19,9 @@ def taken_adds_up(database: Database) -> bool:
         for item in session.scalars(select(Item)):
             held = session.scalar(
                 select(func.count(Assignment.id)).where(
-                    Assignment.item_id == item.id, Assignment.round == 0, Assignment.state.in_(("leased", "done"))
+                    Assignment.item_id == item.id,
+                    Assignment.round == 0,
+                    Assignment.state.in_(("leased", "done", "returned")),
                 )
             )
             if item.taken != (0 if item.gold else held):

@@ -2,7 +2,8 @@
 // Everything shown is HTML the server rendered; verdicts carry the token of the item they were shown with.
 const UNSEEN_MS = 350; // a verdict key this soon after an item appeared was meant for the one before
 const PAGES = ["annotate", "history", "review", "dashboard"];
-const SENDS = ["vote", "edit", "decide"]; // they end a draft
+const SENDS = ["vote", "edit", "decide", "decide text"]; // they end a draft
+const DRAFT_MS = 1500; // from the last key to the draft on the server
 const VERDICT = ".k-verdict [data-label], .k-verdict [data-act=unsafe], .k-verdict [data-act=confirm-unsafe]";
 let busy = false;
 let appeared = performance.now();
@@ -29,7 +30,7 @@ function note(text, isError, aside = "") {
 // The address names the page, so that a reload, a second tab and the browser's Back find it: #/project/page/number
 function address() {
   const main = find(".k-main");
-  const number = main?.dataset.judgement ?? main?.dataset.item ?? "";
+  const number = main?.dataset.judgement ?? main?.dataset.item ?? main?.dataset.reading ?? "";
   const page = number && app().dataset.page === "annotate" ? "edit" : app().dataset.page;
   return "#/" + [app().dataset.project, page, number].filter(Boolean).map(encodeURIComponent).join("/");
 }
@@ -44,7 +45,7 @@ function remember(how) {
 
 async function visit() {
   const [project, page, number] = location.hash.replace(/^#\//, "").split("/").map(unescaped);
-  const known = { edit: ["open edit", { judgement: Number(number) }], case: ["case", { item: Number(number) }] };
+  const known = { edit: ["open edit", { judgement: Number(number) }], case: ["case", { item: Number(number) }], reading: ["reading", { judgement: Number(number) }] };
   const [action, data] = known[page] ?? [PAGES.includes(page) ? page : "annotate", {}];
   const wanted = project || load(localStorage, "keel.project");
   const reply = await ask(action, { ...data, project: wanted }, "replaceState");
@@ -151,6 +152,7 @@ const CONTENT = {
       else said.ratings[place] ??= {};
     }
   },
+  written: (said) => (said.text = find("[name=text]").value),
   ranked: (said) => (said.ranks = groups().map((group) => (answer(group) === null ? null : Number(answer(group))))),
 };
 
@@ -264,8 +266,10 @@ function verdict(label, button) {
     if (severity) said.severity = Number(severity.value);
     if (!said.harms.length) return note("Choose at least one category of harm", true);
   }
+  const seen = main.dataset.seen ? Number(main.dataset.seen) : null;
+  if (main.dataset.reading) return ask("decide text", { judgement: Number(main.dataset.reading), seen, said });
   const item = main.dataset.item;
-  if (item) return ask("decide", { item: Number(item), seen: main.dataset.seen ? Number(main.dataset.seen) : null, said });
+  if (item) return ask("decide", { item: Number(item), seen, said });
   const judgement = main.dataset.judgement;
   if (judgement) return ask("edit", { judgement: Number(judgement), said });
   return ask("vote", { token: main.dataset.token, said, ms: dwell() });
@@ -291,6 +295,7 @@ function toggle(act) {
 async function difference() {
   const button = find("[data-act=difference]");
   if (!button) return;
+  showPreview(null);
   const boxes = [...element.querySelectorAll(".k-response .k-scroll")];
   const old = element.querySelectorAll(".k-difference");
   if (old.length) {
@@ -298,7 +303,7 @@ async function difference() {
     app().classList.remove("k-show-difference");
     return button.setAttribute("aria-pressed", "false");
   }
-  const texts = boxes.map((box) => [...box.querySelectorAll(".k-as-is")].map((part) => part.textContent).join("\n"));
+  const texts = boxes.map((box) => box.querySelector("[name=text]")?.value ?? [...box.querySelectorAll(".k-as-is")].map((part) => part.textContent).join("\n"));
   const reply = await ask("difference", { left: texts[0], right: texts[1] });
   if (!Array.isArray(reply?.html)) return;
   boxes.forEach((box, n) => {
@@ -311,7 +316,60 @@ async function difference() {
   button.setAttribute("aria-pressed", "true");
 }
 
+// What is written is kept on the server while the item is in hand; in this tab as well until the server has it.
+let keeping = 0;
+
+function keepText() {
+  const field = find("[name=text]");
+  clearTimeout(keeping);
+  if (!field?.dataset.sent) return; // a text of the past is edited: it is kept in this tab alone
+  say("");
+  keeping = setTimeout(async () => {
+    const { project } = app().dataset;
+    const text = field.value;
+    const reply = await server.act({ action: "draft", project, token: field.dataset.sent, text }).catch(() => null);
+    if (!field.isConnected || field.value !== text) return;
+    if (reply && !reply.error) dropText();
+    say(reply && !reply.error ? "Draft saved" : (reply?.error ?? "Not saved on the server yet"));
+  }, DRAFT_MS);
+}
+
+function dropText() {
+  const kept = load(sessionStorage, draftKey());
+  if (!kept) return;
+  const { text, ...fields } = JSON.parse(kept);
+  store(sessionStorage, draftKey(), JSON.stringify(fields));
+}
+
+function say(text) {
+  const box = find(".k-kept");
+  if (box) box.textContent = text;
+}
+
+function showPreview(html) {
+  find("[data-act=preview]")?.setAttribute("aria-pressed", String(html !== null));
+  app().classList.toggle("k-show-preview", html !== null);
+  const box = find(".k-preview");
+  if (box) box.innerHTML = html ?? "";
+}
+
+async function preview() {
+  if (app().classList.contains("k-show-preview")) return showPreview(null);
+  if (element.querySelector(".k-difference")) await difference();
+  const reply = await ask("preview", { text: find("[name=text]").value });
+  if (Array.isArray(reply?.html)) showPreview(reply.html[0]);
+}
+
+async function write() {
+  showPreview(null);
+  if (element.querySelector(".k-difference")) await difference();
+  find("[name=text]").focus();
+}
+
 const ACTS = {
+  preview,
+  write,
+  reading: (button) => ask("reading", { judgement: Number(button.dataset.judgement) }),
   help: () => find(".k-help").showModal(),
   close: () => find(".k-help").close(),
   raw: () => toggle("raw"),
@@ -337,7 +395,10 @@ element.addEventListener("click", (event) => {
   else verdict(button.dataset.label, button);
 });
 
-element.addEventListener("input", keepDraft);
+element.addEventListener("input", (event) => {
+  keepDraft();
+  if (event.target.name === "text") keepText();
+});
 element.addEventListener("change", (event) => {
   if (event.target.dataset.change === "project") ask("annotate", { project: event.target.value });
   if (event.target.closest(".k-rate")) markNext(event.target.closest(".k-rate"));
@@ -363,11 +424,14 @@ function escape() {
   for (const id of ["#k-skip", "#k-harms"]) {
     if (find(`${id}:not([hidden])`)) return panel(id, false);
   }
-  if (app().dataset.page === "case") ask("review");
+  if (["case", "reading"].includes(app().dataset.page)) ask("review");
   else if (app().dataset.page !== "annotate" || find(".k-main").dataset.judgement) ask("annotate");
 }
 
 function onKey(event) {
+  if (app() && !busy && event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.matches("[name=text]")) {
+    return find(".k-verdict [data-key=enter]")?.click();
+  }
   if (!app() || event.repeat || event.isComposing || event.ctrlKey || event.metaKey || event.altKey || document.hidden) return;
   const typing = event.target.matches("textarea, select, input:not([type=checkbox]):not([type=radio])");
   const help = find(".k-help");
