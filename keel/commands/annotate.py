@@ -16,6 +16,7 @@ from urllib.parse import quote
 import typer
 
 from keel.commands import annotate_data as data_commands
+from keel.commands import annotate_projects as project_commands
 from keel.commands import annotate_users as user_commands
 from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, Kind
 from keel.failures import failures
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(user_commands.app, name="user")
 app.add_typer(data_commands.app)
+app.add_typer(project_commands.app)
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 NOBODY = "you"

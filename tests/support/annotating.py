@@ -17,12 +17,9 @@ def taken_adds_up(database: Database) -> bool:
     """The law of the queue: ``Item.taken`` is the number of votes and leases on every item."""
     with database.read() as session:
         for item in session.scalars(select(Item)):
+            kept = Assignment.state.in_(("leased", "done", "returned"))
             held = session.scalar(
-                select(func.count(Assignment.id)).where(
-                    Assignment.item_id == item.id,
-                    Assignment.round == 0,
-                    Assignment.state.in_(("leased", "done", "returned")),
-                )
+                select(func.count(Assignment.id)).where(Assignment.item_id == item.id, Assignment.round == 0, kept)
             )
             if item.taken != (0 if item.gold else held):
                 return False

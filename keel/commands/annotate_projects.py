@@ -1,0 +1,68 @@
+"""``keel annotate project`` and ``guideline``: what annotators are told and asked. Imports wait until a command runs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, ProjectOption
+from keel.failures import failures
+
+app = typer.Typer()
+
+
+@app.command("project")
+@failures("annotate")
+def project_command(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE.yaml]", help="The new definition; without it the present one.")
+    ] = None,
+    project: ProjectOption = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Show what a project is, as YAML: kind, instructions, guideline, labels, scale; or put a new definition into force.
+
+    A new definition is a new version of the guideline: verdicts that were given keep the one they were given by.
+    """
+    from annotation_ui.labelling.assignment import newest_guideline
+    from annotation_ui.store.database import open_database
+    from annotation_ui.store.definitions import define, definition_of
+    from annotation_ui.store.forms import read_definition
+    from annotation_ui.store.projects import find_project
+
+    if file is None:
+        with open_database(db).read() as session:
+            found = find_project(session, project)
+            typer.echo(definition_of(found, newest_guideline(session, found)).to_yaml(), nl=False)
+        return
+    with open_database(db).write() as session:
+        found = find_project(session, project)
+        read = read_definition(file.read_text(encoding="utf-8"), kind=found.kind)
+        version = define(session, found, read, author=CLI, now=time.time()).version
+    typer.echo(f"guideline version {version} of {found.name}")
+
+
+@app.command("guideline")
+@failures("annotate")
+def guideline_command(
+    file: Annotated[Path, typer.Argument(metavar="FILE.md")],
+    project: ProjectOption = None,
+    harm: Annotated[
+        list[str] | None, typer.Option(help="A category of harm, in place of those there are. Repeatable.")
+    ] = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Give a project a new version of its guideline. Verdicts remember the version they were given by."""
+    from annotation_ui.labelling.assignment import newest_guideline
+    from annotation_ui.store.database import open_database
+    from annotation_ui.store.projects import add_guideline, find_project
+
+    text = file.read_text(encoding="utf-8")
+    with open_database(db).write() as session:
+        found = find_project(session, project)
+        harms = harm or newest_guideline(session, found).harms
+        version = add_guideline(session, found, text, harms, author=CLI, now=time.time()).version
+    typer.echo(f"guideline version {version} of {found.name}")

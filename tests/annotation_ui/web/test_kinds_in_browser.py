@@ -1,0 +1,182 @@
+"""The kinds with ratings, ranks and texts in Chromium: by keyboard, with drafts, and with axe."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from annotating import NOW
+from browsing import NEEDS_CHROMIUM
+from kinds import ATTRIBUTES, fill_kind
+from sqlalchemy import select
+
+from annotation_ui.labelling import session as annotating
+from annotation_ui.store.database import Database
+from annotation_ui.store.tables import Judgement
+
+pytestmark = NEEDS_CHROMIUM
+LONG = "An answer of some length, with **bold** words and a list:\n\n1. one\n2. two\n\n" * 3
+
+
+def picture(page: Any, name: str) -> None:
+    if folder := os.environ.get("KEEL_TEST_PICTURES"):
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+
+def stored(database: Database) -> list[Judgement]:
+    with database.read() as session:
+        return list(session.scalars(select(Judgement).order_by(Judgement.id)))
+
+
+def complaints(page: Any) -> list[str]:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.wait_for_timeout(250)
+    found = Axe().run(page).response["violations"]
+    return [f"{rule['id']}: {node['target']}" for rule in found for node in rule["nodes"]]
+
+
+def looks(theme: str, width: int) -> dict[str, Any]:
+    return {"color_scheme": theme, "viewport": {"width": width, "height": 844}}
+
+
+VIEWS = [("light", 1280), ("dark", 390)]
+
+
+def rows(responses: int) -> list[dict[str, Any]]:
+    return [
+        {"prompt": f"Question {n}: how?", "responses": [f"{slot}{n} {LONG}" for slot in "abcdefgh"[:responses]]}
+        for n in range(3)
+    ]
+
+
+@pytest.mark.parametrize(("theme", "width"), VIEWS)
+def test_ratings_by_digits(site: Any, sqlite: Database, theme: str, width: int) -> None:
+    fill_kind(sqlite, "attributes", rows=rows(2))
+    page = site("ann").page(**looks(theme, width))
+    picture(page, f"attributes-{theme}-{width}")
+    page.wait_for_timeout(400)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".k-note.k-error.k-on")
+    for key in "4321043210":
+        page.keyboard.press(key)
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("1")
+    page.reload()
+    page.wait_for_selector(".k-verdict")
+    assert page.locator(".k-rate input:checked").count() == 10  # the draft of this tab
+    assert complaints(page) == []
+    picture(page, f"attributes-{theme}-{width}-filled")
+    page.wait_for_timeout(400)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Question 1")
+    [judgement] = stored(sqlite)
+    assert judgement.payload is not None
+    left = judgement.payload["ratings"][judgement.left]
+    [right] = [given for slot, given in judgement.payload["ratings"].items() if slot != judgement.left]
+    # Every attribute of A, then of B, as they stand in the form: row by row.
+    assert [value for name in ATTRIBUTES for value in (left[name], right[name])] == [4, 3, 2, 1, 0, 4, 3, 2, 1, 1]
+
+
+@pytest.mark.parametrize(("theme", "width"), VIEWS)
+@pytest.mark.parametrize("responses", [3, 8])
+def test_ranks_by_digits(site: Any, sqlite: Database, theme: str, width: int, responses: int) -> None:
+    fill_kind(sqlite, "ranking", rows=rows(responses))
+    page = site("ann").page(**looks(theme, width))
+    page.wait_for_timeout(400)
+    for place in range(responses):
+        page.keyboard.press(str(1 + place // 2))  # A = B > C = D > …
+    assert page.inner_text(".k-order").startswith("A = B > C")
+    picture(page, f"ranking-{responses}-{theme}-{width}")
+    assert complaints(page) == []
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Question 1")
+    [judgement] = stored(sqlite)
+    assert judgement.payload is not None
+    ranks = [judgement.payload["ranks"][slot] for slot in str(judgement.left)]
+    assert ranks == [1 + place // 2 for place in range(responses)]
+
+
+@pytest.mark.parametrize(("theme", "width"), VIEWS)
+def test_a_text_is_written_previewed_compared_and_accepted(site: Any, sqlite: Database, theme: str, width: int) -> None:
+    fill_kind(sqlite, "rewrite", rows=[{"prompt": f"Question {n}: how?", "response": f"old {LONG}"} for n in range(2)])
+    running = site("ann")
+    page = running.page(**looks(theme, width))
+    assert page.input_value("[name=text]").startswith("old An answer")
+    page.keyboard.press("e")
+    page.fill("[name=text]", "new text with **bold** and <img src=x onerror=window.hit=1>")
+    page.wait_for_selector("text=Draft saved")
+    picture(page, f"rewrite-{theme}-{width}")
+    page.reload()
+    page.wait_for_selector(".k-verdict")
+    assert page.input_value("[name=text]").startswith("new text")
+    page.keyboard.press("p")
+    page.wait_for_selector(".k-preview strong")
+    assert complaints(page) == []
+    page.keyboard.press("d")
+    page.wait_for_selector(".k-writing .k-difference ins")
+    picture(page, f"rewrite-difference-{theme}-{width}")
+    assert complaints(page) == []
+    page.keyboard.press("e")
+    page.keyboard.type("1234 ")  # digits are text here
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("text=Question 1")
+    [judgement] = stored(sqlite)
+    assert judgement.payload is not None
+    assert "1234" in judgement.payload["text"]
+    assert page.evaluate("window.hit") is None
+
+
+def test_a_second_person_sends_back_and_accepts(site: Any, sqlite: Database) -> None:
+    fill_kind(sqlite, "rewrite", rows=[{"prompt": "Question: how?", "response": f"old {LONG}"}])
+    task = annotating.next_task(sqlite, "ann", "p", now=NOW)
+    assert task is not None
+    annotating.vote(sqlite, "ann", "p", task.token, {"label": "written", "text": f"new {LONG}"}, now=NOW)
+    page = site("rev").page(ready=".k-app")
+    page.click("[data-open=review]")
+    page.click("[data-act=reading]")
+    page.wait_for_selector(".k-verdict")
+    page.keyboard.press("d")
+    page.wait_for_selector(".k-difference ins")
+    assert complaints(page) == []
+    picture(page, "reading")
+    page.wait_for_timeout(400)
+    page.keyboard.press("2")
+    page.wait_for_selector("text=Write a note")
+    page.fill("[name=rationale]", "say why")
+    page.click("[data-label=returned]")
+    page.wait_for_selector("text=Nothing waits for you")
+    assert [j.label for j in stored(sqlite)] == ["written", "returned"]
+    task = annotating.next_task(sqlite, "ann", "p", now=NOW)
+    assert task is not None
+    assert task.note == "say why"
+
+
+@pytest.mark.parametrize(("theme", "width"), VIEWS)
+def test_the_dashboard_and_a_case(site: Any, sqlite: Database, theme: str, width: int) -> None:
+    from kinds import rank
+
+    from annotation_ui.store.projects import Settings
+
+    fill_kind(
+        sqlite,
+        "ranking",
+        rows=[{"prompt": f"Question {n}", "responses": ["a", "b", "c"]} for n in range(12)],
+        settings=Settings(votes_per_item=2, gold_rate=0, repeat_rate=0),
+    )
+    for who, orders in (("ann", ("abc", "acb", "bac")), ("bob", ("abc", "cab", "abc"))):
+        for n in range(12):
+            rank(sqlite, who, orders[n % 3])
+    page = site("root").page(ready=".k-app", **looks(theme, width))
+    page.click("[data-open=dashboard]")
+    page.wait_for_selector("text=On the order of every two responses")
+    picture(page, f"dashboard-ranking-{theme}-{width}")
+    assert complaints(page) == []
+    page.click("[data-open=review]")
+    page.click("[data-act=case]")
+    page.wait_for_selector(".k-opinions")
+    page.click(".k-opinions summary")
+    picture(page, f"case-ranking-{theme}-{width}")
+    assert complaints(page) == []
