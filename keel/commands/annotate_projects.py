@@ -1,4 +1,4 @@
-"""``keel annotate project`` and ``guideline``: what annotators are told and asked. Imports wait until a command runs."""
+"""``keel annotate project`` and ``guideline``: the questions of a project. Imports wait until a command runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def project_command(
     project: ProjectOption = None,
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
-    """Show what a project is, as YAML: kind, instructions, guideline, labels, scale; or put a new definition into force.
+    """Show the definition of a project as YAML (kind, instructions, guideline, labels, scale), or replace it.
 
     A new definition is a new version of the guideline: verdicts that were given keep the one they were given by.
     """

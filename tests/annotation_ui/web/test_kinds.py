@@ -89,20 +89,69 @@ def test_the_dashboard_of_ratings_and_ranks(sqlite: Database) -> None:
 
 @pytest.mark.parametrize("kind", ["attributes", "ranking"])
 def test_no_payload_becomes_an_element(sqlite: Database, kind: Any) -> None:
-    """In prompts, responses, model names, instructions and explanations; the same tags as with harmless text."""
+    """In prompts, responses, model names, instructions and explanations."""
     names = [text for text in PAYLOADS if text.isprintable() and len(text) <= 200]
-
-    def filled(texts: list[str]) -> tuple[list[str], str]:
-        shown = " ".join(texts)
-        attributes = {f"q{n}": text[:300] for n, text in enumerate(texts[:12])} if kind == "attributes" else None
-        form = Form(instructions=texts[0], attributes=attributes)
-        rows = [{"prompt": shown, "responses": [f"{shown} {n}" for n in range(2)], "models": texts[:2]}]
-        fill_kind(sqlite, kind, form=form, rows=rows, settings=PLAIN)
-        return texts, act(sqlite, "ann", "annotate")["html"]
-
-    _, html = filled(names)
-    assert not {"script", "img", "iframe", "object", "embed", "link", "meta", "base", "style"} & set(tags(html))
-    for element in re.findall(r"<[a-z][^>]*>", html):
-        assert not re.search(r"\son[a-z]+=", element), element
+    shown = " ".join(PAYLOADS).replace("\0", "")
+    attributes = {f"q{n}": text for n, text in enumerate(names[:12])} if kind == "attributes" else None
+    rows = [{"prompt": shown, "responses": [f"{shown} {n}" for n in range(2)], "models": names[:2]}]
+    fill_kind(sqlite, kind, form=Form(instructions=names[0], attributes=attributes), rows=rows, settings=PLAIN)
+    html = act(sqlite, "ann", "annotate")["html"]
+    harmless(html)
+    assert "&lt;script&gt;window.hit=1&lt;/script&gt;</p>" in html  # the instructions are there, as text
     if kind == "attributes":
         assert "&lt;img src=x onerror=window.hit=1&gt;" in html
+
+
+def harmless(html: str) -> None:
+    """No element or attribute but those that our templates and our renderer write."""
+    assert not {"script", "img", "iframe", "object", "embed", "link", "meta", "base", "style"} & set(tags(html))
+    for element in re.findall(r"<[a-z][^>]*>", html):
+        assert not re.search(r"\s(on[a-z]+|srcdoc|href|formaction)=", element), element
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_no_payload_in_a_rewrite_becomes_an_element(sqlite: Database, payload: str) -> None:
+    """The text while it is written, in the preview, read by a second person, and in the note that sends it back."""
+    fill_kind(sqlite, "rewrite", rows=[{"prompt": "question", "response": "answer"}])
+    first = act(sqlite, "ann", "annotate")["html"]
+    assert act(sqlite, "ann", "draft", token=token(first), text=f"x {payload}")["error"] is None
+    drafted = act(sqlite, "ann", "annotate")["html"]
+    harmless(drafted)
+    assert drafted.count("</textarea>") == first.count("</textarea>")
+    [preview] = act(sqlite, "ann", "preview", text=payload)["html"]
+    harmless(preview)
+    said = {"label": "written", "text": f"x {payload}", "rationale": payload}
+    assert act(sqlite, "ann", "vote", token=token(drafted), ms=5, said=said)["error"] is None
+    number = re.search(r'data-judgement="(\d+)">Read', act(sqlite, "rev", "review")["html"])
+    assert number is not None
+    read = act(sqlite, "rev", "reading", judgement=int(number[1]))["html"]
+    harmless(read)
+    note = {"label": "returned", "rationale": f"x {payload}"}
+    reply = act(sqlite, "rev", "decide text", judgement=int(number[1]), seen=None, said=note)
+    assert reply["note"] == "Sent back"
+    back = act(sqlite, "ann", "annotate")["html"]
+    assert "Sent back:" in back
+    harmless(back)
+
+
+def test_only_reviewers_read_and_decide_on_texts(sqlite: Database) -> None:
+    fill_kind(sqlite, "rewrite", rows=[{"prompt": "question"}])
+    html = act(sqlite, "ann", "annotate")["html"]
+    act(sqlite, "ann", "vote", token=token(html), ms=5, said={"label": "written", "text": "text"})
+    accept = {"label": "accepted", "rationale": ""}
+    for reply in (
+        act(sqlite, "bob", "reading", judgement=1),
+        act(sqlite, "bob", "decide text", judgement=1, seen=None, said=accept),
+        act(sqlite, "bob", "review"),
+    ):
+        assert reply["html"] is None
+        assert reply["error"]
+    assert act(sqlite, "rev", "decide text", judgement=1, seen=None, said=accept)["note"] == "Accepted"
+
+
+def test_a_lost_draft_leaves_the_page_as_it_is(sqlite: Database) -> None:
+    fill_kind(sqlite, "rewrite", rows=[{"prompt": "question"}])
+    reply = act(sqlite, "ann", "draft", token="of nobody", text="text")
+    assert reply["html"] is None
+    assert "kept in this tab" in reply["error"]
+    assert act(sqlite, "ann", "preview", text=["x"])["error"]
