@@ -19,6 +19,7 @@ from annotation_ui.store.database import Database
 from annotation_ui.store.projects import ProjectError, Settings, find_project
 from reward_models.data.formats import to_record
 from reward_models.data.records import Rated, RecordError
+from reward_models.data.sources import load
 
 TWO_VOTES = Settings(votes_per_item=2, gold_rate=0, repeat_rate=0, eval_fraction=0)
 
@@ -249,3 +250,14 @@ def test_the_layout_of_helpsteer_is_what_is_written(sqlite: Database) -> None:
     [row] = exported(sqlite).rows["train"]
     assert [row[name] for name in ATTRIBUTES] == [4, 4, 3, 1, 2]
     assert all(math.isfinite(row[name]) for name in ATTRIBUTES)
+
+
+def test_attribute_heads_read_a_snapshot(sqlite: Database, installed: Path) -> None:
+    fill_kind(sqlite, "attributes", items=3, responses=2)
+    for _ in range(3):
+        rate(sqlite, "ann", {"a": [4, 4, 3, 1, 2], "b": [0, 1, 2, 3, 4]})
+    with sqlite.write() as session:
+        snapshot(session, find_project(session, "p"), "s1", author="root", now=NOW)
+    loaded = load([f"annotations://{sqlite.public_name}#p@s1"], "rated")
+    assert sorted({record.ratings for record in loaded.records}) == [(0, 1, 2, 3, 4), (4, 4, 3, 1, 2)]
+    assert (len(loaded.records), loaded.bad) == (6, [])

@@ -8,7 +8,7 @@ import pytest
 from annotating import NOW, SKIP, judge, taken_adds_up
 from kinds import PLAIN, fill_kind
 
-from align.sft.demonstrations import to_demonstration
+from align.sft.demonstrations import DemonstrationsConfig, load_conversations, to_demonstration
 from annotation_ui.actions import rewrites
 from annotation_ui.exchange.exporting import export, snapshot
 from annotation_ui.labelling import session as annotating
@@ -163,3 +163,15 @@ def test_a_text_from_a_browser_is_checked(sqlite: Database, text: object) -> Non
     task = task_of(sqlite, "ann")
     with pytest.raises(VerdictError):
         annotating.vote(sqlite, "ann", "p", task.token, {"label": "written", "text": text}, now=NOW)
+
+
+def test_fine_tuning_reads_a_snapshot(sqlite: Database, installed: object) -> None:
+    fill_kind(sqlite, "rewrite", rows=ROWS)
+    for n in range(2):
+        rewrites.decide(sqlite, "rev", "p", write(sqlite, "ann", f"text {n}"), ACCEPT, seen=None, now=NOW)
+    with sqlite.write() as session:
+        snapshot(session, find_project(session, "p"), "s1", author="root", now=NOW)
+    source = f"annotations://{sqlite.public_name}#p@s1"
+    conversations, bad = load_conversations(DemonstrationsConfig(train=[source]))
+    assert bad == 0
+    assert sorted(c[-1].content for c in conversations) == ["text 0", "text 1"]
