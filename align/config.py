@@ -215,6 +215,12 @@ class AlignConfig(RunConfig):
                 "evaluation.data and evaluation.every"
             )
 
+        if self.rollout.ahead and not self.corrects_importance:
+            raise ValueError(
+                f"rollout.ahead={self.rollout.ahead} learns from responses of an earlier policy, which has to be "
+                "corrected for: set loss.correction=auto, or rollout.ahead=0"
+            )
+
     def _check_distillation(self) -> None:
         if self.distils != (self.teacher is not None):
             raise ValueError(
@@ -246,6 +252,19 @@ class AlignConfig(RunConfig):
         """True if the loss corrects the difference between the rollout engine's and the trainer's probabilities."""
         chosen = self.loss.correction
         return chosen == "always" or (chosen == "auto" and self.rollout.engine != "local")
+
+    @property
+    def needs_whole_rollout(self) -> str:
+        """The setting that compares responses of different steps; empty if there is none.
+
+        With it no update of a rollout can begin before all of the rollout is scored.
+        """
+        if self.resample_rounds:
+            return "resample_rounds draws other prompts for those without signal"
+        if self.loss.aggregation == "gdpo":
+            return "loss.aggregation=gdpo normalises over the rollout"
+        running = [each.term for each in self.rewards if each.normalise == "running"]
+        return f"rewards: normalise=running of {', '.join(running)} counts the rollout first" if running else ""
 
     @property
     def prompts_per_rollout(self) -> int:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from align.rollouts.curriculum import Curriculum
 from align.rollouts.prompts import PromptSet, load_prompts
 from align.rollouts.sampler import Sampler
 from align.state import RunState, load_state, save_state
+from align.timetable import engines_of
 from align.training.rollout import Rollout, save_rollout
 from reward_models.runtime.checkpoint import latest_checkpoint, latest_intact, list_checkpoints
 from reward_models.runtime.distributed import World
@@ -65,6 +67,8 @@ class PolicyRun:
         held_out: prompts of the evaluation; ``None`` without one.
         teacher: what distillation learns from; ``None`` in other runs.
         first_policy: the policy as the run began; ``None`` unless a guard watches the divergence from it.
+        old_policy: the policy from before the updates of a rollout; ``None`` unless later responses of the rollout come
+            after some of them.
         scorer: of the training rewards. ``evaluator``: of the held-out prompts, with further terms.
         alarms, by_prompt: ``guards.jsonl`` and ``held_out.jsonl``, once they are open.
     """
@@ -81,6 +85,7 @@ class PolicyRun:
     engine: Any
     reference: Reference | None
     first_policy: Reference | None
+    old_policy: Reference | None
     teacher: Teacher | None
     sampler: Sampler
     scorer: Scorer
@@ -114,8 +119,11 @@ class PolicyRun:
         begun = None if self.curriculum is None else self.curriculum.new_state()
         return RunState(guards=guards, running=self.scorer.mixer.statistics, curriculum=begun)
 
-    def apply_guards(self, state: RunState, values: Mapping[str, float]) -> RunState:
-        """Check the metrics of the step that ``state`` has just made, and take the actions that guards call for.
+    def apply_guards(self, state: RunState, values: Mapping[str, float], step: int) -> RunState:
+        """Check the metrics of the line of ``step``, and take the actions that guards call for.
+
+        Args:
+            step: updates made in it; ``state`` may have made further ones.
 
         Returns:
             ``state``; after a rollback the state of the checkpoint that the run goes on from, without its rollout.
@@ -124,8 +132,8 @@ class PolicyRun:
             GuardStop: a guard stops the run; there is no checkpoint to roll back to, or it was done too often.
         """
         back: Path | None = None
-        alarms = check_guards(self.config.guards, state.guards, state.step, values)
-        if state.step in (self.config.evaluation.every, self.config.steps):
+        alarms = check_guards(self.config.guards, state.guards, step, values)
+        if step in (self.config.evaluation.every, self.config.steps):
             for sentence in without_values(self.config.guards, state.guards):
                 self.reporter.say(f"guard: {sentence}")
         for alarm in alarms:
@@ -151,6 +159,7 @@ class PolicyRun:
         self.engine.empty_partition_cache()  # ZeRO stage 3: gathered weights would outlive the loading
         earlier = self._load(checkpoint)
         earlier.rollout, earlier.attempt, earlier.scale = None, state.attempt + 1, state.scale
+        earlier.ahead = None
         for later in list_checkpoints(self.directory.checkpoints):
             if self.world.is_main and step_of(later) > earlier.step:
                 shutil.rmtree(later)
@@ -216,7 +225,9 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     check_policy(policy, world.device)
     teacher = _load_teacher(config, tokenizer, world)
     watched = {guard.watch for guard in config.guards}
-    rollouts = build_rollout(config.rollout, policy, tokenizer, world)
+    kept = partial(Reference, engine, world, offload=config.ref_offload)
+    overlaps = config.rollout.overlap and not config.needs_whole_rollout
+    rollouts = build_rollout(config.rollout, policy, tokenizer, world, begun.reporter.say)
     stack.callback(rollouts.shutdown)
     return PolicyRun(
         config=config,
@@ -229,8 +240,9 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
         phases=phases,
         policy=policy,
         engine=engine,
-        reference=Reference(engine, world, offload=config.ref_offload) if config.loss.beta else None,
-        first_policy=Reference(engine, world, offload=config.ref_offload) if "kl_first" in watched else None,
+        reference=kept() if config.loss.beta else None,
+        first_policy=kept() if "kl_first" in watched else None,
+        old_policy=kept() if overlaps and config.steps_per_rollout > 1 else None,
         teacher=teacher,
         sampler=Sampler(rollouts, tokenizer, _end_ids(policy, tokenizer), world),
         scorer=scorer,
@@ -346,3 +358,5 @@ def _describe(reporter: Reporter, config: AlignConfig, prompts: PromptSet, held_
         f"{config.steps:,} steps of {config.prompts_per_step} × {config.samples_per_prompt} responses, out of "
         f"{rollouts:,} rollouts of {config.prompts_per_rollout * config.samples_per_prompt:,}"
     )
+    for sentence in engines_of(config):
+        reporter.say(sentence)

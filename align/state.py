@@ -19,6 +19,7 @@ from reward_models.runtime.distributed import World
 from reward_models.runtime.run import check_sources
 
 ROLLOUT = "rollout.safetensors"  # in a checkpoint: the rollout that the next steps learn from
+AHEAD = "ahead.safetensors"  # the responses that the next rollout is made of, of a run that samples ahead
 CURRICULUM = "curriculum.safetensors"
 
 
@@ -37,6 +38,9 @@ class RunState:
         guards: the state of each guard, in the configuration's order.
         curriculum: the pass rates of the prompts; ``None`` without a curriculum.
         best: the best held-out value so far; ``None`` without ``keep_best``.
+        sampled_at: updates made when the weights were sent that have sampled ``rollout``.
+        ahead: the responses of the rollout after this one, if a run samples ahead; they are not scored yet.
+        ahead_at: ``sampled_at`` of them.
     """
 
     step: int = 0
@@ -49,6 +53,9 @@ class RunState:
     guards: list[GuardState] = field(default_factory=list)
     curriculum: CurriculumState | None = None
     best: Best | None = None
+    sampled_at: int = 0
+    ahead: Rollout | None = None
+    ahead_at: int = 0
 
 
 def save_state(
@@ -75,13 +82,16 @@ def save_state(
         "running": {name: asdict(each) for name, each in state.running.items()},
         "guards": [asdict(each) for each in state.guards],
         "best": asdict(state.best) if state.best is not None else None,
+        "sampled_at": state.sampled_at,
+        "ahead_at": state.ahead_at,
     }
 
     def more(directory: Path) -> Sequence[Path]:
         files = reference.save(directory) if reference is not None else []
-        if world.is_main and state.rollout is not None:
-            save_rollout(state.rollout, directory / ROLLOUT)
-            files.append(directory / ROLLOUT)
+        for rollout, name in ((state.rollout, ROLLOUT), (state.ahead, AHEAD)):
+            if world.is_main and rollout is not None:
+                save_rollout(rollout, directory / name)
+                files.append(directory / name)
         if world.is_main and state.curriculum is not None:
             state.curriculum.save(directory / CURRICULUM)
             files.append(directory / CURRICULUM)
@@ -102,10 +112,10 @@ def load_state(checkpoint: Path, engine: Any, reference: Reference | None, finge
     check_sources(checkpoint, values["prompts"], fingerprint, "prompts")
     if reference is not None:
         reference.load(checkpoint)
-    file, curriculum = checkpoint / ROLLOUT, checkpoint / CURRICULUM
+    rollout, ahead, curriculum = checkpoint / ROLLOUT, checkpoint / AHEAD, checkpoint / CURRICULUM
     return RunState(
         step=int(values["step"]),
-        rollout=load_rollout(file) if file.is_file() else None,
+        rollout=load_rollout(rollout) if rollout.is_file() else None,
         drawn=values["drawn"],
         scale=values["scale"],
         attempt=values["attempt"],
@@ -114,4 +124,7 @@ def load_state(checkpoint: Path, engine: Any, reference: Reference | None, finge
         guards=[GuardState(**each) for each in values["guards"]],
         curriculum=CurriculumState.load(curriculum) if curriculum.is_file() else None,
         best=Best(**values["best"]) if values.get("best") is not None else None,
+        sampled_at=values.get("sampled_at", 0),  # checkpoints of earlier versions have none
+        ahead=load_rollout(ahead) if ahead.is_file() else None,
+        ahead_at=values.get("ahead_at", 0),
     )

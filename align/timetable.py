@@ -54,6 +54,28 @@ def shortened(config: AlignConfig, steps: int) -> AlignConfig:
     )
 
 
+def engines_of(config: AlignConfig) -> list[str]:
+    """Sentences about the engines of the rollouts, and about what happens at the same time."""
+    rollout = config.rollout
+    if rollout.engine == "local":
+        return ["rollouts: sampled by the training model, one thing after the other"]
+    count, reason = len(rollout.urls), config.needs_whole_rollout
+    found = [f"rollouts: sampled by {count} vLLM server{'s' * (count > 1)}: {', '.join(rollout.urls)}"]
+    if not rollout.overlap:
+        found.append("overlap: none; a rollout is sampled, then scored, then learnt from (rollout.overlap=false)")
+    elif reason:
+        found.append(f"overlap: sampling and scoring; the updates wait for the whole rollout, for {reason}")
+    else:
+        found.append("overlap: a step is made when its own prompts are answered and scored")
+    if rollout.ahead:
+        steps = config.steps_per_rollout
+        found.append(
+            f"ahead: rollouts are sampled {rollout.ahead} ahead, with weights that are {steps} to {2 * steps - 1} "
+            "updates old when they are learnt from (staleness)"
+        )
+    return found
+
+
 def changes(config: AlignConfig) -> list[tuple[int, str]]:
     """(step, description of the change) in order, to show a schedule before it runs."""
     return sorted(_changes(config), key=lambda change: change[0])

@@ -15,7 +15,7 @@ from align.rewards.scoring import RewardFailure
 from align.rewards.terms import TermError
 from align.run import GuardStop
 from align.starting_model import missing_model
-from align.timetable import changes, shortened
+from align.timetable import changes, engines_of, shortened
 from align.trainer import train
 from align.training.collect import NoSignalError
 from reward_models.runtime.config import ConfigError, load_config
@@ -47,6 +47,8 @@ def _run(parsed: argparse.Namespace) -> None:
         return
     if missing is not None:
         print(f"warning: {missing}")
+    for sentence in engines_of(config):
+        print(sentence)
     for step, change in changes(config):
         print(f"step {step:>6,}  {change}")
 

@@ -188,9 +188,9 @@ def run_trl(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list[
 def run_keel(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list[dict[str, float]]:
     from align.config import AlignConfig
     from align.run import MAY_CHANGE, build_run
-    from align.training.collect import advantages, mix, sample, score, with_logprobs
+    from align.training.collect import advantages, mix, sample, score, weights_at, with_logprobs
     from align.training.timer import Timer
-    from align.training.update import update
+    from align.training.update import minibatch, update
     from reward_models.runtime.config import load_config
     from reward_models.runtime.run import begin_run
 
@@ -228,9 +228,9 @@ def run_keel(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list
             scores = score(run.scorer, run.sampler, run.prompts, rollout, run.world)
             rollout = with_logprobs(run, rollout, phase)
             with timer.section("rewards"):
-                rewards = mix(run, state, rollout, scores(), phase)
-            state.rollout = rollout.with_advantages(rewards.reward_N, advantages(run, rewards).advantages_PG)
-            update(run, state, phase)
+                rewards = mix(run, state, rollout, scores(), weights_at(run, state, phase))
+            rollout = rollout.with_advantages(rewards.reward_N, advantages(run, rewards).advantages_PG)
+            update(run, state, phase, rollout.select(minibatch(state.step, config)))
             state.step += 1
             whole = clock(arguments.device) - began
             known = {name: timer.seconds.get(name, 0.0) for name in ("rollout", "rewards")}

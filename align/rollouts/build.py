@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from transformers import PreTrainedTokenizerBase
 
 from align.policy.policy import Policy
@@ -14,17 +16,26 @@ from reward_models.runtime.distributed import World
 
 
 def build_rollout(
-    config: RolloutConfig, policy: Policy, tokenizer: PreTrainedTokenizerBase, world: World
+    config: RolloutConfig,
+    policy: Policy,
+    tokenizer: PreTrainedTokenizerBase,
+    world: World,
+    say: Callable[[str], None] = print,
 ) -> RolloutEngine:
-    """The rollout engine over a policy, which may be in training and partitioned over the ranks."""
+    """The rollout engine over a policy, which may be in training and partitioned over the ranks.
+
+    Args:
+        say: reports what happens to servers.
+    """
     if config.engine == "vllm":
         return VllmRollout(
             policy.model,
             world,
-            base_url=config.vllm_base_url,
+            urls=config.urls,
             group_port=config.vllm_group_port,
             start_seconds=config.vllm_start_seconds,
             request_seconds=config.vllm_request_seconds,
+            say=say,
         )
     if policy.layout == "tree":
         return LocalRollout(policy.model, world, max_rows=config.max_rows)

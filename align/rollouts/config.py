@@ -78,18 +78,28 @@ class RolloutConfig:
     """The rollout engine and its settings.
 
     Attributes:
-        engine: ``local``: the training model itself. ``vllm``: a vLLM server, which is sent the weights before each
+        engine: ``local``: the training model itself. ``vllm``: vLLM servers, which are sent the weights before each
             rollout.
+        overlap: vllm: an update begins when the prompts that it learns from are answered and scored, while the servers
+            go on with the rest of the rollout. The result is the same.
+        ahead: vllm: sample so many rollouts ahead, 0 or 1, with the weights from before the updates of the rollout
+            under way. The result is another one; it needs ``overlap`` and ``loss.correction``.
         max_rows: local: sequences sampled at once on one rank.
-        vllm_base_url: of the server. ``vllm_group_port``: of the main rank's machine, for the weights.
-        vllm_start_seconds: how long to wait for the server to be up.
+        urls: of the servers, which share the prompts of a rollout.
+        vllm_group_port: of the main rank's machine, for the weights of the first server; each further server takes the
+            next port.
+        vllm_start_seconds: how long to wait for the servers to be up.
         vllm_request_seconds: longest time for the responses to one prompt; ``timeout_seconds`` must be longer than a
             whole rollout, during which all ranks wait.
     """
 
+    RENAMED: ClassVar[dict[str, str]] = {"vllm_base_url": "urls"}
+
     engine: Literal["local", "vllm"] = "local"
+    overlap: bool = False
+    ahead: int = 0
     max_rows: int = 256
-    vllm_base_url: str = "http://127.0.0.1:8000"
+    urls: list[str] = field(default_factory=lambda: ["http://127.0.0.1:8000"])
     vllm_group_port: int = 51216
     vllm_start_seconds: float = 600.0
     vllm_request_seconds: float = 1800.0
@@ -97,5 +107,18 @@ class RolloutConfig:
     def __post_init__(self) -> None:
         if self.max_rows < 1 or min(self.vllm_start_seconds, self.vllm_request_seconds) <= 0:
             raise ValueError("rollout: max_rows, vllm_start_seconds and vllm_request_seconds must be positive")
-        if not self.vllm_base_url.startswith(("http://", "https://")):
-            raise ValueError(f"rollout.vllm_base_url={self.vllm_base_url!r} must begin with http:// or https://")
+        if not self.urls:
+            raise ValueError("rollout.urls is empty: name at least one server")
+        if wrong := [url for url in self.urls if not url.startswith(("http://", "https://"))]:
+            raise ValueError(f"rollout.urls: {wrong[0]!r} must begin with http:// or https://")
+        if len({url.rstrip("/") for url in self.urls}) < len(self.urls):
+            raise ValueError(f"rollout.urls names a server twice: {', '.join(self.urls)}")
+        if self.overlap and self.engine == "local":
+            raise ValueError(
+                "rollout.overlap=true needs an engine that goes on while the model is updated, and "
+                "rollout.engine=local samples with that model: set rollout.engine=vllm, or rollout.overlap=false"
+            )
+        if self.ahead not in (0, 1):
+            raise ValueError(f"rollout.ahead={self.ahead}: a run samples 0 or 1 rollouts ahead")
+        if self.ahead and not self.overlap:
+            raise ValueError("rollout.ahead=1 samples while the model is updated: set rollout.overlap=true too")

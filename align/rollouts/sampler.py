@@ -17,6 +17,13 @@ from align.training.rollout import Rollout, new_rollout, share_ragged
 from reward_models.runtime.distributed import World
 
 
+def seeds_of(prompts: int, sampling: Sampling, seed_key: Sequence[int]) -> np.ndarray:
+    """The seed of every response, uint64 ``[P, G]``: those of ``sampling``, or drawn from ``seed_key``."""
+    count = prompts * sampling.samples
+    drawn = sampling.seeds or np.random.SeedSequence(list(seed_key)).generate_state(count, np.uint64)
+    return np.asarray(drawn, np.uint64).reshape(prompts, sampling.samples)
+
+
 class Sampler:
     """Samples with the rollout engine; every rank takes whole prompts."""
 
@@ -34,10 +41,8 @@ class Sampler:
             seed_key: with it and its own place, every response has a seed of its own, whatever rank samples it;
                 without effect where ``sampling`` has seeds, one per response of all ranks.
         """
-        count, samples = len(items) * sampling.samples, sampling.samples
-        ids = [prompts.ids[item] for item in items]
-        drawn = sampling.seeds or np.random.SeedSequence(list(seed_key)).generate_state(count, np.uint64)
-        seeds = np.asarray(drawn, np.uint64).reshape(len(items), samples)
+        samples, ids = sampling.samples, [prompts.ids[item] for item in items]
+        seeds = seeds_of(len(items), sampling, seed_key)
         # How long responses will be is not known: ranks get equally many prompts, and their lengths in balance.
         shares = share_groups([len(each) + sampling.max_new_tokens * samples for each in ids], self.world.size)
         mine = shares[self.world.rank]

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 import httpx2
-import numpy as np
 
 from align.rollouts.base import Sampling, check_prompts
-from align.rollouts.vllm import Response, read_choices
+from align.rollouts.choices import Response, read_choices, rollout_of
 from align.rollouts.vllm_client import CONCURRENT, RefusedRequestError, VllmClient, wait_until_up
-from align.training.rollout import Rollout, new_rollout
+from align.training.rollout import Rollout
 from reward_models.data.trees import TokenIds
 from reward_models.http_retry import named
 
@@ -102,15 +101,7 @@ class ServedRollout:
             )
         with ThreadPoolExecutor(min(CONCURRENT * len(self._clients), len(prompts))) as pool:
             groups = list(pool.map(lambda number: self._ask(number, prompts[number], sampling), range(len(prompts))))
-        responses = [response for group in groups for response in group]
-        return new_rollout(
-            prompts,
-            sampling.samples,
-            np.concatenate([each.ids for each in responses]),
-            np.concatenate([each.logprobs for each in responses]),
-            np.array([len(each.ids) for each in responses]),
-            np.array([int(each.ids[-1]) in sampling.end_ids for each in responses]),
-        )
+        return rollout_of(prompts, groups, sampling)
 
     def _ask(self, number: int, prompt: TokenIds, sampling: Sampling) -> list[Response]:
         """The responses to one prompt, of the first server that answers."""

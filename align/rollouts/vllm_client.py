@@ -133,16 +133,20 @@ class VllmClient:
         raise AssertionError("unreachable")
 
 
+def problem_of(url: str, seconds: float) -> str | None:
+    """The reason why the server does not answer within ``seconds``; ``None`` if it does."""
+    try:
+        if httpx2.get(f"{url}/health", timeout=seconds).status_code == 200:
+            return None
+    except httpx2.HTTPError as error:
+        return named(error)
+    return "it answers /health with an error"
+
+
 def wait_until_up(url: str, seconds: float) -> None:
     """Wait for the server to answer. ``TimeoutError`` if it does not within ``seconds``."""
     end = time.monotonic() + seconds
-    while True:
-        try:
-            if httpx2.get(f"{url}/health", timeout=max(POLL_SECONDS, end - time.monotonic())).status_code == 200:
-                return
-            problem = "it answers /health with an error"
-        except httpx2.HTTPError as error:
-            problem = named(error)
+    while (problem := problem_of(url, max(POLL_SECONDS, end - time.monotonic()))) is not None:
         if time.monotonic() >= end:
             raise TimeoutError(f"not up after {seconds:g} s ({problem}); start it with: vllm serve MODEL …")
         time.sleep(min(POLL_SECONDS, max(0.0, end - time.monotonic())))

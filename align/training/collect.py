@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -24,18 +25,17 @@ from align.run import PolicyRun
 from align.state import RunState
 from align.training.batches import plan_micro_batches, share_groups
 from align.training.rollout import Rollout, concat, share_ragged
+from align.training.sample_log import SampleLog
 from align.training.timer import Timer
 from reward_models.runtime.distributed import World
+from reward_models.runtime.metrics import NullLog
 
 
-def sample(
-    run: PolicyRun, state: RunState, phase: Phase, counts: Mapping[str, int] | None = None, attempt: int = 0
-) -> Rollout:
-    """Responses to the next prompts.
+def draw_prompts(run: PolicyRun, state: RunState, phase: Phase, counts: Mapping[str, int] | None = None) -> np.ndarray:
+    """The next prompts, int64 places in the run's prompt set.
 
     Args:
         counts: how many prompts of each pool (a domain, or ``all``); default: a whole rollout in the phase's mix.
-        attempt: 0, or the round of resampling; it changes the random numbers.
     """
     config = run.config
     if counts is None:
@@ -51,11 +51,26 @@ def sample(
             drawn += count
         items.append(chosen)
         state.drawn[name] = drawn
-    sampling = Sampling(
-        max_new_tokens=phase.max_new_tokens, temperature=phase.temperature, samples=config.samples_per_prompt
-    )
-    seed_key = (config.seed, state.step, attempt, state.attempt)
-    return run.sampler(run.prompts, np.concatenate(items), sampling, seed_key)
+    return np.concatenate(items)
+
+
+def sampling_in(phase: Phase, samples: int) -> Sampling:
+    """The settings of sampling in a phase, without seeds."""
+    return Sampling(max_new_tokens=phase.max_new_tokens, temperature=phase.temperature, samples=samples)
+
+
+def sample(
+    run: PolicyRun, state: RunState, phase: Phase, counts: Mapping[str, int] | None = None, attempt: int = 0
+) -> Rollout:
+    """Responses to the next prompts.
+
+    Args:
+        counts: see :func:`draw_prompts`.
+        attempt: 0, or the round of resampling; it changes the random numbers.
+    """
+    items = draw_prompts(run, state, phase, counts)
+    seed_key = (run.config.seed, state.step, attempt, state.attempt)
+    return run.sampler(run.prompts, items, sampling_in(phase, run.config.samples_per_prompt), seed_key)
 
 
 def score(scorer: Scorer, sampler: Sampler, prompts: PromptSet, rollout: Rollout, world: World) -> Callable[[], Scores]:
@@ -97,9 +112,13 @@ def gather(scores: Scores, rows: Sequence[int], count: int, world: World) -> Sco
     }
 
 
-def mix(run: PolicyRun, state: RunState, rollout: Rollout, scores: Scores, phase: Phase) -> Rewards:
-    """The reward of every response, by the weights of this step. A curriculum learns what was solved."""
-    weights = run.scorer.mixer.weights(state.step, phase.weights, state.scale)
+def weights_at(run: PolicyRun, state: RunState, phase: Phase) -> dict[str, float]:
+    """The weights of the rewards of a rollout that begins now."""
+    return run.scorer.mixer.weights(state.step, phase.weights, state.scale)
+
+
+def mix(run: PolicyRun, state: RunState, rollout: Rollout, scores: Scores, weights: Mapping[str, float]) -> Rewards:
+    """The reward of every response, by :func:`weights_at`. A curriculum learns what was solved."""
     rewards = run.scorer.mix(scores, weights, learn=True)
     if run.curriculum is not None and state.curriculum is not None:
         right_PG = accuracy_of(rewards).reshape(-1, rollout.samples)
@@ -146,7 +165,7 @@ def resample(
         with timer.section("logprobs"):
             new = with_logprobs(run, new, phase)
         with timer.section("rewards"):
-            more = mix(run, state, new, scores(), phase)
+            more = mix(run, state, new, scores(), rewards.weights)
         order = list(range(len(rollout)))
         first = len(rollout)  # of the new prompts, which stand pool by pool
         for pool, count in counts.items():
@@ -160,45 +179,104 @@ def resample(
     return rollout, rewards, run.config.resample_rounds
 
 
-def with_logprobs(run: PolicyRun, rollout: Rollout, phase: Phase) -> Rollout:
-    """The rollout with the log-probabilities that the updates need: the policy's own, and the reference model's."""
+def with_logprobs(
+    run: PolicyRun,
+    rollout: Rollout,
+    phase: Phase,
+    parts: Sequence[Sequence[int]] | None = None,
+    old_policy: AbstractContextManager[None] | None = None,
+) -> Rollout:
+    """The rollout with the log-probabilities that the updates need: the policy's own, and the reference model's.
+
+    Args:
+        parts: see :func:`logprobs`.
+        old_policy: makes the engine's module the policy from before the updates; ``None``: it is that policy.
+    """
     if run.config.steps_per_rollout > 1:
-        rollout = replace(rollout, old_logprobs_T=logprobs(run, rollout, phase.temperature))
+        with old_policy or nullcontext():
+            old_T = logprobs(run, rollout, phase.temperature, parts)
+        rollout = replace(rollout, old_logprobs_T=old_T)
     if run.reference is not None:
         with run.reference.active():
-            reference_T = logprobs(run, rollout, phase.temperature)
+            reference_T = logprobs(run, rollout, phase.temperature, parts)
         rollout = replace(rollout, reference_logprobs_T=reference_T)
     return rollout
 
 
 @torch.no_grad()
-def logprobs(run: PolicyRun, rollout: Rollout, temperature: float) -> torch.Tensor:
-    """Log-probabilities of all response tokens under the engine's present weights, float32 ``[T]``, on every rank."""
+def logprobs(
+    run: PolicyRun, rollout: Rollout, temperature: float, parts: Sequence[Sequence[int]] | None = None
+) -> torch.Tensor:
+    """Log-probabilities of all response tokens under the engine's present weights, float32 ``[T]``, on every rank.
+
+    Args:
+        parts: places of prompts; those of different parts are in no micro-batch together, so that the last bits of a
+            part's values are the same whether the others are there or not. Default: all prompts are one part.
+    """
     run.engine.eval()
-    batches = plan_micro_batches(rollout, range(len(rollout)), run.policy.layout, run.config.max_tokens, run.world)
-    parts: dict[int, torch.Tensor] = {}
-    for slices in batches:
-        batch = run.policy.collate(rollout.trees(slices) or [FILLER]).to(run.world.device)
-        logprobs_T, _ = run.engine(batch, temperature)
-        members = [sample for each in slices for sample in each.samples]
-        if members:
-            lengths = rollout.length_N[members].tolist()
-            parts |= dict(zip(members, logprobs_T.cpu().split(lengths), strict=True))
+    found: dict[int, torch.Tensor] = {}
+    for prompts in [range(len(rollout))] if parts is None else parts:
+        for slices in plan_micro_batches(rollout, prompts, run.policy.layout, run.config.max_tokens, run.world):
+            batch = run.policy.collate(rollout.trees(slices) or [FILLER]).to(run.world.device)
+            logprobs_T, _ = run.engine(batch, temperature)
+            members = [sample for each in slices for sample in each.samples]
+            if members:
+                lengths = rollout.length_N[members].tolist()
+                found |= dict(zip(members, logprobs_T.cpu().split(lengths), strict=True))
     run.engine.train()
-    flat_T: torch.Tensor = share_ragged(parts, len(rollout.length_N), torch.float32, run.world)[0]
+    flat_T: torch.Tensor = share_ragged(found, len(rollout.length_N), torch.float32, run.world)[0]
     return flat_T
 
 
-def divergence_from_first(run: PolicyRun, rollout: Rollout, phase: Phase) -> dict[str, float]:
-    """``kl_first``, where a guard watches it: k3 estimate of the divergence from the first policy, nats per token."""
+def divergence_from_first(
+    run: PolicyRun, rollout: Rollout, phase: Phase, parts: Sequence[Sequence[int]] | None = None
+) -> torch.Tensor | None:
+    """k3 estimate of the divergence from the first policy, float32 ``[T]``, nats; ``None`` where no guard watches it.
+
+    Args:
+        parts: see :func:`logprobs`.
+    """
     if run.first_policy is None:
-        return {}
+        return None
     with run.first_policy.active():
-        first_T = logprobs(run, rollout, phase.temperature)
+        first_T = logprobs(run, rollout, phase.temperature, parts)
     now_T = rollout.old_logprobs_T
     if now_T is None:
-        now_T = logprobs(run, rollout, phase.temperature)
-    return {"kl_first": float(k3(first_T - now_T).mean())}
+        now_T = logprobs(run, rollout, phase.temperature, parts)
+    return k3(first_T - now_T)
+
+
+def finish_rollout(
+    run: PolicyRun,
+    state: RunState,
+    rollout: Rollout,
+    rewards: Rewards,
+    *,
+    step: int,
+    phase: Phase,
+    rounds: int,
+    first_kl_T: torch.Tensor | None,
+    sample_log: SampleLog | NullLog,
+) -> dict[str, float]:
+    """Put a whole rollout with its advantages into the state, log its samples, and return its metrics.
+
+    Args:
+        step: updates made before the rollout. ``rounds``: of resampling.
+        first_kl_T: see :func:`divergence_from_first`.
+
+    Raises:
+        NoSignalError: see :func:`check_signal`.
+    """
+    found = advantages(run, rewards)
+    state.rollout = rollout.with_advantages(rewards.reward_N, found.advantages_PG)
+    values = rollout_metrics(run, state, state.rollout, rewards, found, rounds)
+    values |= end_curriculum_rollout(run, state)
+    sample_log.write(step, phase.name, state.rollout, rewards, run.prompts, run.sampler)
+    if first_kl_T is not None:
+        values["kl_first"] = float(first_kl_T.mean())
+    if run.teacher is None:
+        check_signal(run, state, found, rewards)
+    return values
 
 
 def rollout_metrics(
@@ -231,6 +309,7 @@ def rollout_metrics(
         **rewards.metrics(),
         **(signal if run.teacher is None else {}),  # a teacher needs no difference in reward
         "prompts_drawn": float(sum(state.drawn.values())),
+        **getattr(run.sampler.engine, "figures", dict)(),
     }
     return {name: value for name, value in metrics.items() if not math.isnan(value)}
 

@@ -18,13 +18,18 @@ from align.training.collect import score
 EVALUATION = 2**31
 
 
+def evaluation_is_due(run: PolicyRun, state: RunState) -> bool:
+    """True before the first step, after the last, and as the configuration says, where there are held-out prompts."""
+    every, step = run.config.evaluation.every, state.step
+    due = step in (0, run.config.steps) or bool(every and step % every == 0)
+    return run.held_out is not None and due
+
+
 def evaluate_if_due(run: PolicyRun, state: RunState) -> dict[str, float]:
-    """Held-out figures where they are due: before the first step, after the last, and as the configuration says."""
-    config, step = run.config, state.step
-    every = config.evaluation.every
-    due = step in (0, config.steps) or (every and step % every == 0)
-    if run.held_out is None or not due:
+    """Held-out figures where they are due."""
+    if run.held_out is None or not evaluation_is_due(run, state):
         return {}
+    config, step = run.config, state.step
     run.sampler.engine.sync_weights(step)
     longest = phase_at(run.phases, min(step, config.steps - 1)).max_new_tokens
     values, by_prompt, shown = evaluate(run, run.held_out, longest)

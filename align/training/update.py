@@ -27,15 +27,28 @@ MAXIMA = ("ratio_max", "mismatch_max")
 OTHER_MODEL = 0.5  # a mean mismatch above it; the wrong precision gives 0.01 to 0.3
 
 
-def minibatch(rollout: Rollout, step: int, config: AlignConfig) -> list[int]:
+def minibatch(step: int, config: AlignConfig) -> list[int]:
     """The places of the prompts that this step learns from, among the rollout's P: its share of a random order."""
     number, place = divmod(step, config.steps_per_rollout)
-    order = np.random.default_rng([config.seed, number]).permutation(len(rollout))
+    order = np.random.default_rng([config.seed, number]).permutation(config.prompts_per_rollout)
     return order[place * config.prompts_per_step : (place + 1) * config.prompts_per_step].tolist()
 
 
-def update(run: PolicyRun, state: RunState, phase: Phase) -> dict[str, float]:
-    """One optimizer step over this rank's micro-batches of the prompts that this step learns from.
+def minibatches(step: int, config: AlignConfig) -> list[list[int]]:
+    """:func:`minibatch` of every step of a rollout that begins before ``step``; together they are all P places.
+
+    After a rollback a rollout may begin between two of its steps. The earlier ones, which are not made, come last.
+    """
+    first, place = step - step % config.steps_per_rollout, step % config.steps_per_rollout
+    order = [*range(place, config.steps_per_rollout), *range(place)]
+    return [minibatch(first + each, config) for each in order]
+
+
+def update(run: PolicyRun, state: RunState, phase: Phase, rollout: Rollout) -> dict[str, float]:
+    """One optimizer step over this rank's micro-batches.
+
+    Args:
+        rollout: the prompts that this step learns from, see :func:`minibatch`, with their advantages.
 
     Returns:
         The step's metrics over all ranks: :data:`MEANS`, :data:`MAXIMA`, ``grad_norm`` before clipping, and ``lr``,
@@ -45,9 +58,7 @@ def update(run: PolicyRun, state: RunState, phase: Phase) -> dict[str, float]:
         NonFiniteError: a loss or gradient is not finite; nothing was updated, and the rollout is in a file.
     """
     config, engine, policy, world = run.config, run.engine, run.policy, run.world
-    assert state.rollout is not None
-    rollout, metrics = state.rollout, Metrics(MEANS, MAXIMA)
-    prompts = minibatch(rollout, state.step, config)
+    metrics, prompts = Metrics(MEANS, MAXIMA), list(range(len(rollout)))
     rate = set_learning_rate(engine, config.engine.lr, phase.lr)
     batches = plan_micro_batches(rollout, prompts, _layout(run), config.max_tokens, world)
     denominator = _denominator(rollout, prompts, config)

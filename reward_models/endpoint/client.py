@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import httpx2
 
@@ -34,7 +35,7 @@ class EndpointConfig:
         timeout: seconds for one try, from connecting to the last byte.
         tries: how often one question is tried at most.
         first_wait: seconds; the n-th wait between tries is drawn from 0 … ``first_wait`` · 2ⁿ⁻¹ (full jitter).
-        concurrency: calls in flight at a time.
+        concurrency: calls in flight at a time, of all batches of questions that one event loop asks.
         output: where a reply has a JSON schema: ``schema`` sends it (``response_format``), ``text`` only describes it
             in the question, ``auto`` sends it until the server refuses it.
         input_price, output_price: of a million tokens, in any currency, for the cost that is counted.
@@ -121,6 +122,7 @@ class ChatClient:
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._base_url = config.base_url.rstrip("/") + "/"
         self._takes_schemas = config.output != "text"
+        self._slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -249,12 +251,14 @@ class ChatClient:
 
     async def _one(self, run: _Run, request: ChatRequest) -> Reply:
         """The reply to one request, asked until it is answered or the tries are used up."""
-        with_schema = request.schema is not None and self._takes_schemas
-        try:
-            return await self._tried(run, request, with_schema)
-        except _SchemaRefused:
-            self._takes_schemas = False
-            return await self._tried(run, request, with_schema=False)
+        slots = self._slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self.config.concurrency))
+        async with slots:
+            with_schema = request.schema is not None and self._takes_schemas
+            try:
+                return await self._tried(run, request, with_schema)
+            except _SchemaRefused:
+                self._takes_schemas = False
+                return await self._tried(run, request, with_schema=False)
 
     async def _tried(self, run: _Run, request: ChatRequest, with_schema: bool) -> Reply:
         key, body = self._body(request, with_schema)

@@ -290,7 +290,7 @@ def test_every_metric_is_documented(uninterrupted: Path) -> None:
 
 def test_a_server_samples_the_same_for_two_ranks_under_zero_3_as_for_one(tmp_path: Path, train: Any) -> None:
     with stand_in() as server:
-        words = ("rollout.engine=vllm", f"rollout.vllm_base_url={server.url}", "steps=4", "evaluation.data=[]")
+        words = ("rollout.engine=vllm", f"rollout.urls=[{server.url}]", "steps=4", "evaluation.data=[]")
         words = (
             *words,
             f"rollout.vllm_group_port={free_port()}",
@@ -305,7 +305,7 @@ def test_a_server_samples_the_same_for_two_ranks_under_zero_3_as_for_one(tmp_pat
 
 
 def test_a_server_that_is_down_stops_every_rank(tmp_path: Path, train: Any) -> None:
-    words = ("rollout.engine=vllm", "rollout.vllm_base_url=http://127.0.0.1:9", "rollout.vllm_start_seconds=0.1")
+    words = ("rollout.engine=vllm", "rollout.urls=['http://127.0.0.1:9']", "rollout.vllm_start_seconds=0.1")
     said = train(tmp_path / "run", *words, ranks=2, status=1)
     assert said.count("not up after 0.1 s") == 2
     assert "Traceback" not in said

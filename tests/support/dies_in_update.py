@@ -17,14 +17,13 @@ def main(command: list[str]) -> int:
     words = OmegaConf.from_dotlist(command)
     model = AutoModelForCausalLM.from_pretrained(words.model)
     engine = VllmRollout(
-        model, World(0, 1, 0, torch.device("cpu")), base_url=words.url, group_port=words.port, start_seconds=60
+        model, World(0, 1, 0, torch.device("cpu")), urls=[words.url], group_port=words.port, start_seconds=60
     )
-    engine._begin()
-    transfer = engine._transfer
-    assert transfer is not None
+    (server,) = engine._fleet.servers
+    server.begin_update()
     names = [name for name, _ in whole_weights(model)]
     half = next(place for place, name in enumerate(names) if name.endswith("k_proj.weight"))
     for name, weight in list(whole_weights(model))[:half]:  # of a layer whose parts vLLM has in one: q without k and v
-        transfer.send(engine._client, name, torch.zeros_like(weight))
+        server.send(name, torch.zeros_like(weight))
     os.kill(os.getpid(), signal.SIGKILL)
     return 0

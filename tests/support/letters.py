@@ -134,6 +134,19 @@ class Late(Letters):
         return [sum("n" <= c <= "z" for c in s.response) / max(1, len(s.response)) for s in samples]
 
 
+class Slow(Letters):
+    """An odd number of tokens earns more; it takes its time, as a judge does."""
+
+    name = "slow"
+
+    def __init__(self, seconds: float = 0.2) -> None:
+        self.seconds = seconds
+
+    def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        time.sleep(self.seconds)
+        return [float(s.tokens % 2) for s in samples]
+
+
 class Brief(Letters):
     """Fewer characters earn more."""
 

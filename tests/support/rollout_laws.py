@@ -92,7 +92,7 @@ class RolloutLaws:
 
         def make(model: Any = None, **options: Any) -> VllmRollout:
             settings = {
-                "base_url": server.url,
+                "urls": [server.url],
                 "group_port": free_port(),
                 "start_seconds": 120.0,
                 "request_seconds": 60.0,
@@ -170,7 +170,7 @@ class RolloutLaws:
         engine.sync_weights(0)
         with pytest.raises(RolloutServerError, match=r"has 262 tokens, and the server takes 256.*--max-model-len 262"):
             sample(engine, max_new_tokens=250)
-        engine._max_tokens = 1000  # the server's own answer
+        engine._fleet.servers[0].max_tokens = 1000  # the server's own answer
         with pytest.raises(RolloutServerError, match=r"cuts responses short|maximum context length"):
             sample(engine, max_new_tokens=250, end_ids=(0,))
 

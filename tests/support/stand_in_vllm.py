@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,6 +31,8 @@ class StandIn:
         backend: the way of weights. ``version``: the name of the weights, as the last update gave it.
         updating: a weight update has begun and not ended. ``paused``: requests are not worked on.
         unknown: a weight that the server's model has not.
+        weighs: responses depend on the weights too.
+        dies_after: so many more completion requests are answered; then it is ``dead`` and closes every connection.
         waiting: the workers wait for weights and answer nothing. ``busy``: requests of somebody else are under way.
     """
 
@@ -45,6 +48,7 @@ class StandIn:
         self.version = "default"
         self.unknown = ""
         self.hang_ups, self.root = 0, "runs/policy"
+        self.weighs, self.dies_after, self.dead = False, -1, False
         self.updating = self.paused = self.waiting = self.busy = False
         self._store: TCPStore | None = None
 
@@ -104,6 +108,8 @@ class StandIn:
         time.sleep(self.delay)
         if payload["temperature"] == 0 and payload["n"] > 1:
             return refused(400, f"n must be 1 when using greedy sampling, got {payload['n']}.")
+        weights = b"".join(self.received[name].numpy().tobytes() for name in sorted(self.received))
+        payload = payload | {"seed": payload["seed"] + (zlib.crc32(weights) if self.weighs else 0)}
         choices = [choice(p, payload, i) for p in payload["prompt"] for i in range(payload["n"])]
         return self.spoil({"choices": choices})
 
@@ -152,6 +158,12 @@ def stand_in() -> Iterator[StandIn]:
         def _reply(self, payload: dict[str, Any]) -> None:
             if self.path == "/v1/completions" and state.hang_ups:
                 state.hang_ups -= 1
+                self.close_connection = True
+                return
+            if self.path == "/v1/completions" and state.dies_after >= 0:
+                state.dead = state.dead or not state.dies_after
+                state.dies_after -= 1
+            if state.dead:
                 self.close_connection = True
                 return
             body = state.answer(self.path.partition("?")[0], payload)

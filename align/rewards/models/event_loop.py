@@ -29,6 +29,13 @@ class LoopThread:
             threading.Thread(target=self._loop.run_forever, name="reward-client", daemon=True).start()
             return True
 
+    def end(self) -> None:
+        """Stop the loop; what runs there is abandoned."""
+        with self._lock:
+            if self._loop is not None and self._pid == os.getpid():
+                self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop = None
+
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)

@@ -6,6 +6,7 @@ and reasoning prompts to neither (arXiv:2501.12948v2, section 2.3.4).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Literal
 
@@ -63,6 +64,7 @@ class ModelReward:
             )
         self.name, self._domain = TASKS[task].model, TASKS[task].domain
         self._offload, self._members = offload, members
+        self._busy = threading.Lock()  # a model that one call moves to the CPU must not be in use by another
         self._ensemble = Ensemble(members) if len(members) > 1 else None
         self.term_metrics = ("disagreement",) if self._ensemble is not None else ()
 
@@ -76,15 +78,16 @@ class ModelReward:
         scores = ScoresWithExtras(nothing, **{name: list(nothing) for name in self.term_metrics})
         if not pairs:
             return scores
-        self._move(self._device)
-        if self._ensemble is not None:
-            result = self._ensemble.score_responses(pairs, finite=False)
-            values = getattr(result, f"{self._value}_N").tolist()
-            for place, value in zip(said, result.disagreement_N.tolist(), strict=True):
-                scores.extras["disagreement"][place] = value
-        else:
-            values = [getattr(s, self._value) for s in self._members[0].score_responses(pairs, finite=False)]
-        self._move("cpu")
+        with self._busy:
+            self._move(self._device)
+            if self._ensemble is not None:
+                result = self._ensemble.score_responses(pairs, finite=False)
+                values = getattr(result, f"{self._value}_N").tolist()
+                for place, value in zip(said, result.disagreement_N.tolist(), strict=True):
+                    scores.extras["disagreement"][place] = value
+            else:
+                values = [getattr(s, self._value) for s in self._members[0].score_responses(pairs, finite=False)]
+            self._move("cpu")
         for place, value in zip(said, values, strict=True):
             scores[place] = value
         return scores

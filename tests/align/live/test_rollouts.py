@@ -43,7 +43,7 @@ def run(server: LiveServer, base: Path) -> Any:
         *("rewards=[{term: 'letters:Letters'}]", "evaluation.data=[]", "prompts_per_step=2", "samples_per_prompt=4"),
         *("steps_per_rollout=1", "max_new_tokens=10", "max_tokens=120", "engine.dtype=fp32", "engine.lr=3e-3"),
         *("loggers=[]", "timeout_seconds=600", "save_every=1", "rollout.engine=vllm"),
-        *(f"rollout.vllm_base_url={server.url}", f"rollout.vllm_group_port={free_port()}"),
+        *(f"rollout.urls=[{server.url}]", f"rollout.vllm_group_port={free_port()}"),
     )
     return partial(training_runs.start, settings=settings, program="align.train")
 

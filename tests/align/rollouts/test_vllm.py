@@ -47,7 +47,7 @@ def model(**options: Any) -> Any:
 
 def connect(server: StandIn, policy: Any = None, **options: Any) -> VllmRollout:
     limits = {"group_port": free_port(), "start_seconds": 2.0, "request_seconds": 5.0}
-    return VllmRollout(policy or model(), WORLD, **({"base_url": server.url} | limits | options))
+    return VllmRollout(policy or model(), WORLD, **({"urls": [server.url]} | limits | options))
 
 
 def sample(engine: VllmRollout, **options: Any) -> Rollout:
@@ -312,11 +312,11 @@ def test_over_nccl_vllm_is_needed_here_too(server: StandIn) -> None:
     server.backend = "nccl"
     gpu = World(0, 1, 0, torch.device("cuda", 0))
     with pytest.raises(ValueError, match=r"No module named 'vllm.*\s.*keel-align\[vllm\]"):
-        VllmRollout(model(), gpu, base_url=server.url, start_seconds=2.0)
+        VllmRollout(model(), gpu, urls=[server.url], start_seconds=2.0)
 
 
 def test_a_configuration_that_cannot_work_is_refused() -> None:
     with pytest.raises(ValueError, match="must begin with http"):
-        RolloutConfig(vllm_base_url="gpu-box:8000")
+        RolloutConfig(urls=["gpu-box:8000"])
     with pytest.raises(ValueError, match="must be positive"):
         RolloutConfig(vllm_request_seconds=0)
