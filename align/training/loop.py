@@ -9,6 +9,7 @@ and without; guards act up to a rollout later.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +30,7 @@ from align.training.evaluation import evaluate_if_due, evaluation_is_due
 from align.training.rollout import Rollout
 from align.training.sample_log import SampleLog
 from align.training.stream import Stream
-from align.training.timer import Timer
+from align.training.timer import Span, Timer
 from align.training.update import minibatch, minibatches, update
 from reward_models.runtime.engine import NonFiniteError
 from reward_models.runtime.metrics import JsonLines, NullLog, RunLog
@@ -154,11 +155,13 @@ class Loop:
             run.sampler.engine.sync_weights(state.step)
             rollout = sample(run, state, phase)
         state.sampled_at = state.step
+        began = time.time()
         scores = score(run.scorer, run.sampler, run.prompts, rollout, run.world)  # in a thread
         with timer.section("logprobs"):
             rollout = with_logprobs(run, rollout, phase, parts)
         with timer.section("rewards"):
             rewards = mix(run, state, rollout, scores(), weights_at(run, state, phase))
+        timer.spans.append(Span("score", began, time.time(), state.step))
         rollout, rewards, rounds = resample(run, state, rollout, rewards, phase, timer)
         with timer.section("logprobs"):
             first_kl_T = divergence_from_first(run, rollout, phase, parts)
