@@ -82,7 +82,7 @@ class Fleet:
     @property
     def max_tokens(self) -> int:
         """Most tokens of a prompt with its response, on every server."""
-        return min(server.max_tokens for server in self.used)
+        return min(server.max_tokens for server in self.servers)
 
     def join(self) -> None:
         """Connect with every server at the same time; at the start all of them must be there."""

@@ -210,6 +210,8 @@ class Loop:
         with timer.section("rewards"):
             rewards = mix(run, state, rollout, scores, weights)
         rollout, rewards, rounds = resample(run, state, rollout, rewards, first.phase, timer)
+        if run.config.resample_rounds:
+            first_kl_T = divergence_from_first(run, rollout, first.phase, minibatches(stream.step, run.config))
         first.values |= finish_rollout(
             run,
             state,

@@ -14,9 +14,11 @@ import torch
 import training_runs
 from stand_in_vllm import StandIn, free_port, stand_in
 from training_runs import assert_same_run, checkpoints, metrics
+from transformers import AutoTokenizer
 
 from align.config import AlignConfig
 from align.objective.advantages import group_advantages
+from align.rollouts.prompts import draw, load_prompts
 from align.timetable import engines_of
 from align.training.update import minibatch, minibatches
 from reward_models.runtime.config import load_config
@@ -89,7 +91,7 @@ def assert_same_files(out: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_overlap_changes_no_bit(ranks: int, start: Any, tmp_path: Path) -> None:
-    """Over a switch of phases, checkpoints and evaluations in the middle of rollouts, a guard that lowers, slow terms."""
+    """Over a switch of phases, checkpoints and evaluations in the middle of rollouts, guards, slow terms."""
     apart, together = tmp_path / "apart", tmp_path / "together"
     start(apart, ranks=ranks).finish()
     start(together, OVERLAP, ranks=ranks).finish()
@@ -97,10 +99,34 @@ def test_overlap_changes_no_bit(ranks: int, start: Any, tmp_path: Path) -> None:
     assert [line["phase"] for line in metrics(together)[1:]] == ["first"] * 6 + ["second"] * 3
     assert {line["done"].partition(" ")[0] for line in lines(together, "guards")} == {"letters:Brief", "warned"}
     assert min(line["grad_norm"] for line in metrics(together)[1:]) > 0
-    spans = lines(together, "timeline")
-    first_update = next(span for span in spans if span["part"] == "update" and span["step"] == 1)
-    later = [span for span in spans if span["part"] in ("generate", "score") and span["step"] == 3]
-    assert max(span["began"] + span["seconds"] for span in later) > first_update["began"]
+
+
+def test_overlap_makes_a_step_while_the_prompts_of_later_ones_are_not_answered(
+    settings: tuple[str, ...], start: Any, server: StandIn, policy: Path, tmp_path: Path
+) -> None:
+    words = ("steps=3", "phases=[]", "evaluation.data=[]", "save_every=0", "guards=[]", OVERLAP)
+    config = load_config(AlignConfig, None, [*settings, *words])
+    prompts = load_prompts(config.prompts, AutoTokenizer.from_pretrained(policy), config.prompts.train, 12)
+    items = draw(len(prompts), 0, config.prompts_per_rollout, config.seed)
+    last = [prompts.ids[items[place]].tolist() for place in minibatch(2, config)]
+    held = []
+
+    def hold(answer: dict[str, Any]) -> dict[str, Any]:
+        if answer["choices"][0]["prompt_token_ids"] in last:
+            run.wait_for(lambda: "policy 1/3" in run.log.read_text())
+            held.append(answer)
+        return answer
+
+    server.spoil = hold
+    run = start(tmp_path / "run", *words)
+    run.finish()
+    assert len(held) == 2
+    spans = lines(tmp_path / "run", "timeline")
+    update = next(span for span in spans if span["part"] == "update" and span["step"] == 1)
+    scored = next(span for span in spans if span["part"] == "score" and span["step"] == 3)
+    assert scored["began"] > update["began"]
+    assert {span["part"] for span in spans} == {"generate", "score", "rollout", "rewards", "logprobs", "update"}
+    assert [line["step"] for line in metrics(tmp_path / "run")] == [1, 2, 3]
 
 
 def test_overlap_killed_in_the_middle_of_a_rollout_goes_on_to_the_same_bits(start: Any, tmp_path: Path) -> None:
@@ -117,24 +143,27 @@ def test_overlap_killed_in_the_middle_of_a_rollout_goes_on_to_the_same_bits(star
 
 
 def test_overlap_goes_back_where_a_guard_says_so(start: Any, tmp_path: Path) -> None:
-    """The rule is broken in the first step of the second rollout; with overlap further steps are made before."""
-    start(tmp_path / "free").finish()
-    rewards = [line["reward"] for line in metrics(tmp_path / "free") if "reward" in line]
-    rule = f"guards=[{{watch: reward, below: {(rewards[1] + min(rewards[0], rewards[2])) / 2}, action: rollback}}]"
-    words = (rule, "save_every=2", "evaluation.every=0")
-    if rewards[1] > min(rewards[0], rewards[2]):
-        words = (rule.replace("below", "above"), *words[1:])
-    said = []
+    """A rule is broken in step 5, to which step 6 has been added when the rollout is complete."""
+    words = ("steps=8", "phases=[]", "evaluation.data=[]", "steps_per_rollout=4", "ref_update_steps=4", "save_every=3")
+    start(tmp_path / "free", *words, "guards=[]").finish()
+    steps = metrics(tmp_path / "free")[:5]
+    rules = []
+    for name in ("grad_norm", "entropy", "loss", "advantage_size", "mismatch"):
+        *before, last = (line[name] for line in steps)
+        if last > max(before):
+            rules.append(f"{{watch: {name}, above: {(last + max(before)) / 2}, action: rollback}}")
+        if last < min(before):
+            rules.append(f"{{watch: {name}, below: {(last + min(before)) / 2}, action: rollback}}")
+    status = []
     for name, more in (("apart", ()), ("together", (OVERLAP,))):
-        run = start(tmp_path / name, *words, *more)
-        for rank in run.ranks:
-            rank.join(120)
-        said.append(run.ranks[0].exitcode)
-    assert said[0] == said[1]
-    assert "rollback" in (tmp_path / "apart" / "guards.jsonl").read_text()
-    assert (tmp_path / "together" / "guards.jsonl").read_text() == (tmp_path / "apart" / "guards.jsonl").read_text()
-    done, expected = (metrics(tmp_path / name) for name in ("together", "apart"))
-    assert done[: len(expected)] == expected
+        (rank,) = start(tmp_path / name, *words, f"guards=[{rules[0]}]", *more).ranks
+        rank.join(120)
+        status.append(rank.exitcode)
+    assert status[0] == status[1]
+    assert lines(tmp_path / "apart", "guards")[0]["done"] == "back to step-00000003"
+    for name in ("guards", "samples"):
+        assert lines(tmp_path / "together", name) == lines(tmp_path / "apart", name)
+    assert metrics(tmp_path / "together") == metrics(tmp_path / "apart")
 
 
 @pytest.mark.parametrize(

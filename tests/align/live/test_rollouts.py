@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import torch
 import training_runs
@@ -48,6 +51,12 @@ def run(server: LiveServer, base: Path) -> Any:
     return partial(training_runs.start, settings=settings, program="align.train")
 
 
+def requests_running(server: LiveServer) -> float:
+    """Requests that the server works on."""
+    found = re.findall(r"^vllm:num_requests_running\{[^}]*\} (\S+)$", httpx2.get(f"{server.url}/metrics").text, re.M)
+    return float(found[0]) if found else 0.0
+
+
 class TestOnACpu(RolloutLaws):
     def test_a_client_that_was_killed_in_an_update_leaves_a_server_that_the_next_one_mends(
         self, connect: Any, server: LiveServer, base: Path, tmp_path: Path
@@ -69,6 +78,32 @@ class TestOnACpu(RolloutLaws):
         lines = metrics(tmp_path / "run")[-3:]
         assert max(line["mismatch_max"] for line in lines) < 1e-4
         assert all(line["grad_norm"] > 0 for line in lines)
+
+    def test_one_of_two_servers_is_killed_in_the_middle_of_a_rollout_and_comes_back(
+        self, run: Any, vllm: Launcher, server: LiveServer, base: Path, tmp_path: Path
+    ) -> None:
+        other = vllm.start(base, *POLICY).wait_until_up()
+        try:
+            words = ("steps=3000", "steps_per_rollout=3", "save_every=3000", "rollout.overlap=true", "loss.beta=0")
+            urls = f"rollout.urls=['{server.url}', '{other.url}']"
+            going = run(tmp_path / "run", *words, urls, "max_new_tokens=60", "max_tokens=400")
+            file = tmp_path / "run" / "metrics.jsonl"
+            going.wait_for(lambda: file.is_file() and len(file.read_text().splitlines()) >= 3)
+            going.wait_for(lambda: requests_running(other) > 0)
+            other.kill()
+            going.wait_for(lambda: f"{other.url} is lost" in going.log.read_text())
+            other.start()
+            going.wait_for(lambda: f"{other.url} is back" in going.log.read_text(), 300)
+            lines = len(metrics(tmp_path / "run"))
+            going.wait_for(lambda: len(metrics(tmp_path / "run")) > lines + 6)
+            going.ranks[0].send(signal.SIGTERM)
+            going.finish()
+        finally:
+            other.kill()
+        found = metrics(tmp_path / "run")
+        assert max(line["mismatch_max"] for line in found) < 1e-4  # by its own policy, whichever server answered
+        assert sum(line.get("engine/prompts_moved", 0) for line in found) > 0
+        assert {line["engine/servers"] for line in found if "engine/servers" in line} == {1, 2}
 
     def test_a_server_that_is_restarted(
         self, connect: Any, run: Any, server: LiveServer, base: Path, tmp_path: Path

@@ -1,0 +1,188 @@
+"""Several vLLM servers behind one engine, as stand-ins: overlap of their work, losses, returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stand_in_vllm import StandIn, free_port, stand_in
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from align.rollouts import vllm_client
+from align.rollouts.base import Sampling
+from align.rollouts.vllm import RolloutServerError, VllmRollout
+from align.training.rollout import Rollout
+from reward_models.runtime.distributed import World
+
+WORLD = World(0, 1, 0, torch.device("cpu"))
+PROMPTS = [np.arange(5, 5 + length, dtype=np.int32) for length in range(1, 13)]
+GROUP, LIMIT, END = 2, 6, 2
+SHAPE: dict[str, Any] = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "vocab_size": 32,
+    "tie_word_embeddings": True,
+}
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that is lost is sent again at once."""
+    monkeypatch.setattr(vllm_client, "FIRST_WAIT", 0.01)
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[StandIn, StandIn]]:
+    with stand_in() as one, stand_in() as other:
+        one.delay = other.delay = 0.02
+        yield one, other
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def engine(servers: tuple[StandIn, StandIn], said: list[str]) -> Iterator[VllmRollout]:
+    made = connect([server.url for server in servers], said)
+    made.sync_weights(0)
+    yield made
+    made.shutdown()
+
+
+def connect(urls: list[str], said: list[str], **options: Any) -> VllmRollout:
+    torch.manual_seed(0)
+    model: Any = Qwen3ForCausalLM(Qwen3Config(**SHAPE))
+    limits = {"group_port": free_port(), "start_seconds": 1.0, "request_seconds": 0.5}
+    return VllmRollout(model, WORLD, urls=urls, say=said.append, **(limits | options))
+
+
+def sample(engine: VllmRollout) -> Rollout:
+    seeds = [100 * p + g for p in range(len(PROMPTS)) for g in range(GROUP)]
+    return engine.generate(PROMPTS, Sampling(max_new_tokens=LIMIT, samples=GROUP, end_ids=(END,), seeds=seeds))
+
+
+def asked(server: StandIn) -> list[int]:
+    return [len(payload["prompt"][0]) for payload in server.payloads]
+
+
+def test_the_prompts_are_shared_by_their_work_and_the_responses_are_those_of_one_server(
+    engine: VllmRollout, servers: tuple[StandIn, StandIn]
+) -> None:
+    shared = sample(engine)
+    works = [sum(asked(server)) + GROUP * LIMIT * len(server.payloads) for server in servers]
+    assert sorted(asked(servers[0]) + asked(servers[1])) == sorted(len(prompt) for prompt in PROMPTS)
+    assert min(works) > 0.5 * max(works)
+    assert engine.figures() == {"engine/servers": 2, "engine/prompts_moved": 0}
+    alone = connect([servers[0].url], [])
+    assert torch.equal(sample(alone).response_T, shared.response_T)
+    assert alone.figures() == {}
+
+
+def test_all_servers_are_sent_the_weights(engine: VllmRollout, servers: tuple[StandIn, StandIn]) -> None:
+    for server in servers:
+        assert all(torch.equal(server.received[name], weight) for name, weight in engine._model.named_parameters())
+        assert server.version == servers[0].version != "default"
+
+
+def lose_at_once(server: StandIn) -> None:
+    server.dies_after = 1
+
+
+def hang(server: StandIn) -> None:
+    server.delay = 1.5
+
+
+def fail(server: StandIn) -> None:
+    server.spoil = lambda answer: {"error": {"message": "the engine is dead", "code": 500}}
+
+
+def lose_weights(server: StandIn) -> None:
+    server.spoil = lambda answer: (server.forget(), answer)[1]
+
+
+@pytest.mark.parametrize("harm", [lose_at_once, hang, fail, lose_weights])
+def test_the_prompts_of_a_server_that_is_lost_go_to_the_other_with_their_seeds(
+    harm: Any, engine: VllmRollout, servers: tuple[StandIn, StandIn], said: list[str]
+) -> None:
+    whole = sample(engine)
+    engine.figures()
+    harm(servers[1])
+    rest = sample(engine)
+    assert torch.equal(rest.response_T, whole.response_T)
+    assert torch.equal(rest.rollout_logprobs_T, whole.rollout_logprobs_T)
+    assert [text for text in said if f"{servers[1].url} is lost" in text]
+    figures = engine.figures()
+    assert figures["engine/servers"] == 1
+    assert figures["engine/prompts_moved"] >= 1
+    before = len(servers[1].payloads)
+    assert torch.equal(sample(engine).response_T, whole.response_T)
+    assert len(servers[1].payloads) == before  # it is not asked again
+
+
+def test_a_server_that_is_back_gets_the_weights_before_it_is_used(
+    engine: VllmRollout, servers: tuple[StandIn, StandIn], said: list[str]
+) -> None:
+    one, other = servers
+    lose_at_once(other)
+    sample(engine)
+    engine.sync_weights(1)  # it is still away
+    assert "is lost" in said[0]
+    other.dead, other.dies_after = False, -1
+    other.forget()
+    updates = one.calls.count("/finish_weight_update")
+    engine.sync_weights(1)
+    assert said[-1] == f"the rollout server {other.url} is back; it is sent the weights"
+    assert all(torch.equal(other.received[name], weight) for name, weight in engine._model.named_parameters())
+    assert one.calls.count("/finish_weight_update") == updates  # the other has them
+    assert other.version == one.version
+    other.payloads.clear()
+    sample(engine)
+    assert other.payloads
+
+
+def test_the_loss_of_all_servers_is_an_error_that_names_each(
+    engine: VllmRollout, servers: tuple[StandIn, StandIn]
+) -> None:
+    for server in servers:
+        lose_at_once(server)
+    with pytest.raises(RolloutServerError, match="no server is left") as raised:
+        sample(engine)
+    assert all(server.url in str(raised.value).partition("no server is left")[2] for server in servers)
+    with pytest.raises(RolloutServerError, match="no server is up after 1 s"):
+        engine.sync_weights(1)
+
+
+def test_a_server_that_is_lost_in_a_weight_update_is_left_out(
+    engine: VllmRollout, servers: tuple[StandIn, StandIn], said: list[str]
+) -> None:
+    servers[1].unknown = "model.norm.weight"
+    engine.sync_weights(1)
+    assert "no module or parameter named" in said[0]
+    assert not servers[1].paused  # it works for others again
+    servers[1].payloads.clear()
+    sample(engine)
+    assert not servers[1].payloads
+
+
+def test_every_server_must_be_there_at_the_start(servers: tuple[StandIn, StandIn]) -> None:
+    gone = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(RolloutServerError, match=rf"connecting failed: .*{gone}: not up after 0.2 s"):
+        connect([servers[0].url, gone], [], start_seconds=0.2)
+
+
+def test_weights_wait_for_the_responses_under_way(engine: VllmRollout, servers: tuple[StandIn, StandIn]) -> None:
+    """The stand-in fails where a request meets an update."""
+    sampling = Sampling(max_new_tokens=LIMIT, samples=GROUP, end_ids=(END,))
+    requests = engine.request([prompt.tolist() for prompt in PROMPTS], list(range(len(PROMPTS))), sampling)
+    engine.sync_weights(1)
+    assert all(request.done() for request in requests)
+    assert [len(request.result().responses) for request in requests] == [GROUP] * len(PROMPTS)
