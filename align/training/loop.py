@@ -16,6 +16,7 @@ from typing import Any
 from align.phases import Phase, phase_at
 from align.run import PolicyRun
 from align.state import RunState
+from align.training.best import keep_best
 from align.training.collect import (
     divergence_from_first,
     finish_rollout,
@@ -116,8 +117,10 @@ class Loop:
         run.reporter.step(bar, state.step, shown)
         if self._stream is not None:
             self._held.append(line)
-        elif not self._write(line) and self._saves():
-            self.save()
+        elif not self._write(line):
+            keep_best(run, state, line.values)
+            if self._saves():
+                self.save()
 
     def save(self) -> None:
         """Write a checkpoint; waits for the rollouts under way. A guard may go back before it."""
