@@ -358,5 +358,5 @@ def _describe(reporter: Reporter, config: AlignConfig, prompts: PromptSet, held_
         f"{config.steps:,} steps of {config.prompts_per_step} × {config.samples_per_prompt} responses, out of "
         f"{rollouts:,} rollouts of {config.prompts_per_rollout * config.samples_per_prompt:,}"
     )
-    for sentence in engines_of(config):
-        reporter.say(sentence)
+    for engines in engines_of(config):
+        reporter.say(engines)
