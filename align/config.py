@@ -196,12 +196,25 @@ class AlignConfig(RunConfig):
                 "curriculum.by=pass_rate goes by verifiers, and rewards has none: add an entry such as "
                 "{term: accuracy}, with weight 0 to measure only"
             )
+        self._check_names(entries)
+        if self.keep_best is not None and not (self.evaluation.data and self.evaluation.every):
+            raise ValueError(
+                f"keep_best: {self.keep_best.metric} is measured on held-out prompts while the run lasts: set "
+                "evaluation.data and evaluation.every"
+            )
+        if self.rollout.ahead and not self.corrects_importance:
+            raise ValueError(
+                f"rollout.ahead={self.rollout.ahead} learns from responses of an earlier policy, which has to be "
+                "corrected for: set loss.correction=auto, or rollout.ahead=0"
+            )
+
+    def _check_names(self, entries: set[str]) -> None:
+        """Phases and guards name entries of the rewards."""
         for phase in phases_of(self):
             if unknown := sorted(phase.weights.keys() - entries):
                 raise ValueError(
                     f"phases: {phase.name} weighs {', '.join(unknown)}; rewards names {', '.join(sorted(entries))}"
                 )
-
         for guard in self.guards:
             if guard.action == "lower" and not entries & set(guard.entries):
                 raise ValueError(
@@ -209,17 +222,6 @@ class AlignConfig(RunConfig):
                 )
             if guard.action == "rollback" and not self.save_every:
                 raise ValueError(f"guards: {guard} rolls back to a checkpoint; set save_every")
-        if self.keep_best is not None and not (self.evaluation.data and self.evaluation.every):
-            raise ValueError(
-                f"keep_best: {self.keep_best.metric} is measured on held-out prompts while the run lasts: set "
-                "evaluation.data and evaluation.every"
-            )
-
-        if self.rollout.ahead and not self.corrects_importance:
-            raise ValueError(
-                f"rollout.ahead={self.rollout.ahead} learns from responses of an earlier policy, which has to be "
-                "corrected for: set loss.correction=auto, or rollout.ahead=0"
-            )
 
     def _check_distillation(self) -> None:
         if self.distils != (self.teacher is not None):

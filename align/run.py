@@ -33,7 +33,7 @@ from align.rollouts.curriculum import Curriculum
 from align.rollouts.prompts import PromptSet, load_prompts
 from align.rollouts.sampler import Sampler
 from align.state import RunState, load_state, save_state
-from align.timetable import engines_of
+from align.timetable import described
 from align.training.rollout import Rollout, save_rollout
 from reward_models.runtime.checkpoint import latest_checkpoint, latest_intact, list_checkpoints
 from reward_models.runtime.distributed import World
@@ -218,7 +218,8 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     if config.keep_best is not None:
         check_metric(config.keep_best, [each.name for each in evaluator.mixer.terms], config.evaluation.samples)
     _check_positions(config, tokenizer, prompts, held_out, positions)
-    _describe(begun.reporter, config, prompts, held_out)
+    for text in described(config, prompts, held_out):
+        begun.reporter.say(text)
     with model_loading(config.engine, world) if config.engine.zero_stage == 3 else nullcontext():
         policy = build_policy(config.model, tokenizer, torch_dtype(config.engine))
     engine = build_engine(policy, config.engine, config.steps, world)
@@ -346,17 +347,3 @@ def _check_positions(
                 f"the longest prompt has {longest} tokens; with max_new_tokens={new} that is more than "
                 f"the {limit} positions of {path}. Lower max_new_tokens, or prompts.max_length"
             )
-
-
-def _describe(reporter: Reporter, config: AlignConfig, prompts: PromptSet, held_out: PromptSet | None) -> None:
-    """Report the prompts that were read, those that were left out, and the size of the run."""
-    out = "".join(f"; {number:,} left out ({reason})" for reason, number in prompts.dropped.items())
-    held = f"; {len(held_out):,} held out for evaluation" if held_out is not None else ""
-    reporter.say(f"{len(prompts):,} prompts{out}{held}")
-    rollouts = -(-config.steps // config.steps_per_rollout)
-    reporter.say(
-        f"{config.steps:,} steps of {config.prompts_per_step} × {config.samples_per_prompt} responses, out of "
-        f"{rollouts:,} rollouts of {config.prompts_per_rollout * config.samples_per_prompt:,}"
-    )
-    for engines in engines_of(config):
-        reporter.say(engines)

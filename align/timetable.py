@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from align.config import AlignConfig, phases_of
 from align.phases import phase_at, shares
 from align.schedule import parse_schedule, stretched, value_at
+
+if TYPE_CHECKING:
+    from align.rollouts.prompts import PromptSet
 
 
 def scheduled(config: AlignConfig) -> str | None:
@@ -52,6 +55,19 @@ def shortened(config: AlignConfig, steps: int) -> AlignConfig:
         ],
         evaluation=replace(config.evaluation, every=scaled(config.evaluation.every)),
     )
+
+
+def described(config: AlignConfig, prompts: PromptSet, held_out: PromptSet | None) -> list[str]:
+    """Sentences about the prompts that were read, those that were left out, the size of the run, and its engines."""
+    out = "".join(f"; {number:,} left out ({reason})" for reason, number in prompts.dropped.items())
+    held = f"; {len(held_out):,} held out for evaluation" if held_out is not None else ""
+    rollouts = -(-config.steps // config.steps_per_rollout)
+    return [
+        f"{len(prompts):,} prompts{out}{held}",
+        f"{config.steps:,} steps of {config.prompts_per_step} × {config.samples_per_prompt} responses, out of "
+        f"{rollouts:,} rollouts of {config.prompts_per_rollout * config.samples_per_prompt:,}",
+        *engines_of(config),
+    ]
 
 
 def engines_of(config: AlignConfig) -> list[str]:
