@@ -17,7 +17,7 @@ from models import MODELS
 from reward_models.backbone.config import ModelConfig
 from reward_models.data.batching import EpochSampler
 from reward_models.data.chat import ChatRenderer, train_tokenizer
-from reward_models.data.encode import TokenizedSet
+from reward_models.data.token_sets import TokenizedSet
 from reward_models.dataset import DataConfig, load_records, tokenize
 from reward_models.model import build_model
 
@@ -62,7 +62,7 @@ def prepare(workspace: Path, arguments: argparse.Namespace) -> Pairs:
 
     sampler = EpochSampler(len(data), arguments.pairs_per_step, arguments.seed)
     order = np.concatenate([sampler.step(step) for step in range(sampler.steps_per_epoch)])
-    longest = np.array([lengths.max() for lengths in data.branch_lengths])
+    longest = data.branch_lengths(range(len(data))).max(axis=1)
     rows = [_row(record, int(length)) for record, length in zip(records.train, longest, strict=True)]
     _write_lines(workspace / "pairs.jsonl", rows)
     _write_lines(workspace / "drawn.jsonl", [rows[i] for i in order])

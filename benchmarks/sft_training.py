@@ -32,7 +32,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from align.policy.config import PolicyConfig
 from align.policy.policy import end_ids
-from align.sft.demonstrations import Demonstrations, DemonstrationsConfig, encode, load_conversations
+from align.sft.demonstrations import DemonstrationsConfig, load_conversations
+from align.sft.encoding import Demonstrations, encode
 from align.sft.trainer import SftConfig, tokenizer_for, train
 from reward_models.backbone.pretrained import resolve
 from reward_models.runtime.metrics import RunLog
@@ -144,8 +145,8 @@ def run_peer(job: dict[str, Any]) -> dict[str, Any]:
     tokenizer = tokenizer_for(source, conversations)
     data: Demonstrations = encode(conversations, tokenizer, job["max_length"], end_ids(source))
     columns = {
-        "input_ids": [ids.tolist() for ids in data.ids],
-        "labels": [np.where(mask, ids, IGNORED).tolist() for ids, mask in zip(data.ids, data.learnt, strict=True)],
+        "input_ids": [data.ids(place).tolist() for place in range(len(data))],
+        "labels": [np.where(data.learnt(i), data.ids(i), IGNORED).tolist() for i in range(len(data))],
     }
     dtype = torch.bfloat16 if job["dtype"] == "bf16" else torch.float32
     model = AutoModelForCausalLM.from_pretrained(resolve(source), dtype=dtype)

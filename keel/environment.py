@@ -17,6 +17,7 @@ _LAUNCHER = "set by deepspeed or torchrun; one process is a job of its own witho
 VARIABLES = (
     Variable("KEEL_ADMIN", "image of the annotation app", "name of the first account, an administrator"),
     Variable("KEEL_ANNOTATE_TOKEN", "keel annotate", "token in the app's address without accounts; default: random"),
+    Variable("KEEL_CACHE", "keel train", "folder of data that were read and tokenized; default: ~/.cache/keel"),
     Variable("KEEL_DATABASE", "keel annotate", "the database, as --db"),
     Variable("KEEL_DATABASE_PASSWORD", "keel annotate, annotations:// sources", "password of a PostgreSQL database"),
     Variable("KEEL_ENVIRONMENT", "recipes for SLURM", "the virtual environment that the jobs activate"),
@@ -48,6 +49,7 @@ VARIABLES = (
     Variable("HF_TOKEN", "huggingface_hub", "token of the Hugging Face hub, for keel push and private data"),
     Variable("HF_HUB_DISABLE_PROGRESS_BARS", "keel run", "default of stages: 1, no bars; 0 shows them in the log too"),
     Variable("HF_HUB_OFFLINE", "huggingface_hub", "1: use only models and data sets that are in the local cache"),
+    Variable("TOKENIZERS_PARALLELISM", "tokenizers", "threads of a tokenizer; off in each process that tokenizes data"),
     Variable("CUDA_VISIBLE_DEVICES", "torch", "the GPUs that a process may use"),
     Variable("KEEL_DATA", "benchmarks", "directory with the data of the benchmarks"),
     Variable("KEEL_VLLM", ".ci/vllm, tests", "environment with vLLM for CPUs; default: ~/.cache/keel/vllm"),

@@ -14,8 +14,8 @@ from reward_models.attributes import AttributeHead
 from reward_models.calibration import Calibration
 from reward_models.config import RewardModelConfig
 from reward_models.data.chat import ChatRenderer
-from reward_models.data.encode import TokenizedSet
 from reward_models.data.manifest import MANIFEST
+from reward_models.data.token_sets import TokenizedSet
 from reward_models.dataset import TokenizedData
 from reward_models.evaluation import plots
 from reward_models.evaluation.baseline import Baseline

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from reward_models.data.encode import TokenizedSet
 from reward_models.data.records import ATTRIBUTES, TASKS
+from reward_models.data.token_sets import TokenizedSet
 from reward_models.runtime.metrics import Metrics
 
 

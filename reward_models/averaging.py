@@ -148,7 +148,7 @@ def _calibration_records(
             "another; name rows that none was trained on with --data"
         )
     try:
-        records = load_records(DataConfig(**manifests[0]["config"]["data"]), task).calibration
+        records = list(load_records(DataConfig(**manifests[0]["config"]["data"]), task).calibration)
     except SourceError as error:
         raise SourceError(
             f"{error} (training data of the models, for calibration; or name other rows with --data)"

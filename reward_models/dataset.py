@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
-from reward_models.data.chat import ChatRenderer, Span
-from reward_models.data.encode import Overlong, TokenizedSet, tokenize_records
-from reward_models.data.prepare import clean
-from reward_models.data.records import TASKS, Comparison, SafetyLabel, Task
-from reward_models.data.sources import Loaded, expand, load
-from reward_models.data.splits import split_by_prompt
+from reward_models.data.chat import ChatRenderer, Span, tokenizer_digest
+from reward_models.data.encode import Overlong, Rules
+from reward_models.data.prepared import Entry, code, digest_of, entry, entry_of_sources
+from reward_models.data.record_files import RecordFile, RecordWriter
+from reward_models.data.records import TASKS, Comparison, RecordType, SafetyLabel, Task
+from reward_models.data.sources import Reading, expand
+from reward_models.data.splits import Contents, EvaluationPrompts, part_of
+from reward_models.data.token_sets import TokenizedSet, open_set, write_set
 
 RewardRecord = Comparison | SafetyLabel
+# What a record file depends on beside its sources; the other settings are for tokenizing.
+_READING = (
+    *("eval_fraction", "calibration_fraction", "columns", "limit", "max_bad"),
+    *("conflicts", "decontaminate"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +71,16 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Records by their use; ``counts``: the number read, and the numbers left out by reason."""
+    """Records by their use, read from files; ``counts``: the number read, and the numbers left out by reason.
 
-    train: list[RewardRecord]
-    calibration: list[RewardRecord]
-    eval: dict[str, list[RewardRecord]]
+    ``entry``: the prepared files.
+    """
+
+    train: RecordFile[RewardRecord]
+    calibration: RecordFile[RewardRecord]
+    eval: dict[str, RecordFile[RewardRecord]]
     counts: dict[str, int]
+    entry: Entry
 
     @property
     def texts(self) -> Iterator[str]:
@@ -81,64 +94,126 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class TokenizedData:
-    """The same sets as token ids."""
+    """The same sets as token ids.
+
+    Attributes:
+        entry: the prepared files. ``prepared``: all that they follow from, to tell what has changed when a run resumes.
+    """
 
     train: TokenizedSet
     calibration: TokenizedSet
     eval: dict[str, TokenizedSet]
+    entry: Entry
+    prepared: dict[str, Any]
 
 
-def load_records(config: DataConfig, task: Task, *, rated: bool = False) -> Records:
+def load_records(config: DataConfig, task: Task, *, rated: bool = False, run: str = "") -> Records:
     """Read all sources, remove duplicates and evaluation prompts, and split by prompt.
+
+    It is done once: the result is kept in a folder (:mod:`reward_models.data.prepared`) and found again as long as the
+    sources have the same bytes. Sources that are no files are read once in every run.
 
     Args:
         rated: read rated responses in place of the task's records.
+        run: equal in all processes of a run, and in no other run; one of them then looks at the sources.
 
     Raises:
         SourceError, BadRowsError: see :func:`reward_models.data.sources.load`.
         ValueError: nothing is left to train on.
     """
-    record_type: Any = "rated" if rated else TASKS[task].record_type
+    record_type: RecordType = "rated" if rated else TASKS[task].record_type
+    settings = {"record_type": record_type, **{name: getattr(config, name) for name in _READING}}
+    sources = {"train": config.train, "eval": config.eval}
+    made = entry_of_sources("records", sources, settings, lambda path: _read(config, record_type, path), run)
+    sets = {name: RecordFile[RewardRecord](made.path / f"{name}.arrow") for name in made.facts["digests"]}
+    evaluation = {spec: sets[name] for spec, name in made.facts["eval"].items()}
+    return Records(sets["train"], sets["calibration"], evaluation, made.facts["counts"], made)
+
+
+def _read(config: DataConfig, record_type: RecordType, path: Path) -> dict[str, Any]:
+    """Read the sources into files of ``path``; the counts, and the files of each evaluation set."""
     columns = config.columns or None
-    loaded = load(config.train, record_type, max_bad=config.max_bad, limit=config.limit, columns=columns)
-    files = [file for spec in config.eval for file in expand(spec)]
-    evaluation: dict[str, list[RewardRecord]] = {
-        file: list(load([file], record_type, max_bad=config.max_bad, columns=columns).records) for file in files
-    }
-    held: list[RewardRecord] = [r for rows in evaluation.values() for r in rows] if config.decontaminate else []
-    given = cast("Loaded[RewardRecord]", loaded)  # its records are of one of the two types
-    cleaned = clean(given, evaluation=held, conflicts=config.conflicts)
+    digests: dict[str, str] = {}
+    reading = Reading(config.train, record_type, max_bad=config.max_bad, limit=config.limit, columns=columns)
+    everything, known = path / "all.arrow", Contents()
+    with RecordWriter[RewardRecord](everything) as read:
+        for record in reading:
+            known.add(record)
+            read.add(record)
+    evaluation: dict[str, str] = {}
+    for number, file in enumerate(file for spec in config.eval for file in expand(spec)):
+        evaluation[file] = f"eval-{number}"
+        with RecordWriter[RewardRecord](path / f"eval-{number}.arrow") as held:
+            for record in Reading([file], record_type, max_bad=config.max_bad, columns=columns):
+                held.add(record)
+        digests[f"eval-{number}"] = held.digest
+
+    decided = known.decide(config.conflicts)
     counts = {
-        "read": len(loaded.records),
-        "bad rows": len(cleaned.bad),
-        "duplicates": cleaned.duplicates,
-        "contradictions": cleaned.contradictions,
+        "read": read.count,
+        "bad rows": len(reading.bad),
+        "duplicates": decided.duplicates,
+        "contradictions": decided.contradictions,
     }
-    if held:
-        counts["prompts of evaluation"] = sum(cleaned.contaminated.values())
+    apart: list[RecordFile[RewardRecord]] = []
+    if config.decontaminate:
+        apart = [RecordFile(path / f"{name}.arrow") for name in evaluation.values()]
+    prompts = EvaluationPrompts(record for part in apart for record in part)
     held_out = 0.0 if evaluation else config.eval_fraction
     shares = {"calibration": config.calibration_fraction, "eval": held_out}
-    parts = split_by_prompt(cleaned.records, {**shares, "train": 1 - sum(shares.values())})
-    if parts["eval"]:
-        evaluation = {"held out": parts["eval"]}
-    counts |= {"calibration": len(parts["calibration"]), "train": len(parts["train"])}
-    if not parts["train"]:
+    shares |= {"train": 1 - sum(shares.values())}
+    removed = 0
+    with ExitStack() as opened:
+        parts = {name: opened.enter_context(RecordWriter[RewardRecord](path / f"{name}.arrow")) for name in shares}
+        for record, stays in zip(RecordFile[RewardRecord](everything), decided.kept, strict=True):
+            if not stays:
+                continue
+            if prompts.reason(record.prompt) is not None:
+                removed += 1
+            else:
+                parts[part_of(record, shares)].add(record)
+    everything.unlink()
+    if any(len(part) for part in apart):
+        counts["prompts of evaluation"] = removed
+    if parts["eval"].count:
+        evaluation = {"held out": "eval"}
+    counts |= {"calibration": parts["calibration"].count, "train": parts["train"].count}
+    if not parts["train"].count:
         raise ValueError(f"data.train has nothing to train on: {counts}")
-    return Records(parts["train"], parts["calibration"], evaluation, counts)
+    digests |= {name: part.digest for name, part in parts.items()}
+    return {"counts": counts, "eval": evaluation, "digests": digests}
 
 
 def tokenize(records: Records, renderer: ChatRenderer, config: DataConfig, limit: int | None = None) -> TokenizedData:
     """Training texts are cut to ``max_length``; calibration and evaluation read everything.
 
+    It is done once, as reading is: see :func:`load_records`.
+
     Args:
         limit: the longest sequence the model's architecture can read at all; ``None`` for no limit.
     """
     longest = config.max_length if limit is None else min(config.max_length, limit)
-    return TokenizedData(
-        tokenize_records(records.train, renderer, longest, config.ties, config.overlong, same=False),
-        tokenize_records(records.calibration, renderer, limit, overlong="cut"),
-        {name: tokenize_records(rows, renderer, limit, overlong="cut") for name, rows in records.eval.items()},
-    )
+    rules = {"train": Rules(max_length=longest, ties=config.ties, overlong=config.overlong, same=False)}
+    whole = Rules(max_length=limit, overlong="cut")
+    sets = {"train": records.train, "calibration": records.calibration, **records.eval}
+    files = {"train": "train", "calibration": "calibration", **records.entry.facts["eval"]}
+    key = {
+        "records": {file: records.entry.facts["digests"][file] for file in files.values()},
+        "tokenizer": tokenizer_digest(renderer.tokenizer),
+        "template": digest_of(renderer.tokenizer.chat_template),
+        "settings": {"span": renderer.span, "train": asdict(rules["train"]), "others": asdict(whole)},
+        "versions": code(),
+    }
+
+    def make(path: Path) -> dict[str, Any]:
+        return {
+            file: write_set(sets[name], renderer, rules.get(name, whole), path, file) for name, file in files.items()
+        }
+
+    made = entry("tokens", key, make)
+    found = {name: open_set(made.path, file, made.facts[file]) for name, file in files.items()}
+    prepared = {**records.entry.key, **made.key, "reading": records.entry.key["settings"]}
+    return TokenizedData(found.pop("train"), found.pop("calibration"), found, made, prepared)
 
 
 def default_span(task: Task) -> Span:

@@ -7,14 +7,15 @@ from reward_models import threads  # noqa: F401 - before torch is loaded
 # isort: split
 import sys
 
-from reward_models.config import RewardModelConfig
-from reward_models.runtime.config import load_config
-from reward_models.runtime.program import exit_status, training_parser
-from reward_models.trainer import train
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and train; returns the exit status."""
+    # Not at the top: the processes that tokenize import this module again, and need neither torch nor DeepSpeed.
+    from reward_models.config import RewardModelConfig
+    from reward_models.runtime.config import load_config
+    from reward_models.runtime.program import exit_status, training_parser
+    from reward_models.trainer import train
+
     example = "engine.lr=1e-5 data.train=[a.jsonl]"
     parsed = training_parser("reward_models.train", __doc__, "helpful_r1", example).parse_intermixed_args(arguments)
     return exit_status(lambda: train(load_config(RewardModelConfig, parsed.config, parsed.overrides)))

@@ -22,9 +22,10 @@ from reward_models.attributes import AttributeHead, AttributeObjective, attribut
 from reward_models.config import MAY_CHANGE, RewardModelConfig
 from reward_models.data.batching import EpochSampler
 from reward_models.data.chat import ChatRenderer, train_tokenizer
-from reward_models.data.encode import TokenizedSet
 from reward_models.data.manifest import MANIFEST
+from reward_models.data.prepared import differences, prepared_in
 from reward_models.data.records import TASKS, Task
+from reward_models.data.token_sets import TokenizedSet
 from reward_models.dataset import Records, TokenizedData, default_span, load_records, tokenize
 from reward_models.evaluation.baseline import fit_baseline
 from reward_models.evaluation.figures import FILLER, headline, plan, score_set
@@ -78,7 +79,8 @@ class Training:
 
 def prepare(config: RewardModelConfig, run: Run) -> Training:
     """Read and tokenize the data, build model and engine."""
-    records = load_records(config.data, config.task, rated=bool(config.attributes))
+    began = time.perf_counter()
+    records = load_records(config.data, config.task, rated=bool(config.attributes), run=run.name)
     renderer = ChatRenderer(_tokenizer(config, records), config.data.span or default_span(config.task))
     limit = planned_position_limit(config.model, renderer.tokenizer, config.task)
     data = tokenize(records, renderer, config.data, limit)
@@ -86,7 +88,7 @@ def prepare(config: RewardModelConfig, run: Run) -> Training:
     total_steps = math.ceil(config.epochs * sampler.steps_per_epoch)
     if config.max_steps is not None:
         total_steps = min(total_steps, config.max_steps)
-    _describe(run.reporter, records, data, total_steps)
+    _describe(run.reporter, records, data, total_steps, time.perf_counter() - began)
 
     # A new model is made whole and partitioned by the engine: made in parts, it would draw other random weights.
     with model_loading(config.engine, run.world) if config.model.path is not None else nullcontext():
@@ -124,7 +126,7 @@ def optimize(training: Training) -> bool:
             shown = ("loss", "accuracy", "tokens_per_second")
             run.reporter.step(bar, done, {name: values[name] for name in shown if name in values})
             if stopping or last or (config.save_every and done % config.save_every == 0):
-                facts = {"data": data.train.fingerprint}
+                facts = {"data": data.train.fingerprint, "prepared": data.prepared}
                 save_checkpoint(run.directory.checkpoints, engine, done, facts, run.world, config.keep_checkpoints)
             if stopping and not last:
                 run.reporter.say(f"stopped by a signal after step {done}, saved; the same command resumes the run")
@@ -186,7 +188,7 @@ class Objective:
 
     def __init__(self, config: RewardModelConfig, data: TokenizedSet, device: torch.device) -> None:
         self.data, self.task, self.loss = data, config.task, config.loss
-        self.label = torch.from_numpy(data.label).float().to(device)
+        self.label = torch.tensor(data.label).float().to(device)
         self.margin = torch.from_numpy(np.nan_to_num(data.strength)).float().to(device) * config.loss.margin
         self.weights = {"safe_weight": 1.0, "unsafe_weight": 1.0, "prior_shift": 0.0}
         if self.task == "safety":
@@ -266,6 +268,11 @@ def finish(training: Training) -> Path:
         for note in fitted.notes:
             run.reporter.say(note)
         baseline = fit_baseline(training.records.train, renderer.span) if training.head is None else None
+        if baseline is not None and baseline.records < baseline.available:
+            run.reporter.say(
+                f"TF-IDF baseline: fitted on {baseline.records:,} of {baseline.available:,} decided training records, "
+                "evenly spread"
+            )
         parts = [
             scored_set(
                 name, rows, scores[name], task=config.task, span=renderer.span, calibration=fitted, baseline=baseline
@@ -304,16 +311,20 @@ def _resume(training: Training) -> int:
     if latest is None:
         return 0
     state = load_checkpoint(latest, training.engine, run.world)
-    check_sources(latest, state["data"], training.data.train.fingerprint, "training data")
+    changed = differences(state["prepared"], training.data.prepared) if "prepared" in state else []
+    check_sources(latest, state["data"], training.data.train.fingerprint, "training data", changed)
+    if changed:
+        run.reporter.say(f"prepared anew since the checkpoint, to the same tokens: {'; '.join(changed)}")
     run.reporter.say(f"resuming from {latest}")
     return int(state["step"])
 
 
-def _describe(reporter: Reporter, records: Records, data: TokenizedData, total_steps: int) -> None:
+def _describe(reporter: Reporter, records: Records, data: TokenizedData, total_steps: int, seconds: float) -> None:
     """Report the records read, those left out and why, and the tokens that shared prompts save."""
     counts = ", ".join(f"{name} {number:,}" for name, number in records.counts.items() if number)
     shared, unshared = int(data.train.tree_tokens.sum()), int(data.train.unshared_tokens.sum())
     reporter.say(f"data: {counts}")
+    reporter.say(prepared_in([records.entry, data.entry], seconds))
     if data.train.truncated or data.train.dropped:
         reporter.say(f"cut to max_length: {data.train.truncated}; dropped: {data.train.dropped or 'none'}")
     if cut := sum(part.truncated for part in (data.calibration, *data.eval.values())):

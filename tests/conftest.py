@@ -34,6 +34,7 @@ def pytest_configure() -> None:
     if preloaded.SHARED not in os.environ:
         _MADE.append(tempfile.mkdtemp(prefix="keel-tests-"))
         os.environ |= {preloaded.SHARED: _MADE[0], preloaded.OWNER: str(os.getpid())}
+    os.environ["KEEL_CACHE"] = os.path.join(os.environ[preloaded.SHARED], "cache")
 
 
 @pytest.hookimpl(optionalhook=True)

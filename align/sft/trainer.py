@@ -34,8 +34,10 @@ from align.policy.policy import (
 from align.policy.templates import template_text
 from align.reporting.manifest import MANIFEST, write_manifest
 from align.sft.batches import DemonstrationSampler, Plan, plan_step
-from align.sft.demonstrations import Demonstrations, DemonstrationsConfig, encode, load_conversations
+from align.sft.demonstrations import DemonstrationsConfig, conversation_file
+from align.sft.encoding import Demonstrations, prepared
 from reward_models.data.chat import train_tokenizer
+from reward_models.data.prepared import differences, prepared_in
 from reward_models.data.records import Conversation
 from reward_models.runtime.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from reward_models.runtime.engine import (
@@ -120,7 +122,7 @@ class Training:
 
     Attributes:
         bad: rows that were left out because they could not be read.
-        lengths: tokens of each demonstration.
+        key: all that the demonstrations follow from, to tell what has changed when the run resumes.
     """
 
     config: SftConfig
@@ -128,7 +130,7 @@ class Training:
     tokenizer: PreTrainedTokenizerBase
     data: Demonstrations
     bad: int
-    lengths: np.ndarray
+    key: dict[str, Any]
     sampler: DemonstrationSampler
     total_steps: int
     policy: Policy
@@ -138,13 +140,16 @@ class Training:
 def prepare(config: SftConfig, run: Run) -> Training:
     """Read and tokenize the demonstrations, build policy and engine."""
     torch.manual_seed(config.seed)
-    conversations, bad = load_conversations(config.data)
+    began = time.perf_counter()
+    conversations, source = conversation_file(config.data, run.name)
+    bad = int(source.facts["bad"])
     tokenizer = tokenizer_for(config.model, conversations)
-    data = encode(conversations, tokenizer, _longest(config, tokenizer), end_ids(config.model))
-    lengths = np.array([len(ids) for ids in data.ids])
-    sampler = DemonstrationSampler(len(lengths), config.batch_size, config.seed, lengths)
+    data, made = prepared(conversations, source, tokenizer, _longest(config, tokenizer), end_ids(config.model))
+    sampler = DemonstrationSampler(len(data), config.batch_size, config.seed, data.lengths)
     total_steps = config.total_steps(sampler.steps_per_epoch)
     _describe(run.reporter, data, bad, total_steps)
+    run.reporter.say(prepared_in([source, made], time.perf_counter() - began))
+    key = {**source.key, **made.key, "reading": source.key["settings"]}
 
     torch.manual_seed(config.seed)
     # A new model is made whole and partitioned by the engine: made in parts, it would draw other random weights.
@@ -152,7 +157,7 @@ def prepare(config: SftConfig, run: Run) -> Training:
         policy = build_policy(config.model, tokenizer, torch_dtype(config.engine))
     engine = build_engine(policy, config.engine, total_steps, run.world)
     check_policy(policy, run.world.device)
-    return Training(config, run, tokenizer, data, bad, lengths, sampler, total_steps, policy, engine)
+    return Training(config, run, tokenizer, data, bad, key, sampler, total_steps, policy, engine)
 
 
 def optimize(training: Training) -> bool:
@@ -174,7 +179,7 @@ def optimize(training: Training) -> bool:
             run.reporter.step(bar, done, {name: values[name] for name in shown if name in values})
             stopping = stop.anywhere(run.world)
             if stopping or last or (config.save_every and done % config.save_every == 0):
-                facts = {"demonstrations": training.data.fingerprint}
+                facts = {"demonstrations": training.data.fingerprint, "prepared": training.key}
                 save_checkpoint(run.directory.checkpoints, engine, done, facts, run.world, config.keep_checkpoints)
             if stopping and not last:
                 run.reporter.say(f"stopped by a signal after step {done}, saved; the same command resumes the run")
@@ -186,9 +191,9 @@ def _step(training: Training, step: int) -> dict[str, float]:
     """One optimizer step; returns its metrics."""
     config, run, data = training.config, training.run, training.data
     began, items = time.perf_counter(), training.sampler.step(step)
-    plan = plan_step(items, training.lengths, training.policy.layout, config.max_tokens, run.world)
+    plan = plan_step(items, training.data.lengths, training.policy.layout, config.max_tokens, run.world)
     metrics = Metrics(MEANS)
-    count = sum(int(data.learnt[item][1:].sum()) for item in items)
+    count = int(data.predicted_tokens[items].sum())
     rate = training.engine.lr_scheduler.get_last_lr()[0]
     try:
         grad_norm = update(training, plan, count, metrics)
@@ -201,7 +206,7 @@ def _step(training: Training, step: int) -> dict[str, float]:
         "tokens": float(training.sampler.tokens_before(step + 1)),
         "useful": plan.useful,
         "filled": plan.filled,
-        "tokens_per_second": float(training.lengths[items].sum()) / (time.perf_counter() - began),
+        "tokens_per_second": float(training.data.lengths[items].sum()) / (time.perf_counter() - began),
     }
 
 
@@ -213,7 +218,7 @@ def update(training: Training, plan: Plan, count: int, metrics: Metrics) -> floa
     engine, data, world = training.engine, training.data, training.run.world
     finite = True
     for number, items in enumerate(plan.mine):
-        ids, learnt = [data.ids[i] for i in items], [data.learnt[i] for i in items]
+        ids, learnt = [data.ids(i) for i in items], [data.learnt(i) for i in items]
         batch = training.policy.collate_sequences(ids or FILLER[:1], learnt or FILLER[1:])
         logprobs_T, entropy_T, correct_T = engine(batch.to(world.device), 1.0, token_predictions)
         if items:
@@ -278,7 +283,10 @@ def _resume(training: Training) -> int:
     if latest is None:
         return 0
     state = load_checkpoint(latest, training.engine, run.world)
-    check_sources(latest, state["demonstrations"], training.data.fingerprint, "demonstrations")
+    changed = differences(state["prepared"], training.key) if "prepared" in state else []
+    check_sources(latest, state["demonstrations"], training.data.fingerprint, "demonstrations", changed)
+    if changed:
+        run.reporter.say(f"prepared anew since the checkpoint, to the same tokens: {'; '.join(changed)}")
     run.reporter.say(f"resuming from {latest}")
     return int(state["step"])
 
@@ -287,7 +295,7 @@ def _describe(reporter: Reporter, data: Demonstrations, bad: int, total_steps: i
     """Report the numbers of demonstrations read and left out."""
     left_out = {"bad rows": bad} | data.dropped
     out = "".join(f"; {number:,} left out ({reason})" for reason, number in left_out.items() if number)
-    tokens, learnt = sum(map(len, data.ids)), int(sum(mask.sum() for mask in data.learnt))
+    tokens, learnt = int(data.lengths.sum()), int(data.learnt_tokens.sum())
     reporter.say(f"{len(data):,} demonstrations{out}")
     reporter.say(f"{total_steps:,} steps; {tokens:,} tokens an epoch, of which {learnt:,} are learnt")
 
@@ -295,6 +303,6 @@ def _describe(reporter: Reporter, data: Demonstrations, bad: int, total_steps: i
 def _dump_batch(training: Training, step: int, plan: Plan) -> Path:
     """Write this rank's part of a failed step into the run's directory; returns the file."""
     file = training.run.path / f"nonfinite-step-{step + 1}-rank-{training.run.world.rank}.json"
-    content = [[{"place": i, "ids": training.data.ids[i].tolist()} for i in batch] for batch in plan.mine]
+    content = [[{"place": i, "ids": training.data.ids(i).tolist()} for i in batch] for batch in plan.mine]
     file.write_text(json.dumps(content), encoding="utf-8")
     return file

@@ -27,8 +27,8 @@ _MARKS = re.compile(
     r"|^### (?:Instruction|Response|Human|Assistant):|^(?:USER|ASSISTANT): |\r?\n\r?\n(?:Human|Assistant):\s",
     re.MULTILINE,
 )
-
-
+# A text without any of these has no mark; looking for them takes a hundredth of the time.
+_IN_MARKS = ("<", "[", "### ", "USER: ", "ASSISTANT: ", "Human:", "Assistant:")
 _PRINT = re.compile(r"\s*(?:\[\s*['\"{\[].*\]|\{\s*['\"].*\})\s*", re.DOTALL)
 
 
@@ -40,7 +40,7 @@ def remarks(record: Record) -> list[str]:
     """
     responses = list(_responses(record))
     found = []
-    if any(_MARKS.search(m.content) for conversation in (record.prompt, *responses) for m in conversation):
+    if any(_marked(m.content) for conversation in (record.prompt, *responses) for m in conversation):
         found.append(TEMPLATE)
     if any(_PRINT.fullmatch(conversation[-1].content) for conversation in (record.prompt, *responses)):
         found.append(STRUCTURE)
@@ -48,6 +48,10 @@ def remarks(record: Record) -> list[str]:
     if len(asked) >= SHORT and any(response[0].content.lstrip().startswith(asked) for response in responses):
         found.append(REPEATED)
     return found
+
+
+def _marked(text: str) -> bool:
+    return any(part in text for part in _IN_MARKS) and _MARKS.search(text) is not None
 
 
 def _responses(record: Record) -> Iterator[Conversation]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
@@ -33,6 +33,7 @@ __all__ = [
     "BadRow",
     "BadRowsError",
     "Loaded",
+    "Reading",
     "SourceError",
     "expand",
     "is_hub",
@@ -133,40 +134,69 @@ def load(
         SourceError: a spec names nothing readable, or has no rows.
         BadRowsError: there were more bad rows than ``max_bad``; raised once all was read.
     """
-    records: list[Record] = []
-    counts: dict[str, int] = {}
-    bad: list[BadRow] = []
-    names = [specs] if isinstance(specs, str) else list(specs)
-    by_spec = domains or {}
-    streams = [read(spec, record_type, columns=columns, domain=by_spec.get(spec, domain)) for spec in names]
-    for spec, stream in zip(names, streams, strict=True):
-        before, bad_before = len(records), len(bad)
-        for item in islice(stream, limit):
-            if isinstance(item, BadRow):
-                bad.append(item)
-            else:
-                records.append(item)
-        if (len(records), len(bad)) == (before, bad_before):
-            raise SourceError(f"no rows in {spec}")
-        counts[spec] = counts.get(spec, 0) + len(records) - before
-    if len(bad) > max_bad:
-        raise BadRowsError(bad, max_bad, record_type)
-    return Loaded(records, counts, bad, _remarked(records))
+    reading = Reading(
+        specs,
+        record_type,
+        max_bad=max_bad,
+        limit=limit,
+        columns=columns,
+        domain=domain,
+        domains=domains,
+    )
+    records = list(reading)
+    return Loaded(records, reading.counts, reading.bad, dict(reading.remarks))
 
 
-def _remarked(records: Iterable[Record]) -> dict[str, int]:
-    """Number of records with each remark; logs a warning for each remark with its first record."""
-    first: dict[str, Record] = {}
-    counts: Counter[str] = Counter()
-    for record in records:
-        for remark in remarks(record):
-            first.setdefault(remark, record)
-            counts[remark] += 1
-    for remark, count in counts.items():
-        LOGGER.warning(
-            "%d records have %s, the first is %s: they are read as they are", count, remark, first[remark].id
-        )
-    return dict(counts)
+class Reading:
+    """One pass over all records of ``specs``, see :func:`load` for arguments and errors.
+
+    Attributes:
+        counts, bad, remarks: as in :class:`Loaded`; complete once the pass has ended.
+    """
+
+    def __init__(
+        self,
+        specs: Specs,
+        record_type: RecordType | None,
+        *,
+        max_bad: int = 0,
+        limit: int | None = None,
+        columns: Mapping[str, str] | None = None,
+        domain: str | None = None,
+        domains: Mapping[str, str] | None = None,
+    ) -> None:
+        self.counts: dict[str, int] = {}
+        self.bad: list[BadRow] = []
+        self.remarks: Counter[str] = Counter()
+        self._names = [specs] if isinstance(specs, str) else list(specs)
+        self._record_type, self._max_bad, self._limit = record_type, max_bad, limit
+        by_spec = domains or {}
+        self._streams = [
+            read(spec, record_type, columns=columns, domain=by_spec.get(spec, domain)) for spec in self._names
+        ]
+
+    def __iter__(self) -> Iterator[Any]:
+        first: dict[str, str] = {}  # remark → id of its first record
+        for spec, stream in zip(self._names, self._streams, strict=True):
+            found, bad_before = 0, len(self.bad)
+            for item in islice(stream, self._limit):
+                if isinstance(item, BadRow):
+                    self.bad.append(item)
+                    continue
+                found += 1
+                for remark in remarks(item):
+                    first.setdefault(remark, item.id)
+                    self.remarks[remark] += 1
+                yield item
+            if not found and len(self.bad) == bad_before:
+                raise SourceError(f"no rows in {spec}")
+            self.counts[spec] = self.counts.get(spec, 0) + found
+        if len(self.bad) > self._max_bad:
+            raise BadRowsError(self.bad, self._max_bad, self._record_type)
+        for remark, count in self.remarks.items():
+            LOGGER.warning(
+                "%d records have %s, the first is %s: they are read as they are", count, remark, first[remark]
+            )
 
 
 def read(

@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from reward_models.data.conversations import digest
 from reward_models.data.records import (
@@ -26,9 +26,13 @@ from reward_models.data.records import (
     SafetyLabel,
 )
 
+if TYPE_CHECKING:
+    import numpy as np
+
 SHINGLE_WORDS = 8
 MIN_SHARED = 3
 MIN_CONTAINMENT = 0.6
+REMEMBERED = 100_000  # prompts of which it is known whether they occur in the evaluation
 LONG_TURN = 40  # letters and digits; a shorter turn ("go on", "thanks") says nothing about where it comes from
 
 # Chinese and Japanese are written without spaces: each character counts as a word.
@@ -125,11 +129,13 @@ def split_by_prompt(
         raise ValueError(f"fractions {dict(fractions)} do not sum to 1")
     parts: dict[str, list[R]] = {name: [] for name in fractions}
     for record in records:
-        parts[_part(opening_key(record.prompt), fractions, seed)].append(record)
+        parts[part_of(record, fractions, seed=seed)].append(record)
     return parts
 
 
-def _part(key: str, fractions: Mapping[str, float], seed: int) -> str:
+def part_of(record: Record, fractions: Mapping[str, float], *, seed: int = 0) -> str:
+    """The part of :func:`split_by_prompt` that a record belongs to."""
+    key = opening_key(record.prompt)
     position = int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:8], "big") / 2**64
     border = 0.0
     for name, fraction in fractions.items():
@@ -162,25 +168,69 @@ def deduplicate(records: Iterable[R], *, conflicts: Conflicts = "drop") -> Dedup
         conflicts: what becomes of contents with contradicting verdicts: ``drop`` all their records, ``keep`` one of
             each verdict, or keep the ``first`` record alone.
     """
-    verdicts: defaultdict[bytes, list[str]] = defaultdict(list)
-    unique: list[tuple[bytes, str, R]] = []
-    duplicates = 0
+    known = Contents()
+    read: list[R] = []
     for record in records:
-        key, said = content_key(record), verdict(record)
-        if said in verdicts[key]:
-            duplicates += 1
-        else:
-            verdicts[key].append(said)
-            unique.append((key, said, record))
-    contradicted = {key for key, said in verdicts.items() if contradictory(said)}
+        known.add(record)
+        read.append(record)
+    decided = known.decide(conflicts)
+    kept = [record for record, stays in zip(read, decided.kept, strict=True) if stays]
+    return Deduplicated(kept, decided.duplicates, decided.contradictions, decided.conflicts)
 
-    def stays(key: bytes, said: str) -> bool:
-        if key not in contradicted or conflicts == "keep":
-            return True
-        return conflicts == "first" and said == verdicts[key][0]
 
-    kept = [record for key, said, record in unique if stays(key, said)]
-    return Deduplicated(kept, duplicates, len(unique) - len(kept), len(contradicted))
+class Contents:
+    """Contents and verdicts of records that pass by, 24 bytes each, so that many can be compared."""
+
+    def __init__(self) -> None:
+        self._keys, self._verdicts = bytearray(), bytearray()
+        self._known: dict[str, bytes] = {"": bytes(8)}  # an empty verdict contradicts none
+
+    def add(self, record: Record) -> None:
+        said = verdict(record)
+        if said not in self._known:
+            if len(self._known) > 10_000:  # answers of prompts, ratings
+                self._known = {"": bytes(8)}
+            self._known[said] = hashlib.sha256(said.encode(errors="surrogatepass")).digest()[:8]
+        self._keys += content_key(record)[:16]
+        self._verdicts += self._known[said]
+
+    def decide(self, conflicts: Conflicts) -> Decided:
+        """The records that stay, see :func:`deduplicate`."""
+        import numpy as np
+
+        if not self._keys:
+            return Decided(np.zeros(0, bool), 0, 0, 0)
+        keys = np.frombuffer(self._keys, np.uint64).reshape(-1, 2)
+        said = np.frombuffer(self._verdicts, np.uint64)
+        count = len(said)
+        order = np.lexsort((np.arange(count), said, keys[:, 1], keys[:, 0]))
+        by_key = np.any(keys[order][1:] != keys[order][:-1], axis=1)  # where the next content begins
+        by_verdict = by_key | (said[order][1:] != said[order][:-1])
+        unique = np.concatenate([[True], by_verdict])  # the first record of each content and verdict
+        content = np.cumsum(np.concatenate([[True], by_key])) - 1
+        contents = int(content[-1]) + 1
+        contradicted = np.bincount(content[unique & (said[order] != 0)], minlength=contents) > 1
+        kept = unique.copy()
+        if conflicts != "keep":
+            kept &= ~contradicted[content]
+        if conflicts == "first":
+            first = np.full(contents, count)
+            np.minimum.at(first, content, order)
+            kept |= contradicted[content] & (order == first[content])
+        result = np.zeros(count, bool)
+        result[order] = kept
+        distinct = int(unique.sum())
+        return Decided(result, count - distinct, distinct - int(kept.sum()), int(contradicted.sum()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decided:
+    """For every record in ``kept`` whether it stays; the counts are those of :class:`Deduplicated`."""
+
+    kept: np.ndarray
+    duplicates: int
+    contradictions: int
+    conflicts: int
 
 
 # --- decontamination ------------------------------------------------------------------------------------------------
@@ -206,14 +256,10 @@ def decontaminate(records: Iterable[R], evaluation: Iterable[Record]) -> Deconta
     or last user message of some length ("same user message"), or if at least 3 runs of 8 words and 0.6 of those of the
     shorter prompt are in both ("overlapping words").
     """
-    known = _EvaluationPrompts(evaluation)
-    reasons: dict[str, str | None] = {}
+    known = EvaluationPrompts(evaluation)
     result: Decontaminated[R] = Decontaminated([])
     for record in records:
-        key = prompt_key(record.prompt)
-        if key not in reasons:
-            reasons[key] = known.reason(key, record.prompt)
-        reason = reasons[key]
+        reason = known.reason(record.prompt)
         if reason is None:
             result.kept.append(record)
         else:
@@ -221,7 +267,7 @@ def decontaminate(records: Iterable[R], evaluation: Iterable[Record]) -> Deconta
     return result
 
 
-class _EvaluationPrompts:
+class EvaluationPrompts:
     """The evaluation's prompts by key, by user message, and by shingle."""
 
     def __init__(self, evaluation: Iterable[Record]) -> None:
@@ -229,6 +275,7 @@ class _EvaluationPrompts:
         self.turns: set[str] = set()
         self.sizes: list[int] = []
         self.shingles: defaultdict[int, list[int]] = defaultdict(list)
+        self._reasons: dict[str, str | None] = {}
         for record in evaluation:
             key = prompt_key(record.prompt)
             if key in self.keys:
@@ -240,7 +287,18 @@ class _EvaluationPrompts:
                 self.shingles[shingle].append(len(self.sizes))
             self.sizes.append(len(shingles))
 
-    def reason(self, key: str, prompt: Conversation) -> str | None:
+    def reason(self, prompt: Conversation) -> str | None:
+        """The reason for which :func:`decontaminate` removes a record of this prompt; ``None``: it stays."""
+        if not self.keys:
+            return None
+        key = prompt_key(prompt)
+        if key not in self._reasons:
+            if len(self._reasons) >= REMEMBERED:
+                self._reasons.clear()
+            self._reasons[key] = self._reason(key, prompt)
+        return self._reasons[key]
+
+    def _reason(self, key: str, prompt: Conversation) -> str | None:
         if key in self.keys:
             return "same prompt"
         if self.turns & _long_turns(prompt):

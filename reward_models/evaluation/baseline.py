@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from sklearn.linear_model import LogisticRegression
 
 from reward_models.data.chat import Span, final_summary
 from reward_models.data.encode import ordered_responses
+from reward_models.data.record_files import RecordFile
 from reward_models.data.records import Comparison, Conversation, SafetyLabel, Task, saved_task
 
 BASELINE = "baseline_tfidf.json"
 MAX_TERMS = 50_000  # the most frequent ones
 MAX_RECORDS = 50_000  # evenly spread over the data; more would take minutes and hardly change the result
 MAX_ITERATIONS = 300
+SCORED = 4096  # records whose texts are in memory together
 NGRAMS = (1, 2)
 
 
@@ -70,10 +73,12 @@ class Baseline:
 
     def score(self, records: Sequence[Comparison | SafetyLabel]) -> np.ndarray:
         """Per record: chosen minus rejected of a comparison (a minus b of a tie), the log-odds of safe of a label."""
-        first = self.score_texts([_texts(r, self.span)[0] for r in records])
-        if self.task == "safety":
-            return first
-        return first - self.score_texts([_texts(r, self.span)[1] for r in records])
+        scores = [np.zeros(0)]
+        iterator = iter(records)
+        while texts := [_texts(record, self.span) for record in islice(iterator, SCORED)]:
+            first, *second = [self.score_texts(column) for column in zip(*texts, strict=True)]
+            scores.append(first - second[0] if second else first)
+        return np.concatenate(scores)
 
     def save(self, directory: Path) -> None:
         (directory / BASELINE).write_text(json.dumps(asdict(self), ensure_ascii=False), encoding="utf-8")
@@ -100,7 +105,7 @@ class Baseline:
 
 
 def fit_baseline(records: Sequence[Comparison | SafetyLabel], span: Span) -> Baseline | None:
-    """Fit on training records of one task; ties are left out.
+    """Fit on training records of one task, at most :data:`MAX_RECORDS` of them; ties are left out.
 
     A pair's features are those of the chosen response minus those of the rejected one, its target 1. Every second pair
     is reversed (both signs flipped), which changes nothing for a model without an intercept and gives the
@@ -109,14 +114,17 @@ def fit_baseline(records: Sequence[Comparison | SafetyLabel], span: Span) -> Bas
     Returns:
         ``None`` if it cannot be fitted: no decided pairs, one class only, or no words.
     """
-    decided = [r for r in records if r.label != "tie"]
-    spread = np.linspace(0, len(decided) - 1, min(len(decided), MAX_RECORDS)).astype(int)
-    sample = [decided[i] for i in spread]
-    pairs = bool(sample) and isinstance(sample[0], Comparison)
-    target = np.array([i % 2 == 0 if pairs else r.label == "safe" for i, r in enumerate(sample)])
+    ties = records.ties() if isinstance(records, RecordFile) else np.array([r.label == "tie" for r in records], bool)
+    decided = np.flatnonzero(~ties)
+    sample = decided[np.linspace(0, len(decided) - 1, min(len(decided), MAX_RECORDS)).astype(int)]
+    pairs = len(sample) > 0 and isinstance(records[int(sample[0])], Comparison)
+    texts, labels = [], []
+    for place in sample.tolist():  # ascending, so that each batch of a file is read once
+        texts.append(_texts(records[place], span))
+        labels.append(records[place].label)
+    target = np.array([i % 2 == 0 if pairs else label == "safe" for i, label in enumerate(labels)])
     if len(set(target.tolist())) < 2:
         return None
-    texts = [_texts(record, span) for record in sample]
     vectorizer = _vectorizer(max_features=MAX_TERMS)
     try:
         vectorizer.fit(text for each in texts for text in each)

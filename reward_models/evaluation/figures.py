@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from reward_models.data.batching import plan_padded, plan_trees
-from reward_models.data.encode import TokenizedSet
 from reward_models.data.records import TASKS, Task
+from reward_models.data.token_sets import TokenizedSet
 from reward_models.data.tree_batches import Batch
 from reward_models.data.trees import PromptTree
 from reward_models.evaluation.language import by_language
@@ -43,9 +43,8 @@ def plan(data: TokenizedSet, items: Sequence[int], layout: str, budget: int, wor
     if layout == "tree":
         batches = plan_trees(data.tree_tokens[list(items)], budget, world.size)[world.rank]
     else:
-        lengths = [int(data.branch_lengths[i].max()) for i in items]
-        rows = max(len(data.branch_lengths[i]) for i in items)
-        batches = plan_padded(lengths, rows, budget, world.size)[world.rank]
+        longest = data.branch_lengths(items).max(axis=1)
+        batches = plan_padded(longest, data.branches, budget, world.size)[world.rank]
     return [[items[place] for place in batch] for batch in batches]
 
 
@@ -61,7 +60,7 @@ def score_set(
     if len(data) == 0:
         return np.zeros((0, 1))
     labels = scorer.classifier.config.num_labels or 1
-    columns = (len(data.spans[0]) - 2) * (labels if scorer.head is None else 1)
+    columns = data.branches * (labels if scorer.head is None else 1)
     scores = torch.zeros(len(data), columns, dtype=torch.float64)
     was_training = module.training
     module.eval()

@@ -89,18 +89,26 @@ def scored_set(
     """Put one model's scores (chosen first) beside the records they belong to."""
     margins = margins_of(scores)
     temperature = calibration.temperature
+    rows: list[tuple[Any, ...]] = []
+    for record in records:  # once: they may come out of a file
+        replies = ordered_responses(record)
+        category = record.category if isinstance(record, SafetyLabel) else None
+        sizes = [len(read(reply, span)) for reply in replies]
+        about = (language_of(record.prompt, replies[0]), opening_key(record.prompt), category)
+        rows.append((record.id, label_value(record), sizes, *about))
+    ids, label, lengths, languages, prompts, categories = zip(*rows, strict=True) if rows else ((),) * 6
     return ScoredSet(
         task=task,
         source=source,
-        ids=np.array([r.id for r in records], dtype=object),
+        ids=np.array(ids, dtype=object),
         scores=scores,
-        label=np.array([label_value(r) for r in records]),
+        label=np.array(label),
         uncalibrated=expit(margins),
         probability=None if temperature is None else expit(margins / temperature),
-        lengths=np.array([[len(read(reply, span)) for reply in ordered_responses(r)] for r in records]),
-        language=np.array([language_of(r.prompt, ordered_responses(r)[0]) for r in records], dtype=object),
-        prompt=np.array([opening_key(r.prompt) for r in records], dtype=object),
-        category=np.array([r.category if isinstance(r, SafetyLabel) else None for r in records], dtype=object),
+        lengths=np.array(lengths),
+        language=np.array(languages, dtype=object),
+        prompt=np.array(prompts, dtype=object),
+        category=np.array(categories, dtype=object),
         baseline=None if baseline is None else baseline.score(records),
         threshold=calibration.threshold,
         threshold_fpr=calibration.threshold_fpr,

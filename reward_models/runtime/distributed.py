@@ -37,6 +37,10 @@ class World:
         """Element-wise maximum over ranks, in place and returned."""
         return self._reduce(tensor, dist.ReduceOp.MAX)
 
+    def from_main(self, number: int) -> int:
+        """The main rank's number, at least 0, on every rank."""
+        return int(self.max(torch.tensor([number if self.is_main else 0])).item())
+
     def _reduce(self, tensor: torch.Tensor, op: dist.ReduceOp.RedOpType) -> torch.Tensor:
         if self.size == 1:
             return tensor

@@ -12,7 +12,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,7 @@ class Run:
 
     Attributes:
         finished: the directory holds the finished result already; there is nothing to train.
+        name: equal in all processes of this run, and new each time that it is started or resumed.
     """
 
     config: RunConfig
@@ -53,6 +54,7 @@ class Run:
     reporter: Reporter
     directory: RunDirectory
     finished: bool
+    name: str
 
     @property
     def path(self) -> Path:
@@ -95,7 +97,7 @@ def begin_run(config: RunConfig, *, may_change: tuple[str, ...], manifest: str, 
         finished = (directory.path / manifest).is_file()
         if finished:
             reporter.say(f"{directory.path} holds the finished {result} already; overwrite=true trains it anew")
-        yield Run(config, world, reporter, directory, finished)
+        yield Run(config, world, reporter, directory, finished, f"{world.from_main(secrets.randbits(62)):016x}")
     finally:
         if lock is not None:
             lock.close()
@@ -109,7 +111,7 @@ def check_shared(directory: Path, world: World) -> None:
     """
     if world.size == 1:
         return
-    number = int(world.max(torch.tensor([secrets.randbits(62) if world.is_main else 0])).item())
+    number = world.from_main(secrets.randbits(62))
     mark = (
         directory / f".shared-{number}"
     )  # never looked for before, so that no network file system remembers its absence
@@ -142,16 +144,18 @@ def seed_everything(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(number)
 
 
-def check_sources(checkpoint: Path, saved: object, now: object, what: str) -> None:
+def check_sources(checkpoint: Path, saved: object, now: object, what: str, changed: Sequence[str] = ()) -> None:
     """Raise :class:`CheckpointError` unless the fingerprint that a checkpoint was trained on is the one read now.
 
     Args:
         what: the word for the data, in the plural.
+        changed: what differs, where it is known.
     """
     if saved != now:
+        differs = f" ({'; '.join(changed)})" if changed else ""
         raise CheckpointError(
-            f"{checkpoint} was trained on other {what}: the sources have changed since. Restore them, or start anew "
-            "with another output_dir or overwrite=true"
+            f"{checkpoint} was trained on other {what}: the sources have changed since{differs}. Restore them, or "
+            "start anew with another output_dir or overwrite=true"
         )
 
 

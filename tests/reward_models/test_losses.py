@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from reward_models.backbone.config import ModelConfig
 from reward_models.backbone.tree_attention import TREE_ATTENTION
 from reward_models.config import LossConfig, RewardModelConfig
-from reward_models.data.encode import TokenizedSet
+from reward_models.data.encode import TokenBatch
+from reward_models.data.token_sets import TokenizedSet, TokenWriter
 from reward_models.data.trees import PromptTree
 from reward_models.losses import bradley_terry, safety_bce
 from reward_models.model import SequenceScorer
@@ -297,8 +298,13 @@ def safety_objective(loss: LossConfig) -> Objective:
 
 
 def labelled(label: np.ndarray, strength: np.ndarray) -> TokenizedSet:
-    nowhere = np.zeros(len(label), np.int64)
-    return TokenizedSet(np.zeros(0, np.int32), [nowhere[:3]] * len(label), label, strength, nowhere, ("",), (), 0)
+    count = len(label)
+    writer = TokenWriter()
+    arrays = {"tokens": np.zeros(0, np.int32), "lengths": np.zeros((count, 3), np.int32)}
+    arrays["ratings"] = np.zeros((count, 0))
+    texts = {"sources": ("",) * count, "ids": ("",) * count}
+    writer.add(TokenBatch(label=label, strength=strength, truncated=0, dropped={}, **arrays, **texts))
+    return writer.close()[1]
 
 
 def test_the_configured_pairwise_loss_uses_label_strength_and_every_option() -> None:

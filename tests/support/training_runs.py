@@ -22,7 +22,7 @@ from transformers import AutoTokenizer
 
 from reward_models.config import RewardModelConfig
 from reward_models.data.chat import ChatRenderer
-from reward_models.data.encode import TokenizedSet, tokenize_records
+from reward_models.data.token_sets import TokenizedSet, tokenize_records
 from reward_models.dataset import default_span, load_records
 from reward_models.runtime.config import load_config
 

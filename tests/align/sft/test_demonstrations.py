@@ -10,7 +10,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from align.policy.templates import TEMPLATES, template_text
-from align.sft.demonstrations import DemonstrationsConfig, encode, load_conversations
+from align.sft.demonstrations import DemonstrationsConfig, load_conversations
+from align.sft.encoding import encode
 from reward_models.data.chat import prompt_text, tokenize_texts, train_tokenizer
 from reward_models.data.formats import to_demonstration
 from reward_models.data.records import Message, RecordError
@@ -33,7 +34,7 @@ def conversation(*contents: str) -> tuple[Message, ...]:
 def test_what_is_learnt_is_what_would_be_sampled_after_the_prompt(tokenizer: Any) -> None:
     turns = conversation("What is 1 + 2?", REPLY)
     data = encode([turns], tokenizer, 1000)
-    ids, learnt = data.ids[0], data.learnt[0]
+    ids, learnt = data.ids(0), data.learnt(0)
     prompt = tokenize_texts(tokenizer, [prompt_text(tokenizer, turns[:1])])[0]
     assert ids[: len(prompt)].tolist() == prompt.tolist()
     assert not learnt[: len(prompt)].any()
@@ -50,7 +51,7 @@ def test_every_reply_of_a_conversation_is_learnt_and_keeps_its_thoughts(tokenize
     data = encode(
         [conversation("What is 1 + 2?", REPLY, "And 2 + 2?", "<think>4.</think><answer>4</answer>")], tokenizer, 1000
     )
-    text = tokenizer.decode(data.ids[0][data.learnt[0]])
+    text = tokenizer.decode(data.ids(0)[data.learnt(0)])
     assert text.count(tokenizer.eos_token) == 2
     assert "1 + 2 is 3." in text
     assert "And" not in text
@@ -80,7 +81,7 @@ def test_replies_in_the_templates_of_released_models(name: str, end: str, named_
     tokenizer.chat_template = file.read_text(encoding="utf-8")
     turns = conversation("What is 1 + 2?", "It is 3.", "And 2 + 2?", "It is 4.")
     data = encode([turns], tokenizer, 1000, [tokenizer.convert_tokens_to_ids(end)])
-    learnt = tokenizer.decode(data.ids[0][data.learnt[0]]).replace("<think>\n\n</think>\n\n", "")
+    learnt = tokenizer.decode(data.ids(0)[data.learnt(0)]).replace("<think>\n\n</think>\n\n", "")
     # Qwen 3 shows the first reply otherwise than it was written, without its (empty) thoughts: it is not learnt.
     assert learnt == (f"It is 4.{end}" if name == "qwen3" else f"It is 3.{end}It is 4.{end}")
 

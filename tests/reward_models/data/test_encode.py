@@ -13,8 +13,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from reward_models.data.chat import ChatRenderer, train_tokenizer
-from reward_models.data.encode import TokenizedSet, fit, tokenize_records
+from reward_models.data.encode import fit
 from reward_models.data.records import Comparison, Message, Role, SafetyLabel
+from reward_models.data.token_sets import TokenizedSet, tokenize_records
 
 # One word is one token: a message costs one token for its role and one for each word.
 TEMPLATE = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}"
@@ -65,12 +66,11 @@ def test_a_pair_shares_its_prompt_and_puts_the_chosen_response_first(renderer: C
     assert [len(p) for p in (data.tree(0).prompt, *data.tree(0).branches)] == [6, 2, 3]  # the role is shared too
     assert data.tree_tokens.tolist() == [11, 11]
     assert data.unshared_tokens.tolist() == [17, 17]
-    assert [lengths.tolist() for lengths in data.branch_lengths] == [[8, 9], [9, 8]]
+    assert data.branch_lengths([0, 1]).tolist() == [[8, 9], [9, 8]]
     assert data.label.tolist() == [1.0, 1.0]
     assert data.strength.tolist() == pytest.approx([2.5, np.nan], nan_ok=True)
-    assert ([data.sources[i] for i in data.source], data.ids) == (["x", "y"], ("x:1", "y:1"))
+    assert ([data.sources[i] for i in data.source], data.ids[:]) == (["x", "y"], ["x:1", "y:1"])
     assert (data.truncated, data.dropped, len(data)) == (0, {}, 2)
-    assert data.tree_tokens is data.tree_tokens  # plans ask for it item by item: it must not be computed each time
 
 
 def test_safety_labels_become_single_branches(renderer: ChatRenderer) -> None:
@@ -89,7 +89,7 @@ def test_an_empty_set_is_empty_and_not_an_error(renderer: ChatRenderer) -> None:
 def test_more_records_than_are_tokenized_at_once_keep_their_order(renderer: ChatRenderer) -> None:
     records = [pair(say("user", n % 30, 1 + n % 7), id=str(n), label="b" if n % 3 else "a") for n in range(1100)]
     data = tokenize_records(iter(records), renderer, None)
-    assert data.ids == tuple(r.id for r in records)
+    assert data.ids[:] == [r.id for r in records]
     for item in (0, 511, 512, 1099):
         alone = tokenize_records([records[item]], renderer, None)
         assert read(data, renderer, item) == read(alone, renderer)
@@ -117,7 +117,7 @@ def kept_prompt(limit: int, renderer: ChatRenderer, *prompt: Message) -> str | N
         assert (data.truncated, data.dropped) == (0, {"response longer than max_length": 1})
         return None
     short, long = read(data, renderer)
-    assert max(data.branch_lengths[0]) <= limit
+    assert data.branch_lengths([0]).max() <= limit
     for text, reply in ((short, say("assistant", 40, 2)), (long, say("assistant", 50, 3))):
         assert text.endswith(texts(renderer, reply))  # the response is always whole
     prompts = {text.rpartition(" assistant ")[0] for text in (short, long)}
@@ -187,7 +187,7 @@ def test_cut_and_dropped_items_are_counted(renderer: ChatRenderer) -> None:
     records = [pair(), pair(LAST), pair(a=9), pair(b=10), pair(say("user", 0, 1))]
     data = tokenize_records(records, renderer, 10)
     assert (len(data), data.truncated, data.dropped) == (3, 1, {"response longer than max_length": 2})
-    assert max(max(lengths) for lengths in data.branch_lengths) <= 10
+    assert data.branch_lengths(range(3)).max() <= 10
 
 
 def test_pairs_that_read_the_same_are_left_out_of_training_and_counted() -> None:
