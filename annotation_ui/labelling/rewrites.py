@@ -37,9 +37,15 @@ def keep_draft(session: Session, user: User, project: Project, token: str, text:
 
 def waiting(session: Session, project: Project, reviewer: User) -> list[Judgement]:
     """The texts in force without a decision, oldest first, less the reviewer's own."""
-    decided = {_subject(decision) for decision in session.scalars(in_force(project, adjudication=True))}
+    decided = decisions(session, project)
     texts = session.scalars(in_force(project).where(Judgement.label == "written", Judgement.user_id != reviewer.id))
     return [text for text in texts if text.id not in decided]
+
+
+def decisions(session: Session, project: Project) -> dict[int, str]:
+    """Text → the decision in force on it."""
+    found = ((_subject(each), each.label) for each in session.scalars(in_force(project, adjudication=True)))
+    return {text: label for text, label in found if text is not None}
 
 
 def text_of(session: Session, project: Project, judgement_id: int) -> Judgement:

@@ -45,7 +45,8 @@ class Task:
 class History:
     """A judgement of one's own: the id to undo or edit it by, and the verdict, with sides of the screen.
 
-    ``final``: a model's score was shown after it, so it cannot be undone or edited.
+    ``final``: a model's score was shown after it, or a second person accepted the text, so it cannot be undone or
+    edited. ``decision`` is the second person's, on a text. ``ranks`` are in the order of the screen.
     """
 
     judgement: int
@@ -54,6 +55,8 @@ class History:
     created: float
     opening: str
     final: bool
+    ranks: list[int] | None = None
+    decision: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

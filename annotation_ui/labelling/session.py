@@ -158,6 +158,7 @@ def history(database: Database, who: str | None, project_name: str | None, *, li
         found = session.scalars(
             mine.where(Judgement.user_id == user.id, Judgement.assignment_id.is_not(None)).limit(limit)
         )
+        decisions = rewrites.decisions(session, project) if project.kind == "rewrite" else {}
         return [
             History(
                 judgement=j.id,
@@ -165,7 +166,9 @@ def history(database: Database, who: str | None, project_name: str | None, *, li
                 strength=j.strength,
                 created=j.created,
                 opening=opening(j.item.prompt),
-                final=session.get_one(Assignment, j.assignment_id).revealed,
+                final=session.get_one(Assignment, j.assignment_id).revealed or decisions.get(j.id) == "accepted",
+                ranks=payload_in_sides(j.payload, j.left).get("ranks"),
+                decision=decisions.get(j.id),
             )
             for j in found
         ]

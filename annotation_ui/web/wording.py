@@ -70,6 +70,10 @@ KEYS = (
 
 def said_in_words(past: History) -> str:
     name = NAMES[past.label]
+    if past.ranks:
+        return order_in_words(past.ranks)
+    if past.label == "written":
+        return NAMES[past.decision] if past.decision else "Waits for a second person"
     return f"{name} {STRENGTHS[past.strength]}" if past.strength else name
 
 

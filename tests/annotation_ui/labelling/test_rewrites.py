@@ -8,7 +8,7 @@ import pytest
 from annotating import NOW, SKIP, judge, taken_adds_up
 from kinds import PLAIN, fill_kind
 
-from align.sft.demonstrations import DemonstrationsConfig, load_conversations, to_demonstration
+from align.sft.demonstrations import DemonstrationsConfig, load_conversations
 from annotation_ui.actions import rewrites
 from annotation_ui.exchange.exporting import export, snapshot
 from annotation_ui.labelling import session as annotating
@@ -18,6 +18,7 @@ from annotation_ui.store.accounts import Forbidden
 from annotation_ui.store.database import Database
 from annotation_ui.store.projects import find_project
 from annotation_ui.store.verdicts import VerdictError
+from reward_models.data.formats import to_demonstration
 
 ROWS = [{"id": str(n), "prompt": f"question {n}", "response": f"poor answer {n}", "model": "m"} for n in range(2)]
 ACCEPT = {"label": "accepted", "rationale": ""}
@@ -35,6 +36,12 @@ def write(database: Database, who: str, text: str, now: float = NOW) -> int:
     said = {"label": "written", "text": text}
     annotating.vote(database, who, "p", task_of(database, who, now).token, said, dwell_ms=9000, now=now)
     return annotating.history(database, who, "p")[0].judgement
+
+
+def learnt(row: dict[str, Any]) -> list[str]:
+    """The prompt and the reply that fine-tuning reads in a row."""
+    prompt, response = to_demonstration(row)
+    return [message.content for message in prompt + response]
 
 
 def exported(database: Database) -> tuple[list[dict[str, Any]], dict[str, int]]:
@@ -57,7 +64,7 @@ def test_an_accepted_text_is_a_demonstration(database: Database) -> None:
     assert rewrites.waiting(database, "rev", "p") == []
     [row], counts = exported(database)
     assert counts == {"exported": 1, "skipped by all": 1}
-    assert [m.content for m in to_demonstration(row)] == ["question 0", "a good answer"]
+    assert learnt(row) == ["question 0", "a good answer"]
     assert row["original"] == [{"role": "assistant", "content": "poor answer 0"}]
     assert (row["original_model"], row["written_at"], row["accepted_at"]) == ("m", NOW + 1, NOW + 9)
     assert row["writer"].startswith("person-")
@@ -71,7 +78,7 @@ def test_a_text_can_be_written_without_an_original(sqlite: Database) -> None:
     number = write(sqlite, "ann", "an answer\n\nof two paragraphs")
     rewrites.decide(sqlite, "rev", "p", number, ACCEPT, seen=None, now=NOW)
     [row], _ = exported(sqlite)
-    assert to_demonstration(row)[-1].content == "an answer\n\nof two paragraphs"
+    assert learnt(row)[-1] == "an answer\n\nof two paragraphs"
     assert "original" not in row
 
 

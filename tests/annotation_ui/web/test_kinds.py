@@ -51,7 +51,7 @@ def test_a_ranking_is_edited_with_its_ranks_filled_in(sqlite: Database) -> None:
     fill_kind(sqlite, "ranking", items=1, responses=3)
     rank(sqlite, "ann", "abc")
     html = act(sqlite, "ann", "history")["html"]
-    assert "Ranked" in html
+    assert re.search(r"[ABC] &gt; [ABC] &gt; [ABC]", html)
     number = re.search(r'data-act="edit" data-judgement="(\d+)"', html)
     assert number is not None
     html = act(sqlite, "ann", "open edit", judgement=int(number[1]))["html"]
@@ -146,7 +146,11 @@ def test_only_reviewers_read_and_decide_on_texts(sqlite: Database) -> None:
     ):
         assert reply["html"] is None
         assert reply["error"]
+    assert "Waits for a second person" in act(sqlite, "ann", "history")["html"]
     assert act(sqlite, "rev", "decide text", judgement=1, seen=None, said=accept)["note"] == "Accepted"
+    history = act(sqlite, "ann", "history")["html"]
+    assert "a second person has accepted it" in history
+    assert 'data-act="undo"' not in history
 
 
 def test_a_lost_draft_leaves_the_page_as_it_is(sqlite: Database) -> None:
