@@ -19,7 +19,7 @@ from annotation_ui.labelling import judgements
 from annotation_ui.labelling.assignment import newest_guideline
 from annotation_ui.labelling.progress import ProjectProgress, project_progress
 from annotation_ui.labelling.screens import Messages
-from annotation_ui.labelling.session import in_sides, opening, shown_of
+from annotation_ui.labelling.sides import in_sides, opening, shown_of
 from annotation_ui.quality.payloads import disagreement
 from annotation_ui.quality.statistics import Quality, quality
 from annotation_ui.store.accounts import Role, require

@@ -10,7 +10,7 @@ from annotation_ui.actions.review import REVIEWERS
 from annotation_ui.labelling import rewrites
 from annotation_ui.labelling.assignment import newest_guideline
 from annotation_ui.labelling.screens import Messages
-from annotation_ui.labelling.session import opening
+from annotation_ui.labelling.sides import opening
 from annotation_ui.store.accounts import require
 from annotation_ui.store.database import Database
 from annotation_ui.store.forms import Form, Kind

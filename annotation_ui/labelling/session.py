@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from textwrap import shorten
 from typing import Any, cast
 
 from sqlalchemy import select, true
@@ -29,16 +28,16 @@ from annotation_ui.labelling.assignment import (
 )
 from annotation_ui.labelling.progress import Progress, progress_of
 from annotation_ui.labelling.screens import History, Layout, Messages, Screen, ShownScore, Task, Voted
+from annotation_ui.labelling.sides import in_sides, opening, shown_of
 from annotation_ui.store.accounts import ROLES, permitted, require
 from annotation_ui.store.database import Database
-from annotation_ui.store.forms import RESPONSES, Form, Kind
+from annotation_ui.store.forms import Form, Kind
 from annotation_ui.store.membership import find_visible, may_see, require_open, visible
 from annotation_ui.store.projects import find_project
-from annotation_ui.store.tables import Assignment, Guideline, Item, Judgement, Project, Score, User
+from annotation_ui.store.tables import Assignment, Judgement, Project, Score, User
 from annotation_ui.store.verdicts import Shown, across, parse_verdict, payload_in_sides, slots_shown
 
 HISTORY = 30
-OPENING = 140  # characters
 
 
 def layout(database: Database, who: str | None) -> Layout:
@@ -250,38 +249,8 @@ def _former(session: Session, assignment: Assignment) -> dict[str, Any] | None:
     return in_sides(session.get_one(Judgement, last.supersedes), last.left)
 
 
-def in_sides(judgement: Judgement, left: str | None) -> dict[str, Any]:
-    """A verdict as a form shows it, with the response ``left`` on the left."""
-    return {
-        "label": across(judgement.label, left),
-        "strength": judgement.strength,
-        "harms": judgement.harms,
-        "severity": judgement.severity,
-        "rationale": judgement.rationale,
-        **payload_in_sides(judgement.payload, left),
-    }
-
-
-def shown_of(project: Project, item: Item, left: str | None, guideline: Guideline | None) -> Shown:
-    """The things that a verdict on ``item`` refers to, with its responses in the order ``left``."""
-    kind = cast(Kind, project.kind)
-    fewest, most = RESPONSES[kind]
-    return Shown(
-        kind=kind,
-        left=left,
-        responses=most if fewest == most else len(item.responses),  # which may have to be read
-        harms=guideline.harms if guideline else (),
-        form=Form.from_dict(guideline.form if guideline else None),
-    )
-
-
 def _shown(project: Project, assignment: Assignment) -> Shown:
     return shown_of(project, assignment.item, assignment.left, assignment.guideline)
-
-
-def opening(prompt: Messages) -> str:
-    """The beginning of a prompt's last turn, on one line."""
-    return shorten(prompt[-1]["content"][:2000], OPENING, placeholder=" …")
 
 
 def _both(session: Session, who: str | None, project_name: str | None, *, lock: bool = False) -> tuple[User, Project]:
