@@ -5,7 +5,7 @@ Reviewers are as blind as annotators: the side of a response is drawn for every 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,10 @@ from random import Random
 from typing import Any, cast
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from annotation_ui.actions.jobs import jobs_of
-from annotation_ui.labelling import judgements
+from annotation_ui.labelling import judgements, rewrites
 from annotation_ui.labelling.assignment import newest_guideline
 from annotation_ui.labelling.progress import ProjectProgress, project_progress
 from annotation_ui.labelling.screens import Messages
@@ -26,7 +27,7 @@ from annotation_ui.store.accounts import Role, require
 from annotation_ui.store.database import Database
 from annotation_ui.store.forms import PLACED, Form, Kind
 from annotation_ui.store.membership import find_visible, require_open
-from annotation_ui.store.tables import Item, Job, Judgement, Score, Snapshot, User
+from annotation_ui.store.tables import Item, Job, Judgement, Project, Score, Snapshot, User
 from annotation_ui.store.verdicts import across, draw_order, parse_verdict, payload_in_sides, slots_shown
 
 REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
@@ -240,9 +241,13 @@ class JobState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dashboard:
-    """A project's figures and progress, its snapshots with the time each was taken, and its last jobs."""
+    """A project's figures and progress, its snapshots with the time each was taken, and its last jobs.
+
+    ``texts``: of rewrites, how many are accepted, sent back, and wait (under ``""``).
+    """
 
     kind: Kind
+    texts: dict[str, int]
     figures: Quality
     progress: ProjectProgress
     snapshots: list[tuple[str, float]]
@@ -260,11 +265,19 @@ def dashboard(database: Database, who: str | None, project_name: str | None, *, 
         named = [(made.name, made.created) for made in snapshots]
         return Dashboard(
             kind=cast(Kind, project.kind),
+            texts=_texts(session, project) if project.kind == "rewrite" else {},
             figures=quality(session, project),
             progress=project_progress(session, project, now=now),
             snapshots=named,
             jobs=[_job_state(job) for job in jobs_of(session, project)],
         )
+
+
+def _texts(session: Session, project: Project) -> dict[str, int]:
+    decided = rewrites.decisions(session, project)
+    written = session.scalars(judgements.in_force(project).where(Judgement.label == "written"))
+    counts = Counter(decided.get(text.id, "") for text in written)
+    return {label: counts[label] for label in (*rewrites.DECISIONS, "")}
 
 
 def _job_state(job: Job) -> JobState:

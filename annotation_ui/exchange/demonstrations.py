@@ -26,7 +26,7 @@ def demonstrations(session: Session, found: Snapshot) -> list[tuple[Item, str, R
         .order_by(Judgement.item_id, Judgement.id)
     ).all()
     texts = [judgement for judgement in members if judgement.label == "written"]
-    decided = {(each.payload or {}).get("judgement"): each for each in members if each.adjudication}
+    decided = {(each.payload or {}).get("decides"): each for each in members if each.adjudication}
     outcomes = [_outcome(text, decided.get(text.id)) for text in texts]
     return [*outcomes, *_skipped(members, {text.item_id for text in texts})]
 

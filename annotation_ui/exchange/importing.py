@@ -14,7 +14,16 @@ from annotation_ui.exchange.rl_samples import is_samples, read_samples
 from annotation_ui.exchange.several import several
 from annotation_ui.store.database import Database
 from annotation_ui.store.forms import Definition, Kind, default_definition
-from annotation_ui.store.projects import Added, Candidate, Settings, Vote, add_items, create_project, find_project
+from annotation_ui.store.projects import (
+    Added,
+    Candidate,
+    ProjectError,
+    Settings,
+    Vote,
+    add_items,
+    create_project,
+    find_project,
+)
 from annotation_ui.store.verdicts import LABELS, STRENGTHS, Verdict
 from reward_models.data.conversations import quoted
 from reward_models.data.files import BadRow
@@ -84,6 +93,8 @@ def import_items(
             kind = cast(Kind, find_project(session, project_name).kind)
     else:
         kind = new.kind
+    if gold and kind not in ("preference", "safety"):
+        raise ProjectError(f"a {kind} project takes no known answers; import without --gold")
     candidates, bad = _read(specs, kind, gold=gold, columns=columns, limit=limit, on_progress=on_progress)
     if len(bad) > max_bad:
         raise BadRowsError(bad, max_bad)
@@ -156,7 +167,7 @@ def to_candidate(row: Mapping[str, Any], kind: Kind, *, gold: bool = False, id: 
         RecordError: there is none, it is too long, its two responses are the same, or ``gold`` and it has no label.
     """
     if kind in ("ranking", "attributes", "rewrite"):
-        return _several(row, kind, gold=gold, id=id, source=source)
+        return _several(row, kind, id=id, source=source)
     votes = row.get("annotations")
     labelled = dict(row)
     unlabelled = not any(row.get(key) is not None for key in ("label", "is_safe", "overall_preference", "chosen"))
@@ -188,9 +199,7 @@ def to_candidate(row: Mapping[str, Any], kind: Kind, *, gold: bool = False, id: 
     )
 
 
-def _several(row: Mapping[str, Any], kind: Kind, *, gold: bool, id: str, source: str) -> Candidate:
-    if gold:
-        raise RecordError(f"a {kind} project takes no known answers; import without --gold")
+def _several(row: Mapping[str, Any], kind: Kind, *, id: str, source: str) -> Candidate:
     prompt, found = several(row, kind)
     _check_texts((prompt, *(response for response, _ in found)))
     return Candidate(

@@ -197,7 +197,7 @@ def _pick(session: Session, user: User, project: Project, had: int, *, lock: boo
         if item is not None:
             left = draw_order(len(item.responses), flip=flip, draw=draw)
             return _Picked(item, left, before=_before(session, user, item, 0))
-    elif check < project.gold_rate + project.repeat_rate:
+    elif check < project.gold_rate + project.repeat_rate and project.kind != "rewrite":
         before = _repeatable(session, user, project, draw)
         if before is not None:
             again = _before(session, user, before.item, 1)

@@ -112,7 +112,7 @@ def decide(
         harms=[],
         rationale=note,
         skip_reason="",
-        payload={"judgement": text.id},
+        payload={"decides": text.id},
         key=f"decision-{text.id}-{revision}",
         guideline_id=newest_guideline(session, project).id,
         created=now,
@@ -155,4 +155,4 @@ def require_not_accepted(session: Session, project: Project, judgement_id: int) 
 
 
 def _subject(decision: Judgement) -> int | None:
-    return (decision.payload or {}).get("judgement")
+    return (decision.payload or {}).get("decides")

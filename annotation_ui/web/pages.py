@@ -173,6 +173,7 @@ def _dashboard(context: Context, asked: Said) -> Reply:
         q=figures,
         p=found.progress,
         kind=found.kind,
+        texts=[(NAMES.get(label, "Waiting"), count) for label, count in found.texts.items()],
         labelled=found.kind in ("preference", "safety"),
         orders=ORDERS,
         snapshots=found.snapshots,

@@ -458,7 +458,7 @@ function onKey(event) {
   const button = ofKey(key);
   if (button) {
     event.preventDefault();
-    if (button.matches(VERDICT) && performance.now() - appeared < UNSEEN_MS) return;
+    if (button.matches(`${VERDICT}, .k-rate input`) && performance.now() - appeared < UNSEEN_MS) return;
     button.click();
   } else if (act[key] && (!inPanel || key === "escape" || key === "?")) {
     event.preventDefault();

@@ -236,6 +236,14 @@ def test_a_group_of_rl_samples_is_a_ranking_item(sqlite: Database, tmp_path: Pat
         assert {r.model for r in items[0].responses} == {"step 2"}
 
 
+def test_known_answers_are_for_labels(sqlite: Database, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"prompt": "q", "responses": ["one", "two"]}) + "\n")
+    new = NewProject(kind="ranking", settings=PLAIN)
+    with pytest.raises(ProjectError, match="no known answers"):
+        import_items(sqlite, "x", [str(file)], new=new, gold=True, author="root", now=NOW)
+
+
 def find_items(session: Any) -> list[Any]:
     from sqlalchemy import select
 

@@ -11,6 +11,7 @@ from kinds import PLAIN, fill_kind
 from align.sft.demonstrations import DemonstrationsConfig, load_conversations
 from annotation_ui.actions import rewrites
 from annotation_ui.exchange.exporting import export, snapshot
+from annotation_ui.exchange.votes import votes_of
 from annotation_ui.labelling import session as annotating
 from annotation_ui.labelling.judgements import LeaseLost, Stale
 from annotation_ui.labelling.screens import Task
@@ -64,6 +65,10 @@ def test_an_accepted_text_is_a_demonstration(database: Database) -> None:
     assert rewrites.waiting(database, "rev", "p") == []
     [row], counts = exported(database)
     assert counts == {"exported": 1, "skipped by all": 1}
+    with database.read() as session:
+        votes = list(votes_of(session, find_project(session, "p")))
+    assert [vote["judgement"] for vote in votes] == sorted({vote["judgement"] for vote in votes})
+    assert (votes[0]["text"], votes[-1]["decides"]) == ("a good answer", first)
     assert learnt(row) == ["question 0", "a good answer"]
     assert row["original"] == [{"role": "assistant", "content": "poor answer 0"}]
     assert (row["original_model"], row["written_at"], row["accepted_at"]) == ("m", NOW + 1, NOW + 9)
