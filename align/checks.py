@@ -10,6 +10,7 @@ from align.phases import Phase
 from align.rewards.build import VERIFIERS, MixedTerm, TermConfig, verifier_of
 from align.rewards.instructions.registry import COLUMN
 from align.rewards.instructions.term import instructions_problem
+from align.rewards.mixer import is_verdict
 from align.rewards.rules.language import LANGUAGES
 from align.rewards.terms import Sample
 from align.rewards.verifiers.references import reference_problem
@@ -51,6 +52,15 @@ def check_entries(
                 f"rewards: {config.term} applies to none of the {len(samples):,} training prompts (their domains: "
                 f"{', '.join(sorted(there))}). {_hint(config)}, or take the entry out"
             )
+
+
+def check_verdicts(by: str, terms: Sequence[MixedTerm]) -> None:
+    """``ValueError`` if a curriculum goes by pass rates and no term gives verdicts: no prompt would ever be passed."""
+    if by == "pass_rate" and not any(is_verdict(each.name) for each in terms):
+        raise ValueError(
+            f"curriculum.by=pass_rate goes by verifiers, and none of {', '.join(each.name for each in terms)} is one: "
+            "a term of your own is a verifier if its name begins with accuracy, and its score is from 0 to 1"
+        )
 
 
 def unusable_prompts(rewards: Sequence[TermConfig], records: Sequence[Prompt]) -> dict[int, str]:

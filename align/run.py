@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from align.best import check_metric, sentence
 from align.best_folder import check_present, publish
-from align.checks import check_entries, check_mixes, check_prompts
+from align.checks import check_entries, check_mixes, check_prompts, check_verdicts
 from align.config import AlignConfig, phases_of
 from align.guards import GuardState, check_guards, without_values
 from align.phases import Phase
@@ -170,6 +170,8 @@ class PolicyRun:
         state = load_state(checkpoint, self.engine, self.reference, fingerprint(self.prompts), self.world)
         if state.best is not None:
             check_present(self.directory.path, state.best)
+        if self.curriculum is not None:
+            self.curriculum.check(state.curriculum, checkpoint)
         self.scorer.mixer.statistics = state.running
         self.reporter.say(f"going on from {checkpoint}")
         return state
@@ -217,6 +219,7 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     check_entries(config.rewards, phases, scorer.mixer.terms, prompts)
     if config.keep_best is not None:
         check_metric(config.keep_best, [each.name for each in evaluator.mixer.terms], config.evaluation.samples)
+    check_verdicts(config.curriculum.by, scorer.mixer.terms)
     _check_positions(config, tokenizer, prompts, held_out, positions)
     for text in described(config, prompts, held_out):
         begun.reporter.say(text)

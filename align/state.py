@@ -30,7 +30,8 @@ class RunState:
     Attributes:
         step: updates made.
         rollout: what the next steps learn from; ``None`` where the next step begins a rollout.
-        drawn: prompts taken so far from the endless stream of each domain (``all``: of all domains together).
+        drawn: prompts taken so far from the endless stream of each domain (``all``: of all domains together), those
+            that the curriculum passed over included.
         scale: factors on the weights of entries of the rewards, which guards may lower.
         attempt: how often the run was rolled back; each time it samples anew.
         silent_rollouts: rollouts in a row without any signal, up to now.
@@ -56,6 +57,11 @@ class RunState:
     sampled_at: int = 0
     ahead: Rollout | None = None
     ahead_at: int = 0
+
+    @property
+    def prompts_drawn(self) -> int:
+        """Prompts drawn so far, without those that the curriculum passed over."""
+        return sum(self.drawn.values()) - (0 if self.curriculum is None else self.curriculum.passed_over)
 
 
 def save_state(

@@ -27,7 +27,7 @@ import numpy as np
 
 from align.config import AlignConfig, phases_of
 from align.phases import phase_at
-from align.rewards.build import build_terms, group_terms
+from align.rewards.build import build_terms, group_terms, verifier_of
 from align.rewards.mixer import Mixer, Rewards, as_array
 from align.rewards.models.client import RewardClient
 from align.rewards.scoring import RewardFailure, Scorer, check_failures
@@ -86,18 +86,21 @@ class LocalRewarder:
     def _check_verifiers(self, samples: Sequence[Sample]) -> None:
         """Nothing, if an entry judges each sample's verifier; without it the sample's answer would count for nothing.
 
+        Nothing too where no entry is a verifier: answers are then not meant to count.
+
         Raises:
             TermError: there is none.
         """
         entries = {each.term for each in self.config.rewards}
-        if "accuracy" not in entries or any(":" in name for name in entries):  # somebody else's term may judge any
+        judged = {verifier_of(name) for name in entries} - {""}
+        judged |= set(self._verifiers) if "accuracy" in entries else set()
+        if not judged or any(":" in name for name in entries):  # somebody else's term may judge any
             return
-        judged = {*self._verifiers, *(name.removeprefix("accuracy_") for name in entries)}
         named = {str(each.columns["verifier"]) for each in samples if each.columns.get("verifier") is not None}
         if missing := sorted(named - judged):
             raise TermError(
-                f"rewards: the rows name the verifier {', '.join(missing)[:200]}, and accuracy stands for "
-                f"{', '.join(self._verifiers)} here: add an entry for each, as {{term: accuracy_{missing[0][:50]}}}"
+                f"rewards: the rows name the verifier {', '.join(missing)[:200]}, and the entries judge "
+                f"{', '.join(sorted(judged))} here: add an entry for each, as {{term: accuracy_{missing[0][:50]}}}"
             )
 
 

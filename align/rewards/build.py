@@ -25,6 +25,7 @@ from align.rewards.terms import (
     term_class,
     term_metrics_of,
     term_totals_of,
+    unreported_totals_of,
 )
 from align.rewards.verifiers.answers import ANSWER_VERIFIERS, AnswerAccuracy
 from align.rewards.verifiers.mathematics import MathAccuracy
@@ -127,6 +128,9 @@ class MixedTerm:
     @property
     def term_totals(self) -> tuple[str, ...]:
         return term_totals_of(self.term)
+
+    def unreported_totals(self) -> Mapping[str, float]:
+        return unreported_totals_of(self.term)
 
     @property
     def whole_groups(self) -> bool:

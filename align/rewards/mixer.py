@@ -133,13 +133,22 @@ class Rewards:
 
 
 def accuracy_of(rewards: Rewards) -> np.ndarray:
-    """1, 0 or nan for every response: the value of the verifier that applies to it, which is one at most."""
-    verdicts = [values for name, values in rewards.raw.items() if name.startswith("accuracy")]
+    """For every response the verdict of its verifier: a number from 0 to 1, or nan without one.
+
+    Most verifiers give 1 or 0, ``instructions`` also a share. Where several apply to a response, as where a row has an
+    answer and constraints, the lowest counts: it is solved if it is so in every respect.
+    """
+    verdicts = [values for name, values in rewards.raw.items() if is_verdict(name)]
     if not verdicts:
         return np.full_like(rewards.reward_N, np.nan)
     stacked = np.stack(verdicts)
     known = ~np.isnan(stacked)
-    return np.where(known.any(0), np.where(known, stacked, 0.0).sum(0), np.nan)
+    return np.where(known.any(0), np.where(known, stacked, np.inf).min(0), np.nan)
+
+
+def is_verdict(name: str) -> bool:
+    """True if the values of a term of this name are verdicts of a verifier; yours are with a name that begins so."""
+    return name.startswith("accuracy")
 
 
 @dataclass

@@ -80,7 +80,9 @@ class RewardTerm(Protocol):
     and is never a stand-in for 0.0. A plain ``score`` runs in a thread, at the same time as the other terms.
 
     A term with further figures beside its score, which become metrics and no part of the reward, lists their names in
-    an attribute ``term_metrics`` and returns :class:`ScoresWithExtras`; those of a whole call are in ``term_totals``.
+    an attribute ``term_metrics`` and returns :class:`ScoresWithExtras`; those of a whole call are in ``term_totals``. A
+    call that is broken off, because it takes too long or fails, returns none: such a term may have a method
+    ``unreported_totals()``, which gives what such calls took and forgets it.
 
     A term that compares the samples of a prompt sets the attribute ``whole_groups = True``. It is then called with
     whole groups only: samples of a prompt stand side by side and have the same ``group``, also where it is asked again
@@ -242,6 +244,12 @@ def term_totals_of(term: RewardTerm) -> tuple[str, ...]:
     return tuple(getattr(term, "term_totals", ()))
 
 
+def unreported_totals_of(term: RewardTerm) -> Mapping[str, float]:
+    """Totals of calls that were broken off since this was last asked; nothing where the term does not know."""
+    known: Callable[[], Mapping[str, float]] = getattr(term, "unreported_totals", dict)
+    return known()
+
+
 async def _ask(term: RewardTerm, samples: list[Sample], time_limit: float | None) -> ScoresWithExtras:
     """The term's values; nan for all of them if it raised an exception or took too long."""
     try:
@@ -252,7 +260,9 @@ async def _ask(term: RewardTerm, samples: list[Sample], time_limit: float | None
         LOGGER.warning("reward term %s gave no answer within %s s", term.name, time_limit)
     except Exception:
         LOGGER.warning("reward term %s failed on %d samples", term.name, len(samples), exc_info=True)
-    return ScoresWithExtras([math.nan] * len(samples))
+    found = ScoresWithExtras([math.nan] * len(samples))
+    found.totals = unreported_totals_of(term)
+    return found
 
 
 async def _call(term: RewardTerm, samples: list[Sample]) -> ScoresWithExtras:

@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 
 from align.rollouts.config import CurriculumConfig
 from align.rollouts.prompts import PromptSet, draw
+from reward_models.runtime.checkpoint import CheckpointError
 
 POOLS = ("new", "never", "hard", "medium", "easy", "always")
 NEW, NEVER, HARD, MEDIUM, EASY, ALWAYS = range(len(POOLS))
@@ -38,6 +39,8 @@ class CurriculumState:
         opened: source → its highest open level.
         recent: source → pass rates of the last visits to that level since it opened.
         skipped, readmitted: prompts passed over in this rollout, and those drawn although they rest.
+        passed_over: prompts passed over in all rollouts.
+        verdicts: place of a prompt, as text → sum and number of the verdicts on it in this rollout.
     """
 
     rate_I: np.ndarray
@@ -48,6 +51,8 @@ class CurriculumState:
     recent: dict[str, list[float]] = field(default_factory=dict)
     skipped: int = 0
     readmitted: int = 0
+    passed_over: int = 0
+    verdicts: dict[str, list[float]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write a safetensors file."""
@@ -104,6 +109,23 @@ class Curriculum:
             recent={source: [] for source in self._levels},
         )
 
+    def check(self, state: CurriculumState | None, checkpoint: Path) -> None:
+        """Check the state that a checkpoint holds.
+
+        Raises:
+            CheckpointError: there is none, or it is one of other sources or levels.
+        """
+        if state is None:
+            problem = "it was written without a curriculum, and knows no pass rates"
+        elif {source: [level] for source, level in state.opened.items()} == {
+            source: [level for level in levels if level == state.opened.get(source)]
+            for source, levels in self._levels.items()
+        }:
+            return
+        else:
+            problem = "its curriculum has other sources or levels than the prompts"
+        raise CheckpointError(f"{checkpoint}: {problem}. Begin anew: another output_dir, or overwrite=true")
+
     def take(self, state: CurriculumState, pool: np.ndarray, drawn: int, count: int) -> tuple[np.ndarray, int]:
         """The next ``count`` prompts of a pool that are not left out, in the order of its endless stream.
 
@@ -130,33 +152,42 @@ class Curriculum:
                 state.readmitted += int(resting_I[place])
             else:
                 state.skipped += 1
+                state.passed_over += 1
         return np.array(chosen, np.int64), drawn
 
     def learn(self, state: CurriculumState, prompt_P: np.ndarray, right_PG: np.ndarray) -> None:
-        """Take in the verdicts of a rollout's groups.
+        """Take in the verdicts of groups of this rollout; :meth:`end_rollout` learns from them.
+
+        A prompt may have several groups in a rollout, as where a pool has few prompts or groups are sampled again: they
+        are one visit, for they come from one policy.
 
         Args:
             prompt_P: places of the prompts. ``right_PG``: 1, 0, a share, or nan where no verifier could judge.
         """
         for place, right_G in zip(prompt_P.tolist(), right_PG, strict=True):
             known = right_G[~np.isnan(right_G)]
-            if not len(known):
-                continue
-            rate, last = float(known.mean()), float(state.rate_I[place])
-            extreme = rate in (0.0, 1.0)
-            state.alike_I[place] = (state.alike_I[place] if rate == last else 0) + 1 if extreme else 0
-            state.rate_I[place] = rate
-            if state.alike_I[place] >= self.config.visits:
-                state.until_I[place] = state.rollout + 1 + self.config.rest
-            self._learn_level(state, place, rate)
+            if len(known):
+                total, number = state.verdicts.get(str(place), [0.0, 0.0])
+                state.verdicts[str(place)] = [total + float(known.sum()), number + len(known)]
+
+    def _visit(self, state: CurriculumState, place: int, rate: float) -> None:
+        last, extreme = float(state.rate_I[place]), rate in (0.0, 1.0)
+        state.alike_I[place] = (state.alike_I[place] if rate == last else 0) + 1 if extreme else 0
+        state.rate_I[place] = rate
+        if state.alike_I[place] >= self.config.visits:
+            state.until_I[place] = state.rollout + 1 + self.config.rest
+        self._learn_level(state, place, rate)
 
     def end_rollout(self, state: CurriculumState) -> dict[str, float]:
-        """Open levels where they are due; returns the metrics of the rollout, ``curriculum/…``."""
+        """Learn the rollout's pass rates, and open levels where they are due; returns its metrics, ``curriculum/…``."""
+        for name, (total, verdicts) in state.verdicts.items():
+            self._visit(state, int(name), total / verdicts)
+        state.verdicts = {}
         for source, levels in self._levels.items():
-            recent, place = state.recent[source], levels.index(state.opened[source])
+            recent, number = state.recent[source], levels.index(state.opened[source])
             full = len(recent) >= self.config.raise_after
-            if full and np.mean(recent) >= self.config.raise_at and place + 1 < len(levels):
-                state.opened[source], state.recent[source] = levels[place + 1], []
+            if full and np.mean(recent) >= self.config.raise_at and number + 1 < len(levels):
+                state.opened[source], state.recent[source] = levels[number + 1], []
         state.rollout += 1
         metrics = self.metrics(state)
         state.skipped = state.readmitted = 0

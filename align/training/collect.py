@@ -308,7 +308,7 @@ def rollout_metrics(
         **by_domain,
         **rewards.metrics(),
         **(signal if run.teacher is None else {}),  # a teacher needs no difference in reward
-        "prompts_drawn": float(sum(state.drawn.values())),
+        "prompts_drawn": float(state.prompts_drawn),
         **getattr(run.sampler.engine, "figures", dict)(),
     }
     return {name: value for name, value in metrics.items() if not math.isnan(value)}

@@ -14,6 +14,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import logging
 import os
 import re
 import subprocess
@@ -27,6 +28,7 @@ from urllib.parse import parse_qsl
 from reward_models.data.gym_shapes import REFUSED, SHAPES
 from reward_models.extras import needs
 
+LOGGER = logging.getLogger(__name__)
 PREFIX = "reasoning_gym:"
 COLUMN = "reasoning_gym"
 SIZE, MOST = 500, 1_000_000
@@ -40,7 +42,8 @@ def rows_of(spec: str) -> Iterator[dict[str, Any]]:
     """The rows of a source.
 
     Raises:
-        ValueError: there is no such task, it does not take an option, or a problem cannot be made.
+        ValueError: there is no such task, it does not take an option, a problem cannot be made, or none of them has
+            an answer. Problems without an answer are left out, with a warning that counts them.
         MissingExtraError: the package is not installed.
     """
     task, options, levels = parsed(spec)
@@ -57,8 +60,19 @@ def rows_of(spec: str) -> Iterator[dict[str, Any]]:
         raise ValueError(f"its problems are not made after {SECONDS:g} s; ask for fewer") from error
     if done.returncode != 0:
         raise ValueError((done.stderr.strip().splitlines() or ["the process that makes problems ended"])[-1])
-    for line in done.stdout.splitlines():
-        yield json.loads(line)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    asked = options["size"] * len(levels or [None])
+    if not rows:
+        raise ValueError(f"none of its {asked:,} problems has an answer that can be verified; ask for others")
+    if len(rows) < asked:
+        LOGGER.warning(
+            "%s: %d of %d problems are left out: they have no answer that can be verified, such as an integral that "
+            "is left as one",
+            spec,
+            asked - len(rows),
+            asked,
+        )
+    yield from rows
 
 
 def parsed(spec: str) -> tuple[str, dict[str, Any], list[int] | None]:

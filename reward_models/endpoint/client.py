@@ -30,7 +30,8 @@ class EndpointConfig:
     Args:
         base_url: what stands before ``/chat/completions``, usually ending in ``/v1``.
         model: the endpoint's name for the model.
-        temperature: above 0, or the judgements of one order repeat one another.
+        temperature: of sampling. Where one question is asked several times, to vote, it must be above 0: its answers
+            would repeat one another.
         max_tokens: room for reasoning and verdict; a reply cut off there has no verdict.
         timeout: seconds for one try, from connecting to the last byte.
         tries: how often one question is tried at most.
@@ -101,6 +102,7 @@ class _Run:
     keep: Callable[[str, Answer], Answer]
     left: Iterator[tuple[str, ChatRequest, int]]
     advance: Callable[[int], None]
+    told: Callable[[str, Reply], None]
     replies: dict[str, Reply] = field(default_factory=dict)
     failures_in_a_row: int = 0
 
@@ -114,11 +116,18 @@ class ChatClient:
 
     Args:
         answers: where paid answers are looked up and kept.
-        api_key: sent as a bearer token if there is one.
+        api_key: sent as a bearer token if there is one. ``key_variable``: where it comes from, for messages.
     """
 
-    def __init__(self, config: EndpointConfig, answers: AnswerFile, api_key: str | None = None) -> None:
-        self.config, self.answers = config, answers
+    def __init__(
+        self,
+        config: EndpointConfig,
+        answers: AnswerFile,
+        api_key: str | None = None,
+        *,
+        key_variable: str = KEY_VARIABLE,
+    ) -> None:
+        self.config, self.answers, self._key_variable = config, answers, key_variable
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._base_url = config.base_url.rstrip("/") + "/"
         self._takes_schemas = config.output != "text"
@@ -173,12 +182,14 @@ class ChatClient:
         advance: Callable[[int], None] = lambda done: None,
         *,
         alone: bool = False,
+        heard: Callable[[Reply], None] = lambda reply: None,
     ) -> list[Reply]:
         """A reply to each request, in their order; requests that are the same are asked once.
 
         Args:
             advance: told how many more are answered.
             alone: let no other process write into the file of answers meanwhile.
+            heard: told each reply as soon as it is there, for the costs of a call that may be broken off.
 
         Raises:
             JudgeError: the endpoint failed in a way that asking on would not mend; its answers so far are kept.
@@ -186,19 +197,25 @@ class ChatClient:
         keys = [self._body(request, with_schema=False)[0] for request in requests]
         times = Counter(keys)
         replies: dict[str, Reply] = {}
+
+        def told(key: str, reply: Reply) -> None:
+            for again in range(times[key]):  # the same question is paid for once
+                heard(replace(reply, paid=False) if again else reply)
+
         left: list[tuple[str, ChatRequest, int]] = []
         writing: AbstractContextManager[Any] = self.answers.writing() if alone else nullcontext(self.answers)
         with writing as writer:
             for key, request in dict(zip(keys, requests, strict=True)).items():
                 if (answer := self.kept(request)) is not None:
                     replies[key] = Reply(answer)
+                    told(key, replies[key])
                 else:
                     left.append((key, request, times[key]))
             advance(sum(times[key] for key in replies))
-            replies |= await self._ask_all(left, writer.add, advance) if left else {}
+            replies |= await self._ask_all(left, writer.add, advance, told) if left else {}
         seen: set[str] = set()
         found = []
-        for key in keys:  # the same question is paid for once
+        for key in keys:
             found.append(replace(replies[key], paid=False) if key in seen else replies[key])
             seen.add(key)
         return found
@@ -222,13 +239,14 @@ class ChatClient:
         left: Sequence[tuple[str, ChatRequest, int]],
         keep: Callable[[str, Answer], Answer],
         advance: Callable[[int], None],
+        told: Callable[[str, Reply], None],
     ) -> dict[str, Reply]:
         workers = min(self.config.concurrency, len(left))
         limits = httpx2.Limits(max_connections=workers, max_keepalive_connections=workers)
         async with httpx2.AsyncClient(
             base_url=self._base_url, headers=self._headers, timeout=None, limits=limits
         ) as client:
-            run = _Run(client, keep, iter(left), advance)
+            run = _Run(client, keep, iter(left), advance, told)
             try:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(workers):
@@ -241,6 +259,7 @@ class ChatClient:
         for name, request, times in run.left:
             reply = await self._one(run, request)
             run.replies[name] = reply
+            run.told(name, reply)
             run.advance(times)
             run.failures_in_a_row = run.failures_in_a_row + 1 if reply.answer is None else 0
             if run.failures_in_a_row >= GIVE_UP_AFTER:
@@ -299,7 +318,7 @@ class ChatClient:
         """Stop at answers that every other question would get too."""
         if response.status_code in (401, 403):
             raise JudgeError(
-                f"the judge at {self.config.base_url} refuses the key ({quoted(response)}); set {KEY_VARIABLE}"
+                f"the judge at {self.config.base_url} refuses the key ({quoted(response)}); set {self._key_variable}"
             )
         if response.status_code == 404 and response.request.method == "POST":
             raise JudgeError(

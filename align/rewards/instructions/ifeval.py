@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 
 from align.rewards.instructions.registry import constraint
-from align.rewards.instructions.text import BLANK_LINE, RELATIONS, Text, bare, compared
+from align.rewards.instructions.text import BLANK_LINE, WORD, Text, bare, compared, keeps, words_in
 from align.rewards.rules.language import language_share, supported_language
 
+ALIKE = 0.8
 ENTIRE = 0.9  # share of words in the language that a response is to be written in: names of other languages are allowed
-COMMAS = re.compile("[,،、‚⸲⸴⹁﹐﹑꓿]")
+COMMAS = re.compile("[,،、‚՝߸፣᠂᠈⸲⸴⹁⹉⹌꓾꘍꛵❟❠\U0001144d\U00016e97]")
+BULLET = re.compile(r"^[ \t]*(?:[*•‣⁃◦▪▫●○∙·➤→+–—]|-(?!--))(?:[ \t]+\S|(?=\w))", re.MULTILINE)
 SEPARATOR = re.compile(r"\*{6}")
 ANSWERS = ("my answer is yes", "my answer is no", "my answer is maybe")
 QUOTES = {'"': '"', "“": "”", "„": "“", "«": "»", "「": "」"}
@@ -28,7 +31,7 @@ def keywords(text: Text, keywords: list[str]) -> bool:
 
 @constraint("keywords:frequency")
 def keyword_frequency(text: Text, keyword: str, frequency: int, relation: str) -> bool:
-    return RELATIONS[relation](text.count(keyword), frequency)
+    return keeps(relation, text.count(keyword), text.most(keyword), frequency)
 
 
 @constraint("keywords:forbidden_words")
@@ -38,7 +41,9 @@ def forbidden_words(text: Text, forbidden_words: list[str]) -> bool:
 
 @constraint("keywords:letter_frequency")
 def letter_frequency(text: Text, letter: str, let_frequency: int, let_relation: str) -> bool:
-    return RELATIONS[let_relation](text.text.lower().count(letter.strip().lower()), let_frequency)
+    wanted = letter.strip().lower()
+    written, seen = (each.lower().count(wanted) for each in (text.text, text.shown))
+    return keeps(let_relation, written, seen, let_frequency)
 
 
 @constraint("language:response_language")
@@ -49,7 +54,7 @@ def response_language(text: Text, language: str) -> bool:
 
 @constraint("length_constraints:number_sentences")
 def number_of_sentences(text: Text, num_sentences: int, relation: str) -> bool:
-    return RELATIONS[relation](len(text.sentences), num_sentences)
+    return keeps(relation, len(text.sentences), text.most_sentences, num_sentences)
 
 
 @constraint("length_constraints:number_paragraphs")
@@ -59,8 +64,7 @@ def number_of_paragraphs(text: Text, num_paragraphs: int) -> bool:
 
 @constraint("length_constraints:number_words")
 def number_of_words(text: Text, num_words: int, relation: str) -> bool:
-    bounded_above = relation in ("less than", "at most")
-    return RELATIONS[relation](text.most_words if bounded_above else len(text.words), num_words)
+    return keeps(relation, len(text.words), text.most_words, num_words)
 
 
 @constraint("length_constraints:nth_paragraph_first_word")
@@ -86,13 +90,18 @@ def postscript(text: Text, postscript_marker: str) -> bool:
 
 @constraint("detectable_format:number_bullet_lists")
 def bullets(text: Text, num_bullets: int) -> bool:
-    return len(re.findall(r"^\s*(?:\*(?!\*)|-(?!--))\s*\S.*$", text.text, re.MULTILINE)) == num_bullets
+    """So many lines with a markdown bullet and text, and none with another sign for one."""
+    written = re.findall(r"^[ \t]*(?:\*(?!\*)|-(?!--))[ \t]*.*\w", text.text, re.MULTILINE)
+    return keeps("exactly", len(written), len(BULLET.findall(text.text)), num_bullets)
 
 
 @constraint("detectable_format:constrained_response")
 def one_of_the_answers(text: Text) -> bool:
     """Exactly one of the three sentences, and neither of the others."""
-    return sum(re.search(rf"\b{answer}\b", compared(text.text)) is not None for answer in ANSWERS) == 1
+    return all(
+        sum(re.search(rf"\b{answer}\b", compared(each)) is not None for answer in ANSWERS) == 1
+        for each in (text.text, text.shown)
+    )
 
 
 @constraint("detectable_format:number_highlighted_sections")
@@ -103,19 +112,24 @@ def highlights(text: Text, num_highlights: int) -> bool:
 
 @constraint("detectable_format:multiple_sections")
 def sections(text: Text, section_spliter: str, num_sections: int) -> bool:
-    """At least so many sections with a number each, and with text."""
-    parts = re.split(rf"^[\s#*_]*{re.escape(section_spliter.strip())}\s?\d+\b", text.text, flags=re.MULTILINE)[1:]
-    return sum(re.search(r"\w", part) is not None for part in parts) >= num_sections
+    """At least so many sections with a number of their own each, and with text."""
+    parts = re.split(rf"^[\s#*_]*{re.escape(section_spliter.strip())}\s?(\d+)\b", text.text, flags=re.MULTILINE)[1:]
+    found = {int(number) for number, part in zip(parts[::2], parts[1::2], strict=True) if re.search(r"\w", part)}
+    return len(found) >= num_sections
 
 
 @constraint("detectable_format:json_format")
 def json_format(text: Text) -> bool:
     """The whole response is one JSON value, with or without a fence. A bare word or number is no JSON format."""
-    inner = re.fullmatch(r"```(?:json)?\s*\n?(.*?)\n?\s*```", text.text, re.DOTALL | re.IGNORECASE)
+    inner = re.fullmatch(r"```(?:json)?\s*\n?(.*?)\n?\s*```", text.raw, re.DOTALL | re.IGNORECASE)
     try:
-        return isinstance(json.loads(inner[1] if inner else text.text), dict | list)
+        return isinstance(json.loads(inner[1] if inner else text.raw, parse_constant=_no_json), dict | list)
     except (ValueError, RecursionError):
         return False
+
+
+def _no_json(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 @constraint("detectable_format:title")
@@ -125,9 +139,12 @@ def title(text: Text) -> bool:
 
 @constraint("combination:two_responses")
 def two_responses(text: Text) -> bool:
-    """Two different responses with six asterisks between them."""
+    """Two different responses with six asterisks between them: a fifth of the words of the longer one is not shared."""
     parts = text.divided(SEPARATOR)
-    return parts is not None and len(parts) == 2 and compared(parts[0]) != compared(parts[1])
+    if parts is None or len(parts) != 2:
+        return False
+    one, other = (Counter(piece.lower() for piece in Text(part).pieces) for part in parts)
+    return (one & other).total() <= ALIKE * max(one.total(), other.total())
 
 
 @constraint("combination:repeat_prompt")
@@ -145,7 +162,13 @@ def end_phrase(text: Text, end_phrase: str) -> bool:
 
 @constraint("change_case:capital_word_frequency")
 def capital_words(text: Text, capital_frequency: int, capital_relation: str) -> bool:
-    return RELATIONS[capital_relation](sum(word.isupper() for word in text.words), capital_frequency)
+    seen = sum(words_in(word) for word in WORD.findall(text.shown) if word.isupper() or _nearly_upper(word))
+    return keeps(capital_relation, sum(word.isupper() for word in text.words), seen, capital_frequency)
+
+
+def _nearly_upper(word: str) -> bool:
+    """True for ``DVDs`` and ``SEaS``: a small letter or two hide no word in capitals."""
+    return len(word) > 2 and 3 * sum(map(str.isupper, word)) >= 2 * len(word)
 
 
 @constraint("change_case:english_capital")

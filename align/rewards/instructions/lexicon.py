@@ -23,5 +23,14 @@ Zoe Daniel Chloe Samuel Lily Matthew Grace Owen Abigail Gabriel Ella Jacob Scarl
 Nicholas Audrey David Hannah Christopher Penelope Thomas Nora Andrew Aria Joseph Claire Ryan Stella Jonathan
 """
 NAMES = frozenset(_NAMES.split())
+# Words that read the same from both ends: made-up ones are none.
+_PALINDROMES = """
+aha ala ama ana anna ava aviva bib bob boob civic dad deed deified deleveled denned detartrated devoved dewed did dud
+eke elle esse eve evitative ewe eye gag gig hah hallah halalah hannah huh ici kayak kook level lol madam malayalam
+mam mim minim mom mum murdrum nan neben noon non nun otto oso ojo pap peep peeweep pep pip poop pop pup racecar radar
+reconocer redder redivider reittier refer reifier rentner repaper ressasser reviver rotator rotavator rotor sagas sees
+semes senones sexes shahs sis siris solos somos stats stets sus tat tenet terret tet tit toot tot tut uhu wow
+"""
+PALINDROMES = frozenset(_PALINDROMES.split())
 _SMALL_WORDS = "a an the and but or nor for so yet of in on at to by as from with into over up via per vs"
 SMALL_WORDS = frozenset(_SMALL_WORDS.split())

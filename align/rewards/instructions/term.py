@@ -7,7 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from align.rewards.instructions import ifbench, ifeval, training  # noqa: F401  their constraints enter themselves
+from align.rewards.instructions import (  # noqa: F401  their constraints enter themselves
+    ifbench,
+    ifbench_format,
+    ifeval,
+    training,
+)
+from align.rewards.instructions.alike import folded
 from align.rewards.instructions.registry import COLUMN, Instruction, instructions_of
 from align.rewards.instructions.text import Text, compared
 from align.rewards.parsing import split_response
@@ -86,11 +92,16 @@ class Instructions:
         """The reason why a response is none: it has no words but those that the constraints give."""
         if not self.least_words or any(each.id.startswith(GIVEN) for each in wanted):
             return ""
-        given = {word.lower() for each in wanted for text in _texts(each.values) for word in Text(text).words}
-        own = {word.lower() for word in Text(response).words} - given
+        given = {folded(word).lower() for each in wanted for text in _texts(each.values) for word in Text(text).words}
+        own = {folded(word).lower() for word in Text(response).words if _is_word(word)} - given
         if len(own) >= self.least_words:
             return ""
         return f"it has {len(own)} words beside those of the constraints; {self.least_words} are a response"
+
+
+def _is_word(run: str) -> bool:
+    """True for two letters or more, or one of a script without spaces: numbers and single letters say nothing."""
+    return sum(map(str.isalpha, run)) > 1 or (len(run) == 1 and run.isalpha() and not run.isascii())
 
 
 def loose_forms(response: str) -> list[str]:

@@ -1,7 +1,11 @@
 """The words, sentences and paragraphs of a response, and the places where a keyword stands in it.
 
-Counting is where hacks begin: zero-width characters cut a word in two, a Cyrillic letter hides a forbidden word, a
-full-width comma is a comma. Every text is therefore read without invisible characters and in compatibility form (NFKC).
+Counting is where hacks begin: zero-width characters cut a word in two, a Cyrillic letter hides a forbidden word, a full
+stop without a space behind it hides a sentence. So there are two readings. For what a response must have, the text is
+taken without invisible characters and in compatibility form (NFKC): a word with a foreign letter in it is another word.
+For what it must not have, or have too much of, it is read as a person sees it (:attr:`Text.shown`): letters that look
+like Latin ones are those, blanks without a name are spaces, and whatever may end a sentence does
+(:mod:`align.rewards.instructions.sentences`).
 """
 
 from __future__ import annotations
@@ -14,23 +18,25 @@ from operator import eq, ge, gt, le, lt
 
 import regex
 
-from align.rewards.characters import without_invisible
+from align.rewards.characters import BLANKS, without_invisible
+from align.rewards.instructions.alike import folded, marks_of
+from align.rewards.instructions.sentences import finest_sentences, sentences_of
 from align.rewards.rules.words import UNSPACED
 
+RUN = rf"(?:(?!{UNSPACED})[\p{{L}}\p{{N}}\p{{M}}])+"
 # A run of letters and digits, as in IFEval; single characters where words are not separated.
-WORD = regex.compile(rf"{UNSPACED}|(?:(?!{UNSPACED})[\p{{L}}\p{{N}}\p{{M}}])+")
+WORD = regex.compile(rf"{UNSPACED}|{RUN}")
+# A word with its apostrophes: don't, e-mail. Other hyphens join words.
+PIECE = regex.compile(rf"{UNSPACED}|(?:(?<![\p{{L}}\p{{N}}])[^\P{{L}}AaIi]-)?{RUN}(?:['’]{RUN})*")
 LONGEST_WORD, USUAL_WORD = 20, 6  # letters: longer runs are words without spaces between them
+LONGEST_MEAN, MANY_WORDS = 9, 8  # letters a word, over so many words, that no language reaches
+CAPITALS_INSIDE = regex.compile(r"(?<=\p{Ll})(?=\p{Lu})")
+LONGEST_SENTENCE, USUAL_SENTENCE = 80, 40  # words: longer ones are sentences without full stops between them
 TOKEN = re.compile(r"\S+")
+BREAK = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+BLANK = re.compile(f"[{BLANKS}]")
 BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
 DIVIDER = re.compile(r"\s?\*\*\*\s?")
-_ABBREVIATIONS = (
-    "mr mrs ms dr prof sr jr st vs etc e.g i.e fig vol inc ltd co dept approx u.s u.k a.m p.m p.s p.p.s ph.d"
-)
-ABBREVIATIONS = frozenset(_ABBREVIATIONS.split())
-SENTENCE_END = regex.compile(r"(?:[.!?…]+[\"'”’)\]*_]*(?=\s)|[。！？]+[”』」]?|\n[ \t]*\n)")
-# Letters of other scripts that look like Latin ones. Full-width and mathematical letters are plain ones after NFKC.
-_LIKE = "аaеeоoрpсcуyхxіiјjѕsһhԁdԛqԝwвbкkмmнhтtΑAΒBΕEΖZΗHΙIΚKΜMΝNΟOΡPΤTΥYΧXοoαaνvιiρpАAВBЕEКKМMНHОOРPСCТTХXУYІIЈJЅS"
-LOOK_ALIKE = str.maketrans(dict(zip(_LIKE[::2], _LIKE[1::2], strict=True)))
 RELATIONS: dict[str, Callable[[int, int], bool]] = {
     "at least": ge,
     "less than": lt,
@@ -40,11 +46,31 @@ RELATIONS: dict[str, Callable[[int, int], bool]] = {
 }
 
 
+def keeps(relation: str, least: int, most: int, bound: int) -> bool:
+    """True if a number keeps a bound in both readings of it: ``least`` as it is written, ``most`` as it is seen."""
+    return all(RELATIONS[relation](number, bound) for number in (least, max(least, most)))
+
+
 class Text:
-    """A response, read for checking."""
+    """A response, read for checking.
+
+    Attributes:
+        raw: as it was written, with ``\\n`` at the end of lines.
+        text: without invisible characters, in compatibility form.
+    """
 
     def __init__(self, text: str) -> None:
-        self.text = unicodedata.normalize("NFKC", without_invisible(text.replace("\r\n", "\n"))).strip()
+        self.raw = BREAK.sub("\n", text).strip()
+        self.text = _compatible(self.raw)
+
+    @cached_property
+    def shown(self) -> str:
+        """The text as a person sees it; see :func:`~align.rewards.instructions.alike.folded`."""
+        return folded(self._spaced)
+
+    @cached_property
+    def _spaced(self) -> str:
+        return _compatible(BLANK.sub(" ", self.raw))
 
     @cached_property
     def words(self) -> list[str]:
@@ -54,7 +80,10 @@ class Text:
     @cached_property
     def most_words(self) -> int:
         """The number of words for an upper bound, which words that are glued together do not keep."""
-        return sum(1 if len(word) <= LONGEST_WORD else -(-len(word) // USUAL_WORD) for word in self.words)
+        words = WORD.findall(self.shown)
+        letters, apart = sum(map(len, words)), sum(map(words_in, words))
+        glued = len(words) >= MANY_WORDS and letters > LONGEST_MEAN * len(words)
+        return max(apart, letters // USUAL_WORD) if glued else apart
 
     @cached_property
     def tokens(self) -> list[str]:
@@ -63,9 +92,25 @@ class Text:
         return [token for token in stripped if token]
 
     @cached_property
+    def pieces(self) -> list[str]:
+        """The words as they are seen, those that signs join taken apart: for rules about every word."""
+        return PIECE.findall(self.shown)
+
+    @cached_property
     def sentences(self) -> list[str]:
         """Sentences, each with its full stop. A blank line ends one, and so does the end of a list item."""
         return sentences_of(self.text)
+
+    @cached_property
+    def finest(self) -> list[str]:
+        """Sentences, ended by whatever may end one: for upper bounds, and for rules about every sentence."""
+        return finest_sentences(self._spaced)
+
+    @cached_property
+    def most_sentences(self) -> int:
+        """The number of sentences for an upper bound, which sentences that run into one another do not keep."""
+        lengths = [len(WORD.findall(sentence)) for sentence in self.finest]
+        return sum(1 if length <= LONGEST_SENTENCE else -(-length // USUAL_SENTENCE) for length in lengths)
 
     @cached_property
     def lines(self) -> list[str]:
@@ -85,32 +130,28 @@ class Text:
 
     def count(self, keyword: str) -> int:
         """The number of places where a keyword stands at the beginning of a word, in any case of letters."""
-        return len(_keyword(keyword).findall(self.text))
+        return len(_beginning(keyword).findall(self.text))
+
+    def most(self, keyword: str) -> int:
+        """The number of places where a reader sees a keyword, inside of words too, as in IFEval: for upper bounds."""
+        return max(len(_anywhere(word).findall(text)) for word, text in self._readings(keyword))
 
     def holds(self, word: str) -> bool:
-        """True if a word stands in the text alone, also if other letters are written to look like it."""
-        pattern = _whole(word)
-        return bool(pattern.search(self.text) or pattern.search(folded(self.text)))
+        """True if a reader sees a word that stands alone, once or several times without a space."""
+        return any(_whole(each).search(text) for each, text in self._readings(word))
+
+    def _readings(self, keyword: str) -> list[tuple[str, str]]:
+        """A keyword and the text, as written and as seen; marks that the keyword has count in both."""
+        marks = marks_of(keyword)
+        texts = dict.fromkeys((self.text, self._spaced))
+        return [(keyword, text) for text in texts] + [(folded(keyword, marks), folded(text, marks)) for text in texts]
 
 
-def sentences_of(text: str) -> list[str]:
-    """The sentences of a text that have a letter, without the white space around them."""
-    found, start = [], 0
-    for end in SENTENCE_END.finditer(text):
-        before = text[start : end.start()].rsplit(None, 1)[-1:] or [""]
-        word = before[0].lower().lstrip("(\"'“‘[")
-        if end.group().startswith(".") and (word in ABBREVIATIONS or _is_label(text, end.end())):
-            continue
-        found.append(text[start : end.end()].strip())
-        start = end.end()
-    found.append(text[start:].strip())
-    return [sentence for sentence in found if any(map(str.isalpha, sentence))]
-
-
-def _is_label(text: str, end: int) -> bool:
-    """True for the number of a list item and for an initial (``1. First``, ``J. Smith``): they end no sentence."""
-    line = text[text.rfind("\n", 0, end) + 1 : end].strip()
-    return re.fullmatch(r"(?:[-*]\s*)?(?:\d+|[A-Za-z])\.|.*\b[A-HJ-Z]\.", line) is not None
+def words_in(run: str) -> int:
+    """The number of words that a run of letters may be: ``TheOldLamp`` is three."""
+    parts = CAPITALS_INSIDE.split(run)
+    parts = parts if len(parts) > 2 else [run]  # JavaScript is one
+    return sum(1 if len(part) <= LONGEST_WORD else -(-len(part) // USUAL_WORD) for part in parts)
 
 
 def bare(token: str) -> str:
@@ -118,24 +159,39 @@ def bare(token: str) -> str:
     return re.sub(r"^[\W_]+|[\W_]+$", "", token)
 
 
-def folded(text: str) -> str:
-    """``text`` with letters that look like Latin ones, and letters with accents, in their place."""
-    plain = unicodedata.normalize("NFD", text.translate(LOOK_ALIKE))
-    return "".join(char for char in plain if unicodedata.category(char) != "Mn")
-
-
 def compared(text: str) -> str:
     """``text`` as two texts are compared: without invisible characters, on one line, in small letters."""
     return " ".join(unicodedata.normalize("NFKC", without_invisible(text)).split()).lower()
 
 
-def _keyword(keyword: str) -> regex.Pattern[str]:
+def _compatible(text: str) -> str:
+    return unicodedata.normalize("NFKC", without_invisible(text)).strip()
+
+
+def _escaped(keyword: str) -> str:
     words = regex.escape(unicodedata.normalize("NFKC", keyword).strip(), special_only=True, literal_spaces=True)
-    boundary = r"\b" if regex.match(rf"(?!{UNSPACED})\w", keyword.strip()) else ""
-    return regex.compile(boundary + regex.sub(r" +", r"\\s+", words), regex.IGNORECASE)
+    return regex.sub(r" +", r"\\s+", words)
+
+
+def _anywhere(keyword: str) -> regex.Pattern[str]:
+    return regex.compile(_escaped(keyword), regex.IGNORECASE)
+
+
+def _beginning(keyword: str) -> regex.Pattern[str]:
+    spaced = regex.match(rf"(?!{UNSPACED})[\p{{L}}\p{{N}}]", keyword.strip())
+    return regex.compile((r"(?<![\p{L}\p{N}\p{M}])" if spaced else "") + _escaped(keyword), regex.IGNORECASE)
 
 
 def _whole(word: str) -> regex.Pattern[str]:
-    inner = _keyword(word).pattern
-    end = r"\b" if regex.search(rf"(?!{UNSPACED})\w\Z", word.strip()) else ""
-    return regex.compile(inner + end, regex.IGNORECASE)
+    """A digit beside a word does not make it another one, nor does an underscore."""
+
+    def edge(char: str) -> str:
+        if not regex.fullmatch(rf"(?!{UNSPACED})[\p{{L}}\p{{N}}\p{{M}}]", char):
+            return ""
+        return r"\p{N}" if regex.fullmatch(r"\p{N}", char) else r"[\p{L}\p{M}]"
+
+    word = word.strip()
+    before, behind = edge(word[:1]), edge(word[-1:])
+    pattern = rf"(?:{_escaped(word)})+"
+    pattern = (f"(?<!{before})" if before else "") + pattern + (f"(?!{behind})" if behind else "")
+    return regex.compile(pattern, regex.IGNORECASE)

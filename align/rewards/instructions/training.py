@@ -6,19 +6,24 @@ They stand in the data set allenai/IF_multi_constraints_upto5 and in those that 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from itertools import pairwise
 
-from align.rewards.instructions.ifeval import SEPARATOR, keyword_frequency, letter_frequency
-from align.rewards.instructions.registry import constraint
-from align.rewards.instructions.text import RELATIONS, Text, bare, compared, sentences_of
+import regex
 
-DOTS = re.compile("[.。․۔।]")
-EXCLAMATIONS = re.compile("[!¡ǃ❗❕՜]")
+from align.rewards.instructions.ifeval import SEPARATOR, keyword_frequency, letter_frequency
+from align.rewards.instructions.lexicon import PALINDROMES
+from align.rewards.instructions.registry import constraint
+from align.rewards.instructions.sentences import finest_sentences
+from align.rewards.instructions.text import WORD, Text, bare, compared, keeps, words_in
+
+DOTS = regex.compile(r"(?![!?¿؟՞፧᥅])[\p{STerm}.܂…]")
+EXCLAMATIONS = re.compile("[!¡ǃ❗❕❢❣՜߹᥄⹓ꜝꜞꜟ]")
 
 
 @constraint("keywords:word_once")
 def word_once(text: Text, keyword: str) -> bool:
-    return text.count(keyword) == 1
+    return keyword_frequency(text, keyword, 1, "exactly")
 
 
 @constraint("keywords:word_count_different_numbers")
@@ -34,14 +39,13 @@ def excluded_word(text: Text, keyword: str) -> bool:
 @constraint("keywords:no_adjacent_consecutive")
 def no_letters_in_order(text: Text) -> bool:
     """No word begins with the letter that follows, in the alphabet, the first letter of the word before it."""
-    first = [word[0].lower() for word in text.tokens]
-    return not any(ord(b) - ord(a) == 1 for a, b in pairwise(first))
+    first = [word[0].lower() for word in text.pieces]
+    return len(first) > 1 and not any(ord(b) - ord(a) == 1 for a, b in pairwise(first))
 
 
 @constraint("keywords:palindrome")
 def palindrome(text: Text) -> bool:
-    words = (word.lower() for word in text.words)
-    return any(word == word[::-1] and len(word) > 1 and word.isalpha() and len(set(word)) > 1 for word in words)
+    return not PALINDROMES.isdisjoint(word.lower() for word in text.words)
 
 
 @constraint("keywords:keyword_specific_position")
@@ -62,7 +66,8 @@ def same_word_at_both_ends(text: Text) -> bool:
 
 @constraint("letters:letter_counting")
 def letters(text: Text, N: int, relation: str) -> bool:
-    return RELATIONS[relation](sum(char.isalpha() for char in text.text), N)
+    written, seen = (sum(map(str.isalpha, each)) for each in (text.text, text.shown))
+    return keeps(relation, written, seen, N)
 
 
 @constraint("letters:letter_counting2")
@@ -82,7 +87,7 @@ def two_paragraphs(text: Text) -> bool:
 
 @constraint("first_word:first_word_sent")
 def first_word_of_sentences(text: Text, first_word: str) -> bool:
-    return bool(text.sentences) and all(_first(sentence) == first_word.strip().lower() for sentence in text.sentences)
+    return bool(text.finest) and all(_first(sentence) == first_word.strip().lower() for sentence in text.finest)
 
 
 @constraint("first_word:first_word_answer")
@@ -92,7 +97,7 @@ def first_word(text: Text, first_word: str) -> bool:
 
 @constraint("last_word:last_word_sent")
 def last_word_of_sentences(text: Text, last_word: str) -> bool:
-    return bool(text.sentences) and all(_last(sentence) == last_word.strip().lower() for sentence in text.sentences)
+    return bool(text.finest) and all(_last(sentence) == last_word.strip().lower() for sentence in text.finest)
 
 
 @constraint("last_word:last_word_answer")
@@ -103,46 +108,52 @@ def last_word(text: Text, last_word: str) -> bool:
 @constraint("detectable_format:bigram_wrapping")
 def wrapped_pairs(text: Text) -> bool:
     """Every two words in double angular brackets; an odd last word may stand alone."""
-    rest = re.sub(r"<<[^\s<>]+ [^\s<>]+>>", " ", text.text)
-    return "<<" in text.text and "<<" not in rest and len(rest.split()) <= 1
+    pairs = re.findall(r"<<([^\s<>]+ [^\s<>]+)>>", text.text)
+    rest = Text(re.sub(r"<<[^\s<>]+ [^\s<>]+>>", " ", text.text))
+    alone = "<<" not in rest.text and len(rest.pieces) <= 1 and len(rest.text.split()) <= 1
+    return bool(pairs) and alone and all(len(Text(pair).pieces) == 2 for pair in pairs)
 
 
 @constraint("detectable_format:square_brackets")
 def words_in_brackets(text: Text) -> bool:
-    return all(re.fullmatch(r"\[[^\[\]]*\w[^\[\]]*\][.,;:!?]?", token) for token in text.text.split())
+    return all(
+        re.fullmatch(r"\[[^\[\]]*\w[^\[\]]*\][.,;:!?]?", token) and len(Text(token).pieces) == 1
+        for token in text.text.split()
+    )
 
 
 @constraint("detectable_format:sentence_hyphens")
 def hyphens_between_sentences(text: Text) -> bool:
     """Sentences joined by hyphens, without a space beside them."""
     parts = re.split(r"(?<=[.!?])-", text.text)
-    return len(parts) > 1 and all(part == part.strip() and len(sentences_of(part)) == 1 for part in parts)
+    return len(parts) > 1 and all(part == part.strip() and len(finest_sentences(part)) == 1 for part in parts)
 
 
 @constraint("count:lowercase_counting")
 def small_words(text: Text, N: int) -> bool:
-    return sum(word.islower() for word in text.words) <= N
+    return sum(words_in(word) for word in WORD.findall(text.shown) if word.islower()) <= N
 
 
 @constraint("count:counting_composition")
 def composition(text: Text, n_sent: int, n_words: int) -> bool:
     """Three divided paragraphs of so many sentences, each of so many words."""
-    parts = text.divided() or []
-    sentences = [sentences_of(part) for part in parts]
-    return len(parts) == 3 and all(
-        len(part) == n_sent and all(len(Text(each).words) == n_words for each in part) for part in sentences
+    parts = [Text(part) for part in text.divided() or ()]
+    sentences = [Text(each) for part in parts for each in part.sentences]
+    return (
+        len(parts) == 3
+        and all(keeps("exactly", len(part.sentences), part.most_sentences, n_sent) for part in parts)
+        and all(keeps("exactly", len(each.words), each.most_words, n_words) for each in sentences)
     )
 
 
 @constraint("count:count_unique")
 def no_word_twice(text: Text) -> bool:
-    words = [word.lower() for word in text.words]
-    return len(words) == len(set(words))
+    return max(Counter(piece.lower() for piece in text.pieces).values(), default=0) == 1
 
 
 @constraint("count:count_increment_word")
 def once_and_twice(text: Text, keyword1: str, keyword2: str) -> bool:
-    return text.count(keyword1) == 1 and text.count(keyword2) == 2
+    return word_count(text, keyword1, 1, "exactly") and word_count(text, keyword2, 2, "exactly")
 
 
 @constraint("punctuation:punctuation_dot")

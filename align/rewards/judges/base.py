@@ -36,12 +36,14 @@ class JudgeTerm:
         model: the endpoint's name for the judge.
         cache: the file that answers are kept in. A question that it holds is not asked again, so a run that goes on
             after a kill has the same scores. Several ranks and runs may share it.
-        key_variable: the environment variable with the endpoint's key.
+        key_variable: the environment variable with the endpoint's key, which must then be set; default:
+            ``KEEL_JUDGE_API_KEY``, and no key is sent where that is not set.
         options: of :class:`~reward_models.endpoint.client.EndpointConfig`; ``temperature`` is 0 and ``max_tokens`` 1024
             unless they say otherwise.
 
     Raises:
-        TermError: the endpoint cannot be reached, or refuses the key.
+        TermError: the endpoint cannot be reached, or refuses the key; the variable that ``key_variable`` names is not
+            set.
     """
 
     name: ClassVar[str]
@@ -50,10 +52,15 @@ class JudgeTerm:
         *("judge_tokens_in", "judge_tokens_out", "judge_cost"),
     )
 
-    def __init__(self, *, url: str, model: str, cache: str, key_variable: str = KEY_VARIABLE, **options: Any) -> None:
+    def __init__(self, *, url: str, model: str, cache: str, key_variable: str | None = None, **options: Any) -> None:
+        variable = key_variable or KEY_VARIABLE
+        key = os.environ.get(variable)
+        if key_variable is not None and not key:
+            raise TermError(f"rewards: {self.name}: key_variable names {variable}, which is not set or empty")
+        self._broken_off: dict[str, float] = {}
         try:
             config = EndpointConfig(base_url=url, model=model, **(DEFAULTS | options))
-            self.client = ChatClient(config, AnswerFile(Path(cache)), os.environ.get(key_variable))
+            self.client = ChatClient(config, AnswerFile(Path(cache)), key, key_variable=variable)
             self.client.check()
         except JudgeError as error:
             raise TermError(f"rewards: {self.name}: {error}") from error
@@ -63,10 +70,19 @@ class JudgeTerm:
 
     async def score(self, samples: Sequence[Sample]) -> ScoresWithExtras:
         totals = dict.fromkeys(self.term_totals, 0.0)
-        verdicts = await self.judge(samples, totals)
+        try:
+            verdicts = await self.judge(samples, totals)
+        except BaseException:  # cancelled above all, because the call takes too long: its questions were paid for
+            self._broken_off = {name: value + self._broken_off.get(name, 0.0) for name, value in totals.items()}
+            raise
         scores = ScoresWithExtras([verdict.score for verdict in verdicts])
         scores.totals = totals
         return scores
+
+    def unreported_totals(self) -> Mapping[str, float]:
+        """The costs of calls that were broken off, once."""
+        found, self._broken_off = self._broken_off, {}
+        return found
 
     def explain(self, samples: Sequence[Sample]) -> list[tuple[float | None, str]]:
         """Scores, each with the judge's reason."""
@@ -90,12 +106,15 @@ class JudgeTerm:
             read: the verdict in a reply's object, by the question's place; ``None`` if it has not the right form.
         """
         requests = [ChatRequest(each.messages, schema=each.schema(properties)) for each, properties in questions]
+
+        def heard(reply: Reply) -> None:
+            for cost, value in self.client.costs([reply]).items():
+                totals[f"judge_{cost}"] += value
+
         try:
-            replies = await self.client.ask(requests)
+            replies = await self.client.ask(requests, heard=heard)
         except JudgeError as error:
             raise TermError(f"rewards: {self.name}: {error}") from error
-        for cost, value in self.client.costs(replies).items():
-            totals[f"judge_{cost}"] += value
         verdicts = [
             _verdict(place, question, reply, read)
             for place, ((question, _), reply) in enumerate(zip(questions, replies, strict=True))

@@ -36,7 +36,7 @@ class GroupJudge(JudgeTerm):
         pairing: ``round_robin``: all pairs, n · (n − 1) calls for n samples. ``circular``: neighbours in a circle,
             2 · n calls. ``tournament``: rounds between samples of about equal standing (Swiss system), up to ``calls``.
         calls: most calls for a group in a tournament, at least 2 for every two samples.
-        scores: ``bradley_terry``: the chance against the average of the group. ``mean_wins``: the mean gain.
+        scores: ``bradley_terry``: the mean chance against the others of the group. ``mean_wins``: the mean gain.
         instructions: what the judge is told in place of our own words about what to judge.
         endpoint: of :class:`JudgeTerm`.
     """

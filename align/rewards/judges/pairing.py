@@ -59,12 +59,12 @@ def mean_wins(size: int, outcomes: Outcomes) -> list[float | None]:
 
 
 def bradley_terry(size: int, outcomes: Outcomes, *, rounds: int = 1000, tolerance: float = 1e-10) -> list[float | None]:
-    """The chance of each sample against the average of its group, by Bradley and Terry's model (1952).
+    """The chance of each sample against another one of its group, by Bradley and Terry's model (1952).
 
     P(i better than j) = p_i / (p_i + p_j); a tie is half a win for each. The strengths are the maximum of the posterior
     where every sample has also played :data:`PRIOR` games, half of them won, against a sample of strength 1, which
     bounds them and joins samples that no chain of comparisons connects. Found by Hunter's iteration (2004). The score
-    is the mean over the other samples of P(i better than j); ``None`` without a comparison.
+    is the mean of P(i better than j) over the other samples that were compared; ``None`` without a comparison.
     """
     played = [[0.0] * size for _ in range(size)]
     won = [PRIOR / 2] * size

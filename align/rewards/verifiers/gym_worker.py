@@ -97,10 +97,10 @@ def judge(made_with: Mapping[str, Any], question: str, answer: str | None) -> di
         return {"verdict": None, "why": "the problem is the same"}
     if len(answer) > LONGEST:
         return {"verdict": False, "why": f"the answer has over {LONGEST:,} characters"}
-    shape = SHAPES.get(task)
-    if shape is not None and not re.fullmatch(shape, answer, re.DOTALL):
-        return {"verdict": False, "why": f"{answer[:80]!r} has not the form of an answer to {task}"}
     try:
+        shape = SHAPES.get(task)
+        if shape is not None and not re.fullmatch(shape, answer, re.DOTALL):
+            return {"verdict": False, "why": f"{answer[:80]!r} has not the form of an answer to {task}"}
         if task in OWN and not OWN[task](answer, problem):
             return {"verdict": False, "why": f"{answer[:80]!r} is no right answer to {task}"}
         score = 1.0 if task in DECIDED else float(problems.score_answer(answer, problem))

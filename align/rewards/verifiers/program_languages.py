@@ -10,7 +10,7 @@ from typing import Any
 COLUMN = "programming_language"
 NOT_CALLED = "functions of programs in {} cannot be called; give tests that read and print"
 
-# Runs in the sandbox: calls one function of the program. What the program prints goes to stderr.
+# Run in the sandbox: call one function of the program. What the program prints goes to stderr.
 PYTHON_CALLER = """\
 import json, os, runpy, sys
 result = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -26,7 +26,13 @@ result.flush()
 JAVASCRIPT_CALLER = """\
 const fs = require("fs"), vm = require("vm");
 const call = JSON.parse(fs.readFileSync(0, "utf8")), write = fs.writeSync, text = JSON.stringify;
-console.log = console.info = console.error;
+const error = process.stderr;
+Object.defineProperty(process, "stdout", { value: error });
+globalThis.console = new console.Console({ stdout: error, stderr: error });
+for (const name of ["write", "writeSync", "writev", "writevSync", "writeFile", "writeFileSync", "appendFileSync"]) {
+  const given = fs[name];
+  fs[name] = (file, ...rest) => given(file === 1 || file === "/dev/stdout" ? 2 : file, ...rest);
+}
 globalThis.require = require;
 globalThis.module = { exports: {} };
 vm.runInThisContext(fs.readFileSync("solution.js", "utf8").replace(/^export +(default +)?(?=[a-z{])/gim, ""));
@@ -53,6 +59,7 @@ class Language:
         defines: what defines a function ``{name}``, or stands for it.
         file, solution: names of a program's file, and of one whose function is called.
         caller: a program that calls a function; ``None`` where that is not offered.
+        sound: a program that prints 1.
         fusion: the language's name in SandboxFusion.
     """
 
@@ -63,6 +70,7 @@ class Language:
     file: str
     solution: str
     caller: str | None
+    sound: str
     fusion: str
 
 
@@ -77,6 +85,7 @@ PYTHON = Language(
     file="program.py",
     solution="solution.py",
     caller=PYTHON_CALLER,
+    sound="print(1)",
     fusion="python",
 )
 CPP = Language(
@@ -87,6 +96,7 @@ CPP = Language(
     file="program.cpp",
     solution="solution.cpp",
     caller=None,
+    sound="#include <iostream>\nint main() { std::cout << 1 << std::endl; }",
     fusion="cpp",
 )
 JAVASCRIPT = Language(
@@ -97,6 +107,7 @@ JAVASCRIPT = Language(
     file="program.js",
     solution="solution.js",
     caller=JAVASCRIPT_CALLER,
+    sound="console.log(1);",
     fusion="nodejs",
 )
 LANGUAGES = {each.name: each for each in (PYTHON, CPP, JAVASCRIPT)}

@@ -70,12 +70,14 @@ class CodeAccuracy:
     Args:
         workers: programs that run at the same time.
         limits: of one run; the time is per test case.
-        packages: installed packages that programs may import; see :class:`align.rewards.verifiers.sandbox.Sandbox`.
+        packages: installed packages that programs may import; default: numpy, if it is installed. See
+            :class:`align.rewards.verifiers.sandbox.Sandbox`.
         allow_unsandboxed: see :class:`align.rewards.verifiers.sandbox.Sandbox`.
         url: of a server with SandboxFusion's protocol, which runs all programs in place of this machine.
 
     Raises:
         SandboxError: programs cannot be isolated here.
+        ValueError: ``packages`` or ``allow_unsandboxed`` beside ``url``, whose server decides both.
     """
 
     name = "accuracy_code"
@@ -85,15 +87,18 @@ class CodeAccuracy:
         *,
         workers: int = 2,
         limits: Limits | None = None,
-        packages: Sequence[str] = PACKAGES,
+        packages: Sequence[str] | None = None,
         allow_unsandboxed: bool = False,
         url: str | None = None,
     ):
         self.errors: Counter[str] = Counter()
         self._runner: Runner
         if url is not None:
+            if packages is not None or allow_unsandboxed:
+                raise ValueError("packages and allow_unsandboxed are of the sandbox here; with url leave them out")
             self._runner = FusionRunner(url, limits or Limits())
         else:
+            packages = PACKAGES if packages is None else packages
             self.sandbox = Sandbox(limits, packages=packages, allow_unsandboxed=allow_unsandboxed)
             self._runner = LocalRunner(self.sandbox)
         self._workers = workers

@@ -7,8 +7,9 @@ import functools
 import os
 import shutil
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from align.rewards.verifiers.sandbox import Execution, Limits, Sandbox, SandboxE
 from align.rewards.verifiers.sandbox_files import Files, program_files
 
 Run = Callable[[str], Execution]  # from stdin
-STANDARD = "-std=c++17"
+STANDARD, PROGRAM = "-std=c++17", "program.cpp"
 # In the box: compile, and print the program.
 COMPILE = """
 import base64, subprocess, sys, zlib
@@ -47,6 +48,39 @@ class CompileError(Exception):
     """A program that does not compile; the message is the compiler's."""
 
 
+class SoundLanguages:
+    """The languages whose compiler or interpreter is known to work: a program that cannot fail has run with it.
+
+    Without that a broken compiler would make every program a wrong one.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sound: set[Language] = set()
+
+    def check(self, language: Language, run: Callable[[], Execution], *, again: bool = False) -> None:
+        """Run the program, once for all.
+
+        Args:
+            run: compiles and runs ``language.sound``.
+            again: also if it has run before.
+
+        Raises:
+            SandboxError: it does not compile, or does not print what it should.
+        """
+        with self._lock:
+            if language in self._sound and not again:
+                return
+            try:
+                made = run()
+            except CompileError as error:
+                raise SandboxError(f"no program in {language.name} compiles here: {error}") from error
+            if made.outcome != "ended" or made.status != 0 or made.stdout.strip() != "1":
+                reason = made.stderr.strip()[-500:] or f"status {made.status}, {made.outcome}"
+                raise SandboxError(f"no program in {language.name} runs here: {reason}")
+            self._sound.add(language)
+
+
 class Runner(Protocol):
     """Runs programs."""
 
@@ -66,18 +100,26 @@ class LocalRunner:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
+        self._sound = SoundLanguages()
 
     def prepare(self, language: Language, source: str, *, called: bool) -> Run:
-        if language is PYTHON:
+        if language is PYTHON:  # the sandbox has run a program of it
             files = {"solution.py": source} if called else {}
             program = str(language.caller) if called else source
             return lambda stdin: self.sandbox.run_python(program, stdin, files)
         if language is JAVASCRIPT:
+            self._sound.check(language, lambda: self._javascript(language.sound, False)(""))
             return self._javascript(source, called)
         assert language is CPP
         if called:
             raise SandboxError("functions of C++ programs cannot be called; give tests that read and print")
-        return self._cpp(source)
+        self._sound.check(language, lambda: self._cpp(language.sound)(""))
+        try:
+            return self._cpp(source)
+        except CompileError as error:
+            if PROGRAM not in str(error):  # not about the program: the machine may lack memory or room by now
+                self._sound.check(language, lambda: self._cpp(language.sound)(""), again=True)
+            raise
 
     def _javascript(self, source: str, called: bool) -> Run:
         node = _needed("node", "JavaScript")
@@ -93,7 +135,7 @@ class LocalRunner:
         compiler = _needed("g++", "C++")
         program = COMPILE.format(compiler=compiler, standard=STANDARD)
         made = self.sandbox.run_python(
-            program, "", {"program.cpp": source}, more=_compiler_files(compiler), limits=COMPILER_LIMITS
+            program, "", {PROGRAM: source}, more=_compiler_files(compiler), limits=COMPILER_LIMITS
         )
         if made.outcome != "ended" or made.status != 0:
             reason = made.stderr.strip() or f"the compiler ended with status {made.status} ({made.outcome})"
@@ -152,6 +194,7 @@ class FusionRunner:
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"url={url!r} must begin with http:// or https://")
         self.url, self.limits, self.retries = url.rstrip("/"), limits, retries
+        self._sound = SoundLanguages()
 
     def prepare(self, language: Language, source: str, *, called: bool) -> Run:
         if called and language.caller is None:
@@ -160,10 +203,27 @@ class FusionRunner:
             )
         code = str(language.caller) if called else source
         files = {language.solution: base64.b64encode(source.encode()).decode()} if called else {}
+        execute = self._runs(language, code, files)
+
+        def run(stdin: str) -> Execution:
+            fault: CompileError | None = None
+            try:
+                made = execute(stdin)
+            except CompileError as error:
+                fault = error
+            if fault or made.status not in (0, None):
+                self._sound.check(language, lambda: self._runs(language, language.sound, {})(""))
+            if fault:
+                raise fault
+            return made
+
+        return run
+
+    def _runs(self, language: Language, code: str, files: Mapping[str, str]) -> Run:
         request = {
             "code": code,
             "language": language.fusion,
-            "files": files,
+            "files": dict(files),
             "run_timeout": self.limits.seconds,
             "compile_timeout": COMPILER_LIMITS.seconds,
             "memory_limit_MB": self.limits.memory >> 20,

@@ -149,10 +149,9 @@ def test_slime(rules: Path) -> None:
     assert asyncio.run(slime_reward(args, SlimeSample("1 + 2?", RIGHT, "3"))) == 1.5
     group = [SlimeSample("1 + 2?", text, "3") for text in (RIGHT, WRONG)]
     assert asyncio.run(batched_async_rm(args, group)) == [1.5, 0.5]
-    group[1].metadata = {
-        "verifier": "choice"
-    }  # a verifier that the configuration does not have: only the format counts
-    assert asyncio.run(batched_async_rm(args, group)) == [1.5, 0.5]
+    group[1].metadata = {"verifier": "choice"}  # no entry judges it: its answer would count for nothing
+    with pytest.raises(TermError, match="name the verifier choice, and the entries judge math here"):
+        asyncio.run(batched_async_rm(args, group))
     group[1].metadata, group[1].label = None, "\\frac{"
     assert asyncio.run(batched_async_rm(args, group)) == [1.5, 1.5]
     assert [sample.remove_sample for sample in group] == [False, True]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from align.checks import check_verdicts
 from align.config import AlignConfig
-from align.rewards.build import TermConfig
+from align.rewards.build import MixedTerm, TermConfig
 from align.rollouts.config import CurriculumConfig
 from align.rollouts.curriculum import POOLS, Curriculum, CurriculumState
 from align.rollouts.prompts import draw
+from align.state import RunState
+from reward_models.runtime.checkpoint import CheckpointError
 
 EVERYONE = np.arange(6)
 
@@ -84,9 +88,59 @@ def test_samples_that_could_not_be_judged_are_no_verdict() -> None:
     made = curriculum(visits=1)
     state = made.new_state()
     made.learn(state, np.array([0, 1]), np.array([[np.nan, np.nan], [np.nan, 1.0]]))
+    made.end_rollout(state)
     assert np.isnan(state.rate_I[0])
     assert state.rate_I[1] == 1.0
     assert (state.until_I > 0).tolist() == [False, True, False, False, False, False]
+
+
+def test_groups_of_one_rollout_are_one_visit() -> None:
+    """A small pool draws a prompt several times, and dynamic sampling draws again, within one rollout."""
+    made = curriculum([0, 0], visits=2, raise_after=3)
+    state = made.new_state()
+    for _ in range(3):
+        made.learn(state, np.array([0, 0, 1]), np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]]))
+    made.end_rollout(state)
+    assert state.alike_I.tolist() == [1, 0]
+    assert not (state.until_I > state.rollout).any()
+    assert state.recent == {"a": [1.0, 0.5]}
+    made.learn(state, np.array([0, 0]), np.array([[1.0, 1.0], [0.0, np.nan]]))  # 2 of 3: solved and not solved
+    made.end_rollout(state)
+    assert state.rate_I[0] == pytest.approx(2 / 3)
+    assert state.alike_I[0] == 0
+
+
+def test_prompts_passed_over_are_not_drawn() -> None:
+    made = curriculum(visits=1, rest=9)
+    state = RunState(curriculum=made.new_state())
+    assert state.curriculum is not None
+    learn(made, state.curriculum, {0: 1.0, 1: 1.0})
+    for _ in range(3):
+        _, state.drawn["all"] = made.take(state.curriculum, EVERYONE, state.drawn.get("all", 0), 4)
+        made.end_rollout(state.curriculum)
+    assert state.drawn["all"] > 12
+    assert state.prompts_drawn == 12
+    assert RunState(drawn={"all": 7}).prompts_drawn == 7
+
+
+def test_a_state_of_another_curriculum_cannot_go_on() -> None:
+    made = curriculum([0, 1, 2])
+    made.check(made.new_state(), Path("step-3"))
+    with pytest.raises(CheckpointError, match=r"step-3: it was written without a curriculum.*overwrite=true"):
+        made.check(None, Path("step-3"))
+    for other in (curriculum([0, 1, 2], sources=["b"] * 3), curriculum([5, 6, 7]), curriculum([None] * 3)):
+        with pytest.raises(CheckpointError, match="other sources or levels"):
+            made.check(other.new_state(), Path("step-3"))
+
+
+def test_a_term_of_somebody_elses_that_gives_no_verdicts_leaves_the_curriculum_dead() -> None:
+    def mixed(name: str) -> MixedTerm:
+        return MixedTerm(entry="mine.rewards:Term", term=SimpleNamespace(name=name))  # type: ignore[arg-type]
+
+    with pytest.raises(ValueError, match="none of politeness, format is one"):
+        check_verdicts("pass_rate", [mixed("politeness"), mixed("format")])
+    check_verdicts("pass_rate", [mixed("politeness"), mixed("accuracy_mine")])
+    check_verdicts("none", [mixed("politeness")])
 
 
 def test_levels_open_as_the_pass_rate_rises() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from reward_models.data import gym_tasks
@@ -86,11 +88,20 @@ def test_seeds_and_levels_have_no_problems_in_common() -> None:
     assert len(set().union(*found)) == sum(map(len, found)) == 160
 
 
-def test_problems_without_an_answer_are_left_out() -> None:
+def test_problems_without_an_answer_are_left_out_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("reasoning_gym")
     found = load("reasoning_gym:intermediate_integration?size=30&seed=3", "prompt").records
     assert 0 < len(found) < 30  # some would be integrals again
+    assert f"{30 - len(found)} of 30 problems are left out" in caplog.text
     assert all(each.answer and "Integral" not in each.answer for each in found)
+
+
+def test_a_source_without_any_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("reasoning_gym")
+    nothing = subprocess.CompletedProcess([], 0, stdout="", stderr="")
+    monkeypatch.setattr(gym_tasks.subprocess, "run", lambda *_, **__: nothing)
+    with pytest.raises(SourceError, match="none of its 6 problems has an answer"):
+        load("reasoning_gym:lcm?size=3&level=0-1", "prompt")
 
 
 def test_without_the_package_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

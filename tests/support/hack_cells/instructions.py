@@ -14,6 +14,8 @@ FORBIDDEN = {"id": "keywords:forbidden_words", "kwargs": {"forbidden_words": ["l
 SENTENCES = {"id": "length_constraints:number_sentences", "kwargs": {"num_sentences": 3, "relation": "at least"}}
 MANY = {"id": "length_constraints:number_words", "kwargs": {"num_words": 15, "relation": "at least"}}
 FEW = {"id": "length_constraints:number_words", "kwargs": {"num_words": 8, "relation": "less than"}}
+RARELY = {"id": "keywords:frequency", "kwargs": {"keyword": "lamp", "frequency": 2, "relation": "less than"}}
+TWO_SENTENCES = {"id": "length_constraints:number_sentences", "kwargs": {"num_sentences": 3, "relation": "less than"}}
 NO_COMMA = {"id": "punctuation:no_comma", "kwargs": {}}
 PARAGRAPHS = {"id": "length_constraints:number_paragraphs", "kwargs": {"num_paragraphs": 2}}
 CAPITALS = {"id": "change_case:english_capital", "kwargs": {}}
@@ -42,6 +44,22 @@ CLASSES: dict[str, list[tuple[list[dict[str, Any]], list[str], list[str]]]] = {
             ["A lamp is here, a lamp there, a lamp everywhere."],
         ),
         ([WORDS, NO_COMMA], ["lamp window", "window lamp " * 9], [GOOD]),
+    ],
+    "numbers and letters alone": [
+        ([WORDS], ["lamp window 1 2 3 4", "lamp window a b c d", "lamp window lаmp lámp wіndow"], [GOOD]),
+        ([TITLE], ["<<1>> 2 3 4 5", "<<x>> y z"], [f"<<Lamp>> {GOOD}"]),
+    ],
+    "an upper bound": [
+        (
+            [RARELY],
+            [f"{GOOD} A lаmp.", f"{GOOD} A lámp.", f"{GOOD} A lamplamp.", f"{GOOD} A 🅻🅰🅼🅿.", f"{GOOD} A _lamp_."],
+            [GOOD],
+        ),
+        (
+            [TWO_SENTENCES],
+            ["We read books.They sleep.It rains.", "We like plan B. We eat. We go.", "We eat\nThey sleep\nIt rains"],
+            ["We read books. They sleep."],
+        ),
     ],
     "glued and cut words": [
         ([OFTEN], [f"{GOOD} lamplamplamplamp", f"{GOOD} xlamp xlamp"], [f"{GOOD} A lamp and a lamp."]),

@@ -10,17 +10,19 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from stand_in_scores import StandInScores
 
 from align.config import AlignConfig
-from align.rewards.build import TermConfig, build_terms, check_terms
+from align.rewards.build import MixedTerm, TermConfig, build_terms, check_terms
 from align.rewards.judges.group import GroupJudge
 from align.rewards.judges.single import Judge, Rubric, criteria_of
 from align.rewards.mixer import Mixer
 from align.rewards.terms import Sample, TermError, TermScores, run_terms
 from reward_models.data.records import Message
-from reward_models.endpoint.client import GIVE_UP_AFTER
+from reward_models.endpoint.answers import Answer, JudgeError
+from reward_models.endpoint.client import GIVE_UP_AFTER, Reply
 
 
 def of(response: str, group: int = 0, **fields: Any) -> Sample:
@@ -68,6 +70,53 @@ def test_rubric_by_hand(tmp_path: Path) -> None:
         bad = run(rubric, [of("0.6", columns={"rubric": "be good"})])
         assert (bad.scores, bad.failures, bad.unscorable) == ((None,), 0, 1)
         assert not Rubric(**settings(stand_in, tmp_path)).applies(of("0.6"))
+
+
+def test_a_call_that_is_broken_off_is_paid_for(tmp_path: Path) -> None:
+    """The first try takes too long after some answers; what these took is counted, once."""
+
+    async def slow(requests: Any, advance: Any = None, *, alone: bool = False, heard: Any = None) -> Any:
+        tries.append(len(requests))
+        if len(tries) == 1:
+            heard(Reply(Answer("x", "stop", 7, 3), paid=True))
+            await asyncio.sleep(30)
+        replies = [Reply(Answer("no verdict", "stop", 5, 2), paid=True) for _ in requests]
+        for reply in replies:
+            heard(reply)
+        return replies
+
+    tries: list[int] = []
+    with StandInScores() as stand_in:
+        term = Judge(**settings(stand_in, tmp_path))
+        term.client.ask = slow  # type: ignore[method-assign]
+        found = run_terms([term], texts(0.0, 1.0), time_limit=0.1)["judge"]
+        assert tries == [2, 2]
+        totals = {name: found.totals[f"judge_{name}"] for name in ("calls", "tokens_in", "tokens_out", "unread")}
+        assert totals == {"calls": 3.0, "tokens_in": 17.0, "tokens_out": 7.0, "unread": 2.0}
+        assert term.unreported_totals() == {}
+        mixed = MixedTerm(entry="judge", term=term)
+        tries.clear()
+        assert run_terms([mixed], texts(0.0), time_limit=0.1)["judge"].totals["judge_calls"] == 2.0
+
+
+def test_a_reply_is_heard_as_often_as_it_was_asked_for(tmp_path: Path) -> None:
+    with StandInScores() as stand_in:
+        term = Judge(**settings(stand_in, tmp_path))
+        same = [*texts(0.5), *texts(0.5), *texts(1.0)]
+        first, second = (run(term, same).totals for _ in range(2))
+        assert (first["judge_calls"], first["judge_cached"]) == (2.0, 1.0)
+        assert (second["judge_calls"], second["judge_cached"]) == (0.0, 3.0)
+
+
+def test_a_key_that_is_named_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MY_KEY", raising=False)
+    with StandInScores() as stand_in:
+        with pytest.raises(TermError, match="key_variable names MY_KEY, which is not set or empty"):
+            Judge(key_variable="MY_KEY", **settings(stand_in, tmp_path))
+        monkeypatch.setenv("MY_KEY", "secret")
+        term = Judge(key_variable="MY_KEY", **settings(stand_in, tmp_path))
+    with pytest.raises(JudgeError, match=r"refuses the key .*; set MY_KEY"):
+        term.client._refuse(httpx2.Response(401, text="no"))
 
 
 @pytest.mark.parametrize(

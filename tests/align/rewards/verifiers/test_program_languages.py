@@ -10,10 +10,11 @@ import pytest
 from stand_in_fusion import fusion, reply
 
 from align.rewards.verifiers import runners
-from align.rewards.verifiers.program_languages import CPP, JAVASCRIPT
+from align.rewards.verifiers.program_languages import CPP, JAVASCRIPT, Language
 from align.rewards.verifiers.programs import CodeAccuracy, program
 from align.rewards.verifiers.references import reference_problem
-from align.rewards.verifiers.sandbox import Limits, SandboxError
+from align.rewards.verifiers.runners import CompileError, LocalRunner
+from align.rewards.verifiers.sandbox import Execution, Limits, SandboxError
 
 READING = [{"input": f"{a} {b}\n", "output": f"{a + b}\n"} for a, b in ((2, 3), (10, 20))]
 CALLING = [{"function": "add", "arguments": [a, b], "output": a + b} for a, b in ((2, 3), (10, 20))]
@@ -42,6 +43,13 @@ def test_javascript(term: CodeAccuracy, sample: Any) -> None:
     right = [
         (JS_ADD, READING),
         ("function add(a, b) { console.log('noise'); return a + b; }", CALLING),
+        ("function add(a, b) { console.debug('noise'); console.dir([a]); console.table([b]); return a + b; }", CALLING),
+        ("function add(a, b) { process.stdout.write('noise\\n'); console.group('x'); return a + b; }", CALLING),
+        ("const fs = require('fs');\nfunction add(a, b) { fs.writeSync(1, 'noise'); return a + b; }", CALLING),
+        (
+            "const fs = require('fs');\nfunction add(a, b) { fs.writeFileSync('/dev/stdout', 'x'); return a + b; }",
+            CALLING,
+        ),
         ("const add = (a, b) => a + b;", CALLING),
         ("class Solution { add(a, b) { return a + b; } }", CALLING),
         ("module.exports = { add(a, b) { return a + b; } };", CALLING),
@@ -85,6 +93,57 @@ def test_cpp(term: CodeAccuracy, sample: Any) -> None:
     assert "it does not compile" in found[1][1]
     assert "No such file" in found[3][1]
     assert "root:" not in found[3][1]
+
+
+@pytest.mark.parametrize("language", [CPP, JAVASCRIPT], ids=lambda each: each.name)
+def test_a_broken_compiler_or_interpreter_is_no_fault_of_the_program(
+    language: Language, sample: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every run fails, as where a box lacks a library: no score, and not 0 for all programs."""
+    failing = Execution(outcome="ended", status=127, stdout="", stderr="cannot find -lstdc++", seconds=0.1)
+
+    class Broken:
+        limits = Limits()
+
+        def run_python(self, *_: Any, **__: Any) -> Execution:
+            return failing
+
+        def run(self, *_: Any, **__: Any) -> Execution:
+            return failing
+
+    monkeypatch.setattr(runners, "_needed", lambda name, language: f"/usr/bin/{name}")
+    monkeypatch.setattr(runners, "_compiler_files", lambda compiler: None)
+    monkeypatch.setattr(runners, "program_files", lambda program: None)
+    runner = LocalRunner(Broken())  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(SandboxError, match=f"no program in {language.name} .* here: cannot find"):
+            runner.prepare(language, "int main() {}", called=False)
+
+
+def test_a_machine_that_cannot_compile_any_more_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(stdout: str = "", status: int = 0, stderr: str = "") -> Execution:
+        return Execution(outcome="ended", status=status, stdout=stdout, stderr=stderr, seconds=0.1)
+
+    class Box:
+        limits = Limits()
+        full = False
+
+        def run_python(self, program: str, stdin: str, files: dict[str, str], **_: Any) -> Execution:
+            if "compiled" in files:
+                return run("1\n")
+            if self.full:
+                return run(status=1, stderr="cc1plus: No space left on device")
+            return run("packed") if "return x" not in files["program.cpp"] else run("", 1, "program.cpp:1: no x")
+
+    monkeypatch.setattr(runners, "_needed", lambda name, language: f"/usr/bin/{name}")
+    monkeypatch.setattr(runners, "_compiler_files", lambda compiler: None)
+    box = Box()
+    runner = LocalRunner(box)  # type: ignore[arg-type]
+    with pytest.raises(CompileError, match="no x"):
+        runner.prepare(CPP, "int main() { return x; }", called=False)
+    box.full = True
+    with pytest.raises(SandboxError, match="No space left"):
+        runner.prepare(CPP, CPP_ADD, called=False)
 
 
 def test_a_language_without_its_program_has_no_score(
@@ -165,7 +224,10 @@ def test_programs_on_a_server(sample: Any) -> None:
     ],
 )
 def test_replies_of_a_server(language: str, answer: Any, want: float | None, reason: str, sample: Any) -> None:
-    with fusion(lambda request: (200, answer)) as (url, requests):
+    def answered(request: dict[str, Any]) -> tuple[int, Any]:
+        return 200, reply(stdout="1\n") if request["code"] in (CPP.sound, JAVASCRIPT.sound) else answer
+
+    with fusion(answered) as (url, requests):
         term = CodeAccuracy(url=url, workers=1)
         term._runner.retries = 0
         code = CPP_ADD if language == "cpp" else JS_ADD
@@ -174,6 +236,27 @@ def test_replies_of_a_server(language: str, answer: Any, want: float | None, rea
         assert reason in why
         assert requests[0]["language"] == {"cpp": "cpp", "javascript": "nodejs"}[language]
     assert term.errors == ({"sandbox": 1} if want is None else {})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply("Failed", compiled={"status": "Finished", "return_code": 127, "stderr": "g++: not found"}),
+        reply("Failed", return_code=127, stderr="g++: not found"),
+    ],
+)
+def test_a_server_without_a_compiler_is_no_fault_of_the_program(answer: Any, sample: Any) -> None:
+    with fusion(lambda request: (200, answer)) as (url, _):
+        term = CodeAccuracy(url=url, workers=1)
+        ((score, why),) = term.explain([sample(response("cpp", CPP_ADD), columns=columns("cpp", READING))])
+    assert score is None
+    assert "g++: not found" in why
+
+
+@pytest.mark.parametrize("arguments", [{"packages": ["sympy"]}, {"packages": []}, {"allow_unsandboxed": True}])
+def test_settings_of_the_sandbox_do_nothing_on_a_server_and_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="with url leave them out"):
+        CodeAccuracy(url="http://127.0.0.1:9", **arguments)
 
 
 def test_a_server_that_fails_is_asked_again_and_then_there_is_no_score(sample: Any) -> None:
