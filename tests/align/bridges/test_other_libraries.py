@@ -33,6 +33,7 @@ from align.config import AlignConfig
 from align.rewards.models.client import RewardClient
 from align.rewards.models.replicas import TOKEN_VARIABLE
 from align.rewards.scoring import RewardFailure
+from align.rewards.terms import TermError
 from reward_models.runtime.config import ConfigError, load_config
 
 RIGHT, WRONG = "<think>abc</think><answer>3</answer>", "<think>abc</think><answer>4</answer>"
