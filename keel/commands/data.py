@@ -132,6 +132,41 @@ def prepare_command(
         typer.echo(f"wrote {count} records on {report.prompts[name]} prompts to {out / name}.jsonl")
 
 
+@app.command("judge-prompts")
+@failures()
+def judge_prompts_command(
+    data: Specs,
+    out: Annotated[Path, typer.Option(metavar="FILE.jsonl", help="Where the prompts go.")],
+    column: Columns = None,
+    max_bad: MaxBad = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Number of rows to read of each source at most.")] = None,
+) -> None:
+    """Make prompts of judged pairs, to train a judge by reinforcement learning.
+
+    A prompt shows a conversation and two responses, and asks for the letter of the better one, which the verifier
+    choice compares with the pair's verdict. Every pair is shown in both orders. Ties, pairs without a verdict and
+    pairs of which nothing can be told apart are left out and counted.
+    """
+    from collections import Counter
+
+    from align.rewards.judges.letters import judge_prompts
+    from reward_models.data.sources import load
+
+    output_file("--out", out, data)
+    pairs = load(data, "pair", max_bad=max_bad, limit=limit, columns=column_mapping(column)).records
+    left_out: Counter[str] = Counter()
+    rows = list(judge_prompts(pairs, left_out))
+    said = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+    if not rows:
+        raise CommandFailed(f"no pair of {len(pairs)} makes a prompt: {said}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    typer.echo(
+        f"wrote {len(rows)} prompts of {len(rows) // 2} pairs to {out}" + (f"; left out: {said}" if said else "")
+    )
+
+
 @contextmanager
 def _bad_row_writer(path: Path | None) -> Iterator[Any]:
     """A function that appends a bad row to ``path``, or does nothing."""

@@ -273,3 +273,20 @@ def test_demonstrations_are_prepared_and_read_back(tmp_path: Path) -> None:
         (r.prompt, r.response, r.id) for r in before[:1] + before[2:]
     ]
     assert after[2].response[0].content == "<think>1 and 2.</think><answer>3</answer>"
+
+
+def test_judge_prompts_of_pairs(tmp_path: Path) -> None:
+    tie = {"prompt": "x", "response_a": "y", "response_b": "z", "label": "tie"}
+    data, ties = write(tmp_path / "pairs.jsonl", [PAIRS[0]]), write(tmp_path / "ties.jsonl", [tie])
+    out = tmp_path / "new" / "prompts.jsonl"
+    result = run("judge-prompts", data, ties, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "wrote 2 prompts of 1 pairs" in result.output
+    assert "left out: 1 ties" in result.output
+    records = load(str(out), "prompt").records
+    assert sorted(str(each.answer) for each in records) == ["A", "B"]
+    assert {(each.domain, each.columns["verifier"]) for each in records} == {("reasoning", "choice")}
+    result = run("judge-prompts", ties, "--out", out)
+    assert result.exit_code == 1
+    assert "no pair of 1 makes a prompt: 1 ties" in result.output
+    assert run("judge-prompts", data, "--out", data).exit_code != 0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from align.rewards.judges.quoting import Question, read_verdict
+from align.rewards.judges.quoting import Question
 from align.rewards.terms import Sample, ScoresWithExtras, TermError
 from reward_models.endpoint.answers import AnswerFile, JudgeError
 from reward_models.endpoint.client import KEY_VARIABLE, ChatClient, ChatRequest, EndpointConfig, Reply
@@ -130,7 +130,7 @@ def _verdict(
         return Verdict(math.nan, f"the judge could not be asked: {reply.error}")
     if reply.answer.finish_reason == "length":  # a verdict in it may be a draft
         return Verdict(None, "the judge's reply was cut off; raise max_tokens")
-    found = read_verdict(reply.answer.reply, question.seal)
+    found = question.verdict(reply.answer.reply)
     verdict = None if found is None else read(place, found)
     if verdict is None:
         return Verdict(None, f"the judge's reply is no verdict: {' '.join(reply.answer.reply.split())[:200]!r}")

@@ -9,17 +9,15 @@ from typing import Any, ClassVar, Literal, get_args
 
 from align.rewards.grouping import places_by_group
 from align.rewards.judges.base import JudgeTerm, Verdict, text_of
+from align.rewards.judges.letters import PAIRWISE, letter_question
 from align.rewards.judges.pairing import Pair, bradley_terry, circular, mean_wins, next_round, round_robin
 from align.rewards.judges.quoting import Question, answer_of, question
 from align.rewards.terms import Sample, TermError
 
 Pairing = Literal["round_robin", "circular", "tournament"]
 Score = Literal["bradley_terry", "mean_wins"]
+Reply = Literal["json", "letter"]
 GAINS = {"A": 1.0, "tie": 0.5, "B": 0.0}
-PAIRWISE = """\
-You are an impartial judge. You are shown a conversation and two responses to its last message, A and B. Decide \
-which of them serves the person who wrote that message better: which is correct, does what was asked, is complete and \
-clear? The order in which they stand means nothing. First name the differences that matter, then decide."""
 
 
 class GroupJudge(JudgeTerm):
@@ -38,6 +36,8 @@ class GroupJudge(JudgeTerm):
         calls: most calls for a group in a tournament, at least 2 for every two samples.
         scores: ``bradley_terry``: the mean chance against the others of the group. ``mean_wins``: the mean gain.
         instructions: what the judge is told in place of our own words about what to judge.
+        reply: the form of a verdict. ``json``: an object with a reason, for any model. ``letter``: reasoning, then the
+            letter in ``<answer>``, as a judge trained on prompts of ``keel data judge-prompts`` replies; no ties.
         endpoint: of :class:`JudgeTerm`.
     """
 
@@ -51,14 +51,20 @@ class GroupJudge(JudgeTerm):
         calls: int | None = None,
         scores: Score = "bradley_terry",
         instructions: str | None = None,
+        reply: Reply = "json",
         **endpoint: Any,
     ) -> None:
-        for name, value, values in (("pairing", pairing, get_args(Pairing)), ("scores", scores, get_args(Score))):
+        for name, value, values in (
+            ("pairing", pairing, get_args(Pairing)),
+            ("scores", scores, get_args(Score)),
+            ("reply", reply, get_args(Reply)),
+        ):
             if value not in values:
                 raise ValueError(f"{name} = {value!r} is none of {', '.join(values)}")
         if (calls is not None) != (pairing == "tournament"):
             raise ValueError("calls is the budget of a tournament: give it with pairing: tournament, and there only")
         self._pairing, self._calls, self._task = pairing, calls or 0, instructions or PAIRWISE
+        self._letter = reply == "letter"
         self._scores = bradley_terry if scores == "bradley_terry" else mean_wins
         super().__init__(**endpoint)
 
@@ -108,6 +114,8 @@ class GroupJudge(JudgeTerm):
             group.add(pair, verdicts[2 * number], verdicts[2 * number + 1])
 
     def _question(self, first: Sample, second: Sample) -> tuple[Question, Mapping[str, Any]]:
+        if self._letter:
+            return letter_question(first.prompt, answer_of(first), answer_of(second), self._task), {}
         asked = question(
             self._task,
             first.prompt,

@@ -57,6 +57,15 @@ def seal_of(texts: Iterable[str]) -> str:
     raise ValueError("a text holds a thousand hashes of itself")
 
 
+def quoted_parts(task: str, prompt: Conversation, parts: Mapping[str, str]) -> tuple[str, str]:
+    """The conversation and the parts between marks, and the seal in these; see :func:`question`."""
+    transcript = "\n\n".join(f"[{message.role}]\n{harmless(message.content)}" for message in prompt)
+    shown = {"CONVERSATION": transcript, **{name: harmless(text) for name, text in parts.items()}}
+    seal = seal_of([task, *shown.values()])
+    quoted = (f"<<<<< BEGIN {name} {seal} >>>>>\n{text}\n<<<<< END {name} {seal} >>>>>" for name, text in shown.items())
+    return "\n\n".join(quoted), seal
+
+
 def question(task: str, prompt: Conversation, parts: Mapping[str, str], keys: Mapping[str, str]) -> Question:
     """A question to a judge.
 
@@ -66,14 +75,9 @@ def question(task: str, prompt: Conversation, parts: Mapping[str, str], keys: Ma
         parts: name → text of what is shown besides, in order: responses, a reference answer.
         keys: the keys of the verdict, each with what it holds, in order.
     """
-    transcript = "\n\n".join(f"[{message.role}]\n{harmless(message.content)}" for message in prompt)
-    shown = {"CONVERSATION": transcript, **{name: harmless(text) for name, text in parts.items()}}
-    seal = seal_of([task, *shown.values()])
+    user, seal = quoted_parts(task, prompt, parts)
     listed = "\n".join(f'- "{key}": {meaning}' for key, meaning in {"seal": "the seal", **keys}.items())
     system = "\n\n".join([task, RULES.format(seal=seal), FORMAT.format(keys=listed, seal=seal)])
-    user = "\n\n".join(
-        f"<<<<< BEGIN {name} {seal} >>>>>\n{text}\n<<<<< END {name} {seal} >>>>>" for name, text in shown.items()
-    )
     return Question([{"role": "system", "content": system}, {"role": "user", "content": user}], seal)
 
 
@@ -83,7 +87,11 @@ class Question:
     def __init__(self, messages: list[dict[str, str]], seal: str) -> None:
         self.messages, self.seal = messages, seal
 
-    def schema(self, properties: Mapping[str, Any]) -> dict[str, Any]:
+    def verdict(self, reply: str) -> dict[str, Any] | None:
+        """The verdict in a reply, see :func:`read_verdict`."""
+        return read_verdict(reply, self.seal)
+
+    def schema(self, properties: Mapping[str, Any]) -> dict[str, Any] | None:
         """The JSON schema of a verdict: the seal, then ``properties`` in their order."""
         return {
             "type": "object",
