@@ -94,7 +94,8 @@ class LocalRewarder:
         entries = {each.term for each in self.config.rewards}
         judged = {verifier_of(name) for name in entries} - {""}
         judged |= set(self._verifiers) if "accuracy" in entries else set()
-        if not judged or any(":" in name for name in entries):  # somebody else's term may judge any
+        # somebody else's term may judge any, if it counts
+        if not judged or any(":" in each.term and each.weight != 0 for each in self.config.rewards):
             return
         named = {str(each.columns["verifier"]) for each in samples if each.columns.get("verifier") is not None}
         if missing := sorted(named - judged):

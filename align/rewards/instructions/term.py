@@ -16,7 +16,7 @@ from align.rewards.instructions import (  # noqa: F401  their constraints enter 
 from align.rewards.instructions.alike import folded
 from align.rewards.instructions.registry import COLUMN, Instruction, instructions_of
 from align.rewards.instructions.text import Text, compared
-from align.rewards.parsing import split_response
+from align.rewards.parsing import CLOSE, OPEN, split_response
 from align.rewards.rules.language import supported_language
 from align.rewards.terms import Sample, ScoresWithExtras
 
@@ -76,6 +76,8 @@ class Instructions:
         summary = split_response(sample).summary
         if summary is None:
             return 0.0, 0.0, "the thoughts were never closed: there is no response to check"
+        if OPEN in sample.response.rpartition(CLOSE)[2]:
+            return 0.0, 0.0, "thoughts are opened again behind the response: what they hold would not be checked"
         inner = ANSWER.fullmatch(summary)
         response = inner[1] if inner and "<answer>" not in inner[1].lower() else summary
         if few := self._says_too_little(response, wanted):

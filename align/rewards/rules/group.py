@@ -4,28 +4,40 @@ With x a sample's measure and m the mean over the group, the penalty is −min(1
 up to the mean (and ``slack`` beyond), −1 from (1 + slack + full) times the mean on. Only excess costs: a short answer
 earns nothing for being short.
 
-A sample without the part that is measured, for example because it was cut inside its thoughts, has −1 and is left out
-of the mean. Otherwise to answer nothing would be the way to be short. A group of one sample has nothing to compare:
+A sample whose measured part is not there or shows nothing, for example because it was cut inside its thoughts, has −1
+and is left out of the mean. Otherwise to answer nothing would be the way to be short. Thoughts that are opened again
+behind the answer belong to what is measured. A group of one sample has nothing to compare:
 ``None``.
 """
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import ClassVar, Literal, get_args
 
 import regex
 
+from align.rewards.characters import has_content
 from align.rewards.grouping import places_by_group
-from align.rewards.parsing import split_response
+from align.rewards.parsing import CLOSE, split_response
 from align.rewards.terms import Sample
 
 Part = Literal["answer", "thoughts", "response"]
-FENCED = regex.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[ \t]*$|\Z)", regex.MULTILINE | regex.DOTALL)
-# Headings, list items, quotes, rows of tables, rules; bold and underlined words.
+# Closed blocks of code. One of markdown is markup, and so is what follows a fence that is never closed.
+FENCED = regex.compile(
+    r"^[ \t]*(```|~~~)(?![ \t]*(?:markdown|md|html)\b).*?^[ \t]*\1[ \t]*$",
+    regex.MULTILINE | regex.DOTALL | regex.IGNORECASE,
+)
+# Headings, list items (with letters, other bullets and pictures too), quotes, rows of tables, rules; bold and
+# underlined words; tags of HTML; words in mathematical bold.
 MARKUP = regex.compile(
-    r"^[ \t]*(?:#{1,6}[ \t]|[-*+•][ \t]|\d{1,3}[.)][ \t]|>|\||(?:-{3,}|\*{3,}|_{3,})[ \t]*$)"
-    r"|\*\*(?=\S)[^*\n]{1,200}\*\*|__(?=\S)[^_\n]{1,200}__",
+    r"^[ \t]*(?:#{1,6}\s|[-*+•‣⁃◦▪▫●○∙·➤→–—]\s|\p{Emoji_Presentation}|[✓✔✗✘☑☐]|"
+    r"\(?(?:\d{1,3}|[A-Za-z]|[ivx]{1,4})[.)]\s|>|\|"
+    r"|(?:-{3,}|={3,}|\*{3,}|_{3,})[ \t]*$)"
+    r"|\*\*(?=\S)[^*\n]{1,200}\*\*|__(?=\S)[^_\n]{1,200}__"
+    r"|<(?:b|strong|i|em|u|h[1-6]|li|tr|hr|mark)\b[^<>\n]{0,80}>"
+    r"|[\U0001d400-\U0001d7cb]{2,}+",
     regex.MULTILINE,
 )
 
@@ -92,9 +104,12 @@ class LengthInGroup(_AgainstGroup):
         self.of = of
 
     def measure(self, sample: Sample) -> int | None:
-        parts = split_response(sample)
-        text = {"answer": parts.summary, "thoughts": parts.thoughts, "response": sample.response.strip()}[self.of]
-        return len(text) if text else None
+        text = {
+            "answer": _answer(sample),
+            "thoughts": split_response(sample).thoughts,
+            "response": sample.response.strip(),
+        }[self.of]
+        return len(text) if text and has_content(html.unescape(text)) else None
 
 
 class StyleInGroup(_AgainstGroup):
@@ -115,5 +130,12 @@ class StyleInGroup(_AgainstGroup):
         super().__init__(slack=slack, full=full)
 
     def measure(self, sample: Sample) -> int | None:
-        answer = split_response(sample).summary
-        return len(MARKUP.findall(FENCED.sub("", answer))) if answer else None
+        answer = _answer(sample)
+        return len(MARKUP.findall(FENCED.sub("", answer))) if answer and has_content(answer) else None
+
+
+def _answer(sample: Sample) -> str | None:
+    """All that a reader of the answer sees."""
+    if split_response(sample).summary is None:
+        return None
+    return sample.response.rpartition(CLOSE)[2].strip()

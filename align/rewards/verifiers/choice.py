@@ -54,8 +54,9 @@ CLAUSE = regex.compile(
 SENTENCE = regex.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 DENIED = regex.compile(
     r"\b(?:not|cannot|never|neither|nor|no|none|without|except|excluding|rather|instead|unlike|unless|wrong|incorrect|false|invalid|"
-    r"impossible|unlikely|mistake|mistaken|eliminate[sd]?|eliminating|discard(?:ed|s)?|reject(?:ed|s)?|dismiss(?:ed)?|(?:rule[sd]?|ruling)\s+"
-    r"(?:it\s+)?out|exclude[sd]?|avoid|fail(?:s|ed)?|too\s+\w+|might|may|maybe|perhaps|possibly|could)\b|n't\b|n’t\b|不|非|错|錯|排除|误|誤|也许|可能",
+    r"impossible|unlikely|(?<!beyond\s)(?<!beyond\sa\s)doubt(?:s|ed|ful)?|"
+    r"mistake|mistaken|eliminate[sd]?|eliminating|discard(?:ed|s)?|reject(?:ed|s)?|dismiss(?:ed)?|(?:rule[sd]?|ruling)\s+"
+    r"(?:it\s+)?out|exclude[sd]?|avoid|fail(?:s|ed)?|too\s+\w+|might|may|maybe|perhaps|possibly|could)\b|n't\b|n’t\b|不|非|别|別|勿|错|錯|排除|误|誤|也许|可能",
     regex.IGNORECASE,
 )
 SUPPOSED = regex.compile(
@@ -66,14 +67,24 @@ CONTRASTED = regex.compile(
 )
 # Behind the letter: another one that is offered beside it.
 RIVAL = regex.compile(
-    r"\b(?i:alternatively|otherwise|maybe|perhaps|possibly|or|or\s+else)\b[\s,:]*(?:(?i:it|is|option|answer|choice|the)\s+)*\(?([A-Z])(?![\w'’])"
+    r"\b(?i:alternatively|otherwise|failing\s+that|maybe|perhaps|possibly|or|or\s+else)\b[\s,:]*(?:(?i:it|is|option|answer|choice|the)\s+)*\(?([A-Z])(?![\w'’])"
     r"|(?<![\w'’])\(?([A-Z])\)?\s+(?:(?:is|are|would\s+be|could\s+be|may\s+be|might\s+be)\s+(?:(?:also|equally|as\s+well|possible)\b|too\b(?!\s+\w))"
     r"|(?:also\s+)?(?:works|fits|holds)\b|also\b)"
 )
 # The letter holds under a condition.
 CONDITION = regex.compile(
-    r"[\s,(*)]*\b(?:if|when|unless|provided|assuming|otherwise|for)\b|[\s,]*(?:如果|当)", regex.IGNORECASE
+    r"[\s,(*)]*\b(?:if|when|unless|provided|assuming|otherwise|for|sometimes|partly)\b|[\s,]*(?:如果|当)",
+    regex.IGNORECASE,
 )
+# A letter that is asked about.
+ASKED = regex.compile(r"[\s*)\]\"'”’]*[?？]")
+# Of a letter elsewhere in a labelled answer.
+RIGHT = regex.compile(
+    rf"(?<!\w){OPTION}\s+(?:is|must\s+be|would\s+be)\s+(?:the\s+)?(?:(?:only|best|most)\s+)?"
+    r"(?:correct|right|answer|best)\b"
+)
+# Another letter right behind a label: [B][C], B -> C.
+NAMED_BEHIND = regex.compile(r"\s*(?:\(([A-Z])\)|\[([A-Z])\]|(?:[-=]>|→|⇒)\s*([A-Z])\b)")
 # One more letter right behind: A, B or A/B or AB or A B.
 MORE = regex.compile(
     r"[\s,，、;/&|+]*(?:\b(?:or|and|and/or)\b|或|和|以及)?[\s,，、;/&|+(]*(?<![A-Za-z])([A-Z])(?![A-Za-z0-9_'’])|[A-Z](?![a-z])"
@@ -124,6 +135,9 @@ def _labelled(text: str) -> str | None:
     letter = next(group for group in found.groups()[:4] if group).upper()
     rest = found["text"] or ""
     others = {m[1] for m in regex.finditer(r"(?<![\w'’])\(?([A-Z])\s?[).:](?=\s|$)", rest)}
+    if behind := NAMED_BEHIND.match(rest):
+        others |= {name for name in behind.groups() if name}
+    others |= {m[1] for m in RIGHT.finditer(rest)}
     others |= {
         m[1]
         for m in regex.finditer(
@@ -132,7 +146,7 @@ def _labelled(text: str) -> str | None:
     }
     others |= {m for match in ANNOUNCED.finditer(rest) for m in match.groups() if m}
     listed = regex.fullmatch(r"(?:[\s,.)(;/&|]*+\b[A-Za-z]\b)++[\s,.)(;/&|]*+", rest)
-    if others - {letter} or listed or DENIED.match(rest.strip()):
+    if others - {letter} or listed or DENIED.match(rest.lstrip(" ([{*-–—\n")):
         return ""
     return letter
 
@@ -163,6 +177,7 @@ def _announced(text: str) -> str | None:
                 or DENIED.search(before + " " + mention.group())
                 or DENIED.search(after)
                 or CONDITION.match(after)
+                or ASKED.match(sentence, mention.end())
             ):
                 continue
             more = MORE.match(sentence, mention.end())

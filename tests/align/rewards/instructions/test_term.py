@@ -37,6 +37,7 @@ def columns(*wanted: dict[str, Any], **more: Any) -> dict[str, Any]:
         (f"<think>Fine, then.</think><answer>\n{GOOD}\n</answer>", False, 1.0),
         (f"<think>{GOOD}", False, 0.0),  # thoughts that were never closed
         (GOOD, True, 0.0),
+        (f"<think>x</think>{GOOD}<think>, well, and so on", False, 0.0),  # opened again: it would not be checked
         (f"<think>{GOOD}</think>", False, 0.0),  # all of it inside the thoughts
         (f"Well, well. <answer>{GOOD}</answer>", False, 0.0),  # text outside of the answer counts too
         (f"<think>x</think>{GOOD}<think>, and more</think>, ha", False, 0.0),

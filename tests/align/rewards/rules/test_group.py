@@ -126,3 +126,35 @@ def test_no_batch_and_no_half_divides_a_group(groups: list[int | None], size: in
             assert all(sum(groups[i] == g for i in batch) == groups.count(g) for g in inside)
     assert (halves is None) == (len(places_by_group(samples)) < 2)
     assert all(len(batch) <= size or len({groups[i] for i in batch}) == 1 for batch in batches)
+
+
+@pytest.mark.parametrize("nothing", ["\u200b", ".", "…", "&nbsp;", "\u3164"])
+def test_an_answer_that_shows_nothing_is_no_short_one(nothing: str) -> None:
+    made = [of(text) for text in (nothing, "a" * 40, "a" * 40)]
+    assert LengthInGroup().score(made) == [-1.0, 0.0, 0.0]
+
+
+def test_thoughts_that_are_opened_again_do_not_hide_a_long_answer() -> None:
+    made = [of(text) for text in (f"<think>x</think>5<think>{'a' * 99}", "<think>x</think>aaaa")]
+    hidden, plain = LengthInGroup().score(made)
+    assert hidden < -0.5
+    assert plain == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "pieces"),
+    [
+        ("# H\n- a\n**b**", 3),
+        ("```\n# H\n- a\n**b**", 3),  # a fence that is never closed hides nothing
+        ("```markdown\n# H\n- a\n**b**\n```", 3),
+        ("```python\n# H\n- a\n```", 0),
+        ("<h1>H</h1><ul><li>a<li>b</ul>", 3),
+        ("▪ a\n‣ b\n✅ c\na) d\n(i) e", 5),
+        ("𝐇𝐞𝐚𝐝: 𝐛𝐨𝐥𝐝", 2),
+        ("H\n===\ntext", 1),
+        ("x - y + z, 3 > 2 and a | b, e.g. 1.5", 0),
+        ("x</think>ok<think># H\n- a", 1),
+    ],
+)
+def test_markup_in_other_clothes_is_counted(answer: str, pieces: int) -> None:
+    assert StyleInGroup().measure(of(answer)) == pieces
