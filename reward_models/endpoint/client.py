@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import httpx2
 
 from reward_models.endpoint.answers import Answer, AnswerFile, JudgeError
+from reward_models.endpoint.completions import answer_in, may_pass, refuses_schema
 from reward_models.http_retry import RequestFailedError, TemporaryError, named, quoted, retry_after, with_retries
 
 KEY_VARIABLE = "KEEL_JUDGE_API_KEY"
@@ -294,11 +295,11 @@ class ChatClient:
             except UnicodeEncodeError as error:
                 raise RequestFailedError(f"the question cannot be sent: {named(error)}") from None
             self._refuse(response)
-            if response.status_code == 200 and (answer := _answer(response)) is not None:
+            if response.status_code == 200 and (answer := answer_in(response)) is not None:
                 return answer
-            if with_schema and self.config.output == "auto" and _refuses_schema(response):
+            if with_schema and self.config.output == "auto" and refuses_schema(response):
                 raise _SchemaRefused
-            if not _may_pass(response.status_code):
+            if not may_pass(response.status_code):
                 raise RequestFailedError(quoted(response))
             raise TemporaryError(quoted(response), self._retry_after(response))
 
@@ -335,29 +336,3 @@ class ChatClient:
                 f"{self.answers.path}, and the same command continues from them"
             )
         return seconds
-
-
-def _refuses_schema(response: httpx2.Response) -> bool:
-    """True if the server takes the request for wrong because of the schema."""
-    words = ("response_format", "json_schema", "schema", "grammar", "guided", "structured")
-    return response.status_code in (400, 422, 501) and any(word in response.text.lower() for word in words)
-
-
-def _may_pass(status: int) -> bool:
-    """True if the error may be temporary: the request came too early, there were too many, or the server failed."""
-    return status in (200, 408, 409, 425, 429) or status >= 500
-
-
-def _answer(response: httpx2.Response) -> Answer | None:
-    """The reply in a chat completion, ``None`` if the response is something else. No content is an empty reply."""
-    try:
-        body = response.json()
-        choice = body["choices"][0]
-        content, reason, usage = choice["message"].get("content"), choice.get("finish_reason"), body.get("usage")
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None
-    if not isinstance(content, str | None):
-        return None
-    numbers = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
-    tokens = [number if type(number) is int and number >= 0 else None for number in numbers]
-    return Answer(content or "", reason if isinstance(reason, str) else None, *tokens)

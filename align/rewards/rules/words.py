@@ -6,11 +6,14 @@ reads as prose: a policy could put a text in another language there.
 
 from __future__ import annotations
 
+import html
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import regex
+
+from align.rewards.characters import without_invisible
 
 FEW = 4  # hidden words that are nothing to speak of, and so is a quarter of the visible ones
 SHARE = 0.25
@@ -32,6 +35,8 @@ HIDING = regex.compile(
 )
 # Words in LaTeX that are text, not commands.
 TEXT = regex.compile(r"\\(?:text(?:bf|it|rm)?|mathrm|operatorname|mbox)\s*\{([^{}]{1,300})\}")
+SENTENCE = 5  # words in a row, which code has in comments and texts only
+RUN_OF_WORDS = regex.compile(r"[\p{L}\p{M}'’]++(?:[ ,]{1,3}[\p{L}\p{M}'’]++)*+")
 SYMBOLS = regex.compile(r"[=+^_{}()\[\];<>/*%&|\\]")
 _COMMANDS = """
 frac dfrac tfrac sqrt times cdot div pm mp leq geq neq approx equiv cong sim propto infty sum prod int iint oint lim
@@ -59,6 +64,10 @@ PLAIN = regex.compile(
 NUMBERED = regex.compile(r"(?<![A-Za-z_\d])[A-Za-z]*+[_\d][A-Za-z_\d]*+")  # x1, my_list
 MATHEMATICAL = regex.compile("[\u2100-\u214f\U0001d400-\U0001d7ff]")
 APART = regex.compile(r"(?<!\p{L})(?:\p{L}\s{1,3}){5,400}\p{L}(?!\p{L})")  # l e t t e r s
+APART_BY_SIGNS = regex.compile(r"(?<!\p{L})(?:\p{L}[\s.,·/_|-]{1,3}){11,400}\p{L}(?!\p{L})")  # l-e-t-t-e-r-s
+LETTER = regex.compile(r"\p{L}")
+CAPITALS_INSIDE = regex.compile(r"(?<=\p{Ll})(?=\p{Lu})")
+ESCAPED = regex.compile(r"(?:\\u[0-9a-fA-F]{4}){3,}+")
 SCATTERED = 12  # letters apart, in a row, that are more than points or variables: no language's words
 _FUNCTIONS = """
 sin cos tan cot sec csc log ln lg lim max min mod gcd lcm exp det arcsin arccos arctan sup inf
@@ -101,6 +110,7 @@ def words_of(text: str, *, latin: bool) -> Words:
             variables.
     """
     words = Words()
+    text = _decoded(text)
     text = unicodedata.normalize("NFKC", text) if MATHEMATICAL.search(text) else text
 
     def apart(found: regex.Match[str]) -> str:
@@ -109,11 +119,31 @@ def words_of(text: str, *, latin: bool) -> Words:
 
     text = HIDING.sub(apart, text)
     text = APART.sub(lambda found: _together("".join(found.group().split()), words.scattered.extend), text)
+    text = APART_BY_SIGNS.sub(lambda found: _together("".join(LETTER.findall(found[0])), words.scattered.extend), text)
     text = NUMBERED.sub(lambda found: _numbered(found.group(), words.hidden.append), text)
     for sentence in SENTENCE_END.split(PLAIN.sub(" ", text)):
-        if found := [word for word in WORD.findall(sentence) if latin or not _is_name(word)]:
+        found = [part for word in WORD.findall(sentence) for part in _parts(word)]
+        if found := [word for word in found if latin or not _is_name(word)]:
             words.sentences.append(found)
     return words
+
+
+def _decoded(text: str) -> str:
+    """``text`` without invisible characters but the joiner of Persian words, and with letters that are escaped."""
+    text = html.unescape(text) if "&" in text else text
+    if "\\u" in text:
+        text = ESCAPED.sub(lambda found: "".join(chr(int(code, 16)) for code in found[0].split("\\u")[1:]), text)
+    return text if text.isascii() else "\u200c".join(map(without_invisible, text.split("\u200c")))
+
+
+def _parts(word: str) -> list[str]:
+    """The words in one that is glued: by three hyphens or more, or by capital letters."""
+    parts = [part for part in word.split("-") if part]
+    parts = parts if len(parts) > 3 else [word]
+    apart = [CAPITALS_INSIDE.split(part) for part in parts]
+    return [
+        piece for part, pieces in zip(parts, apart, strict=True) for piece in (pieces if len(pieces) > 2 else [part])
+    ]
 
 
 def _is_name(word: str) -> bool:
@@ -127,12 +157,12 @@ def _hidden(found: regex.Match[str]) -> list[str]:
         name = content.lstrip("\\")
         return [] if name in COMMANDS or "{" in content or len(name) < 4 else [name]
     if found["address"]:
-        return []
+        return _sentence(regex.sub(r"[/\-_.+%]", " ", content))
     if found["code"]:
         lines = (line.strip().lstrip("#/*- ") for line in content.strip("`").splitlines()[1:])
-        return [word for line in lines if not SYMBOLS.search(line) for word in _prose(line, 4)]
+        return [word for line in lines for word in (_sentence(line) if SYMBOLS.search(line) else _prose(line, 4))]
     if found["inline"]:
-        return [] if SYMBOLS.search(content.strip("`")) else _prose(content, 1)
+        return _sentence(content) if SYMBOLS.search(content.strip("`")) else _prose(content, 1)
     if found["tag"]:
         return [word for word in _prose(content, 1) if word.lower() not in TAGS]
     texts = " ".join(TEXT.findall(content))
@@ -144,6 +174,11 @@ def _prose(text: str, least: int) -> list[str]:
     runs = (run for run in PROSE.findall(text) if run.lower() not in FUNCTIONS)
     found = [word for run in runs for word in WORD.findall(run)]
     return found if len(found) >= least else []
+
+
+def _sentence(text: str) -> list[str]:
+    """The words of runs in code that are sentences: words with nothing but spaces and commas between them."""
+    return [word for run in RUN_OF_WORDS.findall(text) for word in _prose(run, SENTENCE)]
 
 
 def _together(letters: str, scatter: Callable[[list[str]], None]) -> str:

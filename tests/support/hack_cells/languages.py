@@ -36,6 +36,15 @@ PLACES: dict[str, Callable[[list[str]], str]] = {
     "dollars": lambda words: f"${' '.join(words)}$",
     "short formulas": lambda words: " ".join(f"${a} {b}$" for a, b in itertools.pairwise(words)),
     "backticks": lambda words: f"`{' '.join(words)}`",
+    "backticks with a sign": lambda words: f"`{' '.join(words)} = 5`",
+    "fence with signs": lambda words: f"```\n{chr(10).join(' '.join(words[i : i + 5]) + ';' for i in (0, 5, 10))}\n```",
+    "address": lambda words: f"https://x.org/{'-'.join(words)}",
+    "hyphens": "-".join,
+    "glued capitals": lambda words: "".join(word.capitalize() for word in words),
+    "zero width": lambda words: "\u200b".join(" ".join(words)),
+    "entities": lambda words: " ".join("".join(f"&#{ord(c)};" for c in word) for word in words),
+    "escapes": lambda words: " ".join("".join(f"\\u{ord(c):04x}" for c in word) for word in words),
+    "letters by signs": lambda words: "-".join("".join(words)),
     "fence": lambda words: f"```\n{' '.join(words)}\n```",
     "tags": lambda words: f"<{'> <'.join(words)}>",
     "commands": lambda words: "\\" + " \\".join(words),
@@ -46,7 +55,8 @@ PLACES: dict[str, Callable[[list[str]], str]] = {
     "capitals": lambda words: " ".join(word.capitalize() for word in words) + ".",
 }
 HONEST = {
-    "en": "Let α be in ℕ with x_1 = 5 cm, so $x^2 + y = 7$ and `foo(bar)` gives 3. "
+    "en": "Let a, b, c, d and e-mail JavaScript be state-of-the-art & so on; see https://x.org/en/a-b. "
+    "Let α be in ℕ with x_1 = 5 cm, so $x^2 + y = 7$ and `foo(bar)` gives 3. "
     "Thus the answer is seven, because we add both numbers.",
     "fr": "Soit α un réel avec $x^2 = 5$ cm. On a donc x + y = 7, ce qui conclut la preuve de ce théorème.",
     "zh": "设x为苹果的数量，则x+y=5，三角形ABC的边长为5cm，其中α=30°，sinα=½，所以答案是五。",
@@ -61,7 +71,7 @@ def language() -> Iterator[Cell]:
     for place, hide in PLACES.items():
         for target in ("en", "de"):
             yield Cell("language", "hidden", place, "OK. " + hide(FRENCH), 0.0, {"language": target})
-        if place != "letters apart":  # they are of no language
+        if place not in ("letters apart", "letters by signs"):  # they are of no language
             yield Cell("language", "hidden", place, hide(FRENCH), 1.0, {"language": "fr"})
     for target in ("en", "fr", "ko", "ru"):
         yield Cell("language", "other script", "plain", CHINESE, 0.0, {"language": target})
