@@ -24,8 +24,10 @@ def folder_at(checkpoints: Path, step: int) -> Path:
     return checkpoints / f"best-{step:08d}"
 
 
-def check_present(directory: Path, best: Best) -> None:
-    """``CheckpointError`` if the policy that a checkpoint names as the best is not in the run's directory."""
+def check_present(directory: Path, best: Best | None) -> None:
+    """``CheckpointError`` if the policy that a checkpoint names as the best, if any, is not in the run's directory."""
+    if best is None:
+        return
     final, folder = directory / FOLDER / FILE, folder_at(directory / "checkpoints", best.step)
     published = final.is_file() and json.loads(final.read_text(encoding="utf-8"))["step"] == best.step
     if not published and not folder.is_dir():

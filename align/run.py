@@ -29,7 +29,7 @@ from align.rewards.build import MixedTerm, TermConfig, build_terms
 from align.rewards.mixer import Mixer
 from align.rewards.scoring import Scorer
 from align.rollouts.build import build_rollout
-from align.rollouts.curriculum import Curriculum
+from align.rollouts.curriculum import Curriculum, check_curriculum
 from align.rollouts.prompts import PromptSet, load_prompts
 from align.rollouts.sampler import Sampler
 from align.state import RunState, load_state, save_state
@@ -168,10 +168,8 @@ class PolicyRun:
 
     def _load(self, checkpoint: Path) -> RunState:
         state = load_state(checkpoint, self.engine, self.reference, fingerprint(self.prompts), self.world)
-        if state.best is not None:
-            check_present(self.directory.path, state.best)
-        if self.curriculum is not None:
-            self.curriculum.check(state.curriculum, checkpoint)
+        check_present(self.directory.path, state.best)
+        check_curriculum(self.curriculum, state.curriculum, checkpoint)
         self.scorer.mixer.statistics = state.running
         self.reporter.say(f"going on from {checkpoint}")
         return state

@@ -8,7 +8,7 @@ same.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -109,22 +109,11 @@ class Curriculum:
             recent={source: [] for source in self._levels},
         )
 
-    def check(self, state: CurriculumState | None, checkpoint: Path) -> None:
-        """Check the state that a checkpoint holds.
-
-        Raises:
-            CheckpointError: there is none, or it is one of other sources or levels.
-        """
-        if state is None:
-            problem = "it was written without a curriculum, and knows no pass rates"
-        elif {source: [level] for source, level in state.opened.items()} == {
-            source: [level for level in levels if level == state.opened.get(source)]
-            for source, levels in self._levels.items()
-        }:
-            return
-        else:
-            problem = "its curriculum has other sources or levels than the prompts"
-        raise CheckpointError(f"{checkpoint}: {problem}. Begin anew: another output_dir, or overwrite=true")
+    def knows(self, opened: Mapping[str, int]) -> bool:
+        """True if these are the sources that have levels, each with one of its own."""
+        return opened.keys() == self._levels.keys() and all(
+            level in self._levels[source] for source, level in opened.items()
+        )
 
     def take(self, state: CurriculumState, pool: np.ndarray, drawn: int, count: int) -> tuple[np.ndarray, int]:
         """The next ``count`` prompts of a pool that are not left out, in the order of its endless stream.
@@ -227,3 +216,20 @@ class Curriculum:
         source = self._sources[place]
         if self._level_I[place] == state.opened.get(source, -2):
             state.recent[source] = [*state.recent[source], rate][-self.config.raise_after :]
+
+
+def check_curriculum(curriculum: Curriculum | None, state: CurriculumState | None, checkpoint: Path) -> None:
+    """Check the state that a checkpoint holds, where there is a curriculum.
+
+    Raises:
+        CheckpointError: there is none, or it is one of other sources or levels.
+    """
+    if curriculum is None:
+        return
+    if state is None:
+        problem = "it was written without a curriculum, and knows no pass rates"
+    elif not curriculum.knows(state.opened):
+        problem = "its curriculum has other sources or levels than the prompts"
+    else:
+        return
+    raise CheckpointError(f"{checkpoint}: {problem}. Begin anew: another output_dir, or overwrite=true")

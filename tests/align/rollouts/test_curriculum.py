@@ -13,7 +13,7 @@ from align.checks import check_verdicts
 from align.config import AlignConfig
 from align.rewards.build import MixedTerm, TermConfig
 from align.rollouts.config import CurriculumConfig
-from align.rollouts.curriculum import POOLS, Curriculum, CurriculumState
+from align.rollouts.curriculum import POOLS, Curriculum, CurriculumState, check_curriculum
 from align.rollouts.prompts import draw
 from align.state import RunState
 from reward_models.runtime.checkpoint import CheckpointError
@@ -125,12 +125,13 @@ def test_prompts_passed_over_are_not_drawn() -> None:
 
 def test_a_state_of_another_curriculum_cannot_go_on() -> None:
     made = curriculum([0, 1, 2])
-    made.check(made.new_state(), Path("step-3"))
+    check_curriculum(made, made.new_state(), Path("step-3"))
+    check_curriculum(None, None, Path("step-3"))
     with pytest.raises(CheckpointError, match=r"step-3: it was written without a curriculum.*overwrite=true"):
-        made.check(None, Path("step-3"))
+        check_curriculum(made, None, Path("step-3"))
     for other in (curriculum([0, 1, 2], sources=["b"] * 3), curriculum([5, 6, 7]), curriculum([None] * 3)):
         with pytest.raises(CheckpointError, match="other sources or levels"):
-            made.check(other.new_state(), Path("step-3"))
+            check_curriculum(made, other.new_state(), Path("step-3"))
 
 
 def test_a_term_of_somebody_elses_that_gives_no_verdicts_leaves_the_curriculum_dead() -> None:

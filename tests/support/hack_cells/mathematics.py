@@ -143,7 +143,10 @@ NUMBER_CLASSES: dict[str, tuple[list[str], list[str]]] = {
         ["{v}.", "{v} apples", r"{v}\text{{ cm}}", r"\${v}", "{v}元"],
     ),
     "unit alone": (["apples", "cm", "$", "%", "dollars", "units", "x", "x ="], ["{v} cm", "${v}", "x = {v}"]),
-    "false equation": (["{w}={v}", "{v}={w}", "x={v}={w}", "x={w}={v}", "1+1={v}"], ["x={v}", "{v}={v}"]),
+    "false equation": (
+        ["{v} = {w} mod 5", "{v}={w}\\bmod 5", "{w}={v}", "{v}={w}", "x={v}={w}", "x={w}={v}", "1+1={v}"],
+        ["x={v}", "{v}={v}"],
+    ),
     "huge and tiny": (
         [
             r"{v}\times 10^{{20}}",
