@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from align.best import KeepBestConfig
 from align.guards import GuardConfig
-from align.objective.kinds import AdvantageKind, Aggregation, LossKind
+from align.objective.config import LossConfig
+from align.objective.kinds import CorrectionKind
 from align.phases import Phase, PhaseConfig, resolve_phases
 from align.policy.config import PolicyConfig, TeacherConfig
 from align.rewards.build import VERIFIERS, TermConfig, check_terms
@@ -16,52 +17,7 @@ from align.rollouts.config import CurriculumConfig, PromptsConfig, RolloutConfig
 from reward_models.runtime.training_config import EngineConfig, RunConfig
 
 # Settings of the loss that reverse_kl reads; another one that differs from its default is refused with it.
-READ_BY_DISTILLATION = ("kind", "beta", "correction", "importance_cap")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossConfig:
-    """Settings of the policy update.
-
-    Attributes:
-        kind: ``token``: a ratio per token, mean over a response's tokens, mean over responses (GRPO). ``sequence``: one
-            ratio per response, as DeepSeek-R1 prints it. ``token_mean``: mean over all tokens of the step (DAPO).
-            ``reverse_kl``: on-policy distillation, the divergence from ``teacher``, mean over all tokens of the step;
-            rewards are measured and not learnt from, and advantages, clips and ``beta`` have no part in it.
-        advantages: ``group``: (r − mean) / std within a prompt's group; ``mean``: r − mean (Dr. GRPO);
-            ``leave_one_out``: r − mean of the others (RLOO).
-        aggregation: ``sum``: the weighted sum of the terms is normalised, as ``advantages`` says. ``gdpo``: each term
-            is normalised within a prompt's group, then the terms are summed with their weights, then the sums of
-            the rollout are normalised (arXiv:2601.05242).
-        clip_low, clip_high: ε of the ratio's lower and upper bound, 1 − ε and 1 + ε.
-        beta: weight of the KL divergence from the reference model; 0 keeps no reference model.
-        correction: correct the difference between the rollout engine's and the trainer's probabilities by
-            truncated importance sampling. ``auto``: where another program than the trainer samples
-            (``rollout.engine=vllm``). ``never`` only measures the difference.
-        importance_cap: the largest weight of a token in this correction.
-    """
-
-    RENAMED: ClassVar[dict[str, str]] = {"importance_correction": "correction"}
-
-    kind: LossKind = "token"
-    advantages: AdvantageKind = "group"
-    aggregation: Aggregation = "sum"
-    clip_low: float = 10.0
-    clip_high: float = 10.0
-    beta: float = 0.001
-    correction: Literal["auto", "always", "never"] = "auto"
-    importance_cap: float = 2.0
-
-    def __post_init__(self) -> None:
-        if min(self.clip_low, self.clip_high, self.beta) < 0:
-            raise ValueError("loss.clip_low, loss.clip_high and loss.beta must not be negative")
-        if self.importance_cap <= 0:
-            raise ValueError("loss.importance_cap must be positive; loss.correction=never switches it off")
-        if self.aggregation == "gdpo" and self.advantages != "group":
-            raise ValueError(
-                f"loss.aggregation=gdpo normalises by the standard deviation of the group: loss.advantages="
-                f"{self.advantages} would change nothing; leave it at group"
-            )
+READ_BY_DISTILLATION = ("kind", "beta", "correction", "correction_low", "correction_high")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +158,7 @@ class AlignConfig(RunConfig):
                 f"keep_best: {self.keep_best.metric} is measured on held-out prompts while the run lasts: set "
                 "evaluation.data and evaluation.every"
             )
-        if self.rollout.ahead and not self.corrects_importance:
+        if self.rollout.ahead and self.correction is None:
             raise ValueError(
                 f"rollout.ahead={self.rollout.ahead} learns from responses of an earlier policy, which has to be "
                 "corrected for: set loss.correction=auto, or rollout.ahead=0"
@@ -250,10 +206,9 @@ class AlignConfig(RunConfig):
         return self.loss.kind == "reverse_kl"
 
     @property
-    def corrects_importance(self) -> bool:
-        """True if the loss corrects the difference between the rollout engine's and the trainer's probabilities."""
-        chosen = self.loss.correction
-        return chosen == "always" or (chosen == "auto" and self.rollout.engine != "local")
+    def correction(self) -> CorrectionKind | None:
+        """The correction of the rollout engine's probabilities that is in force; ``None``: none."""
+        return self.loss.correction_in_force(self.rollout.engine)
 
     @property
     def needs_whole_rollout(self) -> str:

@@ -10,6 +10,7 @@ import sys
 
 from align.config import AlignConfig
 from align.foreign import foreign_code
+from align.objective.config import describe
 from align.rewards.build import check_terms
 from align.rewards.scoring import RewardFailure
 from align.rewards.terms import TermError
@@ -49,6 +50,8 @@ def _run(parsed: argparse.Namespace) -> None:
         print(f"warning: {missing}")
     for sentence in engines_of(config):
         print(sentence)
+    for line in describe(config.loss, config.rollout.engine):
+        print(line)
     for step, change in changes(config):
         print(f"step {step:>6,}  {change}")
 

@@ -7,6 +7,7 @@ and it is counted: taking it for a reward of 0.0 would push the policy away from
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 
@@ -40,16 +41,18 @@ def group_advantages(
     - ``mean``: r − mean, as Dr. GRPO (arXiv:2503.20783): no bias towards prompts that are nearly always or
       never solved.
     - ``leave_one_out``: r − mean of the other n − 1, as RLOO (arXiv:2402.14740), which is n / (n − 1) · (r − mean).
+    - ``batch``: (r − mean) / (std + ε) with the std over all scorable samples of ``rewards_PG`` (Lite PPO,
+      arXiv:2508.08221, sec. 4; TRL's ``scale_rewards="batch"``): groups of a small std are not made as large as others.
 
     Args:
-        rewards_PG: shape ``[P, G]``; nan where a sample is unscorable.
-        epsilon: ε of ``group``; TRL's value by default.
+        rewards_PG: shape ``[P, G]``; nan where a sample is unscorable. For ``batch`` these are all prompts of a step.
+        epsilon: ε of ``group`` and ``batch``; TRL's value by default.
         tolerance: rewards of a group that differ by no more than this are equal: rounding is no signal.
     """
     if rewards_PG.dim() != 2:
         raise ValueError(f"rewards come as [prompts, samples], not {tuple(rewards_PG.shape)}")
-    if kind not in ("group", "mean", "leave_one_out"):
-        raise ValueError(f"advantages {kind!r} are none of group, mean, leave_one_out")
+    if kind not in get_args(AdvantageKind):
+        raise ValueError(f"advantages {kind!r} are none of {', '.join(get_args(AdvantageKind))}")
     scored_PG = ~torch.isnan(rewards_PG)
     count_P1 = scored_PG.sum(dim=1, keepdim=True)
     known_PG = torch.where(scored_PG, rewards_PG, 0.0)
@@ -60,6 +63,8 @@ def group_advantages(
     if kind == "group":
         variance_P1 = centred_PG.square().sum(dim=1, keepdim=True) / (count_P1 - 1).clamp(min=1)
         values_PG = centred_PG / (variance_P1.sqrt() + epsilon)
+    elif kind == "batch":
+        values_PG = centred_PG / (_deviation(rewards_PG[scored_PG]) + epsilon)
     elif kind == "mean":
         values_PG = centred_PG
     else:
@@ -121,6 +126,11 @@ def _normalised(values: torch.Tensor, counted: torch.Tensor, epsilon: float, dim
     centred = torch.where(counted, values - mean, 0.0)
     variance = centred.square().sum(dim=dim, keepdim=True) / (count - 1).clamp(min=1)
     return centred / (variance.sqrt() + epsilon)
+
+
+def _deviation(values: torch.Tensor) -> torch.Tensor:
+    """The unbiased standard deviation; 0 of fewer than two values."""
+    return values.std() if len(values) > 1 else values.new_zeros(())
 
 
 def _spread(rewards_PG: torch.Tensor, scored_PG: torch.Tensor) -> torch.Tensor:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from align.config import AlignConfig
-from align.objective.losses import PolicyLoss, importance_weights, limited_exp, policy_loss
+from align.objective.advantages import group_advantages
+from align.objective.corrections import effective_share, importance_weights, near_policy
+from align.objective.losses import PolicyLoss, limited_exp, loss_weights, policy_loss
 from align.phases import Phase
 from align.policy.policy import FILLER
 from align.run import PolicyRun
@@ -21,7 +24,8 @@ from reward_models.runtime.metrics import Metrics
 
 MEANS = (
     *("loss", "entropy", "ratio", "clipped_low", "clipped_high", "limited", "kl", "kl_teacher"),
-    *("mismatch", "advantage_size"),
+    *("mismatch", "advantage_size", "overlong", "off_policy_masked"),
+    *("correction_weight", "correction_square", "correction_limited", "correction_masked"),
 )
 MAXIMA = ("ratio_max", "mismatch_max")
 OTHER_MODEL = 0.5  # a mean mismatch above it; the wrong precision gives 0.01 to 0.3
@@ -59,6 +63,7 @@ def update(run: PolicyRun, state: RunState, phase: Phase, rollout: Rollout) -> d
     """
     config, engine, policy, world = run.config, run.engine, run.policy, run.world
     metrics, prompts = Metrics(MEANS, MAXIMA), list(range(len(rollout)))
+    rollout = with_step_advantages(rollout, config)
     rate = set_learning_rate(engine, config.engine.lr, phase.lr)
     batches = plan_micro_batches(rollout, prompts, _layout(run), config.max_tokens, world)
     denominator = _denominator(rollout, prompts, config)
@@ -74,9 +79,10 @@ def update(run: PolicyRun, state: RunState, phase: Phase, rollout: Rollout) -> d
         if not slices:  # a rank without samples still takes part in every collective, with a gradient of zero
             loss = 0.0 * (logprobs_T if kl_T is None else kl_T).sum()
         elif kl_T is None:
-            loss = _loss(logprobs_T, entropy_T, batch.sequence_T, rollout, slices, config, metrics).loss_N.sum()
+            loss = _loss(logprobs_T, entropy_T, batch.sequence_T, rollout, slices, config, phase, metrics).loss_N.sum()
         else:
-            loss = _distillation_loss(kl_T, logprobs_T, entropy_T, rollout, slices, config, metrics)
+            sequence_T = batch.sequence_T
+            loss = _distillation_loss(kl_T, logprobs_T, entropy_T, sequence_T, rollout, slices, config, metrics)
         loss = loss / denominator
         finite = finite and bool(torch.isfinite(loss))
         backward(engine, loss, world, last=number == len(batches) - 1)
@@ -85,7 +91,7 @@ def update(run: PolicyRun, state: RunState, phase: Phase, rollout: Rollout) -> d
     except NonFiniteError as error:
         message = f"step {state.step + 1}: {error}; nothing was updated, {run.dump_batch(rollout)}"
         raise NonFiniteError(message) from None
-    values = metrics.reduce(world) | {"grad_norm": grad_norm, "lr": rate}
+    values = _with_effective_share(metrics.reduce(world)) | {"grad_norm": grad_norm, "lr": rate}
     if values.get("mismatch", 0.0) > OTHER_MODEL and state.step % config.steps_per_rollout == 0:
         run.reporter.say(
             f"warning: step {state.step + 1}: the rollout engine's log-probabilities differ from the policy's by "
@@ -116,11 +122,22 @@ def set_learning_rate(engine: Any, peak: float, phase_peak: float) -> float:
     return rate
 
 
+def with_step_advantages(rollout: Rollout, config: AlignConfig) -> Rollout:
+    """The step's prompts with their advantages, where these depend on the step: ``loss.advantages=batch``.
+
+    Every rank holds all prompts of the step, so that the standard deviation is that of the step, and not of a rank.
+    """
+    if config.loss.advantages != "batch":
+        return rollout
+    assert rollout.rewards_PG is not None
+    return replace(rollout, advantages_PG=group_advantages(rollout.rewards_PG, "batch").advantages_PG)
+
+
 def _denominator(rollout: Rollout, prompts: list[int], config: AlignConfig) -> float:
     """The divisor of the sum of the step's losses over all micro-batches and ranks."""
-    if config.loss.kind in ("token_mean", "reverse_kl"):
-        return float(rollout.length_N.view(-1, rollout.samples)[prompts].sum())
-    return float(len(prompts) * rollout.samples)
+    rows = rollout.rows(prompts)
+    kept_N = rollout.finished_N[rows] if config.loss.overlong_filter else None
+    return max(1.0, float(loss_weights(config.loss.kind, rollout.length_N[rows], kept_N).sum()))
 
 
 def _loss(
@@ -130,27 +147,39 @@ def _loss(
     rollout: Rollout,
     slices: list[SampleSlice],
     config: AlignConfig,
+    phase: Phase,
     metrics: Metrics,
 ) -> PolicyLoss:
     """The loss of rewards, response by response."""
     settings = config.loss
     samples = [sample for each in slices for sample in each.samples]
-    old_T, correction_T = _behind(logprobs_T, rollout, slices, config, metrics)
     reference_T = rollout.reference_logprobs_T
     assert rollout.advantages_PG is not None
-    advantages_N = rollout.advantages_PG.flatten()[samples]
+    advantages_N = rollout.advantages_PG.flatten()[samples].to(logprobs_T.device, torch.float32)
+    finished_N = rollout.finished_N[samples].to(logprobs_T.device)
+    old_T, correction_T = _behind(logprobs_T, sequence_T, rollout, slices, config, metrics)
+    if settings.off_policy_threshold is not None:
+        rollout_T = _of_the_engine(rollout, slices, "loss.off_policy_threshold").to(logprobs_T.device)
+        near_N = near_policy(logprobs_T, rollout_T, advantages_N, sequence_T, settings.off_policy_threshold)
+        metrics.add("off_policy_masked", (~near_N).float())
+        correction_T = near_N[sequence_T].float() * (1.0 if correction_T is None else correction_T)
     loss = policy_loss(
         logprobs_T,
         old_T,
-        advantages_N.to(logprobs_T.device, torch.float32),
+        advantages_N,
         sequence_T,
         reference_logprobs_T=None if reference_T is None else rollout.of(reference_T, slices).to(logprobs_T.device),
         correction_T=correction_T,
+        kept_N=finished_N if settings.overlong_filter else None,
         kind=settings.kind,
         clip_low=settings.clip_low,
         clip_high=settings.clip_high,
         beta=settings.beta,
+        kl_estimate=settings.kl_estimate,
+        max_length=phase.max_new_tokens,
     )
+    if settings.overlong_filter:
+        metrics.add("overlong", (~finished_N).float())
     tokens = len(logprobs_T)
     metrics.add_sum("loss", loss.loss_N, float(loss.weight_N.sum()))
     metrics.add("entropy", entropy_T)
@@ -169,6 +198,7 @@ def _distillation_loss(
     kl_T: torch.Tensor,
     logprobs_T: torch.Tensor,
     entropy_T: torch.Tensor,
+    sequence_T: torch.Tensor,
     rollout: Rollout,
     slices: list[SampleSlice],
     config: AlignConfig,
@@ -178,7 +208,7 @@ def _distillation_loss(
 
     Every token's is weighed as its policy term would be in :func:`policy_loss`, where the rollout engine is corrected.
     """
-    _, correction_T = _behind(logprobs_T, rollout, slices, config, metrics)
+    _, correction_T = _behind(logprobs_T, sequence_T, rollout, slices, config, metrics)
     loss_T = kl_T if correction_T is None else kl_T * correction_T
     metrics.add("loss", loss_T)
     metrics.add("kl_teacher", kl_T)
@@ -187,7 +217,12 @@ def _distillation_loss(
 
 
 def _behind(
-    logprobs_T: torch.Tensor, rollout: Rollout, slices: list[SampleSlice], config: AlignConfig, metrics: Metrics
+    logprobs_T: torch.Tensor,
+    sequence_T: torch.Tensor,
+    rollout: Rollout,
+    slices: list[SampleSlice],
+    config: AlignConfig,
+    metrics: Metrics,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The old log-probabilities of these samples, and the weights that correct those of the rollout engine, if wanted.
 
@@ -203,15 +238,33 @@ def _behind(
     if len(gap_T):
         metrics.add("mismatch", gap_T)
         metrics.max("mismatch_max", float(gap_T.max()))
-    return old_T, _correction(old_T, rollout_T, config.loss.importance_cap if config.corrects_importance else None)
+    if config.correction is None:
+        return old_T, None
+    rollout_T = _of_the_engine(rollout, slices, "loss.correction").to(logprobs_T.device)
+    low, high = config.loss.correction_low, config.loss.correction_high
+    found = importance_weights(old_T, rollout_T, sequence_T, config.correction, low=low, high=high)
+    metrics.add("correction_weight", found.weight_T)
+    metrics.add("correction_square", found.weight_T.double().square())
+    metrics.add("correction_limited", found.limited_T.float())
+    metrics.add("correction_masked", found.masked_T.float())
+    return old_T, found.weight_T
 
 
-def _correction(old_T: torch.Tensor, rollout_T: torch.Tensor, cap: float | None) -> torch.Tensor | None:
-    if cap is None:
-        return None
+def _of_the_engine(rollout: Rollout, slices: list[SampleSlice], setting: str) -> torch.Tensor:
+    """The log-probabilities of the rollout engine, all of which ``setting`` needs."""
+    rollout_T = rollout.of(rollout.rollout_logprobs_T, slices)
     if rollout_T.isnan().any():
+        off = "set it to never" if setting == "loss.correction" else "take it out"
         raise ValueError(
-            "loss.correction needs the log-probabilities of the rollout engine, and this engine gives none; "
-            "set it to never or choose another rollout.engine"
+            f"{setting} needs the log-probabilities of the rollout engine, and this engine gives none; {off} or choose "
+            "another rollout.engine"
         )
-    return importance_weights(old_T, rollout_T, cap)
+    return rollout_T
+
+
+def _with_effective_share(values: dict[str, float]) -> dict[str, float]:
+    """The metrics with ``effective_share`` of the correction's weights in the place of the mean of their squares."""
+    square = values.pop("correction_square", None)
+    if square is None:
+        return values
+    return values | {"effective_share": effective_share(values["correction_weight"], square)}
