@@ -121,16 +121,16 @@ CORRECTIONS: dict[CorrectionKind, CorrectionRule] = {
     "sequence_cap": CorrectionRule(
         *("product", "cap", 0.0, 2.0),
         "min(Π_t w_t, high)",
-        "Seq-TIS, https://yingru.notion.site/When-Speed-Kills-Stability",
+        "Seq-TIS, https://yingru.notion.site/271211a558b7808d8b12d403fd15edda",
     ),
     "sequence_mask": CorrectionRule(
         *("product", "mask", 0.0, 2.0),
         "Π_t w_t if low ≤ Π_t w_t ≤ high, else 0",
-        "Seq-MIS, https://yingru.notion.site/When-Speed-Kills-Stability",
+        "Seq-MIS, https://yingru.notion.site/271211a558b7808d8b12d403fd15edda",
     ),
     "geometric_mask": CorrectionRule(
         *("geometric", "keep", 0.999, 1.001),
         "1 if low ≤ (Π_t w_t)^(1/T) ≤ high, else 0",
-        "Geo-Mask, https://yingru.notion.site/When-Speed-Kills-Stability",
+        "Geo-Mask, https://yingru.notion.site/271211a558b7808d8b12d403fd15edda",
     ),
 }

@@ -254,7 +254,7 @@ def unbiased_kl(log_ratio: torch.Tensor, reference_log_ratio: torch.Tensor) -> t
 
     The ratio has its gradient, so that the expected gradient under π_old is that of the divergence itself: at each
     token it is (π/π_old) log(π/π_ref) ∇ log π. That of :func:`k3` alone is (1 − π_ref/π) ∇ log π, which has no bound
-    where the policy has left the reference behind.
+    where the policy finds a token far less probable than the reference.
 
     Args:
         log_ratio: log π − log π_old, with gradient. ``reference_log_ratio``: log π_ref − log π, with gradient.

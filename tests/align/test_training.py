@@ -108,15 +108,19 @@ def test_how_it_is_computed_changes_nothing(uninterrupted: Path, tmp_path: Path,
     assert_close_run(tmp_path / "run", uninterrupted)
 
 
-@pytest.mark.parametrize("kind", ["token", "sequence", "token_mean"])
-def test_every_loss_is_the_same_over_two_ranks_and_other_micro_batches(kind: str, tmp_path: Path, train: Any) -> None:
-    words = (
-        f"loss.kind={kind}",
-        "steps=4",
-        "evaluation.data=[]",
-        "loss.advantages=leave_one_out",
-        "loss.clip_high=0.2",
-    )
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "{kind: token, advantages: leave_one_out, clip_high: 0.2, beta: 0.05}",
+        "{kind: sequence, advantages: leave_one_out, clip_high: 0.2, beta: 0.05}",
+        "{kind: token_mean, advantages: leave_one_out, clip_high: 0.2, beta: 0.05}",
+        "{kind: gspo, advantages: batch, clip_low: 0.01, clip_high: 0.01, beta: 0.05, correction: sequence_mask}",
+        "{kind: dr_grpo, advantages: mean, beta: 0.05, kl_estimate: unbiased, off_policy_threshold: 0.001}",
+    ],
+    ids=lambda loss: loss.partition(",")[0].removeprefix("{kind: "),
+)
+def test_every_loss_is_the_same_over_two_ranks_and_other_micro_batches(loss: str, tmp_path: Path, train: Any) -> None:
+    words = (f"loss={loss}", "steps=4", "evaluation.data=[]")
     train(tmp_path / "one", *words)
     train(tmp_path / "two", *words, "max_tokens=40", ranks=2)
     assert_close_run(tmp_path / "two", tmp_path / "one")
@@ -125,13 +129,22 @@ def test_every_loss_is_the_same_over_two_ranks_and_other_micro_batches(kind: str
 def test_where_engine_and_trainer_agree_importance_sampling_changes_nothing_and_its_cap_acts(
     uninterrupted: Path, tmp_path: Path, train: Any
 ) -> None:
-    train(tmp_path / "loose", "loss.correction=always")
+    train(tmp_path / "loose", "loss.correction=token_cap")
     assert_close_run(tmp_path / "loose", uninterrupted)
     train(
-        tmp_path / "tight", "loss.correction=always", "loss.importance_cap=0.5"
+        tmp_path / "tight", "loss.correction=token_cap", "loss.correction_high=0.5"
     )  # every token's weight is then one half
     first, expected = (metrics(path)[1] for path in (tmp_path / "tight", uninterrupted))
     assert first["grad_norm"] == pytest.approx(expected["grad_norm"] / 2, rel=1e-3)
+
+
+def test_masks_and_filters_are_logged_and_leave_nothing_where_all_is_masked(tmp_path: Path, train: Any) -> None:
+    words = ("steps=2", "evaluation.data=[]", "loss.beta=0", "loss.overlong_filter=true", "max_new_tokens=2")
+    train(tmp_path / "run", *words, "loss.correction=geometric_mask", "loss.off_policy_threshold=1")
+    for line in metrics(tmp_path / "run"):
+        assert line["overlong"] == 1  # no response ends within two tokens
+        assert line["grad_norm"] == line["loss"] == line["correction_masked"] == line["off_policy_masked"] == 0
+        assert line["effective_share"] == line["correction_weight"] == 1
 
 
 def test_padded_batches_give_what_trees_give(uninterrupted: Path, tmp_path: Path, train: Any) -> None:

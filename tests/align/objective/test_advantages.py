@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from align.objective.advantages import group_advantages
 from align.objective.kinds import AdvantageKind
 
-KINDS: list[AdvantageKind] = ["group", "mean", "leave_one_out"]
+KINDS: list[AdvantageKind] = ["group", "mean", "leave_one_out", "batch"]
 NAN = float("nan")
 groups = st.lists(st.lists(st.floats(-5, 5), min_size=4, max_size=4), min_size=1, max_size=5)
 
@@ -28,6 +28,7 @@ def as_tensor(group: Sequence[float | None]) -> torch.Tensor:
     [
         # mean 1, deviations −1, 0, 1, 0 → unbiased variance 2/3
         ("group", [-1 / math.sqrt(2 / 3), 0.0, 1 / math.sqrt(2 / 3), 0.0]),
+        ("batch", [-1 / math.sqrt(2 / 3), 0.0, 1 / math.sqrt(2 / 3), 0.0]),  # of one group it is the same
         ("mean", [-1.0, 0.0, 1.0, 0.0]),
         # against the mean of the other three: 0 − 4/3, 1 − 1, 2 − 2/3, 1 − 1
         ("leave_one_out", [-4 / 3, 0.0, 4 / 3, 0.0]),
@@ -77,7 +78,7 @@ def test_only_the_standard_deviation_removes_the_scale() -> None:
     rewards_PG = torch.tensor([[0.0, 1.0, 1.0, 3.0]], dtype=torch.float64)
     for kind in KINDS:
         once, thrice = (group_advantages(s * rewards_PG, kind, epsilon=0.0).advantages_PG for s in (1, 3))
-        assert torch.allclose(thrice, once if kind == "group" else 3 * once)
+        assert torch.allclose(thrice, once if kind in ("group", "batch") else 3 * once)
 
 
 def test_group_and_mean_equal_trl() -> None:
@@ -90,6 +91,18 @@ def test_group_and_mean_equal_trl() -> None:
     ours = [group_advantages(rewards_PG, kind).advantages_PG for kind in ("group", "mean")]
     for mine, theirs in zip(ours, (scaled, centred), strict=True):
         assert torch.allclose(mine, theirs.nan_to_num(0.0), atol=1e-12)
+
+
+def test_the_std_of_the_batch_equals_trl() -> None:
+    trl_utils = pytest.importorskip("trl.trainer.utils")
+    rewards_PG = torch.randn(6, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    rewards_PG += torch.arange(6)[:, None]  # prompts differ in difficulty, which the std of the batch includes
+    rewards_PG[2, 3] = rewards_PG[4, :5] = NAN
+    centred = rewards_PG - rewards_PG.nanmean(dim=1, keepdim=True)
+    theirs = (centred / (trl_utils.nanstd(rewards_PG.flatten()) + 1e-4)).nan_to_num(0.0)
+    assert torch.allclose(group_advantages(rewards_PG, "batch").advantages_PG, theirs, atol=1e-12)
+    alone = group_advantages(torch.full((1, 2), NAN, dtype=torch.float64), "batch")
+    assert alone.advantages_PG.tolist() == [[0.0, 0.0]]
 
 
 def test_every_argument_matters() -> None:
