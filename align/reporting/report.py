@@ -17,7 +17,8 @@ COLOURS = (MODEL, WRONG, "#009E73", TFIDF, "#E69F00", "#56B4E9", RULE)
 BEST = "#009E73"
 PICKS = ("best", "worst", "random")  # samples that are shown of each domain, latest first
 ALARMS = 20  # rows of the table
-SHARES = ("Held-out accuracy", "Groups without signal", "Weights of the correction")  # on the whole scale: a small change should look small
+# on the whole scale: a small change should look small
+SHARES = ("Held-out accuracy", "Groups without signal", "Weights of the correction")
 MODELS = ("helpful", "safety")
 NOTE = "± is one standard error over the prompts. A change is better or worse only where it exceeds two of them."
 
@@ -161,8 +162,8 @@ def pictures(run: Run) -> list[Picture]:
                 "off_policy_masked": "responses too far off",
                 "overlong": "responses cut",
             },
-            "Effective sample size over the tokens; shares of tokens whose weight a cap limits or a mask makes 0; shares "
-            "of responses without policy term.",
+            "Effective sample size over the tokens; shares of tokens whose weight a cap limits or a mask makes 0; "
+            "shares of responses without policy term.",
         ),
         (
             "Disagreement of reward models",
