@@ -54,6 +54,7 @@ SERIES = {
     "effective_share": "effective share of the weights",
 }
 OTHERS = ("mismatch", "correction_limited", "correction_masked", "off_policy_masked", "entropy")
+Course = dict[str, list[float | None]]  # metric → its value in every step
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -83,22 +84,23 @@ class MismatchedRollout:
         """Do nothing: the engine holds nothing outside of this process."""
 
 
-def train_job(job: dict[str, Any]) -> None:
-    """Train to the end in this process, with the engine of the job's mismatch."""
+def train_all(runs: list[dict[str, Any]]) -> None:
+    """Train one run after the other in this process, each with the engine of its mismatch."""
     import align.run
     from align.config import AlignConfig
     from align.trainer import train
     from reward_models.runtime.config import load_config
 
     torch.set_num_threads(1)
-    dtype, behind = MISMATCHES[job["mismatch"]]
-    align.run.build_rollout = lambda config, policy, tokenizer, world: MismatchedRollout(
-        policy.model, world, DTYPES[dtype], behind
-    )
-    train(load_config(AlignConfig, "cpu", job["words"]))
+    for job in runs:
+        dtype, behind = MISMATCHES[job["mismatch"]]
+        align.run.build_rollout = lambda config, policy, tokenizer, world, made=(DTYPES[dtype], behind): (
+            MismatchedRollout(policy.model, world, *made)
+        )
+        train(load_config(AlignConfig, "cpu", job["words"]))
 
 
-def course(out: Path) -> dict[str, list[float | None]]:
+def course(out: Path) -> Course:
     """The metrics of every step; ``None`` where a step has none."""
     lines = [line for line in read_metrics(out / "metrics.jsonl") if line["step"] > 0]
     return {name: [line.get(name) for line in lines] for name in (*SERIES, *OTHERS)}
@@ -113,7 +115,7 @@ def quarters(rewards: list[float]) -> list[float]:
     return [statistics.fmean(rewards[at : at + size]) for at in range(len(rewards) - size, -1, -size)][::-1]
 
 
-def summary(steps: dict[str, list[float | None]]) -> dict[str, Any]:
+def summary(steps: Course) -> dict[str, Any]:
     rewards = quarters(known(steps["reward"]))
     means = {name: known(steps[name]) for name in ("effective_share", *OTHERS[:-1])}
     return {
@@ -126,7 +128,7 @@ def summary(steps: dict[str, list[float | None]]) -> dict[str, Any]:
     }
 
 
-def draw(courses: dict[str, dict[str, list[dict[str, list[float | None]]]]], path: Path) -> None:
+def draw(courses: dict[str, dict[str, list[Course]]], path: Path) -> None:
     """A row for each mismatch, a column for each series, the mean over the seeds for each arm."""
     import matplotlib
 
@@ -161,27 +163,37 @@ def main() -> None:
     add("--words", nargs="*", default=["engine.lr=3e-3"], metavar="key=value", help="further settings of all runs")
     arguments = made.parse_args()
     if arguments.job:
-        train_job(json.loads(arguments.job.read_text(encoding="utf-8")))
+        train_all(json.loads(arguments.job.read_text(encoding="utf-8")))
         arguments.out.write_text("{}", encoding="utf-8")
         return
     found = environment(arguments.seeds[0], 1)
     start = arguments.runs / "cold_start"
     limit = f"max_steps={arguments.cold_start_steps}"
     run_program("align.train_sft", start, ["--config", "sft_cpu", MODEL, limit, "loggers=[]"])
-    courses: dict[str, dict[str, list[Any]]] = {}
-    for mismatch in arguments.mismatches:
-        courses[mismatch] = {arm: [] for arm in arguments.arms}
-        for arm in arguments.arms:
-            for seed in arguments.seeds:
-                out = arguments.runs / f"{mismatch}_{arm}_{seed}"
-                words = [
-                    *(f"output_dir={out}", f"model.path={start}", f"seed={seed}", f"steps={arguments.steps}"),
-                    *("rewards=[{term: format}]", "prompts_per_step=8", "steps_per_rollout=4", "evaluation.data=[]"),
-                    *("guards=[{watch: kl_first, above: 1e9}]", "loggers=[]", *ARMS[arm], *arguments.words),
-                ]
-                if not is_complete(out):
-                    in_process(__file__, {"mismatch": mismatch, "words": words}, {"OMP_NUM_THREADS": "1"})
-                courses[mismatch][arm].append(course(out))
+    outs = {
+        (mismatch, arm, seed): arguments.runs / f"{mismatch}_{arm}_{seed}"
+        for mismatch in arguments.mismatches
+        for arm in arguments.arms
+        for seed in arguments.seeds
+    }
+    coming = [
+        {
+            "mismatch": mismatch,
+            "words": [
+                *(f"output_dir={out}", f"model.path={start}", f"seed={seed}", f"steps={arguments.steps}"),
+                *("rewards=[{term: format}]", "prompts_per_step=8", "steps_per_rollout=4", "evaluation.data=[]"),
+                *("guards=[{watch: kl_first, above: 1e9}]", "loggers=[]", *ARMS[arm], *arguments.words),
+            ],
+        }
+        for (mismatch, arm, seed), out in outs.items()
+        if not is_complete(out)
+    ]
+    if coming:
+        in_process(__file__, coming, {"OMP_NUM_THREADS": "1"})
+    courses = {
+        mismatch: {arm: [course(outs[mismatch, arm, seed]) for seed in arguments.seeds] for arm in arguments.arms}
+        for mismatch in arguments.mismatches
+    }
     result = {
         "benchmark": "corrections",
         "repeats": len(arguments.seeds),

@@ -109,7 +109,7 @@ def median_ratio(peer: Sequence[float], ours: Sequence[float]) -> float:
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
-def in_process(script: str, job: Mapping[str, Any], variables: Mapping[str, str] | None = None) -> Any:
+def in_process(script: str, job: Any, variables: Mapping[str, str] | None = None) -> Any:
     """Run ``script --job FILE --out FILE`` as a process of its own; what it wrote. Its output is shown where it fails.
 
     Raises:
