@@ -80,8 +80,7 @@ def policy_loss(
             ``sequence`` the mean over a response's tokens weighs the response.
         kept_N: bool; responses where it is false are in neither the loss nor its denominator. Default: all are kept.
         clip_low, clip_high: ε_low and ε_high; 10 is DeepSeek-R1's, where only the upper bound 11 can ever act.
-        beta: weight of the KL divergence.
-        kl_estimate: ``k3``, or ``unbiased``: see :func:`unbiased_kl`.
+        beta: weight of the KL divergence. ``kl_estimate``: :func:`k3`, or ``unbiased``: :func:`unbiased_kl`.
         max_length: longest response that can be sampled; needed for ``dr_grpo``.
 
     Raises:
@@ -91,14 +90,13 @@ def policy_loss(
     _check_settings(kind, beta, reference_logprobs_T, max_length)
     rule, size = LOSSES[kind], len(advantages_N)
     tokens_N = torch.bincount(sequence_T, minlength=size).to(logprobs_T.dtype)
-    difference_T = logprobs_T - old_logprobs_T
     reference_T = None if reference_logprobs_T is None else reference_logprobs_T - logprobs_T
-    units = _units(rule, difference_T, reference_T, advantages_N.to(logprobs_T.dtype), correction_T, sequence_T)
-    log_ratio_U = RATIOS[rule.ratio](difference_T, sequence_T, size)
+    units = _units(rule, logprobs_T - old_logprobs_T, reference_T, advantages_N, correction_T, sequence_T)
+    log_ratio_U = RATIOS[rule.ratio](units.difference_U, sequence_T, size)
     policy = SURROGATES[rule.surrogate](logprobs_T, limited_exp(log_ratio_U), units.advantage_U, clip_low, clip_high)
     loss_U = policy.loss_U if units.correction_U is None else policy.loss_U * units.correction_U
-    kl_U = units.kl(kl_estimate)
-    loss_U = loss_U + beta * kl_U if beta and kl_U is not None else loss_U
+    if (kl_U := units.kl(kl_estimate)) is not None and beta:
+        loss_U = loss_U + beta * kl_U
     loss_N = sum_by(loss_U, units.response_U, size)
     if rule.mean != "token" and rule.ratio != "product":
         loss_N = loss_N / (float(max_length or 1) if rule.mean == "constant" else tokens_N.clamp(min=1))
@@ -154,6 +152,7 @@ def _units(
     sequence_T: torch.Tensor,
 ) -> _Units:
     """The units of the rule: of a response the differences are summed, the weights averaged."""
+    advantages_N = advantages_N.to(difference_T.dtype)
     if rule.ratio != "product":
         tokens_T = torch.ones_like(difference_T)
         return _Units(difference_T, reference_T, advantages_N[sequence_T], correction_T, sequence_T, tokens_T)
@@ -177,12 +176,12 @@ def loss_weights(kind: LossKind, tokens_N: torch.Tensor, kept_N: torch.Tensor | 
     return weight_N if kept_N is None else weight_N * kept_N
 
 
-# ---- ratios: log π − log π_old of tokens in, the logarithm of each unit's ratio out
+# ---- ratios: log π − log π_old of each unit in, the logarithm of its ratio out
 
 
-def _token_ratio(difference_T: torch.Tensor, sequence_T: torch.Tensor, size: int) -> torch.Tensor:
-    """π(o_t)/π_old(o_t)."""
-    return difference_T
+def _own_ratio(difference_U: torch.Tensor, sequence_T: torch.Tensor, size: int) -> torch.Tensor:
+    """The unit's own: π(o_t)/π_old(o_t) of a token, π(o|q)/π_old(o|q) of a response."""
+    return difference_U
 
 
 def _geometric_ratio(difference_T: torch.Tensor, sequence_T: torch.Tensor, size: int) -> torch.Tensor:
@@ -273,8 +272,8 @@ def mean_by(value_U: torch.Tensor, index_U: torch.Tensor, size: int) -> torch.Te
 
 
 RATIOS = {
-    "token": _token_ratio,
-    "product": sum_by,  # one for a response, π(o|q) / π_old(o|q)
+    "token": _own_ratio,
+    "product": _own_ratio,
     "geometric": _geometric_ratio,
     "geometric_token": _geometric_token_ratio,
 }

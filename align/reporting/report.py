@@ -21,6 +21,34 @@ ALARMS = 20  # rows of the table
 SHARES = ("Held-out accuracy", "Groups without signal", "Weights of the correction")
 MODELS = ("helpful", "safety")
 NOTE = "± is one standard error over the prompts. A change is better or worse only where it exceeds two of them."
+# Title, metrics with their labels, and caption of each chart about the updates.
+UPDATES: tuple[tuple[str, Mapping[str, str], str], ...] = (
+    ("Divergence", {"kl": "from the reference", "kl_first": "from the first policy"}, "k3, nats per token."),
+    ("Entropy", {"entropy": "entropy"}, "Nats per token when sampling; near 0 nothing new is tried."),
+    (
+        "Groups without signal",
+        {"groups_without_signal": "share"},
+        "Prompts whose responses all earned the same: they teach nothing.",
+    ),
+    (
+        "Policy against its samples",
+        {"ratio": "π/π_old", "ratio_max": "largest π/π_old", "mismatch_max": "largest gap to the rollout engine"},
+        "The mean ratio stays near 1 whatever happens, the largest one does not; the gap is a difference of "
+        "log-probabilities.",
+    ),
+    (
+        "Weights of the correction",
+        {
+            "effective_share": "effective share",
+            "correction_limited": "limited",
+            "correction_masked": "masked",
+            "off_policy_masked": "responses too far off",
+            "overlong": "responses cut",
+        },
+        "Effective sample size over the tokens; shares of tokens whose weight a cap limits or a mask makes 0; "
+        "shares of responses without policy term.",
+    ),
+)
 
 
 def report(directories: Sequence[Path], out: Path) -> Path:
@@ -140,31 +168,7 @@ def pictures(run: Run) -> list[Picture]:
         ),
         ("Other held-out figures", held_out, "Of sampled responses."),
         ("Length", {"response_length": "of the rollout", "eval/length_sampled": "held out"}, "Tokens of a response."),
-        ("Divergence", {"kl": "from the reference", "kl_first": "from the first policy"}, "k3, nats per token."),
-        ("Entropy", {"entropy": "entropy"}, "Nats per token when sampling; near 0 nothing new is tried."),
-        (
-            "Groups without signal",
-            {"groups_without_signal": "share"},
-            "Prompts whose responses all earned the same: they teach nothing.",
-        ),
-        (
-            "Policy against its samples",
-            {"ratio": "π/π_old", "ratio_max": "largest π/π_old", "mismatch_max": "largest gap to the rollout engine"},
-            "The mean ratio stays near 1 whatever happens, the largest one does not; the gap is a difference of "
-            "log-probabilities.",
-        ),
-        (
-            "Weights of the correction",
-            {
-                "effective_share": "effective share",
-                "correction_limited": "limited",
-                "correction_masked": "masked",
-                "off_policy_masked": "responses too far off",
-                "overlong": "responses cut",
-            },
-            "Effective sample size over the tokens; shares of tokens whose weight a cap limits or a mask makes 0; "
-            "shares of responses without policy term.",
-        ),
+        *UPDATES,
         (
             "Disagreement of reward models",
             {name: name.partition("/")[2] for name in run.names("disagreement/")},
