@@ -11,6 +11,7 @@ import sys
 from align.config import AlignConfig
 from align.foreign import foreign_code
 from align.objective.config import describe
+from align.planning.dry_run import memory_of_run
 from align.rewards.build import check_terms
 from align.rewards.scoring import RewardFailure
 from align.rewards.terms import TermError
@@ -19,14 +20,15 @@ from align.starting_model import missing_model
 from align.timetable import changes, engines_of, shortened
 from align.trainer import train
 from align.training.collect import NoSignalError
+from reward_models.planning.fit import is_first_rank
 from reward_models.runtime.config import ConfigError, load_config
-from reward_models.runtime.program import exit_status, training_parser
+from reward_models.runtime.program import add_dry_run, exit_status, training_parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and train; returns the exit status."""
     parser = training_parser("align.train", __doc__, "r1_zero", "engine.lr=1e-6 prompts.train=[a.jsonl]")
-    parser.add_argument("--dry-run", action="store_true", help="print every change that the schedule makes, and leave")
+    add_dry_run(parser, "every change that the schedule makes and the memory of a rank")
     parser.add_argument("--shorten-to", type=int, metavar="STEPS", help="the whole schedule in so many steps")
     parsed = parser.parse_intermixed_args(arguments)
     return exit_status(lambda: _run(parsed), GuardStop, NoSignalError, RewardFailure, TermError)
@@ -36,6 +38,8 @@ def _run(parsed: argparse.Namespace) -> None:
     config = load_config(AlignConfig, parsed.config, parsed.overrides)
     if parsed.shorten_to is not None:
         config = shortened(config, parsed.shorten_to)
+    if parsed.dry_run and not is_first_rank():
+        return
     if parsed.dry_run:
         for line in foreign_code(config):
             print(line)
@@ -54,6 +58,8 @@ def _run(parsed: argparse.Namespace) -> None:
         print(line)
     for step, change in changes(config):
         print(f"step {step:>6,}  {change}")
+    for line in memory_of_run(config):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -5,20 +5,33 @@ from __future__ import annotations
 from reward_models import threads  # noqa: F401 - before torch is loaded
 
 # isort: split
+import argparse
 import sys
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and train; returns the exit status."""
     # Not at the top: the processes that tokenize import this module again, and need neither torch nor DeepSpeed.
-    from reward_models.config import RewardModelConfig
-    from reward_models.runtime.config import load_config
-    from reward_models.runtime.program import exit_status, training_parser
-    from reward_models.trainer import train
+    from reward_models.runtime.program import add_dry_run, exit_status, training_parser
 
     example = "engine.lr=1e-5 data.train=[a.jsonl]"
-    parsed = training_parser("reward_models.train", __doc__, "helpful_r1", example).parse_intermixed_args(arguments)
-    return exit_status(lambda: train(load_config(RewardModelConfig, parsed.config, parsed.overrides)))
+    parser = add_dry_run(training_parser("reward_models.train", __doc__, "helpful_r1", example), "the memory of a rank")
+    parsed = parser.parse_intermixed_args(arguments)
+    return exit_status(lambda: _run(parsed))
+
+
+def _run(parsed: argparse.Namespace) -> None:
+    from reward_models.config import RewardModelConfig
+    from reward_models.planning.fit import is_first_rank, training_lines
+    from reward_models.runtime.config import load_config
+    from reward_models.trainer import train
+
+    config = load_config(RewardModelConfig, parsed.config, parsed.overrides)
+    if not parsed.dry_run:
+        train(config)
+    elif is_first_rank():
+        for line in training_lines(config.engine, config.model, config.max_tokens, scalar_head=True):
+            print(line)
 
 
 if __name__ == "__main__":

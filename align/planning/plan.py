@@ -65,6 +65,20 @@ class Cluster:
 
 
 @dataclass(frozen=True)
+class ScoringModel:
+    """A reward model that the run loads, and the domains of the prompts whose responses it scores."""
+
+    shape: ModelShape
+    domains: frozenset[str]
+
+    def share(self, phase: Phase) -> float:
+        """Share of the responses that it scores; all of them where the phase's mix is not known."""
+        if not phase.mix:
+            return 1.0
+        return sum(share for domain, share in phase.mix.items() if domain in self.domains) / sum(phase.mix.values())
+
+
+@dataclass(frozen=True)
 class Turn:
     """One simulated rollout with its updates.
 
@@ -144,22 +158,22 @@ def make_plan(
     assumptions: Assumptions,
     lengths: Lengths,
     *,
-    reward_models: Sequence[ModelShape] = (),
+    reward_models: Sequence[ScoringModel] = (),
     rates: Rates | None = None,
     seed: int = 0,
 ) -> Plan:
     """Simulate the schedule of ``config``.
 
     Args:
-        reward_models: of the entries that score with a model here, for their share of the prompts' domains.
+        reward_models: those that every training rank loads.
         rates: measured in a run, in the place of those derived from the shape.
 
     Raises:
         ValueError: no replica of the model fits the devices that sample.
     """
-    memory = run_memory(
-        config, shape, ranks=cluster.training, prompt=assumptions.prompt_tokens, reward_models=reward_models
-    )
+    shapes = [each.shape for each in reward_models]
+    prompt = assumptions.prompt_tokens
+    memory = run_memory(config, shape, ranks=cluster.training, prompt=prompt, reward_models=shapes)
     replica = replica_for(config, shape, cluster, assumptions, memory)
     simulator = _Simulator(config, shape, cluster, assumptions, lengths, list(reward_models), replica, rates, seed)
     evaluation = config.evaluation
@@ -182,7 +196,7 @@ def make_plan(
     )
 
 
-def _notes(lengths: Lengths, replica: Replica, reward_models: Sequence[ModelShape]) -> list[str]:
+def _notes(lengths: Lengths, replica: Replica, reward_models: Sequence[ScoringModel]) -> list[str]:
     mean = lengths.mean if not isinstance(lengths.mean, list) else ", ".join(f"{m:g} at {s:,}" for s, m in lengths.mean)
     origin = f"drawn from {len(lengths.observed):,} observed ones" if lengths.observed else "drawn from a log-normal"
     return [
@@ -190,7 +204,7 @@ def _notes(lengths: Lengths, replica: Replica, reward_models: Sequence[ModelShap
         f"sequences of a replica at once: {replica.slots:,}; tokens in its cache: {replica.cache:,.0f}",
         f"tail: the time in which at most {TAIL:.0%} of the first sequences of the slowest replica are left",
         f"memory: {OVERHEAD / 1e9:.1f} GB and {FRAGMENTATION:.0%} of the rest for the runtime and the allocator",
-        *(f"reward model: {each.name}, {each.parameters / 1e9:,.3g}B parameters" for each in reward_models),
+        *(f"reward model: {m.shape.name}, {m.shape.parameters / 1e9:,.3g}B parameters" for m in reward_models),
     ]
 
 
@@ -234,7 +248,7 @@ class _Simulator:
     cluster: Cluster
     assumptions: Assumptions
     lengths: Lengths
-    reward_models: list[ModelShape]
+    reward_models: list[ScoringModel]
     replica: Replica
     rates: Rates | None
     seed: int
@@ -266,9 +280,7 @@ class _Simulator:
         one_pass = forward / (training * given.mfu_forward)
         if self.rates is not None:
             update, one_pass = response / self.rates.update_tokens, response / self.rates.pass_tokens
-        domains = phase.mix or {"helpfulness": 1.0}
-        general = 1 - domains.get("reasoning", 0.0) / sum(domains.values())
-        scoring = sum(self._forward(each, lengths, prompts) for each in self.reward_models) * general
+        scoring = sum(self._forward(each.shape, lengths, prompts) * each.share(phase) for each in self.reward_models)
         kl_first = "kl_first" in {guard.watch for guard in config.guards}
         seconds = {
             "weights to the engine": self._sync(),

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from align.planning.plan import Plan
-from reward_models.planning.memory import Memory
+from reward_models.planning.memory import memory_table
 
 GB = 1e9
 # Part of a step → what would have to be more for it to take less time.
@@ -167,17 +167,3 @@ def lines(plan: Plan) -> Iterator[str]:
     yield ""
     yield "assumed"
     yield from (f"  {line}" for line in [*plan.notes, *plan.assumptions.lines()])
-
-
-def memory_table(parts: dict[str, Memory], available: float) -> Iterator[str]:
-    """One row for each part of the memory, a column for each part of a step."""
-    rows = list(dict.fromkeys(row for memory in parts.values() for row in memory.device))
-    yield f"  {'':<22}" + "".join(f"{name:>19}" for name in parts)
-    for row in rows:
-        cells = "".join(f"{memory.device.get(row, 0) / GB:>19,.2f}" for memory in parts.values())
-        yield f"  {row:<22}{cells}"
-    totals = "".join(f"{memory.total / GB:>19,.2f}" for memory in parts.values())
-    yield f"  {'total':<22}{totals}   of {available / GB:,.1f}"
-    host = max(sum(memory.host.values()) for memory in parts.values())
-    if host:
-        yield f"  and {host / GB:,.2f} GB of the machine's memory for what is offloaded"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 import yaml
@@ -15,7 +15,7 @@ from keel.failures import failures
 if TYPE_CHECKING:
     from align.config import AlignConfig
     from align.planning.lengths import Lengths
-    from align.planning.plan import Plan
+    from align.planning.plan import Plan, ScoringModel
     from align.planning.rates import Rates
     from reward_models.planning.shapes import ModelShape
 
@@ -116,18 +116,19 @@ def _lengths(config: AlignConfig, given: str | None, samples: Path | None, devia
     return Lengths(mean, deviation, observed)
 
 
-def _reward_models(config: AlignConfig, policy: ModelShape, given: str | None) -> list[ModelShape]:
-    """The shapes of the reward models that the run loads; of those that are not here ``given``, else the policy's."""
+def _reward_models(config: AlignConfig, policy: ModelShape, given: str | None) -> list[ScoringModel]:
+    """The reward models that the run loads; the shape of those that are not here is ``given``, else the policy's."""
+    from align.planning.dry_run import reward_model_paths
+    from align.planning.plan import ScoringModel
     from reward_models.planning.shapes import ShapeError, read_shape
 
-    found: list[ModelShape] = []
-    for entry in config.rewards:
-        named: Any = entry.arguments.get("model")
-        for path in [] if named is None else [named] if isinstance(named, str) else list(named):
-            try:
-                found.append(read_shape(str(path)))
-            except ShapeError:
-                found.append(policy if given is None else read_shape(given))
+    found: list[ScoringModel] = []
+    for path, domains in reward_model_paths(config).items():
+        try:
+            shape = read_shape(path)
+        except ShapeError:
+            shape = policy if given is None else read_shape(given)
+        found.append(ScoringModel(shape, domains))
     return found
 
 

@@ -28,8 +28,15 @@ def _help(does: str, presets: str, module: str) -> str:
 def _training(module: str) -> Callable[..., None]:
     """A command that has no options beside those of every program."""
 
-    def command(overrides: Overrides = None, config: Config = None, processes: Processes = 1) -> None:
-        _train(module, config, overrides, processes)
+    def command(
+        overrides: Overrides = None,
+        config: Config = None,
+        processes: Processes = 1,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Print the memory that each rank needs, and stop.")
+        ] = False,
+    ) -> None:
+        _train(module, config, [*(["--dry-run"] if dry_run else []), *(overrides or [])], processes)
 
     return command
 
@@ -52,7 +59,8 @@ def train_align(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Print every change of the schedule and the foreign code that would run, and stop."
+            "--dry-run",
+            help="Print the schedule's changes, foreign code that would run, and the memory of a rank.",
         ),
     ] = False,
     shorten_to: Annotated[

@@ -6,6 +6,7 @@ backward pass of a transformers decoder keeps. :data:`OVERHEAD` is added by the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from reward_models.backbone.config import ModelConfig
@@ -199,3 +200,17 @@ def trained_parameters(shape: ModelShape, model: ModelConfig, *, scalar_head: bo
     matrices = sum(shape.attention_matrices + shape.mlp_matrices(layer) for layer in range(frozen, shape.layers))
     output = head if scalar_head else (0 if shape.tied else shape.embedding)
     return matrices + shape.vectors * (shape.layers - frozen) // shape.layers + shape.hidden + output
+
+
+def memory_table(parts: Mapping[str, Memory], available: float) -> Iterator[str]:
+    """One row for each part of the memory, a column for each part of a step."""
+    rows = list(dict.fromkeys(row for memory in parts.values() for row in memory.device))
+    yield f"  {'':<22}" + "".join(f"{name:>19}" for name in parts)
+    for row in rows:
+        cells = "".join(f"{memory.device.get(row, 0) / 1e9:>19,.2f}" for memory in parts.values())
+        yield f"  {row:<22}{cells}"
+    totals = "".join(f"{memory.total / 1e9:>19,.2f}" for memory in parts.values())
+    yield f"  {'total':<22}{totals}   of {available / 1e9:,.1f}"
+    host = max(sum(memory.host.values()) for memory in parts.values())
+    if host:
+        yield f"  and {host / 1e9:,.2f} GB of the machine's memory for what is offloaded"

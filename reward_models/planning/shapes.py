@@ -176,10 +176,7 @@ def shape_from_settings(settings: Mapping[str, Any], name: str, source: str) -> 
     """
     model_type = str(settings.get("model_type"))
     if model_type not in MODEL_TYPES:
-        raise ShapeError(
-            f"{name}: sizes of a {model_type} cannot be told; known are {', '.join(sorted(MODEL_TYPES))}. Describe a "
-            "model of the same sizes as one of these in a file, and name it with --model-shape"
-        )
+        raise ShapeError(f"{name}: sizes of a {model_type} cannot be told; known are {', '.join(sorted(MODEL_TYPES))}")
     try:
         hidden, heads = int(settings["hidden_size"]), int(settings["num_attention_heads"])
         keys = settings.get("num_key_value_heads")
@@ -237,10 +234,8 @@ def _latent(model_type: str, settings: Mapping[str, Any]) -> Latent | None:
 
 def known_shape(name: str) -> ModelShape | None:
     """The shape of a public model by its hub name, whatever its case; ``None`` of others."""
-    for settings in KNOWN:
-        if name.lower() in [each.lower() for each in settings["names"]]:
-            return shape_from_settings(settings, name, str(settings["source"]))
-    return None
+    known = any(name.lower() in [each.lower() for each in settings["names"]] for settings in KNOWN)
+    return read_shape(name) if known else None
 
 
 def read_shape(path: str) -> ModelShape:
@@ -249,20 +244,32 @@ def read_shape(path: str) -> ModelShape:
     Raises:
         ShapeError: it is none of these, or its sizes cannot be told.
     """
-    if (known := known_shape(path)) is not None:
-        return known
+    settings, source = read_settings(path)
+    return shape_from_settings(settings, path, source)
+
+
+def read_settings(path: str) -> tuple[dict[str, Any], str]:
+    """The settings of a model as in its ``config.json``, and where they come from; see :func:`read_shape`."""
+    for known in KNOWN:
+        if path.lower() in [each.lower() for each in known["names"]]:
+            return known, str(known["source"])
     place = Path(path).expanduser()
     file = place / "config.json" if place.is_dir() else place
+    if path.count("/") == 1 and not place.exists():
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(path, "config.json")
+        file = Path(found) if isinstance(found, str) else file
     if not file.is_file():
         names = ", ".join(sorted(str(settings["names"][0]) for settings in KNOWN))
         raise ShapeError(
-            f"the sizes of {path} are not known here: name a directory with its config.json, or such a file, with "
-            f"--model-shape. Known by name: {names}"
+            f"the sizes of {path} are not known: there is no config.json of it here (keel plan takes one with "
+            f"--model-shape). Known by name: {names}"
         )
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except ValueError as error:  # also of a file that is no text
         raise ShapeError(f"{file} is not readable JSON: {error}") from None
     if not isinstance(settings, dict):
         raise ShapeError(f"{file} holds no settings of a model")
-    return shape_from_settings(settings.get("text_config") or settings, path, str(file))
+    return settings.get("text_config") or settings, str(file)

@@ -21,6 +21,12 @@ def training_parser(program: str, description: str | None, preset: str, example:
     return parser
 
 
+def add_dry_run(parser: argparse.ArgumentParser, prints: str) -> argparse.ArgumentParser:
+    """``--dry-run`` for the programs that have one; ``prints`` is the content of its output."""
+    parser.add_argument("--dry-run", action="store_true", help=f"print {prints}, and leave")
+    return parser
+
+
 def exit_status(run: Callable[[], object], *failures: type[Exception]) -> int:
     """0, or 1 where ``run`` fails in a way that a message tells all about; ``KEEL_TRACEBACK`` shows where.
 

@@ -1,0 +1,55 @@
+"""The memory that a run needs against the memory that is here, for ``keel train align --dry-run``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from align.config import AlignConfig
+from align.planning.assumptions import Assumptions
+from align.planning.memory import run_memory
+from reward_models.data.records import DOMAINS
+from reward_models.planning.fit import device_here, memory_lines, shape_of
+from reward_models.planning.shapes import ModelShape, ShapeError, read_shape
+
+# The domain that a term scores, where its entry names none.
+ROUTING: dict[str, tuple[str, ...]] = {"helpful": ("helpfulness",), "safety": ("safety",)}
+
+
+def memory_of_run(config: AlignConfig) -> Iterator[str]:
+    """The memory of a rank in each part of a step; a sentence if the shape of the policy cannot be told.
+
+    Raises:
+        ConfigError: a GPU has less memory than a rank needs.
+    """
+    here = device_here()
+    try:
+        shape = shape_of(config.model)
+    except ShapeError as error:
+        yield f"memory: not estimated: {error}"
+        return
+    models: list[ModelShape] = []
+    for path in reward_model_paths(config):
+        try:
+            models.append(read_shape(path))
+        except ShapeError as error:
+            yield f"memory: a reward model is not counted: {error}"
+    memory = run_memory(
+        config,
+        shape,
+        ranks=here.ranks,
+        prompt=Assumptions().prompt_tokens,
+        reward_models=models,
+        on_cpu=here.on_cpu,
+    )
+    yield from memory_lines(memory.parts, here)
+
+
+def reward_model_paths(config: AlignConfig) -> dict[str, frozenset[str]]:
+    """The reward models that the run loads itself and the domains that they score; members of ensembles one by one."""
+    found: dict[str, frozenset[str]] = {}
+    for entry in config.rewards:
+        named = entry.arguments.get("model")
+        domains = frozenset(entry.domains or ROUTING.get(entry.term, DOMAINS))
+        for path in [] if named is None else [named] if isinstance(named, str) else list(named):
+            found[str(path)] = found.get(str(path), frozenset()) | domains
+    return found
