@@ -244,13 +244,15 @@ def draw(timelines: dict[str, list[dict[str, Any]]], found: dict[str, Any], out:
         figure = Figure(figsize=(10, 5.2), layout="constrained")
         panels = figure.subplots(len(timelines), 1, sharex=True)
         for axes, (name, timeline) in zip(panels, timelines.items(), strict=True):
+            rows = found["settings"]["steps_per_rollout"] if name == "ours" else 1
             for line in timeline:
                 part = "generate" if line["part"] == "rollout" and name == "peer" else line["part"]
                 if part not in LANES:
                     continue
-                place, colour = LANES.index(part), colours((line["step"] - 1) % 10)
-                alpha = 0.35 if part == "generate" and name == "ours" else 0.9  # requests lie over one another
-                axes.barh(place, line["seconds"], left=line["began"], height=0.7, color=colour, alpha=alpha)
+                lane, row = LANES.index(part), (line["step"] - 1) % rows  # steps of a rollout one below the other
+                place = lane + 0.4 - 0.8 * (row + 0.5) / rows
+                colour = colours((line["step"] - 1) % 10)
+                axes.barh(place, line["seconds"], left=line["began"], height=0.7 / rows, color=colour)
             rate = found["steps_per_hour"][name]
             axes.set_yticks(range(len(LANES)), LANES)
             axes.set_title(f"{titles[name]}: {rate:,.0f} steps per hour (median)", loc="left", fontsize=10)

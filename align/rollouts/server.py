@@ -51,6 +51,7 @@ class Server:
         settings = self.client.settings()
         self.max_tokens = check_server(settings, model)
         check_workers(self.client, seconds)
+        self.client.model()  # now, so that later requests reach the server in their order
         self.transfer = open_transfer(self.client, settings, self.port, device)
         self.lost = ""
 

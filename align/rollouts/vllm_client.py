@@ -82,16 +82,20 @@ class VllmClient:
                 "the server has no paths that change weights; start it with VLLM_SERVER_DEV_MODE=1 in its environment"
             ) from None
 
+    def model(self) -> str:
+        """The server's name of its model; asked for once."""
+        if self._model is None:
+            self._model = str(self.get("/v1/models")["data"][0]["id"])
+        return self._model
+
     def complete(self, prompt: list[int], count: int, **sampling: Any) -> list[dict[str, Any]]:
         """``count`` responses to ``prompt``, as token ids with their log-probabilities, as the server puts it.
 
         Settings that are not given have the values that change nothing, and not those of the model's generation config.
         """
-        if self._model is None:
-            self._model = self.get("/v1/models")["data"][0]["id"]
         neutral = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "min_p": 0.0}
         form = {"return_token_ids": True, "return_tokens_as_token_ids": True, "logprobs": 0}
-        body = {"model": self._model, "prompt": [prompt], "n": count, **neutral, **form, **sampling}
+        body = {"model": self.model(), "prompt": [prompt], "n": count, **neutral, **form, **sampling}
         return list(self.post("/v1/completions", body)["choices"])
 
     def weight_version(self) -> str | None:

@@ -92,7 +92,7 @@ def update(run: PolicyRun, state: RunState, phase: Phase, rollout: Rollout) -> d
         message = f"step {state.step + 1}: {error}; nothing was updated, {run.dump_batch(rollout)}"
         raise NonFiniteError(message) from None
     values = _with_effective_share(metrics.reduce(world)) | {"grad_norm": grad_norm, "lr": rate}
-    if values.get("mismatch", 0.0) > OTHER_MODEL and state.step % config.steps_per_rollout == 0:
+    if values.get("mismatch", 0.0) > OTHER_MODEL and state.step == state.sampled_at:
         run.reporter.say(
             f"warning: step {state.step + 1}: the rollout engine's log-probabilities differ from the policy's by "
             f"{values['mismatch']:.2g} a token (mismatch): it samples from another model. Stop the run and compare the "
