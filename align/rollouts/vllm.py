@@ -190,17 +190,15 @@ class VllmRollout:
 
     def _on_main(self, what: str, call: Callable[[], Any], hint: str = "") -> Any:
         """Run ``call`` on the main rank and return its result on every rank; where it fails, every rank raises."""
-        result: list[Any] = [None, None]
-        if self._world.is_main:
+
+        def told() -> Any:
             try:
-                result[0] = call()
+                return call()
             except Exception as error:  # and whatever a wrong answer leads to
-                result[1] = self._failure(what, error, hint)
-        if self._world.size > 1:
-            dist.broadcast_object_list(result, src=0)
-        if result[1] is not None:
-            raise result[1]
-        return result[0]
+                failure = self._failure(what, error, hint)
+                raise failure from (None if failure is error else error)
+
+        return self._world.on_main(told)
 
     def _failure(self, what: str, error: Exception, hint: str = "") -> Exception:
         """The error that stops the run."""

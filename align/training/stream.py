@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from align.phases import Phase
 from align.rewards.scoring import Scores, join_scores
@@ -89,7 +88,7 @@ class Stream:
         seed_key = (run.config.seed, step, 0, state.attempt)
         begin = partial(self._requested, seed_key) if given is None else partial(self._known, given[0])
         self._parts: list[list[Part]] = []
-        self._on_main(lambda: self._parts.extend(begin()))
+        self._run.world.on_main(lambda: self._parts.extend(begin()))
         self._rollouts: list[Rollout] = []  # of the steps so far, with log-probabilities
         self._first_kl: list[torch.Tensor] = []
         self._scores: list[Scores] = []
@@ -136,11 +135,10 @@ class Stream:
             order = np.argsort([place for places in self._steps for place in places]).tolist()
             return concat([part.rollout.result() for parts in self._parts for part in parts]).select(order)
 
-        whole: Rollout = self._on_main(answered)
-        return whole
+        return self._run.world.on_main(answered)
 
     def abandon(self) -> None:
-        """Drop what is not answered yet; waits for the requests under way."""
+        """Drop what is not answered yet. Requests under way end before the servers are sent other weights."""
         for part in (part for parts in self._parts for part in parts):
             part.scores.cancel()
             part.rollout.cancel()
@@ -152,7 +150,7 @@ class Stream:
         if number < len(self._rollouts):
             return self._rollouts[number]
         with timer.section("rollout"):
-            rollout = self._on_main(lambda: concat([part.rollout.result() for part in self._parts[number]]))
+            rollout = self._run.world.on_main(lambda: concat([part.rollout.result() for part in self._parts[number]]))
         for part in self._parts[number] if self._parts else ():
             self.spans += [
                 Span("generate", each.began, each.ended, self.step + number, each.url)
@@ -171,7 +169,7 @@ class Stream:
         if number < len(self._scores):
             return self._scores[number]
         with timer.section("rewards"):
-            scored: list[tuple[Scores, Span]] = self._on_main(
+            scored: list[tuple[Scores, Span]] = self._run.world.on_main(
                 lambda: [part.scores.result() for part in self._parts[number]]
             )
         self.spans += [span for _, span in scored]
@@ -234,18 +232,3 @@ class Stream:
         answered, began = await asyncio.wrap_future(rollout), time.time()
         scores = await self._run.scorer.scored(self._run.sampler.samples(self._run.prompts, answered))
         return scores, Span("score", began, time.time(), self.step + number)
-
-    def _on_main(self, call: Callable[[], Any]) -> Any:
-        """Run ``call`` on the main rank and return its result on every rank; where it fails, every rank raises."""
-        world = self._run.world
-        result: list[Any] = [None, None]
-        if world.is_main:
-            try:
-                result[0] = call()
-            except Exception as error:
-                result[1] = error
-        if world.size > 1:
-            dist.broadcast_object_list(result, src=0)
-        if result[1] is not None:
-            raise result[1]
-        return result[0]

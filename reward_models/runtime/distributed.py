@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sysconfig
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,21 @@ class World:
         shared = tensor.to(self.device)
         dist.all_reduce(shared, op=op)
         return tensor.copy_(shared)
+
+    def on_main(self, call: Callable[[], T]) -> T:
+        """The result of ``call`` on every rank, which only the main rank runs. Where it fails, every rank raises."""
+        result: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                result[0] = call()
+            except Exception as error:
+                result[1] = error
+        if self.size > 1:
+            dist.broadcast_object_list(result, src=0)
+        if result[1] is not None:
+            raise result[1]
+        found: T = result[0]
+        return found
 
     def barrier(self) -> None:
         if self.size > 1:
