@@ -48,6 +48,8 @@ class Cluster:
             raise ValueError("nodes and GPUs of a node must be at least 1, the price not negative")
         if not 0 <= self.rollout_devices < self.devices:
             raise ValueError(f"{self.rollout_devices} of {self.devices} devices for rollouts leave none to train")
+        if not 0 <= self.replica <= self.sampling:
+            raise ValueError(f"a copy of the model on {self.replica} of {self.sampling} devices that sample")
         if self.overlap and not self.rollout_devices:
             raise ValueError("overlap needs devices that only sample (--rollout-gpus)")
 
@@ -333,7 +335,8 @@ class _Simulator:
         settings = self.config.evaluation
         if not settings.data:
             return 0.0
-        prompts = settings.limit or self.assumptions.evaluation_prompts
+        limit = None if settings.limit is None else settings.limit * len(settings.data)
+        prompts = limit or self.assumptions.evaluation_prompts
         rng = np.random.default_rng([self.seed, step, 1])
         seconds = 0.0
         for samples in (1, settings.samples):

@@ -65,7 +65,8 @@ def plan_command(
         shape = read_shape(model_shape or settings.model.path or "")
         chosen = device(gpu, memory=_times(memory_gb, 1e9), flops=_times(tflops, 1e12), bandwidth=_times(gbs, 1e9))
         sizes = {"nodes": nodes, "per_node": gpus_per_node, "rollout_devices": rollout_gpus, "replica": replica_gpus}
-        cluster = Cluster(device=chosen, overlap=overlap, price=price, **sizes)
+        together = overlap or (settings.rollout.overlap and rollout_gpus > 0)
+        cluster = Cluster(device=chosen, overlap=together, price=price, **sizes)
         plan = make_plan(
             settings,
             shape,

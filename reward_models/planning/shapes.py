@@ -253,6 +253,8 @@ def read_settings(path: str) -> tuple[dict[str, Any], str]:
     for known in KNOWN:
         if path.lower() in [each.lower() for each in known["names"]]:
             return known, str(known["source"])
+    if path.endswith(".gguf"):
+        raise ShapeError(f"{path}: sizes are not read from GGUF files")
     place = Path(path).expanduser()
     file = place / "config.json" if place.is_dir() else place
     if path.count("/") == 1 and not place.exists():
