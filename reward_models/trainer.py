@@ -190,6 +190,8 @@ class Objective:
         self.data, self.task, self.loss = data, config.task, config.loss
         self.label = torch.tensor(data.label).float().to(device)
         self.margin = torch.from_numpy(np.nan_to_num(data.strength)).float().to(device) * config.loss.margin
+        # The mean is 1, so that weights do not change the size of a step.
+        self.weight = torch.tensor(data.weight / data.weight.mean()).float().to(device)
         self.weights = {"safe_weight": 1.0, "unsafe_weight": 1.0, "prior_shift": 0.0}
         if self.task == "safety":
             safe = float(data.label.mean())
@@ -221,6 +223,7 @@ class Objective:
                 tie_threshold=self.loss.tie_threshold,
             )
             metrics.add("accuracy", (chosen_B > rejected_B)[~tie_B])
+            loss_B = loss_B * self.weight[items]
         metrics.add("loss", loss_B)
         return loss_B
 

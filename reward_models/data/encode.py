@@ -54,6 +54,7 @@ class TokenBatch:
         label: safety: 1.0 safe, 0.0 unsafe. Comparisons: 1.0 where the first branch was chosen, 0.5 for a tie.
         strength: how much better, or nan where the source does not say.
         ratings: ``[n, attributes]`` of rated responses, nan where there is none; else ``[n, 0]``.
+        weight: of comparisons in the training loss; ``[0]`` of other records.
         sources, ids: of the records.
         truncated: conversations whose oldest part was cut to fit; ``dropped``: reason → how many were left out.
     """
@@ -67,6 +68,7 @@ class TokenBatch:
     ids: tuple[str, ...]
     truncated: int
     dropped: dict[str, int]
+    weight: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 def tokenize_batch(records: Sequence[Comparison | SafetyLabel], renderer: ChatRenderer, rules: Rules) -> TokenBatch:
@@ -152,6 +154,7 @@ class _Items:
     sources: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     ratings: list[list[float]] = field(default_factory=list)
+    weight: list[float] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     truncated: int = 0
 
@@ -168,6 +171,8 @@ class _Items:
         self.strength.append(np.nan if isinstance(record, SafetyLabel) or record.strength is None else record.strength)
         ratings = record.ratings if isinstance(record, Rated) else ()
         self.ratings.append([np.nan if rating is None else rating for rating in ratings])
+        if isinstance(record, Comparison):
+            self.weight.append(record.weight)
         self.sources.append(record.source)
         self.ids.append(record.id)
 
@@ -183,6 +188,7 @@ class _Items:
             ids=tuple(self.ids),
             truncated=self.truncated,
             dropped=dict(self.dropped),
+            weight=np.array(self.weight),
         )
 
 

@@ -1,7 +1,7 @@
 """One row becomes one record; the row's columns say which layout it is in.
 
 ==============  =======================================================================================
-comparison      ``prompt, response_a, response_b, label`` (a | b | tie) and ``strength``: our own layout
+comparison      ``prompt, response_a, response_b, label`` (a | b | tie), ``strength`` and ``weight``: our own layout
                 ``prompt, chosen, rejected`` and ``margin`` or the scores of both: TRL
                 ``chosen, rejected``, two conversations, the prompt being what both begin with: TRL, hh-rlhf
 pair            any comparison above; the verdict may be missing. Never inferred: name this type
@@ -77,7 +77,7 @@ from reward_models.data.responses import (
 )
 
 OURS: tuple[str, ...] = (
-    *("chosen", "rejected", "margin", "response_a", "response_b", "label", "strength"),
+    *("chosen", "rejected", "margin", "response_a", "response_b", "label", "strength", "weight"),
     *("response", "completion", "output", "is_safe", "category"),
     *("answer", "domain", "kind", "language", "id", "source", "subset"),
 )
@@ -240,6 +240,7 @@ def to_row(record: Record) -> dict[str, Any]:
     if isinstance(record, Comparison):
         row |= {"response_a": _to_messages(record.response_a), "response_b": _to_messages(record.response_b)}
         row |= {"label": record.label, "strength": record.strength}
+        row |= {"weight": record.weight} if record.weight != 1 else {}
     elif isinstance(record, Pair):
         row |= {"response_a": _to_messages(record.response_a), "response_b": _to_messages(record.response_b)}
         row |= {"label": record.label}

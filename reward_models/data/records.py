@@ -122,6 +122,7 @@ class Comparison:
         label: ``"a"``, ``"b"`` or ``"tie"``.
         strength: how much better, > 0, in whatever unit the source uses (score gap, votes, rank distance); ``None`` if
             the source does not say. Always ``None`` for a tie.
+        weight: of the pair in the training loss, > 0, against the other pairs of the data; evaluation counts all alike.
         id: unique within its source.
         source: where the row came from; evaluation reports per source.
     """
@@ -131,6 +132,7 @@ class Comparison:
     response_b: Conversation
     label: Literal["a", "b", "tie"]
     strength: float | None = None
+    weight: float = 1.0
     id: str = ""
     source: str = ""
 
@@ -147,6 +149,10 @@ class Comparison:
                 raise RecordError("a tie has no strength")
             if not math.isfinite(self.strength) or self.strength <= 0:
                 raise RecordError(f"strength {self.strength!r} is not a positive number")
+        if not math.isfinite(self.weight) or self.weight <= 0:
+            raise RecordError(
+                f"weight {self.weight!r} is not a positive number; leave out what is to count for nothing"
+            )
 
     def swapped(self) -> Comparison:
         """The same judgement with the positions exchanged."""
@@ -157,6 +163,7 @@ class Comparison:
             response_b=self.response_a,
             label=label,
             strength=self.strength,
+            weight=self.weight,
             id=self.id,
             source=self.source,
         )

@@ -65,6 +65,7 @@ def to_comparison(row: Row, id: str, source: str) -> Comparison:
             response_b=b,
             label=label,
             strength=None if label == "tie" and strength == 0 else strength,
+            weight=_weight(row),
             id=id,
             source=source,
         )
@@ -77,9 +78,15 @@ def to_comparison(row: Row, id: str, source: str) -> Comparison:
         response_b=rejected if chosen_is_a else chosen,
         label="tie" if margin == 0 else "a" if chosen_is_a else "b",
         strength=margin or None,
+        weight=_weight(row),
         id=id,
         source=source,
     )
+
+
+def _weight(row: Row) -> float:
+    weight = number_of(row, "weight")
+    return 1.0 if weight is None else weight
 
 
 def to_pair(row: Row, id: str, source: str) -> Pair:
@@ -125,7 +132,7 @@ def two_responses(row: Row, first: str, second: str) -> tuple[Conversation, Conv
     else:
         prompt = prompt_of(row)
         one, other = _without(prompt, one, first), _without(prompt, other, second)
-    refuse_unreadable(row)
+    refuse_unreadable(row, weighted=True)
     check_replies(row, prompt, (one, other))
     return prompt, one, other
 

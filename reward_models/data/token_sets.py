@@ -31,11 +31,11 @@ class TokenizedSet:
         tokens: all token ids. ``starts[i]`` is the place of item i's first.
         lengths: ``[n, 1 + branches]``: tokens of the prompt and of each branch.
         tree_tokens: per item with the prompt shared; ``unshared_tokens``: with every sequence computed on its own.
-        label, strength, ratings: as in :class:`~reward_models.data.encode.TokenBatch`.
+        label, strength, ratings, weight: as in :class:`~reward_models.data.encode.TokenBatch`.
         source: index into ``sources``.
         ids: the records' ids, for messages and for keeping a bad batch.
         truncated: conversations whose oldest part was cut to fit; ``dropped``: reason → how many were left out.
-        fingerprint: of tokens, borders, labels, strengths and ratings.
+        fingerprint: of tokens, borders, labels, strengths, ratings and weights.
     """
 
     tokens: Flat
@@ -46,6 +46,7 @@ class TokenizedSet:
     label: np.ndarray
     strength: np.ndarray
     ratings: np.ndarray
+    weight: np.ndarray
     source: np.ndarray
     sources: tuple[str, ...]
     ids: Sequence[str]
@@ -91,6 +92,8 @@ class TokenWriter:
         arrays = {"lengths": batch.lengths, "label": batch.label, "strength": batch.strength, "source": source}
         if batch.ratings.size:
             arrays["ratings"] = batch.ratings
+        if batch.weight.size:
+            arrays["weight"] = batch.weight
         self._items.add(arrays, {"ids": batch.ids})
         self._truncated += batch.truncated
         self._dropped.update(batch.dropped)
@@ -107,6 +110,9 @@ class TokenWriter:
             ends = starts[at : at + _HASHED, None] + np.cumsum(part, axis=1)
             hash_arrays(self._state, np.concatenate([starts[at : at + _HASHED, None], ends], axis=1))
         hash_arrays(self._state, *(self._items.array(name) for name in ("label", "strength", "ratings")))
+        weight = self._items.array("weight")
+        if (weight != 1).any():  # without any, the hash is that of versions that knew no weights
+            hash_arrays(self._state, weight)
         names = sorted(self._names)
         places = np.array([names.index(name) for name in self._names], dtype=np.int64)
         source = places[self._items.array("source").astype(np.int64)] if names else np.zeros(0, np.int64)
@@ -145,6 +151,7 @@ def _of(tokens: Flat, items: Items, facts: dict[str, Any]) -> TokenizedSet:
     columns = {name: items.array(name) for name in ("starts", "tree_tokens", "unshared_tokens", "source")}
     for name in ("label", "strength"):
         columns[name] = items.array(name) if name in items else np.zeros(0)
+    columns["weight"] = items.array("weight") if "weight" in items else np.ones(count)
     for name in ("lengths", "ratings"):
         columns[name] = items.array(name) if name in items else np.zeros((count, 0), np.int32)
     return TokenizedSet(

@@ -292,18 +292,21 @@ def test_balanced_weights_are_calibrated_for_as_many_safe_as_unsafe_responses() 
     torch.testing.assert_close(scores, posterior_log_odds(0.5), atol=1e-5, rtol=0)
 
 
+NO_WEIGHTS = np.zeros(0)
+
+
 def safety_objective(loss: LossConfig) -> Objective:
     config = RewardModelConfig(task="safety", model=ModelConfig(config={"model_type": "qwen3"}), loss=loss)
     return Objective(config, labelled(IS_SAFE, np.full(len(IS_SAFE), np.nan)), torch.device("cpu"))
 
 
-def labelled(label: np.ndarray, strength: np.ndarray) -> TokenizedSet:
+def labelled(label: np.ndarray, strength: np.ndarray, weight: np.ndarray = NO_WEIGHTS) -> TokenizedSet:
     count = len(label)
     writer = TokenWriter()
     arrays = {"tokens": np.zeros(0, np.int32), "lengths": np.zeros((count, 3), np.int32)}
     arrays["ratings"] = np.zeros((count, 0))
     texts = {"sources": ("",) * count, "ids": ("",) * count}
-    writer.add(TokenBatch(label=label, strength=strength, truncated=0, dropped={}, **arrays, **texts))
+    writer.add(TokenBatch(label=label, strength=strength, weight=weight, truncated=0, dropped={}, **arrays, **texts))
     return writer.close()[1]
 
 
@@ -320,6 +323,21 @@ def test_the_configured_pairwise_loss_uses_label_strength_and_every_option() -> 
         pair_loss(-1.0, 0.5, **options),  # no strength, no margin
     ]
     torch.testing.assert_close(objective(scores, [0, 1, 2], metrics), torch.tensor(expected))
+
+
+def test_a_pair_counts_by_its_weight_against_the_mean_of_all() -> None:
+    """Weights 3, 1, 2 are 1.5, 0.5 and 1 of their mean; equal weights change nothing."""
+    label, strength = np.array([1.0, 0.5, 1.0]), np.full(3, np.nan)
+    scores = torch.tensor([1.0, 0.2, 0.3, 0.4, -1.0, 0.5])
+
+    def losses(weight: np.ndarray = NO_WEIGHTS) -> torch.Tensor:
+        config = RewardModelConfig(model=ModelConfig(config={"model_type": "qwen3"}))
+        objective = Objective(config, labelled(label, strength, weight), torch.device("cpu"))
+        return objective(scores, [0, 1, 2], Metrics(["loss", "score_mean", "accuracy"]))
+
+    plain = losses()
+    torch.testing.assert_close(losses(np.array([3.0, 1.0, 2.0])), plain * torch.tensor([1.5, 0.5, 1.0]))
+    torch.testing.assert_close(losses(np.full(3, 0.25)), plain)
 
 
 def test_loss_equals_trls_reward_trainer_on_one_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -260,6 +260,18 @@ def test_the_layout_of_helpsteer_is_what_is_written(sqlite: Database) -> None:
     assert all(math.isfinite(row[name]) for name in ATTRIBUTES)
 
 
+def test_preference_models_read_a_snapshot_of_rankings(sqlite: Database, installed: Path) -> None:
+    fill_kind(sqlite, "ranking", items=2, responses=4)
+    for order in ("abcd", "a=b=cd"):
+        rank(sqlite, "ann", order)
+    with sqlite.write() as session:
+        snapshot(session, find_project(session, "p"), "s1", author="root", now=NOW)
+    loaded = load([f"annotations://{sqlite.public_name}#p@s1"], "comparison")
+    assert sorted(record.weight for record in loaded.records) == pytest.approx([1 / 6] * 6 + [1 / 3] * 3)
+    assert {record.strength for record in loaded.records} == {1, 2, 3}
+    assert loaded.bad == []
+
+
 def test_attribute_heads_read_a_snapshot(sqlite: Database, installed: Path) -> None:
     fill_kind(sqlite, "attributes", items=3, responses=2)
     for _ in range(3):

@@ -242,6 +242,7 @@ def test_the_fingerprint_follows_what_is_trained_on(renderer: ChatRenderer) -> N
         fingerprint(records[::-1]),
         fingerprint([pair(strength=2.0), *records[1:]]),
         fingerprint([pair(), *records[1:]]),  # without a strength
+        fingerprint([pair(strength=1.0, weight=0.5), *records[1:]]),
         fingerprint([pair(strength=1.0, b=4), *records[1:]]),
         fingerprint([records[0], pair(LAST), records[2]]),  # decided instead of tied
         fingerprint([*records[:2], pair(say("user", 5, 3), label="a")]),

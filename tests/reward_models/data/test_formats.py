@@ -121,6 +121,16 @@ def test_the_margin_is_the_strength(extra: dict[str, Any], strength: float | Non
     assert better(record) == GOOD["content"]
 
 
+@pytest.mark.parametrize(("extra", "weight"), [({}, 1.0), ({"weight": None}, 1.0), ({"weight": "0.25"}, 0.25)])
+def test_the_weight_of_a_comparison(extra: dict[str, Any], weight: float) -> None:
+    for name in ("plain text", "HelpSteer3"):
+        record = to_record(PAIRS[name] | extra)
+        assert isinstance(record, Comparison)
+        assert (record.weight, record.swapped().weight) == (weight, weight)
+        assert to_record(to_row(record), "comparison") == record
+        assert ("weight" in to_row(record)) == (weight != 1)
+
+
 @pytest.mark.parametrize("extra", [{"margin": 0}, {"score_chosen": 7.0, "score_rejected": 7}])
 def test_no_gap_is_a_tie(extra: dict[str, Any]) -> None:
     record = to_record(PAIRS["plain text"] | extra)
