@@ -135,17 +135,20 @@ def _accepted(session: Session, project: Project, found: Snapshot) -> Export:
 def rows_of(spec: str) -> Iterator[dict[str, Any]]:
     """The rows of ``annotations://DATABASE#PROJECT@SNAPSHOT[:train|eval]``, for ``reward_models.data.sources``.
 
-    Without a split they are those to train on; ``eval`` is the slice of the prompts kept for evaluation.
+    Without a split they are those to train on; ``eval`` is the slice of the prompts kept for evaluation. ``pairs`` and
+    ``pairs-eval`` are the same of the comparisons beside ratings.
     """
     url, mark, rest = spec.removeprefix(SCHEME).rpartition("#")
     project_name, at, named = rest.rpartition("@")
     snapshot_name, _, split = named.partition(":")
+    pairs, split = split.startswith("pairs"), {"pairs": "train", "pairs-eval": "eval"}.get(split, split)
     if not mark or not at or split not in ("", "train", "eval"):
         raise ProjectError(f"{spec!r} is not of the form annotations://DATABASE#PROJECT@SNAPSHOT[:train|eval]")
     database = open_database(url)
     try:
         with database.read() as session:
-            yield from export(session, find_project(session, project_name), snapshot_name).rows[split or "train"]
+            rule = ExportRule(pairs=pairs)
+            yield from export(session, find_project(session, project_name), snapshot_name, rule).rows[split or "train"]
     finally:
         database.close()
 

@@ -24,6 +24,7 @@ class ExportRule:
         both_bad: ``drop`` pairs of which neither is any good, or count them as a ``tie``.
         min_votes: items with fewer are left out; by default those without more than half of the votes that the
             project wants of each item, so that one vote of two or three decides nothing.
+        pairs: of a project of attributes with a comparison, write the pairs in the place of the ratings.
         min_agreement: items are left out whose label has a smaller share of the votes.
     """
 
@@ -32,6 +33,7 @@ class ExportRule:
     both_bad: Literal["drop", "tie"] = "drop"
     min_votes: int | None = None
     min_agreement: float = 0.0
+    pairs: bool = False
 
 
 Made = tuple[str, list[dict[str, Any]]]
@@ -45,10 +47,13 @@ def check_rule(project: Project, rule: ExportRule) -> None:
         "preference": ("majority", "dawid_skene"),
         "safety": ("majority", "dawid_skene"),
         "ranking": ("majority", "dawid_skene", "plackett_luce"),
+        "attributes": ("majority", "dawid_skene", "plackett_luce") if rule.pairs else ("majority",),
     }.get(project.kind, ("majority",))
     if rule.aggregate not in fitting:
         raise ProjectError(f"aggregate {rule.aggregate} is not for {project.kind} projects: {', '.join(fitting)}")
-    if rule.min_agreement and project.kind == "attributes":
+    if rule.pairs and project.kind != "attributes":
+        raise ProjectError(f"pairs in the place of ratings are of attributes projects, not of {project.kind} projects")
+    if rule.min_agreement and project.kind == "attributes" and not rule.pairs:
         raise ProjectError("min_agreement is a share of equal votes; ratings are averaged and have none")
 
 
@@ -71,7 +76,8 @@ def labelled(project: Project, votes: Mapping[int, list[Judgement]], rule: Expor
 def from_payloads(votes: Mapping[int, list[Judgement]], rule: ExportRule) -> Maker:
     """Of projects whose verdicts are ranks or ratings."""
     voted = {item: [vote for vote in said if vote.label != "skip"] for item, said in votes.items()}
-    ranked = {item: said for item, said in voted.items() if any(vote.label == "ranked" for vote in said)}
+    compared = {item: [vote for vote in said if "ranks" in (vote.payload or {})] for item, said in voted.items()}
+    ranked = {item: said for item, said in compared.items() if said}
     pairs = decided_pairs(ranked, rule.aggregate)
 
     def make(item: Item, voted: list[Judgement], decided: Judgement | None, missing: int) -> Made:
@@ -81,8 +87,10 @@ def from_payloads(votes: Mapping[int, list[Judgement]], rule: ExportRule) -> Mak
         if missing:
             return "too few votes", []
         about = _about(item, said, None, len(voted))
-        if said[0].label == "rated":
+        if said[0].label == "rated" and not rule.pairs:
             return "exported", attribute_rows(item, said, {key: v for key, v in about.items() if key != "agreement"})
+        if not any("ranks" in (vote.payload or {}) for vote in said):
+            return "not compared", []
         of_item = decided_pairs({item.id: said}, "majority")[item.id] if decided else pairs[item.id]
         least = 0.0 if decided else rule.min_agreement
         made = pair_rows(item, of_item, about, ties=rule.ties == "keep", min_agreement=least)

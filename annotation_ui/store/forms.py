@@ -33,7 +33,7 @@ KEYS: dict[Kind, tuple[str, ...]] = {
     "preference": (),
     "safety": ("harms",),
     "ranking": ("ties",),
-    "attributes": ("attributes", "scale"),
+    "attributes": ("attributes", "scale", "comparison"),
     "rewrite": (),
 }
 MOST_HARMS = 30
@@ -55,17 +55,25 @@ class Form:
         attributes: name → explanation, in the order in which they are asked.
         scale: the lowest and the highest rating, one digit each.
         ties: whether responses may share a rank.
+        comparison: whether rated responses are put in order as well, where there are several.
     """
 
     instructions: str = ""
     attributes: Mapping[str, str] | None = None
     scale: tuple[int, int] = (0, 4)
     ties: bool = True
+    comparison: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As it is stored; the attributes as a list, since databases need not keep the order of keys."""
         pairs = None if self.attributes is None else [[name, text] for name, text in self.attributes.items()]
-        return {"instructions": self.instructions, "attributes": pairs, "scale": list(self.scale), "ties": self.ties}
+        return {
+            "instructions": self.instructions,
+            "attributes": pairs,
+            "scale": list(self.scale),
+            "ties": self.ties,
+            "comparison": self.comparison,
+        }
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any] | None) -> Form:
@@ -75,7 +83,13 @@ class Form:
         low, high = stored["scale"]
         pairs = stored["attributes"]
         attributes = None if pairs is None else dict(pairs)
-        return cls(instructions=stored["instructions"], attributes=attributes, scale=(low, high), ties=stored["ties"])
+        return cls(
+            instructions=stored["instructions"],
+            attributes=attributes,
+            scale=(low, high),
+            ties=stored["ties"],
+            comparison=stored.get("comparison", False),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +116,7 @@ class Definition:
             "attributes": dict(self.form.attributes or {}),
             "scale": list(self.form.scale),
             "ties": self.form.ties,
+            "comparison": self.form.comparison,
         }
         made |= {key: values[key] for key in KEYS[self.kind]}
         return yaml.dump(made, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
@@ -153,10 +168,11 @@ def _with(default: Definition, read: Mapping[str, Any]) -> Definition:
         form = replace(form, attributes=_attributes(read["attributes"]))
     if "scale" in read:
         form = replace(form, scale=_scale(read["scale"]))
-    if "ties" in read:
-        if not isinstance(read["ties"], bool):
-            raise DefinitionError("ties is neither true nor false")
-        form = replace(form, ties=read["ties"])
+    for name in ("ties", "comparison"):
+        if name in read:
+            if not isinstance(read[name], bool):
+                raise DefinitionError(f"{name} is neither true nor false")
+            form = replace(form, **{name: read[name]})
     guideline = read.get("guideline", default.guideline)
     if not isinstance(guideline, str) or not guideline.strip():
         raise DefinitionError("guideline is no text")

@@ -43,7 +43,8 @@ class Verdict:
         rationale: why, in the annotator's words.
         skip_reason: one of :data:`SKIP_REASONS`.
         payload: of ``ranked`` ``{"ranks": {slot: rank}}`` with 1 for the best and no number left out, of ``rated``
-            ``{"ratings": {slot: {attribute: rating}}}``, of ``written`` ``{"text"}``; else ``None``.
+            ``{"ratings": {slot: {attribute: rating}}}`` with ``ranks`` where the form asks for them, of
+            ``written`` ``{"text"}``; else ``None``.
     """
 
     label: str
@@ -169,7 +170,8 @@ def _ratings(said: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
         if any(value is None or not low <= value <= high for value in values.values()):
             raise VerdictError(f"a rating is not a whole number from {low} to {high}")
         found[slot] = values
-    return {"ratings": dict(sorted(found.items()))}
+    compared = _ranks(said, shown) if shown.form.comparison and shown.responses > 1 else {}
+    return {"ratings": dict(sorted(found.items())), **compared}
 
 
 def _ranks(said: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
@@ -206,13 +208,10 @@ def letter(place: int) -> str:
 
 def payload_in_sides(payload: Mapping[str, Any] | None, left: str | None) -> dict[str, Any]:
     """A payload as a form shows it: lists in the order of the screen."""
-    if payload is None:
-        return {}
-    for name in ("ratings", "ranks"):
-        if name in payload:
-            by_slot = payload[name]
-            return {name: [by_slot[slot] for slot in slots_shown(left, len(by_slot))]}
-    return dict(payload)
+    return {
+        name: [value[slot] for slot in slots_shown(left, len(value))] if name in ("ratings", "ranks") else value
+        for name, value in (payload or {}).items()
+    }
 
 
 def _whole(said: Mapping[str, Any], key: str) -> int | None:

@@ -172,6 +172,9 @@ def export_command(
         int | None, typer.Option(min=1, help="Default: more than half of the project's votes per item.")
     ] = None,
     min_agreement: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.0,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Of attributes with a comparison: the pairs in the place of the ratings.")
+    ] = False,
     votes: Annotated[
         Path | None, typer.Option(metavar="FILE.jsonl", help="Write every single judgement, edits and skips included.")
     ] = None,
@@ -188,7 +191,12 @@ def export_command(
     if out is None and votes is None:
         raise typer.BadParameter("name a directory for the rows, or --votes FILE.jsonl, or both")
     rule = ExportRule(
-        aggregate=aggregate, ties=ties, both_bad=both_bad, min_votes=min_votes, min_agreement=min_agreement
+        aggregate=aggregate,
+        ties=ties,
+        both_bad=both_bad,
+        min_votes=min_votes,
+        min_agreement=min_agreement,
+        pairs=pairs,
     )
     if votes is not None:
         refuse_database("--votes", [votes], db)

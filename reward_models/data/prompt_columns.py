@@ -106,12 +106,8 @@ def check_replies(row: Row, prompt: Conversation, responses: tuple[Conversation,
                 raise RecordError(f"key {name!r} ends with a reply that no other column has; drop one of them")
 
 
-def refuse_unreadable(row: Row, *, weighted: bool = False) -> None:
-    """:class:`RecordError` if a column changes what the model should read or learn, and is not read here.
-
-    Args:
-        weighted: whether the caller reads a ``weight``, as comparisons do.
-    """
+def refuse_unreadable(row: Row) -> None:
+    """:class:`RecordError` if a column changes what the model should read or learn, and is not read here."""
     for name in UNREADABLE:
         if row.get(name) not in (*EMPTY, "[]", "{}", "null"):  # as CSV cells have them
             raise RecordError(
@@ -125,7 +121,7 @@ def refuse_unreadable(row: Row, *, weighted: bool = False) -> None:
             "prompt's column to 'instruction', or drop the column"
         )
     weight = row.get("weight")
-    if not weighted and weight not in (None, "", 1, 1.0, "1", "1.0"):
+    if weight not in (None, "", 1, 1.0, "1", "1.0"):
         raise RecordError("key 'weight' is read of comparisons alone, other rows count alike; drop it, or repeat rows")
 
 

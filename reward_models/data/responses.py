@@ -122,6 +122,7 @@ def two_responses(row: Row, first: str, second: str) -> tuple[Conversation, Conv
     Two whole conversations share the longest prompt that both begin with; a prompt column must agree with it. Two plain
     responses need a prompt column: what they begin with alike is never taken for the prompt.
     """
+    row = {key: value for key, value in row.items() if key != "weight"}  # of the pair, which its reader takes
     one, other = (_conversation(row, key, "assistant") for key in (first, second))
     whole = [bool(each) and each[0].role != "assistant" for each in (one, other)]
     if all(whole) and one[-1].role == other[-1].role == "assistant":
@@ -132,7 +133,7 @@ def two_responses(row: Row, first: str, second: str) -> tuple[Conversation, Conv
     else:
         prompt = prompt_of(row)
         one, other = _without(prompt, one, first), _without(prompt, other, second)
-    refuse_unreadable(row, weighted=True)
+    refuse_unreadable(row)
     check_replies(row, prompt, (one, other))
     return prompt, one, other
 

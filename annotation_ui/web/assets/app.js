@@ -107,6 +107,7 @@ function restoreDraft() {
 
 // Answers by digits: the keys belong to one group of digits, the current one.
 const groups = () => [...element.querySelectorAll(".k-rate")];
+const ranked = () => groups().filter((group) => group.dataset.name.startsWith("rank/"));
 const answer = (group) => group.querySelector("input:checked")?.value ?? null;
 
 function mark(group) {
@@ -135,7 +136,7 @@ function showOrder() {
   const box = find(".k-order");
   if (!box) return;
   const places = new Map();
-  groups().forEach((group, n) => {
+  ranked().forEach((group, n) => {
     const rank = answer(group);
     if (rank !== null) places.set(rank, [...(places.get(rank) ?? []), "ABCDEFGH"[n]]);
   });
@@ -146,14 +147,15 @@ function showOrder() {
 const CONTENT = {
   rated: (said) => {
     said.ratings = [];
-    for (const group of groups()) {
+    for (const group of groups().filter((each) => !ranked().includes(each))) {
       const [, place, name] = group.dataset.name.split("/");
       if (answer(group) !== null) (said.ratings[place] ??= {})[name] = Number(answer(group));
       else said.ratings[place] ??= {};
     }
+    if (ranked().length) CONTENT.ranked(said);
   },
   written: (said) => (said.text = find("[name=text]").value),
-  ranked: (said) => (said.ranks = groups().map((group) => (answer(group) === null ? null : Number(answer(group))))),
+  ranked: (said) => (said.ranks = ranked().map((group) => (answer(group) === null ? null : Number(answer(group))))),
 };
 
 function show(html, how) {

@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 from annotating import NOW, SKIP, judge
-from kinds import ATTRIBUTES, PLAIN, fill_kind, rank, rate
+from kinds import ATTRIBUTES, PLAIN, fill_kind, rank, rate, texts
 
 from annotation_ui.exchange.exporting import Export, ExportRule, export, snapshot
 from annotation_ui.exchange.importing import NewProject, import_items, to_candidate
 from annotation_ui.exchange.votes import votes_of
+from annotation_ui.labelling import session as annotating
 from annotation_ui.store.database import Database
+from annotation_ui.store.forms import Form
 from annotation_ui.store.projects import ProjectError, Settings, find_project
+from annotation_ui.store.verdicts import VerdictError
 from reward_models.data.formats import to_record
 from reward_models.data.records import Rated, RecordError
 from reward_models.data.sources import load
@@ -234,6 +237,29 @@ def test_a_group_of_rl_samples_is_a_ranking_item(sqlite: Database, tmp_path: Pat
             "hot 5",
         }
         assert {r.model for r in items[0].responses} == {"step 2"}
+
+
+def test_ratings_beside_a_comparison_give_both(sqlite: Database, installed: Path) -> None:
+    form = Form(attributes={"helpfulness": ""}, comparison=True)
+    fill_kind(sqlite, "attributes", items=1, responses=3, form=form)
+    task = annotating.next_task(sqlite, "ann", "p", now=NOW)
+    assert task is not None
+    letters = [text[0] for text in texts(task)]
+    said: dict[str, Any] = {"label": "rated", "ratings": [{"helpfulness": "abc".index(x)} for x in letters]}
+    with pytest.raises(VerdictError, match="ranks"):
+        annotating.vote(sqlite, "ann", "p", task.token, said, now=NOW)
+    said["ranks"] = ["abc".index(x) + 1 for x in letters]
+    annotating.vote(sqlite, "ann", "p", task.token, said, now=NOW)
+    [past] = annotating.history(sqlite, "ann", "p")
+    shown = annotating.past_task(sqlite, "ann", "p", past.judgement).said
+    assert shown is not None
+    assert (shown["ranks"], shown["ratings"]) == (said["ranks"], said["ratings"])
+    with sqlite.write() as session:
+        snapshot(session, find_project(session, "p"), "s1", author="root", now=NOW)
+    source = f"annotations://{sqlite.public_name}#p@s1"
+    assert len(load([source], "rated").records) == 3
+    assert [record.weight for record in load([f"{source}:pairs"], "comparison").records] == pytest.approx([1 / 3] * 3)
+    assert set(pairs(exported(sqlite, ExportRule(pairs=True)).rows["train"])) == {"a>b", "a>c", "b>c"}
 
 
 def test_known_answers_are_for_labels(sqlite: Database, tmp_path: Path) -> None:
