@@ -43,7 +43,7 @@ def worths(
 
 
 def _stages(rankings: Sequence[Ranks], slots: Sequence[str]) -> tuple[np.ndarray, list[tuple[np.ndarray, int]]]:
-    """How often each response was drawn, and of every stage the responses that were left and how many were drawn."""
+    """The draws of each response, and of every stage the responses that were left and the number of those drawn."""
     wins, stages = np.zeros(len(slots)), []
     for ranks in rankings:
         rank = np.array([ranks[slot] for slot in slots])
