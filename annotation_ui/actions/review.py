@@ -39,7 +39,7 @@ FIGURES = ("items", "n", "accuracy", "auroc", "loss", "ece")  # of a job's resul
 class Opinion:
     """An annotator's verdict on a case, with sides of the reviewer's screen.
 
-    ``ratings`` and ``ranks`` are in the order of the screen; ``None`` in projects of other kinds.
+    ``ratings``, ``ranks`` and ``spans`` are in the order of the screen; ``None`` where there are none.
     """
 
     who: str
@@ -49,6 +49,7 @@ class Opinion:
     rationale: str
     ratings: list[dict[str, int]] | None = None
     ranks: list[int] | None = None
+    spans: list[list[dict[str, Any]]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

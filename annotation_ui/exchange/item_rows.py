@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from annotation_ui.exchange.payload_rows import Aggregate, attribute_rows, decided_pairs, pair_rows
+from annotation_ui.exchange.payload_rows import Aggregate, attribute_rows, decided_pairs, pair_rows, spans_of
 from annotation_ui.quality.agreement import dawid_skene, label_matrix
 from annotation_ui.store.projects import ProjectError
 from annotation_ui.store.tables import Item, Judgement, Project
@@ -146,7 +146,7 @@ def _row(item: Item, label: str, said: Sequence[Judgement], agreement: float | N
         harms = Counter(harm for judgement in for_label for harm in judgement.harms)
         common = sorted(harm for harm, count in harms.items() if 2 * count >= len(for_label))
         row = {"prompt": item.prompt, "completion": responses["a"], "label": label == "safe"}
-        return row | {"category": "; ".join(common) or None, "harms": common} | about
+        return row | {"category": "; ".join(common) or None, "harms": common} | spans_of(said, "a") | about
     strengths = [judgement.strength for judgement in for_label if judgement.strength is not None]
     chosen, rejected = ("b", "a") if label == "b" else ("a", "b")
     margin = (sum(strengths) / len(strengths) if strengths else None) if label in ("a", "b") else 0.0

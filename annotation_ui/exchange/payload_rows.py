@@ -44,11 +44,17 @@ def attribute_rows(item: Item, said: Sequence[Judgement], about: Mapping[str, An
             for name, rating in (judgement.payload or {})["ratings"][response.slot].items():
                 given[name].append(rating)
         means = {name: fmean(ratings) for name, ratings in given.items()}
-        row = {"prompt": item.prompt, "response": response.messages, **means, **about}
+        row = {"prompt": item.prompt, "response": response.messages, **means, **spans_of(said, response.slot), **about}
         if len(item.responses) > 1:
             row["id"] = f"{about['id']}:{response.slot}"
         rows.append(row)
     return rows
+
+
+def spans_of(said: Sequence[Judgement], slot: str) -> dict[str, Any]:
+    """``{"spans": …}``, the passages that were marked in a response, of all votes; empty without any."""
+    found = [span for judgement in said for span in (judgement.payload or {}).get("spans", {}).get(slot, [])]
+    return {"spans": sorted(found, key=lambda span: (span["start"], span["end"], span["label"]))} if found else {}
 
 
 def pair_rows(

@@ -27,14 +27,15 @@ def in_sides(judgement: Judgement, left: str | None) -> dict[str, Any]:
 
 def shown_of(project: Project, item: Item, left: str | None, guideline: Guideline | None) -> Shown:
     """The things that a verdict on ``item`` refers to, with its responses in the order ``left``."""
-    kind = cast(Kind, project.kind)
+    kind, form = cast(Kind, project.kind), Form.from_dict(guideline.form if guideline else None)
     fewest, most = RESPONSES[kind]
     return Shown(
         kind=kind,
         left=left,
         responses=most if fewest == most else len(item.responses),  # which may have to be read
         harms=guideline.harms if guideline else (),
-        form=Form.from_dict(guideline.form if guideline else None),
+        form=form,
+        texts=tuple(each.messages[-1]["content"] for each in item.responses) if form.spans else (),
     )
 
 

@@ -314,7 +314,8 @@ def _person(name: str, mine: Sequence[Vote], reliability: float | None) -> Perso
 
 def _consistent(repeated: Sequence[tuple[Vote, Vote]]) -> Share:
     """The share of equal labels among repeats; with ranks or ratings, of equal answers."""
-    counted = [same(again.payload, before.payload) for again, before in repeated if before.payload]
+    answered = [pair for pair in repeated if pair[1].payload.keys() & {"ratings", "ranks"}]
+    counted = [same(again.payload, before.payload) for again, before in answered]
     if counted:
         return Share(of=sum(equal for equal, _ in counted), n=sum(n for _, n in counted))
     return Share(of=sum(again.label == before.label for again, before in repeated), n=len(repeated))

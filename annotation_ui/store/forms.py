@@ -30,14 +30,15 @@ RESPONSES: dict[Kind, tuple[int, int]] = {
 PLACED: tuple[Kind, ...] = ("preference", "ranking", "attributes")
 # The keys of a definition beside kind, instructions and guideline.
 KEYS: dict[Kind, tuple[str, ...]] = {
-    "preference": (),
-    "safety": ("harms",),
-    "ranking": ("ties",),
-    "attributes": ("attributes", "scale", "comparison"),
+    "preference": ("spans",),
+    "safety": ("harms", "spans"),
+    "ranking": ("ties", "spans"),
+    "attributes": ("attributes", "scale", "comparison", "spans"),
     "rewrite": (),
 }
 MOST_HARMS = 30
 MOST_ATTRIBUTES = 12
+MOST_SPANS = 8
 NAME_LIMIT = 60
 TEXT_LIMIT = 300
 
@@ -56,6 +57,7 @@ class Form:
         scale: the lowest and the highest rating, one digit each.
         ties: whether responses may share a rank.
         comparison: whether rated responses are put in order as well, where there are several.
+        spans: the labels of passages that can be marked in a response; none without any.
     """
 
     instructions: str = ""
@@ -63,6 +65,7 @@ class Form:
     scale: tuple[int, int] = (0, 4)
     ties: bool = True
     comparison: bool = False
+    spans: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As it is stored; the attributes as a list, since databases need not keep the order of keys."""
@@ -73,6 +76,7 @@ class Form:
             "scale": list(self.scale),
             "ties": self.ties,
             "comparison": self.comparison,
+            "spans": list(self.spans),
         }
 
     @classmethod
@@ -89,6 +93,7 @@ class Form:
             scale=(low, high),
             ties=stored["ties"],
             comparison=stored.get("comparison", False),
+            spans=tuple(stored.get("spans", ())),
         )
 
 
@@ -118,7 +123,9 @@ class Definition:
             "ties": self.form.ties,
             "comparison": self.form.comparison,
         }
-        made |= {key: values[key] for key in KEYS[self.kind]}
+        made |= {key: values[key] for key in KEYS[self.kind] if key != "spans"}
+        if self.form.spans:
+            made["spans"] = list(self.form.spans)
         return yaml.dump(made, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
@@ -173,10 +180,12 @@ def _with(default: Definition, read: Mapping[str, Any]) -> Definition:
             if not isinstance(read[name], bool):
                 raise DefinitionError(f"{name} is neither true nor false")
             form = replace(form, **{name: read[name]})
+    if "spans" in read:
+        form = replace(form, spans=_names(read["spans"], "spans", MOST_SPANS, fewest=0))
     guideline = read.get("guideline", default.guideline)
     if not isinstance(guideline, str) or not guideline.strip():
         raise DefinitionError("guideline is no text")
-    harms = _harms(read["harms"]) if "harms" in read else default.harms
+    harms = _names(read["harms"], "harms", MOST_HARMS) if "harms" in read else default.harms
     return Definition(kind=default.kind, guideline=guideline, harms=harms, form=form)
 
 
@@ -188,12 +197,12 @@ def default_definition(kind: Kind) -> Definition:
     return _with(Definition(kind=kind, guideline=""), read)
 
 
-def _harms(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not 1 <= len(value) <= MOST_HARMS:
-        raise DefinitionError(f"harms is not a list of 1 to {MOST_HARMS} categories")
-    names = tuple(_line(name, "a category of harms") for name in value)
+def _names(value: object, key: str, most: int, *, fewest: int = 1) -> tuple[str, ...]:
+    if not isinstance(value, list) or not fewest <= len(value) <= most:
+        raise DefinitionError(f"{key} is not a list of {fewest} to {most} names")
+    names = tuple(_line(name, f"a name in {key}") for name in value)
     if len(set(names)) != len(names):
-        raise DefinitionError("harms names a category twice")
+        raise DefinitionError(f"{key} has a name twice")
     return names
 
 
@@ -213,7 +222,7 @@ def _attributes(value: object) -> dict[str, str]:
 
 
 # Columns of exported rows that are no ratings.
-_TAKEN = ("id", "source", "prompt", "response", "votes", "guideline_version", "snapshot", "snapshot_digest")
+_TAKEN = ("id", "source", "prompt", "response", "votes", "guideline_version", "spans", "snapshot", "snapshot_digest")
 
 
 def _scale(value: object) -> tuple[int, int]:

@@ -24,6 +24,8 @@ SEVERITIES = {1: "minor", 2: "moderate", 3: "severe"}
 SKIP_REASONS = ("I cannot tell", "not my language", "broken or empty", "too distressing", "something else")
 RATIONALE_LIMIT = 4000
 TEXT_LIMIT = 100_000
+SPANS_LIMIT = 50
+NOTE_LIMIT = 500
 
 
 class VerdictError(ValueError):
@@ -44,7 +46,7 @@ class Verdict:
         skip_reason: one of :data:`SKIP_REASONS`.
         payload: of ``ranked`` ``{"ranks": {slot: rank}}`` with 1 for the best and no number left out, of ``rated``
             ``{"ratings": {slot: {attribute: rating}}}`` with ``ranks`` where the form asks for them, of
-            ``written`` ``{"text"}``; else ``None``.
+            ``written`` ``{"text"}``; ``spans`` of any but a skip where passages were marked; else ``None``.
     """
 
     label: str
@@ -105,6 +107,7 @@ class Shown:
         left: the order of the responses, as an assignment stores it.
         responses: how many there are.
         harms, form: of the guideline that was shown.
+        texts: the last message of each response, by slot, where passages can be marked.
     """
 
     kind: Kind
@@ -112,6 +115,7 @@ class Shown:
     responses: int
     harms: Sequence[str]
     form: Form
+    texts: tuple[str, ...] = ()
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -149,8 +153,47 @@ def parse_verdict(said: Mapping[str, Any], shown: Shown) -> Verdict:
         severity=_whole(said, "severity"),
         rationale=clean_text(said, "rationale"),
         skip_reason=str(reason),
-        payload=_PAYLOADS[str(label)](said, shown) if label in _PAYLOADS else None,
+        payload=_payload(str(label), said, shown),
     )
+
+
+def _payload(label: str, said: Mapping[str, Any], shown: Shown) -> dict[str, Any] | None:
+    payload = _PAYLOADS[label](said, shown) if label in _PAYLOADS else None
+    marked = _spans(said, shown) if label != "skip" and said.get("spans") else {}
+    return payload if not marked else {**(payload or {}), **marked}
+
+
+def _spans(said: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
+    """Passages marked in the responses: ``{"spans": {slot: [{"start", "end", "text", "label", "note"}]}}``.
+
+    ``start`` and ``end`` count the characters of the response's last message.
+    """
+    given = said["spans"]
+    if not isinstance(given, list) or len(given) != shown.responses or len(shown.texts) != shown.responses:
+        raise VerdictError("the marked passages are not of the responses on the screen")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for slot, marks in zip(shown.order, given, strict=True):
+        if not isinstance(marks, list) or len(marks) > SPANS_LIMIT or not all(isinstance(mark, dict) for mark in marks):
+            raise VerdictError(f"a response has at most {SPANS_LIMIT} marked passages")
+        found[slot] = sorted(
+            (_span(mark, shown, shown.texts[SLOTS.index(slot)]) for mark in marks),
+            key=lambda span: (span["start"], span["end"], span["label"]),
+        )
+    return {"spans": dict(sorted(found.items()))} if any(found.values()) else {}
+
+
+def _span(mark: Mapping[str, Any], shown: Shown, response: str) -> dict[str, Any]:
+    start, end = _whole(mark, "start"), _whole(mark, "end")
+    if start is None or end is None or not 0 <= start < end <= len(response):
+        raise VerdictError("a marked passage does not lie within its response")
+    if mark.get("text") != response[start:end]:
+        raise VerdictError("a marked passage is not what the response says there; mark it again")
+    if mark.get("label") not in shown.form.spans:
+        raise VerdictError("the label of a marked passage is not one of the guideline's")
+    note = clean_text(mark, "note")
+    if len(note) > NOTE_LIMIT:
+        raise VerdictError(f"the note on a passage has {len(note)} characters, {NOTE_LIMIT} allowed")
+    return {"start": start, "end": end, "text": response[start:end], "label": mark["label"], "note": note}
 
 
 def _ratings(said: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
@@ -208,8 +251,9 @@ def letter(place: int) -> str:
 
 def payload_in_sides(payload: Mapping[str, Any] | None, left: str | None) -> dict[str, Any]:
     """A payload as a form shows it: lists in the order of the screen."""
+    by_slot = ("ratings", "ranks", "spans")
     return {
-        name: [value[slot] for slot in slots_shown(left, len(value))] if name in ("ratings", "ranks") else value
+        name: [value[slot] for slot in slots_shown(left, len(value))] if name in by_slot else value
         for name, value in (payload or {}).items()
     }
 

@@ -54,6 +54,7 @@ KEYS = (
     ("1  2", "safe · unsafe (then letters for harms, 1–3 severity, Enter)"),
     ("0 … 9", "the rating or the place of the marked answer; the next one is marked then"),
     ("←  →  Enter", "mark another answer · send the ratings, the order or the text"),
+    ("F", "mark the selected text, in the raw view, where passages are marked"),
     ("E  P", "write the response (Esc leaves the field, Ctrl+Enter sends it) · see it as it will look"),
     ("B", "both are bad"),
     ("S", "skip, with a reason"),

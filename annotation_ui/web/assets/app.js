@@ -143,6 +143,64 @@ function showOrder() {
   box.value = [...places].sort(([one], [other]) => one - other).map(([, letters]) => letters.join(" = ")).join(" > ");
 }
 
+// Passages that are marked: of the raw text, whose characters are those that are stored.
+const raws = () => [...element.querySelectorAll(".k-response")].map((box) => [...box.querySelectorAll(".k-as-is pre")].at(-1));
+const points = (text) => Array.from(text).length; // Python counts characters, JavaScript their halves
+const marked = () => JSON.parse(find("[name=spans]")?.value || "[]");
+
+function setMarks(spans) {
+  find("[name=spans]").value = JSON.stringify(spans.some((of) => of?.length) ? spans : []);
+  showMarks();
+  keepDraft();
+}
+
+function markSelection(button) {
+  if (!app().classList.contains("k-show-raw")) toggle("raw");
+  const chosen = getSelection();
+  const range = chosen.rangeCount && !chosen.isCollapsed ? chosen.getRangeAt(0) : null;
+  const place = raws().findIndex((raw) => range && raw.contains(range.startContainer) && raw.contains(range.endContainer));
+  if (place < 0) return note("Select a passage of one response in the raw text first", true);
+  const before = document.createRange();
+  before.setStart(raws()[place], 0);
+  before.setEnd(range.startContainer, range.startOffset);
+  const start = points(before.toString());
+  const text = range.toString();
+  const spans = marked();
+  while (spans.length < raws().length) spans.push([]);
+  spans[place].push({ start, end: start + points(text), text, label: button.dataset.mark, note: "" });
+  chosen.removeAllRanges();
+  setMarks(spans);
+}
+
+function rangeOf(raw, { start, end }) {
+  const units = (n) => Array.from(raw.textContent).slice(0, n).join("").length;
+  const range = document.createRange();
+  range.setStart(raw.firstChild, units(start));
+  range.setEnd(raw.firstChild, units(end));
+  return range;
+}
+
+function showMarks() {
+  const list = find(".k-marks");
+  if (!list) return;
+  const ranges = [];
+  list.replaceChildren();
+  marked().forEach((of, place) => of.forEach((mark, n) => {
+    const row = document.createElement("li");
+    const where = raws().length > 1 ? `${"ABCDEFGH"[place]}: ` : "";
+    row.append(`${where}${mark.label} `, Object.assign(document.createElement("q"), { textContent: mark.text.slice(0, 80) }));
+    const wording = { type: "text", value: mark.note, maxLength: 500, placeholder: "note (optional)", ariaLabel: `Note on ${mark.text.slice(0, 40)}` };
+    const field = Object.assign(document.createElement("input"), wording);
+    field.addEventListener("change", () => setMarks(marked().map((each, p) => each.map((m, k) => (p === place && k === n ? { ...m, note: field.value } : m)))));
+    const remove = Object.assign(document.createElement("button"), { type: "button", className: "k-quiet", textContent: "Remove" });
+    remove.addEventListener("click", () => setMarks(marked().map((each, p) => each.filter((_, k) => p !== place || k !== n))));
+    row.append(" ", field, remove);
+    list.append(row);
+    if (raws()[place]?.firstChild) ranges.push(rangeOf(raws()[place], mark));
+  }));
+  if (globalThis.CSS?.highlights) CSS.highlights.set("k-mark", new Highlight(...ranges));
+}
+
 // The parts of a verdict that the controls of a kind hold.
 const CONTENT = {
   rated: (said) => {
@@ -171,6 +229,7 @@ function show(html, how) {
   remember(how);
   restoreDraft();
   if (groups().length) markNext(null);
+  showMarks();
   toTheLastTurn();
   appeared = performance.now();
   looked = 0;
@@ -262,6 +321,7 @@ function verdict(label, button) {
   if (button?.dataset.strength) said.strength = Number(button.dataset.strength);
   if (label === "skip") said.skip_reason = button.dataset.reason;
   CONTENT[label]?.(said);
+  if (label !== "skip" && marked().length) said.spans = marked();
   if (label === "unsafe") {
     said.harms = [...form.querySelectorAll("[name=harm]:checked")].map((box) => box.value);
     const severity = form.querySelector("[name=severity]:checked");
@@ -369,6 +429,7 @@ async function write() {
 }
 
 const ACTS = {
+  mark: markSelection,
   preview,
   write,
   reading: (button) => ask("reading", { judgement: Number(button.dataset.judgement) }),

@@ -22,6 +22,11 @@ def test_the_definition_of_every_kind_is_read_back(kind: str) -> None:
     assert definition.guideline.count("\n") > 3
     assert read_definition(definition.to_yaml()) == definition
     assert read_definition(f"kind: {kind}") == definition
+    if kind != "rewrite":
+        marked = read_definition(f"kind: {kind}\nspans: [error, unsafe]")
+        assert marked.form.spans == ("error", "unsafe")
+        assert read_definition(marked.to_yaml()) == marked
+        assert Form.from_dict(marked.form.to_dict()) == marked.form
     assert RESPONSES[definition.kind][0] <= RESPONSES[definition.kind][1]
 
 
@@ -54,6 +59,9 @@ def test_what_a_file_leaves_out_is_the_default() -> None:
         ("kind: safety\nharms: [a, a]", "twice"),
         ("kind: safety\nguideline: ''", "guideline"),
         ("kind: ranking\nties: maybe", "ties"),
+        ("kind: safety\nspans: [a, a]", "spans has a name twice"),
+        ("kind: rewrite\nspans: [a]", "no key 'spans'"),
+        ("kind: attributes\ncomparison: 1", "comparison"),
         ("kind: ranking\ninstructions: |\n  a\n  b", "one line"),
         ("kind: attributes\nscale: [0, 10]", "scale"),
         ("kind: attributes\nscale: [4, 0]", "scale"),

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from annotation_ui.labelling import session as annotating
 from annotation_ui.store.database import Database
+from annotation_ui.store.forms import Form
 from annotation_ui.store.tables import Judgement
 
 pytestmark = NEEDS_CHROMIUM
@@ -180,3 +181,37 @@ def test_the_dashboard_and_a_case(site: Any, sqlite: Database, theme: str, width
     page.click(".k-opinions summary")
     picture(page, f"case-ranking-{theme}-{width}")
     assert complaints(page) == []
+
+
+def test_passages_are_marked_in_the_raw_text(site: Any, sqlite: Database) -> None:
+    form = Form(attributes={"tone": "How it sounds"}, spans=("error", "unsafe"))
+    rows = [{"prompt": f"Question {n}", "response": "😀 a **wrong** word <b>here</b>"} for n in range(2)]
+    fill_kind(sqlite, "attributes", rows=rows, form=form)
+    page = site("ann").page()
+    page.keyboard.press("r")
+    page.evaluate(
+        """() => {
+          const text = document.querySelector(".k-as-is pre").firstChild;
+          const at = text.data.indexOf("**wrong**");
+          getSelection().setBaseAndExtent(text, at, text, at + 9);
+        }"""
+    )
+    page.click("[data-mark=error]")
+    page.fill(".k-marks input", "not so")
+    page.keyboard.press("Tab")
+    page.reload()
+    page.wait_for_selector(".k-marks q")
+    assert page.input_value(".k-marks input") == "not so"
+    assert complaints(page) == []
+    page.keyboard.press("r")
+    picture(page, "spans")
+    page.wait_for_timeout(400)
+    page.keyboard.press("Escape")
+    page.keyboard.press("3")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Question 1")
+    [judgement] = stored(sqlite)
+    assert judgement.payload is not None
+    [span] = judgement.payload["spans"]["a"]
+    assert span == {"start": 4, "end": 13, "text": "**wrong**", "label": "error", "note": "not so"}
+    assert page.evaluate("window.hit") is None
