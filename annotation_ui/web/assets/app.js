@@ -106,7 +106,9 @@ function restoreDraft() {
 }
 
 // Answers by digits: the keys belong to one group of digits, the current one.
-const groups = () => [...element.querySelectorAll(".k-rate")];
+// A response is answered as a whole, then the next one; the order of all of them comes last.
+const groups = () => [...element.querySelectorAll(".k-rate")].sort((one, other) => turn(one) - turn(other));
+const turn = ({ dataset: { name } }) => Number(name.split("/")[1]) + (name.startsWith("rank/") ? 100 : 0);
 const ranked = () => groups().filter((group) => group.dataset.name.startsWith("rank/"));
 const answer = (group) => group.querySelector("input:checked")?.value ?? null;
 

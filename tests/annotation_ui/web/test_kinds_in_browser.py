@@ -18,7 +18,19 @@ from annotation_ui.store.forms import Form
 from annotation_ui.store.tables import Judgement
 
 pytestmark = NEEDS_CHROMIUM
-LONG = "An answer of some length, with **bold** words and a list:\n\n1. one\n2. two\n\n" * 3
+BASIL = "My basil on the window sill dies every winter. What am I doing wrong?"
+TEXTS = (
+    "Two things kill basil in winter: **cold** and **wet feet**.\n\n1. Move the pot away from the glass at night; below "
+    "10 °C its leaves turn black.\n2. Water only when the top of the soil is dry, and pour off what stands in the "
+    "saucer.\n\nA lamp for four hours a day helps more than fertiliser.",
+    "Basil needs sun. Put it where there is sun, and water it every day so that it does not dry out.",
+    "It is an annual herb in most homes: sow it anew in spring. What you can do now is to cut a few shoots, let them "
+    "root in a glass of water and keep them in a warm, bright kitchen.",
+    "Winter light is weak.\n\n| month | hours of light |\n|---|---|\n| June | 16 |\n| December | 8 |\n\nSo either give "
+    "it light, or let it go.",
+)
+LONG = TEXTS[0]
+ATTACK = "<img src=x onerror=window.hit=1>"
 
 
 def picture(page: Any, name: str) -> None:
@@ -48,7 +60,10 @@ VIEWS = [("light", 1280), ("dark", 390)]
 
 def rows(responses: int) -> list[dict[str, Any]]:
     return [
-        {"prompt": f"Question {n}: how?", "responses": [f"{slot}{n} {LONG}" for slot in "abcdefgh"[:responses]]}
+        {
+            "prompt": f"{BASIL} (Question {n})",
+            "responses": [TEXTS[m % 4] + m // 4 * " Truly." for m in range(responses)],
+        }
         for n in range(3)
     ]
 
@@ -63,8 +78,8 @@ def test_ratings_by_digits(site: Any, sqlite: Database, theme: str, width: int) 
     page.wait_for_selector(".k-note.k-error.k-on")
     for key in "4321043210":
         page.keyboard.press(key)
-    page.keyboard.press("ArrowLeft")
-    page.keyboard.press("1")
+    page.keyboard.press("ArrowLeft")  # from the last answer to the one before
+    page.keyboard.press("2")
     page.reload()
     page.wait_for_selector(".k-verdict")
     assert page.locator(".k-rate input:checked").count() == 10  # the draft of this tab
@@ -77,8 +92,8 @@ def test_ratings_by_digits(site: Any, sqlite: Database, theme: str, width: int) 
     assert judgement.payload is not None
     left = judgement.payload["ratings"][judgement.left]
     [right] = [given for slot, given in judgement.payload["ratings"].items() if slot != judgement.left]
-    # Every attribute of A, then of B, as they stand in the form: row by row.
-    assert [value for name in ATTRIBUTES for value in (left[name], right[name])] == [4, 3, 2, 1, 0, 4, 3, 2, 1, 1]
+    assert [left[name] for name in ATTRIBUTES] == [4, 3, 2, 1, 0]  # all of A first
+    assert [right[name] for name in ATTRIBUTES] == [4, 3, 2, 2, 0]
 
 
 @pytest.mark.parametrize(("theme", "width"), VIEWS)
@@ -102,17 +117,17 @@ def test_ranks_by_digits(site: Any, sqlite: Database, theme: str, width: int, re
 
 @pytest.mark.parametrize(("theme", "width"), VIEWS)
 def test_a_text_is_written_previewed_compared_and_accepted(site: Any, sqlite: Database, theme: str, width: int) -> None:
-    fill_kind(sqlite, "rewrite", rows=[{"prompt": f"Question {n}: how?", "response": f"old {LONG}"} for n in range(2)])
+    fill_kind(sqlite, "rewrite", rows=[{"prompt": f"{BASIL} (Question {n})", "response": TEXTS[1]} for n in range(2)])
     running = site("ann")
     page = running.page(**looks(theme, width))
-    assert page.input_value("[name=text]").startswith("old An answer")
+    assert page.input_value("[name=text]") == TEXTS[1]
     page.keyboard.press("e")
-    page.fill("[name=text]", "new text with **bold** and <img src=x onerror=window.hit=1>")
+    page.fill("[name=text]", f"Basil needs sun and warmth: **above 10 °C**. {ATTACK}")
     page.wait_for_selector("text=Draft saved")
     picture(page, f"rewrite-{theme}-{width}")
     page.reload()
     page.wait_for_selector(".k-verdict")
-    assert page.input_value("[name=text]").startswith("new text")
+    assert page.input_value("[name=text]").startswith("Basil needs sun and warmth")
     page.keyboard.press("p")
     page.wait_for_selector(".k-preview strong")
     assert complaints(page) == []
