@@ -21,8 +21,8 @@ pytestmark = NEEDS_CHROMIUM
 BASIL = "My basil on the window sill dies every winter. What am I doing wrong?"
 TEXTS = (
     "Two things kill basil in winter: **cold** and **wet feet**.\n\n1. Move the pot away from the glass at night; "
-    "below 10 °C its leaves turn black.\n2. Water only when the top of the soil is dry, and pour off what stands in the "
-    "saucer.\n\nA lamp for four hours a day helps more than fertiliser.",
+    "below 10 °C its leaves turn black.\n2. Water only when the top of the soil is dry, and pour off what stands in "
+    "the saucer.\n\nA lamp for four hours a day helps more than fertiliser.",
     "Basil needs sun. Put it where there is sun, and water it every day so that it does not dry out.",
     "It is an annual herb in most homes: sow it anew in spring. What you can do now is to cut a few shoots, let them "
     "root in a glass of water and keep them in a warm, bright kitchen.",
