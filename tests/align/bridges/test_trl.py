@@ -260,6 +260,7 @@ def test_a_verifier_that_no_entry_judges_is_an_error() -> None:
     said = [[{"role": "assistant", "content": "B"}]]
     rows = {"prompts": [[{"role": "user", "content": "Which?"}]], "answer": ["B"], "verifier": ["choice"]}
     rows |= {"completions": said, "completion_ids": [[1]]}
-    with pytest.raises(TermError, match=r"verifier choice, and accuracy stands for math here: .*accuracy_choice"):
-        MixedReward(None, ["rewards=[{term: accuracy}]"])(**rows)
+    for entry in ("accuracy", "accuracy_math"):  # with an entry for one verifier alone, too
+        with pytest.raises(TermError, match=r"verifier choice, and the entries judge math here: .*accuracy_choice"):
+            MixedReward(None, [f"rewards=[{{term: {entry}}}]"])(**rows)
     assert MixedReward(None, ["rewards=[{term: accuracy}, {term: accuracy_choice}]"])(**rows) == [1.0]
