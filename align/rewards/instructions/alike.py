@@ -22,7 +22,7 @@ _NAME = re.compile(
 
 
 def folded(text: str, marks: frozenset[str] = frozenset()) -> str:
-    """``text`` with Latin letters in the place of those that look like them, and without marks on Latin letters.
+    """``text`` with Latin letters in the place of those that look like them, and without marks on these and on signs.
 
     Args:
         marks: that stay.
@@ -33,8 +33,8 @@ def folded(text: str, marks: frozenset[str] = frozenset()) -> str:
     for char in unicodedata.normalize("NFD", text):
         if unicodedata.category(char) not in ("Mn", "Me"):
             found.append(char if char.isascii() else _plain(char))
-        elif char in marks or not (found and found[-1].isascii() and found[-1].isalpha()):
-            found.append(char)
+        elif char in marks or (found and not found[-1].isascii() and unicodedata.category(found[-1])[0] in "LM"):
+            found.append(char)  # of a letter of another script
     return unicodedata.normalize("NFC", "".join(found))
 
 

@@ -183,7 +183,7 @@ def small_letters(text: Text) -> bool:
 
 @constraint("punctuation:no_comma")
 def no_comma(text: Text) -> bool:
-    return COMMAS.search(text.text) is None
+    return not any(map(COMMAS.search, (text.text, text.spaced)))
 
 
 @constraint("startend:quotation")

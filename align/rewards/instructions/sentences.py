@@ -16,7 +16,7 @@ _TITLES = "mr mrs ms dr prof sr jr st vs fig vol e.g i.e"  # a name or a number 
 _ABBREVIATIONS = "etc inc ltd co dept approx u.s u.k a.m p.m p.s p.p.s ph.d"  # may end a sentence
 TITLES = frozenset(_TITLES.split())
 ABBREVIATIONS = TITLES | frozenset(_ABBREVIATIONS.split())
-_CLOSING = r"[\"'”’)\]*_」』]*"
+_CLOSING = r"[\"'”’)\]*_`」』]*"
 SENTENCE_END = regex.compile(r"(?:[.!?…]+[\"'”’)\]*_]*(?=\s)|[。！？]+[”』」]?|\n[ \t]*\n)")
 POSSIBLE_END = regex.compile(rf"(?P<sign>[\p{{STerm}}.…]+){_CLOSING}|\n\s*")
 # Inside of addresses and names of files a full stop ends nothing.
@@ -26,7 +26,7 @@ cpp java css yaml toml log mp3 mp4
 """
 SUFFIXES = frozenset(_SUFFIXES.split())
 NEXT_WORD = regex.compile(r"\s*[\"'“‘(\[]*([\p{L}\p{M}'’]*)")
-OPENED = regex.compile(r"[(\[{\"“‘«]?(\p{L}*)")
+OPENED = regex.compile(r"[(\[{\"“‘«*_`/·–—-]*(\p{L}*)")
 LETTERS = regex.compile(r"\p{L}+")
 WRAPPED = 60  # characters of a line that was broken at a margin
 WINDOW = 40  # characters before a sign that are looked at, so that no text costs quadratic time
@@ -92,7 +92,7 @@ def _is_abbreviation(text: str, start: int, end: regex.Match[str]) -> bool:
         return False
     before = text[max(0, end.start() - WINDOW) : end.start()].split()[-2:-1] or [""]
     # J. Smith, George W. Bush, by J. Smith; not: vitamin C. We
-    named = not before[0] or before[0][0].isupper() or before[0].lower() in STOP_WORDS
+    named = not before[0] or before[0][:2].istitle() or before[0].lower() in STOP_WORDS
     return name_follows and named and not goes_on and word != "I"
 
 

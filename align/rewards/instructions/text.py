@@ -10,6 +10,7 @@ like Latin ones are those, blanks without a name are spaces, and whatever may en
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Callable
@@ -29,12 +30,17 @@ WORD = regex.compile(rf"{UNSPACED}|{RUN}")
 # A word with its apostrophes: don't, e-mail. Other hyphens join words.
 PIECE = regex.compile(rf"{UNSPACED}|(?:(?<![\p{{L}}\p{{N}}])[^\P{{L}}AaIi]-)?{RUN}(?:['’]{RUN})*")
 LONGEST_WORD, USUAL_WORD = 20, 6  # letters: longer runs are words without spaces between them
-LONGEST_MEAN, MANY_WORDS = 9, 8  # letters a word, over so many words, that no language reaches
+LONGEST_MEAN, MANY_WORDS = 9, 4  # letters a word, over so many words, that no language reaches
 CAPITALS_INSIDE = regex.compile(r"(?<=\p{Ll})(?=\p{Lu})")
 LONGEST_SENTENCE, USUAL_SENTENCE = 80, 40  # words: longer ones are sentences without full stops between them
+JOINT = r"[\s_\-/·*`~]+"  # between the words of a phrase
 TOKEN = re.compile(r"\S+")
 BREAK = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 BLANK = re.compile(f"[{BLANKS}]")
+OVERLAY = re.compile("[\u0305\u0332-\u0338\u20d0-\u20f0]")  # lines, strokes and frames over any character
+COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]{0,15}(?:\s+[\w-]{1,20}=[^<>\n]{0,200})?\s?/?>")
+EMPHASIS = regex.compile(r"(?<=[\p{L}\p{So}])(?:\*{1,3}|~~|`)(?=[\p{L}\p{So}])")
 BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
 DIVIDER = re.compile(r"\s?\*\*\*\s?")
 RELATIONS: dict[str, Callable[[int, int], bool]] = {
@@ -66,11 +72,19 @@ class Text:
     @cached_property
     def shown(self) -> str:
         """The text as a person sees it; see :func:`~align.rewards.instructions.alike.folded`."""
-        return folded(self._spaced)
+        return folded(self.spaced)
 
     @cached_property
-    def _spaced(self) -> str:
-        return _compatible(BLANK.sub(" ", self.raw))
+    def spaced(self) -> str:
+        """The text with spaces for blanks, and with the characters that HTML entities stand for."""
+        text = html.unescape(self.raw) if "&" in self.raw else self.raw
+        return _compatible(OVERLAY.sub("", BLANK.sub(" ", text)))
+
+    @cached_property
+    def rendered(self) -> str:
+        """The same without what markdown does not show: comments, tags, and emphasis inside of words."""
+        text = TAG.sub("", COMMENT.sub("", self.spaced)) if "<" in self.spaced else self.spaced
+        return EMPHASIS.sub("", text)
 
     @cached_property
     def words(self) -> list[str]:
@@ -104,13 +118,19 @@ class Text:
     @cached_property
     def finest(self) -> list[str]:
         """Sentences, ended by whatever may end one: for upper bounds, and for rules about every sentence."""
-        return finest_sentences(self._spaced)
+        return finest_sentences(self.rendered)
 
     @cached_property
     def most_sentences(self) -> int:
         """The number of sentences for an upper bound, which sentences that run into one another do not keep."""
-        lengths = [len(WORD.findall(sentence)) for sentence in self.finest]
-        return sum(1 if length <= LONGEST_SENTENCE else -(-length // USUAL_SENTENCE) for length in lengths)
+
+        def count(sentences: list[str]) -> int:
+            lengths = [len(WORD.findall(sentence)) for sentence in sentences]
+            return sum(1 if length <= LONGEST_SENTENCE else -(-length // USUAL_SENTENCE) for length in lengths)
+
+        return (
+            count(self.finest) if self.text.isascii() else max(count(self.finest), count(finest_sentences(self.shown)))
+        )
 
     @cached_property
     def lines(self) -> list[str]:
@@ -143,7 +163,7 @@ class Text:
     def _readings(self, keyword: str) -> list[tuple[str, str]]:
         """A keyword and the text, as written and as seen; marks that the keyword has count in both."""
         marks = marks_of(keyword)
-        texts = dict.fromkeys((self.text, self._spaced))
+        texts = dict.fromkeys((self.text, self.spaced, self.rendered))
         return [(keyword, text) for text in texts] + [(folded(keyword, marks), folded(text, marks)) for text in texts]
 
 
@@ -168,13 +188,13 @@ def _compatible(text: str) -> str:
     return unicodedata.normalize("NFKC", without_invisible(text)).strip()
 
 
-def _escaped(keyword: str) -> str:
+def _escaped(keyword: str, space: str = r"\s+") -> str:
     words = regex.escape(unicodedata.normalize("NFKC", keyword).strip(), special_only=True, literal_spaces=True)
-    return regex.sub(r" +", r"\\s+", words)
+    return regex.sub(r" +", lambda _: space, words)
 
 
 def _anywhere(keyword: str) -> regex.Pattern[str]:
-    return regex.compile(_escaped(keyword), regex.IGNORECASE)
+    return regex.compile(_escaped(keyword, JOINT), regex.IGNORECASE)
 
 
 def _beginning(keyword: str) -> regex.Pattern[str]:
@@ -192,6 +212,6 @@ def _whole(word: str) -> regex.Pattern[str]:
 
     word = word.strip()
     before, behind = edge(word[:1]), edge(word[-1:])
-    pattern = rf"(?:{_escaped(word)})+"
+    pattern = rf"(?:{_escaped(word, JOINT)})+"
     pattern = (f"(?<!{before})" if before else "") + pattern + (f"(?!{behind})" if behind else "")
     return regex.compile(pattern, regex.IGNORECASE)

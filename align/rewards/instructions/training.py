@@ -158,12 +158,12 @@ def once_and_twice(text: Text, keyword1: str, keyword2: str) -> bool:
 
 @constraint("punctuation:punctuation_dot")
 def no_dot(text: Text) -> bool:
-    return DOTS.search(text.text) is None
+    return not any(map(DOTS.search, (text.text, text.spaced)))
 
 
 @constraint("punctuation:punctuation_exclamation")
 def no_exclamation_mark(text: Text) -> bool:
-    return EXCLAMATIONS.search(text.text) is None
+    return not any(map(EXCLAMATIONS.search, (text.text, text.spaced)))
 
 
 @constraint("copy:repeat_phrase")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -85,6 +86,22 @@ def test_scorers_are_not_fooled(task: str, term: ReasoningGym, sample: Any) -> N
     if task == "simple_integration":  # another letter is a constant
         hacks, found = hacks[:-3] + hacks[-2:], found[:-3] + found[-2:]
     assert [hack for hack, score in zip(hacks, found, strict=True) if score != 0.0] == []
+
+
+def test_an_answer_that_takes_too_long_to_match_its_form_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No score would be a way out of a bad one."""
+    from align.rewards.verifiers import gym_worker
+
+    def late(*_: Any, **__: Any) -> None:
+        raise gym_worker.OutOfTimeError
+
+    monkeypatch.setattr(gym_worker, "_problems", lambda *_: None)
+    monkeypatch.setattr(gym_worker, "_problem", lambda *_: {"question": "Which?", "answer": "1"})
+    monkeypatch.setitem(gym_worker.SHAPES, "lcm", "1")
+    monkeypatch.setattr(gym_worker, "re", SimpleNamespace(fullmatch=late, DOTALL=0))
+    made_with = {"task": "lcm", "options": {}, "index": 0, "level": None}
+    found = gym_worker.judge(made_with, "Which?", "11111")
+    assert (found["verdict"], found["error"]) == (False, "time")
 
 
 def test_the_puzzle_of_24_needs_its_own_numbers(term: ReasoningGym, sample: Any) -> None:
