@@ -142,9 +142,9 @@ def prepare(
         },
     )
     out.mkdir(parents=True, exist_ok=True)
-    for name, part in parts.items():
-        write_jsonl(map(to_row, part), out / f"{name}.jsonl")
     write_json(asdict(report), out / "report.json")
+    for name, part in reversed(parts.items()):  # train.jsonl last: with it the data are complete
+        write_jsonl(map(to_row, part), out / f"{name}.jsonl")
     return report
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import yaml
 
 from reward_models.artifact import EVAL_SCORES, EVALUATION
 from reward_models.data.encode import ordered_responses
+from reward_models.data.prepare import write_json
 from reward_models.data.records import TASKS, Conversation, SafetyLabel
 from reward_models.dataset import RewardRecord
 from reward_models.evaluation import plots
@@ -30,13 +30,19 @@ DETAILS = ("calibration", "data", "config", "versions")
 
 
 def write_evaluation(assessment: Assessment, out: Path) -> Path:
-    """Write ``evaluation.json``, ``evaluation_scores.jsonl`` and ``report.html`` into ``out``; returns the report."""
+    """Write ``evaluation_scores.jsonl``, ``report.html`` and ``evaluation.json`` into ``out``; returns the report.
+
+    ``evaluation.json`` is written last, and that of an earlier evaluation is deleted first: a kill leaves none of other
+    scores or another report.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    (out / EVALUATION).write_text(json.dumps(assessment.figures, indent=1), encoding="utf-8")
+    (out / EVALUATION).unlink(missing_ok=True)
     write_scores(assessment.parts, out / EVAL_SCORES)
     sources = ", ".join(short_names(list(assessment.figures["files"].values())))
     title = f"Evaluation of {assessment.name}"
-    return write_page(evaluation_sections(assessment), out / "report.html", title=title, lead=f"On {sources}.")
+    page = write_page(evaluation_sections(assessment), out / "report.html", title=title, lead=f"On {sources}.")
+    write_json(assessment.figures, out / EVALUATION)
+    return page
 
 
 def evaluation_sections(assessment: Assessment) -> list[Section]:

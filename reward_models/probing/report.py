@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 
+from reward_models.data.prepare import write_json
 from reward_models.data.records import TASKS, Conversation
 from reward_models.probing.measure import Effect, Probed
 from reward_models.reporting.charts import MODEL, RULE, STYLE, WRONG, Picture, canvas, drawn
@@ -30,15 +30,20 @@ LEADS = {
 
 
 def write_probed(probed: Probed, out: Path) -> Path:
-    """Write ``probe.json`` and ``probe.html`` into ``out``; returns the page."""
+    """Write ``probe.html`` and then ``probe.json`` into ``out``; returns the page.
+
+    That of an earlier call is deleted first: a kill leaves none of another page.
+    """
+    (out / PROBE_JSON).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     figures = probed.figures()
     for effect in probed.effects:
         figures["probes"][effect.probe.name]["examples"] = [_example(effect, place) for place in _examples(effect)]
-    (out / PROBE_JSON).write_text(json.dumps(figures, indent=1, ensure_ascii=False), encoding="utf-8")
     name = probed.model.directory.name if probed.model.directory else "the model"
     source = ", ".join(probed.material.files) or "built-in texts"
-    return write_page([_section(probed, figures)], out / PROBE_PAGE, title=f"Probes of {name}", lead=f"On {source}.")
+    page = write_page([_section(probed, figures)], out / PROBE_PAGE, title=f"Probes of {name}", lead=f"On {source}.")
+    write_json(figures, out / PROBE_JSON)
+    return page
 
 
 def _section(probed: Probed, figures: dict[str, Any]) -> Section:

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from keel.commands.data import app
+from reward_models.data import prepare
 from reward_models.data.check import check
 from reward_models.data.sources import load
 from reward_models.data.splits import prompt_key
@@ -290,3 +291,22 @@ def test_judge_prompts_of_pairs(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "no pair of 1 makes a prompt: 1 ties" in result.output
     assert run("judge-prompts", data, "--out", data).exit_code != 0
+
+
+def test_a_kill_leaves_no_training_data_without_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, out = write(tmp_path / "a.jsonl", PAIRS), tmp_path / "out"
+    written: list[Path] = []
+
+    def killed(rows: Any, file: Path) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(file)
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "write_jsonl", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare.prepare([path], out, eval_fraction=0.5)
+    assert run("prepare", path, "--out", out, "--eval-fraction", 0.5).exit_code == 0  # begins anew
+    with pytest.raises(FileExistsError, match="prepared data already"):
+        prepare.prepare([path], out)

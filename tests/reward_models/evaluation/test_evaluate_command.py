@@ -20,8 +20,9 @@ from reward_models.calibration import Calibration
 from reward_models.config import RewardModelConfig
 from reward_models.data.formats import to_row
 from reward_models.data.sources import load
+from reward_models.evaluation import report
 from reward_models.evaluation.baseline import BASELINE
-from reward_models.evaluation.evaluate import assess, load_evaluation
+from reward_models.evaluation.evaluate import Assessment, assess, load_evaluation
 from reward_models.inference.ensemble import Ensemble, EnsembleScores
 from reward_models.runtime.config import load_config
 from reward_models.trainer import train
@@ -267,3 +268,21 @@ def test_an_ensemble_wants_several_members_of_one_task_with_statistics(helpful: 
     model.calibration = Calibration()
     with pytest.raises(ValueError, match="no score statistics"):
         Ensemble([model, RewardModel.load(helpful)])
+
+
+def test_a_kill_leaves_no_evaluation_beside_another_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    old = tmp_path / "evaluation.json"
+    assessment = Assessment("x", "preference", {"files": {}}, [], {}, [])
+    monkeypatch.setattr(report, "evaluation_sections", lambda _: [])
+    report.write_evaluation(assessment, tmp_path)
+    assert json.loads(old.read_text()) == {"files": {}}
+    for step in ("write_scores", "write_page"):
+        old.write_text("{}")
+        with monkeypatch.context() as context:
+            context.setattr(report, step, killed)
+            with pytest.raises(KeyboardInterrupt):
+                report.write_evaluation(assessment, tmp_path)
+        assert not old.exists()
