@@ -22,7 +22,7 @@ class JudgeConfig:
     """A language model that judges where no verifier can; ``url`` empty: none does.
 
     Attributes:
-        url, model: of an OpenAI-compatible endpoint, what stands before ``/chat/completions``, and the model's name.
+        url, model: of an OpenAI-compatible endpoint: its address without ``/chat/completions``, and the model's name.
         cache: the file that its answers are kept in, so that none is paid for twice; default: ``answers.jsonl`` in
             ``out``.
         temperature, max_tokens: of the judge's reply.

@@ -29,7 +29,7 @@ class EndpointConfig:
     """Settings of the calls to the judge.
 
     Args:
-        base_url: what stands before ``/chat/completions``, usually ending in ``/v1``.
+        base_url: the part of the address before ``/chat/completions``, usually ending in ``/v1``.
         model: the endpoint's name for the model.
         temperature: of sampling. Where one question is asked several times, to vote, it must be above 0: its answers
             would repeat one another.
@@ -171,7 +171,7 @@ class ChatClient:
             except httpx2.RequestError as error:
                 raise JudgeError(
                     f"cannot reach the judge at {self.config.base_url}: {named(error)}. Is it running, and is the "
-                    "address what stands before /chat/completions?"
+                    "address given without /chat/completions?"
                 ) from None
         self._refuse(response)
         if response.status_code >= 500:

@@ -32,7 +32,7 @@ class JudgeTerm:
     run.
 
     Args:
-        url: what stands before ``/chat/completions``, usually ending in ``/v1``.
+        url: the part of the address before ``/chat/completions``, usually ending in ``/v1``.
         model: the endpoint's name for the judge.
         cache: the file that answers are kept in. A question that it holds is not asked again, so a run that goes on
             after a kill has the same scores. Several ranks and runs may share it.
