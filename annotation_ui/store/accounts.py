@@ -25,6 +25,10 @@ class AccountError(ValueError):
     """An account that cannot be made or changed as asked."""
 
 
+class UnknownAccount(AccountError):
+    """There is no account by this name."""
+
+
 class Forbidden(PermissionError):
     """The account may not do this."""
 
@@ -280,7 +284,7 @@ def require_another_admin(session: Session, name: str) -> None:
 def _known(session: Session, name: str) -> User:
     user = find_user(session, name)
     if user is None:
-        raise AccountError(f"there is no user {name!r}")
+        raise UnknownAccount(f"there is no user {name!r}")
     return user
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Select, delete, false, or_, select
 from sqlalchemy.orm import Session
 
-from annotation_ui.store.accounts import AccountError, find_user
-from annotation_ui.store.projects import ProjectError, find_project
+from annotation_ui.store.accounts import AccountError, UnknownAccount, find_user
+from annotation_ui.store.projects import ProjectError, UnknownProject, find_project
 from annotation_ui.store.service_tables import Member
 from annotation_ui.store.tables import Event, Project, User
 
@@ -35,7 +35,7 @@ def find_visible(session: Session, user: User, name: str | None) -> Project:
     if not name and len(names) == 1:
         return find_project(session, names[0])
     known = f"there are: {', '.join(names)}" if names else "there is none for you yet"
-    raise ProjectError(f"no project {name!r}; {known}" if name else f"name a project; {known}")
+    raise UnknownProject(f"no project {name!r}; {known}" if name else f"name a project; {known}")
 
 
 def may_see(session: Session, user: User, project: Project) -> bool:
@@ -54,11 +54,11 @@ def add_member(session: Session, project: Project, name: str, *, by: str, now: f
     """Let an account see a project that is for members only.
 
     Raises:
-        AccountError: there is no such account.
+        UnknownAccount: there is no such account.
     """
     user = find_user(session, name)
     if user is None:
-        raise AccountError(f"there is no user {name!r}")
+        raise UnknownAccount(f"there is no user {name!r}")
     if session.get(Member, (project.id, user.id)) is None:
         session.add(Member(project_id=project.id, user_id=user.id))
         _note(session, project, "member added", user, by, now)

@@ -1,12 +1,16 @@
-"""Removal of a person: a pseudonym in the place of the name, everywhere that Keel wrote the name."""
+"""Removal of a person: a pseudonym in the place of the name, everywhere that Keel wrote the name; and the key of the
+pseudonyms in exports.
+"""
 
 from __future__ import annotations
+
+import secrets
 
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
-from annotation_ui.store.accounts import AccountError, find_user
-from annotation_ui.store.service_tables import ApiToken, Member, Webhook
+from annotation_ui.store.accounts import AccountError, UnknownAccount, find_user
+from annotation_ui.store.service_tables import ApiToken, Member, Secret, Webhook
 from annotation_ui.store.tables import Event, Guideline, Job, Login, Snapshot, User
 
 # Where names stand beside the accounts; the record's tables refuse changes, but for this one.
@@ -27,7 +31,7 @@ def forget(session: Session, name: str, *, by: str, now: float) -> str:
     """
     user = find_user(session, name, lock=True)
     if user is None:
-        raise AccountError(f"there is no user {name!r}")
+        raise UnknownAccount(f"there is no user {name!r}")
     others = select(User.id).where(User.password.is_not(None), User.active, User.id != user.id).limit(1)
     if user.password is not None and session.scalar(others) is None:
         raise AccountError(f"{name!r} is the last account that can log in; add another admin first")
@@ -48,6 +52,16 @@ def forget(session: Session, name: str, *, by: str, now: float) -> str:
         _restore_trigger(session, recorded)
     session.add(Event(at=now, actor=by, kind="name removed", project=None, detail={"pseudonym": pseudonym}))
     return pseudonym
+
+
+def pseudonym_key(session: Session) -> bytes:
+    """The key of the pseudonyms in exports: drawn once for this database, and kept in it."""
+    kept = session.get(Secret, "pseudonyms", with_for_update=True)
+    if kept is None:
+        kept = Secret(name="pseudonyms", value=secrets.token_hex(32))
+        session.add(kept)
+        session.flush()
+    return bytes.fromhex(kept.value)
 
 
 def _suspend_trigger(session: Session, table: str) -> None:

@@ -26,6 +26,10 @@ class ProjectError(ValueError):
     """A project that cannot be made or found; the message says why."""
 
 
+class UnknownProject(ProjectError):
+    """There is no such project, or none that the account may see."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of a project.
@@ -185,7 +189,7 @@ def find_project(session: Session, name: str | None) -> Project:
         if not name and len(names) == 1:
             return session.scalars(select(Project)).one()
         known = f"there are: {', '.join(names)}" if names else "there is none yet; `keel annotate import` makes one"
-        raise ProjectError(f"no project {name!r}; {known}" if name else f"name a project; {known}")
+        raise UnknownProject(f"no project {name!r}; {known}" if name else f"name a project; {known}")
     return project
 
 

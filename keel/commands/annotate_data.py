@@ -176,20 +176,27 @@ def export_command(
         bool, typer.Option("--pairs", help="Of attributes with a comparison: the pairs in the place of the ratings.")
     ] = False,
     votes: Annotated[
-        Path | None, typer.Option(metavar="FILE.jsonl", help="Write every single judgement, edits and skips included.")
+        Path | None,
+        typer.Option(metavar="OUT", help="Every judgement, as NAME.jsonl, NAME.parquet or a directory (datasets)."),
     ] = None,
-    pseudonyms: Annotated[bool, typer.Option("--pseudonyms", help="No names of annotators in --votes.")] = False,
+    votes_format: Annotated[
+        Literal["jsonl", "parquet", "datasets"] | None, typer.Option(help="Of --votes, whatever the name ends in.")
+    ] = None,
+    pseudonyms: Annotated[
+        bool, typer.Option("--pseudonyms", help="In --votes, stable pseudonyms in the place of names.")
+    ] = False,
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Write a snapshot as TRL preference or unpaired preference data, split by prompt, and count what was left out.
 
-    With --votes: one line for every judgement, of the project or of the --snapshot; DIR may then be left out.
+    With --votes: one row for every judgement, of the project or of the --snapshot; DIR may then be left out.
     """
     from annotation_ui.exchange.exporting import ExportRule
+    from annotation_ui.exchange.vote_files import vote_format, write_votes
     from annotation_ui.store.database import open_database
 
     if out is None and votes is None:
-        raise typer.BadParameter("name a directory for the rows, or --votes FILE.jsonl, or both")
+        raise typer.BadParameter("name a directory for the rows, or --votes OUT, or both")
     rule = ExportRule(
         aggregate=aggregate,
         ties=ties,
@@ -205,27 +212,11 @@ def export_command(
         refuse_database("DIR", (out / name for name in names), db)
     database = open_database(db)
     if votes is not None:
-        _export_votes(database, votes, project, snapshot_name, pseudonyms)
+        made = vote_format(votes, votes_format)
+        count = write_votes(database, project, votes, made, snapshot_name=snapshot_name, pseudonyms=pseudonyms)
+        typer.echo(f"wrote {count} judgements to {votes}")
     if out is not None:
         _export_rows(database, out, project, snapshot_name, rule, file_format)
-
-
-def _export_votes(
-    database: Database, file: Path, project: str | None, snapshot_name: str | None, pseudonyms: bool
-) -> None:
-    from annotation_ui.exchange.exporting import find_snapshot
-    from annotation_ui.exchange.votes import votes_of
-    from annotation_ui.store.projects import find_project
-
-    count = 0
-    with database.read() as session:
-        found = find_project(session, project)
-        snapshot_id = find_snapshot(session, found, snapshot_name).id if snapshot_name else None
-        with file.open("w", encoding="utf-8") as stream:
-            for row in votes_of(session, found, snapshot_id=snapshot_id, pseudonyms=pseudonyms):
-                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-                count += 1
-    typer.echo(f"wrote {count} judgements to {file}")
 
 
 def _export_rows(

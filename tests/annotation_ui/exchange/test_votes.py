@@ -7,14 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 from typer.testing import CliRunner
 
+from annotation_ui.exchange import votes
 from annotation_ui.exchange.exporting import take_snapshot
-from annotation_ui.exchange.votes import votes_of
+from annotation_ui.exchange.vote_files import vote_format, write_votes
+from annotation_ui.exchange.votes import INTERNAL, NAMES, mappings, votes_of
 from annotation_ui.labelling import session as annotating
 from annotation_ui.store.accounts import add_user
 from annotation_ui.store.database import Database
-from annotation_ui.store.projects import Settings, find_project
+from annotation_ui.store.privacy import forget, pseudonym_key
+from annotation_ui.store.projects import ProjectError, Settings, find_project
+from annotation_ui.store.tables import Judgement
 from keel.cli import app
 
 NOW = 1_700_000_000.0
@@ -73,12 +78,73 @@ def test_the_judgements_of_a_snapshot(judged: Database) -> None:
 
 
 def test_pseudonyms_tell_people_apart_and_not_who_they_are(judged: Database) -> None:
+    """The same ones in every export, also after a name was removed; another database has others."""
+    with judged.write() as session:
+        key = pseudonym_key(session)
+        assert pseudonym_key(session) == key
     with judged.read() as session:
         project = find_project(session, "p")
-        first, second = ([r["annotator"] for r in votes_of(session, project, pseudonyms=True)] for _ in range(2))
+        first, second = ([r["annotator"] for r in votes_of(session, project, pseudonyms=key)] for _ in range(2))
+        other = [r["annotator"] for r in votes_of(session, project, pseudonyms=b"another key")]
     assert first[0] == first[4] != first[5]
-    assert not {"ann", "bob"} & set(first)
-    assert first[0] != second[0]  # no table of pseudonyms can be made from two exports
+    assert first == second
+    assert not {"ann", "bob", *other} & set(first)
+    with judged.write() as session:
+        forget(session, "ann", by="root", now=NOW)
+    with judged.read() as session:
+        assert [r["annotator"] for r in votes_of(session, find_project(session, "p"), pseudonyms=key)] == first
+
+
+def test_every_column_of_a_judgement_comes_out(judged: Database) -> None:
+    exported = {NAMES.get(c.name, c.name) for c in Judgement.__table__.columns if c.name not in INTERNAL}
+    with judged.read() as session:
+        row = next(votes_of(session, find_project(session, "p")))
+    assert exported - {NAMES.get(name, name) for name in mappings()} <= set(row)
+
+
+def test_judgements_given_while_an_export_runs_are_not_in_it(judged: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do they change a row of it: what they supersede was in force when it began."""
+    monkeypatch.setattr(votes, "CHUNK", 2)
+    with judged.read() as session:
+        rows = votes_of(session, find_project(session, "p"))
+        seen = [next(rows)]
+        before = annotating.history(judged, "bob", "p")[0].judgement
+        annotating.edit(judged, "bob", "p", before, {"label": "tie"}, now=NOW + 9)
+        seen += rows
+    assert [row["judgement"] for row in seen] == [1, 2, 3, 4, 5, 6]
+    assert seen[5]["in_force"]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("name", ["votes.parquet", "votes", "votes.jsonl"])
+def test_the_files_hold_the_same_rows(judged: Database, tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    for _ in range(2):  # what was written before is replaced
+        assert write_votes(judged, "p", out, vote_format(out)) == 6
+    with judged.read() as session:
+        expected = list(votes_of(session, find_project(session, "p")))
+    if name == "votes.jsonl":
+        assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == expected
+        return
+    if name == "votes":
+        from datasets import load_from_disk
+
+        rows = list(load_from_disk(str(out)))
+    else:
+        rows = parquet.read_table(out).to_pylist()
+    assert [{key: row[key] for key in expected[0]} for row in rows] == expected
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_an_unknown_ending_and_a_foreign_directory_are_refused(judged: Database, tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="votes-format"):
+        vote_format(tmp_path / "votes.xlsx")
+    assert vote_format(tmp_path / "votes.xlsx", "parquet") == "parquet"
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_text("kept")
+    with pytest.raises(ProjectError, match="holds no data set"):
+        write_votes(judged, "p", tmp_path / "precious", "datasets")
+    assert (tmp_path / "precious" / "file").read_text() == "kept"
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

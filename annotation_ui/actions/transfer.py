@@ -1,0 +1,140 @@
+"""Import from and export to a client as lines of JSON, with the role checked in every function."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from annotation_ui.exchange import exporting
+from annotation_ui.exchange.importing import import_items
+from annotation_ui.exchange.votes import votes_of
+from annotation_ui.store.accounts import Role, require
+from annotation_ui.store.database import Database
+from annotation_ui.store.membership import find_visible, require_open
+from annotation_ui.store.privacy import pseudonym_key
+from annotation_ui.store.projects import Added, ProjectError, find_project
+from annotation_ui.store.service_tables import ImportKey
+from reward_models.data.sources import SourceError
+
+REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
+BAD_ROWS_NAMED = 20
+take_snapshot = exporting.take_snapshot
+
+
+def import_lines(
+    database: Database,
+    who: str | None,
+    project_name: str,
+    body: bytes,
+    *,
+    name: str = "upload",
+    gold: bool = False,
+    max_bad: int = 0,
+    key: str | None = None,
+    now: float,
+) -> dict[str, Any]:
+    """Add the items in lines of JSON to a project; the counts. All of them or none.
+
+    Args:
+        name: the source that the items are given.
+        key: with a key that was used before, nothing is done and the answer of the first time is returned.
+
+    Raises:
+        Forbidden: ``who`` is no admin.
+        ProjectError: there is no such project, a row cannot be read, or the key was used for something else.
+    """
+    digest = hashlib.sha256(json.dumps([project_name, name, gold, max_bad]).encode() + body).hexdigest()
+    with database.read() as session:
+        user = require(session, who, "admin")
+        user_id, author = user.id, user.name
+        require_open(find_project(session, project_name))
+        if key is not None and (known := _answered(session, user_id, key, digest)) is not None:
+            return known
+
+    def remember(session: Session, added: Added) -> None:
+        if key is not None:
+            answer = _answer(added)
+            session.add(ImportKey(user_id=user_id, key=key, digest=digest, answer=answer, created=now))
+
+    clean = "".join(char if char.isalnum() or char in "-_." else "-" for char in name).strip(".") or "upload"
+    with tempfile.TemporaryDirectory(prefix="keel-import-") as folder:
+        file = Path(folder) / f"{clean[:80].removesuffix('.jsonl')}.jsonl"
+        file.write_bytes(body)
+        try:
+            done = import_items(
+                database,
+                project_name,
+                [str(file)],
+                gold=gold,
+                max_bad=max_bad,
+                author=author,
+                now=now,
+                source=file.stem,
+                remember=remember,
+            )
+        except IntegrityError:
+            with database.read() as session:  # the same request came twice at once
+                if key is not None and (known := _answered(session, user_id, key, digest)) is not None:
+                    return known
+            raise
+        except SourceError as error:
+            raise ProjectError(str(error).replace(f"{folder}/", "")) from None
+    left_out = [f"line {row.line}: {row.reason}" for row in done.bad[:BAD_ROWS_NAMED]]
+    return _answer(done.added) | {"bad": len(done.bad), "left_out": left_out}
+
+
+def _answer(added: Added) -> dict[str, Any]:
+    counts = asdict(added)
+    counts.pop("annotators")
+    return counts | {"annotators": len(added.annotators)}
+
+
+def _answered(session: Session, user_id: int, key: str, digest: str) -> dict[str, Any] | None:
+    found = session.scalar(select(ImportKey).where(ImportKey.user_id == user_id, ImportKey.key == key))
+    if found is None:
+        return None
+    if found.digest != digest:
+        raise ProjectError("this idempotency key was used for another import; take a new key for a new request")
+    return found.answer
+
+
+def vote_lines(
+    database: Database, who: str | None, project_name: str, *, snapshot: str | None = None, pseudonyms: bool = False
+) -> Iterator[str]:
+    """Every judgement as a line of JSON, read while they are sent. Errors are raised at once, not by the iterator."""
+    key = None
+    with database.read() as session:
+        user = require(session, who, *REVIEWERS)
+        project = find_visible(session, user, project_name)
+        snapshot_id = exporting.find_snapshot(session, project, snapshot).id if snapshot else None
+    if pseudonyms:
+        with database.write() as session:
+            key = pseudonym_key(session)
+
+    def lines() -> Iterator[str]:
+        with database.read() as session:
+            for row in votes_of(
+                session, find_project(session, project_name), snapshot_id=snapshot_id, pseudonyms=key
+            ):
+                yield json.dumps(row, ensure_ascii=False) + "\n"
+
+    return lines()
+
+
+def labelled_lines(
+    database: Database, who: str | None, project_name: str, snapshot: str, split: str
+) -> Iterator[str]:
+    """The rows of a snapshot as lines of JSON."""
+    with database.read() as session:
+        project = find_visible(session, require(session, who, *REVIEWERS), project_name)
+        rows = exporting.export(session, project, snapshot).rows[split]
+    return (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

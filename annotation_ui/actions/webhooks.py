@@ -1,0 +1,292 @@
+"""Delivery of events to webhooks: signed, repeated with growing pauses, at least once.
+
+:class:`WebhookSender` reads the outbox, which a trigger of the database fills, so an event whose server was killed is
+sent by the next one. A receiver may get an event twice and tells it by ``id``. Several servers share the work: each
+delivery is taken for a minute before it is sent.
+
+A request goes to the address that was checked: the host is resolved once, every one of its addresses must be public
+unless private ones are allowed, and redirections are not followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import http.client
+import ipaddress
+import json
+import logging
+import random
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session, selectinload
+
+from annotation_ui.exchange.votes import row_of
+from annotation_ui.store.accounts import require
+from annotation_ui.store.database import Database
+from annotation_ui.store.service_tables import Delivery, Webhook
+from annotation_ui.store.tables import Assignment, Event, Judgement
+from annotation_ui.store.webhooks import add_webhook, delivery_state, outbox, remove_webhook, webhooks
+
+POLL = 1.0  # seconds
+TAKEN = 60.0  # seconds for which a delivery belongs to the server that took it
+TIMEOUT = 10.0
+ATTEMPTS = 15  # over about two days
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 6 * 3600.0
+BATCH = 20
+PROBLEM_LIMIT = 200
+
+_log = logging.getLogger(__name__)
+
+
+class NotSent(Exception):
+    """A delivery that failed; the message says why."""
+
+
+def signature(secret: str, at: int, body: bytes) -> str:
+    """The header ``X-Keel-Signature``: ``t=TIME,v1=HEX``, HMAC-SHA256 of ``TIME.BODY`` with the webhook's secret."""
+    signed = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={at},v1={signed}"
+
+
+def signature_holds(secret: str, header: str, body: bytes, *, now: float, tolerance: float = 300.0) -> bool:
+    """For receivers: whether ``header`` was made with ``secret`` for ``body``, at most ``tolerance`` seconds ago."""
+    at, _, _ = header.removeprefix("t=").partition(",")
+    if not at.isdigit() or len(at) > 15 or abs(now - int(at)) > tolerance:
+        return False
+    return hmac.compare_digest(signature(secret, int(at), body).encode(), header.encode("utf-8", "replace"))
+
+
+def pause(attempts: int) -> float:
+    """Seconds until the next attempt after so many failed ones: doubled each time, with up to a fifth by chance."""
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (attempts - 1)) * (1 + random.random() / 5)
+
+
+class WebhookSender:
+    """Sends what the outbox holds, in a thread of its own, until it is stopped.
+
+    Args:
+        allow_private: also send to loopback, link-local and private addresses.
+    """
+
+    def __init__(self, database: Database, *, allow_private: bool = False) -> None:
+        self._database, self._allow_private = database, allow_private
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            sent = 0
+            try:
+                sent = self.send_due(now=time.time())
+            except Exception:  # the database may be gone for a while; the outbox keeps everything
+                _log.exception("webhooks: the outbox cannot be read")
+            if not sent:
+                self._stopping.wait(POLL)
+
+    def send_due(self, *, now: float) -> int:
+        """Send what is due; returns how many deliveries were tried."""
+        with self._database.read() as session:
+            due = session.execute(
+                select(Delivery.id, Delivery.due).where(Delivery.due <= now).order_by(Delivery.due).limit(BATCH)
+            ).all()
+        tried = 0
+        for number, at in due:
+            if self._stopping.is_set() or not self._take(number, at, now):
+                continue
+            tried += 1
+            problem = ""
+            try:
+                url, secret, body = self._message(number)
+                post(url, secret, body, allow_private=self._allow_private, now=now)
+            except NotSent as error:
+                problem = str(error)[:PROBLEM_LIMIT]
+            self._finish(number, problem, now)
+        return tried
+
+    def _take(self, number: int, due: float, now: float) -> bool:
+        """Keep other servers from sending this delivery for a while; false if one of them took it first."""
+        with self._database.write() as session:
+            taken = session.execute(
+                update(Delivery).where(Delivery.id == number, Delivery.due == due).values(due=now + TAKEN)
+            )
+            return bool(taken.rowcount)  # type: ignore[attr-defined]
+
+    def _message(self, number: int) -> tuple[str, str, bytes]:
+        with self._database.read() as session:
+            delivery = session.get_one(Delivery, number)
+            hook = delivery.webhook
+            content = message(session, delivery)
+            return hook.url, hook.secret, json.dumps(content, ensure_ascii=False).encode()
+
+    def _finish(self, number: int, problem: str, now: float) -> None:
+        with self._database.write() as session:
+            delivery = session.get_one(Delivery, number)
+            delivery.attempts += 1
+            delivery.problem = problem
+            if not problem:
+                delivery.sent, delivery.due = now, None
+            elif delivery.due is not None:  # not removed meanwhile
+                delivery.due = now + pause(delivery.attempts) if delivery.attempts < ATTEMPTS else None
+
+
+def message(session: Session, delivery: Delivery) -> dict[str, Any]:
+    """The body of a delivery: the event, and the judgement if it is about one, as in the export of votes."""
+    event = session.get_one(Event, delivery.event_id)
+    content: dict[str, Any] = {
+        "id": f"{delivery.webhook_id}-{delivery.event_id}",
+        "event": event.kind,
+        "at": event.at,
+        "project": event.project,
+        "actor": event.actor,
+        "detail": event.detail,
+    }
+    number = (event.detail or {}).get("judgement")
+    found = session.get(Judgement, number, options=[selectinload(Judgement.guideline)]) if number else None
+    if found is not None:
+        under = session.get(Assignment, found.assignment_id) if found.assignment_id else None
+        later = session.scalar(select(Judgement.id).where(Judgement.supersedes == found.id))
+        in_force = later is None and found.label != "withdrawn"
+        content["judgement"] = row_of(found, under, found.user.name, in_force)
+    return content
+
+
+def post(url: str, secret: str, body: bytes, *, allow_private: bool, now: float) -> None:
+    """Send ``body`` to ``url``, signed.
+
+    Raises:
+        NotSent: the host is unknown or has an address that is not public, does not answer in time, or answers with
+            anything but a status of 200 to 299.
+    """
+    parts = urlsplit(url)
+    host, secure = parts.hostname or "", parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    address = resolve(host, port, allow_private=allow_private)
+    connection = _Connection(host, port, address, secure)
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "keel-annotate",
+        "X-Keel-Signature": signature(secret, int(now), body),
+    }
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        connection.request("POST", path, body, headers)
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException, ssl.SSLError) as error:
+        raise NotSent(f"{host}: {type(error).__name__}") from error
+    finally:
+        connection.close()
+    if not 200 <= status < 300:
+        raise NotSent(f"{host} answered with status {status}")
+
+
+def resolve(host: str, port: int, *, allow_private: bool) -> str:
+    """The address of ``host`` to connect to.
+
+    Raises:
+        NotSent: it has none, or one of its addresses is private and those are not allowed.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise NotSent(f"the host {host} is unknown") from error
+    addresses = [str(entry[4][0]) for entry in found]
+    if not allow_private:
+        refused = [address for address in addresses if not public(address)]
+        if refused:
+            raise NotSent(f"{host} has the address {refused[0]}, which is not public (--private-webhooks allows it)")
+    return addresses[0]
+
+
+def public(address: str) -> bool:
+    """True for an address of the internet: not loopback, private, link-local, multicast or reserved, nor an IPv6 address
+    that stands for such an IPv4 one."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address):
+        within = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
+        if found in ipaddress.ip_network("64:ff9b::/96"):
+            within = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if within is not None:
+            return public(str(within))
+    return found.is_global and not found.is_multicast and not found.is_reserved
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection to ``address``, which was checked, whatever the name resolves to now."""
+
+    def __init__(self, host: str, port: int, address: str, secure: bool) -> None:
+        super().__init__(host, port, timeout=TIMEOUT)
+        self._address, self._secure = address, secure
+        self.default_port = 443 if secure else 80
+
+    def connect(self) -> None:
+        made = socket.create_connection((self._address, self.port), TIMEOUT)
+        if self._secure:
+            made = ssl.create_default_context().wrap_socket(made, server_hostname=self.host)
+        self.sock = made
+
+
+# What admins do with webhooks, over the API and on the command line.
+
+
+def make_webhook(
+    database: Database, who: str | None, url: str, events: Sequence[str], *, project: str | None, now: float
+) -> tuple[dict[str, Any], str]:
+    """A new webhook, and the secret that signs what is sent to it, which is shown this once."""
+    with database.write() as session:
+        by = require(session, who, "admin").name
+        made = add_webhook(session, url, events, project=project, by=by, now=now)
+        return webhook_info(made), made.secret
+
+
+def list_webhooks(database: Database, who: str | None) -> list[dict[str, Any]]:
+    with database.read() as session:
+        require(session, who, "admin")
+        return [webhook_info(hook) for hook in webhooks(session)]
+
+
+def end_webhook(database: Database, who: str | None, number: int, *, now: float) -> None:
+    with database.write() as session:
+        remove_webhook(session, number, by=require(session, who, "admin").name, now=now)
+
+
+def deliveries(database: Database, who: str | None, number: int) -> list[dict[str, Any]]:
+    """The last deliveries of a webhook, newest first, with the reason of the last failure."""
+    with database.read() as session:
+        require(session, who, "admin")
+        return [
+            {
+                "id": f"{found.webhook_id}-{found.event_id}",
+                "state": delivery_state(found),
+                "attempts": found.attempts,
+                "due": found.due,
+                "sent": found.sent,
+                "problem": found.problem,
+            }
+            for found in outbox(session, number)
+        ]
+
+
+def webhook_info(hook: Webhook) -> dict[str, Any]:
+    return {
+        "webhook": hook.id,
+        "url": hook.url,
+        "events": list(hook.events),
+        "project": hook.project,
+        "author": hook.author,
+        "created": hook.created,
+    }

@@ -1,0 +1,1 @@
+"""The REST interface of the annotation app, ``/api/v1``."""

@@ -1,0 +1,96 @@
+"""What clients send. Unknown keys and characters that databases do not store are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from annotation_ui.store.accounts import Role
+from annotation_ui.store.tokens import DEFAULT_DAYS, Scope
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str) and ("\0" in value or not value.isascii() and _has_surrogate(value)):
+        raise ValueError("the text holds a NUL character or half of a surrogate pair, which databases do not store")
+    return value
+
+
+def _has_surrogate(value: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in value)
+
+
+Text = Annotated[str, BeforeValidator(_storable)]
+Name = Annotated[Text, Field(min_length=1, max_length=100)]
+
+
+class Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ChangedSettings(Asked):
+    votes_per_item: int | None = Field(None, ge=1, le=1000)
+    gold_rate: float | None = Field(None, ge=0, le=0.5)
+    repeat_rate: float | None = Field(None, ge=0, le=0.5)
+    lease_seconds: float | None = Field(None, ge=10, le=30 * 86400)
+    show_scores: bool | None = None
+
+    def given(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+
+class NewSettings(ChangedSettings):
+    eval_fraction: float | None = Field(None, ge=0, lt=1)
+
+
+class NewProject(Asked):
+    name: Name
+    kind: Name
+    settings: NewSettings = NewSettings()
+    guideline: Text | None = None
+
+
+class ProjectChange(Asked):
+    settings: ChangedSettings | None = None
+    members_only: bool | None = None
+    archived: bool | None = None
+
+
+class NewGuideline(Asked):
+    text: Text
+    harms: list[Name] | None = None
+
+
+class NewUser(Asked):
+    name: Name
+    role: Role = "annotator"
+    password: Annotated[Text, Field(max_length=1000)] | None = None
+
+
+class UserChange(Asked):
+    role: Role | None = None
+    active: bool | None = None
+    password: Annotated[Text, Field(max_length=1000)] | None = None
+
+
+class NewToken(Asked):
+    name: Name
+    scopes: list[Scope] = Field(min_length=1)
+    days: float = DEFAULT_DAYS
+
+
+class NewWebhook(Asked):
+    url: Annotated[Text, Field(max_length=2000)]
+    events: list[Name] = Field(min_length=1)
+    project: Name | None = None
+
+
+class ReleasedLeases(Asked):
+    annotator: Name | None = None
+
+
+Split = Literal["train", "eval"]
+
+
+class NewSnapshot(Asked):
+    name: Name | None = None

@@ -1,0 +1,120 @@
+"""Webhooks, and the outbox of what they are to be told. The outbox is filled by a trigger of the database."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from annotation_ui.store.projects import ProjectError, find_project
+from annotation_ui.store.service_tables import Delivery, Webhook
+from annotation_ui.store.tables import Event
+
+# Kinds of the audit trail's events that concern a project.
+EVENTS = (
+    "judged",
+    "edited",
+    "undone",
+    "adjudicated",
+    "imported",
+    "snapshot taken",
+    "guideline added",
+    "settings changed",
+    "project created",
+    "project archived",
+    "project restored",
+    "member added",
+    "member removed",
+)
+MOST = 50
+LONGEST_URL = 2000
+
+
+class WebhookError(ProjectError):
+    """A webhook that cannot be added or found."""
+
+
+class UnknownWebhook(WebhookError):
+    """There is no webhook by this number."""
+
+
+def add_webhook(
+    session: Session, url: str, events: Sequence[str], *, project: str | None, by: str, now: float
+) -> Webhook:
+    """A new webhook with a secret of its own.
+
+    Args:
+        events: kinds among :data:`EVENTS`.
+        project: of this project only.
+
+    Raises:
+        WebhookError: the address is no http or https address of a host, or an event is unknown.
+        UnknownProject: there is no such project.
+    """
+    check_url(url)
+    unknown = [kind for kind in events if kind not in EVENTS]
+    if not events or unknown:
+        raise WebhookError(f"events are among: {', '.join(EVENTS)}; at least one; not {', '.join(unknown) or 'none'}")
+    if project is not None:
+        find_project(session, project)
+    if (session.scalar(select(func.count(Webhook.id)).where(Webhook.active)) or 0) >= MOST:
+        raise WebhookError(f"there are {MOST} webhooks; remove one first")
+    wanted = [kind for kind in EVENTS if kind in events]
+    made = Webhook(
+        project=project, url=url, secret=secrets.token_urlsafe(32), events=wanted, active=True, author=by, created=now
+    )
+    session.add(made)
+    session.flush()
+    detail = {"webhook": made.id, "host": urlsplit(url).hostname}
+    session.add(Event(at=now, actor=by, kind="webhook added", project=project, detail=detail))
+    return made
+
+
+def check_url(url: str) -> None:
+    """Raise :class:`WebhookError` unless ``url`` is an http or https address of a host, without a name or password."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+        fits = fits and parts.password is None and parts.port != 0 and url.isascii() and url.isprintable()
+    except ValueError:
+        fits = False
+    if not fits or " " in url or len(url) > LONGEST_URL:
+        raise WebhookError("a webhook's address begins with http:// or https:// and a host, without name or password")
+
+
+def webhooks(session: Session) -> list[Webhook]:
+    return list(session.scalars(select(Webhook).where(Webhook.active).order_by(Webhook.id)))
+
+
+def remove_webhook(session: Session, number: int, *, by: str, now: float) -> None:
+    """Tell this address of nothing more; what waits for it is dropped.
+
+    Raises:
+        UnknownWebhook: there is none.
+    """
+    found = session.get(Webhook, number)
+    if found is None or not found.active:
+        raise UnknownWebhook(f"there is no webhook {number}")
+    found.active = False
+    found.secret = ""
+    session.execute(
+        update(Delivery)
+        .where(Delivery.webhook_id == number, Delivery.sent.is_(None))
+        .values(due=None, problem="the webhook was removed")
+    )
+    session.add(Event(at=now, actor=by, kind="webhook removed", project=found.project, detail={"webhook": number}))
+
+
+def outbox(session: Session, number: int, *, limit: int = 50) -> list[Delivery]:
+    """The last deliveries of a webhook, newest first."""
+    wanted = select(Delivery).where(Delivery.webhook_id == number).order_by(Delivery.id.desc()).limit(limit)
+    return list(session.scalars(wanted))
+
+
+def delivery_state(delivery: Delivery) -> str:
+    if delivery.sent is not None:
+        return "sent"
+    return "waiting" if delivery.due is not None else "given up"
