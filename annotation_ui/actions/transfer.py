@@ -23,7 +23,8 @@ from annotation_ui.store.membership import find_visible, require_open
 from annotation_ui.store.privacy import pseudonym_key
 from annotation_ui.store.projects import Added, ProjectError, find_project
 from annotation_ui.store.service_tables import ImportKey
-from reward_models.data.sources import SourceError
+from reward_models.data.sources import BadRowsError
+from reward_models.data.streams import SourceError
 
 REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
 BAD_ROWS_NAMED = 20
@@ -65,9 +66,8 @@ def import_lines(
             answer = _answer(added)
             session.add(ImportKey(user_id=user_id, key=key, digest=digest, answer=answer, created=now))
 
-    clean = "".join(char if char.isalnum() or char in "-_." else "-" for char in name).strip(".") or "upload"
     with tempfile.TemporaryDirectory(prefix="keel-import-") as folder:
-        file = Path(folder) / f"{clean[:80].removesuffix('.jsonl')}.jsonl"
+        file = Path(folder) / f"{_file_name(name)}.jsonl"
         file.write_bytes(body)
         try:
             done = import_items(
@@ -78,7 +78,6 @@ def import_lines(
                 max_bad=max_bad,
                 author=author,
                 now=now,
-                source=file.stem,
                 remember=remember,
             )
         except IntegrityError:
@@ -86,10 +85,17 @@ def import_lines(
                 if key is not None and (known := _answered(session, user_id, key, digest)) is not None:
                     return known
             raise
-        except SourceError as error:
+        except (SourceError, BadRowsError) as error:
             raise ProjectError(str(error).replace(f"{folder}/", "")) from None
     left_out = [f"line {row.line}: {row.reason}" for row in done.bad[:BAD_ROWS_NAMED]]
     return _answer(done.added) | {"bad": len(done.bad), "left_out": left_out}
+
+
+def _file_name(name: str) -> str:
+    """A file name from what a client sent; never that of an RL run's samples, which are read in another way."""
+    kept = "".join(char if char.isalnum() or char in "-_." else "-" for char in name).strip(".")[:80]
+    kept = kept.removesuffix(".jsonl")
+    return kept if kept not in ("", "samples") else "upload"
 
 
 def _answer(added: Added) -> dict[str, Any]:
@@ -122,17 +128,13 @@ def vote_lines(
 
     def lines() -> Iterator[str]:
         with database.read() as session:
-            for row in votes_of(
-                session, find_project(session, project_name), snapshot_id=snapshot_id, pseudonyms=key
-            ):
+            for row in votes_of(session, find_project(session, project_name), snapshot_id=snapshot_id, pseudonyms=key):
                 yield json.dumps(row, ensure_ascii=False) + "\n"
 
     return lines()
 
 
-def labelled_lines(
-    database: Database, who: str | None, project_name: str, snapshot: str, split: str
-) -> Iterator[str]:
+def labelled_lines(database: Database, who: str | None, project_name: str, snapshot: str, split: str) -> Iterator[str]:
     """The rows of a snapshot as lines of JSON."""
     with database.read() as session:
         project = find_visible(session, require(session, who, *REVIEWERS), project_name)

@@ -213,8 +213,10 @@ def resolve(host: str, port: int, *, allow_private: bool) -> str:
 
 
 def public(address: str) -> bool:
-    """True for an address of the internet: not loopback, private, link-local, multicast or reserved, nor an IPv6 address
-    that stands for such an IPv4 one."""
+    """True for an address of the internet: not loopback, private, link-local, multicast or reserved.
+
+    An IPv6 address that stands for an IPv4 address is judged by that one.
+    """
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
         within = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)

@@ -11,7 +11,7 @@ from annotation_ui.store.tokens import DEFAULT_DAYS, Scope
 
 
 def _storable(value: Any) -> Any:
-    if isinstance(value, str) and ("\0" in value or not value.isascii() and _has_surrogate(value)):
+    if isinstance(value, str) and ("\0" in value or (not value.isascii() and _has_surrogate(value))):
         raise ValueError("the text holds a NUL character or half of a surrogate pair, which databases do not store")
     return value
 

@@ -14,12 +14,10 @@ from annotation_ui.actions import administration as admin
 from annotation_ui.actions.browsing import (
     LARGEST_PAGE,
     PAGE,
-    Agreement,
-    ItemFilter,
-    Sort,
     find_items,
     item_history,
 )
+from annotation_ui.actions.item_filter import Agreement, ItemFilter, Sort
 from annotation_ui.actions.transfer import import_lines, labelled_lines, take_snapshot, vote_lines
 from annotation_ui.api import models
 from annotation_ui.api.access import ADMINS, EVERYBODY, REVIEWERS, Caller, allowed
@@ -120,7 +118,7 @@ def item_routes(database: Database) -> APIRouter:
     def list_items(
         by: Caller,
         project: ProjectName,
-        q: Annotated[models.Text, Query(max_length=1000, description="Words that all occur; word* for beginnings")] = "",
+        q: Annotated[models.Text, Query(max_length=1000, description="Words that all occur")] = "",
         label: Annotated[models.Text, Query(max_length=100)] = "",
         annotator: Annotated[models.Text, Query(max_length=100)] = "",
         guideline: Annotated[int | None, Query(ge=1, lt=2**31)] = None,

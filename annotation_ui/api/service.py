@@ -14,13 +14,14 @@ from annotation_ui.api.errors import add_errors
 from annotation_ui.api.project_routes import item_routes, project_routes
 from annotation_ui.store.database import Database
 
-PREFIX = "/api"
+PREFIX, VERSION = "/api", "/v1"
+ROUTES = (project_routes, item_routes, account_routes, webhook_routes)
 IMPORT_BYTES = 64_000_000
 _IMPORT = re.compile(r"/api/v1/projects/[^/]+/import")
 DESCRIPTION = """\
-Every request carries a token: `Authorization: Bearer keel_…`. A token may do what its account may do (`x-roles`), within
-its scopes (`x-scope`). Errors are JSON: `{"error": {"status": 404, "message": "…"}}`. Lists are read page by page: `next`
-of one page is the `cursor` of the following one.
+Every request carries a token: `Authorization: Bearer keel_…`. A token may do what its account may do (`x-roles`),
+within its scopes (`x-scope`). Errors are JSON: `{"error": {"status": 404, "message": "…"}}`. Lists are read page by
+page: `next` of one page is the `cursor` of the following one. A search for `word*` finds what begins so.
 """
 
 
@@ -42,8 +43,8 @@ def build(
         openapi_url="/openapi.json",
     )
     api.state.doorkeeper = Doorkeeper(database, session_of)
-    for routes in (project_routes, item_routes, account_routes, webhook_routes):
-        api.include_router(routes(database), prefix="/v1")
+    for routes in ROUTES:
+        api.include_router(routes(database), prefix=VERSION)
     add_errors(api, outage)
     _name_full_paths(api)
     return api

@@ -69,6 +69,7 @@ def import_items(
     author: str,
     now: float,
     on_progress: Callable[[int], None] = lambda rows: None,
+    remember: Callable[[Session, Added], None] = lambda session, added: None,
 ) -> Imported:
     """Add every row of ``specs`` to a project, in one transaction: all of it is there afterwards, or nothing.
 
@@ -81,6 +82,7 @@ def import_items(
         gold: take each row's label as the known answer; the row must have one. Without it labels are left behind.
         columns, max_bad, limit: as in :func:`reward_models.data.sources.load`.
         on_progress: called with the number of rows read so far.
+        remember: called at the end of the transaction, to write more in it.
 
     Raises:
         SourceError: a source cannot be read.
@@ -102,6 +104,7 @@ def import_items(
         if new is not None:
             _create(session, project_name, new, author=author, now=now)
         added = add_items(session, find_project(session, project_name), candidates, author=author, now=now)
+        remember(session, added)
     return Imported(added, bad)
 
 

@@ -48,10 +48,12 @@ _POSTGRESQL = {
 _log = logging.getLogger(__name__)
 
 
-def reason_of(error: DBAPIError | PoolTimeout) -> str | None:
+def reason_of(error: Exception) -> str | None:
     """Why the database cannot be used at the moment, in words for the user; ``None`` for a fault of the program."""
     if isinstance(error, PoolTimeout):
         return BUSY
+    if not isinstance(error, DBAPIError):
+        return None
     said = error.orig.args[0] if error.orig is not None and error.orig.args else ""
     if isinstance(said, dict):
         code = str(said.get("C", ""))

@@ -14,11 +14,13 @@ with needs("annotate"):
     from fastapi import FastAPI, Request, Response
     from fastapi.responses import FileResponse, RedirectResponse
 
+from annotation_ui.api import service
+from annotation_ui.api.errors import error
 from annotation_ui.store import accounts
 from annotation_ui.store.database import Database
 from annotation_ui.web import app, rendering
 from annotation_ui.web.login import COOKIE, Token, add_login, no_token_page, outage_page
-from annotation_ui.web.outages import Outages, add_health
+from annotation_ui.web.outages import Outages, add_health, reason_of
 
 MAX_BODY = 2_000_000
 IDENTIFYING = 4  # threads that look up who sends a request
@@ -73,9 +75,15 @@ def build(
     @server.middleware("http")
     async def guard(request: Request, forward: Callable[[Request], Awaitable[Response]]) -> Response:
         refusal = _refusal(request, key is not None)
-        response = Response(refusal[1], refusal[0]) if refusal else key.exchange(request) if key else None
+        of_api = request.url.path.startswith(f"{service.PREFIX}/")
+        response: Response | None = key.exchange(request) if key and not of_api else None
+        if refusal:
+            response = error(*refusal) if of_api else Response(refusal[1], refusal[0])
         if response is None:
             response = await forward(request)
+        if of_api:
+            response.headers.update(HEADERS | {"Cache-Control": "no-store"})
+            return response
         if _wants_page(request) and response.status_code == 401:
             response = no_token_page() if key else RedirectResponse("/login", 303)
         if _wants_page(request) and response.status_code == 503:
@@ -92,6 +100,7 @@ def build(
     add_health(server, database, outages)
     if single_user is None:
         add_login(server, database, outages, secure_cookie=secure_cookie)
+    server.mount(service.PREFIX, service.build(database, session_of=find, outage=reason_of))
     rendering.start()
     blocks = app.build(database, lambda request: request.state.who, outages, accounts=single_user is None)
     _mount_app(server, blocks, identify)
@@ -127,9 +136,10 @@ def _refusal(request: Request, local_only: bool) -> tuple[int, str] | None:
     if "transfer-encoding" in request.headers:
         return 411, "say how long the body is"
     length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > MAX_BODY:
-        return 413, "too large"
-    if request.method == "POST":
+    most = service.body_limit(request.url.path, MAX_BODY)
+    if not length.isdigit() or len(length) > 15 or int(length) > most:
+        return 413, f"the body of a request to this address has at most {most} bytes"
+    if request.method not in ("GET", "HEAD"):
         origin = request.headers.get("origin")
         if origin and urlsplit(origin).netloc != request.headers.get("host"):
             return 403, "this request comes from another site"

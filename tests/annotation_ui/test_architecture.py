@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "annotation_ui"
-ORDER = ("store", "labelling", "quality", "exchange", "actions", "web")
+ORDER = ("store", "labelling", "quality", "exchange", "actions", "api", "web")
 LONGEST_FUNCTION, LONGEST_FILE = 60, 350
 
 

@@ -1,0 +1,405 @@
+"""The REST interface: what its routes answer, to whom, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+from sqlalchemy import func, select
+
+from annotation_ui.api import access, service
+from annotation_ui.labelling import session as annotating
+from annotation_ui.store.accounts import ROLES, add_user, disable
+from annotation_ui.store.database import Database
+from annotation_ui.store.membership import add_member, set_members_only
+from annotation_ui.store.projects import Settings, find_project
+from annotation_ui.store.tables import Event, Item
+from annotation_ui.store.tokens import SCOPES, make_token
+
+NOW = 1_700_000_000.0
+FAR = 4_000_000_000.0  # the routes use the clock; tokens of these tests hold at any time
+Fill = Callable[..., Database]
+Headers = dict[str, str]
+
+
+def application(database: Database, session_of: Callable[[Any], str | None] = lambda request: None) -> FastAPI:
+    server = FastAPI()
+    server.mount(service.PREFIX, service.build(database, session_of=session_of, outage=lambda error: None))
+    return server
+
+
+def headers(database: Database, who: str, *scopes: str) -> Headers:
+    with database.write() as session:
+        made, secret = make_token(session, who, "test", scopes or SCOPES, by=who, now=NOW)
+        made.expires = FAR
+    return {"Authorization": f"Bearer {secret}"}
+
+
+@pytest.fixture
+def filled(sqlite: Database, fill: Fill) -> Database:
+    """Six items with two votes each wanted; `ann` and `bob` annotate, `rev` reviews, `root` administers."""
+    fill(sqlite, items=6, settings=Settings(votes_per_item=2, gold_rate=0, repeat_rate=0))
+    with sqlite.write() as session:
+        add_user(session, "rev", "reviewer", None, now=NOW)
+        add_user(session, "root", "admin", "correct horse", now=NOW)
+        add_user(session, "chief", "admin", "correct horse", now=NOW)
+    return sqlite
+
+
+@pytest.fixture
+def client(filled: Database) -> Iterator[TestClient]:
+    with TestClient(application(filled), raise_server_exceptions=False) as made:
+        yield made
+
+
+def judge(database: Database, who: str, **said: Any) -> None:
+    task = annotating.next_task(database, who, "p", now=NOW)
+    assert task is not None
+    annotating.vote(database, who, "p", task.token, said, dwell_ms=1000, now=NOW)
+
+
+VALUES = {"project": "p", "item": "1", "name": "bob", "token": "1", "webhook": "1"}
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/projects": {"name": "new", "kind": "preference"},
+    "/v1/projects/{project}": {"settings": {"votes_per_item": 3}},
+    "/v1/projects/{project}/guidelines": {"text": "Be fair."},
+    "/v1/projects/{project}/leases/release": {},
+    "/v1/projects/{project}/snapshots": {},
+    "/v1/users": {"name": "new", "password": "correct horse"},
+    "/v1/users/{name}": {"role": "reviewer"},
+    "/v1/tokens": {"name": "x", "scopes": ["read"]},
+    "/v1/webhooks": {"url": "https://example.org/hook", "events": ["judged"]},
+}
+QUERIES = {"/v1/projects/{project}/export": "?snapshot=s1"}
+
+
+def routes() -> list[tuple[str, str, str | None, list[str]]]:
+    """Method, path, scope and roles of every route, from the routes themselves."""
+    found = []
+    for make in service.ROUTES:
+        for route in make(None).routes:  # type: ignore[arg-type]
+            assert isinstance(route, APIRoute)
+            extra, path = route.openapi_extra or {}, service.VERSION + route.path
+            found += [(method, path, extra["x-scope"], extra["x-roles"]) for method in sorted(route.methods)]
+    return found
+
+
+def send(client: TestClient, method: str, path: str, sent: Headers) -> int:
+    address = service.PREFIX + path.format(**VALUES) + QUERIES.get(path, "")
+    body = BODIES.get(path) if method in ("POST", "PATCH") else None
+    return client.request(method, address, headers=sent, json=body).status_code
+
+
+def test_every_route_is_known_to_the_matrix() -> None:
+    assert len(routes()) >= 28
+    assert {scope for _, _, scope, _ in routes()} == {None, *SCOPES}
+
+
+@pytest.mark.parametrize(("method", "path", "scope", "roles"), routes())
+def test_every_route_by_role_and_scope(
+    filled: Database, method: str, path: str, scope: str | None, roles: list[str]
+) -> None:
+    """401 without a token, 403 for a scope or role that is not the route's, and neither of them for all others."""
+    with TestClient(application(filled), raise_server_exceptions=False) as client:
+        assert send(client, method, path, {}) == 401
+        assert send(client, method, path, {"Authorization": "Bearer keel_guess"}) == 401
+        people = {"annotator": "ann", "reviewer": "rev", "admin": "root"}
+        for role in sorted(ROLES, key=lambda role: role in roles):  # those that may change something come last
+            held = [scope] if scope else ["read"]
+            others = [other for other in SCOPES if other != scope]
+            if scope is not None:
+                assert send(client, method, path, headers(filled, people[role], *others)) == 403, role
+            status = send(client, method, path, headers(filled, people[role], *held))
+            assert (status == 403) == (role not in roles), (role, status)
+            assert status not in (401, 500), (role, status)
+
+
+def test_a_token_of_a_disabled_account_and_one_that_expired_do_not_hold(client: TestClient, filled: Database) -> None:
+    sent = headers(filled, "root")
+    assert client.get("/api/v1/me", headers=sent).json() == {"name": "root", "scopes": list(SCOPES)}
+    with filled.write() as session:
+        _, old = make_token(session, "root", "old", ["read"], days=1, by="root", now=NOW)
+        disable(session, "root", now=NOW)
+    for wrong in (sent, {"Authorization": f"Bearer {old}"}, {"Authorization": "Basic x"}, {"Authorization": "é"}):
+        encoded = {name: value.encode("latin-1") for name, value in wrong.items()}
+        reply = client.get("/api/v1/me", headers=encoded)  # type: ignore[arg-type]
+        assert (reply.status_code, reply.headers["www-authenticate"]) == (401, "Bearer")
+
+
+def test_items_are_read_page_by_page_once_each(client: TestClient, filled: Database) -> None:
+    sent = headers(filled, "rev", "read")
+    for sort, first in (("oldest", 1), ("newest", 6), ("shortest", 1), ("longest", 6)):
+        seen: list[int] = []
+        cursor = None
+        while True:
+            asked = {"sort": sort, "limit": 4} | ({"cursor": cursor} if cursor else {})
+            page = client.get("/api/v1/projects/p/items", params=asked, headers=sent).json()
+            seen += [item["item"] for item in page["items"]]
+            cursor = page["next"]
+            if cursor is None:
+                break
+        assert (seen[0], sorted(seen)) == (first, [1, 2, 3, 4, 5, 6])
+    first_page = client.get("/api/v1/projects/p/items?limit=2", headers=sent).json()
+    other = client.get(f"/api/v1/projects/p/items?sort=newest&cursor={first_page['next']}", headers=sent)
+    assert (other.status_code, "cursor" in other.json()["error"]["message"]) == (422, True)
+
+
+def test_filters_find_what_was_judged(client: TestClient, filled: Database) -> None:
+    sent = headers(filled, "rev", "read")
+    for who, said in (("ann", {"label": "tie"}), ("bob", {"label": "both_bad"}), ("ann", {"label": "tie"})):
+        judge(filled, who, **said)
+
+    def found(**asked: Any) -> set[int]:
+        reply = client.get("/api/v1/projects/p/items", params=asked, headers=sent)
+        assert reply.status_code == 200, reply.text
+        return {item["item"] for item in reply.json()["items"]}
+
+    everything = {1, 2, 3, 4, 5, 6}
+    split = found(agreement="disagree")
+    assert len(split) == 1
+    assert found(label="both_bad") == split == found(annotator="bob")
+    ties = found(label="tie")
+    assert len(ties) == 2
+    assert found(label="tie", annotator="bob") == set()
+    assert found(agreement="one vote") == ties - split
+    assert found(agreement="no vote") == everything - ties
+    assert found(agreement="agree") == set()
+    assert found(guideline=1) == ties
+    assert found(guideline=2) == set()
+    assert found(decided=True) == set()
+    assert found(decided=False) == everything
+    assert found(source="made up") == everything
+    assert found(source="made") == set()
+    length = len("question 0") + len("first 0") + len("second 0")
+    assert found(shortest=length, longest=length) == everything
+    assert found(longest=length - 1) == set()
+    assert found(q="QUESTION 3") == {4}
+    assert found(q="quest*", shortest=1) == everything
+
+
+def test_an_item_shows_its_history_and_nothing_is_lost_in_it(client: TestClient, filled: Database) -> None:
+    judge(filled, "ann", label="left", strength=3, rationale="shorter")
+    past = annotating.history(filled, "ann", "p")[0].judgement
+    annotating.edit(filled, "ann", "p", past, {"label": "tie"}, now=NOW)
+    with filled.read() as session:
+        number = session.scalar(select(Item.id).where(Item.taken > 0))
+    item = client.get(f"/api/v1/projects/p/items/{number}", headers=headers(filled, "rev", "read")).json()
+    assert [(said["choice"], said["in_force"]) for said in item["history"]] == [
+        (item["history"][0]["shown_left"], False),
+        ("tie", True),
+    ]
+    assert item["history"][0]["rationale"] == "shorter"
+    assert [response["model"] for response in item["responses"]] == ["model-x", "model-y"]
+
+
+def test_an_import_is_done_once_for_each_key(client: TestClient, filled: Database) -> None:
+    sent = headers(filled, "root", "import") | {"Idempotency-Key": "k1"}
+    rows = [{"prompt": f"new {n}", "response_a": "one", "response_b": "two"} for n in range(3)]
+    body = "\n".join(json.dumps(row) for row in rows).encode()
+    first = client.post("/api/v1/projects/p/import?name=batch-7", content=body, headers=sent)
+    assert first.status_code == 200, first.text
+    assert (first.json()["items"], first.json()["known"], first.json()["bad"]) == (3, 0, 0)
+    again = client.post("/api/v1/projects/p/import?name=batch-7", content=body, headers=sent)
+    assert again.json()["items"] == 3  # the answer of the first time
+    other = client.post("/api/v1/projects/p/import?name=batch-7", content=body + b"\n", headers=sent)
+    assert (other.status_code, "idempotency key" in other.json()["error"]["message"]) == (422, True)
+    with filled.read() as session:
+        assert session.scalar(select(func.count(Item.id))) == 9
+        assert session.scalar(select(func.count(Event.id)).where(Event.kind == "imported")) == 2
+        assert "batch-7" in str(session.scalar(select(Item.source).order_by(Item.id.desc()).limit(1)))
+    bad = client.post(
+        "/api/v1/projects/p/import", content=b'{"prompt": "x"}\n{nonsense', headers=sent | {"Idempotency-Key": "k2"}
+    )
+    assert bad.status_code == 422
+    assert "/tmp" not in bad.text
+
+
+def test_votes_are_streamed_and_pseudonymised(client: TestClient, filled: Database) -> None:
+    judge(filled, "ann", label="tie", rationale="why")
+    sent = headers(filled, "rev", "export")
+    reply = client.get("/api/v1/projects/p/votes", headers=sent)
+    assert reply.headers["content-type"].startswith("application/x-ndjson")
+    [row] = [json.loads(line) for line in reply.text.splitlines()]
+    assert (row["annotator"], row["choice"], row["rationale"]) == ("ann", "tie", "why")
+    hidden = [client.get("/api/v1/projects/p/votes?pseudonyms=true", headers=sent).json()["annotator"] for _ in "ab"]
+    assert hidden[0] == hidden[1] != "ann"
+    assert client.get("/api/v1/projects/p/votes?snapshot=none", headers=sent).status_code == 422
+    root = headers(filled, "root", "export")
+    assert client.post("/api/v1/projects/p/snapshots", json={"name": "s1"}, headers=root).json() == {"snapshot": "s1"}
+    assert client.get("/api/v1/projects/p/votes?snapshot=s1", headers=sent).json()["choice"] == "tie"
+    assert client.get("/api/v1/projects/p/export?snapshot=s1", headers=sent).text == ""  # a tie is no training row
+
+
+def test_projects_are_made_changed_and_archived(client: TestClient, filled: Database) -> None:
+    sent = headers(filled, "root")
+    made = client.post("/api/v1/projects", json={"name": "q", "kind": "safety"}, headers=sent)
+    assert (made.status_code, made.json()["kind"], made.json()["settings"]["votes_per_item"]) == (201, "safety", 1)
+    changed = client.patch(
+        "/api/v1/projects/q",
+        json={"settings": {"votes_per_item": 4}, "members_only": True, "archived": True},
+        headers=sent,
+    ).json()
+    assert (changed["settings"]["votes_per_item"], changed["members_only"]) == (4, True)
+    assert changed["archived"] > NOW
+    assert client.post("/api/v1/projects/q/guidelines", json={"text": "New."}, headers=sent).json() == {"version": 2}
+    versions = client.get("/api/v1/projects/q/guidelines", headers=sent).json()["guidelines"]
+    assert [version["version"] for version in versions] == [2, 1]
+    for wrong, status in (
+        ({"settings": {"votes_per_item": 0}}, 422),
+        ({"settings": {"votes": 2}}, 422),
+        ({"settings": {"eval_fraction": 0.5}}, 422),
+        ({"kind": "preference"}, 422),
+    ):
+        assert client.patch("/api/v1/projects/q", json=wrong, headers=sent).status_code == status, wrong
+    progress = client.get("/api/v1/projects/p/progress", headers=sent).json()
+    assert (progress["items"], progress["votes_needed"], progress["days_left"]) == (6, 12, None)
+
+
+def test_a_project_for_members_is_unknown_to_others(client: TestClient, filled: Database) -> None:
+    with filled.write() as session:
+        set_members_only(session, find_project(session, "p"), True, by="root", now=NOW)
+        add_member(session, find_project(session, "p"), "ann", by="root", now=NOW)
+    outsider, member = headers(filled, "rev"), headers(filled, "ann")
+    assert client.get("/api/v1/projects/p", headers=member).json()["members"] == []  # names are for reviewers
+    assert client.get("/api/v1/projects", headers=outsider).json() == {"projects": []}
+    for path in ("", "/items", "/items/1", "/votes", "/progress", "/guidelines", "/export?snapshot=x"):
+        reply = client.get(f"/api/v1/projects/p{path}", headers=outsider)
+        unknown = client.get(f"/api/v1/projects/z{path}", headers=outsider)
+        assert (reply.status_code, unknown.status_code) == (404, 404), path
+        assert reply.json()["error"]["message"].replace("'p'", "'z'") == unknown.json()["error"]["message"]
+    root = headers(filled, "root")
+    assert client.put("/api/v1/projects/p/members/rev", headers=root).status_code == 204
+    assert client.get("/api/v1/projects/p/items", headers=outsider).status_code == 200
+    assert client.delete("/api/v1/projects/p/members/rev", headers=root).status_code == 204
+    assert client.delete("/api/v1/projects/p/members/rev", headers=root).status_code == 422
+    assert client.put("/api/v1/projects/p/members/nobody", headers=root).status_code == 404
+
+
+def test_leases_are_listed_and_released(client: TestClient, filled: Database) -> None:
+    sent = headers(filled, "root")
+    for who in ("ann", "bob"):
+        assert annotating.next_task(filled, who, "p", now=NOW) is not None
+    leases = client.get("/api/v1/projects/p/leases", headers=sent).json()["leases"]
+    assert [(lease["annotator"], lease["count"]) for lease in leases] == [("ann", 1), ("bob", 1)]
+    released = client.post("/api/v1/projects/p/leases/release", json={"annotator": "ann"}, headers=sent)
+    assert released.json() == {"released": 1}
+    with filled.read() as session:
+        assert session.scalar(select(func.sum(Item.taken))) == 1
+    assert client.post("/api/v1/projects/p/leases/release", json={}, headers=sent).json() == {"released": 1}
+    assert client.get("/api/v1/projects/p/leases", headers=sent).json() == {"leases": []}
+
+
+def test_the_last_admin_stays_one(client: TestClient, filled: Database) -> None:
+    sent = headers(filled, "root")
+    assert client.patch("/api/v1/users/chief", json={"active": False}, headers=sent).status_code == 204
+    for change in ({"role": "annotator"}, {"active": False}):
+        reply = client.patch("/api/v1/users/root", json=change, headers=sent)
+        assert (reply.status_code, "last admin" in reply.json()["error"]["message"]) == (422, True)
+    assert client.delete("/api/v1/users/root", headers=sent).status_code == 422
+    assert client.delete("/api/v1/users/ann", headers=sent).json() == {"pseudonym": "person-1"}
+    users = {user["name"]: user for user in client.get("/api/v1/users", headers=sent).json()["users"]}
+    assert users["person-1"]["state"] == users["chief"]["state"] == "disabled"
+    assert "password" not in users["root"]
+
+
+PAYLOADS = json.loads((Path(__file__).parents[1] / "web" / "payloads.json").read_text())
+
+
+def test_hostile_text_in_every_field_is_an_answer_in_json(client: TestClient, filled: Database) -> None:
+    """No payload is a server error, and every refusal is JSON with a message and no trace."""
+    sent = headers(filled, "root")
+    further = ["\0", "\ud800", "' OR 1=1 --", "{{7*7}}", "../../etc/passwd", "a" * 5000, "\u202e", "${jndi:ldap://x}"]
+    assert len(PAYLOADS) >= 22
+    for text in [*PAYLOADS, *further]:
+        asked = (
+            ("POST", "/projects", {"name": text, "kind": text}),
+            ("POST", "/projects/p/guidelines", {"text": text, "harms": [text]}),
+            ("POST", "/users", {"name": text, "password": text}),
+            ("PATCH", "/users/nobody", {"password": text}),
+            ("POST", "/tokens", {"name": text, "scopes": [text]}),
+            ("POST", "/tokens", {"name": text, "scopes": ["read"], "days": 1}),
+            ("POST", "/webhooks", {"url": text, "events": [text]}),
+            ("POST", "/webhooks", {"url": "http://x/", "events": ["judged"], "project": text}),
+            ("POST", "/projects/p/leases/release", {"annotator": text}),
+            ("POST", "/projects/p/snapshots", {"name": text}),
+        )
+        for method, path, body in asked:
+            content = json.dumps(body).encode()
+            reply = client.request(method, f"/api/v1{path}", content=content, headers=sent)
+            assert reply.status_code in (200, 201, 204, 404, 422, 429), (path, text, reply.text)
+            if reply.status_code >= 400:
+                assert set(reply.json()["error"]) == {"status", "message"}
+                assert "Traceback" not in reply.text
+        client.app.routes[-1].app.state.doorkeeper._requests = access.Rate(1e9, 10**9)  # type: ignore[attr-defined]
+        encodable = text.encode("utf-8", "replace").decode()
+        for name in ("q", "label", "annotator", "source", "cursor", "agreement", "sort", "guideline", "shortest"):
+            reply = client.get("/api/v1/projects/p/items", params={name: encodable}, headers=sent)
+            assert reply.status_code in (200, 422), (name, text, reply.text)
+
+
+def test_bodies_that_are_no_json_and_paths_that_are_none(client: TestClient, filled: Database) -> None:
+    sent = headers(filled, "root")
+    for content in (b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"name": 1e999}'):
+        reply = client.post("/api/v1/users", content=content, headers=sent)
+        assert (reply.status_code, "message" in reply.json()["error"]) == (422, True), content[:10]
+    for path in (
+        "/api/v1/none",
+        "/api/v1/projects/p/items/99999999999999999999",
+        "/api/v1/projects/p/items/x",
+        "/api/",
+    ):
+        reply = client.get(path, headers=sent)
+        assert reply.status_code in (404, 422)
+        assert "message" in reply.json()["error"]
+    assert client.put("/api/v1/users", headers=sent).status_code == 405
+    assert client.get("/api/v1/projects/p/items/9999", headers=sent).status_code == 404
+
+
+def test_too_many_requests_and_too_many_wrong_tokens(
+    client: TestClient, filled: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = client.app.routes[-1].app.state.doorkeeper  # type: ignore[attr-defined]
+    keeper._requests = access.Rate(1.0, 3)
+    sent = headers(filled, "ann")
+    statuses = [client.get("/api/v1/me", headers=sent).status_code for _ in range(5)]
+    assert statuses[:3] == [200] * 3
+    assert 429 in statuses[3:]
+    assert client.get("/api/v1/me", headers=headers(filled, "bob")).status_code == 200  # counted by itself
+    for _ in range(access.FAILURES_PER_MINUTE):
+        client.get("/api/v1/me", headers={"Authorization": "Bearer wrong"})
+    reply = client.get("/api/v1/me", headers={"Authorization": "Bearer wrong"})
+    assert (reply.status_code, reply.headers["retry-after"]) == (429, "60")
+
+
+def test_the_pages_use_their_session_and_other_sites_cannot(filled: Database) -> None:
+    with TestClient(application(filled, lambda request: "rev")) as client:
+        assert client.get("/api/v1/projects/p/items").status_code == 200
+        assert client.get("/api/v1/projects/p/items", headers={"sec-fetch-site": "cross-site"}).status_code == 403
+        assert client.get("/api/v1/users").status_code == 403
+
+
+def test_the_specification_names_every_route_with_its_scope_and_roles(client: TestClient) -> None:
+    found = client.get("/api/openapi.json").json()
+    assert all(path.startswith("/api/v1/") for path in found["paths"])
+    named = {
+        (method.upper(), path, said["x-scope"], tuple(said["x-roles"]))
+        for path, methods in found["paths"].items()
+        for method, said in methods.items()
+    }
+    assert named == {(method, "/api" + path, scope, tuple(roles)) for method, path, scope, roles in routes()}
+    assert client.get("/api/openapi.json").json() == found
+
+
+def test_a_rate_fills_up_again() -> None:
+    rate = access.Rate(2.0, 2)
+    assert [rate.wait("x", 0.0) for _ in range(3)] == [0.0, 0.0, 0.5]
+    assert rate.wait("x", 0.5) == 0.0
+    assert rate.wait("y", 0.5) == 0.0
+    assert all(rate.wait(f"{a}{b}", 1.0) == 0.0 for a, b in combinations("abcdef", 2))
