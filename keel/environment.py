@@ -16,6 +16,7 @@ class Variable(NamedTuple):
 _LAUNCHER = "set by deepspeed or torchrun; one process is a job of its own without them"
 VARIABLES = (
     Variable("KEEL_ADMIN", "image of the annotation app", "name of the first account, an administrator"),
+    Variable("KEEL_ANNOTATE_API_TOKEN", "annotation_ui.client", "token of the annotation app's REST interface"),
     Variable("KEEL_ANNOTATE_TOKEN", "keel annotate", "token in the app's address without accounts; default: random"),
     Variable("KEEL_CACHE", "keel train", "folder of data that were read and tokenized; default: ~/.cache/keel"),
     Variable("KEEL_DATABASE", "keel annotate", "the database, as --db"),

@@ -17,6 +17,7 @@ import typer
 
 from keel.commands import annotate_data as data_commands
 from keel.commands import annotate_projects as project_commands
+from keel.commands import annotate_service as service_commands
 from keel.commands import annotate_users as user_commands
 from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, Kind
 from keel.failures import failures
@@ -30,6 +31,10 @@ app = typer.Typer(
 app.add_typer(user_commands.app, name="user")
 app.add_typer(data_commands.app)
 app.add_typer(project_commands.app)
+app.add_typer(service_commands.projects)
+app.add_typer(service_commands.members, name="member")
+app.add_typer(service_commands.tokens, name="token")
+app.add_typer(service_commands.hooks, name="webhook")
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 NOBODY = "you"
@@ -60,6 +65,9 @@ def annotate(
         list[Path] | None,
         typer.Option(metavar="DIR", help="Score the items of its kind by this model, in the background. Repeatable."),
     ] = None,
+    private_webhooks: Annotated[
+        bool, typer.Option("--private-webhooks", help="Also send webhooks to loopback and private addresses.")
+    ] = False,
 ) -> None:
     """Open the app. Without accounts it serves one user, on this machine only, at the address with the token that it
     prints (or KEEL_ANNOTATE_TOKEN).
@@ -79,12 +87,12 @@ def annotate(
             database = open_database(str(Path(directory) / "demo.db"))
             fill_demo(database)
             configs: dict[Kind, str] = {"preference": "helpful_demo", "safety": "safety_demo"}
-            _serve(database, host, port, secure_cookie, Path(directory) / "runs", configs)
+            _serve(database, host, port, secure_cookie, Path(directory) / "runs", configs, private_webhooks)
     else:
         database = open_database(db)
         _ask_for_scores(database, reward_model or [])
         configs = {"preference": preference_config, "safety": safety_config}
-        _serve(database, host, port, secure_cookie, runs, configs)
+        _serve(database, host, port, secure_cookie, runs, configs, private_webhooks)
 
 
 def _ask_for_scores(database: Database, models: list[Path]) -> None:
@@ -102,11 +110,18 @@ def _ask_for_scores(database: Database, models: list[Path]) -> None:
 
 
 def _serve(
-    database: Database, host: str, port: int, secure_cookie: bool, runs: Path, configs: Mapping[Kind, str]
+    database: Database,
+    host: str,
+    port: int,
+    secure_cookie: bool,
+    runs: Path,
+    configs: Mapping[Kind, str],
+    private_webhooks: bool,
 ) -> None:
     import uvicorn
 
     from annotation_ui.actions.jobs import JobRunner
+    from annotation_ui.actions.webhooks import WebhookSender
     from annotation_ui.store.accounts import add_user, anyone_can_log_in, find_user
     from annotation_ui.web.server import build
 
@@ -129,13 +144,16 @@ def _serve(
     typer.echo(f"Keel annotate on {address} ({database}); Ctrl-C stops it")
     server = build(database, single_user=NOBODY if alone else None, token=token, secure_cookie=secure_cookie)
     jobs = JobRunner(database, command=KEEL, runs=runs, configs=configs)
+    sender = WebhookSender(database, allow_private=private_webhooks)
     jobs.start()
+    sender.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what follows is done: uvicorn hands it on to us
     try:
         uvicorn.run(
             server, host=host, port=port, log_level="warning", server_header=False, forwarded_allow_ips="127.0.0.1"
         )
     finally:
+        sender.stop()
         jobs.stop()
 
 

@@ -126,3 +126,32 @@ def test_a_demo_refuses_what_it_would_not_use(words: list[str]) -> None:
     done = CliRunner().invoke(app, ["annotate", "--demo", *words])
     assert done.exit_code == 2
     assert f"leave out {words[0]}" in " ".join(done.stderr.replace("│", "").split())
+
+
+def test_tokens_webhooks_members_and_archiving(tmp_path: Path) -> None:
+    db = tmp_path / "a.db"
+    run(db, "user", "add", "root", "--role", "admin")
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "q", "response_a": "one", "response_b": "two"}\n')
+    run(db, "import", tmp_path / "rows.jsonl", "--project", "p", "--kind", "preference")
+    secret = run(db, "token", "create", "root", "--scope", "read", "--scope", "export", "--days", 2).output.strip()
+    assert secret.startswith("keel_")
+    assert run(db, "token", "list").output.split("\t")[:5] == ["1", "root", "command line", "read,export", "holds"]
+    assert secret not in run(db, "token", "list").output
+    assert "at most 366" in run(db, "token", "create", "root", "--scope", "read", "--days", 999).output
+    assert "revoked" in run(db, "token", "revoke", 1).output
+    assert "revoked" in run(db, "token", "list", "--user", "root").output
+    added = run(db, "webhook", "add", "https://example.org/hook", "--event", "judged", "--project", "p")
+    assert added.output.startswith("webhook 1\n")
+    assert "judged\tnothing sent yet" in run(db, "webhook", "list").output
+    assert "events are among" in run(db, "webhook", "add", "https://example.org/", "--event", "x").output
+    assert "is removed" in run(db, "webhook", "remove", 1).output
+    assert "no webhook 1" in run(db, "webhook", "remove", 1).output
+    assert "until" in run(db, "member", "add", "root", "--project", "p").output
+    assert "members only" in run(db, "member", "only").output
+    assert run(db, "member", "list").output == "p: for members only\nroot\n"
+    assert "no member" in run(db, "member", "remove", "root").output
+    assert "every account" in run(db, "member", "only", "--everybody").output
+    assert "archived" in run(db, "archive").output
+    assert "votes again" in run(db, "restore").output
+    assert "0 items" in run(db, "release").output
+    assert "no user" in run(db, "release", "--annotator", "nobody").output
