@@ -15,6 +15,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased, selectinload
 
 from annotation_ui.actions.item_filter import ItemFilter, behind, chosen, cursor_of, key, ordered, position
+from annotation_ui.actions.review import review_order
 from annotation_ui.exchange.votes import row_of
 from annotation_ui.labelling.session import opening
 from annotation_ui.store.accounts import Role, require
@@ -22,6 +23,7 @@ from annotation_ui.store.database import Database
 from annotation_ui.store.membership import find_visible
 from annotation_ui.store.projects import ProjectError
 from annotation_ui.store.tables import Assignment, Guideline, Item, Judgement, Project, User
+from annotation_ui.store.verdicts import across
 
 REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
 PAGE, LARGEST_PAGE = 50, 500
@@ -142,6 +144,21 @@ def history_of(session: Session, item: Item) -> list[dict[str, Any]]:
         kept = {name: value for name, value in row.items() if name not in _ABOUT_THE_ITEM}
         found.append({name: value for name, value in kept.items() if not name.startswith("response")})
     return found
+
+
+def history_in_sides(
+    database: Database, who: str | None, project_name: str | None, item_id: int
+) -> list[dict[str, Any]]:
+    """Every judgement on an item, with ``side`` that of the reviewer's screen."""
+    with database.read() as session:
+        reviewer = require(session, who, *REVIEWERS)
+        item = _item(session, find_visible(session, reviewer, project_name), item_id)
+        left = review_order(reviewer, item)
+        past = history_of(session, item)
+    for row in past:
+        row["side"] = across(row["choice"], left)
+        row["decision"] = row["decision_of_a_reviewer"]
+    return past
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,13 +112,13 @@ def disputes(database: Database, who: str | None, project_name: str | None) -> l
             reason = disagreement(payloads[item_id]) or _reason(labels, sure.get(item_id, {}))
             if reason and len(found) < QUEUE:
                 item = session.get_one(Item, item_id)
-                left = _left(reviewer, item)
+                left = review_order(reviewer, item)
                 sides = tuple(across(label, left) for label in labels)
                 found.append(Dispute(item=item_id, opening=opening(item.prompt), labels=sides, reason=reason))
         return found
 
 
-def _left(reviewer: User, item: Item) -> str:
+def review_order(reviewer: User, item: Item) -> str:
     """The order on a reviewer's screen: drawn once for all, so that a page may be opened again."""
     draw = Random(f"review:{item.id}:{reviewer.id}")
     return draw_order(len(item.responses), flip=draw.random() >= 0.5, draw=draw)
@@ -161,7 +161,7 @@ def case(database: Database, who: str | None, project_name: str | None, item_id:
         item = session.get(Item, item_id)
         if item is None or item.project_id != project.id:
             raise judgements.Stale("there is no such item in this project")
-        left = _left(reviewer, item)
+        left = review_order(reviewer, item)
         said = session.scalars(judgements.first_votes(project).where(Judgement.item_id == item.id)).all()
         decision = session.scalar(judgements.in_force(project, adjudication=True).where(Judgement.item_id == item.id))
         scores = session.scalars(select(Score).where(Score.item_id == item.id).order_by(Score.scorer)).all()
@@ -220,7 +220,7 @@ def decide(
         item = session.get(Item, item_id)
         if item is None or item.project_id != project.id:
             raise judgements.Stale("there is no such item in this project")
-        left = _left(reviewer, item)
+        left = review_order(reviewer, item)
         verdict = parse_verdict(said, shown_of(project, item, left, newest_guideline(session, project)))
         shown = left if project.kind in PLACED else None
         judgements.adjudicate(session, reviewer, project, item, verdict, seen=seen, left=shown, now=now)

@@ -119,7 +119,7 @@ Caller = Annotated[Bearer, Depends(caller)]
 
 
 def allowed(scope: Scope | None, roles: tuple[Role, ...]) -> dict[str, Any]:
-    """The arguments of a route: the scope its token needs, and the roles that the actions behind it accept.
+    """The arguments of a route: the scope its token needs (``None``: any), and the roles that its actions accept.
 
     Both are in the specification, as ``x-scope`` and ``x-roles``, and a test tries every route with every one.
     """
@@ -128,4 +128,4 @@ def allowed(scope: Scope | None, roles: tuple[Role, ...]) -> dict[str, Any]:
         if scope is not None and scope not in by.scopes:
             raise Refused(403, f"this needs a token with the scope {scope!r}; yours has {', '.join(by.scopes)}")
 
-    return {"dependencies": [Depends(check)], "openapi_extra": {"x-scope": scope, "x-roles": list(roles)}}
+    return {"dependencies": [Depends(check)], "openapi_extra": {"x-scope": scope or "", "x-roles": list(roles)}}

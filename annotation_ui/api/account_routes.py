@@ -54,6 +54,12 @@ def account_routes(database: Database) -> APIRouter:
         """Replace a person's name by a pseudonym for good and close the account. The votes stay."""
         return {"pseudonym": admin.remove_name(database, by.user, name, now=time.time())}
 
+    return routes
+
+
+def token_routes(database: Database) -> APIRouter:
+    routes = APIRouter(tags=["tokens"])
+
     @routes.get("/tokens", **allowed("admin", EVERYBODY))
     def list_tokens(by: Caller) -> dict[str, Any]:
         """The tokens of the account, without their secrets."""

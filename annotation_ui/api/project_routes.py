@@ -82,6 +82,12 @@ def project_routes(database: Database) -> APIRouter:
         version = admin.add_guideline(database, by.user, project, asked.text, asked.harms, now=time.time())
         return {"version": version}
 
+    return routes
+
+
+def work_routes(database: Database) -> APIRouter:
+    routes = APIRouter(tags=["projects"])
+
     @routes.put("/projects/{project}/members/{name}", status_code=204, **allowed("admin", ADMINS))
     def add_member(by: Caller, project: ProjectName, name: models.Name) -> None:
         """Let an account see a project that is for members only."""
@@ -112,7 +118,7 @@ def project_routes(database: Database) -> APIRouter:
 
 
 def item_routes(database: Database) -> APIRouter:
-    routes = APIRouter(tags=["items and votes"])
+    routes = APIRouter(tags=["items"])
 
     @routes.get("/projects/{project}/items", **allowed("read", REVIEWERS))
     def list_items(
@@ -152,6 +158,11 @@ def item_routes(database: Database) -> APIRouter:
         """One item with its texts and every judgement on it."""
         return item_history(database, by.user, project, item)
 
+    return routes
+
+
+def transfer_routes(database: Database) -> APIRouter:
+    routes = APIRouter(tags=["import and export"])
     importing = allowed("import", ADMINS)
     importing["openapi_extra"]["requestBody"] = _BODY
 

@@ -9,13 +9,21 @@ from typing import Any
 from fastapi import FastAPI, Request
 
 from annotation_ui.api.access import Doorkeeper
-from annotation_ui.api.account_routes import account_routes, webhook_routes
+from annotation_ui.api.account_routes import account_routes, token_routes, webhook_routes
 from annotation_ui.api.errors import add_errors
-from annotation_ui.api.project_routes import item_routes, project_routes
+from annotation_ui.api.project_routes import item_routes, project_routes, transfer_routes, work_routes
 from annotation_ui.store.database import Database
 
 PREFIX, VERSION = "/api", "/v1"
-ROUTES = (project_routes, item_routes, account_routes, webhook_routes)
+ROUTES = (
+    project_routes,
+    work_routes,
+    item_routes,
+    transfer_routes,
+    account_routes,
+    token_routes,
+    webhook_routes,
+)
 IMPORT_BYTES = 64_000_000
 _IMPORT = re.compile(r"/api/v1/projects/[^/]+/import")
 DESCRIPTION = """\

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from annotation_ui.actions import review, rewrites
+from annotation_ui.actions.browsing import history_in_sides
 from annotation_ui.actions.jobs import ACTIVE, request_training
 from annotation_ui.exchange.exporting import take_snapshot
 from annotation_ui.labelling import session as annotating
@@ -21,11 +22,12 @@ from annotation_ui.labelling.judgements import LeaseLost, Stale
 from annotation_ui.labelling.progress import Progress
 from annotation_ui.labelling.screens import Layout, Screen, Task
 from annotation_ui.quality.statistics import GAPS
-from annotation_ui.store.accounts import Forbidden
+from annotation_ui.store.accounts import AccountError, Forbidden
 from annotation_ui.store.database import Database
 from annotation_ui.store.projects import ProjectError
+from annotation_ui.store.search import SearchError
 from annotation_ui.store.verdicts import SEVERITIES, SKIP_REASONS, STRENGTHS, TEXT_LIMIT, VerdictError
-from annotation_ui.web import rendering
+from annotation_ui.web import administration_pages, rendering
 from annotation_ui.web.differences import difference
 from annotation_ui.web.wording import DEGREES, KEYS, LABELS, NAMES, ORDERS, SCALE, SENDS, environment, revealed
 
@@ -67,7 +69,7 @@ def act(database: Database, who: str | None, asked: object, *, now: float, can_l
     except (LeaseLost, Stale) as error:
         reply = _annotate(context)
         return reply | {"error": str(error)}
-    except (VerdictError, ProjectError, Forbidden, BadRequest) as error:
+    except (VerdictError, ProjectError, AccountError, SearchError, Forbidden, BadRequest) as error:
         return {"html": None, "note": None, "error": str(error)}
 
 
@@ -154,7 +156,9 @@ def _review(context: Context, asked: Said) -> Reply:
 
 def _case(context: Context, asked: Said) -> Reply:
     found = review.case(context.database, context.who, context.project, _whole(asked, "item"))
-    return _page(context, "case", task=found, names=NAMES, strengths=STRENGTHS)
+    past = history_in_sides(context.database, context.who, context.project, found.item)
+    fields = administration_pages.fields_of(asked) if "fields" in asked else None
+    return _page(context, "case", task=found, past=past, fields=fields, names=NAMES, strengths=STRENGTHS)
 
 
 def _decide(context: Context, asked: Said) -> Reply:
@@ -247,6 +251,10 @@ ACTIONS: dict[str, Callable[[Context, Said], Reply]] = {
     "dashboard": _dashboard,
     "snapshot": _snapshot,
     "train": _train,
+    "next case": lambda context, asked: _case(
+        context, {**asked, "item": administration_pages.following(context, asked)}
+    ),
+    **administration_pages.actions(lambda context, name, **values: _page(context, name, **values)),
 }
 
 
@@ -315,11 +323,11 @@ def _page(context: Context, name: str, layout: Layout | None = None, **values: A
 
 
 _ANNOTATOR = (("annotate", "Annotate"), ("history", "My verdicts"))
-_REVIEWER = (*_ANNOTATOR, ("review", "Review"), ("dashboard", "Dashboard"))
+_REVIEWER = (*_ANNOTATOR, ("review", "Review"), ("items", "Items"), ("dashboard", "Dashboard"))
 PAGES: dict[str, tuple[tuple[str, str], ...]] = {
     "annotator": _ANNOTATOR,
     "reviewer": _REVIEWER,
-    "admin": _REVIEWER,
+    "admin": (*_REVIEWER, ("project", "Project"), ("users", "Users")),
 }
 
 

@@ -72,6 +72,25 @@ def build(
         request.state.who = await anyio.to_thread.run_sync(find, request, limiter=asking)
         return request.state.who
 
+    _add_guard(server, key, outages)
+
+    @server.get("/assets/app.css")
+    def stylesheet() -> FileResponse:
+        return FileResponse(app.ASSETS / "app.css", media_type="text/css")
+
+    add_health(server, database, outages)
+    if single_user is None:
+        add_login(server, database, outages, secure_cookie=secure_cookie)
+    server.mount(service.PREFIX, service.build(database, session_of=find, outage=reason_of))
+    rendering.start()
+    blocks = app.build(database, lambda request: request.state.who, outages, accounts=single_user is None)
+    _mount_app(server, blocks, identify)
+    return server
+
+
+def _add_guard(server: FastAPI, key: Token | None, outages: Outages) -> None:
+    """Refuse what must go no further, and add headers to every answer."""
+
     @server.middleware("http")
     async def guard(request: Request, forward: Callable[[Request], Awaitable[Response]]) -> Response:
         refusal = _refusal(request, key is not None)
@@ -92,19 +111,6 @@ def build(
         if not request.url.path.startswith(UNCHANGING):
             response.headers["Cache-Control"] = "no-store"
         return response
-
-    @server.get("/assets/app.css")
-    def stylesheet() -> FileResponse:
-        return FileResponse(app.ASSETS / "app.css", media_type="text/css")
-
-    add_health(server, database, outages)
-    if single_user is None:
-        add_login(server, database, outages, secure_cookie=secure_cookie)
-    server.mount(service.PREFIX, service.build(database, session_of=find, outage=reason_of))
-    rendering.start()
-    blocks = app.build(database, lambda request: request.state.who, outages, accounts=single_user is None)
-    _mount_app(server, blocks, identify)
-    return server
 
 
 def _mount_app(server: FastAPI, blocks: gr.Blocks, identify: Callable[[Request], Awaitable[str | None]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import cache
 
@@ -127,6 +128,7 @@ def environment() -> Environment:
     made.filters["order"] = order_in_words
     made.filters["said"] = said_in_words
     made.filters["ago"] = _ago
+    made.filters["day"] = lambda at: time.strftime("%Y-%m-%d %H:%M", time.gmtime(at))
     made.filters["leaning"] = _leaning
     made.filters["about"] = _about
     made.filters["along"] = along

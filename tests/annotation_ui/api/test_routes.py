@@ -87,7 +87,7 @@ def routes() -> list[tuple[str, str, str | None, list[str]]]:
         for route in make(None).routes:  # type: ignore[arg-type]
             assert isinstance(route, APIRoute)
             extra, path = route.openapi_extra or {}, service.VERSION + route.path
-            found += [(method, path, extra["x-scope"], extra["x-roles"]) for method in sorted(route.methods)]
+            found += [(method, path, extra["x-scope"] or None, extra["x-roles"]) for method in sorted(route.methods)]
     return found
 
 
@@ -389,7 +389,7 @@ def test_the_specification_names_every_route_with_its_scope_and_roles(client: Te
     found = client.get("/api/openapi.json").json()
     assert all(path.startswith("/api/v1/") for path in found["paths"])
     named = {
-        (method.upper(), path, said["x-scope"], tuple(said["x-roles"]))
+        (method.upper(), path, said["x-scope"] or None, tuple(said["x-roles"]))
         for path, methods in found["paths"].items()
         for method, said in methods.items()
     }
