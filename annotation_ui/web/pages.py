@@ -28,6 +28,7 @@ from annotation_ui.store.projects import ProjectError
 from annotation_ui.store.search import SearchError
 from annotation_ui.store.verdicts import SEVERITIES, SKIP_REASONS, STRENGTHS, TEXT_LIMIT, VerdictError
 from annotation_ui.web import administration_pages, rendering
+from annotation_ui.web.administration_pages import following
 from annotation_ui.web.differences import difference
 from annotation_ui.web.wording import DEGREES, KEYS, LABELS, NAMES, ORDERS, SCALE, SENDS, environment, revealed
 
@@ -251,9 +252,7 @@ ACTIONS: dict[str, Callable[[Context, Said], Reply]] = {
     "dashboard": _dashboard,
     "snapshot": _snapshot,
     "train": _train,
-    "next case": lambda context, asked: _case(
-        context, {**asked, "item": administration_pages.following(context, asked)}
-    ),
+    "next case": lambda context, asked: _case(context, {**asked, "item": following(context, asked)}),
     **administration_pages.actions(lambda context, name, **values: _page(context, name, **values)),
 }
 

@@ -1,7 +1,8 @@
 // The page's behaviour. Runs once, with Gradio's `element` (the component's root) and `server` (our Python functions).
 // Everything shown is HTML the server rendered; verdicts carry the token of the item they were shown with.
 const UNSEEN_MS = 350; // a verdict key this soon after an item appeared was meant for the one before
-const PAGES = ["annotate", "history", "review", "dashboard"];
+const PAGES = ["annotate", "history", "review", "items", "dashboard", "project", "users", "account"];
+const LEAVES = ["change password", "sign out everywhere"]; // they end the session
 const SENDS = ["vote", "edit", "decide", "decide text"]; // they end a draft
 const DRAFT_MS = 1500; // from the last key to the draft on the server
 const VERDICT = ".k-verdict [data-label], .k-verdict [data-act=unsafe], .k-verdict [data-act=confirm-unsafe]";
@@ -284,6 +285,7 @@ async function ask(action, data = {}, how = "pushState") {
     const key = draftKey();
     const reply = await server.act({ action, ...data, project });
     if (SENDS.includes(action) && !reply.error) store(sessionStorage, key, null);
+    if (LEAVES.includes(action) && !reply.error && (await sessionEnded())) return null;
     if (typeof reply.html === "string") show(reply.html, action === "vote" ? "replaceState" : how);
     const left = action === "vote" ? find(".k-main").dataset.left : null;
     note(reply.error || reply.note, Boolean(reply.error), left ? `. Next item, ${left} left for you` : "");
@@ -447,15 +449,38 @@ const ACTS = {
   "confirm-unsafe": () => verdict("unsafe"),
   undo: (button) => button.dataset.judgement && ask("undo", { judgement: Number(button.dataset.judgement) }),
   edit: (button) => ask("open edit", { judgement: Number(button.dataset.judgement) }),
-  case: (button) => ask("case", { item: Number(button.dataset.item) }),
+  case: (button) => ask("case", { item: Number(button.dataset.item), ...listed() }),
+  "next-case": (button) => ask("next case", { item: Number(find(".k-main").dataset.item), fields: JSON.parse(button.dataset.fields) }),
   train: (button) => ask("train", { snapshot: button.dataset.snapshot }),
   snapshot: () => ask("snapshot", { name: find("[name=snapshot]").value }),
 };
 
+// The list that a case is opened from: "Next item" follows it, and Escape returns to it.
+const listed = () => (find("[data-filter]") ? { fields: JSON.parse(find("[data-filter]").dataset.filter) } : {});
+
+// A form sends its fields under the name of an action; a button sends the fields it holds.
+function fieldsOf(form) {
+  return Object.fromEntries([...new FormData(form)].filter(([, value]) => typeof value === "string"));
+}
+
+async function upload(form) {
+  const file = form.elements.file.files[0];
+  const asked = new URLSearchParams({ name: file.name.slice(0, 80), gold: form.elements.gold.checked });
+  note("Importing …", false);
+  const path = `api/v1/projects/${encodeURIComponent(form.dataset.upload)}/import?${asked}`;
+  const reply = await fetch(path, { method: "POST", body: file }).catch(() => null);
+  const said = await reply?.json().catch(() => null);
+  if (!reply?.ok) return note(said?.error?.message ?? "The server does not answer. Nothing was imported.", true);
+  await ask("project");
+  note(`${said.items} items added, ${said.known} were there`, false);
+}
+
 element.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-label], [data-act], [data-open]");
+  const button = event.target.closest("[data-label], [data-act], [data-open], [data-do]");
   if (!button || button.disabled || !element.contains(button)) return;
-  if (button.dataset.open) ask(button.dataset.open);
+  if (button.dataset.do) {
+    if (!button.dataset.confirm || confirm(button.dataset.confirm)) ask(button.dataset.do, { fields: JSON.parse(button.dataset.fields) });
+  } else if (button.dataset.open) ask(button.dataset.open);
   else if (button.dataset.act) ACTS[button.dataset.act]?.(button);
   else verdict(button.dataset.label, button);
 });
@@ -465,13 +490,20 @@ element.addEventListener("input", (event) => {
   if (event.target.name === "text") keepText();
 });
 element.addEventListener("change", (event) => {
-  if (event.target.dataset.change === "project") ask("annotate", { project: event.target.value });
+  const here = app().dataset.page;
+  if (event.target.dataset.change === "project") ask(PAGES.includes(here) ? here : "annotate", { project: event.target.value });
+  if ("submit" in event.target.dataset) event.target.form.requestSubmit();
   if (event.target.closest(".k-rate")) markNext(event.target.closest(".k-rate"));
 });
 element.addEventListener("focusin", (event) => {
   if (event.target.closest(".k-rate")) mark(event.target.closest(".k-rate"));
 });
-element.addEventListener("submit", (event) => event.target.matches(".k-verdict") && event.preventDefault());
+element.addEventListener("submit", (event) => {
+  if (!event.target.matches(".k-verdict, [data-form], [data-upload]")) return;
+  event.preventDefault();
+  if (event.target.dataset.form) ask(event.target.dataset.form, { fields: fieldsOf(event.target) });
+  if (event.target.dataset.upload) upload(event.target);
+});
 
 function ofKey(key) {
   // The innermost open panel owns the keys.
@@ -489,7 +521,9 @@ function escape() {
   for (const id of ["#k-skip", "#k-harms"]) {
     if (find(`${id}:not([hidden])`)) return panel(id, false);
   }
-  if (["case", "reading"].includes(app().dataset.page)) ask("review");
+  const list = find("[data-act=next-case]")?.dataset.fields;
+  if (list) ask("items", { fields: JSON.parse(list) });
+  else if (["case", "reading"].includes(app().dataset.page)) ask("review");
   else if (app().dataset.page !== "annotate" || find(".k-main").dataset.judgement) ask("annotate");
 }
 
@@ -512,6 +546,7 @@ function onKey(event) {
     h: () => ask("history"),
     n: () => find("[name=rationale]")?.focus(),
     t: () => element.querySelectorAll(".k-think").forEach((box) => (box.open = !box.open)),
+    ".": () => find("[data-act=next-case]")?.click(),
     u: () => find("[data-act=undo]:not([disabled])")?.click(),
   };
   const inPanel = find("#k-skip:not([hidden]), #k-harms:not([hidden])");
