@@ -1,0 +1,254 @@
+"""The pages of administration: what they show to whom, what they change, and that nothing hostile gets through them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import NEEDS_CHROMIUM
+from sqlalchemy import select
+
+from annotation_ui.labelling import session as annotating
+from annotation_ui.store.accounts import add_user, credentials_hold, login_of, open_login
+from annotation_ui.store.database import Database
+from annotation_ui.store.projects import Settings
+from annotation_ui.store.tables import Event, Guideline, Item, Project, User
+from annotation_ui.web import administration_pages, pages
+
+NOW = 1_700_000_000.0
+Fill = Callable[..., Database]
+ADMIN = ("users", "change user", "project", "settings", "guideline", "member", "release", "archive", "create project")
+PAYLOADS = json.loads((Path(__file__).parent / "payloads.json").read_text())
+
+
+def act(database: Database, who: str | None, action: str, fields: dict[str, Any] | None = None, **asked: Any) -> Any:
+    sent = {"action": action, "project": "p", **asked} | ({} if fields is None else {"fields": fields})
+    return pages.act(database, who, sent, now=NOW)
+
+
+@pytest.fixture
+def filled(sqlite: Database, fill: Fill) -> Database:
+    fill(sqlite, items=4, settings=Settings(votes_per_item=2, gold_rate=0, repeat_rate=0))
+    with sqlite.write() as session:
+        add_user(session, "rev", "reviewer", None, now=NOW)
+        add_user(session, "root", "admin", "correct horse", now=NOW)
+        add_user(session, "chief", "admin", "correct horse", now=NOW)
+    return sqlite
+
+
+def judge(database: Database, who: str, **said: Any) -> None:
+    task = annotating.next_task(database, who, "p", now=NOW)
+    assert task is not None
+    annotating.vote(database, who, "p", task.token, said, dwell_ms=1000, now=NOW)
+
+
+def test_only_admins_administer_and_only_reviewers_browse(filled: Database) -> None:
+    for action in ADMIN:
+        for who in ("ann", "rev"):
+            reply = act(
+                filled, who, action, {"name": "bob", "what": "disable", "kind": "safety", "votes_per_item": "1"}
+            )
+            assert (reply["html"], bool(reply["error"])) == (None, True), (action, who)
+    for action in ("items", "next case"):
+        assert "role" in act(filled, "ann", action, {}, item=1)["error"]
+    assert act(filled, "rev", "items")["html"]
+    with filled.read() as session:
+        assert session.scalar(select(User.active).where(User.name == "bob"))
+        assert session.scalars(select(Project.name)).all() == ["p"]
+    html = act(filled, "ann", "annotate")["html"]
+    assert not any(f'data-open="{page}"' in html for page in ("items", "project", "users"))
+    assert 'data-open="account"' in html
+
+
+def test_users_are_added_changed_and_removed(filled: Database) -> None:
+    added = {"what": "add", "name": "eve", "role": "annotator", "password": " twelve letters "}
+    assert "eve may log in" in act(filled, "root", "change user", added)["note"]
+    act(filled, "root", "change user", {"what": "role", "name": "eve", "role": "reviewer"})
+    act(filled, "root", "change user", {"what": "password", "name": "eve", "password": "another password"})
+    with filled.read() as session:
+        assert credentials_hold(session, "eve", "another password")
+    html = act(filled, "root", "change user", {"what": "disable", "name": "eve"})["html"]
+    assert "disabled" in html
+    act(filled, "root", "change user", {"what": "enable", "name": "eve"})
+    assert "person-" in act(filled, "root", "change user", {"what": "forget", "name": "eve"})["note"]
+    for fields in (
+        {"what": "role", "name": "nobody", "role": "admin"},
+        {"what": "role", "name": "ann", "role": "king"},
+        {"what": "add", "name": "x", "role": "annotator", "password": "short"},
+        {"what": "delete", "name": "ann"},
+        {},
+    ):
+        assert act(filled, "root", "change user", fields)["error"]
+    act(filled, "root", "change user", {"what": "disable", "name": "chief"})
+    assert (
+        "last admin"
+        in act(filled, "root", "change user", {"what": "role", "name": "root", "role": "reviewer"})["error"]
+    )
+    with filled.read() as session:
+        actors = session.scalars(select(Event.actor).where(Event.kind.in_(["user disabled", "role changed"]))).all()
+    assert set(actors) == {"root"}
+
+
+def test_the_item_browser_finds_pages_and_goes_on(filled: Database) -> None:
+    judge(filled, "ann", label="tie")
+    judge(filled, "bob", label="both_bad")
+    html = act(filled, "rev", "items", {"agreement": "disagree"})["html"]
+    [number] = re.findall(r'data-act="case" data-item="(\d+)"', html)
+    assert "1\n" not in html
+    assert "Tie" in html
+    assert "Both bad" in html
+    case = act(filled, "rev", "case", {"sort": "oldest"}, item=1)["html"]
+    assert 'data-act="next-case"' in case
+    assert 'data-item="2"' in act(filled, "rev", "next case", {"sort": "oldest"}, item=1)["html"]
+    assert "last item" in act(filled, "rev", "next case", {"agreement": "disagree"}, item=int(number))["error"]
+    assert "no word" in act(filled, "rev", "items", {"q": "-"})["error"]
+    assert "whole number" in act(filled, "rev", "items", {"longest": "ten"})["error"]
+    assert "sort is one of" in act(filled, "rev", "items", {"sort": "best"})["error"]
+
+
+def test_a_case_shows_its_history_by_the_sides_of_the_reviewer(filled: Database) -> None:
+    judge(filled, "ann", label="left", strength=3, rationale="first thought")
+    past = annotating.history(filled, "ann", "p")[0].judgement
+    annotating.edit(filled, "ann", "p", past, {"label": "tie", "rationale": "second thought"}, now=NOW)
+    with filled.read() as session:
+        number = session.scalar(select(Item.id).where(Item.taken > 0))
+    html = act(filled, "rev", "case", item=number)["html"]
+    assert "2 entries" in html
+    assert html.index("first thought") < html.index("second thought", html.index("2 entries"))
+    assert "replaced" in html
+    said = {"label": "tie"}
+    act(filled, "rev", "decide", item=number, seen=None, said=said)
+    html = act(filled, "rev", "case", item=number)["html"]
+    seen = int(re.findall(r'data-seen="(\d+)"', html)[0])
+    act(filled, "rev", "decide", item=number, seen=seen, said={"label": "both_bad", "rationale": "looked again"})
+    html = act(filled, "rev", "case", item=number)["html"]
+    assert html.count("(decision)") == 2
+    assert "looked again" in html
+
+
+def test_a_project_is_administered(filled: Database) -> None:
+    settings = {"votes_per_item": "3", "gold_rate": "0.1", "repeat_rate": "0", "lease_seconds": "600"}
+    reply = act(filled, "root", "settings", settings | {"members_only": "yes"})
+    assert "Saved" in reply["note"]
+    assert 'value="3"' in reply["html"]
+    for wrong in ({"votes_per_item": "0"}, {"gold_rate": "much"}, {"gold_rate": "nan"}, {"lease_seconds": "1"}):
+        assert act(filled, "root", "settings", settings | wrong)["error"], wrong
+    act(filled, "root", "member", {"what": "add", "name": "ann"})
+    assert act(filled, "bob", "annotate")["error"]
+    assert "version 2" in act(filled, "root", "guideline", {"guideline": "Be *fair*."})["html"]
+    assert act(filled, "ann", "annotate")["html"]
+    assert "1 items" in act(filled, "root", "release", {"name": "ann"})["note"]
+    assert "Archived" in act(filled, "root", "archive", {"what": "archive"})["note"]
+    assert "Open again" in act(filled, "root", "archive", {"what": "restore"})["note"]
+    made = act(filled, "root", "create project", {"name": "care", "kind": "safety", "votes_per_item": "2"})
+    assert 'data-project="care"' in made["html"]
+    assert "kind is one of" in act(filled, "root", "create project", {"name": "x", "kind": "x"})["error"]
+    with filled.read() as session:
+        assert session.scalars(select(Guideline.text).where(Guideline.version == 2)).all() == ["Be *fair*."]
+
+
+def test_the_own_password_and_every_log_in(filled: Database) -> None:
+    with filled.write() as session:
+        cookie = open_login(session, "root", now=NOW)
+    fields = {"password": "wrong", "new_password": "a new password", "new_password_again": "a new password"}
+    assert "old password" in act(filled, "root", "change password", fields)["error"]
+    fields["password"] = "correct horse"
+    assert "differ" in act(filled, "root", "change password", fields | {"new_password_again": "x"})["error"]
+    assert "Log in" in act(filled, "root", "change password", fields)["note"]
+    with filled.write() as session:
+        assert login_of(session, cookie, now=NOW) is None
+        cookies = [open_login(session, "root", now=NOW) for _ in range(2)]
+    assert "2 log-ins" in act(filled, "root", "sign out everywhere", {})["note"]
+    with filled.read() as session:
+        assert [login_of(session, cookie, now=NOW) for cookie in cookies] == [None, None]
+
+
+def test_a_token_is_shown_once_and_only_to_its_owner(filled: Database) -> None:
+    fields = {"name": "laptop", "days": "30", "scope_read": "yes"}
+    html = act(filled, "ann", "make token", fields)["html"]
+    [secret] = re.findall(r'value="(keel_[^"]+)"', html)
+    assert secret not in act(filled, "ann", "account")["html"]
+    assert "30 days left" in act(filled, "ann", "account")["html"]
+    assert "laptop" not in act(filled, "bob", "account")["html"]
+    assert "no token" in act(filled, "bob", "revoke token", {"token": "1"})["error"]
+    assert "revoked" in act(filled, "ann", "revoke token", {"token": "1"})["html"]
+    assert "at least one" in act(filled, "ann", "make token", {"name": "x", "days": "1"})["error"]
+
+
+def test_nothing_hostile_in_a_field_is_more_than_text(filled: Database) -> None:
+    further = ["\0", "\ud800", "' OR 1=1 --", "{{7*7}}", '"><img src=x onerror=hit()>', "x" * 70_000, "’&#39;>"]
+    for text in [*PAYLOADS, *further]:
+        for action in (*ADMIN, "items", "make token", "revoke token", "change password"):
+            names = ("name", "what", "role", "password", "q", "label", "annotator", "source", "guideline", "kind")
+            fields = dict.fromkeys((*names, "agreement", "cursor", "days", "token", "votes_per_item", "sort"), text)
+            reply = act(filled, "root", action, fields)
+            assert set(reply) == {"html", "note", "error"}
+            assert reply["error"] or reply["html"], (action, text)
+    for text in PAYLOADS:
+        act(filled, "root", "guideline", {"guideline": text})
+        act(filled, "root", "change user", {"what": "add", "name": text[:100].strip(), "role": "annotator"})
+        for page in ("items", "project", "users", "account"):
+            html = act(filled, "root", page, {"q": text} if page == "items" else None)["html"] or ""
+            assert not re.search(r"<(script|img|iframe|svg|style|link)\b", html), (page, text)
+            assert "49" not in re.findall(r"\{\{|49\}\}", html)
+    for asked in (None, [], "x", {"a": 1}, {"a": None}, {f"{n}": "" for n in range(99)}):
+        assert act(filled, "root", "settings", asked)["error"]  # type: ignore[arg-type]
+    assert administration_pages.fields_of({"fields": {"a": " b\0 ", "password": " c "}}) == {
+        "a": "b",
+        "password": " c ",
+    }
+
+
+@pytest.mark.browser
+class TestInChromium:
+    pytestmark = NEEDS_CHROMIUM
+
+    def test_browse_decide_go_on_and_return(self, site: Any, filled: Database) -> None:
+        judge(filled, "ann", label="tie", rationale="<b>bold</b>")
+        judge(filled, "bob", label="both_bad")
+        page = site("rev").page()
+        page.click("nav >> text=Items")
+        page.wait_for_selector("h1:text-is('Items')")
+        page.fill("[name=q]", "question")
+        page.click("button:text-is('Show')")
+        page.wait_for_selector("text=4 items")
+        page.click("text=Open >> nth=0")
+        page.wait_for_selector("[data-act=next-case]")
+        first = page.inner_text(".k-prompt")
+        page.keyboard.press(".")
+        page.wait_for_function("before => document.querySelector('.k-prompt').innerText !== before", arg=first)
+        page.keyboard.press("Escape")
+        page.wait_for_selector("h1:text-is('Items')")
+        assert page.input_value("[name=q]") == "question"
+        page.select_option("[name=agreement]", "disagree")
+        page.click("button:text-is('Show')")
+        page.wait_for_selector("text=1 item")
+
+    def test_an_admin_makes_a_project_imports_and_adds_a_user(
+        self, site: Any, filled: Database, tmp_path: Path
+    ) -> None:
+        page = site("root").page()
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.click("nav >> text=Project")
+        page.fill("section:has-text('New project') [name=name]", "second")
+        page.click("text=Create")
+        page.wait_for_selector("h1:has-text('second')")
+        rows = tmp_path / "rows.jsonl"
+        rows.write_text('{"prompt": "q", "response_a": "one", "response_b": "two"}\n')
+        page.set_input_files("[name=file]", str(rows))
+        page.click("button:text-is('Import')")
+        page.wait_for_selector("text=1 items added")
+        page.click("nav >> text=Users")
+        page.fill("section [name=name]", "eve")
+        page.fill("section [name=password]", "twelve letters")
+        page.click("button:text-is('Add')")
+        page.wait_for_selector("b:text-is('eve')")
+        page.select_option("[aria-label='Role of eve']", "reviewer")
+        page.wait_for_selector("text=eve is changed")
+        with filled.read() as session:
+            assert session.scalar(select(User.role).where(User.name == "eve")) == "reviewer"
+            assert session.scalars(select(Item.source).order_by(Item.id.desc())).first() is not None
