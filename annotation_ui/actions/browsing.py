@@ -131,7 +131,7 @@ def history_of(session: Session, item: Item) -> list[dict[str, Any]]:
     """Every judgement on an item as in the export of votes, without the item's own columns."""
     later = aliased(Judgement)
     rows = session.execute(
-        select(Judgement, Assignment, later.id)
+        select(Judgement, Assignment, later.id.is_not(None))
         .outerjoin(Assignment, Assignment.id == Judgement.assignment_id)
         .outerjoin(later, later.supersedes == Judgement.id)
         .where(Judgement.item_id == item.id)
@@ -140,7 +140,7 @@ def history_of(session: Session, item: Item) -> list[dict[str, Any]]:
     )
     found = []
     for judgement, under, superseded in rows:
-        row = row_of(judgement, under, judgement.user.name, superseded is None and judgement.label != "withdrawn")
+        row = row_of(judgement, under, judgement.user.name, not superseded and judgement.label != "withdrawn")
         kept = {name: value for name, value in row.items() if name not in _ABOUT_THE_ITEM}
         found.append({name: value for name, value in kept.items() if not name.startswith("response")})
     return found

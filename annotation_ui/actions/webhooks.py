@@ -106,7 +106,7 @@ class WebhookSender:
             ).all()
         tried = 0
         for number, at in due:
-            if self._stopping.is_set() or not self._take(number, at, now):
+            if self._stopping.is_set() or at is None or not self._take(number, at, now):
                 continue
             tried += 1
             problem = ""

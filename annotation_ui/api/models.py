@@ -29,10 +29,10 @@ class Asked(BaseModel):
 
 
 class ChangedSettings(Asked):
-    votes_per_item: int | None = Field(None, ge=1, le=1000)
-    gold_rate: float | None = Field(None, ge=0, le=0.5)
-    repeat_rate: float | None = Field(None, ge=0, le=0.5)
-    lease_seconds: float | None = Field(None, ge=10, le=30 * 86400)
+    votes_per_item: int | None = Field(default=None, ge=1, le=1000)
+    gold_rate: float | None = Field(default=None, ge=0, le=0.5)
+    repeat_rate: float | None = Field(default=None, ge=0, le=0.5)
+    lease_seconds: float | None = Field(default=None, ge=10, le=30 * 86400)
     show_scores: bool | None = None
 
     def given(self) -> dict[str, Any]:
@@ -40,7 +40,7 @@ class ChangedSettings(Asked):
 
 
 class NewSettings(ChangedSettings):
-    eval_fraction: float | None = Field(None, ge=0, lt=1)
+    eval_fraction: float | None = Field(default=None, ge=0, lt=1)
 
 
 class NewProject(Asked):

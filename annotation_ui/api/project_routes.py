@@ -25,7 +25,7 @@ from annotation_ui.store.database import Database
 
 ProjectName = Annotated[models.Text, Path(max_length=100)]
 NDJSON = "application/x-ndjson"
-LINES = {200: {"content": {NDJSON: {}}, "description": "One JSON object a line"}}
+LINES: dict[int | str, dict[str, Any]] = {200: {"content": {NDJSON: {}}, "description": "One JSON object a line"}}
 _BODY = {"required": True, "content": {NDJSON: {"schema": {"type": "string", "format": "binary"}}}}
 
 

@@ -47,7 +47,7 @@ def votes_of(
     newest = session.scalar(select(func.max(Judgement.id))) or 0
     later = aliased(Judgement)
     wanted = (
-        select(Judgement, Assignment, later.id)
+        select(Judgement, Assignment, later.id.is_not(None))
         .join(Item, Item.id == Judgement.item_id)
         .outerjoin(Assignment, Assignment.id == Judgement.assignment_id)
         .outerjoin(later, and_(later.supersedes == Judgement.id, later.id <= newest))
@@ -63,7 +63,7 @@ def votes_of(
     while found := session.execute(wanted.where(Judgement.id > last)).all():
         for judgement, under, superseded in found:
             name = pseudonym(judgement.user_id, pseudonyms) if pseudonyms else judgement.user.name
-            yield row_of(judgement, under, name, superseded is None and judgement.label != "withdrawn")
+            yield row_of(judgement, under, name, not superseded and judgement.label != "withdrawn")
         last = found[-1][0].id
 
 
