@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from math import isfinite
 from typing import Any
 
 from sqlalchemy import func, select
@@ -53,6 +54,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.votes_per_item < 1:
             raise ProjectError(f"votes per item must be at least 1, not {self.votes_per_item}")
+        if not all(map(isfinite, (self.gold_rate, self.repeat_rate, self.eval_fraction, self.lease_seconds))):
+            raise ProjectError("the rates, the evaluation fraction and the lease must be finite numbers")
         if min(self.gold_rate, self.repeat_rate) < 0 or self.gold_rate + self.repeat_rate > 0.5:
             raise ProjectError("the gold and repeat rates must be at least 0 and together at most a half")
         if not 0 <= self.eval_fraction < 1:

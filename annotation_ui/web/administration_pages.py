@@ -74,10 +74,11 @@ def _whole(fields: Mapping[str, str], name: str, words: str) -> int | None:
 
 
 def _number(fields: Mapping[str, str], name: str, words: str) -> float:
+    text = fields.get(name, "")
     try:
-        return float(fields[name])
+        return float(text[:50])
     except ValueError:
-        raise ProjectError(f"{words}: {fields[name][:20]!r} is not a number") from None
+        raise ProjectError(f"{words}: {text[:20]!r} is not a number") from None
 
 
 def actions(show: Show) -> dict[str, Callable[[Context, Said], Reply]]:

@@ -216,7 +216,7 @@ class TestInChromium:
         page.fill("[name=q]", "question")
         page.click("button:text-is('Show')")
         page.wait_for_selector("text=4 items")
-        page.click("text=Open >> nth=0")
+        page.click("td button:text-is('Open') >> nth=0")
         page.wait_for_selector("[data-act=next-case]")
         first = page.inner_text(".k-prompt")
         page.keyboard.press(".")
