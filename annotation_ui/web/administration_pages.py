@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from annotation_ui.actions import administration as admin
 from annotation_ui.actions.browsing import COUNTED, choices, find_items, next_item
 from annotation_ui.actions.item_filter import AGREEMENTS, SORTS, Agreement, ItemFilter, Sort
+from annotation_ui.labelling.session import layout
 from annotation_ui.store.accounts import MIN_PASSWORD, ROLES, AccountError, Role
 from annotation_ui.store.forms import RESPONSES
 from annotation_ui.store.projects import ProjectError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Reply = dict[str, Any]
 Said = Mapping[str, Any]
 Show = Callable[..., Reply]
+Action = Callable[["Context", Said], Reply]
 LONGEST_FIELD = 60_000
 
 WHOLE = {"votes_per_item": "votes per item"}
@@ -81,7 +83,7 @@ def _number(fields: Mapping[str, str], name: str, words: str) -> float:
         raise ProjectError(f"{words}: {text[:20]!r} is not a number") from None
 
 
-def actions(show: Show) -> dict[str, Callable[[Context, Said], Reply]]:
+def actions(show: Show) -> dict[str, Action]:
     """The actions of these pages; ``show`` renders a page."""
 
     def items(context: Context, asked: Said) -> Reply:
@@ -127,10 +129,21 @@ def actions(show: Show) -> dict[str, Callable[[Context, Said], Reply]]:
             raise AccountError("nothing to change")
         return users(context, asked) | {"note": note}
 
-    return {"items": items, "users": users, "change user": change_user} | _project(show) | _account(show)
+    made = {"items": items, "users": users, "change user": change_user} | _project(show) | _account(show)
+    return {name: _signed_in(action) for name, action in made.items()}
 
 
-def _project(show: Show) -> dict[str, Callable[[Context, Said], Reply]]:
+def _signed_in(action: Action) -> Action:
+    """The action for accounts of any role, and for nobody else, before its form is looked at."""
+
+    def act(context: Context, asked: Said) -> Reply:
+        layout(context.database, context.who)
+        return action(context, asked)
+
+    return act
+
+
+def _project(show: Show) -> dict[str, Action]:
     def project(context: Context, asked: Said) -> Reply:
         database, who, name = context.database, context.who, context.project
         people = [account.name for account in admin.list_users(database, who)]
@@ -202,7 +215,7 @@ def _project(show: Show) -> dict[str, Callable[[Context, Said], Reply]]:
     }
 
 
-def _account(show: Show) -> dict[str, Callable[[Context, Said], Reply]]:
+def _account(show: Show) -> dict[str, Action]:
     def account(context: Context, asked: Said, secret: str = "") -> Reply:
         tokens = admin.list_tokens(context.database, context.who, now=context.now)
         values = {"tokens": tokens, "scopes": SCOPES, "shortest": MIN_PASSWORD, "now": context.now, "secret": secret}
