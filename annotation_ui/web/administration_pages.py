@@ -6,7 +6,7 @@ Forms send ``{"fields": {name: text}}``; every value is text from the browser an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from annotation_ui.actions import administration as admin
 from annotation_ui.actions.browsing import COUNTED, choices, find_items, next_item
@@ -16,15 +16,11 @@ from annotation_ui.store.accounts import MIN_PASSWORD, ROLES, AccountError, Role
 from annotation_ui.store.forms import RESPONSES
 from annotation_ui.store.projects import ProjectError
 from annotation_ui.store.tokens import SCOPES
+from annotation_ui.web.context import Context, Reply, Said
 from annotation_ui.web.wording import LABELS
 
-if TYPE_CHECKING:
-    from annotation_ui.web.pages import Context
-
-Reply = dict[str, Any]
-Said = Mapping[str, Any]
 Show = Callable[..., Reply]
-Action = Callable[["Context", Said], Reply]
+Action = Callable[[Context, Said], Reply]
 LONGEST_FIELD = 60_000
 
 WHOLE = {"votes_per_item": "votes per item"}
@@ -201,7 +197,7 @@ def _project(show: Show) -> dict[str, Action]:
             raise ProjectError(f"a project's kind is one of {', '.join(RESPONSES)}")
         votes = _whole(fields, "votes_per_item", WHOLE["votes_per_item"]) or 0
         admin.create_project(context.database, context.who, name, kind, {"votes_per_item": votes}, now=context.now)
-        made = type(context)(context.database, context.who, name, context.now, context.can_log_out)
+        made = Context(context.database, context.who, name, context.now, context.can_log_out)
         return project(made, asked) | {"note": f"{name} is there; import items into it"}
 
     return {

@@ -6,8 +6,7 @@ user could bring about.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import date
 from itertools import pairwise
 from typing import Any
@@ -29,28 +28,11 @@ from annotation_ui.store.search import SearchError
 from annotation_ui.store.verdicts import SEVERITIES, SKIP_REASONS, STRENGTHS, TEXT_LIMIT, VerdictError
 from annotation_ui.web import administration_pages, rendering
 from annotation_ui.web.administration_pages import following
+from annotation_ui.web.context import BadRequest, Context, Reply, Said
 from annotation_ui.web.differences import difference
 from annotation_ui.web.wording import DEGREES, KEYS, LABELS, NAMES, ORDERS, SCALE, SENDS, environment, revealed
 
-Reply = dict[str, Any]
-Said = Mapping[str, Any]
-
 EPOCH = date(1970, 1, 1).toordinal()
-
-
-class BadRequest(ValueError):
-    """A request that no page of ours sends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """The account, the project and the time of a request."""
-
-    database: Database
-    who: str | None
-    project: str | None
-    now: float
-    can_log_out: bool
 
 
 def act(database: Database, who: str | None, asked: object, *, now: float, can_log_out: bool = True) -> Reply:

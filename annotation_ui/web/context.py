@@ -1,0 +1,27 @@
+"""A request of the browser, as the actions get it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from annotation_ui.store.database import Database
+
+Reply = dict[str, Any]
+Said = Mapping[str, Any]
+
+
+class BadRequest(ValueError):
+    """A request that no page of ours sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The account, the project and the time of a request."""
+
+    database: Database
+    who: str | None
+    project: str | None
+    now: float
+    can_log_out: bool
