@@ -161,7 +161,7 @@ def item_routes(database: Database) -> APIRouter:
     return routes
 
 
-def transfer_routes(database: Database) -> APIRouter:
+def import_routes(database: Database) -> APIRouter:
     routes = APIRouter(tags=["import and export"])
     importing = allowed("import", ADMINS)
     importing["openapi_extra"]["requestBody"] = _BODY
@@ -196,6 +196,12 @@ def transfer_routes(database: Database) -> APIRouter:
             )
 
         return await anyio.to_thread.run_sync(work)
+
+    return routes
+
+
+def export_routes(database: Database) -> APIRouter:
+    routes = APIRouter(tags=["import and export"])
 
     @routes.get("/projects/{project}/votes", responses=LINES, **allowed("export", REVIEWERS))
     def export_votes(

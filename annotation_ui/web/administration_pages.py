@@ -173,6 +173,13 @@ def _project(show: Show) -> dict[str, Action]:
         )
         return project(context, asked) | {"note": f"Version {version} is shown from the next item on"}
 
+    made = {"project": project, "settings": settings, "guideline": guideline}
+    return made | _access(project)
+
+
+def _access(project: Action) -> dict[str, Action]:
+    """Who works on a project, on what, and for how long; ``project`` shows its page."""
+
     def member(context: Context, asked: Said) -> Reply:
         fields = fields_of(asked)
         name, member = fields.get("name", ""), fields.get("what") == "add"
@@ -200,15 +207,7 @@ def _project(show: Show) -> dict[str, Action]:
         made = Context(context.database, context.who, name, context.now, context.can_log_out)
         return project(made, asked) | {"note": f"{name} is there; import items into it"}
 
-    return {
-        "project": project,
-        "settings": settings,
-        "guideline": guideline,
-        "member": member,
-        "release": release,
-        "archive": archive,
-        "create project": create,
-    }
+    return {"member": member, "release": release, "archive": archive, "create project": create}
 
 
 def _account(show: Show) -> dict[str, Action]:
