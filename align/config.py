@@ -224,6 +224,11 @@ class AlignConfig(RunConfig):
         return f"rewards: normalise=running of {', '.join(running)} counts the rollout first" if running else ""
 
     @property
+    def keeps_old_policy(self) -> bool:
+        """True if a run keeps the weights from before a rollout's updates: some of its responses come after them."""
+        return self.rollout.overlap and not self.needs_whole_rollout and self.steps_per_rollout > 1
+
+    @property
     def prompts_per_rollout(self) -> int:
         return self.prompts_per_step * self.steps_per_rollout
 

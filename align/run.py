@@ -228,7 +228,6 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     teacher = _load_teacher(config, tokenizer, world)
     watched = {guard.watch for guard in config.guards}
     kept = partial(Reference, engine, world, offload=config.ref_offload)
-    overlaps = config.rollout.overlap and not config.needs_whole_rollout
     rollouts = build_rollout(config.rollout, policy, tokenizer, world, begun.reporter.say)
     stack.callback(rollouts.shutdown)
     return PolicyRun(
@@ -244,7 +243,7 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
         engine=engine,
         reference=kept() if config.loss.beta else None,
         first_policy=kept() if "kl_first" in watched else None,
-        old_policy=kept() if overlaps and config.steps_per_rollout > 1 else None,
+        old_policy=kept() if config.keeps_old_policy else None,
         teacher=teacher,
         sampler=Sampler(rollouts, tokenizer, _end_ids(policy, tokenizer), world),
         scorer=scorer,

@@ -55,7 +55,8 @@ def run_memory(
     width = 2 if settings.bf16 else 4
     trained = settings.trained if settings.trained is not None else parameters_of(shape, settings)
     copy = trained * width / (ranks if settings.zero_stage == 3 else 1)
-    copies = (1 if config.loss.beta else 0) + (1 if "kl_first" in {guard.watch for guard in config.guards} else 0)
+    first = "kl_first" in {guard.watch for guard in config.guards}
+    copies = sum((bool(config.loss.beta), first, config.keeps_old_policy))
     states = model_states(shape, settings)
     models = float(sum(each.backbone + each.hidden for each in reward_models)) * width
     teacher = float(shape.parameters) * width if config.teacher is not None else 0.0
