@@ -26,7 +26,7 @@ class LoopThread:
             if self._loop is not None and self._pid == os.getpid():
                 return False
             self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
-            threading.Thread(target=self._loop.run_forever, name="reward-client", daemon=True).start()
+            threading.Thread(target=_run, args=(self._loop,), name="rewards", daemon=True).start()
             return True
 
     def end(self) -> None:
@@ -39,3 +39,13 @@ class LoopThread:
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop until it is stopped; then cancel what is left in it."""
+    loop.run_forever()
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    loop.close()
