@@ -75,7 +75,7 @@ def start(settings: tuple[str, ...], server: StandIn) -> Any:
 
 
 def over(*servers: StandIn) -> tuple[str, str]:
-    port = free_port()
+    port = free_port(len(servers))
     return f"rollout.urls={[each.url for each in servers]}", f"rollout.vllm_group_port={port}"
 
 

@@ -10,7 +10,7 @@ import socket
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -135,10 +135,16 @@ def choice(prompt: list[int], payload: dict[str, Any], number: int) -> dict[str,
     return {"prompt_token_ids": prompt, "token_ids": tokens, "logprobs": logprobs}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(count: int = 1) -> int:
+    """The first of ``count`` ports in a row that nobody uses."""
+    while True:
+        with ExitStack() as stack, suppress(OSError):
+            first = 0
+            for place in range(count):
+                probe = stack.enter_context(socket.socket())
+                probe.bind(("127.0.0.1", first + place))
+                first = first or int(probe.getsockname()[1])
+            return first
 
 
 @contextmanager

@@ -85,8 +85,8 @@ class TestOnACpu(RolloutLaws):
         other = vllm.start(base, *POLICY).wait_until_up()
         try:
             words = ("steps=3000", "steps_per_rollout=3", "save_every=3000", "rollout.overlap=true", "loss.beta=0")
-            urls = f"rollout.urls=['{server.url}', '{other.url}']"
-            going = run(tmp_path / "run", *words, urls, "max_new_tokens=60", "max_tokens=400")
+            urls = (f"rollout.urls=['{server.url}', '{other.url}']", f"rollout.vllm_group_port={free_port(2)}")
+            going = run(tmp_path / "run", *words, *urls, "max_new_tokens=60", "max_tokens=400")
             file = tmp_path / "run" / "metrics.jsonl"
             going.wait_for(lambda: file.is_file() and len(file.read_text().splitlines()) >= 3)
             going.wait_for(lambda: requests_running(other) > 0)

@@ -61,7 +61,7 @@ def engine(servers: tuple[StandIn, StandIn], said: list[str]) -> Iterator[VllmRo
 def connect(urls: list[str], said: list[str], **options: Any) -> VllmRollout:
     torch.manual_seed(0)
     model: Any = Qwen3ForCausalLM(Qwen3Config(**SHAPE))
-    limits = {"group_port": free_port(), "start_seconds": 1.0, "request_seconds": 0.5}
+    limits = {"group_port": free_port(len(urls)), "start_seconds": 1.0, "request_seconds": 0.5}
     return VllmRollout(model, WORLD, urls=urls, say=said.append, **(limits | options))
 
 
