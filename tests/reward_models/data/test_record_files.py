@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from reward_models.data import synthetic
 from reward_models.data.record_files import BATCH, RecordFile, RecordWriter, from_text, to_text
 from reward_models.data.records import Comparison, Message, Rated, SafetyLabel
+from reward_models.data.synthetic import draws
 
 CALL = Message("assistant", "", '{"tool_calls": [{"name": "f"}]}')
 ASKED = (Message("system", "Zürich \u2713"), Message("user", "\ud83d lone surrogate"))
@@ -55,7 +55,7 @@ def test_a_file_is_a_sequence(tmp_path: Path, count: int) -> None:
 
 
 def test_ties_are_known_without_the_records(tmp_path: Path) -> None:
-    records = list(synthetic.records("helpful", "train"))[:700]
+    records = list(draws.records("helpful", "train"))[:700]
     write(tmp_path / "x.arrow", records)
     expected = [isinstance(record, Comparison) and record.label == "tie" for record in records]
     assert RecordFile[Comparison](tmp_path / "x.arrow").ties().tolist() == expected

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reward_models.data import segments, synthetic, workers
+from reward_models.data import segments, workers
 from reward_models.data.chat import ChatRenderer, tokenize_texts, tokenizer_digest, train_tokenizer
 from reward_models.data.encode import Rules, tokenize_batch
 from reward_models.data.record_files import BATCH, RecordFile, RecordWriter
 from reward_models.data.records import Comparison, Message, Rated, SafetyLabel
+from reward_models.data.synthetic import draws
 from reward_models.data.token_sets import TokenizedSet, open_set, tokenize_records, write_set
 from reward_models.data.workers import in_order
 
@@ -24,7 +25,7 @@ RULES = {"max_length": 56, "ties": False, "same": False}
 
 @pytest.fixture(scope="module")
 def comparisons() -> list[Any]:
-    return list(synthetic.records("helpful", "train"))[:ROWS]
+    return list(draws.records("helpful", "train"))[:ROWS]
 
 
 @pytest.fixture(scope="module")
