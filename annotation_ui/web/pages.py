@@ -110,10 +110,10 @@ def _draft(context: Context, asked: Said) -> Reply:
 
 def _preview(context: Context, asked: Said) -> Reply:
     """A text that is being written, rendered as a response is."""
+    annotating.layout(context.database, context.who)  # for annotators of any role, but for nobody else
     text = asked.get("text")
     if not isinstance(text, str) or len(text) > TEXT_LIMIT:
         raise BadRequest("no text to render")
-    annotating.layout(context.database, context.who)
     return {"html": [rendering.response(text, open_reasoning=True)], "note": None, "error": None}
 
 
