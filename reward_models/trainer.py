@@ -21,8 +21,9 @@ from reward_models import artifact, calibration
 from reward_models.attributes import AttributeHead, AttributeObjective, attribute_evaluation
 from reward_models.config import MAY_CHANGE, RewardModelConfig
 from reward_models.data.batching import EpochSampler
-from reward_models.data.chat import ChatRenderer, train_tokenizer
+from reward_models.data.chat import ChatRenderer
 from reward_models.data.manifest import MANIFEST
+from reward_models.data.new_tokenizer import new_tokenizer
 from reward_models.data.prepared import differences, prepared_in
 from reward_models.data.records import TASKS, Task
 from reward_models.data.token_sets import TokenizedSet
@@ -304,7 +305,8 @@ def finish(training: Training) -> Path:
 
 
 def _tokenizer(config: RewardModelConfig, records: Records) -> Any:
-    return load_tokenizer(config.model) or train_tokenizer(records.texts, config.model.vocab_size)
+    known = load_tokenizer(config.model)
+    return known or new_tokenizer(records.texts, config.model.vocab_size, records.entry.facts["digests"]["train"])
 
 
 def _resume(training: Training) -> int:

@@ -37,6 +37,7 @@ from align.sft.batches import DemonstrationSampler, Plan, plan_step
 from align.sft.demonstrations import DemonstrationsConfig, conversation_file
 from align.sft.encoding import Demonstrations, prepared
 from reward_models.data.chat import train_tokenizer
+from reward_models.data.new_tokenizer import new_tokenizer
 from reward_models.data.prepared import differences, prepared_in
 from reward_models.data.records import Conversation
 from reward_models.runtime.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
@@ -143,7 +144,7 @@ def prepare(config: SftConfig, run: Run) -> Training:
     began = time.perf_counter()
     conversations, source = conversation_file(config.data, run.name)
     bad = int(source.facts["bad"])
-    tokenizer = tokenizer_for(config.model, conversations)
+    tokenizer = tokenizer_for(config.model, conversations, source.facts["digests"]["train"])
     data, made = prepared(conversations, source, tokenizer, _longest(config, tokenizer), end_ids(config.model))
     sampler = DemonstrationSampler(len(data), config.batch_size, config.seed, data.lengths)
     total_steps = config.total_steps(sampler.steps_per_epoch)
@@ -246,13 +247,20 @@ def finish(training: Training) -> Path:
     return run.path
 
 
-def tokenizer_for(config: PolicyConfig, conversations: Sequence[Conversation]) -> PreTrainedTokenizerBase:
-    """The model's own, or one trained on the demonstrations; with the chat template ``r1`` if it has none."""
+def tokenizer_for(
+    config: PolicyConfig, conversations: Sequence[Conversation], digest: str | None = None
+) -> PreTrainedTokenizerBase:
+    """The model's own, or one trained on the demonstrations; with the chat template ``r1`` if it has none.
+
+    Args:
+        digest: of the conversations; a tokenizer that was trained on them is kept under it.
+    """
     tokenizer = load_tokenizer(config)
     if tokenizer is None:
         # roles are words of the chat template
         texts = (f"{m.role}\n{m.content}" for conversation in conversations for m in conversation)
-        tokenizer = train_tokenizer(texts, config.vocab_size)
+        size = config.vocab_size
+        tokenizer = train_tokenizer(texts, size) if digest is None else new_tokenizer(texts, size, f"sft {digest}")
         tokenizer.chat_template = config.template() or template_text("r1")
     elif tokenizer.chat_template is None:
         tokenizer.chat_template = template_text("r1")

@@ -21,6 +21,7 @@ from jinja2 import TemplateError
 from reward_models.data.records import Conversation, Message
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 Span = Literal["summary", "full"]
@@ -229,7 +230,6 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     special ones, so they survive decoding.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -245,6 +245,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_tokens([AddedToken(t, normalized=False) for t in ("<think>", THINK_END, "<answer>", "</answer>")])
+    return trained_tokenizer(tokenizer)
+
+
+def trained_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerBase:
+    """What :func:`train_tokenizer` gives, of the tokenizer that it trained."""
+    from transformers import PreTrainedTokenizerFast
+
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|im_end|>")
     fast.chat_template = (
         "{%- for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>"

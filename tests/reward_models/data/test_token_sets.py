@@ -13,6 +13,7 @@ import pytest
 from reward_models.data import segments, workers
 from reward_models.data.chat import ChatRenderer, tokenize_texts, tokenizer_digest, train_tokenizer
 from reward_models.data.encode import Rules, tokenize_batch
+from reward_models.data.new_tokenizer import new_tokenizer
 from reward_models.data.record_files import BATCH, RecordFile, RecordWriter
 from reward_models.data.records import Comparison, Message, Rated, SafetyLabel
 from reward_models.data.synthetic import draws
@@ -177,3 +178,14 @@ def test_a_refused_conversation_that_is_too_long_is_named(renderer: ChatRenderer
     renderer.tokenizer.chat_template = template
     with pytest.raises(ValueError, match=r"rows:9: .*too few"):
         tokenize_records([record], renderer, 60)
+
+
+def test_a_new_tokenizer_is_trained_once_and_kept_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEEL_CACHE", str(tmp_path))
+    texts = ["some words of a text, 12 of them"] * 9
+    trained = train_tokenizer(texts, 320)
+    for given in (texts, []):  # the second time they are not read
+        kept = new_tokenizer(given, 320, "x")
+        assert tokenizer_digest(kept) == tokenizer_digest(trained)
+        assert kept.chat_template == trained.chat_template
+    assert len(new_tokenizer(texts, 300, "x")) == 300
