@@ -57,7 +57,10 @@ class Entry:
 
 def folder() -> Path:
     """The folder of all entries: ``data`` in ``KEEL_CACHE``, by default in ``~/.cache/keel``."""
-    return Path(os.environ.get("KEEL_CACHE") or Path.home() / ".cache" / "keel").expanduser() / "data"
+    try:
+        return Path(os.environ.get("KEEL_CACHE") or "~/.cache/keel").expanduser() / "data"
+    except RuntimeError:  # of a user without an entry and without HOME, as in some containers
+        raise OSError("there is no home directory to keep prepared data in; name a folder in KEEL_CACHE") from None
 
 
 def entry(name: str, key: Key, make: Callable[[Path], dict[str, Any]]) -> Entry:
