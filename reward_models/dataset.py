@@ -133,46 +133,46 @@ def load_records(config: DataConfig, task: Task, *, rated: bool = False, run: st
 def _read(config: DataConfig, record_type: RecordType, path: Path) -> dict[str, Any]:
     """Read the sources into files of ``path``; the counts, and the files of each evaluation set."""
     columns = config.columns or None
+    evaluation: dict[str, str] = {}
     digests: dict[str, str] = {}
+    for number, file in enumerate(file for spec in config.eval for file in expand(spec)):
+        evaluation[file] = name = f"eval-{number}"
+        with RecordWriter[RewardRecord](path / f"{name}.arrow") as held:
+            for record in Reading([file], record_type, max_bad=config.max_bad, columns=columns):
+                held.add(record)
+        digests[name] = held.digest
+    apart = [RecordFile[RewardRecord](path / f"{name}.arrow") for name in evaluation.values() if config.decontaminate]
+    prompts = EvaluationPrompts(record for part in apart for record in part)
+    held_out = 0.0 if evaluation else config.eval_fraction
+    shares = {"calibration": config.calibration_fraction, "eval": held_out}
+    shares |= {"train": 1 - sum(shares.values())}
+
     reading = Reading(config.train, record_type, max_bad=config.max_bad, limit=config.limit, columns=columns)
-    everything, known = path / "all.arrow", Contents()
+    everything, known, places = path / "all.arrow", Contents(), {name: place for place, name in enumerate(shares)}
+    part_of_row, contaminated = bytearray(), bytearray()
     with RecordWriter[RewardRecord](everything) as read:
         for record in reading:
             known.add(record)
+            part_of_row.append(places[part_of(record, shares)])
+            contaminated.append(prompts.reason(record.prompt) is not None)
             read.add(record)
-    evaluation: dict[str, str] = {}
-    for number, file in enumerate(file for spec in config.eval for file in expand(spec)):
-        evaluation[file] = f"eval-{number}"
-        with RecordWriter[RewardRecord](path / f"eval-{number}.arrow") as held:
-            for record in Reading([file], record_type, max_bad=config.max_bad, columns=columns):
-                held.add(record)
-        digests[f"eval-{number}"] = held.digest
-
     decided = known.decide(config.conflicts)
+    removed = 0
+    with ExitStack() as opened:
+        parts = {name: opened.enter_context(RecordWriter[RewardRecord](path / f"{name}.arrow")) for name in shares}
+        writers = list(parts.values())
+        for row, (text, tie) in enumerate(RecordFile[RewardRecord](everything).texts()):
+            if decided.kept[row] and contaminated[row]:
+                removed += 1
+            elif decided.kept[row]:
+                writers[part_of_row[row]].add_text(text, tie)
+    everything.unlink()
     counts = {
         "read": read.count,
         "bad rows": len(reading.bad),
         "duplicates": decided.duplicates,
         "contradictions": decided.contradictions,
     }
-    apart: list[RecordFile[RewardRecord]] = []
-    if config.decontaminate:
-        apart = [RecordFile(path / f"{name}.arrow") for name in evaluation.values()]
-    prompts = EvaluationPrompts(record for part in apart for record in part)
-    held_out = 0.0 if evaluation else config.eval_fraction
-    shares = {"calibration": config.calibration_fraction, "eval": held_out}
-    shares |= {"train": 1 - sum(shares.values())}
-    removed = 0
-    with ExitStack() as opened:
-        parts = {name: opened.enter_context(RecordWriter[RewardRecord](path / f"{name}.arrow")) for name in shares}
-        for record, stays in zip(RecordFile[RewardRecord](everything), decided.kept, strict=True):
-            if not stays:
-                continue
-            if prompts.reason(record.prompt) is not None:
-                removed += 1
-            else:
-                parts[part_of(record, shares)].add(record)
-    everything.unlink()
     if any(len(part) for part in apart):
         counts["prompts of evaluation"] = removed
     if parts["eval"].count:

@@ -77,10 +77,13 @@ class RecordWriter(Generic[R]):
         self.close()
 
     def add(self, record: R) -> None:
-        text = to_text(record)
+        self.add_text(to_text(record), getattr(record, "label", None) == TIE)
+
+    def add_text(self, text: str, tie: bool) -> None:
+        """A record out of another file, see :meth:`RecordFile.texts`."""
         self._state.update(text.encode() + b"\n")
         self._texts.append(text)
-        self._ties.append(getattr(record, "label", None) == TIE)
+        self._ties.append(tie)
         self.count += 1
         if len(self._texts) == BATCH:
             self._write()
@@ -132,6 +135,12 @@ class RecordFile(Sequence[R]):
         if number != self._at:
             self._texts, self._at = self._open().get_batch(number).column("record"), number
         return self._texts
+
+    def texts(self) -> Iterator[tuple[str, bool]]:
+        """Every record as it is written, and whether it is a tie."""
+        for number in range(self.batches):
+            batch = self._open().get_batch(number)
+            yield from zip(batch.column("record").to_pylist(), batch.column("tie").to_pylist(), strict=True)
 
     def ties(self) -> np.ndarray:
         """For every record whether it is a tie, without reading the records."""
