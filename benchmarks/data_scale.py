@@ -109,6 +109,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         "cpu_seconds": round(cpu, 2),
         "resident_mib": round(held / 2**20),
         "peak_mib": round(peak / 2**20),
+        "largest_child_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10),
         **({"kept": len(found), "batches": batches(found)} if job["way"] != "trl" else {"kept": found}),
     }
 
