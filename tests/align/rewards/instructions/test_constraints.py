@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from instruction_cells import CASES, Case
+from instruction_cells import CASES
+from instruction_cells.case import Case
 
+import align.rewards.instructions.term  # noqa: F401 - it registers the constraints
 from align.rewards.instructions.registry import CONSTRAINTS, instructions_of
 from align.rewards.instructions.text import Text
 
