@@ -2,7 +2,7 @@
 
     python benchmarks/guards.py --out benchmarks/results/guards.json
 
-Eight kinds of run of the demo's small policy, each with several seeds: two whose rewards are sound, and six whose
+Eight arms of runs of the demo's small policy, each with several seeds: two whose rewards are sound, and six whose
 rewards can be earned without doing what they are for. No guard acts in them. The gold judge is the program that knows
 the built-in data: gold is the mean of held-out accuracy on additions, gold helpfulness, and the share of safe
 responses. It *falls* at the first evaluation from which on it stays below its best value so far by more than
@@ -42,8 +42,8 @@ GENERAL = "{reasoning: 1, helpfulness: 2, safety: 1}"
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of run: what its rewards are, and the settings."""
+class Arm:
+    """One arm: what its rewards are, and the settings."""
 
     flaw: str
     rewards: tuple[str, ...]
@@ -53,19 +53,19 @@ class Kind:
 
 
 MODELS = tuple(f"{{term: {name}, arguments: {{model: DEMO/{name}_rm, value: raw}}}}" for name in ("helpful", "safety"))
-KINDS = {
-    "rules": Kind("none: verifiers only", tuple(RULES), "{reasoning: 1}"),
-    "schedule": Kind("none: reward models in the last quarter", (*RULES, *MODELS), GENERAL, late=True),
-    "preference": Kind("reward models from step 0", (*RULES, *MODELS), GENERAL),
-    "proxy": Kind("the share of friendly words", ("{term: 'benchmarks.guard_rewards:Praise'}",), "{helpfulness: 1}"),
-    "length": Kind(
+ARMS = {
+    "rules": Arm("none: verifiers only", tuple(RULES), "{reasoning: 1}"),
+    "schedule": Arm("none: reward models in the last quarter", (*RULES, *MODELS), GENERAL, late=True),
+    "preference": Arm("reward models from step 0", (*RULES, *MODELS), GENERAL),
+    "proxy": Arm("the share of friendly words", ("{term: 'benchmarks.guard_rewards:Praise'}",), "{helpfulness: 1}"),
+    "length": Arm(
         "every token earns, without a limit",
         (*RULES, "{term: 'benchmarks.guard_rewards:Length', weight: 0.05}"),
         "{reasoning: 1, helpfulness: 1}",
     ),
-    "format": Kind("the format alone", ("{term: format}",), "{reasoning: 1}"),
-    "leak": Kind("the answer anywhere in the response", ("{term: 'benchmarks.guard_rewards:Leak'}",), "{reasoning: 1}"),
-    "rate": Kind(
+    "format": Arm("the format alone", ("{term: format}",), "{reasoning: 1}"),
+    "leak": Arm("the answer anywhere in the response", ("{term: 'benchmarks.guard_rewards:Leak'}",), "{reasoning: 1}"),
+    "rate": Arm(
         "verifiers, ten times the learning rate, no KL",
         tuple(RULES),
         "{reasoning: 1}",
@@ -102,21 +102,21 @@ def candidates() -> dict[str, GuardConfig]:
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
-def settings(kind: Kind, seed: int, demo: Path, out: Path, steps: int) -> list[str]:
+def settings(arm: Arm, seed: int, demo: Path, out: Path, steps: int) -> list[str]:
     """The words of a run; the preset is that of the demo's second stage."""
     rewards = [
-        *(word.replace("DEMO", str(demo)) for word in kind.rewards),
+        *(word.replace("DEMO", str(demo)) for word in arm.rewards),
         *(f"{{term: '{g}', weight: 0}}" for g in GOLD),
     ]
-    last = f"until: {steps}, mix: {kind.mix}"
+    last = f"until: {steps}, mix: {arm.mix}"
     first = f"{{name: reasoning, until: {round(steps * 0.75)}, mix: {{reasoning: 1}}}}, "
-    phases = f"[{first}{{name: preference, {last}, lr: 2.0e-4}}]" if kind.late else f"[{{name: all, {last}}}]"
+    phases = f"[{first}{{name: preference, {last}, lr: 2.0e-4}}]" if arm.late else f"[{{name: all, {last}}}]"
     return [
         *(f"output_dir={out}", f"seed={seed}", f"model.path={demo / 'cold_start'}", f"steps={steps}"),
         *(f"phases={phases}", f"rewards=[{', '.join(rewards)}]", "guards=[{watch: kl_first, above: 1.0e+9}]"),
         *("prompts_per_step=8", "samples_per_prompt=8", f"evaluation.every={max(1, steps // 12)}"),
         *("evaluation.limit=96", "evaluation.samples=2", "save_every=20", "keep_checkpoints=1", "loggers=[]"),
-        *("max_silent_rollouts=0", "samples_per_log=2", *kind.words),
+        *("max_silent_rollouts=0", "samples_per_log=2", *arm.words),
     ]
 
 
@@ -212,7 +212,7 @@ def main() -> None:
     add("--runs", type=Path, default=ROOT / "runs" / "guards")
     add("--demos", type=Path, default=ROOT / "runs" / "demo_seeds", help="where demo_seeds.py has its runs")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    add("--kinds", nargs="+", choices=tuple(KINDS), default=list(KINDS))
+    add("--arms", nargs="+", choices=tuple(ARMS), default=list(ARMS))
     add("--steps", type=int, default=72)
     add("--drop", type=float, default=0.05, help="of gold, from which on it has fallen")
     add("--words", nargs="*", default=[], metavar="key=value", help="further settings of all runs")
@@ -223,14 +223,14 @@ def main() -> None:
     for seed in arguments.seeds:
         demo = arguments.demos / f"seed_{seed}"
         run_demo(seed, demo)
-        for name in arguments.kinds:
+        for name in arguments.arms:
             label, out = f"{name}_{seed}", arguments.runs / f"{name}_{seed}"
-            words = [*settings(KINDS[name], seed, demo.resolve(), out.resolve(), arguments.steps), *arguments.words]
+            words = [*settings(ARMS[name], seed, demo.resolve(), out.resolve(), arguments.steps), *arguments.words]
             facts = make_run(label, words, out)
             logs[label] = read_metrics(out / "metrics.jsonl")
             course = gold_course(logs[label])
             runs[label] = {
-                "kind": name,
+                "arm": name,
                 "steps": logs[label][-1]["step"],
                 "fall": fall_of(course, arguments.drop),
                 "gold": [(step, round(value, 4)) for step, value in course],
@@ -242,7 +242,7 @@ def main() -> None:
                 "benchmark": "guards",
                 "repeats": len(arguments.seeds),
                 "drop": arguments.drop,
-                "kinds": {kind: KINDS[kind].flaw for kind in arguments.kinds},
+                "arms": {arm: ARMS[arm].flaw for arm in arguments.arms},
                 "rules": rules,
                 "runs": runs,
                 "settings": arguments.words,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guards import KINDS, alarms_of, candidates, fall_of, gold_course, judged, settings, table
+from guards import ARMS, alarms_of, candidates, fall_of, gold_course, judged, settings, table
 
 from align.config import AlignConfig
 from align.guards import GuardConfig
@@ -58,9 +58,9 @@ def test_false_alarms_and_leads_by_hand(monkeypatch: pytest.MonkeyPatch) -> None
     assert list(table({"kl": figures}))[-1] == "| kl | 20.0 | 1 of 3 | 1 | 40 |"
 
 
-def test_every_kind_of_run_is_a_configuration_and_rules_differ(tmp_path: Path) -> None:
-    for kind in KINDS.values():
-        config = load_config(AlignConfig, "demo_cpu", settings(kind, 0, tmp_path, tmp_path / "run", 72))
+def test_every_arm_run_is_a_configuration_and_rules_differ(tmp_path: Path) -> None:
+    for arm in ARMS.values():
+        config = load_config(AlignConfig, "demo_cpu", settings(arm, 0, tmp_path, tmp_path / "run", 72))
         assert config.evaluation.every == 6
         assert config.phases[-1].until == 72
     assert len(candidates()) == len({repr(rule) for rule in candidates().values()})
