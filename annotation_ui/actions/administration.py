@@ -1,7 +1,7 @@
 """The actions of admins on accounts, projects and tokens, and those of everybody on the own account.
 
 Each checks the role of ``who``, the account behind the request; the command line calls the functions of the store that
-stand behind them, with the right of whoever may open the database.
+stand behind them, with the right of the person who may open the database.
 """
 
 from __future__ import annotations

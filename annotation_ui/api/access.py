@@ -1,4 +1,4 @@
-"""Who sends a request, and what the token of it may be used for; limits on the rate of requests.
+"""The account behind a request and the scopes of its token; limits on the rate of requests.
 
 A program sends ``Authorization: Bearer keel_…``. The pages of the app send the cookie of their log-in, with the rights
 of the account. The role of the account is checked by the actions, not here.

@@ -1,4 +1,4 @@
-"""What clients send. Unknown keys and characters that databases do not store are refused."""
+"""The bodies of requests. Unknown keys and characters that databases do not store are refused."""
 
 from __future__ import annotations
 

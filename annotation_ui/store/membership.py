@@ -1,4 +1,4 @@
-"""Who sees a project; and its end: an archived project takes no more votes."""
+"""Membership: the accounts that see a project. Archiving: an archived project takes no more votes."""
 
 from __future__ import annotations
 

@@ -13,9 +13,12 @@ from annotation_ui.exchange.votes import votes_of
 from annotation_ui.labelling import session as annotating
 from annotation_ui.store.accounts import AccountError, add_user, credentials_hold, login_of, open_login
 from annotation_ui.store.database import Database
+from annotation_ui.store.membership import add_member, members_of
 from annotation_ui.store.privacy import forget
 from annotation_ui.store.projects import add_guideline, find_project
 from annotation_ui.store.tables import Event, User
+from annotation_ui.store.tokens import make_token, tokens_of
+from annotation_ui.store.webhooks import add_webhook
 
 NOW = 1_700_000_000.0
 NAME = "Ann Example"
@@ -35,6 +38,9 @@ def test_a_name_is_replaced_everywhere_and_the_votes_stay(database: Database, fi
         add_user(session, "root", "admin", "correct horse", now=NOW)
         cookie = open_login(session, NAME, now=NOW)
         add_guideline(session, find_project(session, "p"), "Be fair.", (), author=NAME, now=NOW)
+        add_member(session, find_project(session, "p"), NAME, by=NAME, now=NOW)
+        add_webhook(session, "https://example.org/", ["judged"], project=None, by=NAME, now=NOW)
+        make_token(session, NAME, "script", ["read"], by=NAME, now=NOW)
     for who in (NAME, "bob"):
         task = annotating.next_task(database, who, "p", now=NOW)
         assert task is not None
@@ -49,6 +55,7 @@ def test_a_name_is_replaced_everywhere_and_the_votes_stay(database: Database, fi
         rows = list(votes_of(session, find_project(session, "p")))
         assert sorted(row["annotator"] for row in rows) == sorted([pseudonym, "bob"])
         assert login_of(session, cookie, now=NOW) is None
+        assert (tokens_of(session), members_of(session, find_project(session, "p"))) == ([], [])
         last = session.scalars(select(Event).order_by(Event.id.desc())).first()
         assert last is not None
         assert (last.actor, last.kind, last.detail) == ("root", "name removed", {"pseudonym": pseudonym})
