@@ -163,7 +163,7 @@ def history_in_sides(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """The values that the filters can be set to: the labels, annotators, sources and guideline versions of a project."""
+    """The values that the filters can be set to."""
 
     labels: list[str]
     annotators: list[str]

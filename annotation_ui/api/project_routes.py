@@ -110,7 +110,7 @@ def work_routes(database: Database) -> APIRouter:
 
     @routes.get("/projects/{project}/progress", **allowed("read", REVIEWERS))
     def get_progress(by: Caller, project: ProjectName) -> dict[str, Any]:
-        """How much is done, and the days left at the pace of the last week."""
+        """The finished and the open part, and the days left at the pace of the last week."""
         progress = admin.progress_of(database, by.user, project, now=time.time())
         return {**asdict(progress), "days_left": progress.days_left}
 

@@ -178,7 +178,7 @@ def _project(show: Show) -> dict[str, Action]:
 
 
 def _access(project: Action) -> dict[str, Action]:
-    """Who works on a project, on what, and for how long; ``project`` shows its page."""
+    """The people who work on a project, what they hold, and its end; ``project`` shows its page."""
 
     def member(context: Context, asked: Said) -> Reply:
         fields = fields_of(asked)
