@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -212,3 +213,33 @@ def release_leases(
         found = find_project(session, project)
         count = release_open(session, found, annotator, by=CLI, now=time.time())
     typer.echo(f"{count} items of {found.name} are in the queue again")
+
+
+@projects.command("backup")
+@failures("annotate")
+def back_up_command(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")], db: DatabaseOption = DEFAULT_DB
+) -> None:
+    """Copy a SQLite database, as it is at one moment, while the app goes on. The copy is checked."""
+    from annotation_ui.store.backup import back_up
+    from annotation_ui.store.database import open_database
+
+    count = back_up(open_database(db), out)
+    typer.echo(f"{out} holds {count} judgements; `keel annotate restore-backup {out} --db NEW.db` reads it back")
+
+
+@projects.command("restore-backup")
+@failures("annotate")
+def restore_command(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A copy that `keel annotate backup` made.")],
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Make the database --db, which must not be there, from a copy, and bring it up to date."""
+    from annotation_ui.store.backup import restore
+    from annotation_ui.store.database import DatabaseError, open_database
+
+    if "://" in db:
+        raise DatabaseError("a copy of a SQLite database is read back into a SQLite file")
+    count = restore(file, Path(db))
+    open_database(db).close()
+    typer.echo(f"{db} holds {count} judgements")

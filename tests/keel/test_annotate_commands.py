@@ -155,3 +155,22 @@ def test_tokens_webhooks_members_and_archiving(tmp_path: Path) -> None:
     assert "votes again" in run(db, "restore").output
     assert "0 items" in run(db, "release").output
     assert "no user" in run(db, "release", "--annotator", "nobody").output
+
+
+def test_a_copy_is_made_and_read_back(tmp_path: Path) -> None:
+    db, copy, new = tmp_path / "a.db", tmp_path / "copy.db", tmp_path / "new.db"
+    run(db, "user", "add", "root", "--role", "admin")
+    assert "holds 0 judgements" in run(db, "backup", copy).output
+    assert "there already" in run(db, "backup", copy).output
+    assert "holds 0 judgements" in run(new, "restore-backup", copy).output
+    assert run(new, "user", "list").output == run(db, "user", "list").output
+    assert "there already" in run(db, "restore-backup", copy).output
+    (tmp_path / "text.db").write_text("no database")
+    assert "cannot be copied" in run(tmp_path / "x.db", "restore-backup", tmp_path / "text.db").output
+    assert "no file" in run(tmp_path / "x.db", "restore-backup", tmp_path / "none.db").output
+    damaged = bytearray(copy.read_bytes())
+    damaged[4096 * 3 : 4096 * 6] = b"x" * (4096 * 3)
+    (tmp_path / "damaged.db").write_bytes(bytes(damaged))
+    assert run(tmp_path / "x.db", "restore-backup", tmp_path / "damaged.db").exit_code == 2
+    assert sorted(path.name for path in tmp_path.glob(".*")) == []
+    assert not (tmp_path / "x.db").exists()
