@@ -149,15 +149,21 @@ def history_of(session: Session, item: Item) -> list[dict[str, Any]]:
 def history_in_sides(
     database: Database, who: str | None, project_name: str | None, item_id: int
 ) -> list[dict[str, Any]]:
-    """Every judgement on an item, with ``side`` that of the reviewer's screen."""
+    """Every judgement on an item, with ``side`` that of the reviewer's screen.
+
+    In a project of rewrites without the writers' names: the second person is not told who wrote a text.
+    """
     with database.read() as session:
         reviewer = require(session, who, *REVIEWERS)
-        item = _item(session, find_visible(session, reviewer, project_name), item_id)
-        left = review_order(reviewer, item)
+        project = find_visible(session, reviewer, project_name)
+        item = _item(session, project, item_id)
+        left, unnamed = review_order(reviewer, item), project.kind == "rewrite"
         past = history_of(session, item)
     for row in past:
         row["side"] = across(row["choice"], left)
         row["decision"] = row["decision_of_a_reviewer"]
+        if unnamed and not row["decision"]:
+            row["annotator"] = "writer"
     return past
 
 

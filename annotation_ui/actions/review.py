@@ -27,6 +27,7 @@ from annotation_ui.store.accounts import Role, require
 from annotation_ui.store.database import Database
 from annotation_ui.store.forms import PLACED, Form, Kind
 from annotation_ui.store.membership import find_visible, require_open
+from annotation_ui.store.projects import ProjectError
 from annotation_ui.store.tables import Item, Job, Judgement, Project, Score, Snapshot, User
 from annotation_ui.store.verdicts import across, draw_order, parse_verdict, payload_in_sides, slots_shown
 
@@ -217,6 +218,8 @@ def decide(
         reviewer = require(session, who, *REVIEWERS)
         project = find_visible(session, reviewer, project_name)
         require_open(project)
+        if project.kind == "rewrite":
+            raise ProjectError("the texts of this project are accepted or sent back on the page Review")
         item = session.get(Item, item_id)
         if item is None or item.project_id != project.id:
             raise judgements.Stale("there is no such item in this project")

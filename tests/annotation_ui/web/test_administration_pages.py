@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from browsing import NEEDS_CHROMIUM
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from annotation_ui.labelling import session as annotating
 from annotation_ui.store.accounts import add_user, credentials_hold, login_of, open_login
@@ -130,6 +130,18 @@ def test_a_case_shows_its_history_by_the_sides_of_the_reviewer(filled: Database)
     assert "looked again" in html
 
 
+def test_an_item_of_rewrites_is_looked_at_and_names_no_writer(sqlite: Database, fill: Fill) -> None:
+    fill(sqlite, items=1, kind="safety", settings=Settings(gold_rate=0, repeat_rate=0))
+    with sqlite.write() as session:
+        add_user(session, "rev", "reviewer", None, now=NOW)
+        session.execute(text("UPDATE projects SET kind = 'rewrite'"))
+    judge(sqlite, "ann", label="written", text="a better answer")
+    html = act(sqlite, "rev", "case", item=1)["html"]
+    assert '<b dir="auto">writer</b>' in html
+    assert "k-dock" not in html
+    assert "page Review" in act(sqlite, "rev", "decide", item=1, seen=None, said={"label": "written"})["error"]
+
+
 def test_a_project_is_administered(filled: Database) -> None:
     settings = {"votes_per_item": "3", "gold_rate": "0.1", "repeat_rate": "0", "lease_seconds": "600"}
     reply = act(filled, "root", "settings", settings | {"members_only": "yes"})
@@ -181,19 +193,19 @@ def test_a_token_is_shown_once_and_only_to_its_owner(filled: Database) -> None:
 
 def test_nothing_hostile_in_a_field_is_more_than_text(filled: Database) -> None:
     further = ["\0", "\ud800", "' OR 1=1 --", "{{7*7}}", '"><img src=x onerror=hit()>', "x" * 70_000, "’&#39;>"]
-    for text in [*PAYLOADS, *further]:
+    for payload in [*PAYLOADS, *further]:
         for action in (*ADMIN, "items", "make token", "revoke token"):
             names = ("name", "what", "role", "password", "q", "label", "annotator", "source", "guideline", "kind")
-            fields = dict.fromkeys((*names, "agreement", "cursor", "days", "token", "votes_per_item", "sort"), text)
+            fields = dict.fromkeys((*names, "agreement", "cursor", "days", "token", "votes_per_item", "sort"), payload)
             reply = act(filled, "root", action, fields)
             assert set(reply) == {"html", "note", "error"}
-            assert reply["error"] or reply["html"], (action, text)
-    for text in PAYLOADS:
-        act(filled, "root", "guideline", {"guideline": text})
-        act(filled, "root", "change user", {"what": "add", "name": text[:100].strip(), "role": "annotator"})
+            assert reply["error"] or reply["html"], (action, payload)
+    for payload in PAYLOADS:
+        act(filled, "root", "guideline", {"guideline": payload})
+        act(filled, "root", "change user", {"what": "add", "name": payload[:100].strip(), "role": "annotator"})
         for page in ("items", "project", "users", "account"):
-            html = act(filled, "root", page, {"q": text} if page == "items" else None)["html"] or ""
-            assert not re.search(r"<(script|img|iframe|svg|style|link)\b", html), (page, text)
+            html = act(filled, "root", page, {"q": payload} if page == "items" else None)["html"] or ""
+            assert not re.search(r"<(script|img|iframe|svg|style|link)\b", html), (page, payload)
             assert "49" not in re.findall(r"\{\{|49\}\}", html)
     for asked in (None, [], "x", {"a": 1}, {"a": None}, {f"{n}": "" for n in range(99)}):
         assert act(filled, "root", "settings", asked)["error"]  # type: ignore[arg-type]
