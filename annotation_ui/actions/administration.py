@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 
 from annotation_ui.labelling.assignment import newest_guideline, release
 from annotation_ui.labelling.progress import ProjectProgress, project_progress
-from annotation_ui.store import accounts, membership, projects, tokens
+from annotation_ui.store import accounts, definitions, membership, projects, tokens
 from annotation_ui.store.accounts import ROLES, Account, Role, UnknownAccount, require
 from annotation_ui.store.database import Database
+from annotation_ui.store.forms import DefinitionError, read_definition
 from annotation_ui.store.privacy import forget
 from annotation_ui.store.tables import Assignment, Event, Guideline, Item, Project, User
 
@@ -151,7 +152,7 @@ def _info(token: Any, now: float) -> TokenInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectInfo:
-    """A project with its settings, the guideline in force and, for reviewers, its members."""
+    """A project with its settings, the guideline and the definition (YAML) in force and, for reviewers, its members."""
 
     name: str
     kind: str
@@ -162,6 +163,7 @@ class ProjectInfo:
     guideline: str
     guideline_version: int
     harms: tuple[str, ...]
+    definition: str
     members: tuple[str, ...]
 
 
@@ -193,6 +195,7 @@ def _project(session: Session, user: User, project: Project) -> ProjectInfo:
         guideline=guideline.text,
         guideline_version=guideline.version,
         harms=tuple(guideline.harms),
+        definition=definitions.definition_of(project, guideline).to_yaml(),
         members=() if user.role == "annotator" else tuple(membership.members_of(session, project)),
     )
 
@@ -251,6 +254,21 @@ def add_guideline(
         project = projects.find_project(session, project_name)
         named = newest_guideline(session, project).harms if harms is None else harms
         return projects.add_guideline(session, project, text, named, author=by, now=now).version
+
+
+def define(database: Database, who: str | None, project_name: str | None, definition: str, *, now: float) -> int:
+    """Put a definition in YAML into force, as the next version of the guideline; returns its number.
+
+    Raises:
+        ProjectError: it makes no sense, or is of another kind.
+    """
+    with _admin(database, who) as (session, by):
+        project = projects.find_project(session, project_name)
+        try:
+            read = read_definition(definition, kind=project.kind)
+        except DefinitionError as error:
+            raise projects.ProjectError(str(error)) from None
+        return definitions.define(session, project, read, author=by, now=now).version
 
 
 def guidelines(database: Database, who: str | None, project_name: str | None) -> list[dict[str, Any]]:

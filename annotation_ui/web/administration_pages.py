@@ -173,7 +173,12 @@ def _project(show: Show) -> dict[str, Action]:
         )
         return project(context, asked) | {"note": f"Version {version} is shown from the next item on"}
 
-    made = {"project": project, "settings": settings, "guideline": guideline}
+    def define(context: Context, asked: Said) -> Reply:
+        text = fields_of(asked).get("definition", "")
+        version = admin.define(context.database, context.who, context.project, text, now=context.now)
+        return project(context, asked) | {"note": f"Version {version} is shown from the next item on"}
+
+    made = {"project": project, "settings": settings, "guideline": guideline, "define": define}
     return made | _access(project)
 
 

@@ -16,6 +16,7 @@ from annotation_ui.web.outages import Outages
 from annotation_ui.web.rendering import code_styles
 
 ASSETS = Path(__file__).parent / "assets"
+SCRIPTS = ("answers.js", "app.js")  # one program, in this order
 # What is said to the user stays in the page while the pages change: only so does a screen reader notice it.
 WAITING = '<div class="k-root">Loading</div><div class="k-note" role="status" aria-live="polite"></div>'
 # Requests that are worked on at a time. More threads would only wait longer for each other: the interpreter runs one.
@@ -37,7 +38,7 @@ def build(database: Database, who: Callable[[Any], str | None], outages: Outages
     with gr.Blocks(title="Keel annotate", analytics_enabled=False, fill_width=True) as app:
         gr.HTML(
             WAITING,
-            js_on_load=(ASSETS / "app.js").read_text(encoding="utf-8"),
+            js_on_load="".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS),
             server_functions=[act],
             apply_default_css=False,
             elem_id="keel",

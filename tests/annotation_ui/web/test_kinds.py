@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from annotating import NOW
 from kinds import PLAIN, fill_kind, rank, rate
 
 from annotation_ui.store.database import Database
-from annotation_ui.store.forms import Form, default_definition
+from annotation_ui.store.forms import Form, default_definition, read_definition
 from annotation_ui.store.projects import Settings
 from annotation_ui.web import pages
 
@@ -162,3 +163,24 @@ def test_a_lost_draft_leaves_the_page_as_it_is(sqlite: Database) -> None:
     assert reply["html"] is None
     assert "kept in this tab" in reply["error"]
     assert act(sqlite, "ann", "preview", text=["x"])["error"]
+
+
+def test_a_definition_is_edited_in_the_browser(sqlite: Database) -> None:
+    fill_kind(sqlite, "attributes", items=1, responses=1)
+    html = act(sqlite, "root", "project")["html"]
+    found = re.search(r'name="definition"[^>]*>\n(.*?)</textarea>', html, re.S)
+    assert found is not None
+    assert read_definition(unescape(found[1])) == default_definition("attributes")
+    text = f"kind: attributes\ninstructions: {PAYLOADS[1]!r}\nattributes: [tone]\n"
+    reply = act(sqlite, "root", "define", fields={"definition": text})
+    assert reply["error"] is None
+    assert "Version 2" in reply["note"]
+    harmless(re.sub(r'<a href="api/[^>]*>', "", reply["html"]))
+    asked = act(sqlite, "ann", "annotate")["html"]
+    assert asked.count('role="radiogroup"') == 1
+    harmless(asked)
+    for wrong in ("kind: safety", "attributes: {}", "[", "kind: attributes\nattributes: {'<b>': x}"):
+        reply = act(sqlite, "root", "define", fields={"definition": wrong})
+        assert reply["html"] is None
+        assert reply["error"]
+    assert act(sqlite, "ann", "define", fields={"definition": text})["html"] is None
