@@ -52,6 +52,30 @@ def test_import_and_export(tmp_path: Path) -> None:
     assert "already" not in run(db, "export", tmp_path / "again", "--snapshot", "s1").output
 
 
+def test_a_project_is_shown_changed_and_made_from_a_file(tmp_path: Path) -> None:
+    db, rows, file = tmp_path / "a.db", tmp_path / "rows.jsonl", tmp_path / "p.yaml"
+    rows.write_text(json.dumps({"prompt": "q", "responses": ["one", "two", "three"]}) + "\n")
+    assert "1 items added" in run(db, "import", rows, "--project", "p", "--kind", "attributes").output
+    shown = run(db, "project", "--project", "p").output
+    assert "kind: attributes" in shown
+    assert "helpfulness:" in shown
+    file.write_text(shown.replace("helpfulness:", "tone:"))
+    assert "version 2 of p" in run(db, "project", file, "--project", "p").output
+    changed = run(db, "project", "--project", "p").output
+    assert "tone:" in changed
+    assert run(db, "import", rows, "--project", "q", "--definition", file).exit_code == 0
+    assert run(db, "project", "--project", "q").output == changed
+    for words, says in (
+        (("--project", "q", "--definition", file), "is there already"),
+        (("--project", "r", "--definition", file, "--kind", "ranking"), "of kind attributes"),
+        (("--project", "r"), "--kind preference|safety|ranking|attributes|rewrite"),
+        (("--project", "r", "--kind", "ranking", "--gold"), "no known answers"),
+    ):
+        failed = run(db, "import", rows, *words)
+        assert failed.exit_code == 2
+        assert says in " ".join(failed.output.split())
+
+
 def test_an_export_does_not_overwrite_the_database(tmp_path: Path) -> None:
     db, rows = tmp_path / "train.jsonl", tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"prompt": "q", "response_a": "one", "response_b": "two"}) + "\n")
