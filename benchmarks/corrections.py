@@ -67,7 +67,9 @@ class MismatchedRollout:
 
     def __init__(self, model: Any, world: Any, dtype: torch.dtype, behind: int) -> None:
         self._policy, self._behind = model, behind
-        self._copy = type(model)(model.config).to(dtype)
+        self._copy = type(model)(model.config)
+        for parameter in self._copy.parameters():  # not the buffers: positions stay in fp32, as in every engine
+            parameter.data = parameter.data.to(dtype)
         self._engine = LocalRollout(self._copy, world)
         self._weights: deque[dict[str, torch.Tensor]] = deque(maxlen=behind + 1)
 
@@ -94,7 +96,7 @@ def train_all(runs: list[dict[str, Any]]) -> None:
     torch.set_num_threads(1)
     for job in runs:
         dtype, behind = MISMATCHES[job["mismatch"]]
-        align.run.build_rollout = lambda config, policy, tokenizer, world, made=(DTYPES[dtype], behind): (
+        align.run.build_rollout = lambda config, policy, tokenizer, world, *_, made=(DTYPES[dtype], behind): (
             MismatchedRollout(policy.model, world, *made)
         )
         train(load_config(AlignConfig, "cpu", job["words"]))
