@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased, selectinload
@@ -20,10 +20,11 @@ from annotation_ui.exchange.votes import row_of
 from annotation_ui.labelling.session import opening
 from annotation_ui.store.accounts import Role, require
 from annotation_ui.store.database import Database
+from annotation_ui.store.forms import Kind
 from annotation_ui.store.membership import find_visible
 from annotation_ui.store.projects import ProjectError
 from annotation_ui.store.tables import Assignment, Guideline, Item, Judgement, Project, User
-from annotation_ui.store.verdicts import across
+from annotation_ui.store.verdicts import LABELS, across
 
 REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
 PAGE, LARGEST_PAGE = 50, 500
@@ -182,13 +183,12 @@ def choices(database: Database, who: str | None, project_name: str | None) -> Ch
     with database.read() as session:
         project = find_visible(session, require(session, who, *REVIEWERS), project_name)
         of_project = (Item.project_id == project.id,)
-        given = select(Judgement.label).join(Item, Item.id == Judgement.item_id).where(*of_project).distinct()
         people = select(User.name).where(
             exists().where(Judgement.user_id == User.id, Judgement.item_id == Item.id, *of_project)
         )
         versions = select(Guideline.version).where(Guideline.project_id == project.id).order_by(Guideline.version)
         return Choices(
-            labels=sorted(label for label in session.scalars(given) if label != "withdrawn"),
+            labels=list(LABELS[cast(Kind, project.kind)]),
             annotators=list(session.scalars(people.order_by(User.name).limit(200))),
             sources=_sources(session, project),
             guidelines=list(session.scalars(versions)),
