@@ -33,6 +33,7 @@ from annotation_ui.store.verdicts import across, draw_order, parse_verdict, payl
 
 REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
 QUEUE = 100
+PAYLOAD = ("ratings", "ranks", "spans", "text")  # the parts that a case shows
 FIGURES = ("items", "n", "accuracy", "auroc", "loss", "ece")  # of a job's result and evaluation
 
 
@@ -50,6 +51,7 @@ class Opinion:
     rationale: str
     ratings: list[dict[str, int]] | None = None
     ranks: list[int] | None = None
+    text: str | None = None
     spans: list[list[dict[str, Any]]] | None = None
 
 
@@ -194,12 +196,12 @@ def _margin(score: Score, left: str) -> float:
 
 def _opinion(judgement: Judgement, left: str) -> Opinion:
     return Opinion(
-        who=judgement.user.name,
+        who="writer" if judgement.label == "written" else judgement.user.name,  # whom the second person is not told
         label=across(judgement.label, left),
         strength=judgement.strength,
         harms=tuple(judgement.harms),
         rationale=judgement.rationale,
-        **payload_in_sides(judgement.payload, left),
+        **{name: value for name, value in payload_in_sides(judgement.payload, left).items() if name in PAYLOAD},
     )
 
 

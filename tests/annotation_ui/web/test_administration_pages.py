@@ -138,6 +138,9 @@ def test_an_item_of_rewrites_is_looked_at_and_names_no_writer(sqlite: Database, 
     judge(sqlite, "ann", label="written", text="a better answer")
     html = act(sqlite, "rev", "case", item=1)["html"]
     assert '<b dir="auto">writer</b>' in html
+    assert "<b>writer</b>" in html
+    assert "ann" not in re.findall(r">([a-z]+)</b>", html)
+    assert "a better answer" in html
     assert "k-dock" not in html
     assert "page Review" in act(sqlite, "rev", "decide", item=1, seen=None, said={"label": "written"})["error"]
 
