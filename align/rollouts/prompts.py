@@ -89,7 +89,7 @@ def load_prompts(
         clean = decontaminate(records, held_out)
         records, dropped["prompts of evaluation"] = list(clean.kept), len(clean.removed)
     texts = [_rendered(tokenizer, record) for record in records]
-    ids = tokenize_texts(tokenizer, texts)
+    ids = tokenize_texts(tokenizer, texts) if texts else []  # tokenizers refuse none
     kept = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= config.max_length]
     dropped[f"longer than {config.max_length} tokens"] = len(ids) - len(kept)
     if not kept:

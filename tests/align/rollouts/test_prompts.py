@@ -56,3 +56,12 @@ def test_what_is_on_the_hub_is_told_from_files(tmp_path: Path, monkeypatch: pyte
         assert is_hub(spec), spec
     for spec in ("synthetic:safety", "data/pairs:train", "data/rows.jsonl", "./owner/name", "annotations://x.db/p"):
         assert not is_hub(spec), spec
+
+
+def test_prompts_that_are_all_in_the_evaluation_are_an_error_with_the_reason(policy: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"prompt": "What is 1 + 2?", "answer": "3"}) + "\n")
+    config, tokenizer = PromptsConfig(train=[str(file)]), AutoTokenizer.from_pretrained(policy)
+    held_out = load_prompts(config, tokenizer, [str(file)], None).records
+    with pytest.raises(ValueError, match=r"no prompt is left of .*'prompts of evaluation': 1"):
+        load_prompts(config, tokenizer, [str(file)], None, held_out=held_out)
