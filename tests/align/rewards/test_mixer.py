@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from align.config import AlignConfig
 from align.rewards.build import MixedTerm, TermConfig, build_terms, check_terms
-from align.rewards.mixer import Mixer, Rewards, Running
+from align.rewards.mixer import Mixer, Rewards, Running, accuracy_of, as_list
 from align.rewards.terms import Sample, TermError, TermScores
 from align.schedule import Schedule
 
@@ -56,6 +56,17 @@ def test_the_sum_by_hand_and_what_is_missing() -> None:
     assert mixed.reward_N.tolist() == pytest.approx([2.0, 1.0, NAN, 1.0, NAN], nan_ok=True)
     assert mixed.weighted["b"].tolist() == pytest.approx([1.0, NAN, 1.0, 1.0, NAN], nan_ok=True)
     assert mixed.raw["b"].tolist() == pytest.approx([2.0, NAN, 2.0, 2.0, NAN], nan_ok=True)
+
+
+def test_where_several_verifiers_judge_a_response_the_lowest_counts() -> None:
+    names = ("accuracy_math", "accuracy_instructions", "format")
+    raw = {
+        "accuracy_math": [1.0, 1.0, None, None],
+        "accuracy_instructions": [0.5, None, 0.25, None],
+        "format": [1.0, 1.0, 1.0, 1.0],
+    }
+    verdicts = accuracy_of(mix(mixer(*names), dict.fromkeys(names, 1.0), **raw))
+    assert as_list(verdicts) == [0.5, 1.0, 0.25, None]
 
 
 def test_weights_follow_the_step_the_phase_and_the_guards() -> None:
