@@ -24,7 +24,8 @@ DENIED_BEFORE = re.compile(_DENIED_BEFORE, re.IGNORECASE)
 DENIED_ANNOUNCEMENT = re.compile(
     r"\b(?:suppose|supposing|assume|assuming|imagine|if|whether|unless|nobody|no|not|never|wrong|incorrect|false|invalid|maybe|"
     r"perhaps|possibly)(?:\s+(?:that|the|our|my|an?|this|one|final|correct|right|possible|would|will|could|should))*\s*$"
-    r"|\b(?:nobody|no\s+one|doubts?|doubted|den(?:y|ies|ied)|disagrees?)\b[^.,;:!?\n]{0,40}$",
+    r"|\b(?:nobody|no\s+one|(?<!no )(?<!without )(?<!without a )(?<!beyond )(?<!beyond a )doubt(?:s|ed)?|"
+    r"den(?:y|ies|ied)|disagrees?)\b[^.,;:!?\n]{0,40}$",
     re.IGNORECASE,
 )
 _WRONG = r"(?:wrong|incorrect|false|invalid|impossible|mistaken|a\s+mistake)\b"

@@ -102,8 +102,9 @@ class Instructions:
 
 
 def _is_word(run: str) -> bool:
-    """True for two letters or more, or one of a script without spaces: numbers and single letters say nothing."""
-    return sum(map(str.isalpha, run)) > 1 or (len(run) == 1 and run.isalpha() and not run.isascii())
+    """True for two letters or more, or one that is not of ASCII, as in scripts without spaces."""
+    letters = sum(map(str.isalpha, run))
+    return letters > 1 or (letters == 1 and not run.isascii())
 
 
 def loose_forms(response: str) -> list[str]:

@@ -57,6 +57,8 @@ def texts(verifier: str) -> Iterator[Cell]:
             for (reference, text), (form, wrap) in itertools.product(pairs, forms.items()):
                 yield Cell(verifier, klass, form, wrap(text), want, {"answer": reference})
     if verifier == "exact":
+        for certain in ("Without a doubt", "No doubt"):
+            yield Cell(verifier, "negated", "sentence", f"{certain} the answer is Paris", 1.0, {"answer": "Paris"})
         for doubt in ("Nobody says", "I doubt that", "They deny that"):
             said = f"{doubt} the answer is Paris"
             yield Cell(verifier, "negated", "sentence", said, 0.0, {"answer": "Paris"})
