@@ -227,7 +227,7 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     check_policy(policy, world.device)
     teacher = _load_teacher(config, tokenizer, world)
     watched = {guard.watch for guard in config.guards}
-    kept = partial(Reference, engine, world, offload=config.ref_offload)
+    copies = partial(Reference, engine, world, offload=config.ref_offload)
     rollouts = build_rollout(config.rollout, policy, tokenizer, world, begun.reporter.say)
     stack.callback(rollouts.shutdown)
     return PolicyRun(
@@ -241,9 +241,9 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
         phases=phases,
         policy=policy,
         engine=engine,
-        reference=kept() if config.loss.beta else None,
-        first_policy=kept() if "kl_first" in watched else None,
-        old_policy=kept() if config.keeps_old_policy else None,
+        reference=copies() if config.loss.beta else None,
+        first_policy=copies() if "kl_first" in watched else None,
+        old_policy=copies() if config.keeps_old_policy else None,
         teacher=teacher,
         sampler=Sampler(rollouts, tokenizer, _end_ids(policy, tokenizer), world),
         scorer=scorer,
