@@ -191,6 +191,10 @@ def test_other_sources_are_refused_by_name(tmp_path: Path) -> None:
     check_sources(tmp_path / "step-1", "abc", "abc", "prompts")
     with pytest.raises(CheckpointError, match=r"step-1 was trained on other prompts.*overwrite=true"):
         check_sources(tmp_path / "step-1", "abc", "abd", "prompts")
+    with pytest.raises(
+        CheckpointError, match=r"the sources have changed since \(train\.a\.jsonl; tokenizer\)\. Restore"
+    ):
+        check_sources(tmp_path / "step-1", "abc", "abd", "prompts", ["train.a.jsonl", "tokenizer"])
 
 
 def test_versions_are_those_installed() -> None:
