@@ -116,6 +116,7 @@ function show(html, how) {
     find(`[data-act=${act}]`)?.setAttribute("aria-pressed", String(app().classList.contains(`k-show-${act}`)));
   }
   remember(how);
+  find(".k-bar nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" }); // a narrow bar scrolls
   restoreDraft();
   if (groups().length) markNext(null);
   showMarks();
