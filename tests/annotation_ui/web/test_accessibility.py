@@ -102,7 +102,8 @@ def test_axe_finds_nothing(site: Any, disputed: Database, theme: str, width: int
     page.keyboard.press("?")
     found["help"] = complaints(page)
     page.keyboard.press("Escape")
-    for name, ready in (("history", "h1"), ("review", ".k-cards"), ("dashboard", ".k-times")):
+    administration = (("items", ".k-filter"), ("project", "[data-upload]"), ("users", ".k-menu"), ("account", ".k-box"))
+    for name, ready in (("history", "h1"), ("review", ".k-cards"), ("dashboard", ".k-times"), *administration):
         page.click(f"[data-open={name}]")
         page.wait_for_selector(ready)
         found[name] = complaints(page)
