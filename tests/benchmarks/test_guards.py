@@ -59,6 +59,7 @@ def test_false_alarms_and_leads_by_hand(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_every_arm_run_is_a_configuration_and_rules_differ(tmp_path: Path) -> None:
+    (tmp_path / "cold_start").mkdir()
     for arm in ARMS.values():
         config = load_config(AlignConfig, "demo_cpu", settings(arm, 0, tmp_path, tmp_path / "run", 72))
         assert config.evaluation.every == 6
