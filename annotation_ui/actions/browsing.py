@@ -84,11 +84,11 @@ def find_items(
         matches = chosen(session, project, wanted)
         page = matches.where(behind(wanted.sort, position(wanted.sort, cursor))) if cursor else matches
         found = session.scalars(ordered(page, wanted.sort).limit(limit + 1)).all()
-        count = None
-        if counted:
+        last = found[limit - 1] if len(found) > limit else None
+        count = len(found) if counted and cursor is None else None
+        if counted and (cursor is not None or last is not None):  # more than this page: count them
             capped = matches.with_only_columns(Item.id).limit(COUNTED + 1).subquery()
             count = session.scalar(select(func.count()).select_from(capped))
-        last = found[limit - 1] if len(found) > limit else None
         return Page(
             items=_listed(session, found[:limit]),
             next=cursor_of(wanted.sort, last) if last is not None else None,
