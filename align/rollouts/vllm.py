@@ -172,9 +172,9 @@ class VllmRollout:
             self._figures[name] = value + (self._figures.get(name, 0.0) if summed else 0.0)
 
     def figures(self) -> dict[str, float]:
-        """Figures of the sampling since the last call, as they go into the metrics; of several servers only."""
+        """Figures of the sampling since the last call, for the metrics; of several servers only."""
         found, self._figures = self._figures, {}
-        return {f"engine/{name}": value for name, value in found.items()}
+        return found
 
     def shutdown(self) -> None:
         self._requests.end()

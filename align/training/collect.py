@@ -309,7 +309,7 @@ def rollout_metrics(
         **rewards.metrics(),
         **(signal if run.teacher is None else {}),  # a teacher needs no difference in reward
         "prompts_drawn": float(state.prompts_drawn),
-        **getattr(run.sampler.engine, "figures", dict)(),
+        **{f"engine/{name}": value for name, value in getattr(run.sampler.engine, "figures", dict)().items()},
     }
     return {name: value for name, value in metrics.items() if not math.isnan(value)}
 

@@ -81,7 +81,7 @@ def test_the_prompts_are_shared_by_their_work_and_the_responses_are_those_of_one
     works = [sum(asked(server)) + GROUP * LIMIT * len(server.payloads) for server in servers]
     assert sorted(asked(servers[0]) + asked(servers[1])) == sorted(len(prompt) for prompt in PROMPTS)
     assert min(works) > 0.5 * max(works)
-    assert engine.figures() == {"engine/servers": 2, "engine/prompts_moved": 0}
+    assert engine.figures() == {"servers": 2, "prompts_moved": 0}
     alone = connect([servers[0].url], [])
     assert torch.equal(sample(alone).response_T, shared.response_T)
     assert alone.figures() == {}
@@ -121,8 +121,8 @@ def test_the_prompts_of_a_server_that_is_lost_go_to_the_other_with_their_seeds(
     assert torch.equal(rest.rollout_logprobs_T, whole.rollout_logprobs_T)
     assert [text for text in said if f"{servers[1].url} is lost" in text]
     figures = engine.figures()
-    assert figures["engine/servers"] == 1
-    assert figures["engine/prompts_moved"] >= 1
+    assert figures["servers"] == 1
+    assert figures["prompts_moved"] >= 1
     before = len(servers[1].payloads)
     assert torch.equal(sample(engine).response_T, whole.response_T)
     assert len(servers[1].payloads) == before  # it is not asked again
