@@ -61,14 +61,14 @@ class Slow:
 
 def main() -> None:
     made = parser(__doc__, repeats=3)
-    made.add_argument("--steps-per-rollout", type=int, default=4)
-    made.add_argument("--rollouts", type=int, default=3)
+    made.add_argument("--steps-per-rollout", type=int, default=8)
+    made.add_argument("--rollouts", type=int, default=2)
     made.add_argument("--prompts", type=int, default=4, help="of a step")
     made.add_argument("--samples", type=int, default=4, help="of a prompt")
     made.add_argument("--max-new-tokens", type=int, default=128)
-    made.add_argument("--width", type=int, default=256, help="of the policy, which has four layers")
+    made.add_argument("--width", type=int, default=128, help="of the policy, which has four layers")
     made.add_argument("--judge-seconds", type=float, default=2.0)
-    made.add_argument("--concurrency", type=int, default=16)
+    made.add_argument("--concurrency", type=int, default=32, help="responses that are judged at a time")
     made.add_argument("--servers", type=int, default=1)
     made.add_argument("--slots", type=int, default=4, help="requests that a server works on at a time")
     made.add_argument("--token-seconds", type=float, default=0.01)
