@@ -184,7 +184,8 @@ def main() -> None:
             "words": [
                 *(f"output_dir={out}", f"model.path={start}", f"seed={seed}", f"steps={arguments.steps}"),
                 *("rewards=[{term: format}]", "prompts_per_step=8", "steps_per_rollout=4", "evaluation.data=[]"),
-                *("guards=[{watch: kl_first, above: 1e9}]", "loggers=[]", *ARMS[arm], *arguments.words),
+                *("guards=[{watch: kl_first, above: 1e9}]", "max_silent_rollouts=0", "loggers=[]", *ARMS[arm]),
+                *arguments.words,
             ],
         }
         for (mismatch, arm, seed), out in outs.items()
