@@ -22,6 +22,7 @@ from align.samples.sampling import sample
 from keel.pipeline.project import PolicyEvaluation, ProjectConfig, load_project
 from keel.pipeline.stage import Stage, StageConfig
 from reward_models.runtime.config import ConfigError, load_config
+from reward_models.runtime.resumable import note_of
 
 MAIN = ["helpful", "safety", "cold_start", "reasoning", "sampling", "selection", "sft", "alignment"]
 
@@ -208,7 +209,8 @@ def _short() -> list[str]:
 def test_the_recipe_killed_while_it_samples_goes_on_to_its_report(words: list[str]) -> None:
     out, file = Path("out"), Path("out/sampling/samples.jsonl")
     killed = preloaded.start(["run", "r1_cpu", *words], Path("killed.log"), module="keel.cli")
-    wait_for(lambda: file.is_file() and file.stat().st_size > 0, killed)
+    note = note_of(file)  # rows that it does not count are sampled again
+    wait_for(lambda: note.is_file() and json.loads(note.read_text())["rows"] > 0, killed)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.join(60)
     wait_until_unlocked(out)
