@@ -12,7 +12,7 @@ policy that differs from it on purpose:
 
 Each correction of `loss.correction` is an arm, with its default bounds; ``off_policy_mask`` is the mask of
 DeepSeek-V3.2 alone. An arm counts as stable if the mean reward of the last quarter of its rollouts is at least 0.9
-times that of its best quarter. Shown besides: the largest gradient norm, the divergence from the first policy at the
+times that of its best quarter, and not 0. Shown besides: the largest gradient norm, the divergence from the first policy at the
 end, the mismatch, the effective share of the weights and the share of tokens that are masked or limited. Writes a JSON
 file and the figure beside it. Finished runs are not run again.
 """
@@ -121,7 +121,7 @@ def summary(steps: Course) -> dict[str, Any]:
     rewards = quarters(known(steps["reward"]))
     means = {name: known(steps[name]) for name in ("effective_share", *OTHERS[:-1])}
     return {
-        "stable": rewards[-1] >= 0.9 * max(rewards),
+        "stable": max(rewards) > 0 and rewards[-1] >= 0.9 * max(rewards),
         "reward_last": round(rewards[-1], 4),
         "reward_best": round(max(rewards), 4),
         "grad_norm_max": round(max(known(steps["grad_norm"])), 4),
