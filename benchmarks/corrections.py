@@ -13,8 +13,8 @@ policy that differs from it on purpose:
 Each correction of `loss.correction` is an arm, with its default bounds; ``off_policy_mask`` is the mask of
 DeepSeek-V3.2 alone. An arm counts as stable if the mean reward of the last quarter of its rollouts is at least 0.9
 times that of its best quarter, and not 0. Shown besides: the largest gradient norm, the divergence from the first
-policy at the end, the mismatch, the effective share of the weights and the share of tokens that are masked or limited. Writes a
-JSON file and the figure beside it. Finished runs are not run again.
+policy at the end, the mismatch, the effective share of the weights and the share of tokens that are masked or
+limited. Writes a JSON file and the figure beside it. Finished runs are not run again.
 """
 
 from __future__ import annotations
