@@ -81,6 +81,7 @@ def find_items(
         raise ProjectError(f"a page has 1 to {LARGEST_PAGE} items, not {limit}")
     with database.read() as session:
         project = find_visible(session, require(session, who, *REVIEWERS), project_name)
+        _require_not_by_writer(project, wanted)
         matches = chosen(session, project, wanted)
         page = matches.where(behind(wanted.sort, position(wanted.sort, cursor))) if cursor else matches
         found = session.scalars(ordered(page, wanted.sort).limit(limit + 1)).all()
@@ -102,13 +103,24 @@ def next_item(
     """The item that follows ``item_id`` in the list that ``wanted`` describes; ``None`` at its end."""
     with database.read() as session:
         project = find_visible(session, require(session, who, *REVIEWERS), project_name)
+        _require_not_by_writer(project, wanted)
         item = _item(session, project, item_id)
         further = chosen(session, project, wanted).where(behind(wanted.sort, key(wanted.sort, item)))
         return session.scalar(ordered(further, wanted.sort).with_only_columns(Item.id).limit(1))
 
 
+def _require_not_by_writer(project: Project, wanted: ItemFilter) -> None:
+    """Refuse a filter that would tell who wrote a text: its items are those of one writer."""
+    if project.kind == "rewrite" and wanted.annotator:
+        raise ProjectError(
+            "in a project of rewrites nobody is told who wrote a text, so items have no filter by annotator"
+        )
+
+
 def item_history(database: Database, who: str | None, project_name: str | None, item_id: int) -> dict[str, Any]:
     """One item with its texts, models, and every judgement on it in the order in which they were given.
+
+    In a project of rewrites without the writers' names, as in :func:`history_in_sides`.
 
     Raises:
         UnknownItem: the project has no such item.
@@ -121,7 +133,7 @@ def item_history(database: Database, who: str | None, project_name: str | None, 
             **_plain(listed),
             "prompt": item.prompt,
             "responses": [{"slot": r.slot, "messages": r.messages, "model": r.model} for r in item.responses],
-            "history": history_of(session, item),
+            "history": _past(session, project, item),
         }
 
 
@@ -158,12 +170,19 @@ def history_in_sides(
         reviewer = require(session, who, *REVIEWERS)
         project = find_visible(session, reviewer, project_name)
         item = _item(session, project, item_id)
-        left, unnamed = review_order(reviewer, item), project.kind == "rewrite"
-        past = history_of(session, item)
+        left = review_order(reviewer, item)
+        past = _past(session, project, item)
     for row in past:
         row["side"] = across(row["choice"], left)
         row["decision"] = row["decision_of_a_reviewer"]
-        if unnamed and not row["decision"]:
+    return past
+
+
+def _past(session: Session, project: Project, item: Item) -> list[dict[str, Any]]:
+    """The history as reviewers may see it: where they accept texts, without the writers' names."""
+    past = history_of(session, item)
+    for row in past:
+        if project.kind == "rewrite" and not row["decision_of_a_reviewer"]:
             row["annotator"] = "writer"
     return past
 
@@ -179,17 +198,18 @@ class Choices:
 
 
 def choices(database: Database, who: str | None, project_name: str | None) -> Choices:
-    """The values that occur, at most 200 of each."""
+    """The values that occur, at most 200 of each; no annotators in a project of rewrites."""
     with database.read() as session:
         project = find_visible(session, require(session, who, *REVIEWERS), project_name)
         of_project = (Item.project_id == project.id,)
         people = select(User.name).where(
             exists().where(Judgement.user_id == User.id, Judgement.item_id == Item.id, *of_project)
         )
+        named = project.kind != "rewrite"
         versions = select(Guideline.version).where(Guideline.project_id == project.id).order_by(Guideline.version)
         return Choices(
             labels=list(LABELS[cast(Kind, project.kind)]),
-            annotators=list(session.scalars(people.order_by(User.name).limit(200))),
+            annotators=list(session.scalars(people.order_by(User.name).limit(200))) if named else [],
             sources=_sources(session, project),
             guidelines=list(session.scalars(versions)),
         )

@@ -116,12 +116,16 @@ def _answered(session: Session, user_id: int, key: str, digest: str) -> dict[str
 def vote_lines(
     database: Database, who: str | None, project_name: str, *, snapshot: str | None = None, pseudonyms: bool = False
 ) -> Iterator[str]:
-    """Every judgement as a line of JSON, read while they are sent. Errors are raised at once, not by the iterator."""
+    """Every judgement as a line of JSON, read while they are sent. Errors are raised at once, not by the iterator.
+
+    Reviewers accept texts without being told who wrote them: in a project of rewrites they get pseudonyms.
+    """
     key = None
     with database.read() as session:
         user = require(session, who, *REVIEWERS)
         project = find_visible(session, user, project_name)
         snapshot_id = exporting.find_snapshot(session, project, snapshot).id if snapshot else None
+        pseudonyms = pseudonyms or (project.kind == "rewrite" and user.role != "admin")
     if pseudonyms:
         with database.write() as session:
             key = pseudonym_key(session)

@@ -19,6 +19,8 @@ EVENTS = (
     "edited",
     "undone",
     "adjudicated",
+    "text accepted",
+    "text returned",
     "imported",
     "snapshot taken",
     "guideline added",
