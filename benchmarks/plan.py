@@ -3,10 +3,12 @@
     python benchmarks/plan.py --out benchmarks/results/plan.json --runs runs/demo/stage2
 
 Public figures (arXiv:2501.12948v2): R1-Zero, 10,400 steps in about 198 h on 64 × 8 H800; R1 about 80 h for its two
-stages of reinforcement learning. Nothing is fitted: the lengths of responses are read off figure 1 of the report, and
-other lengths show how much they decide. Of each run in ``--runs`` the rates are taken from its first quarter, and
-the time of all later steps is predicted. ``rl_step``: the recorded steps of that benchmark, from the model's shape and
-the speed of matrix products of the machine. ``ratio``: planned over published hours of R1-Zero.
+stages of reinforcement learning. No parameter was fitted by a program, but the comparison is not blind: the lengths of
+responses are rough values of the curve in figure 1 of the report, from memory and not measured, and the assumptions for
+the CPU were chosen with the recorded times in view. Other lengths show how much they decide. Of each run in ``--runs``
+the rates are taken from its first quarter, and the time of all later steps is predicted. ``rl_step``: the recorded
+steps of that benchmark, from the model's shape and the speed of matrix products of the machine. ``ratio``: planned over
+published hours of R1-Zero.
 """
 
 from __future__ import annotations
@@ -21,9 +23,10 @@ from models import MODELS
 
 from align.config import AlignConfig
 from align.planning.assumptions import Assumptions, assumptions_for
+from align.planning.cluster import Cluster
 from align.planning.dry_run import reward_model_paths
 from align.planning.lengths import Lengths
-from align.planning.plan import Cluster, Plan, ScoringModel, make_plan
+from align.planning.plan import Plan, ScoringModel, make_plan
 from align.planning.rates import rates_of
 from align.planning.report import binding, memory_binds
 from reward_models.planning.devices import device
@@ -31,13 +34,15 @@ from reward_models.planning.shapes import known_shape, shape_from_settings
 from reward_models.runtime.config import load_config
 from reward_models.runtime.metrics import read_metrics
 
-# Mean tokens of R1-Zero's responses over its steps, read off figure 1 of the report, which has no table of them.
+# Mean tokens of R1-Zero's responses over its steps: rough values of the curve in figure 1 of the report, from memory
+# and not measured. The report has no table of them.
 R1_ZERO_LENGTHS = [(0, 700.0), (8200, 9000.0), (10400, 15000.0)]
 R1_ZERO_HOURS = 198.0
 # Stage 2 of R1: 1,700 steps of the 80 h; the steps of stage 1 are not stated.
 R1_LENGTHS = 4000.0
 R1_HOURS = 80.0
-# Matrix products of two cores: docs/lab-log.md. The bandwidth is assumed.
+# Matrix products of two cores: docs/lab-log.md. The bandwidth is assumed, and the words were chosen
+# with the recorded times in view: the rows show that they describe these steps, not that they predict others.
 CPU = {"flops": 182e9, "bandwidth": 20e9, "memory": 16e9}
 CPU_WORDS = ["layer_seconds=1e-3", "mfu_update=0.7", "mfu_forward=0.7", "mfu_decode=0.7", "rollout_weight_bytes=4"]
 
@@ -161,7 +166,7 @@ def main() -> None:
         "lengths": {
             "r1_zero": R1_ZERO_LENGTHS,
             "r1": R1_LENGTHS,
-            "of": "read off figure 1 of the report; of R1 assumed",
+            "of": "rough values of the curve in figure 1 of the report, from memory and not measured; of R1 assumed",
         },
         "assumptions": Assumptions().lines(),
         "cpu": {**CPU, "words": CPU_WORDS},

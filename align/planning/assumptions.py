@@ -5,24 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
+PUBLIC = "approximate public figure, quoted and not looked up again"
 SOURCES = {
-    "mfu_update": "share of the peak in updates; DeepSeek-V3's pre-training reached 0.35 of the H800's bf16 peak "
-    "(14.8T tokens of 37B active parameters in 2.664M GPU hours, arXiv:2412.19437)",
-    "mfu_forward": "share of the peak in passes without gradient and in reading prompts; taken as that of updates",
-    "mfu_decode": "share of the peak that decoding can reach when arithmetic limits it",
-    "bandwidth_share": "share of the memory's bandwidth that decoding reaches",
-    "layer_seconds": "fixed time of a layer in a decoding step: launches, and all-reduces within a machine; ours",
+    "mfu_update": "share of the peak in updates; 14.8T tokens of 37B active parameters in 2.664M H800 hours, as "
+    f"DeepSeek-V3 is said to have been trained (arXiv:2412.19437), are 0.35 ({PUBLIC})",
+    "mfu_forward": "share of the peak in passes without gradient and in reading prompts; assumed: that of updates",
+    "mfu_decode": "share of the peak that decoding can reach when arithmetic limits it; assumed: that of updates",
+    "bandwidth_share": "share of the memory's bandwidth that decoding reaches; assumed",
+    "layer_seconds": "fixed time of a layer in a decoding step: launches, and all-reduces within a machine; assumed",
     "layer_seconds_across": "the same where a replica is spread over machines: dispatch and combine of 128 tokens at "
-    "32 ranks, 155 + 273 microseconds (DeepEP's README)",
-    "tokens_per_step": "tokens that a decoding step gives; DeepSeek-V3 reports 1.8 with its multi-token prediction "
-    "(arXiv:2412.19437, section 5.4.3)",
-    "rollout_weight_bytes": "bytes of a weight in the rollout engine",
+    f"32 ranks in DeepEP, 155 + 273 microseconds ({PUBLIC})",
+    "gather_bandwidth": "bytes a second by which a rank of the local engine gathers the weights under ZeRO stage 3, "
+    "all of them for each token; assumed: one port of 400 Gb/s, NVLink within a machine gives several times as much",
+    "tokens_per_step": "tokens that a decoding step gives; 1.8 with DeepSeek-V3's multi-token prediction "
+    f"(arXiv:2412.19437; {PUBLIC})",
+    "rollout_weight_bytes": "bytes of a weight in the rollout engine (2: bf16)",
     "cache_bytes": "bytes of a number in the cache of keys and values",
-    "cache_share": "share of a rollout device's memory for weights and cache; vLLM's default is 0.9",
-    "sync_bandwidth": "bytes a second by which new weights reach the rollout engine: one sender, one port of 400 Gb/s",
+    "cache_share": "share of a rollout device's memory for weights and cache; 0.9 is a usual setting of vLLM",
+    "sync_bandwidth": "bytes a second by which new weights reach the rollout engine; assumed: one sender, one "
+    "port of 400 Gb/s",
     "evaluation_prompts": "held-out prompts, where the configuration sets no evaluation.limit",
-    "prompt_tokens": "mean tokens of a prompt",
-    "length_deviation": "deviation of the logarithm of a response's length, where lengths are drawn from a log-normal",
+    "prompt_tokens": "mean tokens of a prompt; assumed",
+    "length_deviation": "deviation of the logarithm of a response's length, where lengths are drawn from a "
+    "log-normal; assumed",
 }
 NOT_COUNTED = (
     "rule-based rewards and judges (they run beside the passes), loading, checkpoints, failures and restarts",
@@ -42,6 +47,7 @@ class Assumptions:
     bandwidth_share: float = 0.6
     layer_seconds: float = 40e-6
     layer_seconds_across: float = 428e-6
+    gather_bandwidth: float = 50e9
     tokens_per_step: float = 1.0
     rollout_weight_bytes: float = 2.0
     cache_bytes: int = 2

@@ -16,7 +16,7 @@ from align.planning.assumptions import Assumptions
 from reward_models.planning.devices import Device
 from reward_models.planning.shapes import ModelShape
 
-PARTS = ("reading weights", "reading keys and values", "arithmetic", "time per layer")
+PARTS = ("gathering weights", "reading weights", "reading keys and values", "arithmetic", "time per layer")
 TAIL = 0.1  # share of the sequences under way at first, below which a replica waits for the longest
 
 
@@ -27,6 +27,7 @@ class Replica:
     Attributes:
         devices: over which it is spread. ``across``: they are of several machines.
         slots: sequences at once. ``cache``: tokens whose keys and values it can hold.
+        gathered: bytes of weights that each step gathers from other ranks (the local engine under ZeRO stage 3).
     """
 
     shape: ModelShape
@@ -36,6 +37,7 @@ class Replica:
     across: bool
     slots: int
     cache: float
+    gathered: float = 0.0
 
     def step(self, sequences: int, context: float) -> dict[str, float]:
         """Seconds of one decoding step by :data:`PARTS`; ``context``: mean tokens that a sequence has so far."""
@@ -49,6 +51,7 @@ class Replica:
         reading = weights + cache
         limited = arithmetic > reading
         seconds = {
+            "gathering weights": self.gathered / given.gather_bandwidth,
             "reading weights": 0.0 if limited else weights,
             "reading keys and values": 0.0 if limited else cache,
             "arithmetic": arithmetic if limited else 0.0,

@@ -33,12 +33,19 @@ def memory_of_run(config: AlignConfig) -> Iterator[str]:
             models.append(read_shape(path))
         except ShapeError as error:
             yield f"memory: a reward model is not counted: {error}"
+    teacher = None
+    if config.teacher is not None:
+        try:
+            teacher = read_shape(config.teacher.path)
+        except ShapeError as error:
+            yield f"memory: the teacher is not counted: {error}"
     memory = run_memory(
         config,
         shape,
         ranks=here.ranks,
         prompt=Assumptions().prompt_tokens,
         reward_models=models,
+        teacher=teacher,
         on_cpu=here.on_cpu,
     )
     yield from memory_lines(memory.parts, here)

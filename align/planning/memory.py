@@ -43,13 +43,14 @@ def run_memory(
     ranks: int,
     prompt: float,
     reward_models: Sequence[ModelShape] = (),
+    teacher: ModelShape | None = None,
     on_cpu: bool = False,
 ) -> RunMemory:
     """The memory of a rank.
 
     Args:
         shape: of the policy. ``ranks``: that train. ``prompt``: tokens of a prompt.
-        reward_models: those that every rank loads.
+        reward_models, teacher: those that every rank loads.
     """
     settings = settings_of(config.engine, config.model, shape, ranks=ranks, tokens=config.max_tokens, on_cpu=on_cpu)
     width = 2 if settings.bf16 else 4
@@ -59,8 +60,7 @@ def run_memory(
     copies = sum((bool(config.loss.beta), first, config.keeps_old_policy))
     states = model_states(shape, settings)
     models = float(sum(each.backbone + each.hidden for each in reward_models)) * width
-    teacher = float(shape.parameters) * width if config.teacher is not None else 0.0
-    fixed = {"reward models": models, "teacher": teacher}
+    fixed = {"reward models": models, "teacher": float(teacher.parameters) * width if teacher is not None else 0.0}
     resting = {} if config.ref_offload and not on_cpu else {"reference": copies * copy}
     update = states.with_parts(**activations(shape, settings), **fixed, **resting)
     # While the reference is computed it is on the device, wherever it rests. Gradients are gone between the steps.

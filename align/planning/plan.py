@@ -4,66 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 
 from align.config import AlignConfig, phases_of
 from align.phases import Phase
 from align.planning.assumptions import Assumptions
+from align.planning.cluster import Cluster, replica_for
 from align.planning.decoding import TAIL, Decoding, Replica, rollout
 from align.planning.lengths import Lengths
 from align.planning.memory import RunMemory, run_memory
 from align.planning.rates import Rates
-from reward_models.planning.devices import Device
 from reward_models.planning.memory import FRAGMENTATION, OVERHEAD
 from reward_models.planning.shapes import ModelShape
 
 SIMULATED = 12  # rollouts of each phase, evenly spaced
-SLOTS = 1024  # sequences of a vLLM replica at once, its default on GPUs of 70 GiB or more
 DRAWN_AT_MOST = 16384  # responses that are drawn for a rollout; a larger one is simulated on fewer replicas
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cluster:
-    """The machines of a run.
-
-    Attributes:
-        rollout_devices: those that only sample; 0: the training devices sample too, in turn.
-        replica: devices of one copy of the model in the rollout engine; 0: the fewest that hold it.
-        overlap: the next rollout is sampled while the updates of this one are made.
-        price: of an hour of a device.
-    """
-
-    device: Device
-    nodes: int = 1
-    per_node: int = 8
-    rollout_devices: int = 0
-    replica: int = 0
-    overlap: bool = False
-    price: float = 2.0
-
-    def __post_init__(self) -> None:
-        if min(self.nodes, self.per_node) < 1 or self.price < 0:
-            raise ValueError("nodes and GPUs of a node must be at least 1, the price not negative")
-        if not 0 <= self.rollout_devices < self.devices:
-            raise ValueError(f"{self.rollout_devices} of {self.devices} devices for rollouts leave none to train")
-        if not 0 <= self.replica <= self.sampling:
-            raise ValueError(f"a copy of the model on {self.replica} of {self.sampling} devices that sample")
-        if self.overlap and not self.rollout_devices:
-            raise ValueError("overlap needs devices that only sample (--rollout-gpus)")
-
-    @property
-    def devices(self) -> int:
-        return self.nodes * self.per_node
-
-    @property
-    def training(self) -> int:
-        return self.devices - self.rollout_devices
-
-    @property
-    def sampling(self) -> int:
-        return self.rollout_devices or self.devices
 
 
 @dataclass(frozen=True)
@@ -161,13 +117,15 @@ def make_plan(
     lengths: Lengths,
     *,
     reward_models: Sequence[ScoringModel] = (),
+    teacher: ModelShape | None = None,
     rates: Rates | None = None,
     seed: int = 0,
 ) -> Plan:
     """Simulate the schedule of ``config``.
 
     Args:
-        reward_models: those that every training rank loads.
+        reward_models: those that every training rank loads. ``teacher``: of a distillation; default: as large as the
+            policy.
         rates: measured in a run, in the place of those derived from the shape.
 
     Raises:
@@ -175,9 +133,12 @@ def make_plan(
     """
     shapes = [each.shape for each in reward_models]
     prompt = assumptions.prompt_tokens
-    memory = run_memory(config, shape, ranks=cluster.training, prompt=prompt, reward_models=shapes)
+    teacher = (teacher or shape) if config.teacher is not None else None
+    memory = run_memory(config, shape, ranks=cluster.training, prompt=prompt, reward_models=shapes, teacher=teacher)
     replica = replica_for(config, shape, cluster, assumptions, memory)
-    simulator = _Simulator(config, shape, cluster, assumptions, lengths, list(reward_models), replica, rates, seed)
+    simulator = _Simulator(
+        config, shape, cluster, assumptions, lengths, list(reward_models), teacher, replica, rates, seed
+    )
     evaluation = config.evaluation
     evaluations = 0
     if evaluation.data:
@@ -194,12 +155,18 @@ def make_plan(
         responses=config.prompts_per_rollout * config.samples_per_prompt,
         prompt_tokens=assumptions.prompt_tokens,
         measured=rates,
-        notes=_notes(lengths, replica, reward_models),
+        notes=_notes(lengths, replica, reward_models, teacher),
     )
 
 
-def _notes(lengths: Lengths, replica: Replica, reward_models: Sequence[ScoringModel]) -> list[str]:
-    mean = lengths.mean if not isinstance(lengths.mean, list) else ", ".join(f"{m:g} at {s:,}" for s, m in lengths.mean)
+def _notes(
+    lengths: Lengths, replica: Replica, reward_models: Sequence[ScoringModel], teacher: ModelShape | None
+) -> list[str]:
+    mean = (
+        f"{lengths.mean:,g}"
+        if not isinstance(lengths.mean, list)
+        else ", ".join(f"{m:,g} at step {s:,}" for s, m in lengths.mean)
+    )
     origin = f"drawn from {len(lengths.observed):,} observed ones" if lengths.observed else "drawn from a log-normal"
     return [
         f"lengths: mean {mean} tokens before they are cut, {origin}",
@@ -207,40 +174,8 @@ def _notes(lengths: Lengths, replica: Replica, reward_models: Sequence[ScoringMo
         f"tail: the time in which at most {TAIL:.0%} of the first sequences of the slowest replica are left",
         f"memory: {OVERHEAD / 1e9:.1f} GB and {FRAGMENTATION:.0%} of the rest for the runtime and the allocator",
         *(f"reward model: {m.shape.name}, {m.shape.parameters / 1e9:,.3g}B parameters" for m in reward_models),
+        *([f"teacher: {teacher.name}, {teacher.parameters / 1e9:,.3g}B parameters"] if teacher is not None else []),
     ]
-
-
-def replica_for(
-    config: AlignConfig, shape: ModelShape, cluster: Cluster, assumptions: Assumptions, memory: RunMemory
-) -> Replica:
-    """A copy of the model in the rollout engine. The local engine has one on each rank, within what training leaves."""
-    device = cluster.device
-    weights = shape.parameters * assumptions.rollout_weight_bytes
-    token = shape.cache_bytes(assumptions.cache_bytes)
-    longest = max(phase.max_new_tokens for phase in phases_of(config)) + assumptions.prompt_tokens
-    if config.rollout.engine == "local":
-        held = memory.rollout.total - memory.rollout.device.get("cache", 0.0) if memory.rollout is not None else 0.0
-        room = max(0.0, device.memory - held) / token
-        return Replica(shape, device, assumptions, 1, False, config.rollout.max_rows, room)
-    size = cluster.replica or 1
-    fits = partial(_fits, weights, token * longest, cluster=cluster, assumptions=assumptions)
-    while not cluster.replica and size * 2 <= cluster.sampling and not fits(size):
-        size *= 2
-    if not fits(size):
-        raise ValueError(
-            f"the rollout engine holds {weights / 1e9:,.0f} GB of weights and the cache of a response of "
-            f"{longest:,.0f} tokens ({token * longest / 1e9:,.1f} GB). That does not fit on {size} devices of "
-            f"{device.memory / 1e9:,.0f} GB: give more (--rollout-gpus, --replica-gpus), or fewer bytes of a weight "
-            "(--assume rollout_weight_bytes=1)"
-        )
-    room = (size * device.memory * assumptions.cache_share - weights) / token
-    return Replica(shape, device, assumptions, size, size > cluster.per_node, SLOTS, room)
-
-
-def _fits(weights: float, longest: float, size: int, cluster: Cluster, assumptions: Assumptions) -> bool:
-    """A fifth of the memory at least is for the cache: a replica without room decodes few sequences at a time."""
-    memory = size * cluster.device.memory * assumptions.cache_share
-    return weights + longest <= memory and weights <= 0.8 * memory
 
 
 @dataclass
@@ -251,6 +186,7 @@ class _Simulator:
     assumptions: Assumptions
     lengths: Lengths
     reward_models: list[ScoringModel]
+    teacher: ModelShape | None
     replica: Replica
     rates: Rates | None
     seed: int
@@ -283,6 +219,7 @@ class _Simulator:
         if self.rates is not None:
             update, one_pass = response / self.rates.update_tokens, response / self.rates.pass_tokens
         scoring = sum(self._forward(each.shape, lengths, prompts) * each.share(phase) for each in self.reward_models)
+        taught = 0.0 if self.teacher is None else self._forward(self.teacher, lengths, prompts)
         kl_first = "kl_first" in {guard.watch for guard in config.guards}
         seconds = {
             "weights to the engine": self._sync(),
@@ -293,12 +230,17 @@ class _Simulator:
             "reference": one_pass if config.loss.beta else 0.0,
             "divergence from the first policy": one_pass if kl_first else 0.0,
             "reward models": scoring / (training * given.mfu_forward),
+            "teacher": taught / (training * given.mfu_forward),
             "updates": update,
         }
         total = sum(seconds.values())
+        sampling = sum(value for part, value in seconds.items() if part in SAMPLING)
         if self.cluster.overlap:
-            sampling = sum(value for part, value in seconds.items() if part in SAMPLING)
             total = max(sampling, total - sampling)
+        elif config.rollout.overlap and self.cluster.rollout_devices:
+            # The first step waits for its responses, and the last one is made after the last response.
+            shorter = min(sampling, total - sampling)
+            total += shorter / config.steps_per_rollout - shorter
         evaluation = self._evaluation(phase, step)
         longest = int(lengths.max())
         return Turn(step, phase.name, stands_for, seconds, total, evaluation, decoding, int(lengths.sum()), longest)

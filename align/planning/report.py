@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from align.planning.plan import Plan
-from reward_models.planning.memory import memory_table
+from reward_models.planning.memory import ADVICE, memory_table
 
 GB = 1e9
 # Part of a step → what would have to be more for it to take less time.
@@ -18,11 +18,13 @@ LIMITS = {
     "reference": "arithmetic (FLOPs)",
     "divergence from the first policy": "arithmetic (FLOPs)",
     "reward models": "arithmetic (FLOPs)",
+    "teacher": "arithmetic (FLOPs)",
     "updates": "arithmetic (FLOPs)",
     "evaluation": "evaluation",
     "decoding, the longest responses": "the longest responses (tail)",
 }
 DECODING = {
+    "gathering weights": "gathering weights (ZeRO stage 3)",
     "reading weights": "memory bandwidth (decoding)",
     "reading keys and values": "memory bandwidth (decoding)",
     "arithmetic": "arithmetic (FLOPs)",
@@ -64,7 +66,8 @@ def memory_binds(plan: Plan) -> str | None:
         largest = max(peak.device, key=lambda part: peak.device[part])
         return (
             f"memory: a rank needs {peak.total / GB:,.1f} GB ({name}; most of it {largest}: "
-            f"{peak.device[largest] / GB:,.1f} GB) and a {plan.cluster.device.name} has {available / GB:,.0f} GB"
+            f"{peak.device[largest] / GB:,.1f} GB) and a {plan.cluster.device.name} has {available / GB:,.0f} GB. "
+            f"{ADVICE.get(largest, ADVICE['weights'])}"
         )
     waiting = sum(turn.decoding.waited * turn.stands_for for turn in plan.turns)
     if waiting:

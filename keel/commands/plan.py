@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,8 +53,10 @@ def plan_command(
     with failures():
         from align.config import AlignConfig
         from align.planning.assumptions import assumptions_for
-        from align.planning.plan import Cluster, make_plan
+        from align.planning.cluster import Cluster
+        from align.planning.plan import make_plan
         from align.planning.report import lines
+        from align.planning.start import policy_shape
         from reward_models.planning.devices import device
         from reward_models.planning.shapes import read_shape
         from reward_models.runtime.config import load_config
@@ -62,10 +65,10 @@ def plan_command(
             output_file("--out", out, [])
         settings = load_config(AlignConfig, config, overrides or [])
         assumptions = assumptions_for(settings.rollout.engine, assume or [])
-        shape = read_shape(model_shape or settings.model.path or "")
+        shape = policy_shape(settings.model, model_shape)
         chosen = device(gpu, memory=_times(memory_gb, 1e9), flops=_times(tflops, 1e12), bandwidth=_times(gbs, 1e9))
         sizes = {"nodes": nodes, "per_node": gpus_per_node, "rollout_devices": rollout_gpus, "replica": replica_gpus}
-        together = overlap or (settings.rollout.overlap and rollout_gpus > 0)
+        together = overlap or (settings.rollout.ahead > 0 and rollout_gpus > 0)
         cluster = Cluster(device=chosen, overlap=together, price=price, **sizes)
         plan = make_plan(
             settings,
@@ -74,6 +77,7 @@ def plan_command(
             assumptions,
             _lengths(settings, length, samples, assumptions.length_deviation),
             reward_models=_reward_models(settings, shape, reward_model_shape),
+            teacher=None if settings.teacher is None else read_shape(settings.teacher.path),
             rates=None if measured is None else _rates(settings, measured),
         )
         for line in lines(plan):
@@ -129,6 +133,7 @@ def _reward_models(config: AlignConfig, policy: ModelShape, given: str | None) -
             shape = read_shape(path)
         except ShapeError:
             shape = policy if given is None else read_shape(given)
+            shape = replace(shape, name=f"{path} is not here: as large as {shape.name}")
         found.append(ScoringModel(shape, domains))
     return found
 

@@ -38,6 +38,7 @@ def run_command(
     todo = projects.chosen(stages, only, first)
     inputs = projects.plan(stages, console)
     if dry_run:
+        projects.check(project, stages, inputs, todo)
         return
     projects.run(project, stages, inputs, todo, console)
 

@@ -92,6 +92,21 @@ def chosen(stages: Sequence[Stage], only: str | None, first: str | None) -> list
     return [stage for stage in stages[start:] if only in (None, stage.name)]
 
 
+def check(
+    project: ProjectConfig, stages: Sequence[Stage], inputs: dict[str, list[Input]], todo: Sequence[Stage]
+) -> None:
+    """Compare the stages in ``todo`` with what is in the project's directory; nothing is written or imported.
+
+    Raises:
+        ConfigError: a stage was started with another configuration or other inputs, or needs a stage that is not
+            finished.
+    """
+    state = State.load(Path(project.output_dir))
+    for stage in todo:
+        _check_unchanged(stage, inputs[stage.name], state, stages)
+        _check_made(stage, inputs[stage.name], stages, todo)
+
+
 def run(
     project: ProjectConfig,
     stages: Sequence[Stage],
@@ -119,8 +134,7 @@ def run(
         state = State.load(root)
         for stage in todo:
             check_rewards(stage)
-            _check_unchanged(stage, inputs[stage.name], state, stages)
-            _check_made(stage, inputs[stage.name], stages, todo)
+        check(project, stages, inputs, todo)
         outcomes = [Outcome(s, "finished before" if s.finished else "not reached", state.seconds(s)) for s in stages]
         progress = Progress(page or _overview(project), outcomes, console)
         try:

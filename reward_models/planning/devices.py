@@ -1,4 +1,4 @@
-"""GPUs by name: memory, arithmetic and bandwidth, as their makers publish them; and devices of one's own figures."""
+"""GPUs by name: memory, arithmetic and bandwidth, from approximate public figures; and devices of one's own figures."""
 
 from __future__ import annotations
 
@@ -33,25 +33,26 @@ def _gpu(name: str, gigabytes: float, tera: float, bandwidth: float, network: fl
         flops=tera * 1e12,
         bandwidth=bandwidth * 1e9,
         network=network * 1e9,
-        source=source,
+        source=f"approximate public figures of the {source}",
     )
 
 
+# Approximate public figures, quoted and not looked up again; --memory-gb, --tflops and --bandwidth-gbs replace them.
 # bf16 without sparsity. The network is one port of 400 Gb/s for each GPU where servers are sold so, else 100 Gb/s.
 DEVICES: dict[str, Device] = {
     each.name: each
     for each in (
-        _gpu("A100-40", 40, 312, 1555, 25, "NVIDIA A100 data sheet, SXM"),
-        _gpu("A100-80", 80, 312, 2039, 25, "NVIDIA A100 data sheet, SXM"),
-        _gpu("H100", 80, 989.5, 3350, 50, "NVIDIA H100 data sheet, SXM"),
-        _gpu("H200", 141, 989.5, 4800, 50, "NVIDIA H200 data sheet, SXM"),
-        _gpu("H800", 80, 989.5, 3350, 50, "an H100 of slower NVLink (400 GB/s; arXiv:2412.19437, section 3.1)"),
-        _gpu("H20", 96, 148, 4000, 50, "public reports of the H20; NVIDIA has no data sheet"),
-        _gpu("B200", 180, 2250, 8000, 50, "NVIDIA HGX B200 data sheet, per GPU"),
-        _gpu("L40S", 48, 362, 864, 12.5, "NVIDIA L40S data sheet"),
-        _gpu("L4", 24, 121, 300, 12.5, "NVIDIA L4 data sheet"),
-        _gpu("RTX-4090", 24, 165.2, 1008, 12.5, "NVIDIA Ada whitepaper: bf16 with fp32 accumulation"),
-        _gpu("MI300X", 192, 1307, 5300, 50, "AMD MI300X data sheet"),
+        _gpu("A100-40", 40, 312, 1555, 25, "A100 SXM"),
+        _gpu("A100-80", 80, 312, 2039, 25, "A100 SXM"),
+        _gpu("H100", 80, 989.5, 3350, 50, "H100 SXM"),
+        _gpu("H200", 141, 989.5, 4800, 50, "H200 SXM"),
+        _gpu("H800", 80, 989.5, 3350, 50, "H800, an H100 of slower NVLink"),
+        _gpu("H20", 96, 148, 4000, 50, "H20"),
+        _gpu("B200", 180, 2250, 8000, 50, "B200"),
+        _gpu("L40S", 48, 362, 864, 12.5, "L40S"),
+        _gpu("L4", 24, 121, 300, 12.5, "L4"),
+        _gpu("RTX-4090", 24, 165.2, 1008, 12.5, "RTX 4090, bf16 with fp32 accumulation"),
+        _gpu("MI300X", 192, 1307, 5300, 50, "MI300X"),
     )
 }
 OTHER_NAMES = {"a100": "A100-80", "h100-80": "H100", "4090": "RTX-4090", "rtx4090": "RTX-4090", "rtx 4090": "RTX-4090"}

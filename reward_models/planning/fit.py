@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reward_models.backbone.config import ModelConfig
-from reward_models.planning.memory import Memory, memory_table, settings_of, training_memory
+from reward_models.planning.memory import ADVICE, Memory, memory_table, settings_of, training_memory
 from reward_models.planning.shapes import ModelShape, ShapeError, read_settings, shape_from_settings
 from reward_models.runtime.config import ConfigError
 from reward_models.runtime.training_config import EngineConfig
@@ -79,17 +79,6 @@ def memory_lines(parts: Mapping[str, Memory], here: Here) -> Iterator[str]:
     if not here.on_cpu:
         raise ConfigError(sentence)
     yield f"warning: {sentence}"
-
-
-ADVICE = {
-    "activations": "Lower max_tokens, or set model.gradient_checkpointing=true",
-    "logits": "Lower max_tokens",
-    "cache": "Lower rollout.max_rows or max_new_tokens",
-    "reward models": "Serve the reward models elsewhere (arguments: {urls: [...]}), or offload them",
-    "reference": "Set ref_offload=true",
-    "weights": "Train on more ranks with engine.zero_stage=3, offload (engine.offload_optimizer, "
-    "engine.offload_params), or train adapters (model.lora)",
-}
 
 
 def training_lines(engine: EngineConfig, model: ModelConfig, tokens: int, *, scalar_head: bool) -> Iterator[str]:

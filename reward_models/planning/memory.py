@@ -19,6 +19,17 @@ LIVE = 1e9  # elements that stage 3 may have gathered at once (stage3_max_live_p
 LOGITS = 1 << 24  # elements of a chunk of logits, as align.objective.logprobs has it
 OVERHEAD = 1.5 * GIB  # of a CUDA context, NCCL and cuBLAS
 FRAGMENTATION = 0.05  # of the rest: what the allocator holds and cannot give out
+# The part of a rank's memory that is largest → what makes it smaller.
+ADVICE = {
+    "activations": "Lower max_tokens, or set model.gradient_checkpointing=true",
+    "logits": "Lower max_tokens",
+    "cache": "Lower rollout.max_rows or max_new_tokens, or sample with rollout.engine=vllm",
+    "teacher": "Take GPUs with more memory, or a smaller teacher",
+    "reward models": "Serve the reward models elsewhere (arguments: {urls: [...]}), or offload them",
+    "reference": "Set ref_offload=true",
+    "weights": "Train on more ranks with engine.zero_stage=3, offload (engine.offload_optimizer, "
+    "engine.offload_params), or train adapters (model.lora)",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,6 +95,20 @@ def _completed(schema: type, written: Mapping[str, Any], defaults: Mapping[str, 
     return result
 
 
+def unknown_keys(schema: type, written: Mapping[str, Any], prefix: str = "") -> dict[str, str | None]:
+    """The keys of ``written`` that ``schema`` does not have, each with its new name or ``None``."""
+    known, renamed = _keys(schema), getattr(schema, "RENAMED", {})
+    found: dict[str, str | None] = {}
+    for key, value in written.items():
+        if key not in known:
+            found[f"{prefix}{key}"] = f"{prefix}{renamed[key]}" if key in renamed else None
+            continue
+        nested = next((each for each in _members(known[key]) if dataclasses.is_dataclass(each)), None)
+        if nested is not None and isinstance(value, Mapping):
+            found |= unknown_keys(cast(type, nested), value, f"{prefix}{key}.")
+    return found
+
+
 def presets(schema: type) -> dict[str, Path]:
     """Name → file of the presets for ``schema``: they are installed beside it, in its package's folder ``presets``.
 

@@ -27,7 +27,7 @@ from yaml import YAMLError
 
 from reward_models.runtime import distributed
 from reward_models.runtime.checkpoint import CheckpointError
-from reward_models.runtime.config import ConfigError, dump_config, with_defaults
+from reward_models.runtime.config import ConfigError, dump_config, unknown_keys, with_defaults
 from reward_models.runtime.distributed import World
 from reward_models.runtime.metrics import NullLog, RunLog, check_loggers
 from reward_models.runtime.reporter import Reporter
@@ -205,14 +205,16 @@ class RunDirectory:
 
         Args:
             schema: dataclass of the configuration. A setting that the run here does not have, because an earlier
-                version began it, has its default there.
+                version began it, has its default there. One that only the run here has is a difference.
         """
         before = None if self._has_not_begun() else _read_config(self.path / CONFIG_FILE)
         if before is None:
             return []
         written: Any = OmegaConf.to_container(before)
-        there = written if schema is None else with_defaults(schema, written)
-        return _differences(there, OmegaConf.to_container(OmegaConf.create(resolved)), may_change)
+        here = OmegaConf.to_container(OmegaConf.create(resolved))
+        if schema is None:
+            return _differences(written, here, may_change)
+        return _differences(with_defaults(schema, written), here, may_change, unknown_keys(schema, written))
 
     def lock(self, reporter: Reporter) -> IO[str] | None:
         """Lock the directory for this process; close the returned file to unlock it. The lock ends with the process.
@@ -275,10 +277,21 @@ def _read_config(file: Path) -> Any:
     return config if isinstance(config, DictConfig) and ("output_dir" in config or "out" in config) else None
 
 
-def _differences(old: Any, new: Any, may_change: tuple[str, ...]) -> list[str]:
+def _differences(
+    old: Any, new: Any, may_change: tuple[str, ...], gone: Mapping[str, str | None] | None = None
+) -> list[str]:
+    """Args: ``gone``: keys of an earlier version, which no setting of this one restores, with their new names."""
     before, after = _flatten(old), _flatten(new)
+
+    def text(key: str) -> str:
+        for name, instead in (gone or {}).items():
+            if key == name or key.startswith(f"{name}."):
+                now = f", now {instead}" if instead else ""
+                return f"{key}: {before.get(key)} there, a setting of an earlier version{now}"
+        return f"{key}: {before.get(key)} there, {after.get(key)} here"
+
     return [
-        f"{key}: {before.get(key)} there, {after.get(key)} here"
+        text(key)
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key) and not key.startswith(may_change)
     ]

@@ -109,6 +109,24 @@ def test_what_cannot_work_is_refused_before_anything_runs(words: list[str], reas
     assert (status, reason in said) == (2, True), said
 
 
+def test_a_dry_run_refuses_what_a_run_refuses(project: Path) -> None:
+    """A stage that was made with other settings, one of them a setting of an earlier version."""
+    _, stages = load_project(str(project), [])
+    helpful = Path("out/helpful")
+    helpful.mkdir(parents=True)
+    resolved = stages[0].resolved.replace("batch_size: 8", "batch_size: 4") + "kind: helpful\n"
+    (helpful / "config.yaml").write_text(resolved)
+    (helpful / "manifest.json").write_text("{}")
+    status, said = dry_run(project)
+    assert status == 2
+    assert "helpful (finished)" in said
+    told = "stages.helpful was started with other settings or data ("
+    assert f"{told}batch_size: 4 there, 8 here; kind: helpful there, a setting of an earlier version, now task)" in said
+    assert refused(project)[-200:] == said[-200:]
+    status, said = dry_run(project, "--only", "alignment")
+    assert (status, "stages.alignment needs cold_start, which is not finished" in said) == (2, True), said
+
+
 def test_an_absolute_directory_is_as_good(project: Path, tmp_path: Path) -> None:
     status, said = dry_run(project, f"output_dir={tmp_path}/there")
     assert status == 0, said

@@ -12,16 +12,17 @@ from typer.testing import CliRunner
 
 from align.config import AlignConfig
 from align.planning.assumptions import Assumptions
+from align.planning.cluster import Cluster
 from align.planning.lengths import Lengths
 from align.planning.memory import run_memory
 from align.planning.picture import svg
-from align.planning.plan import Cluster, Plan, ScoringModel, make_plan
+from align.planning.plan import Plan, ScoringModel, make_plan
 from align.planning.rates import Rates, rates_of
 from align.planning.report import as_json, binding, lines, memory_binds
 from keel.cli import app
 from reward_models.planning.devices import Device, device
 from reward_models.planning.shapes import ModelShape, known_shape
-from reward_models.runtime.config import load_config
+from reward_models.runtime.config import load_config, presets
 
 ROOT = Path(__file__).parents[3]
 FAST = Device(name="fast", memory=1e12, flops=1e15, bandwidth=1e12)
@@ -82,6 +83,8 @@ def test_overlap_takes_as_long_as_the_longer_half() -> None:
     sampling = sum(turn.seconds[part] for part in list(turn.seconds)[:4])
     learning = turn.total - sampling
     assert plan(cluster=both).turns[0].total == pytest.approx(max(sampling, learning))
+    within = plan("rollout.overlap=true", cluster=apart).turns[0]  # four steps of a rollout
+    assert within.total == pytest.approx(max(sampling, learning) + min(sampling, learning) / 4)
     with pytest.raises(ValueError, match="overlap needs devices that only sample"):
         Cluster(device=FAST, overlap=True)
 
@@ -132,6 +135,68 @@ def test_rates_of_a_run_by_hand() -> None:
     assert rates.pass_tokens == 400 / 4
     with pytest.raises(ValueError, match="no rollout with times"):
         rates_of([{"step": 1}], "x", 1, 0, 1)
+
+
+def test_the_local_engine_gathers_the_weights_of_stage_3_for_every_token() -> None:
+    config = load_config(AlignConfig, "r1_zero", [*WORDS, "rollout.engine=local", "evaluation.data=[]"])
+    found = make_plan(config, qwen(), Cluster(device=FAST, per_node=4), Assumptions(), Lengths(20.0, 0.3))
+    turn = found.turns[0]
+    each = 2 * qwen().parameters * (3 / 4) / 50e9  # bytes from the three other ranks, over 400 Gb/s
+    assert turn.decoding.parts["gathering weights"] == pytest.approx(turn.longest * each)
+    assert "gathering weights (ZeRO stage 3)" in binding(found)
+    alone = make_plan(config, qwen(), Cluster(device=FAST, per_node=1), Assumptions(), Lengths(20.0, 0.3))
+    assert alone.turns[0].decoding.parts["gathering weights"] == 0
+
+
+def test_the_local_engine_must_hold_the_model_and_a_response() -> None:
+    config = load_config(AlignConfig, "r1_zero", [*WORDS, "rollout.engine=local"])
+
+    def on(gigabytes: float) -> Plan:
+        where = Cluster(device=Device(name="small", memory=gigabytes * 1e9, flops=1e14, bandwidth=1e12), per_node=2)
+        return make_plan(config, qwen(), where, Assumptions(), Lengths(20.0, 0.3))
+
+    with pytest.raises(ValueError, match=r"more than a small has \(1 GB\).*Set rollout\.engine=vllm"):
+        on(0.5)
+    with pytest.raises(ValueError, match=r"no room for the cache of one response of 250 tokens.*rollout\.engine=vllm"):
+        on(2)
+
+
+def test_a_teacher_is_counted_at_its_own_size() -> None:
+    config = load_config(AlignConfig, "on_policy_distill_qwen3_8b", ["rollout.engine=vllm", "evaluation.data=[]"])
+    teacher = known_shape("Qwen/Qwen3-32B")
+    policy = known_shape("Qwen/Qwen3-8B")
+    assert teacher is not None
+    assert policy is not None
+    where = Cluster(device=device("H200"), rollout_devices=4)
+    found = make_plan(config, policy, where, Assumptions(), Lengths(100.0, 0.3), teacher=teacher)
+    assert found.memory.update.device["teacher"] == 2 * teacher.parameters
+    ratio = (
+        found.turns[0].seconds["teacher"] * 4 / found.turns[0].seconds["updates"]
+    )  # gradient checkpointing: 4 passes
+    assert ratio == pytest.approx(teacher.active / policy.active, rel=0.1)
+    assert "teacher: Qwen/Qwen3-32B" in "\n".join(lines(found))
+
+
+@pytest.mark.parametrize("name", sorted(presets(AlignConfig)))
+def test_every_preset_has_a_plan_or_a_refusal_that_says_what_to_set(
+    name: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)  # no run is here
+    done = CliRunner().invoke(app, ["plan", name, "--length", "50", "rollout.engine=vllm"])
+    assert done.exit_code == 0, done.output
+    made = {"r1_stage1": "sft_r1", "r1_stage2": "r1_stage1 from the preset sft_r1", "cpu": "sft_cpu"}
+    assert f"taken as made by the preset {made.get(name, '')}" in done.output or name not in made
+
+
+def test_a_model_that_one_gpu_cannot_hold_names_the_engine_to_set() -> None:
+    words = ["plan", "r1_zero", "--nodes", "64", "--gpu", "H800", "--model-shape", "deepseek-ai/DeepSeek-V3"]
+    refused = CliRunner().invoke(app, [*words, "--length", "[[0, 700], [8000, 9000]]"])
+    assert refused.exit_code == 2
+    assert "1,342 GB of weights are more than a H800 has (80 GB)" in refused.output
+    assert "Set rollout.engine=vllm" in refused.output
+    nowhere = CliRunner().invoke(app, ["plan", "r1_zero", "model.path=runs/mine", "--length", "50"])
+    assert nowhere.exit_code == 2
+    assert "--model-shape" in nowhere.output
 
 
 # --- against figures that others published, and our own ---------------------------------------------------------------
