@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -59,8 +60,8 @@ class Assumptions:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if getattr(self, each.name) <= 0:
-                raise ValueError(f"{each.name}={getattr(self, each.name)} must be positive")
+            if not 0 < getattr(self, each.name) < math.inf:
+                raise ValueError(f"{each.name}={getattr(self, each.name)} must be positive and finite")
         for name in ("mfu_update", "mfu_forward", "mfu_decode", "bandwidth_share", "cache_share"):
             if getattr(self, name) > 1:
                 raise ValueError(f"{name}={getattr(self, name)} is a share of a peak, at most 1")
@@ -90,6 +91,6 @@ def assumptions_for(engine: Literal["local", "vllm"], words: list[str]) -> Assum
             raise ValueError(f"--assume {word}: no such assumption; there are {', '.join(types)}")
         try:
             values[name] = types[name](float(value))
-        except ValueError:
+        except (ValueError, OverflowError):
             raise ValueError(f"--assume {word}: {value!r} is no number") from None
     return replace(base, **values)  # type: ignore[arg-type]

@@ -95,9 +95,9 @@ def _local(
     weights = shape.parameters * assumptions.rollout_weight_bytes
     if weights > device.memory:
         raise ValueError(
-            f"rollout.engine=local samples on each rank, and {weights / 1e9:,.0f} GB of weights are more "
-            f"than a {device.name} has ({device.memory / 1e9:,.0f} GB): ZeRO stage 3 would gather all of them for "
-            "every token. Set rollout.engine=vllm, whose copies are spread over several GPUs (--replica-gpus; --rollout-gpus N for "
+            f"rollout.engine=local samples on each rank, and {weights / 1e9:,.3g} GB of weights are more than a "
+            f"{device.name} has ({device.memory / 1e9:,.3g} GB): ZeRO stage 3 would gather all of them for every "
+            "token. Set rollout.engine=vllm, whose copies are spread over several GPUs (--replica-gpus; --rollout-gpus N for "
             "GPUs that only sample)"
         )
     assert memory.rollout is not None

@@ -16,6 +16,7 @@ COLOURS = {
     "reference": "#F0E442",
     "divergence from the first policy": "#B8860B",
     "reward models": "#D55E00",
+    "teacher": "#8C564B",
     "updates": "#009E73",
     "evaluation": "#444444",
 }
@@ -52,7 +53,8 @@ def _timeline(plan: Plan, turn: Turn, top: int) -> list[str]:
     scale = (WIDTH - 2 * LEFT) / turn.total if turn.total else 0.0
     at = 0.0
     for number, row in enumerate(rows):
-        at = 0.0 if plan.cluster.overlap else at
+        # With overlap within a rollout the last update ends after the last response.
+        at = 0.0 if plan.cluster.overlap or not number else turn.total - sum(turn.seconds[part] for part in row)
         y = top + 12 + number * (BAR + 8)
         for part in row:
             seconds = turn.seconds[part]

@@ -155,7 +155,7 @@ def make_plan(
         responses=config.prompts_per_rollout * config.samples_per_prompt,
         prompt_tokens=assumptions.prompt_tokens,
         measured=rates,
-        notes=_notes(lengths, replica, reward_models, teacher),
+        notes=[*_notes(lengths, replica, reward_models, teacher), *_in_turn(config, cluster)],
     )
 
 
@@ -176,6 +176,12 @@ def _notes(
         *(f"reward model: {m.shape.name}, {m.shape.parameters / 1e9:,.3g}B parameters" for m in reward_models),
         *([f"teacher: {teacher.name}, {teacher.parameters / 1e9:,.3g}B parameters"] if teacher is not None else []),
     ]
+
+
+def _in_turn(config: AlignConfig, cluster: Cluster) -> list[str]:
+    if not config.rollout.overlap or cluster.rollout_devices:
+        return []
+    return ["rollout.overlap: not planned; all devices sample and train in turn, as long as --rollout-gpus gives none"]
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 GIB = 2**30
@@ -71,8 +72,8 @@ def device(
     """
     given = {"memory": memory, "flops": flops, "bandwidth": bandwidth}
     for word, value in given.items():
-        if value is not None and value <= 0:
-            raise ValueError(f"{word} of {name} must be positive, not {value:g}")
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"{word} of {name} must be positive and finite, not {value:g}")
     known = {each.lower(): each for each in DEVICES} | OTHER_NAMES
     found = DEVICES.get(known.get(name.lower(), ""))
     if found is not None:

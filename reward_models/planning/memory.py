@@ -21,8 +21,9 @@ OVERHEAD = 1.5 * GIB  # of a CUDA context, NCCL and cuBLAS
 FRAGMENTATION = 0.05  # of the rest: what the allocator holds and cannot give out
 # The part of a rank's memory that is largest → what makes it smaller.
 ADVICE = {
-    "activations": "Lower max_tokens, or set model.gradient_checkpointing=true",
-    "logits": "Lower max_tokens",
+    "activations": "Lower max_tokens (and max_new_tokens, whose responses must fit into it), or set "
+    "model.gradient_checkpointing=true",
+    "logits": "Lower max_tokens (and max_new_tokens, whose responses must fit into it)",
     "cache": "Lower rollout.max_rows or max_new_tokens, or sample with rollout.engine=vllm",
     "teacher": "Take GPUs with more memory, or a smaller teacher",
     "reward models": "Serve the reward models elsewhere (arguments: {urls: [...]}), or offload them",

