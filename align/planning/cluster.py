@@ -97,8 +97,8 @@ def _local(
         raise ValueError(
             f"rollout.engine=local samples on each rank, and {weights / 1e9:,.3g} GB of weights are more than a "
             f"{device.name} has ({device.memory / 1e9:,.3g} GB): ZeRO stage 3 would gather all of them for every "
-            "token. Set rollout.engine=vllm, whose copies are spread over several GPUs (--replica-gpus; --rollout-gpus N for "
-            "GPUs that only sample)"
+            "token. Set rollout.engine=vllm, whose copies span several GPUs (--replica-gpus; --rollout-gpus N "
+            "for GPUs that only sample)"
         )
     assert memory.rollout is not None
     cache = memory.rollout.device.get("cache", 0.0)
