@@ -22,10 +22,11 @@ from reward_models.backbone.pretrained import Layout
 from reward_models.runtime.engine import NonFiniteError, backward, optimizer_step
 from reward_models.runtime.metrics import Metrics
 
+SQUARE = "correction_square"  # a mean from which the logged ``effective_share`` is computed
 MEANS = (
     *("loss", "entropy", "ratio", "clipped_low", "clipped_high", "limited", "kl", "kl_teacher"),
     *("mismatch", "advantage_size", "overlong", "off_policy_masked"),
-    *("correction_weight", "correction_square", "correction_limited", "correction_masked"),
+    *("correction_weight", SQUARE, "correction_limited", "correction_masked"),
 )
 MAXIMA = ("ratio_max", "mismatch_max")
 OTHER_MODEL = 0.5  # a mean mismatch above it; the wrong precision gives 0.01 to 0.3
@@ -244,7 +245,7 @@ def _behind(
     low, high = config.loss.correction_low, config.loss.correction_high
     found = importance_weights(old_T, rollout_T, sequence_T, config.correction, low=low, high=high)
     metrics.add("correction_weight", found.weight_T)
-    metrics.add("correction_square", found.weight_T.double().square())
+    metrics.add(SQUARE, found.weight_T.double().square())
     metrics.add("correction_limited", found.limited_T.float())
     metrics.add("correction_masked", found.masked_T.float())
     return old_T, found.weight_T
@@ -264,7 +265,7 @@ def _of_the_engine(rollout: Rollout, slices: list[SampleSlice], setting: str) ->
 
 def _with_effective_share(values: dict[str, float]) -> dict[str, float]:
     """The metrics with ``effective_share`` of the correction's weights in the place of the mean of their squares."""
-    square = values.pop("correction_square", None)
+    square = values.pop(SQUARE, None)
     if square is None:
         return values
     return values | {"effective_share": effective_share(values["correction_weight"], square)}

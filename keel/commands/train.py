@@ -76,5 +76,6 @@ def _train(module: str, config: str | None, overrides: list[str] | None, process
     if processes == 1:
         with failures():
             program = importlib.import_module(module)
+            importlib.import_module("reward_models.runtime.program")  # loads what the extra holds; programs do so late
         raise typer.Exit(program.main([*(["--config", config] if config else []), *(overrides or [])]))
     start_ranks(module, config, overrides or [], processes)

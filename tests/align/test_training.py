@@ -130,6 +130,13 @@ def test_where_engine_and_trainer_agree_importance_sampling_changes_nothing_and_
     uninterrupted: Path, tmp_path: Path, train: Any
 ) -> None:
     train(tmp_path / "loose", "loss.correction=token_cap")
+    log = tmp_path / "loose" / "metrics.jsonl"
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    for line in lines[1:]:
+        assert line.pop("effective_share") == pytest.approx(1, abs=1e-4)
+        assert line.pop("correction_weight") == pytest.approx(1, abs=1e-3)
+        assert line.pop("correction_limited") == line.pop("correction_masked") == 0
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     assert_close_run(tmp_path / "loose", uninterrupted)
     train(
         tmp_path / "tight", "loss.correction=token_cap", "loss.correction_high=0.5"
