@@ -48,6 +48,12 @@ def updated(best: Best | None, step: int, value: float, wanted: KeepBestConfig) 
     return Best(best.metric, best.step, best.value, step, value), False
 
 
+def sentence_before(wanted: KeepBestConfig, every: int) -> str:
+    """The rule, for a dry run; the metric's name is checked when the terms of the evaluation are there."""
+    highest = "highest" if wanted.mode == "max" else "lowest"
+    return f"best policy: kept by the {highest} {wanted.metric}, measured before the first step and every {every} steps"
+
+
 def sentence(best: Best, directory: Path) -> str:
     """Last against best, and the use of the best, for the end of the run in ``directory``."""
     last = f"{best.metric} after the last step ({best.last_step:,}): {best.last_value:.4g}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from align.config import AlignConfig, phases_of
 from align.phases import phase_at, shares
+from align.rollouts.config import RolloutConfig
 from align.schedule import parse_schedule, stretched, value_at
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def engines_of(config: AlignConfig) -> list[str]:
     """Sentences about the engines of the rollouts, and about what happens at the same time."""
     rollout = config.rollout
     if rollout.engine == "local":
-        return ["rollouts: sampled by the training model, one thing after the other"]
+        unused = "" if rollout.urls == RolloutConfig().urls else "; rollout.urls has no effect (rollout.engine=local)"
+        return [f"rollouts: sampled by the training model, one thing after the other{unused}"]
     count, reason = len(rollout.urls), config.needs_whole_rollout
     found = [f"rollouts: sampled by {count} vLLM server{'s' * (count > 1)}: {', '.join(rollout.urls)}"]
     if not rollout.overlap:

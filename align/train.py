@@ -8,6 +8,7 @@ from reward_models import threads  # noqa: F401 - before torch is loaded
 import argparse
 import sys
 
+from align.best import sentence_before
 from align.config import AlignConfig
 from align.foreign import foreign_code
 from align.objective.config import describe
@@ -56,6 +57,8 @@ def _run(parsed: argparse.Namespace) -> None:
         print(sentence)
     for line in describe(config.loss, config.rollout.engine):
         print(line)
+    if config.keep_best is not None:
+        print(sentence_before(config.keep_best, config.evaluation.every))
     for step, change in changes(config):
         print(f"step {step:>6,}  {change}")
     for line in memory_of_run(config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -80,8 +81,8 @@ class LossConfig:
     off_policy_threshold: float | None = None
 
     def __post_init__(self) -> None:
-        if min(self.clip_low, self.clip_high, self.beta) < 0:
-            raise ValueError("loss.clip_low, loss.clip_high and loss.beta must not be negative")
+        if not (self.clip_low >= 0 and self.clip_high >= 0 and 0 <= self.beta < math.inf):  # also of nan
+            raise ValueError("loss.clip_low, loss.clip_high and loss.beta must be numbers that are not negative")
         self._check_clips()
         self._check_correction()
         if self.aggregation == "gdpo" and self.advantages != "group":
@@ -91,7 +92,7 @@ class LossConfig:
             )
         if self.kl_estimate != "k3" and not self.beta:
             raise ValueError(f"loss.kl_estimate={self.kl_estimate} needs a KL term: set loss.beta above 0")
-        if self.off_policy_threshold is not None and self.off_policy_threshold <= 0:
+        if self.off_policy_threshold is not None and not self.off_policy_threshold > 0:
             raise ValueError("loss.off_policy_threshold must be positive; leave it out for no mask")
 
     def correction_in_force(self, engine: str) -> CorrectionKind | None:
@@ -122,7 +123,7 @@ class LossConfig:
         if rule.action == "cap":
             if low is not None:
                 raise ValueError(f"loss.correction={self.correction} has no lower bound: take loss.correction_low out")
-            if high is not None and high <= 0:
+            if high is not None and not high > 0:
                 raise ValueError("loss.correction_high must be positive; loss.correction=never switches it off")
             return
         low, high = rule.low if low is None else low, rule.high if high is None else high
@@ -149,7 +150,9 @@ def describe(loss: LossConfig, engine: str) -> list[str]:
     kind = loss.correction_in_force(engine)
     because = f"loss.correction={loss.correction}, rollout.engine={engine}"
     if kind is None:
-        lines.append(f"correction: none ({because})")
+        given = [n for n in ("correction_low", "correction_high") if getattr(loss, n) is not None]
+        unused = f"; {' and '.join(f'loss.{name}' for name in given)} has no effect" if given else ""
+        lines.append(f"correction: none ({because}){unused}")
     else:
         found = CORRECTIONS[kind]
         low = (

@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +26,7 @@ from align.rollouts.vllm_client import POLL_SECONDS, RefusedRequestError, VllmCl
 from reward_models.http_retry import named
 
 PROBE_SECONDS = 2.0  # for a lost server to say whether it is back
+QUIET_SECONDS = 3.0  # of connecting, before it is said what a run waits for
 REJOIN_SECONDS = 30.0
 RECENT = 0.1  # weight of a new answer in the expected length of a response
 
@@ -88,6 +89,10 @@ class Fleet:
         """Connect with every server at the same time; at the start all of them must be there."""
         with ThreadPoolExecutor(len(self.servers)) as pool:
             joined = [pool.submit(each.join, self._model, self._device, self._start_seconds) for each in self.servers]
+            missing = wait(joined, timeout=QUIET_SECONDS).not_done
+            if absent := [server.url for server, each in zip(self.servers, joined, strict=True) if each in missing]:
+                limit = f"at most {self._start_seconds:g} s (rollout.vllm_start_seconds)"
+                self._say(f"waiting for {', '.join(absent)} to be up and connected, {limit}")
         for server, each in zip(self.servers, joined, strict=True):
             if (error := each.exception()) is not None:
                 if len(self.servers) > 1 and len(error.args) == 1:

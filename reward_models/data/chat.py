@@ -249,7 +249,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 
 
 def trained_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerBase:
-    """Facts of a tokenizer that :func:`train_tokenizer` has trained."""
+    """The tokenizer of transformers around the one that :func:`train_tokenizer` has trained."""
     from transformers import PreTrainedTokenizerFast
 
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|im_end|>")

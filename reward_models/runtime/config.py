@@ -55,7 +55,10 @@ def load_config(schema: type[Config], path: str | Path | None = None, overrides:
     except (OmegaConfBaseException, ValueError) as error:  # a wrong type; a value that a dataclass refuses
         key = f"{error.full_key}: " if isinstance(error, OmegaConfBaseException) and error.full_key else ""
         where = " and ".join([*([str(path)] if path is not None else []), *(["the command line"] if overrides else [])])
-        raise ConfigError(f"{where or 'the defaults'}: {key}{str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        if "is not a ListConfig" in reason:
+            reason = "it is a list: write it in brackets, [a] or [a, b]"
+        raise ConfigError(f"{where or 'the defaults'}: {key}{reason}") from error
 
 
 def dump_config(config: Any) -> str:

@@ -142,6 +142,16 @@ def test_overlap_killed_in_the_middle_of_a_rollout_goes_on_to_the_same_bits(star
         assert_same_files(out, whole)
 
 
+def test_overlap_keeps_the_same_best_policy(start: Any, tmp_path: Path) -> None:
+    best = "keep_best={metric: eval/letters:Brief_sampled, mode: min}"
+    words = ("steps=4", "phases=[]", "guards=[]", "evaluation.every=1", "evaluation.samples=2", best)
+    start(tmp_path / "apart", *words).finish()
+    start(tmp_path / "together", *words, OVERLAP).finish()
+    apart, together = (tmp_path / name / "best" for name in ("apart", "together"))
+    assert (together / "best.json").read_text() == (apart / "best.json").read_text()
+    assert (together / "model.safetensors").read_bytes() == (apart / "model.safetensors").read_bytes()
+
+
 def test_overlap_goes_back_where_a_guard_says_so(start: Any, tmp_path: Path) -> None:
     """A rule is broken in step 5, to which step 6 has been added when the rollout is complete."""
     words = ("steps=8", "phases=[]", "evaluation.data=[]", "steps_per_rollout=4", "ref_update_steps=4", "save_every=3")
@@ -252,7 +262,8 @@ def test_overlap_is_told_before_a_run() -> None:
     def told(*words: str) -> str:
         return "\n".join(engines_of(load_config(AlignConfig, None, list(words))))
 
-    assert "one thing after the other" in told()
+    assert told().endswith("one thing after the other")
+    assert "rollout.urls has no effect" in told("rollout.urls=[http://a:1]")
     two = "rollout={engine: vllm, overlap: true, urls: ['http://a:1', 'http://b:2'], ahead: 1}"
     assert "2 vLLM servers: http://a:1, http://b:2" in told(two)
     assert "when its own prompts are answered and scored" in told(two)

@@ -129,8 +129,13 @@ def test_sampling_has_the_reports_settings() -> None:
 
 
 def test_a_dry_run_prints_the_schedule_without_a_model(capsys: pytest.CaptureFixture[str]) -> None:
-    assert program.main(["--config", "r1_stage2", "--dry-run"]) == 0
+    best = "keep_best={metric: eval/accuracy_greedy, mode: min}"
+    assert program.main(["--config", "r1_stage2", "--dry-run", best]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert (
+        "best policy: kept by the lowest eval/accuracy_greedy, measured before the first step and every 48 steps"
+        in lines
+    )
     assert next(line for line in lines if "preference until" in line).startswith("step  1,312")
     assert sum("reference model" in line for line in lines) == 4
     assert sum("evaluation" in line for line in lines) == 1700 // 48

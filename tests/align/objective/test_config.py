@@ -26,6 +26,10 @@ from align.rollouts.config import RolloutConfig
         ({"correction_high": 0.0}, "loss.correction_high must be positive"),
         ({"correction": "token_mask", "correction_low": 1.5}, "bounds 1.5 and 5 masks the ratio 1"),
         ({"correction": "geometric_mask", "correction_high": 0.9}, "bounds 0.999 and 0.9 masks the ratio 1"),
+        ({"clip_high": float("nan")}, "loss.clip_high and loss.beta must be numbers"),
+        ({"beta": float("inf")}, "loss.clip_high and loss.beta must be numbers"),
+        ({"correction_high": float("nan")}, "loss.correction_high must be positive"),
+        ({"off_policy_threshold": float("nan")}, "loss.off_policy_threshold must be positive"),
         ({"advantages": "batch", "aggregation": "gdpo"}, "loss.advantages=batch would change nothing"),
     ],
 )
@@ -51,6 +55,12 @@ def test_a_dry_run_says_which_loss_is_in_force_and_where_it_comes_from(kind: Any
     assert LOSSES[kind].source in text
     assert ("[1 − 0.0003, 1 + 0.0004]" in text) == (kind != "sapo")
     assert "correction: token_cap, min(w_t, high); high = 2" in text
+
+
+def test_a_dry_run_says_that_bounds_without_a_correction_have_no_effect() -> None:
+    text = "\n".join(describe(LossConfig(correction_high=3.0), "local"))
+    assert "correction: none (loss.correction=auto, rollout.engine=local); loss.correction_high has no effect" in text
+    assert "has no effect" not in "\n".join(describe(LossConfig(), "local"))
 
 
 def test_a_dry_run_says_which_bounds_and_masks_are_in_force() -> None:

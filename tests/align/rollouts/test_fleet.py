@@ -179,6 +179,17 @@ def test_every_server_must_be_there_at_the_start(servers: tuple[StandIn, StandIn
         connect([servers[0].url, gone], [], start_seconds=0.2)
 
 
+def test_a_server_that_is_not_there_is_named_while_the_run_waits(
+    servers: tuple[StandIn, StandIn], said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("align.rollouts.fleet.QUIET_SECONDS", 0.2)
+    gone = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(RolloutServerError):
+        connect([gone, servers[0].url], said, start_seconds=1.0)
+    assert said[0].startswith(f"waiting for {gone}")
+    assert "at most 1 s (rollout.vllm_start_seconds)" in said[0]
+
+
 def test_weights_wait_for_the_responses_under_way(engine: VllmRollout, servers: tuple[StandIn, StandIn]) -> None:
     """The stand-in fails where a request meets an update."""
     sampling = Sampling(max_new_tokens=LIMIT, samples=GROUP, end_ids=(END,))

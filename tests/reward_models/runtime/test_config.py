@@ -43,6 +43,11 @@ def test_an_unknown_key_names_the_right_one(word: str, message: str) -> None:
         load_config(Whole, None, [word])
 
 
+def test_one_value_where_a_list_belongs_is_refused_with_the_brackets() -> None:
+    with pytest.raises(ConfigError, match=r"it is a list: write it in brackets, \[a\] or \[a, b\]"):
+        load_config(Whole, None, ["part.domains=a"])
+
+
 def test_a_value_that_is_no_yaml_is_refused_with_the_word() -> None:
     with pytest.raises(
         ConfigError, match=r"'parts=\[\{domains:\[a\]\}\]': the value is not YAML \(.*a space follows each"
