@@ -16,7 +16,7 @@ from align.planning.dry_run import memory_of_run
 from align.rewards.build import check_terms
 from align.rewards.scoring import RewardFailure
 from align.rewards.terms import TermError
-from align.run import GuardStop
+from align.run import MAY_CHANGE, GuardStop
 from align.starting_model import missing_model
 from align.timetable import changes, engines_of, shortened
 from align.trainer import train
@@ -24,6 +24,7 @@ from align.training.collect import NoSignalError
 from reward_models.planning.fit import is_first_rank
 from reward_models.runtime.config import ConfigError, load_config
 from reward_models.runtime.program import add_dry_run, exit_status, training_parser
+from reward_models.runtime.run import check_directory
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,6 +64,7 @@ def _run(parsed: argparse.Namespace) -> None:
         print(f"step {step:>6,}  {change}")
     for line in memory_of_run(config):
         print(line)
+    check_directory(config, MAY_CHANGE)
 
 
 if __name__ == "__main__":

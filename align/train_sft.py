@@ -21,9 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> None:
-    from align.sft.trainer import SftConfig, train
+    from align.sft.trainer import MAY_CHANGE, SftConfig, train
     from reward_models.planning.fit import is_first_rank, training_lines
     from reward_models.runtime.config import load_config
+    from reward_models.runtime.run import check_directory
 
     config = load_config(SftConfig, parsed.config, parsed.overrides)
     if not parsed.dry_run:
@@ -31,6 +32,7 @@ def _run(parsed: argparse.Namespace) -> None:
     elif is_first_rank():
         for line in training_lines(config.engine, config.model, config.max_tokens, scalar_head=False):
             print(line)
+        check_directory(config, MAY_CHANGE)
 
 
 if __name__ == "__main__":

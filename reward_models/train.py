@@ -24,7 +24,8 @@ def _run(parsed: argparse.Namespace) -> None:
     from reward_models.config import RewardModelConfig
     from reward_models.planning.fit import is_first_rank, training_lines
     from reward_models.runtime.config import load_config
-    from reward_models.trainer import train
+    from reward_models.runtime.run import check_directory
+    from reward_models.trainer import MAY_CHANGE, train
 
     config = load_config(RewardModelConfig, parsed.config, parsed.overrides)
     if not parsed.dry_run:
@@ -32,6 +33,7 @@ def _run(parsed: argparse.Namespace) -> None:
     elif is_first_rank():
         for line in training_lines(config.engine, config.model, config.max_tokens, scalar_head=True):
             print(line)
+        check_directory(config, MAY_CHANGE)
 
 
 if __name__ == "__main__":

@@ -103,6 +103,12 @@ def begin_run(config: RunConfig, *, may_change: tuple[str, ...], manifest: str, 
             lock.close()
 
 
+def check_directory(config: RunConfig, may_change: tuple[str, ...]) -> None:
+    """``ConfigError`` if :func:`begin_run` would refuse the directory as it is: for dry runs."""
+    directory = RunDirectory(Path(config.output_dir))
+    directory.check(dump_config(config), overwrite=config.overwrite, may_change=may_change, schema=type(config))
+
+
 def check_shared(directory: Path, world: World) -> None:
     """Every rank must see what the main rank writes: a checkpoint is files of all ranks, which any rank may read.
 
@@ -187,18 +193,21 @@ class RunDirectory:
             ConfigError: it holds a run with another configuration, or something that is not a run at all.
         """
         file, temporary = self.path / CONFIG_FILE, self.path / f".{CONFIG_FILE}.tmp"
-        self._check_ours()
-        before = None if self._has_not_begun() else _read_config(file)
-        if before is not None and overwrite:
+        self.check(resolved, overwrite=overwrite, may_change=may_change, schema=schema)
+        if overwrite and not self._has_not_begun() and _read_config(file) is not None:
             self._empty()
-        elif before is not None and (differs := self.differences(resolved, may_change, schema)):
+        self.path.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(resolved, encoding="utf-8")
+        temporary.replace(file)  # a kill leaves the old one or the new one
+
+    def check(self, resolved: str, *, overwrite: bool, may_change: tuple[str, ...], schema: type | None = None) -> None:
+        """Refuse what :meth:`begin` refuses; nothing is written."""
+        self._check_ours()
+        if not overwrite and (differs := self.differences(resolved, may_change, schema)):
             raise ConfigError(
                 f"{self.path} holds a run with another configuration ({'; '.join(differs[:5])}). Choose another "
                 "output_dir, go back to its configuration to resume it, or set overwrite=true to delete it"
             )
-        self.path.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(resolved, encoding="utf-8")
-        temporary.replace(file)  # a kill leaves the old one or the new one
 
     def differences(self, resolved: str, may_change: tuple[str, ...], schema: type | None = None) -> list[str]:
         """The settings in which the run here differs from ``resolved``, a text each; empty if there is no run.

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from reward_models.config import RewardModelConfig
 from reward_models.runtime.checkpoint import CheckpointError
 from reward_models.runtime.config import ConfigError, dump_config
 from reward_models.runtime.distributed import World
@@ -24,6 +25,7 @@ from reward_models.runtime.run import (
     RunDirectory,
     StopSignal,
     begin_run,
+    check_directory,
     check_shared,
     check_sources,
     package_versions,
@@ -72,6 +74,19 @@ def test_another_configuration_is_refused_and_the_way_out_named(other: str, name
     with pytest.raises(ConfigError, match=rf"{named}.*overwrite=true"):
         begin(tmp_path / "run", other)
     assert (tmp_path / "run" / CONFIG_FILE).read_text() == RUN
+
+
+def test_a_dry_run_refuses_the_directory_that_a_run_refuses(tmp_path: Path) -> None:
+    config = RewardModelConfig(output_dir=str(tmp_path / "run"))
+    check_directory(config, ())  # nothing is there
+    run = begin(tmp_path / "run", dump_config(config))
+    (run.path / "metrics.jsonl").touch()
+    check_directory(config, ())
+    other = replace(config, batch_size=config.batch_size + 1)
+    with pytest.raises(ConfigError, match=r"batch_size: \d+ there, \d+ here"):
+        check_directory(other, ())
+    check_directory(other, ("batch_size",))
+    check_directory(replace(other, overwrite=True), ())
 
 
 def test_a_run_that_failed_before_its_first_step_gives_way_to_the_corrected_one(tmp_path: Path) -> None:
