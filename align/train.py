@@ -20,7 +20,7 @@ from align.run import MAY_CHANGE, GuardStop
 from align.starting_model import missing_model
 from align.timetable import changes, engines_of, shortened
 from align.trainer import train
-from align.training.collect import NoSignalError
+from align.training.silence import NoSignalError
 from reward_models.planning.fit import is_first_rank
 from reward_models.runtime.config import ConfigError, load_config
 from reward_models.runtime.program import add_dry_run, exit_status, training_parser

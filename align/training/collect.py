@@ -26,6 +26,7 @@ from align.state import RunState
 from align.training.batches import plan_micro_batches, share_groups
 from align.training.rollout import Rollout, concat, share_ragged
 from align.training.sample_log import SampleLog
+from align.training.silence import check_signal
 from align.training.timer import Timer
 from reward_models.runtime.distributed import World
 from reward_models.runtime.metrics import NullLog
@@ -319,29 +320,3 @@ def end_curriculum_rollout(run: PolicyRun, state: RunState) -> dict[str, float]:
     if run.curriculum is None or state.curriculum is None:
         return {}
     return run.curriculum.end_rollout(state.curriculum)
-
-
-class NoSignalError(RuntimeError):
-    """Nothing can be learnt from the run's rollouts: no response earns more than the others of its prompt."""
-
-
-def check_signal(run: PolicyRun, state: RunState, found: Advantages, rewards: Rewards) -> None:
-    """Count rollouts in a row without any signal.
-
-    Raises:
-        NoSignalError: there were ``max_silent_rollouts`` of them, or as many as the run has.
-    """
-    state.silent_rollouts = 0 if bool(found.signal_P.any()) else state.silent_rollouts + 1
-    limit = run.config.max_silent_rollouts
-    if not limit or state.silent_rollouts < min(limit, -(-run.config.steps // run.config.steps_per_rollout)):
-        return
-    means = ", ".join(
-        f"{name} {mean_of_known(values):.3g} ({int((~np.isnan(values)).sum())} scored)"
-        for name, values in rewards.raw.items()
-    )
-    raise NoSignalError(
-        f"{state.silent_rollouts} rollouts in a row had no signal: within every prompt's group all responses earned "
-        f"the same reward, or could not be scored. In the last one {found.unscorable} of {len(rewards.reward_N)} "
-        f"responses had no reward; the means of the terms were {means}. samples.jsonl holds responses. Check answers "
-        "and verifiers, begin with easier prompts or a better policy, or raise max_silent_rollouts (0: never stop)"
-    )

@@ -247,6 +247,13 @@ def test_prompts_without_signal_are_drawn_anew(tmp_path: Path, train: Any) -> No
     assert (first["resampled_rounds"], first["prompts_drawn"]) == (0, 4)
 
 
+def test_a_run_whose_responses_are_all_left_out_stops_and_says_why(tmp_path: Path, train: Any) -> None:
+    words = ("loss.overlong_filter=true", "max_new_tokens=1", "steps=4", "evaluation.data=[]", "max_silent_rollouts=1")
+    said = train(tmp_path / "run", *words, status=1)
+    assert "every response was cut at max_new_tokens, and loss.overlong_filter=true leaves those out" in said
+    assert not (tmp_path / "run" / MANIFEST).exists()
+
+
 @pytest.mark.parametrize(("words", "rollouts"), [(("max_silent_rollouts=2",), 2), ((), 4)], ids=["set", "all"])
 def test_a_run_without_any_signal_stops_and_says_why(
     words: tuple[str, ...], rollouts: int, tmp_path: Path, train: Any
