@@ -143,7 +143,7 @@ def test_overlap_killed_in_the_middle_of_a_rollout_goes_on_to_the_same_bits(star
 
 
 def test_overlap_keeps_the_same_best_policy(start: Any, tmp_path: Path) -> None:
-    best = "keep_best={metric: eval/letters:Brief_sampled, mode: min}"
+    best = "keep_best={metric: eval/brief_sampled, mode: min}"
     words = ("steps=4", "phases=[]", "guards=[]", "evaluation.every=1", "evaluation.samples=2", best)
     start(tmp_path / "apart", *words).finish()
     start(tmp_path / "together", *words, OVERLAP).finish()

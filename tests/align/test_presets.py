@@ -139,8 +139,7 @@ def test_a_dry_run_prints_the_schedule_without_a_model(capsys: pytest.CaptureFix
     assert next(line for line in lines if "preference until" in line).startswith("step  1,312")
     assert sum("reference model" in line for line in lines) == 4
     assert sum("evaluation" in line for line in lines) == 1700 // 48
-    assert lines.index("step  1,700  end") > 1700 // 48
-    assert lines[-1].startswith("memory: ")
+    assert [line for line in lines if line.startswith("step")][-1] == "step  1,700  end"
 
 
 def test_a_model_that_was_not_made_yet_is_named_with_the_command_that_makes_it(

@@ -15,7 +15,7 @@ import torch
 
 from reward_models.config import RewardModelConfig
 from reward_models.runtime.checkpoint import CheckpointError
-from reward_models.runtime.config import ConfigError, dump_config
+from reward_models.runtime.config import ConfigError, dump_config, load_config
 from reward_models.runtime.distributed import World
 from reward_models.runtime.program import exit_status
 from reward_models.runtime.reporter import Reporter
@@ -77,7 +77,7 @@ def test_another_configuration_is_refused_and_the_way_out_named(other: str, name
 
 
 def test_a_dry_run_refuses_the_directory_that_a_run_refuses(tmp_path: Path) -> None:
-    config = RewardModelConfig(output_dir=str(tmp_path / "run"))
+    config = load_config(RewardModelConfig, "helpful_cpu", [f"output_dir={tmp_path}/run"])
     check_directory(config, ())  # nothing is there
     run = begin(tmp_path / "run", dump_config(config))
     (run.path / "metrics.jsonl").touch()
