@@ -107,8 +107,14 @@ def unknown_keys(schema: type, written: Mapping[str, Any], prefix: str = "") -> 
             found[f"{prefix}{key}"] = f"{prefix}{renamed[key]}" if key in renamed else None
             continue
         nested = next((each for each in _members(known[key]) if dataclasses.is_dataclass(each)), None)
-        if nested is not None and isinstance(value, Mapping):
-            found |= unknown_keys(cast(type, nested), value, f"{prefix}{key}.")
+        if nested is None or not isinstance(value, Mapping):
+            continue
+        sections = {f"{prefix}{key}.": value}
+        if get_origin(known[key]) is dict:  # names that the user chooses, and a section for each
+            sections = {f"{prefix}{key}.{name}.": each for name, each in value.items()}
+        for start, section in sections.items():
+            if isinstance(section, Mapping):
+                found |= unknown_keys(cast(type, nested), section, start)
     return found
 
 

@@ -147,6 +147,7 @@ def test_where_engine_and_trainer_agree_importance_sampling_changes_nothing_and_
 
 def test_masks_and_filters_are_logged_and_leave_nothing_where_all_is_masked(tmp_path: Path, train: Any) -> None:
     words = ("steps=2", "evaluation.data=[]", "loss.beta=0", "loss.overlong_filter=true", "max_new_tokens=2")
+    words += ("max_silent_rollouts=0",)
     train(tmp_path / "run", *words, "loss.correction=geometric_mask", "loss.off_policy_threshold=1")
     for line in metrics(tmp_path / "run"):
         assert line["overlong"] == 1  # no response ends within two tokens
