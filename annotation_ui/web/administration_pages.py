@@ -6,6 +6,7 @@ Forms send ``{"fields": {name: text}}``; every value is text from the browser an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from annotation_ui.actions import administration as admin
@@ -209,7 +210,7 @@ def _access(project: Action) -> dict[str, Action]:
             raise ProjectError(f"a project's kind is one of {', '.join(RESPONSES)}")
         votes = _whole(fields, "votes_per_item", WHOLE["votes_per_item"]) or 0
         admin.create_project(context.database, context.who, name, kind, {"votes_per_item": votes}, now=context.now)
-        made = Context(context.database, context.who, name, context.now, context.can_log_out)
+        made = replace(context, project=name)
         return project(made, asked) | {"note": f"{name} is there; import items into it"}
 
     return {"member": member, "release": release, "archive": archive, "create project": create}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from annotation_ui.store.database import Database
+from annotation_ui.web.languages import Language
 
 Reply = dict[str, Any]
 Said = Mapping[str, Any]
@@ -18,10 +19,11 @@ class BadRequest(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The account, the project and the time of a request."""
+    """The account, the project, the time and the language of a request."""
 
     database: Database
     who: str | None
     project: str | None
     now: float
     can_log_out: bool
+    language: Language = "en"

@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from annotation_ui.store import accounts
 from annotation_ui.store.database import Database
+from annotation_ui.web.languages import Language, language_of
 from annotation_ui.web.login_limits import Gate, LoginLimits
 from annotation_ui.web.outages import RETRY, Outages
 from annotation_ui.web.wording import environment
@@ -31,7 +32,7 @@ def add_login(server: FastAPI, database: Database, outages: Outages, *, secure_c
 
     @server.exception_handler(HTTPException)
     def failed(request: Request, error: HTTPException) -> Response:
-        return _page(str(error.detail), error.status_code, dict(error.headers or {}))
+        return _page(request, str(error.detail), error.status_code, dict(error.headers or {}))
 
     strangers, known_browsers = Gate(places=4), Gate(places=8)
 
@@ -40,7 +41,7 @@ def add_login(server: FastAPI, database: Database, outages: Outages, *, secure_c
         with outages.answered(), database.read() as session:
             if accounts.login_of(session, request.cookies.get(COOKIE), now=time.time()):
                 return RedirectResponse("/", 303)  # the browser's Back must not end at the log-in
-        return _page(ENDED if ended else "")
+        return _page(request, ENDED if ended else "")
 
     @server.post("/login")
     def log_in(request: Request, name: Annotated[str, Form()], password: Annotated[str, Form()]) -> Response:
@@ -55,9 +56,9 @@ def add_login(server: FastAPI, database: Database, outages: Outages, *, secure_c
             device = mark if accounts.known_device(session, name, mark) else None
         with (known_browsers if device else strangers).entered() as entered:
             if not entered:
-                return _page(BUSY, 503, {"Retry-After": "5"})
+                return _page(request, BUSY, 503, {"Retry-After": "5"})
             if limits.reached(name, address, device, now=now):
-                return _page(TOO_MANY, 429, {"Retry-After": "900"})
+                return _page(request, TOO_MANY, 429, {"Retry-After": "900"})
             with database.read() as session:
                 matches = len(password) <= 1000 and accounts.credentials_hold(session, name, password)
             guessed = not matches and limits.failed(name, address, device, now=now)
@@ -65,7 +66,7 @@ def add_login(server: FastAPI, database: Database, outages: Outages, *, secure_c
             if guessed:
                 with database.write() as session:
                     accounts.note_guessing(session, name, now=now)
-            return _page(WRONG, 401)
+            return _page(request, WRONG, 401)
         with database.write() as session:
             cookie, mark = accounts.open_login(session, name, now=now), accounts.device_mark(session, name)
         response = RedirectResponse("/", 303)
@@ -82,8 +83,11 @@ def add_login(server: FastAPI, database: Database, outages: Outages, *, secure_c
         return response
 
 
-def _page(message: str = "", status: int = 200, headers: dict[str, str] | None = None) -> HTMLResponse:
-    return HTMLResponse(environment().get_template("login.html").render(error=message), status, headers)
+def _page(
+    request: Request, message: str = "", status: int = 200, headers: dict[str, str] | None = None
+) -> HTMLResponse:
+    language = language_of(request.headers.get("accept-language"))
+    return HTMLResponse(environment(language).get_template("login.html").render(error=message), status, headers)
 
 
 def _set(response: Response, name: str, value: str, seconds: int, secure: bool) -> None:
@@ -118,9 +122,9 @@ class Token:
         return hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode())
 
 
-def no_token_page() -> HTMLResponse:
-    return HTMLResponse(environment().get_template("token.html").render(), 401)
+def no_token_page(language: Language) -> HTMLResponse:
+    return HTMLResponse(environment(language).get_template("token.html").render(), 401)
 
 
-def outage_page(reason: str) -> HTMLResponse:
-    return HTMLResponse(environment().get_template("outage.html").render(reason=reason), 503, RETRY)
+def outage_page(reason: str, language: Language) -> HTMLResponse:
+    return HTMLResponse(environment(language).get_template("outage.html").render(reason=reason), 503, RETRY)

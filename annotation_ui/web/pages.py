@@ -7,6 +7,7 @@ user could bring about.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 from typing import Any
@@ -30,6 +31,7 @@ from annotation_ui.web import administration_pages, rendering
 from annotation_ui.web.administration_pages import following
 from annotation_ui.web.context import BadRequest, Context, Reply, Said
 from annotation_ui.web.differences import difference
+from annotation_ui.web.languages import Language, language_of, translated
 from annotation_ui.web.wording import DEGREES, KEYS, LABELS, NAMES, ORDERS, SCALE, SENDS, environment, revealed
 
 EPOCH = date(1970, 1, 1).toordinal()
@@ -37,6 +39,15 @@ EPOCH = date(1970, 1, 1).toordinal()
 
 def act(database: Database, who: str | None, asked: object, *, now: float, can_log_out: bool = True) -> Reply:
     """Answer one request of the browser: ``{"action", "project", …}``."""
+    language = language_of(asked.get("language")) if isinstance(asked, dict) else "en"
+    reply = _answer(database, who, asked, language, now=now, can_log_out=can_log_out)
+    said = {name: reply[name] and translated(reply[name], language) for name in ("note", "error")}
+    return reply | said
+
+
+def _answer(
+    database: Database, who: str | None, asked: object, language: Language, *, now: float, can_log_out: bool
+) -> Reply:
     try:
         if not isinstance(asked, dict) or not isinstance(asked.get("action"), str):
             raise BadRequest("not a request")
@@ -44,10 +55,11 @@ def act(database: Database, who: str | None, asked: object, *, now: float, can_l
         if action is None:
             raise BadRequest("no such action")
         project = asked.get("project")
-        context = Context(database, who, project if isinstance(project, str) and project else None, now, can_log_out)
+        named = project if isinstance(project, str) and project else None
+        context = Context(database, who, named, now, can_log_out, language)
         if context.project is None:
             known = annotating.layout(database, who).projects
-            context = Context(database, who, known[0] if known else None, now, can_log_out)
+            context = replace(context, project=known[0] if known else None)
         return action(context, asked)
     except (LeaseLost, Stale) as error:
         reply = _annotate(context)
@@ -72,7 +84,9 @@ def _vote(context: Context, asked: Said) -> Reply:
     voted = annotating.vote(
         context.database, context.who, context.project, token, said, dwell_ms=dwell_ms, go_on=True, now=context.now
     )
-    return _annotate(context, screen=voted.screen) | {"note": " · ".join(["Saved", *map(revealed, voted.scores)])}
+    scores = [revealed(score, context.language) for score in voted.scores]
+    note = " · ".join([translated("Saved", context.language), *scores])
+    return _annotate(context, screen=voted.screen) | {"note": note}
 
 
 def _undo(context: Context, asked: Said) -> Reply:
@@ -248,7 +262,7 @@ def _annotate(context: Context, task: Task | None = None, screen: Screen | None 
         task, progress = screen.task, screen.progress
     else:
         progress = annotating.progress(context.database, context.who, context.project, now=context.now)
-    title, why = _why_empty(progress, context.now) if task is None else ("", "")
+    title, why = _why_empty(progress, context.now, context.language) if task is None else ("", "")
     if screen is not None and screen.archived:
         title, why = "Archived", "This project takes no more votes. Thank you."
     return _page(
@@ -262,18 +276,19 @@ def _annotate(context: Context, task: Task | None = None, screen: Screen | None 
     )
 
 
-def _why_empty(progress: Progress, now: float) -> tuple[str, str]:
+def _why_empty(progress: Progress, now: float, language: Language) -> tuple[str, str]:
     """A title and a sentence on why there is no item."""
     queue = progress.queue
     if queue.total == 0:
         return "No items yet", "Nothing has been imported into this project: keel annotate import FILE."
     if queue.leased and queue.next_free is not None:
         minutes = max(1, round((queue.next_free - now) / 60))
-        return (
-            "All taken for the moment",
-            f"The items still short of votes ({queue.leased}) are on other people's screens. If they leave one, it "
-            f"comes free in {minutes} min at the earliest. This page looks again by itself.",
+        why = translated(
+            "The items still short of votes (%(count)s) are on other people's screens. If they leave one, it comes "
+            "free in %(minutes)s min at the earliest. This page looks again by itself.",
+            language,
         )
+        return "All taken for the moment", why % {"count": queue.leased, "minutes": minutes}
     if queue.judged + queue.skipped == queue.total:
         return "You have seen everything", "There is no item left that you have not judged or skipped. Thank you."
     return "Finished", "Every item has all the votes it needs. Thank you."
@@ -282,7 +297,7 @@ def _why_empty(progress: Progress, now: float) -> tuple[str, str]:
 def _page(context: Context, name: str, layout: Layout | None = None, **values: Any) -> Reply:
     layout = layout or annotating.layout(context.database, context.who)
     html = (
-        environment()
+        environment(context.language)
         .get_template(f"{name}.html")
         .render(
             page=name,

@@ -19,6 +19,7 @@ from annotation_ui.api.errors import error
 from annotation_ui.store import accounts
 from annotation_ui.store.database import Database
 from annotation_ui.web import app, rendering
+from annotation_ui.web.languages import language_of
 from annotation_ui.web.login import COOKIE, Token, add_login, no_token_page, outage_page
 from annotation_ui.web.outages import Outages, add_health, reason_of
 
@@ -103,10 +104,11 @@ def _add_guard(server: FastAPI, key: Token | None, outages: Outages) -> None:
         if of_api:
             response.headers.update(HEADERS | {"Cache-Control": "no-store"})
             return response
+        language = language_of(request.headers.get("accept-language"))
         if _wants_page(request) and response.status_code == 401:
-            response = no_token_page() if key else RedirectResponse("/login", 303)
+            response = no_token_page(language) if key else RedirectResponse("/login", 303)
         if _wants_page(request) and response.status_code == 503:
-            response = outage_page(outages.reason or "")
+            response = outage_page(outages.reason or "", language)
         response.headers.update(HEADERS)
         if not request.url.path.startswith(UNCHANGING):
             response.headers["Cache-Control"] = "no-store"

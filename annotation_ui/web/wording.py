@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
@@ -13,6 +13,7 @@ from annotation_ui.labelling.dwell import along
 from annotation_ui.labelling.screens import History, ShownScore
 from annotation_ui.store.verdicts import STRENGTHS, letter
 from annotation_ui.web import rendering
+from annotation_ui.web.languages import LANGUAGES, TAGS, Language, translated
 
 SCALE = (
     ("left", 3, "A much better", "A+++", "1"),
@@ -70,13 +71,30 @@ KEYS = (
 )
 
 
-def said_in_words(past: History) -> str:
-    name = NAMES[past.label]
+# Texts that the scripts put together; %s stands for a value.
+SCRIPT_WORDS = (
+    ". Next item, %s left for you",
+    "Choose at least one category of harm",
+    "Draft saved",
+    "Importing …",
+    "Not saved on the server yet",
+    "Note on %s",
+    "Remove",
+    "Select a passage of one response in the raw text first",
+    "The server does not answer, so nothing was changed. Press again in a moment.",
+    "The server does not answer. Nothing was imported.",
+    "%s items added, %s were there",
+    "note (optional)",
+)
+
+
+def said_in_words(past: History, language: Language = "en") -> str:
     if past.ranks:
         return order_in_words(past.ranks)
     if past.label == "written":
-        return NAMES[past.decision] if past.decision else "Waits for a second person"
-    return f"{name} {STRENGTHS[past.strength]}" if past.strength else name
+        return translated(NAMES[past.decision] if past.decision else "Waits for a second person", language)
+    name = translated(NAMES[past.label], language)
+    return f"{name} {translated(STRENGTHS[past.strength], language)}" if past.strength else name
 
 
 def order_in_words(ranks: Sequence[int]) -> str:
@@ -85,52 +103,71 @@ def order_in_words(ranks: Sequence[int]) -> str:
     return " > ".join(" = ".join(letter(n) for n, rank in enumerate(ranks) if rank == each) for each in by_rank)
 
 
-def revealed(reveal: ShownScore) -> str:
-    return f"{reveal.scorer} {_leaning(reveal.margin, reveal.pair)}"
+def revealed(reveal: ShownScore, language: Language = "en") -> str:
+    return f"{reveal.scorer} {_leaning(reveal.margin, reveal.pair, language)}"
 
 
-def _leaning(margin: float, pair: bool) -> str:
+def _leaning(margin: float, pair: bool, language: Language = "en") -> str:
     """A scorer's preference, by its margin between A and B or its score of the only response."""
     if pair:
-        return f"prefers {'A' if margin > 0 else 'B'}, margin {abs(margin):.2f}"
-    return f"says {'safe' if margin > 0 else 'unsafe'}, score {margin:+.2f}"
+        said = translated("prefers %(name)s, margin %(value)s", language)
+        return said % {"name": "A" if margin > 0 else "B", "value": f"{abs(margin):.2f}"}
+    said = translated("says safe, score %(value)s" if margin > 0 else "says unsafe, score %(value)s", language)
+    return said % {"value": f"{margin:+.2f}"}
 
 
-def _ago(then: float, now: float) -> str:
+def _ago(then: float, now: float, language: Language = "en") -> str:
     seconds = max(0.0, now - then)
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+    for size, unit in ((86400, "%(count)s d ago"), (3600, "%(count)s h ago"), (60, "%(count)s min ago")):
         if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return "just now"
+            return translated(unit, language) % {"count": f"{seconds / size:.0f}"}
+    return translated("just now", language)
 
 
-def _about(count: int, checks: bool, most: int) -> str:
+def _about(count: int, checks: bool, most: int, language: Language = "en") -> str:
     """A count as annotators see it: exact only where no task is a check, and never above ``most``."""
     if not checks or count in (0, most):
         return str(count)
-    return f"about {min(round(count, -1), most // 10 * 10 or most)}" if count >= 10 else "fewer than 10"
+    if count < 10:
+        return translated("fewer than 10", language)
+    return translated("about %(count)s", language) % {"count": min(round(count, -1), most // 10 * 10 or most)}
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: float, language: Language = "en") -> str:
     if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
+        number, unit = f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}", "%(count)s s"
+    else:
+        minutes = seconds < 5400
+        number, unit = f"{seconds / (60 if minutes else 3600):.0f}", "%(count)s min" if minutes else "%(count)s h"
+    return translated(unit, language) % {"count": number}
 
 
 @cache
-def environment() -> Environment:
-    """The templates; everything put into them is escaped unless ``rendering`` made it."""
+def environment(language: Language = "en") -> Environment:
+    """The templates in a language; everything put into them is escaped unless ``rendering`` made it.
+
+    A text of a template is ``_("…")``, with its values as arguments; a text that comes from elsewhere has the filter
+    ``word``, and is itself where the catalogue has none for it.
+    """
     made = Environment(loader=PackageLoader("annotation_ui.web"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    made.globals["_"] = lambda text, **values: (
+        Markup(translated(text, language)) % values if values else Markup(translated(text, language))
+    )
+    made.globals |= {"language": TAGS[language], "languages": LANGUAGES}
+    made.globals["script_words"] = (
+        {text: translated(text, language) for text in SCRIPT_WORDS} if language != "en" else {}
+    )
+    made.filters["word"] = lambda text: translated(text, language) if isinstance(text, str) else text
     made.filters["markdown"] = lambda text: Markup(rendering.markdown(text))
     made.filters["response"] = lambda text, opened: Markup(rendering.response(text, open_reasoning=opened))
     made.filters["raw"] = lambda text: Markup(rendering.raw(text))
     made.filters["letter"] = letter
     made.filters["order"] = order_in_words
-    made.filters["said"] = said_in_words
-    made.filters["ago"] = _ago
+    made.filters["said"] = partial(said_in_words, language=language)
+    made.filters["ago"] = partial(_ago, language=language)
     made.filters["day"] = lambda at: time.strftime("%Y-%m-%d %H:%M", time.gmtime(at))
-    made.filters["leaning"] = _leaning
-    made.filters["about"] = _about
+    made.filters["leaning"] = partial(_leaning, language=language)
+    made.filters["about"] = partial(_about, language=language)
     made.filters["along"] = along
-    made.filters["duration"] = _duration
+    made.filters["duration"] = partial(_duration, language=language)
     return made

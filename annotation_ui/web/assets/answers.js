@@ -57,7 +57,7 @@ function markSelection(button) {
   const chosen = getSelection();
   const range = chosen.rangeCount && !chosen.isCollapsed ? chosen.getRangeAt(0) : null;
   const place = raws().findIndex((raw) => range && raw.contains(range.startContainer) && raw.contains(range.endContainer));
-  if (place < 0) return note("Select a passage of one response in the raw text first", true);
+  if (place < 0) return note(word("Select a passage of one response in the raw text first"), true);
   const before = document.createRange();
   before.setStart(raws()[place], 0);
   before.setEnd(range.startContainer, range.startOffset);
@@ -87,10 +87,10 @@ function showMarks() {
     const row = document.createElement("li");
     const where = raws().length > 1 ? `${"ABCDEFGH"[place]}: ` : "";
     row.append(`${where}${mark.label} `, Object.assign(document.createElement("q"), { textContent: mark.text.slice(0, 80) }));
-    const wording = { type: "text", value: mark.note, maxLength: 500, placeholder: "note (optional)", ariaLabel: `Note on ${mark.text.slice(0, 40)}` };
+    const wording = { type: "text", value: mark.note, maxLength: 500, placeholder: word("note (optional)"), ariaLabel: word("Note on %s", mark.text.slice(0, 40)) };
     const field = Object.assign(document.createElement("input"), wording);
     field.addEventListener("change", () => setMarks(marked().map((each, p) => each.map((m, k) => (p === place && k === n ? { ...m, note: field.value } : m)))));
-    const remove = Object.assign(document.createElement("button"), { type: "button", className: "k-quiet", textContent: "Remove" });
+    const remove = Object.assign(document.createElement("button"), { type: "button", className: "k-quiet", textContent: word("Remove") });
     remove.addEventListener("click", () => setMarks(marked().map((each, p) => each.filter((_, k) => p !== place || k !== n))));
     row.append(" ", field, remove);
     list.append(row);
@@ -125,10 +125,10 @@ function keepText() {
   keeping = setTimeout(async () => {
     const { project } = app().dataset;
     const text = field.value;
-    const reply = await server.act({ action: "draft", project, token: field.dataset.sent, text }).catch(() => null);
+    const reply = await server.act({ action: "draft", project, token: field.dataset.sent, text, language: language() }).catch(() => null);
     if (!field.isConnected || field.value !== text) return;
     if (reply && !reply.error) dropText();
-    say(reply && !reply.error ? "Draft saved" : (reply?.error ?? "Not saved on the server yet"));
+    say(reply && !reply.error ? word("Draft saved") : (reply?.error ?? word("Not saved on the server yet")));
   }, DRAFT_MS);
 }
 

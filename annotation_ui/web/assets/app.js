@@ -12,6 +12,15 @@ let polling = 0;
 
 const find = (selector) => element.querySelector(selector);
 const app = () => find(".k-app");
+
+// A text of this program in the language of the page, with values in the places of its %s.
+function word(text, ...values) {
+  const said = JSON.parse(app()?.dataset.words || "{}")[text] ?? text;
+  return said.replace(/%s/g, () => String(values.shift() ?? ""));
+}
+
+// The language that was chosen here, or else the browser's.
+const language = () => load(localStorage, "keel.language") ?? navigator.language;
 const visible = (node) => node && !node.closest("[hidden]") && !node.disabled;
 
 function note(text, isError, aside = "") {
@@ -110,6 +119,7 @@ function show(html, how) {
   const before = { page: app()?.dataset.page, top: find(".k-main")?.scrollTop ?? 0 };
   const views = { raw: app()?.classList.contains("k-show-raw"), guideline: app()?.classList.contains("k-show-guideline") };
   place.innerHTML = html;
+  document.documentElement.lang = app().lang;
   app().classList.toggle("k-show-raw", Boolean(views.raw));
   app().classList.toggle("k-show-guideline", views.guideline ?? window.innerWidth > 1500);
   for (const act of ["raw", "guideline"]) {
@@ -170,16 +180,16 @@ async function ask(action, data = {}, how = "pushState") {
   try {
     const project = data.project ?? app()?.dataset.project ?? null;
     const key = draftKey();
-    const reply = await server.act({ action, ...data, project });
+    const reply = await server.act({ action, ...data, project, language: language() });
     if (SENDS.includes(action) && !reply.error) store(sessionStorage, key, null);
     if (LEAVES.includes(action) && !reply.error && (await sessionEnded())) return null;
     if (typeof reply.html === "string") show(reply.html, action === "vote" ? "replaceState" : how);
     const left = action === "vote" ? find(".k-main").dataset.left : null;
-    note(reply.error || reply.note, Boolean(reply.error), left ? `. Next item, ${left} left for you` : "");
+    note(reply.error || reply.note, Boolean(reply.error), left ? word(". Next item, %s left for you", left) : "");
     return reply;
   } catch (error) {
     if (await sessionEnded()) return null;
-    note((await outage()) ?? "The server does not answer, so nothing was changed. Press again in a moment.", true);
+    note((await outage()) ?? word("The server does not answer, so nothing was changed. Press again in a moment."), true);
     return null;
   } finally {
     busy = false;
@@ -217,7 +227,7 @@ function verdict(label, button) {
     said.harms = [...form.querySelectorAll("[name=harm]:checked")].map((box) => box.value);
     const severity = form.querySelector("[name=severity]:checked");
     if (severity) said.severity = Number(severity.value);
-    if (!said.harms.length) return note("Choose at least one category of harm", true);
+    if (!said.harms.length) return note(word("Choose at least one category of harm"), true);
   }
   const seen = main.dataset.seen ? Number(main.dataset.seen) : null;
   if (main.dataset.reading) return ask("decide text", { judgement: Number(main.dataset.reading), seen, said });
@@ -274,6 +284,10 @@ const ACTS = {
   preview,
   write,
   reading: (button) => ask("reading", { judgement: Number(button.dataset.judgement) }),
+  language: (button) => {
+    store(localStorage, "keel.language", button.dataset.language);
+    visit();
+  },
   help: () => find(".k-help").showModal(),
   close: () => find(".k-help").close(),
   raw: () => toggle("raw"),
@@ -303,13 +317,13 @@ function fieldsOf(form) {
 async function upload(form) {
   const file = form.elements.file.files[0];
   const asked = new URLSearchParams({ name: file.name.slice(0, 80), gold: form.elements.gold.checked });
-  note("Importing …", false);
+  note(word("Importing …"), false);
   const path = `api/v1/projects/${encodeURIComponent(form.dataset.upload)}/import?${asked}`;
   const reply = await fetch(path, { method: "POST", body: file }).catch(() => null);
   const said = await reply?.json().catch(() => null);
-  if (!reply?.ok) return note(said?.error?.message ?? "The server does not answer. Nothing was imported.", true);
+  if (!reply?.ok) return note(said?.error?.message ?? word("The server does not answer. Nothing was imported."), true);
   await ask("project");
-  note(`${said.items} items added, ${said.known} were there`, false);
+  note(word("%s items added, %s were there", said.items, said.known), false);
 }
 
 element.addEventListener("click", (event) => {
