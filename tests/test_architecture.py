@@ -18,7 +18,7 @@ FILES = [f for package in PACKAGES for f in sorted((ROOT / package).rglob("*.py"
 ANNOTATION_FOLDERS = ("store", "labelling", "quality", "exchange", "actions", "web")  # each imports those before it
 
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
-LONG_FILES: dict[str, str] = {}
+LONG_FILES = {"annotation_ui/web/chinese.py": "a table of texts, nothing else"}
 LONG_FUNCTIONS = {
     "annotation_ui/store/migrations/versions/0001_first_schema.py:upgrade": "a schema is a list, written by Alembic",
 }

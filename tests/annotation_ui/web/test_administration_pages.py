@@ -257,6 +257,7 @@ class TestInChromium:
         page.click("button:text-is('Import')")
         page.wait_for_selector("text=1 items added")
         page.click("nav >> text=Users")
+        page.wait_for_selector("h1:has-text('Users')")
         page.fill("section [name=name]", "eve")
         page.fill("section [name=password]", "twelve letters")
         page.click("button:text-is('Add')")
