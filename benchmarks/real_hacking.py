@@ -116,7 +116,7 @@ def terms(runs: Path) -> list[str]:
 
 def launch(module: str, config: str, words: list[str]) -> None:
     """The program as two processes that can import this file."""
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(filter(None, sys.path))  # this file's folder is its first entry
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--module"]
     command = [*launcher, module, "--config", config, *words]
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": path})

