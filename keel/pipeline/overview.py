@@ -186,5 +186,7 @@ def _data_section(stage: Stage) -> Section | None:
     facts = json.loads(stage.end.read_text(encoding="utf-8"))
     if stage.settings.program == "sample":
         return Section(stage.name, f"Samples, in {stage.directory}.", [], [], [yield_table(facts["yield"])])
-    tables = [funnel_table(facts), subjects_table(facts), sets_table(facts)]
+    tables = [funnel_table(facts), subjects_table(facts)]
+    if "sets" in facts:  # selections of earlier versions have no such entry, and their projects keep their page
+        tables.append(sets_table(facts))
     return Section(stage.name, f"Samples selected to learn from, in {stage.directory}.", [], [], tables)
