@@ -40,7 +40,7 @@ MOST_HARMS = 30
 MOST_ATTRIBUTES = 12
 MOST_SPANS = 8
 NAME_LIMIT = 60
-TEXT_LIMIT = 300
+LINE_LIMIT = 300
 
 
 class DefinitionError(ValueError):
@@ -239,6 +239,6 @@ def _scale(value: object) -> tuple[int, int]:
 def _line(value: object, name: str, *, empty: bool = False) -> str:
     if value is None and empty:
         return ""
-    if not isinstance(value, str) or len(value) > TEXT_LIMIT or not (value.strip() or empty) or not value.isprintable():
-        raise DefinitionError(f"{name} is not one line of at most {TEXT_LIMIT} printable characters")
+    if not isinstance(value, str) or len(value) > LINE_LIMIT or not (value.strip() or empty) or not value.isprintable():
+        raise DefinitionError(f"{name} is not one line of at most {LINE_LIMIT} printable characters")
     return value.strip()

@@ -163,14 +163,22 @@ def _payload(label: str, said: Mapping[str, Any], shown: Shown) -> dict[str, Any
     return payload if not marked else {**(payload or {}), **marked}
 
 
+def _by_response(said: Mapping[str, Any], key: str, shown: Shown, words: str) -> list[Any]:
+    """The list under ``key`` with an entry for each response, in the order shown."""
+    given = said.get(key)
+    if not isinstance(given, list) or len(given) != shown.responses:
+        raise VerdictError(f"the {words} are not those of the responses on the screen")
+    return given
+
+
 def _spans(said: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
     """Passages marked in the responses: ``{"spans": {slot: [{"start", "end", "text", "label", "note"}]}}``.
 
     ``start`` and ``end`` count the characters of the response's last message.
     """
-    given = said["spans"]
-    if not isinstance(given, list) or len(given) != shown.responses or len(shown.texts) != shown.responses:
-        raise VerdictError("the marked passages are not of the responses on the screen")
+    given = _by_response(said, "spans", shown, "marked passages")
+    if len(shown.texts) != shown.responses:
+        raise VerdictError("no passages are marked in this project")
     found: dict[str, list[dict[str, Any]]] = {}
     for slot, marks in zip(shown.order, given, strict=True):
         if not isinstance(marks, list) or len(marks) > SPANS_LIMIT or not all(isinstance(mark, dict) for mark in marks):
@@ -197,10 +205,8 @@ def _span(mark: Mapping[str, Any], shown: Shown, response: str) -> dict[str, Any
 
 
 def _ratings(said: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
-    given, names = said.get("ratings"), list(shown.form.attributes or {})
+    given, names = _by_response(said, "ratings", shown, "ratings"), list(shown.form.attributes or {})
     low, high = shown.form.scale
-    if not isinstance(given, list) or len(given) != shown.responses:
-        raise VerdictError("the ratings are not those of the responses on the screen")
     found = {}
     for place, (slot, one) in enumerate(zip(shown.order, given, strict=True)):
         if not isinstance(one, dict) or any(key not in names for key in one):
@@ -218,9 +224,7 @@ def _ratings(said: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
 
 
 def _ranks(said: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
-    given = said.get("ranks")
-    if not isinstance(given, list) or len(given) != shown.responses:
-        raise VerdictError("the ranks are not those of the responses on the screen")
+    given = _by_response(said, "ranks", shown, "ranks")
     for place, rank in enumerate(given):
         if rank is None:
             raise VerdictError(f"response {letter(place)} has no rank yet")

@@ -22,6 +22,8 @@ from keel.commands.annotate_options import (
     RepeatRate,
     ShowScores,
     Votes,
+    changing,
+    reading,
     refuse_database,
     settings_given,
 )
@@ -144,12 +146,10 @@ def settings_command(
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Show the settings of a project, or change them. Votes that were given stay as they are."""
-    from annotation_ui.store.database import open_database
-    from annotation_ui.store.projects import change_settings, find_project, settings_of
+    from annotation_ui.store.projects import change_settings, settings_of
 
     changes = settings_given(votes, gold_rate, repeat_rate, lease_minutes, show_scores)
-    with open_database(db).write() as session:
-        found = find_project(session, project)
+    with changing(db, project) as (session, found):
         if changes:
             change_settings(session, found, changes, author=CLI, now=time.time())
         for name, value in asdict(settings_of(found)).items():
@@ -253,11 +253,10 @@ def items_command(
 ) -> None:
     """Write the items of a project for a reward model to score; `keel annotate scores` takes the scores back."""
     from annotation_ui.exchange.scoring import items_to_score
-    from annotation_ui.store.database import open_database
     from annotation_ui.store.projects import find_project
 
     refuse_database("FILE.jsonl", [out], db)
-    with open_database(db).read() as session:
+    with reading(db) as session:
         rows = list(items_to_score(session, find_project(session, project)))
     out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     typer.echo(f"wrote {len(rows)} items; score them with `keel score --model MODEL --data {out} --out SCORES.jsonl`")
@@ -274,11 +273,8 @@ def scores_command(
 ) -> None:
     """Keep a reward model's scores: people judge next what it is least sure of, and see its margin after their vote."""
     from annotation_ui.exchange.scoring import add_scores
-    from annotation_ui.store.database import open_database
-    from annotation_ui.store.projects import find_project
 
-    with open_database(db).write() as session:
-        found = find_project(session, project)
+    with changing(db, project) as (session, found):
         rows = [_lines(items), _lines(scores)]
         count = add_scores(session, found, scorer, *rows, author=CLI, now=time.time())
     typer.echo(f"{count} items scored by {scorer}; the evaluation slice keeps its order")

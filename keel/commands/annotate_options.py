@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from keel.commands.options import refuse_files
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from annotation_ui.store.tables import Project
 
 Kind = Literal["preference", "safety", "ranking", "attributes", "rewrite"]
 CLI = "command line"
@@ -26,6 +32,33 @@ ShowScores = Annotated[
     bool | None,
     typer.Option("--show-scores/--hide-scores", help="Show models' scores after each vote, which is then final."),
 ]
+
+
+@contextmanager
+def reading(db: str) -> Iterator[Session]:
+    """A session of the database ``--db`` that changes nothing."""
+    from annotation_ui.store.database import open_database
+
+    with closing(open_database(db)) as database, database.read() as session:
+        yield session
+
+
+@contextmanager
+def writing(db: str) -> Iterator[Session]:
+    """A transaction of the database ``--db``: all of it or, after an error, nothing."""
+    from annotation_ui.store.database import open_database
+
+    with closing(open_database(db)) as database, database.write() as session:
+        yield session
+
+
+@contextmanager
+def changing(db: str, name: str | None) -> Iterator[tuple[Session, Project]]:
+    """A transaction, and the project ``--project`` in it."""
+    from annotation_ui.store.projects import find_project
+
+    with writing(db) as session:
+        yield session, find_project(session, name)
 
 
 def refuse_database(option: str, outputs: Iterable[Path], db: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, ProjectOption
+from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, ProjectOption, changing, reading
 from keel.failures import failures
 
 app = typer.Typer()
@@ -28,18 +28,16 @@ def project_command(
     A new definition is a new version of the guideline: verdicts that were given keep the one they were given by.
     """
     from annotation_ui.labelling.assignment import newest_guideline
-    from annotation_ui.store.database import open_database
     from annotation_ui.store.definitions import define, definition_of
     from annotation_ui.store.forms import read_definition
     from annotation_ui.store.projects import find_project
 
     if file is None:
-        with open_database(db).read() as session:
+        with reading(db) as session:
             found = find_project(session, project)
             typer.echo(definition_of(found, newest_guideline(session, found)).to_yaml(), nl=False)
         return
-    with open_database(db).write() as session:
-        found = find_project(session, project)
+    with changing(db, project) as (session, found):
         read = read_definition(file.read_text(encoding="utf-8"), kind=found.kind)
         version = define(session, found, read, author=CLI, now=time.time()).version
     typer.echo(f"guideline version {version} of {found.name}")
@@ -57,12 +55,10 @@ def guideline_command(
 ) -> None:
     """Give a project a new version of its guideline. Verdicts remember the version they were given by."""
     from annotation_ui.labelling.assignment import newest_guideline
-    from annotation_ui.store.database import open_database
-    from annotation_ui.store.projects import add_guideline, find_project
+    from annotation_ui.store.projects import add_guideline
 
     text = file.read_text(encoding="utf-8")
-    with open_database(db).write() as session:
-        found = find_project(session, project)
+    with changing(db, project) as (session, found):
         harms = harm or newest_guideline(session, found).harms
         version = add_guideline(session, found, text, harms, author=CLI, now=time.time()).version
     typer.echo(f"guideline version {version} of {found.name}")

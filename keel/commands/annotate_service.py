@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, ProjectOption
+from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, ProjectOption, changing, reading, writing
 from keel.failures import failures
 
 tokens = typer.Typer(help="Tokens of the REST interface.", no_args_is_help=True)
@@ -27,10 +27,9 @@ def create_token(
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Make a token and print it. It is not stored and cannot be shown again."""
-    from annotation_ui.store.database import open_database
     from annotation_ui.store.tokens import make_token
 
-    with open_database(db).write() as session:
+    with writing(db) as session:
         _, secret = make_token(session, user, name, scope, days=days, by=CLI, now=time.time())
     typer.echo(secret)
 
@@ -41,10 +40,9 @@ def list_tokens(
     user: Annotated[str | None, typer.Option(help="Of this account only.")] = None, db: DatabaseOption = DEFAULT_DB
 ) -> None:
     """Show tokens without their secrets: number, account, name, scopes, state, end."""
-    from annotation_ui.store.database import open_database
     from annotation_ui.store.tokens import token_state, tokens_of
 
-    with open_database(db).read() as session:
+    with reading(db) as session:
         for token in tokens_of(session, user):
             end = time.strftime("%Y-%m-%d", time.gmtime(token.expires))
             state = token_state(token, now=time.time())
@@ -56,10 +54,9 @@ def list_tokens(
 @failures("annotate")
 def revoke_token(number: int, db: DatabaseOption = DEFAULT_DB) -> None:
     """End a token at once."""
-    from annotation_ui.store.database import open_database
     from annotation_ui.store.tokens import revoke_token
 
-    with open_database(db).write() as session:
+    with writing(db) as session:
         revoke_token(session, number, by=CLI, now=time.time())
     typer.echo(f"token {number} is revoked")
 
@@ -73,10 +70,9 @@ def add_hook(
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Tell an address of events, and print the secret that signs what it is sent, which cannot be shown again."""
-    from annotation_ui.store.database import open_database
     from annotation_ui.store.webhooks import add_webhook
 
-    with open_database(db).write() as session:
+    with writing(db) as session:
         made = add_webhook(session, url, event, project=project, by=CLI, now=time.time())
     typer.echo(f"webhook {made.id}\n{made.secret}")
 
@@ -85,10 +81,9 @@ def add_hook(
 @failures("annotate")
 def list_hooks(db: DatabaseOption = DEFAULT_DB) -> None:
     """Show every webhook with the state of its last delivery."""
-    from annotation_ui.store.database import open_database
     from annotation_ui.store.webhooks import delivery_state, outbox, webhooks
 
-    with open_database(db).read() as session:
+    with reading(db) as session:
         for hook in webhooks(session):
             last = outbox(session, hook.id, limit=1)
             state = f"{delivery_state(last[0])} {last[0].problem}".strip() if last else "nothing sent yet"
@@ -99,10 +94,9 @@ def list_hooks(db: DatabaseOption = DEFAULT_DB) -> None:
 @failures("annotate")
 def remove_hook(number: int, db: DatabaseOption = DEFAULT_DB) -> None:
     """Tell a webhook of nothing more."""
-    from annotation_ui.store.database import open_database
     from annotation_ui.store.webhooks import remove_webhook
 
-    with open_database(db).write() as session:
+    with writing(db) as session:
         remove_webhook(session, number, by=CLI, now=time.time())
     typer.echo(f"webhook {number} is removed")
 
@@ -111,11 +105,10 @@ def remove_hook(number: int, db: DatabaseOption = DEFAULT_DB) -> None:
 @failures("annotate")
 def list_members(project: ProjectOption = None, db: DatabaseOption = DEFAULT_DB) -> None:
     """Show the members of a project, and whether it is for members only."""
-    from annotation_ui.store.database import open_database
     from annotation_ui.store.membership import members_of
     from annotation_ui.store.projects import find_project
 
-    with open_database(db).read() as session:
+    with reading(db) as session:
         found = find_project(session, project)
         typer.echo(f"{found.name}: {'for members only' if found.members_only else 'for every account'}")
         for name in members_of(session, found):
@@ -126,12 +119,9 @@ def list_members(project: ProjectOption = None, db: DatabaseOption = DEFAULT_DB)
 @failures("annotate")
 def add_one(name: str, project: ProjectOption = None, db: DatabaseOption = DEFAULT_DB) -> None:
     """Let an account see a project that is for members only."""
-    from annotation_ui.store.database import open_database
     from annotation_ui.store.membership import add_member
-    from annotation_ui.store.projects import find_project
 
-    with open_database(db).write() as session:
-        found = find_project(session, project)
+    with changing(db, project) as (session, found):
         add_member(session, found, name, by=CLI, now=time.time())
         note = "" if found.members_only else f"; every account sees {found.name} until `keel annotate member only`"
     typer.echo(f"{name} is a member of {found.name}{note}")
@@ -141,12 +131,9 @@ def add_one(name: str, project: ProjectOption = None, db: DatabaseOption = DEFAU
 @failures("annotate")
 def remove_one(name: str, project: ProjectOption = None, db: DatabaseOption = DEFAULT_DB) -> None:
     """End a membership. What the member judged stays."""
-    from annotation_ui.store.database import open_database
     from annotation_ui.store.membership import remove_member
-    from annotation_ui.store.projects import find_project
 
-    with open_database(db).write() as session:
-        found = find_project(session, project)
+    with changing(db, project) as (session, found):
         remove_member(session, found, name, by=CLI, now=time.time())
     typer.echo(f"{name} is no member of {found.name} any more")
 
@@ -159,12 +146,9 @@ def only_members(
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Show a project to its members and to admins only."""
-    from annotation_ui.store.database import open_database
     from annotation_ui.store.membership import set_members_only
-    from annotation_ui.store.projects import find_project
 
-    with open_database(db).write() as session:
-        found = find_project(session, project)
+    with changing(db, project) as (session, found):
         set_members_only(session, found, not everybody, by=CLI, now=time.time())
     typer.echo(f"{found.name} is for {'every account' if everybody else 'its members only'}")
 
@@ -173,12 +157,9 @@ def only_members(
 @failures("annotate")
 def archive_project(project: ProjectOption = None, db: DatabaseOption = DEFAULT_DB) -> None:
     """End the work on a project: it takes no more votes, and everything in it stays readable."""
-    from annotation_ui.store.database import open_database
     from annotation_ui.store.membership import archive
-    from annotation_ui.store.projects import find_project
 
-    with open_database(db).write() as session:
-        found = find_project(session, project)
+    with changing(db, project) as (session, found):
         archive(session, found, by=CLI, now=time.time())
     typer.echo(f"{found.name} is archived; `keel annotate restore` opens it again")
 
@@ -187,12 +168,9 @@ def archive_project(project: ProjectOption = None, db: DatabaseOption = DEFAULT_
 @failures("annotate")
 def restore_project(project: ProjectOption = None, db: DatabaseOption = DEFAULT_DB) -> None:
     """Open an archived project again."""
-    from annotation_ui.store.database import open_database
     from annotation_ui.store.membership import restore
-    from annotation_ui.store.projects import find_project
 
-    with open_database(db).write() as session:
-        found = find_project(session, project)
+    with changing(db, project) as (session, found):
         restore(session, found, by=CLI, now=time.time())
     typer.echo(f"{found.name} takes votes again")
 
@@ -206,11 +184,8 @@ def release_leases(
 ) -> None:
     """Give the items on annotators' screens back to the queue. What they send of them afterwards is refused."""
     from annotation_ui.actions.administration import release_open
-    from annotation_ui.store.database import open_database
-    from annotation_ui.store.projects import find_project
 
-    with open_database(db).write() as session:
-        found = find_project(session, project)
+    with changing(db, project) as (session, found):
         count = release_open(session, found, annotator, by=CLI, now=time.time())
     typer.echo(f"{count} items of {found.name} are in the queue again")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption
+from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, reading, writing
 from keel.failures import failures
 
 app = typer.Typer(help="Accounts.", no_args_is_help=True)
@@ -20,9 +20,8 @@ Role = Literal["annotator", "reviewer", "admin"]
 def list_users(db: DatabaseOption = DEFAULT_DB) -> None:
     """Show every account: name, role, state, and the judgements it gave."""
     from annotation_ui.store.accounts import list_accounts
-    from annotation_ui.store.database import open_database
 
-    with open_database(db).read() as session:
+    with reading(db) as session:
         for account in list_accounts(session):
             typer.echo(f"{account.name}\t{account.role}\t{account.state}\t{account.judgements} judgements")
 
@@ -32,11 +31,10 @@ def list_users(db: DatabaseOption = DEFAULT_DB) -> None:
 def add(name: str, role: Annotated[Role, typer.Option()] = "annotator", db: DatabaseOption = DEFAULT_DB) -> None:
     """Make an account. The password is asked for, or read from KEEL_PASSWORD."""
     from annotation_ui.store.accounts import add_user
-    from annotation_ui.store.database import open_database
 
-    database = open_database(db)
-    with database.write() as session:
-        add_user(session, name, role, _password(), by=CLI, now=time.time())
+    secret = _password()
+    with writing(db) as session:
+        add_user(session, name, role, secret, by=CLI, now=time.time())
     typer.echo(f"{name} may log in as {role}")
 
 
@@ -45,9 +43,8 @@ def add(name: str, role: Annotated[Role, typer.Option()] = "annotator", db: Data
 def change_role(name: str, role: Role, db: DatabaseOption = DEFAULT_DB) -> None:
     """Give an account another role, from its next request on."""
     from annotation_ui.store.accounts import set_role
-    from annotation_ui.store.database import open_database
 
-    with open_database(db).write() as session:
+    with writing(db) as session:
         set_role(session, name, role, by=CLI, now=time.time())
     typer.echo(f"{name} is {role} now")
 
@@ -57,11 +54,10 @@ def change_role(name: str, role: Role, db: DatabaseOption = DEFAULT_DB) -> None:
 def password(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
     """Give an account a new password and log it out everywhere."""
     from annotation_ui.store.accounts import set_password
-    from annotation_ui.store.database import open_database
 
-    database = open_database(db)
-    with database.write() as session:
-        set_password(session, name, _password(), by=CLI, now=time.time())
+    secret = _password()
+    with writing(db) as session:
+        set_password(session, name, secret, by=CLI, now=time.time())
     typer.echo(f"{name} has a new password")
 
 
@@ -70,9 +66,8 @@ def password(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
 def lock_out(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
     """Let an account act no more. What it said stays in the record."""
     from annotation_ui.store.accounts import disable
-    from annotation_ui.store.database import open_database
 
-    with open_database(db).write() as session:
+    with writing(db) as session:
         disable(session, name, by=CLI, now=time.time())
     typer.echo(f"{name} is locked out")
 
@@ -82,9 +77,8 @@ def lock_out(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
 def let_in(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
     """Let a disabled account log in again."""
     from annotation_ui.store.accounts import enable
-    from annotation_ui.store.database import open_database
 
-    with open_database(db).write() as session:
+    with writing(db) as session:
         enable(session, name, by=CLI, now=time.time())
     typer.echo(f"{name} may log in again")
 
@@ -100,12 +94,11 @@ def forget_name(
 
     The audit trail gets the pseudonym too, and a line that says so. Copies and exports made before keep the name.
     """
-    from annotation_ui.store.database import open_database
     from annotation_ui.store.privacy import forget
 
     if not yes:
         typer.confirm(f"Replace the name {name} for good?", abort=True)
-    with open_database(db).write() as session:
+    with writing(db) as session:
         pseudonym = forget(session, name, by=CLI, now=time.time())
     typer.echo(
         f"{name} is {pseudonym} now; delete copies of the database that hold the name when you need them no more"

@@ -1,5 +1,4 @@
-// Controls of single kinds of project: answers by digits, marked passages, texts. Read before app.js, whose functions it calls.
-const DRAFT_MS = 1500; // from the last key to the draft on the server
+// Controls of single kinds of project: answers by digits, marked passages, texts.
 
 // Answers by digits: the keys belong to one group of digits, the current one.
 // A response is answered as a whole, then the next one; the order of all of them comes last.
@@ -113,36 +112,6 @@ const CONTENT = {
   written: (said) => (said.text = find("[name=text]").value),
   ranked: (said) => (said.ranks = ranked().map((group) => (answer(group) === null ? null : Number(answer(group))))),
 };
-
-// What is written is kept on the server while the item is in hand; in this tab as well until the server has it.
-let keeping = 0;
-
-function keepText() {
-  const field = find("[name=text]");
-  clearTimeout(keeping);
-  if (!field?.dataset.sent) return; // a text of the past is edited: it is kept in this tab alone
-  say("");
-  keeping = setTimeout(async () => {
-    const { project } = app().dataset;
-    const text = field.value;
-    const reply = await server.act({ action: "draft", project, token: field.dataset.sent, text, language: language() }).catch(() => null);
-    if (!field.isConnected || field.value !== text) return;
-    if (reply && !reply.error) dropText();
-    say(reply && !reply.error ? word("Draft saved") : (reply?.error ?? word("Not saved on the server yet")));
-  }, DRAFT_MS);
-}
-
-function dropText() {
-  const kept = load(sessionStorage, draftKey());
-  if (!kept) return;
-  const { text, ...fields } = JSON.parse(kept);
-  store(sessionStorage, draftKey(), JSON.stringify(fields));
-}
-
-function say(text) {
-  const box = find(".k-kept");
-  if (box) box.textContent = text;
-}
 
 function showPreview(html) {
   find("[data-act=preview]")?.setAttribute("aria-pressed", String(html !== null));

@@ -1,10 +1,8 @@
 // The page's behaviour. Runs once, with Gradio's `element` (the component's root) and `server` (our Python functions).
 // Everything shown is HTML the server rendered; verdicts carry the token of the item they were shown with.
-const UNSEEN_MS = 350; // a verdict key this soon after an item appeared was meant for the one before
 const PAGES = ["annotate", "history", "review", "items", "dashboard", "project", "users", "account"];
 const LEAVES = ["change password", "sign out everywhere"]; // they end the session
 const SENDS = ["vote", "edit", "decide", "decide text"]; // they end a draft
-const VERDICT = ".k-verdict [data-label], .k-verdict [data-act=unsafe], .k-verdict [data-act=confirm-unsafe]";
 let busy = false;
 let appeared = performance.now();
 let looked = 0; // milliseconds of looking before the tab was last hidden
@@ -67,50 +65,6 @@ function unescaped(text) {
     return decodeURIComponent(text);
   } catch {
     return "";
-  }
-}
-
-// A browser may forbid storage; then nothing is kept.
-function store(place, key, value) {
-  try {
-    if (value === null) place.removeItem(key);
-    else place.setItem(key, value);
-  } catch {}
-}
-
-function load(place, key) {
-  try {
-    return place.getItem(key);
-  } catch {
-    return null;
-  }
-}
-
-// What is written and chosen but not yet sent is kept in this tab until the verdict is in.
-const draftKey = () => (find(".k-main")?.dataset.draft ? `keel.draft/${app().dataset.project}/${find(".k-main").dataset.draft}` : null);
-
-function keepDraft() {
-  const form = find(".k-verdict");
-  const key = draftKey();
-  if (!form || !key) return;
-  const fields = {};
-  for (const field of form.elements) {
-    if (!field.name) continue;
-    const choice = field.matches("[type=checkbox], [type=radio]");
-    if (!choice) fields[field.name] = field.value;
-    else (fields[field.name] ??= []).push(...(field.checked ? [field.value] : []));
-  }
-  store(sessionStorage, key, JSON.stringify(fields));
-}
-
-function restoreDraft() {
-  const kept = draftKey() && load(sessionStorage, draftKey());
-  if (!kept) return;
-  const fields = JSON.parse(kept);
-  for (const field of find(".k-verdict").elements) {
-    const value = fields[field.name];
-    if (Array.isArray(value)) field.checked = value.includes(field.value);
-    else if (typeof value === "string") field.value = value;
   }
 }
 
@@ -356,68 +310,6 @@ element.addEventListener("submit", (event) => {
   if (event.target.dataset.upload) upload(event.target);
 });
 
-function ofKey(key) {
-  // The innermost open panel owns the keys.
-  for (const scope of ["#k-skip:not([hidden])", "#k-harms:not([hidden])", ".k-app"]) {
-    const panelNode = find(scope);
-    if (!panelNode) continue;
-    if (scope.startsWith("#k-harms") && key === "enter") return find("[data-act=confirm-unsafe]");
-    const hit = [...panelNode.querySelectorAll(`[data-key="${CSS.escape(key)}"]`)].find(visible);
-    if (hit || scope !== ".k-app") return hit;
-  }
-  return null;
-}
-
-function escape() {
-  for (const id of ["#k-skip", "#k-harms"]) {
-    if (find(`${id}:not([hidden])`)) return panel(id, false);
-  }
-  const list = find("[data-act=next-case]")?.dataset.fields;
-  if (list) ask("items", { fields: JSON.parse(list) });
-  else if (["case", "reading"].includes(app().dataset.page)) ask("review");
-  else if (app().dataset.page !== "annotate" || find(".k-main").dataset.judgement) ask("annotate");
-}
-
-function onKey(event) {
-  if (app() && !busy && event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.matches("[name=text]")) {
-    return find(".k-verdict [data-key=enter]")?.click();
-  }
-  if (!app() || event.repeat || event.isComposing || event.ctrlKey || event.metaKey || event.altKey || document.hidden) return;
-  const typing = event.target.matches("textarea, select, input:not([type=checkbox]):not([type=radio])");
-  const help = find(".k-help");
-  if (help?.open || busy) return;
-  if (typing) {
-    if (event.key === "Escape") event.target.blur();
-    return;
-  }
-  const key = event.key.toLowerCase();
-  const act = {
-    escape,
-    "?": ACTS.help,
-    h: () => ask("history"),
-    n: () => find("[name=rationale]")?.focus(),
-    t: () => element.querySelectorAll(".k-think").forEach((box) => (box.open = !box.open)),
-    ".": () => find("[data-act=next-case]")?.click(),
-    u: () => find("[data-act=undo]:not([disabled])")?.click(),
-  };
-  const inPanel = find("#k-skip:not([hidden]), #k-harms:not([hidden])");
-  if (key === "enter" && !inPanel && event.target.matches("button, summary, select")) return; // presses what has the focus
-  if (!inPanel && (key === "arrowright" || key === "arrowleft") && groups().length && !event.target.matches("input, pre")) {
-    event.preventDefault();
-    return step(key === "arrowright" ? 1 : -1);
-  }
-  const button = ofKey(key);
-  if (button) {
-    event.preventDefault();
-    if (button.matches(`${VERDICT}, .k-rate input`) && performance.now() - appeared < UNSEEN_MS) return;
-    button.click();
-  } else if (act[key] && (!inPanel || key === "escape" || key === "?")) {
-    event.preventDefault();
-    act[key]();
-  }
-}
-
-document.addEventListener("keydown", onKey);
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) looked += performance.now() - appeared;
   else appeared = performance.now();
