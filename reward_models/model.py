@@ -23,7 +23,7 @@ from reward_models.attributes import AttributeHead
 from reward_models.backbone import pretrained
 from reward_models.backbone.config import LoraConfig, ModelConfig
 from reward_models.backbone.pretrained import Layout, load_complete
-from reward_models.backbone.tree_attention import TREE_ATTENTION, supports_trees, tree_hidden_states
+from reward_models.backbone.tree_attention import TREE_ATTENTION, Keep, supports_trees, tree_hidden_states
 from reward_models.data.records import ATTRIBUTES
 from reward_models.data.tree_batches import Batch, TreeBatch, pack, pad
 from reward_models.data.trees import PromptTree
@@ -56,17 +56,17 @@ class SequenceScorer(nn.Module):
     def collate(self, trees: list[PromptTree]) -> Batch:
         return pack(trees) if self.layout == "tree" else pad(trees, self.classifier.config.pad_token_id)
 
-    def forward(self, batch: Batch) -> torch.Tensor:
-        outputs_NA = self.outputs(batch)
+    def forward(self, batch: Batch, keep: Keep | None = None) -> torch.Tensor:
+        outputs_NA = self.outputs(batch, keep)
         if outputs_NA.shape[1] == 1:
             return outputs_NA[:, 0]
         return outputs_NA if self.head is None else outputs_NA @ outputs_NA.new_tensor(self.head.weights)
 
-    def outputs(self, batch: Batch) -> torch.Tensor:
-        """All outputs of the head, float32, ``[N, labels]``."""
+    def outputs(self, batch: Batch, keep: Keep | None = None) -> torch.Tensor:
+        """All outputs of the head, float32, ``[N, labels]``; ``keep`` is shown the keys and values of a tree batch."""
         classifier: Any = self.classifier
         if isinstance(batch, TreeBatch):
-            hidden_T = tree_hidden_states(classifier.base_model, batch)
+            hidden_T = tree_hidden_states(classifier.base_model, batch, keep)
             return classifier.score(hidden_T[batch.last_N]).float()
         if hasattr(classifier, "score"):  # decoders: read at the given position, which pad ids would not tell
             output = classifier.base_model(batch.input_ids_NL, attention_mask=batch.attention_mask_NL, use_cache=False)

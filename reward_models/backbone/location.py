@@ -33,3 +33,15 @@ def reading_from_hub(path: str) -> Iterator[None]:
         raise OSError(
             f"there is no {what} {path} here; it was then looked for on the hub, without success: {reason}"
         ) from error
+
+
+def model_folder(path: str | Path) -> Path:
+    """The path of a model: a directory, or a name on the hub. ``ValueError`` if it can be neither."""
+    folder = Path(path).expanduser()
+    if folder.is_file():
+        raise ValueError(f"{path} is a file; the directory of a trained reward model is needed here")
+    if lacks_directory(str(path)):
+        raise ValueError(f"no directory {path}: train that model first, or correct the path")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ValueError(f"{path} holds no config.json: it is not a finished model")
+    return folder

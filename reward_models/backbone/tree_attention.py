@@ -41,10 +41,17 @@ def supports_trees(config: PretrainedConfig) -> bool:
     )
 
 
-def tree_hidden_states(backbone: PreTrainedModel, batch: TreeBatch) -> torch.Tensor:
+# Sees a tree's keys and values in a layer, ``[1, kv_heads, T, d]``.
+Keep = Callable[[int, torch.Tensor, torch.Tensor], None]
+# Keys and values of what comes before the trees, in a layer: ``[1, kv_heads, P, d]``.
+LayerPast = tuple[torch.Tensor, torch.Tensor]
+
+
+def tree_hidden_states(backbone: PreTrainedModel, batch: TreeBatch, keep: Keep | None = None) -> torch.Tensor:
     """Last hidden states of a packed batch, shape ``[T, hidden]``.
 
-    ``backbone`` is the model without its head, with ``attn_implementation=TREE_ATTENTION``.
+    ``backbone`` is the model without its head, with ``attn_implementation=TREE_ATTENTION``; ``keep`` is shown the keys
+    and values of every layer.
     """
     output = backbone(
         input_ids=batch.input_ids_T[None],
@@ -52,12 +59,11 @@ def tree_hidden_states(backbone: PreTrainedModel, batch: TreeBatch) -> torch.Ten
         position_ids=batch.position_ids_T[None],
         use_cache=False,
         tree=batch,
+        keep=keep,
     )
     return output.last_hidden_state[0]
 
 
-# Sees a tree's keys and values in a layer, ``[1, kv_heads, T, d]``.
-Keep = Callable[[int, torch.Tensor, torch.Tensor], None]
 # Attention of one new token per sequence over all before it, from layer, query ``[N, heads, 1, d]``, key, value,
 # scaling and sliding window; returns ``[N, 1, heads, d]``.
 Cached = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor, "float | None", "int | None"], torch.Tensor]
@@ -93,10 +99,12 @@ def tree_attention(
         raise ValueError("prompt-tree attention runs on packed trees only: call tree_hidden_states()")
     if softcap is not None or dropout:
         raise ValueError("prompt-tree attention computes neither soft-capped scores nor attention dropout")
-    if query.is_cuda:
-        output = _flex(query, key, value, tree, scaling, sliding_window)
-    else:
-        output = _path_by_path(query, key, value, tree, scaling, sliding_window)
+    past = None
+    if tree.past is not None:
+        keys_and_values = tree.past.layers[module.layer_idx]  # type: ignore[index]
+        past = (keys_and_values[:1], keys_and_values[1:])
+    kernel = _flex if query.is_cuda else _path_by_path
+    output = kernel(query, key, value, tree, scaling, sliding_window, past)
     if keep is not None:
         keep(module.layer_idx, key, value)  # type: ignore[arg-type]
     return output.transpose(1, 2), None
@@ -109,6 +117,7 @@ def _path_by_path(
     tree: TreeBatch,
     scale: float | None,
     window: int | None,
+    past: LayerPast | None = None,
 ) -> torch.Tensor:
     # split() and cat() rather than slices: the gradient of a slice is a full-size tensor of zeros for every path, the
     # gradient of split() is one cat().
@@ -125,6 +134,10 @@ def _path_by_path(
             v = torch.cat((trunk[1][:, :, : path.prefix], v), 2)
         else:
             trunk = (k, v)
+        if path.past:
+            assert past is not None
+            before = slice(path.past_start, path.past_start + path.past)
+            k, v = torch.cat((past[0][:, :, before], k), 2), torch.cat((past[1][:, :, before], v), 2)
         mask = path_mask(path, window, q.device, tree)
         outputs.append(
             F.scaled_dot_product_attention(
@@ -135,15 +148,16 @@ def _path_by_path(
 
 
 def path_mask(path: Path, window: int | None, device: torch.device, tree: TreeBatch) -> torch.Tensor | None:
-    """The keys of its path that each query sees, ``[length, prefix + length]``; ``None``: the causal mask."""
-    total = path.prefix + path.length
+    """The keys of its path that each query sees, ``[length, past + prefix + length]``; ``None``: the causal mask."""
+    before = path.past + path.prefix
+    total = before + path.length
     if window is not None and total <= window:
         window = None
-    if not path.prefix and window is None:
+    if not before and window is None:
         return None
-    shape = (path.length, path.prefix, window)
+    shape = (path.length, before, window)
     if shape not in tree.masks:
-        queries = torch.arange(path.prefix, total, device=device)[:, None]
+        queries = torch.arange(before, total, device=device)[:, None]
         keys = torch.arange(total, device=device)[None]
         mask = keys <= queries
         if window is not None:
@@ -153,14 +167,25 @@ def path_mask(path: Path, window: int | None, device: torch.device, tree: TreeBa
 
 
 def tree_mask_mod(tree: TreeBatch, window: int | None) -> Any:
-    """The tree as a FlexAttention mask function of (batch, head, query index, key index)."""
+    """The tree as a FlexAttention mask function of (batch, head, query index, key index).
+
+    The keys of the past come first: they belong to the prompts of their trees.
+    """
     tree_T, branch_T, position_T = tree.tree_T, tree.branch_T, tree.position_ids_T
+    tree_K, branch_K, position_K = tree_T, branch_T, position_T
+    if tree.past is not None:
+        lengths = torch.tensor(tree.past.lengths, device=tree_T.device)
+        owners = torch.arange(len(lengths), device=tree_T.device, dtype=tree_T.dtype).repeat_interleave(lengths)
+        places = torch.cat([torch.arange(n, device=tree_T.device) for n in tree.past.lengths])
+        tree_K = torch.cat((owners, tree_T))
+        branch_K = torch.cat((torch.zeros_like(owners), branch_T))
+        position_K = torch.cat((places, position_T))
 
     def mask_mod(b: torch.Tensor, h: torch.Tensor, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-        on_path = (branch_T[k] == 0) | (branch_T[k] == branch_T[q])
-        seen = (tree_T[q] == tree_T[k]) & on_path & (position_T[k] <= position_T[q])
+        on_path = (branch_K[k] == 0) | (branch_K[k] == branch_T[q])
+        seen = (tree_T[q] == tree_K[k]) & on_path & (position_K[k] <= position_T[q])
         if window is not None:
-            seen = seen & (position_T[k] > position_T[q] - window)
+            seen = seen & (position_K[k] > position_T[q] - window)
         return seen
 
     return mask_mod
@@ -180,12 +205,14 @@ def _flex(
     tree: TreeBatch,
     scale: float | None,
     window: int | None,
+    past: LayerPast | None = None,
 ) -> torch.Tensor:
     flex_attention, create_block_mask = _compiled_flex()
+    if past is not None:
+        key, value = torch.cat((past[0], key), 2), torch.cat((past[1], value), 2)
     if ("flex", window) not in tree.masks:
-        length = tree.tokens
         tree.masks["flex", window] = create_block_mask(
-            tree_mask_mod(tree, window), None, None, length, length, device=query.device
+            tree_mask_mod(tree, window), None, None, tree.tokens, key.shape[2], device=query.device
         )
     grouped = key.shape[1] != query.shape[1]
     mask = tree.masks["flex", window]

@@ -19,13 +19,28 @@ class Path:
     """Position of one branch in a packed batch: its queries, and the part of the prompt that they continue.
 
     The first branch of a tree owns the prompt's queries too (``prefix`` = 0): prompt and first branch are one causal
-    sequence.
+    sequence. ``past`` tokens come before the prompt, from ``past_start`` on in :class:`Past`.
     """
 
     start: int
     length: int
     prefix_start: int
     prefix: int
+    past: int = 0
+    past_start: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Past:
+    """Keys and values of the tokens before each tree's prompt, which an earlier forward pass computed.
+
+    Attributes:
+        layers: ``[layers, 2, kv_heads, P, d]``, keys before values, the tokens of all trees one after the other.
+        lengths: tokens of each tree, 0 for none; their sum is ``P``.
+    """
+
+    layers: torch.Tensor
+    lengths: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +54,7 @@ class TreeBatch:
         last_N: index of each sequence's last token.
         paths: the same structure as stretches, for kernels that work path by path.
         masks: filled by kernels that want to build a mask once for all layers.
+        past: the tokens before the trees, which every token of their tree sees; none of them is in the row.
     """
 
     input_ids_T: torch.Tensor
@@ -48,6 +64,7 @@ class TreeBatch:
     last_N: torch.Tensor
     paths: tuple[Path, ...]
     masks: dict[object, object] = field(default_factory=dict)
+    past: Past | None = None
 
     @property
     def tokens(self) -> int:
@@ -61,6 +78,7 @@ class TreeBatch:
             self.branch_T.to(device, non_blocking=True),
             self.last_N.to(device, non_blocking=True),
             self.paths,
+            past=self.past and Past(self.past.layers.to(device, non_blocking=True), self.past.lengths),
         )
 
 
@@ -92,32 +110,38 @@ class PaddedBatch:
 Batch = TreeBatch | PaddedBatch
 
 
-def pack(trees: Iterable[PromptTree]) -> TreeBatch:
-    """Pack trees into one row."""
+def pack(trees: Iterable[PromptTree], past: Past | None = None) -> TreeBatch:
+    """Pack trees into one row.
+
+    Args:
+        past: of what comes before each of the trees.
+    """
     ids: list[TokenIds] = []
     positions: list[np.ndarray] = []
     tree_ids: list[np.ndarray] = []
     branch_ids: list[np.ndarray] = []
     last: list[int] = []
     paths: list[Path] = []
-    at = 0
+    at = past_start = 0
     for number, tree in enumerate(trees):
         prompt_start, prompt_length = at, len(tree.prompt)
+        before = past.lengths[number] if past else 0
         ids.append(tree.prompt)
-        positions.append(np.arange(prompt_length))
+        positions.append(np.arange(before, before + prompt_length))
         branch_ids.append(np.zeros(prompt_length))
         at += prompt_length
         for index, branch in enumerate(tree.branches):
             ids.append(branch)
-            positions.append(np.arange(prompt_length, prompt_length + len(branch)))
+            positions.append(before + np.arange(prompt_length, prompt_length + len(branch)))
             branch_ids.append(np.full(len(branch), index + 1))
             if index == 0:
-                paths.append(Path(prompt_start, prompt_length + len(branch), prompt_start, 0))
+                paths.append(Path(prompt_start, prompt_length + len(branch), prompt_start, 0, before, past_start))
             else:
-                paths.append(Path(at, len(branch), prompt_start, prompt_length))
+                paths.append(Path(at, len(branch), prompt_start, prompt_length, before, past_start))
             at += len(branch)
             last.append(at - 1)
         tree_ids.append(np.full(at - prompt_start, number))
+        past_start += before
     if not last:
         raise ValueError("a batch needs at least one tree")
     return TreeBatch(
@@ -127,6 +151,7 @@ def pack(trees: Iterable[PromptTree]) -> TreeBatch:
         torch.from_numpy(np.concatenate(branch_ids).astype(np.int32)),
         torch.tensor(last),
         tuple(paths),
+        past=past,
     )
 
 

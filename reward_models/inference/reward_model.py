@@ -25,7 +25,7 @@ from transformers import AutoTokenizer
 
 from reward_models.attribute_weights import check_weights
 from reward_models.attributes import AttributeHead
-from reward_models.backbone.location import lacks_directory, reading_from_hub
+from reward_models.backbone.location import model_folder, reading_from_hub
 from reward_models.calibration import Calibration
 from reward_models.data.batching import plan_padded, plan_trees
 from reward_models.data.chat import ChatRenderer, Span
@@ -42,8 +42,10 @@ from reward_models.data.records import (
     Task,
     saved_task,
 )
+from reward_models.data.tree_batches import pack
 from reward_models.data.trees import PromptTree
 from reward_models.dataset import default_span
+from reward_models.inference.prefixes import PrefixCache
 from reward_models.model import KEEL_KEY, SequenceScorer, load_scorer, position_limit
 
 Dtype = Literal["fp32", "bf16", "fp16"]
@@ -73,6 +75,7 @@ class RewardModel:
         limit: longest sequence in tokens that the architecture can read, ``None`` for no limit. Longer conversations
             are cut as in training: oldest turns first.
         truncated: number of conversations cut so far.
+        prefixes: the prefixes that are kept from one call to the next; see :meth:`keep_prefixes`.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class RewardModel:
         self.manifest, self.directory, self._max_tokens = dict(manifest or {}), directory, max_tokens
         self.limit = position_limit(scorer.classifier)
         self.truncated = 0
+        self.prefixes: PrefixCache | None = None
         self._encoding = threading.Lock()  # fast tokenizers keep state between calls
         self._computing = threading.Lock()  # one forward pass at a time: memory is bounded by max_tokens
 
@@ -139,7 +143,7 @@ class RewardModel:
                 tokenizer or chat template that is not the one the model was trained with.
             OSError: no such model on the hub, or no hub.
         """
-        folder = _folder(path)
+        folder = model_folder(path)
         name = str(folder) if folder.is_dir() else str(path)
         with reading_from_hub(name):
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
@@ -168,6 +172,24 @@ class RewardModel:
             directory=folder if folder.is_dir() else None,
             max_tokens=max_tokens,
         )
+
+    def keep_prefixes(self, max_bytes: int) -> bool:
+        """Keep the keys and values of prompts in memory, so that later calls need not compute them again.
+
+        They belong to the weights as they are: a model that is trained further must not keep any. Returns false if the
+        model does not compute prompt trees, as encoders do not: it keeps nothing.
+
+        Args:
+            max_bytes: bound of that memory. On a GPU it is taken at once, on a CPU as it is needed.
+
+        Raises:
+            ValueError: so few bytes do not hold one block of a prefix.
+        """
+        if self.scorer.layout == "padded":
+            return False
+        weight = next(self.scorer.parameters())
+        self.prefixes = PrefixCache(self.scorer.classifier.config, max_bytes, dtype=weight.dtype, device=weight.device)
+        return True
 
     def score(self, conversations: Sequence[Turns]) -> list[Score]:
         """One score per conversation, in order.
@@ -290,9 +312,16 @@ class RewardModel:
                 owners.append(list(islice(places, len(tree.branches))))
         scores = np.zeros(len(sequences))
         for batch in filter(None, self._batches(trees)):
-            values = self.scorer(self.scorer.collate([trees[i] for i in batch]).to(self.device))
+            values = self._scores([trees[i] for i in batch])
             scores[[place for i in batch for place in owners[i]]] = values.double().cpu().numpy()
         return scores.tolist()
+
+    def _scores(self, trees: list[PromptTree]) -> torch.Tensor:
+        """One forward pass; beyond the prefixes that are kept."""
+        if self.prefixes is None:
+            return self.scorer(self.scorer.collate(trees).to(self.device))
+        with self.prefixes.reading(trees) as (rest, past, keep):
+            return self.scorer(pack(rest, past).to(self.device), keep)
 
     def _batches(self, trees: Sequence[PromptTree]) -> list[list[int]]:
         if not trees:
@@ -308,18 +337,6 @@ def _weighed(scorer: SequenceScorer, weights: Mapping[str, float], path: str | P
         raise ValueError(f"{path} has one output, and no attribute heads to weigh")
     check_weights(weights)
     return scorer.head.weighed(weights)
-
-
-def _folder(path: str | Path) -> Path:
-    """The path of a model: a directory, or a name on the hub. ``ValueError`` if it can be neither."""
-    folder = Path(path).expanduser()
-    if folder.is_file():
-        raise ValueError(f"{path} is a file; the directory of a trained reward model is needed here")
-    if lacks_directory(str(path)):
-        raise ValueError(f"no directory {path}: train that model first, or correct the path")
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise ValueError(f"{path} holds no config.json: it is not a finished model")
-    return folder
 
 
 def split_turns(turns: Turns) -> tuple[Conversation, Conversation]:

@@ -38,6 +38,8 @@ class Limits:
     queue_characters: most text that waits for one model.
     deadline: seconds until a request is given up; clients may ask for less. OpenRLHF waits for 180.
     head_seconds: seconds in which a connection must send the head of a request.
+    prefix_bytes: memory of each model for the keys and values of prompts that may come back, 0 for none. It has no
+        effect on encoders, which keep none.
     """
 
     body_bytes: int = 16 * 2**20
@@ -51,6 +53,7 @@ class Limits:
     queue_characters: int = 64 * 2**20
     deadline: float = 170.0
     head_seconds: float = 10.0
+    prefix_bytes: int = 2**30
 
     @property
     def conversation_bytes(self) -> int:
@@ -59,7 +62,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
-            if getattr(self, name) <= 0:
+            if getattr(self, name) < 0 or (getattr(self, name) == 0 and name != "prefix_bytes"):
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
         if self.queue < self.conversations:
             raise ValueError(

@@ -31,6 +31,10 @@ class Metrics:
         self.tokens = Counter(
             "keel_tokens", "Tokens computed; a prefix shared within a batch counts once.", ["model"], **own
         )
+        self.reused_tokens = Counter(
+            "keel_reused_tokens", "Tokens of kept prefixes, which were not computed again.", ["model"], **own
+        )
+        self.prefix_bytes = Gauge("keel_prefix_bytes", "Memory in use for kept prefixes.", ["model"], **own)
         self.compute_seconds = Counter("keel_compute_seconds", "Seconds spent computing batches.", ["model"], **own)
         self.batch_tokens = Histogram("keel_batch_tokens", "Tokens of a batch.", ["model"], buckets=POWERS, **own)
         self.batch_requests = Histogram("keel_batch_requests", "Requests of a batch.", ["model"], buckets=POWERS, **own)
@@ -44,6 +48,11 @@ class Metrics:
         self.compute_seconds.labels(model).inc(seconds)
         self.batch_tokens.labels(model).observe(tokens)
         self.batch_requests.labels(model).observe(requests)
+
+    def prefixes(self, model: str, reused: int, size: int) -> None:
+        """After a batch: the tokens that it did not compute, and the memory of all kept prefixes."""
+        self.reused_tokens.labels(model).inc(reused)
+        self.prefix_bytes.labels(model).set(size)
 
     def outcomes(self, model: str, results: Sequence[Result]) -> None:
         errors = sum(result.error is not None for result in results)

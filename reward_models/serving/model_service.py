@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from reward_models.serving.metrics import Metrics
 from reward_models.serving.results import Answer, Context, Result, Text, Turns
 from reward_models.serving.service import computed, too_long
 
+LOGGER = logging.getLogger(__name__)
 # A large request is encoded in parts; between them the encoder serves other requests.
 ENCODED_AT_ONCE = 64  # conversations
 CHARACTERS_AT_ONCE = 2**18
@@ -39,6 +41,9 @@ class ModelService:
         self._vocabulary = len(model.scorer.classifier.get_input_embeddings().weight)  # type: ignore[arg-type]
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix=f"encoder-{name}")
         tree = model.scorer.layout == "tree"
+        self._reused = self._computed = 0  # tokens up to the last batch
+        if limits.prefix_bytes and not model.keep_prefixes(limits.prefix_bytes):
+            LOGGER.info("%s does not compute prompt trees and keeps no prefixes: prefix_bytes has no effect", name)
         self._batcher = Batcher(
             self._compute,
             model.max_tokens,
@@ -142,6 +147,10 @@ class ModelService:
 
     def _observe(self, requests: int, items: int, tokens: int, seconds: float) -> None:
         self.admission.computed(items, seconds)
+        if (prefixes := self._model.prefixes) is not None:
+            tokens = prefixes.computed - self._computed
+            self._metrics.prefixes(self._name, prefixes.reused - self._reused, prefixes.bytes)
+            self._reused, self._computed = prefixes.reused, prefixes.computed
         self._metrics.batch(self._name, requests, tokens, seconds)
 
 
