@@ -61,7 +61,7 @@ class PrefixCache:
         self._blocks: OrderedDict[bytes, int] = OrderedDict()  # least recently used first
 
     @property
-    def bytes(self) -> int:
+    def used_bytes(self) -> int:
         """Memory of the blocks in use."""
         return len(self._blocks) * self.block_bytes
 

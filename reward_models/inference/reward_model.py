@@ -75,7 +75,7 @@ class RewardModel:
         limit: longest sequence in tokens that the architecture can read, ``None`` for no limit. Longer conversations
             are cut as in training: oldest turns first.
         truncated: number of conversations cut so far.
-        prefixes: the prefixes that are kept from one call to the next; see :meth:`keep_prefixes`.
+        prefixes: those kept from one call to the next; see :meth:`keep_prefixes`.
     """
 
     def __init__(
@@ -176,8 +176,8 @@ class RewardModel:
     def keep_prefixes(self, max_bytes: int) -> bool:
         """Keep the keys and values of prompts in memory, so that later calls need not compute them again.
 
-        They belong to the weights as they are: a model that is trained further must not keep any. Returns false if the
-        model does not compute prompt trees, as encoders do not: it keeps nothing.
+        They belong to these weights: a model that is trained further must not keep any. False if the model does not
+        compute prompt trees, as encoders do not, and keeps nothing.
 
         Args:
             max_bytes: bound of that memory. On a GPU it is taken at once, on a CPU as it is needed.

@@ -149,7 +149,7 @@ class ModelService:
         self.admission.computed(items, seconds)
         if (prefixes := self._model.prefixes) is not None:
             tokens = prefixes.computed - self._computed
-            self._metrics.prefixes(self._name, prefixes.reused - self._reused, prefixes.bytes)
+            self._metrics.prefixes(self._name, prefixes.reused - self._reused, prefixes.used_bytes)
             self._reused, self._computed = prefixes.reused, prefixes.computed
         self._metrics.batch(self._name, requests, tokens, seconds)
 

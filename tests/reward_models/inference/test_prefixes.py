@@ -101,7 +101,7 @@ def test_scores_are_those_without_kept_prefixes(seed: int, blocks: int, director
     assert model.prefixes is not None
     for batch in batches(np.random.default_rng(seed), 25):
         assert raw(model, batch) == pytest.approx(raw(plain, batch), abs=1e-5)
-        assert model.prefixes.bytes <= blocks * BLOCK_BYTES
+        assert model.prefixes.used_bytes <= blocks * BLOCK_BYTES
     assert model.prefixes.reused > 0
 
 
@@ -159,7 +159,7 @@ def test_what_is_computed_and_what_is_reused(directory: Path) -> None:
     raw(model, group)
     assert model.prefixes is not None
     assert (model.prefixes.reused, model.prefixes.computed) == (0, 96 + 4 * 10)
-    assert model.prefixes.bytes == 3 * BLOCK_BYTES  # of the prompt, and none of the branches
+    assert model.prefixes.used_bytes == 3 * BLOCK_BYTES  # of the prompt, and none of the branches
     raw(model, [np.concatenate((prompt, draw(rng, 7)))])
     assert (model.prefixes.reused, model.prefixes.computed) == (96, 136 + 7)
     raw(model, [prompt])
@@ -185,7 +185,7 @@ def test_prompts_that_never_come_back_take_no_more_than_the_bound(directory: Pat
     assert model.prefixes is not None
     for _ in range(40):
         raw(model, [draw(rng, 130) for _ in range(4)])
-        assert model.prefixes.bytes <= 20 * BLOCK_BYTES
+        assert model.prefixes.used_bytes <= 20 * BLOCK_BYTES
     assert model.prefixes.reused == 0
     assert len(model.prefixes._free) + len(model.prefixes._blocks) == 20
 
@@ -200,7 +200,7 @@ def test_a_failed_pass_keeps_nothing_and_loses_no_block(
         patched.setattr(model.scorer.classifier.score, "forward", lambda hidden: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             raw(model, batch)
-    assert (model.prefixes.bytes, len(model.prefixes._free)) == (0, 8)
+    assert (model.prefixes.used_bytes, len(model.prefixes._free)) == (0, 8)
     for _ in range(2):
         assert raw(model, batch) == pytest.approx(raw(plain, batch), abs=1e-5)
 
