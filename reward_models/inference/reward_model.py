@@ -177,13 +177,8 @@ class RewardModel:
         """Keep the keys and values of prompts in memory, so that later calls need not compute them again.
 
         They belong to these weights: a model that is trained further must not keep any. False if the model does not
-        compute prompt trees, as encoders do not, and keeps nothing.
-
-        Args:
-            max_bytes: bound of that memory. On a GPU it is taken at once, on a CPU as it is needed.
-
-        Raises:
-            ValueError: so few bytes do not hold one block of a prefix.
+        compute prompt trees, as encoders do not, and keeps nothing. ``max_bytes`` bounds that memory, which a GPU gives
+        at once, a CPU as it is needed; ``ValueError`` if so few bytes do not hold one block of a prefix.
         """
         if self.scorer.layout == "padded":
             return False
