@@ -41,12 +41,12 @@ from reward_models.runtime.engine import build_engine, full_weights, model_loadi
 from reward_models.runtime.metrics import JsonLines, NullLog
 from reward_models.runtime.reporter import Reporter
 from reward_models.runtime.run import Run, RunDirectory
-from reward_models.runtime.training_config import RUN_MAY_CHANGE
+from reward_models.runtime.training_config import COMPUTED, RUN_MAY_CHANGE
 
 # Settings that a resumed run may change: they do not change its result.
 MAY_CHANGE = (
     *RUN_MAY_CHANGE,
-    *("engine.zero_stage", "engine.offload", "engine.zero_options", "model.gradient_checkpointing"),
+    *COMPUTED,
     *("rollout", "ref_offload", "max_tokens", "samples_per_log"),
 )
 MAX_ROLLBACKS = 3  # a rule that is broken more often is broken whatever is sampled
@@ -223,6 +223,7 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
         begun.reporter.say(text)
     with model_loading(config.engine, world) if config.engine.zero_stage == 3 else nullcontext():
         policy = build_policy(config.model, tokenizer, torch_dtype(config.engine))
+    policy.sequence = world.sequence
     engine = build_engine(policy, config.engine, config.steps, world)
     check_policy(policy, world.device)
     teacher = _load_teacher(config, tokenizer, world)

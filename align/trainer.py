@@ -13,14 +13,19 @@ from align.training.best import keep_best
 from align.training.evaluation import evaluate_if_due
 from align.training.loop import Logs, Loop
 from align.training.sample_log import SampleLog
+from reward_models.backbone.pretrained import check_sequence_parallel
 from reward_models.runtime.metrics import JsonLines, NullLog
 from reward_models.runtime.run import StopSignal, begin_run
 
 
 def train(config: AlignConfig) -> Path | None:
     """Train a policy, or resume; returns its directory, or ``None`` if a signal stopped the run early."""
+    ranks = config.engine.sequence_parallel
+    check_sequence_parallel(config.model, ranks)
     with ExitStack() as stack:
-        begun = stack.enter_context(begin_run(config, may_change=MAY_CHANGE, manifest=MANIFEST, result="policy"))
+        begun = stack.enter_context(
+            begin_run(config, may_change=MAY_CHANGE, manifest=MANIFEST, result="policy", sequence_parallel=ranks)
+        )
         if begun.finished:
             return begun.path
         run = build_run(config, begun, stack)

@@ -9,12 +9,13 @@ from reward_models.attribute_weights import check_weights
 from reward_models.backbone.config import ModelConfig
 from reward_models.data.records import Task
 from reward_models.dataset import DataConfig
-from reward_models.runtime.training_config import RUN_MAY_CHANGE, EngineConfig, RunConfig
+from reward_models.runtime.training_config import COMPUTED, RUN_MAY_CHANGE, EngineConfig, RunConfig
 
 # Settings that a resumed run may change: they do not change its result.
 MAY_CHANGE = (
     *RUN_MAY_CHANGE,
-    *("engine.zero_stage", "engine.offload", "engine.zero_options", "model.gradient_checkpointing", "max_tokens"),
+    *COMPUTED,
+    "max_tokens",
 )
 
 

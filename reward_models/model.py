@@ -28,6 +28,7 @@ from reward_models.data.records import ATTRIBUTES
 from reward_models.data.tree_batches import Batch, TreeBatch, pack, pad
 from reward_models.data.trees import PromptTree
 from reward_models.runtime.engine import gathered
+from reward_models.runtime.sequence import SequenceGroup
 
 POSITION_TABLES = frozenset({"position_embeddings", "wpe", "embed_positions"})
 KEEL_KEY = "keel"  # the key in a saved model's config.json that holds all of Keel's own entries
@@ -46,6 +47,7 @@ class SequenceScorer(nn.Module):
         self.head = head
         self.model = model  # a PreTrainedModel, or peft's wrapper around one
         self.layout = layout
+        self.sequence: SequenceGroup | None = None  # of a run: the ranks that share a batch's tokens
 
     @property
     def classifier(self) -> PreTrainedModel:
@@ -66,8 +68,11 @@ class SequenceScorer(nn.Module):
         """All outputs of the head, float32, ``[N, labels]``; ``keep`` is shown the keys and values of a tree batch."""
         classifier: Any = self.classifier
         if isinstance(batch, TreeBatch):
-            hidden_T = tree_hidden_states(classifier.base_model, batch, keep)
-            return classifier.score(hidden_T[batch.last_N]).float()
+            hidden_NH = tree_hidden_states(classifier.base_model, batch, batch.last_N, self.sequence, keep)
+            outputs_NA = classifier.score(hidden_NH).float()
+            if self.sequence is not None:
+                outputs_NA = self.sequence.whole(outputs_NA, self.sequence.mine(batch.last_N, batch.tokens))
+            return outputs_NA
         if hasattr(classifier, "score"):  # decoders: read at the given position, which pad ids would not tell
             output = classifier.base_model(batch.input_ids_NL, attention_mask=batch.attention_mask_NL, use_cache=False)
             rows = torch.arange(len(batch.last_N), device=batch.last_N.device)

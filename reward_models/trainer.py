@@ -19,6 +19,7 @@ with needs("train"):
 
 from reward_models import artifact, calibration
 from reward_models.attributes import AttributeHead, AttributeObjective, attribute_evaluation
+from reward_models.backbone.pretrained import check_sequence_parallel
 from reward_models.config import MAY_CHANGE, RewardModelConfig
 from reward_models.data.batching import EpochSampler
 from reward_models.data.chat import ChatRenderer
@@ -54,7 +55,9 @@ def train(config: RewardModelConfig) -> Path | None:
     """Train a reward model, or resume; returns its directory, or ``None`` if a signal stopped the run early."""
     if not config.data.train:
         raise ValueError("data.train is empty: name at least one file, hub data set or synthetic: source")
-    with begin_run(config, may_change=MAY_CHANGE, manifest=MANIFEST, result="model") as run:
+    ranks = config.engine.sequence_parallel
+    check_sequence_parallel(config.model, ranks)
+    with begin_run(config, may_change=MAY_CHANGE, manifest=MANIFEST, result="model", sequence_parallel=ranks) as run:
         if run.finished:
             return run.path
         torch.manual_seed(config.seed if config.init_seed is None else config.init_seed)
@@ -95,6 +98,7 @@ def prepare(config: RewardModelConfig, run: Run) -> Training:
     with model_loading(config.engine, run.world) if config.model.path is not None else nullcontext():
         dtype, rated = torch_dtype(config.engine), bool(config.attributes)
         scorer = build_model(config.model, renderer.tokenizer, config.task, dtype, attributes=rated)
+    scorer.sequence = run.world.sequence
     engine = build_engine(scorer, config.engine, total_steps, run.world)
     head = AttributeHead.fit(data.train.ratings, config.attributes) if rated else None
     return Training(config, run, records, renderer, data, sampler, total_steps, scorer, engine, head)

@@ -21,6 +21,7 @@ from reward_models.backbone.tree_attention import tree_hidden_states
 from reward_models.data.tree_batches import Batch, TreeBatch, pack, pad
 from reward_models.data.trees import PromptTree, TokenIds
 from reward_models.runtime.engine import register_external
+from reward_models.runtime.sequence import SequenceGroup
 
 # What is computed of the hidden states that predict the targets, the output layer's weights, the targets, temperature.
 Measure = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], Any]
@@ -53,13 +54,15 @@ class PolicyBatch:
 class Policy(nn.Module):
     """``forward(batch, temperature) -> (logprobs_T, entropy_T)`` of the response tokens, in the batch's order.
 
-    ``forward`` gives what ``measure`` computes where one is given in the place of the log-probabilities.
+    ``forward`` gives what ``measure`` computes where one is given in the place of the log-probabilities. In a run of
+    sequence parallelism the measure sees this rank's tokens, and every rank gets the values of all.
     """
 
     def __init__(self, model: nn.Module, layout: Layout) -> None:
         super().__init__()
         self.model = model  # a PreTrainedModel, or peft's wrapper around one
         self.layout = layout
+        self.sequence: SequenceGroup | None = None  # of a run: the ranks that share a batch's tokens
         head = self.language_model.get_output_embeddings()
         if not isinstance(head, nn.Linear):
             raise ValueError(f"the output layer of {type(self.language_model).__name__} is not a linear layer")
@@ -121,17 +124,25 @@ class Policy(nn.Module):
     def forward(self, batch: PolicyBatch, temperature: float = 1.0, measure: Measure = token_logprobs) -> Any:
         model: Any = self.language_model
         inputs = batch.batch
+        target_T, mine_T = batch.target_T, None
         if isinstance(inputs, TreeBatch):
-            hidden_TH = tree_hidden_states(model.base_model, inputs)
+            hidden_TH = tree_hidden_states(model.base_model, inputs, batch.predictor_T, self.sequence)
+            if self.sequence is not None:
+                mine_T = self.sequence.mine(batch.predictor_T, inputs.tokens)
+                target_T = target_T[mine_T]
         else:
             output = model.base_model(inputs.input_ids_NL, attention_mask=inputs.attention_mask_NL, use_cache=False)
-            hidden_TH = output.last_hidden_state.flatten(0, 1)
+            hidden_TH = output.last_hidden_state.flatten(0, 1)[batch.predictor_T]
         head = model.get_output_embeddings()
-        hidden_TH, weight_VH = hidden_TH[batch.predictor_T], head.weight
+        weight_VH = head.weight
         if head.bias is not None:  # as one more column of the weights, multiplied by a 1
             hidden_TH = torch.cat([hidden_TH, hidden_TH.new_ones(len(hidden_TH), 1)], 1)
             weight_VH = torch.cat([weight_VH, head.bias[:, None]], 1)
-        return measure(hidden_TH, weight_VH, batch.target_T, temperature)
+        values = measure(hidden_TH, weight_VH, target_T, temperature)
+        if mine_T is None:
+            return values
+        assert self.sequence is not None
+        return tuple(self.sequence.whole(each, mine_T) for each in values)
 
 
 def _packed_starts(trees: Sequence[PromptTree]) -> list[tuple[int, int]]:

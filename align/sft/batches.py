@@ -62,15 +62,15 @@ def plan_step(items: np.ndarray, lengths: np.ndarray, layout: Layout, budget: in
         items: places of the step's demonstrations. ``lengths``: tokens of all demonstrations.
         budget: most tokens of a micro-batch, padding included; a longer demonstration is computed alone.
     """
-    sizes = lengths[items]
+    sizes, ranks = lengths[items], world.data
     if layout == "tree":
-        cut = plan_trees(sizes, budget, world.size)
+        cut = plan_trees(sizes, budget, ranks.size)
     else:
-        cut = plan_padded(sizes, 1, budget, world.size)
+        cut = plan_padded(sizes, 1, budget, ranks.size)
     batches = [batch for rank in cut for batch in rank]
     computed = sum(_computed(sizes[batch], layout) for batch in batches)
     total = int(sizes.sum())
-    mine = [[int(items[place]) for place in batch] for batch in cut[world.rank]]
+    mine = [[int(items[place]) for place in batch] for batch in cut[ranks.rank]]
     return Plan(mine, total / computed, total / (budget * len(batches)))
 
 

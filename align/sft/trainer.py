@@ -36,6 +36,7 @@ from align.reporting.manifest import MANIFEST, write_manifest
 from align.sft.batches import DemonstrationSampler, Plan, plan_step
 from align.sft.demonstrations import DemonstrationsConfig, conversation_file
 from align.sft.encoding import Demonstrations, prepared
+from reward_models.backbone.pretrained import check_sequence_parallel
 from reward_models.data.chat import train_tokenizer
 from reward_models.data.new_tokenizer import new_tokenizer
 from reward_models.data.prepared import differences, prepared_in
@@ -53,12 +54,13 @@ from reward_models.runtime.engine import (
 from reward_models.runtime.metrics import Metrics
 from reward_models.runtime.reporter import Reporter
 from reward_models.runtime.run import Run, StopSignal, begin_run, check_sources, seed_everything
-from reward_models.runtime.training_config import RUN_MAY_CHANGE, EngineConfig, RunConfig
+from reward_models.runtime.training_config import COMPUTED, RUN_MAY_CHANGE, EngineConfig, RunConfig
 
 # Settings that a resumed run may change: they do not change its result.
 MAY_CHANGE = (
     *RUN_MAY_CHANGE,
-    *("engine.zero_stage", "engine.offload", "engine.zero_options", "model.gradient_checkpointing", "max_tokens"),
+    *COMPUTED,
+    "max_tokens",
 )
 MEANS = ("loss", "entropy", "token_accuracy")
 # What a rank without demonstrations of its own runs through the model, so that collectives stay in step.
@@ -110,7 +112,9 @@ def train(config: SftConfig) -> Path | None:
     """Train a policy, or resume; returns its directory, or ``None`` if a signal stopped the run early."""
     if not config.data.train:
         raise ValueError("data.train is empty: name at least one file, hub data set or synthetic: source")
-    with begin_run(config, may_change=MAY_CHANGE, manifest=MANIFEST, result="policy") as run:
+    ranks = config.engine.sequence_parallel
+    check_sequence_parallel(config.model, ranks)
+    with begin_run(config, may_change=MAY_CHANGE, manifest=MANIFEST, result="policy", sequence_parallel=ranks) as run:
         if run.finished:
             return run.path
         training = prepare(config, run)
@@ -156,6 +160,7 @@ def prepare(config: SftConfig, run: Run) -> Training:
     # A new model is made whole and partitioned by the engine: made in parts, it would draw other random weights.
     with model_loading(config.engine, run.world) if config.model.path is not None else nullcontext():
         policy = build_policy(config.model, tokenizer, torch_dtype(config.engine))
+    policy.sequence = run.world.sequence
     engine = build_engine(policy, config.engine, total_steps, run.world)
     check_policy(policy, run.world.device)
     return Training(config, run, tokenizer, data, bad, key, sampler, total_steps, policy, engine)

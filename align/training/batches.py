@@ -38,9 +38,9 @@ def plan_micro_batches(
         budget: most tokens of a micro-batch.
     """
     slices = rollout.slices(prompts, budget, layout)
-    sizes = [each.tokens for each in slices]
+    sizes, ranks = [each.tokens for each in slices], world.data
     if layout == "tree":
-        cut = plan_trees(sizes, budget, world.size)
+        cut = plan_trees(sizes, budget, ranks.size)
     else:
-        cut = plan_padded(sizes, 1, budget, world.size)
-    return [[slices[i] for i in batch] for batch in cut[world.rank]]
+        cut = plan_padded(sizes, 1, budget, ranks.size)
+    return [[slices[i] for i in batch] for batch in cut[ranks.rank]]

@@ -225,7 +225,7 @@ def logprobs(
                 lengths = rollout.length_N[members].tolist()
                 found |= dict(zip(members, logprobs_T.cpu().split(lengths), strict=True))
     run.engine.train()
-    flat_T: torch.Tensor = share_ragged(found, len(rollout.length_N), torch.float32, run.world)[0]
+    flat_T: torch.Tensor = share_ragged(found, len(rollout.length_N), torch.float32, run.world.data)[0]
     return flat_T
 
 

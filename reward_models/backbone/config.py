@@ -45,6 +45,8 @@ class ModelConfig:
         vocab_size: entries of the tokenizer that a new model trains.
         gradient_checkpointing: compute activations again in the backward pass instead of storing them: less memory,
             more time.
+        mlp_tiles: parts in which the MLP of a layer computes the tokens of a micro-batch in training, one after the
+            other and again in the backward pass: its inner activations then take a part of the memory. 1: all at once.
         freeze_layers: number of layers, from the lowest, that stay as they are, and the embeddings with them. The
             backward pass ends there: with 20 of 30 layers frozen a step computes about half as much. Tied embeddings
             freeze the output head of a policy too.
@@ -60,6 +62,7 @@ class ModelConfig:
     chat_template: str | None = None
     layout: Literal["auto", "tree", "padded"] = "auto"
     gradient_checkpointing: bool = False
+    mlp_tiles: int = 1
     freeze_layers: int = 0
     lora: LoraConfig | None = None
     trust_remote_code: bool = False
@@ -67,6 +70,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.path is None and self.config is not None and "model_type" not in self.config:
             raise ValueError("model.config needs a model_type, e.g. qwen3")
+        if self.mlp_tiles < 1:
+            raise ValueError(f"model.mlp_tiles={self.mlp_tiles} must be at least 1")
         if self.freeze_layers < 0:
             raise ValueError(f"model.freeze_layers={self.freeze_layers} must be at least 0")
         if self.freeze_layers and self.path is None:

@@ -20,7 +20,9 @@ from reward_models.backbone.config import LoraConfig, ModelConfig, is_gguf
 from reward_models.backbone.gguf import converted, downloaded
 from reward_models.backbone.loading import load_complete
 from reward_models.backbone.location import lacks_directory, reading_from_hub
-from reward_models.backbone.tree_attention import TREE_ATTENTION, supports_trees
+from reward_models.backbone.tiled_mlp import tile_mlps
+from reward_models.backbone.tree_attention import TREE_ATTENTION, sequence_problem, supports_trees
+from reward_models.runtime.config import ConfigError
 from reward_models.runtime.disk import explain_full_disk
 from reward_models.runtime.engine import gathered
 
@@ -58,11 +60,12 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase | None:
     return tokenizer
 
 
-def load_architecture(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
-    """The transformers configuration of the model, without weights."""
+def load_architecture(config: ModelConfig, tokenizer: PreTrainedTokenizerBase | None) -> PretrainedConfig:
+    """The transformers configuration of the model, without weights; ``tokenizer`` gives the vocabulary of a new one."""
     path = resolve(config)
     if path is None:
-        settings = {"vocab_size": len(tokenizer), **(config.config or {})}
+        settings = {} if tokenizer is None else {"vocab_size": len(tokenizer)}
+        settings |= config.config or {}
         return AutoConfig.for_model(settings.pop("model_type"), **settings)
     with reading_from_hub(path):
         return AutoConfig.from_pretrained(
@@ -77,6 +80,17 @@ def choose_layout(config: ModelConfig, architecture: PretrainedConfig) -> Layout
             f"model.layout=tree: {architecture.model_type} models cannot run prompt trees; leave it at auto"
         )
     return "tree" if config.layout != "padded" and supports_trees(architecture) else "padded"
+
+
+def check_sequence_parallel(config: ModelConfig, ranks: int) -> None:
+    """``ConfigError`` if ``engine.sequence_parallel=ranks`` cannot be computed with this model; reads no weights."""
+    if ranks == 1:
+        return
+    problem = sequence_problem(load_architecture(config, None), ranks)
+    if problem is None and config.layout == "padded":
+        problem = "padded batches are not shared between ranks; leave model.layout at auto"
+    if problem is not None:
+        raise ConfigError(f"engine.sequence_parallel={ranks}: {problem}")
 
 
 def build_pretrained(
@@ -125,6 +139,8 @@ def build_pretrained(
         _add_rows(model, len(tokenizer))
     if pad is not None:
         model.config.pad_token_id = pad
+    if config.mlp_tiles > 1:
+        tile_mlps(model, config.mlp_tiles)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model, fresh

@@ -20,6 +20,7 @@ from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig, PreTrainedModel
 
 from reward_models.data.tree_batches import Path, TreeBatch
+from reward_models.runtime.sequence import SequenceGroup
 
 TREE_ATTENTION = "prompt_tree"
 
@@ -47,21 +48,58 @@ Keep = Callable[[int, torch.Tensor, torch.Tensor], None]
 LayerPast = tuple[torch.Tensor, torch.Tensor]
 
 
-def tree_hidden_states(backbone: PreTrainedModel, batch: TreeBatch, keep: Keep | None = None) -> torch.Tensor:
-    """Last hidden states of a packed batch, shape ``[T, hidden]``.
+def sequence_problem(config: PretrainedConfig, ranks: int) -> str | None:
+    """The reason why ``ranks`` ranks cannot share the tokens of a model of this configuration; ``None``: they can."""
+    if not supports_trees(config):
+        return (
+            f"the attention of {config.model_type} models cannot be exchanged between ranks; that of "
+            f"{', '.join(sorted(TREE_MODEL_TYPES))} can"
+        )
+    heads = config.num_attention_heads
+    if heads % ranks:
+        possible = ", ".join(str(each) for each in range(1, heads + 1) if heads % each == 0)
+        return f"it does not divide the model's {heads} attention heads; {possible} do"
+    if by_length := sorted(_rope_types(config) & {"dynamic", "longrope"}):
+        return f"the positions of this model (rope_type {by_length[0]}) depend on the length, which no rank sees whole"
+    return None
 
-    ``backbone`` is the model without its head, with ``attn_implementation=TREE_ATTENTION``; ``keep`` is shown the keys
-    and values of every layer.
+
+def _rope_types(config: PretrainedConfig) -> set[str]:
+    """The kinds of rotary positions, of which layers may have several."""
+    found = getattr(config, "rope_parameters", None) or {}
+    parts = [found, *(each for each in found.values() if isinstance(each, dict))]
+    return {str(each["rope_type"]) for each in parts if "rope_type" in each}
+
+
+def tree_hidden_states(
+    backbone: PreTrainedModel,
+    batch: TreeBatch,
+    places_N: torch.Tensor,
+    sequence: SequenceGroup | None = None,
+    keep: Keep | None = None,
+) -> torch.Tensor:
+    """Last hidden states at some places of a packed batch, shape ``[N, hidden]``.
+
+    Args:
+        backbone: the model without its head, with ``attn_implementation=TREE_ATTENTION``.
+        sequence: the ranks that share the batch's tokens. Each returns those of the states that are its own, in their
+            order: see :meth:`SequenceGroup.mine`.
+        keep: is shown the keys and values of every layer.
     """
+    ids_T, positions_T = batch.input_ids_T, batch.position_ids_T
+    if sequence is not None:
+        ids_T, positions_T = sequence.stretch(ids_T), sequence.stretch(positions_T)
+        places_N = sequence.local(places_N[sequence.mine(places_N, batch.tokens)], batch.tokens)
     output = backbone(
-        input_ids=batch.input_ids_T[None],
+        input_ids=ids_T[None],
         attention_mask=None,
-        position_ids=batch.position_ids_T[None],
+        position_ids=positions_T[None],
         use_cache=False,
         tree=batch,
         keep=keep,
+        sequence=sequence,
     )
-    return output.last_hidden_state[0]
+    return output.last_hidden_state[0][places_N]
 
 
 # Attention of one new token per sequence over all before it, from layer, query ``[N, heads, 1, d]``, key, value,
@@ -79,6 +117,7 @@ def tree_attention(
     tree: TreeBatch | None = None,
     keep: Keep | None = None,
     cached: Cached | None = None,
+    sequence: SequenceGroup | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -86,6 +125,8 @@ def tree_attention(
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """transformers' attention interface: query ``[1, heads, T, d]``, key and value ``[1, kv_heads, T, d]``.
+
+    With a ``sequence`` group T is this rank's stretch of the tree's tokens, padded to equal length.
 
     ``keep`` is shown the tree's keys and values; ``cached`` takes the place of a tree and computes the attention
     itself: that is how responses are sampled, a token of each at a time.
@@ -103,10 +144,16 @@ def tree_attention(
     if tree.past is not None:
         keys_and_values = tree.past.layers[module.layer_idx]  # type: ignore[index]
         past = (keys_and_values[:1], keys_and_values[1:])
+    if sequence is not None:
+        if past is not None or keep is not None:
+            raise ValueError("ranks that share tokens neither keep nor take over keys and values")
+        query, key, value = sequence.heads(query, key, value, tree.tokens)
     kernel = _flex if query.is_cuda else _path_by_path
     output = kernel(query, key, value, tree, scaling, sliding_window, past)
     if keep is not None:
         keep(module.layer_idx, key, value)  # type: ignore[arg-type]
+    if sequence is not None:
+        output = sequence.tokens(output)
     return output.transpose(1, 2), None
 
 

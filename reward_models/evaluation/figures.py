@@ -40,11 +40,12 @@ FILLER = PromptTree(np.zeros(0, np.int32), (np.zeros(1, np.int32),))
 def plan(data: TokenizedSet, items: Sequence[int], layout: str, budget: int, world: World) -> list[list[int]]:
     """This rank's micro-batches of ``items``, as indices into ``data``. An empty one must be run too, since all ranks
     take part in collectives."""
+    ranks = world.data
     if layout == "tree":
-        batches = plan_trees(data.tree_tokens[list(items)], budget, world.size)[world.rank]
+        batches = plan_trees(data.tree_tokens[list(items)], budget, ranks.size)[ranks.rank]
     else:
         longest = data.branch_lengths(items).max(axis=1)
-        batches = plan_padded(longest, data.branches, budget, world.size)[world.rank]
+        batches = plan_padded(longest, data.branches, budget, ranks.size)[ranks.rank]
     return [[items[place] for place in batch] for batch in batches]
 
 
@@ -70,7 +71,7 @@ def score_set(
         if items:
             scores[items] = values.double().cpu().view(-1, columns)
     module.train(was_training)
-    return world.sum(scores).numpy()
+    return world.data.sum(scores).numpy()
 
 
 def evaluate(parts: Sequence[ScoredSet]) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from reward_models.runtime.config import ConfigError
+from reward_models.runtime.sequence import SequenceGroup
+
 T = TypeVar("T")
 
 
@@ -22,12 +25,32 @@ class World:
     Attributes:
         rank, size: global. ``local_rank``: on this machine.
         device: the device that this rank computes on.
+        sequence: the ranks that share the tokens of a micro-batch with this one; ``None``: none does.
+        group: torch's process group of the reductions; ``None``: all ranks.
     """
 
     rank: int
     size: int
     local_rank: int
     device: torch.device
+    sequence: SequenceGroup | None = None
+    group: Any = None
+
+    @property
+    def data(self) -> World:
+        """The ranks among which data are divided: those that have this one's place in their sequence group.
+
+        Its rank and size say which micro-batches are this rank's; its reductions count each of them once.
+        """
+        if (sequence := self.sequence) is None:
+            return self
+        return World(
+            self.rank // sequence.size,
+            self.size // sequence.size,
+            self.local_rank,
+            self.device,
+            group=sequence.across,
+        )
 
     @property
     def is_main(self) -> bool:
@@ -49,7 +72,7 @@ class World:
         if self.size == 1:
             return tensor
         shared = tensor.to(self.device)
-        dist.all_reduce(shared, op=op)
+        dist.all_reduce(shared, op=op, group=self.group)
         return tensor.copy_(shared)
 
     def on_main(self, call: Callable[[], T]) -> T:
@@ -61,7 +84,7 @@ class World:
             except Exception as error:
                 result[1] = error
         if self.size > 1:
-            dist.broadcast_object_list(result, src=0)
+            dist.broadcast_object_list(result, group=self.group, group_src=0)
         if result[1] is not None:
             raise result[1]
         found: T = result[0]
@@ -69,7 +92,7 @@ class World:
 
     def barrier(self) -> None:
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(group=self.group)
 
 
 def lost_rank(error: BaseException) -> bool:
@@ -87,17 +110,47 @@ def local_device() -> torch.device:
     return torch.device("cpu")
 
 
-def start(timeout_seconds: float = 1800) -> World:
+def check_divisible(size: int, sequence_parallel: int) -> None:
+    """``ConfigError`` if a job of ``size`` ranks cannot be divided into groups of ``sequence_parallel``."""
+    if size % sequence_parallel:
+        raise ConfigError(
+            f"engine.sequence_parallel={sequence_parallel} does not divide the {size} ranks of this job: start a "
+            f"multiple of {sequence_parallel} ranks, or lower it"
+        )
+
+
+def _sequence_group(sequence_parallel: int, timeout: timedelta) -> SequenceGroup | None:
+    """This rank's group of neighbouring ranks. Every rank must ask, and makes all groups, in the same order."""
+    if sequence_parallel == 1:
+        return None
+    rank, size = dist.get_rank(), dist.get_world_size()
+    place = rank % sequence_parallel
+    together, across = (
+        [dist.new_group(list(members), timeout=timeout) for members in groups]
+        for groups in (
+            [range(first, first + sequence_parallel) for first in range(0, size, sequence_parallel)],
+            [range(first, size, sequence_parallel) for first in range(sequence_parallel)],
+        )
+    )
+    return SequenceGroup(place, sequence_parallel, together[rank // sequence_parallel], across[place])
+
+
+def start(timeout_seconds: float = 1800, sequence_parallel: int = 1) -> World:
     """Join the job that ``deepspeed`` or ``torchrun`` started, or become a job of one process.
 
     Args:
         timeout_seconds: a collective that waits longer fails instead of hanging.
+        sequence_parallel: ranks that share the tokens of each micro-batch, see :mod:`reward_models.runtime.sequence`.
+
+    Raises:
+        ConfigError: the job's ranks cannot be divided into such groups.
     """
     import deepspeed
 
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
         os.environ.setdefault(name, value)
     size, local_rank = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_RANK"])
+    check_divisible(size, sequence_parallel)
     if size == 1:
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
         os.environ.setdefault("MASTER_PORT", "0")
@@ -112,12 +165,12 @@ def start(timeout_seconds: float = 1800) -> World:
     device = local_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    timeout = timedelta(seconds=timeout_seconds)
     if not dist.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
         # Gloo's collectives suffice. DeepSpeed's for CPUs are compiled at the first start, which takes a compiler and
         # most of a minute; a kill meanwhile leaves a lock that every later start waits for without end.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        deepspeed.init_distributed(
-            dist_backend=backend, timeout=timedelta(seconds=timeout_seconds), verbose=False, auto_mpi_discovery=False
-        )
-    return World(dist.get_rank(), dist.get_world_size(), local_rank, device)
+        deepspeed.init_distributed(dist_backend=backend, timeout=timeout, verbose=False, auto_mpi_discovery=False)
+    sequence = _sequence_group(sequence_parallel, timeout)
+    return World(dist.get_rank(), dist.get_world_size(), local_rank, device, sequence)

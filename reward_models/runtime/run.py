@@ -72,20 +72,24 @@ class Run:
 
 
 @contextmanager
-def begin_run(config: RunConfig, *, may_change: tuple[str, ...], manifest: str, result: str) -> Iterator[Run]:
+def begin_run(
+    config: RunConfig, *, may_change: tuple[str, ...], manifest: str, result: str, sequence_parallel: int = 1
+) -> Iterator[Run]:
     """Join the job, and create the run's directory or open it again. The directory is locked until the block ends.
 
     Args:
         may_change: prefixes of the keys that a resumed run may set differently, see :meth:`RunDirectory.begin`.
         manifest: name of the file that is written last; a directory that holds it is finished.
         result: the word for what the run trains, for messages.
+        sequence_parallel: see :func:`reward_models.runtime.distributed.start`.
 
     Raises:
         ValueError: a logger is not installed.
-        ConfigError: the directory holds something else, or another process works in it.
+        ConfigError: the directory holds something else, or another process works in it; or the ranks cannot be divided
+            into sequence groups.
     """
     check_loggers(config.loggers)
-    world = distributed.start(config.timeout_seconds)
+    world = distributed.start(config.timeout_seconds, sequence_parallel)
     reporter, directory = Reporter(world.is_main), RunDirectory(Path(config.output_dir))
     lock = None
     try:

@@ -9,6 +9,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+# Settings of engine and model that decide where and how a step is computed, and not its result.
+COMPUTED = (
+    *("engine.zero_stage", "engine.offload", "engine.zero_options", "engine.sequence_parallel"),
+    *("engine.device_memory", "model.gradient_checkpointing", "model.mlp_tiles"),
+)
 # Settings that a resumed run may change: they decide how it is logged and kept, not its result.
 RUN_MAY_CHANGE = (
     *("output_dir", "log_every", "save_every", "keep_checkpoints"),
@@ -61,6 +66,9 @@ class EngineConfig:
         warmup: share of all steps (< 1) or number of steps (≥ 1) over which the rate rises from 0.
         weight_decay: applied to matrices only, not to norms, biases and the score head's vector-shaped parts.
         grad_clip: largest global gradient norm; 0 switches clipping off.
+        sequence_parallel: ranks that compute each micro-batch together, a stretch of its tokens each: for texts whose
+            activations one device cannot hold. Must divide the number of ranks and the model's attention heads.
+        device_memory: GiB of a rank's device that ``--dry-run`` goes by; default: those of the device that it runs on.
         zero_options: further keys of DeepSpeed's ``zero_optimization`` section, as they are.
     """
 
@@ -76,6 +84,8 @@ class EngineConfig:
     schedule_options: dict[str, Any] = field(default_factory=dict)
     warmup: float = 0.03
     grad_clip: float = 1.0
+    sequence_parallel: int = 1
+    device_memory: float | None = None
     zero_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -85,6 +95,10 @@ class EngineConfig:
             raise ValueError("engine.offload_optimizer needs engine.zero_stage of at least 1")
         if self.offload_params and self.zero_stage != 3:
             raise ValueError("engine.offload_params needs engine.zero_stage=3")
+        if self.sequence_parallel < 1:
+            raise ValueError(f"engine.sequence_parallel={self.sequence_parallel} must be at least 1")
+        if self.device_memory is not None and not 0 < self.device_memory < math.inf:
+            raise ValueError(f"engine.device_memory={self.device_memory} must be a positive number of GiB")
         if self.lr <= 0 or self.warmup < 0 or self.grad_clip < 0:
             raise ValueError("engine.lr must be positive, engine.warmup and engine.grad_clip not negative")
 

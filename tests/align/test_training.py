@@ -103,6 +103,12 @@ def test_two_ranks_equal_one(stage: int, uninterrupted: Path, tmp_path: Path, tr
     assert_close_run(tmp_path / "run", uninterrupted)
 
 
+def test_two_ranks_that_share_tokens_equal_one(uninterrupted: Path, tmp_path: Path, train: Any) -> None:
+    words = ("engine.sequence_parallel=2", "model.mlp_tiles=2", "engine.zero_stage=3", PARTITION_ALL)
+    train(tmp_path / "run", *words, ranks=2)
+    assert_close_run(tmp_path / "run", uninterrupted)
+
+
 def test_how_it_is_computed_changes_nothing(uninterrupted: Path, tmp_path: Path, train: Any) -> None:
     train(tmp_path / "run", "max_tokens=40", "ref_offload=true", "model.gradient_checkpointing=true")
     assert_close_run(tmp_path / "run", uninterrupted)

@@ -55,6 +55,12 @@ def test_two_ranks_equal_one(stage: int, uninterrupted: Path, tmp_path: Path) ->
     assert_close_run(tmp_path / "run", uninterrupted)
 
 
+def test_four_ranks_of_which_two_share_tokens_equal_one(uninterrupted: Path, tmp_path: Path) -> None:
+    words = ("engine.sequence_parallel=2", "model.mlp_tiles=2", "engine.zero_stage=3", PARTITION_ALL)
+    train(tmp_path / "run", *words, ranks=4)
+    assert_close_run(tmp_path / "run", uninterrupted)
+
+
 def test_the_result_does_not_depend_on_the_cut_into_micro_batches(uninterrupted: Path, tmp_path: Path) -> None:
     train(tmp_path / "run", "max_tokens=64")
     assert_close_run(tmp_path / "run", uninterrupted)

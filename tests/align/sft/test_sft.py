@@ -107,6 +107,19 @@ def test_two_ranks_equal_one(words: tuple[str, ...], uninterrupted: Path, tmp_pa
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=2e-4, msg=name)
 
 
+def test_two_ranks_that_share_tokens_go_on_with_the_run_of_one(uninterrupted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(uninterrupted, out)
+    (out / "policy.json").unlink()
+    shutil.rmtree(out / "checkpoints" / "step-00000006")
+    words = ("engine.sequence_parallel=2", "model.mlp_tiles=3", "model.gradient_checkpointing=true")
+    assert "step-00000004" in train(out, *words, "engine.zero_stage=2", ranks=2)
+    assert json.loads((out / "policy.json").read_text())["steps"] == 6
+    ours, theirs = training_runs.weights(out), training_runs.weights(uninterrupted)
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=2e-4, msg=name)
+
+
 def test_adapters_are_merged_into_a_plain_model(uninterrupted: Path, tmp_path: Path) -> None:
     start_from = (f"model.path={uninterrupted}", "model.config=null", "model.lora={r: 4}", "max_steps=2")
     train(tmp_path / "run", *start_from, "engine.dtype=bf16")

@@ -342,4 +342,6 @@ def test_architectures_that_do_not_compute_trees_exactly_are_known(config: Pretr
 
 def test_hidden_states_come_in_the_order_of_the_packed_tokens(forest: list[PromptTree]) -> None:
     backbone, batch = build(architecture("qwen3"), TREE_ATTENTION, "tree").classifier.base_model, pack(forest)
-    assert tree_hidden_states(backbone, batch).shape == (batch.tokens, COMMON["hidden_size"])
+    hidden_TH = tree_hidden_states(backbone, batch, torch.arange(batch.tokens))
+    assert hidden_TH.shape == (batch.tokens, COMMON["hidden_size"])
+    assert torch.equal(tree_hidden_states(backbone, batch, batch.last_N), hidden_TH[batch.last_N])
