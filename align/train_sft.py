@@ -30,7 +30,8 @@ def _run(parsed: argparse.Namespace) -> None:
     if not parsed.dry_run:
         train(config)
     elif is_first_rank():
-        for line in training_lines(config.engine, config.model, config.max_tokens, scalar_head=False):
+        longest = max(config.max_tokens, config.data.max_length or 0)  # a longer conversation is computed alone
+        for line in training_lines(config.engine, config.model, longest, scalar_head=False):
             print(line)
         check_directory(config, MAY_CHANGE)
 

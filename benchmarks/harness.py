@@ -109,8 +109,11 @@ def median_ratio(peer: Sequence[float], ours: Sequence[float]) -> float:
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
-def in_process(script: str, job: Any, variables: Mapping[str, str] | None = None) -> Any:
+def in_process(script: str, job: Any, variables: Mapping[str, str] | None = None, launcher: Sequence[str] = ()) -> Any:
     """Run ``script --job FILE --out FILE`` as a process of its own; what it wrote. Its output is shown where it fails.
+
+    Args:
+        launcher: words for Python before the script, such as those of ``torch.distributed.run``.
 
     Raises:
         RuntimeError: it failed, or wrote nothing.
@@ -118,7 +121,7 @@ def in_process(script: str, job: Any, variables: Mapping[str, str] | None = None
     with tempfile.TemporaryDirectory() as directory:
         given, out = Path(directory) / "job.json", Path(directory) / "out.json"
         given.write_text(json.dumps(job, default=str), encoding="utf-8")
-        command = [sys.executable, script, "--job", str(given), "--out", str(out)]
+        command = [sys.executable, *launcher, script, "--job", str(given), "--out", str(out)]
         paths = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
         env = {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore", **(variables or {})}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)

@@ -31,7 +31,9 @@ def _run(parsed: argparse.Namespace) -> None:
     if not parsed.dry_run:
         train(config)
     elif is_first_rank():
-        for line in training_lines(config.engine, config.model, config.max_tokens, scalar_head=True):
+        sequences = 2 if config.task == "preference" and not config.attributes else 1
+        longest = max(config.max_tokens, sequences * config.data.max_length)  # an item that is larger is computed alone
+        for line in training_lines(config.engine, config.model, longest, scalar_head=True):
             print(line)
         check_directory(config, MAY_CHANGE)
 

@@ -33,6 +33,7 @@ SOURCES = {
 NOT_COUNTED = (
     "rule-based rewards and judges (they run beside the passes), loading, checkpoints, failures and restarts",
     "resampling of groups without signal",
+    "the exchange between ranks that share the tokens of a micro-batch (engine.sequence_parallel)",
     "where the same GPUs train and sample with vLLM: moving the training away and back, which Keel does not do",
     "uneven work of the ranks in an update; preempted sequences of the rollout engine",
 )

@@ -8,7 +8,7 @@ from align.config import AlignConfig
 from align.planning.assumptions import Assumptions
 from align.planning.memory import run_memory
 from reward_models.data.records import DOMAINS
-from reward_models.planning.fit import device_here, memory_lines, shape_of
+from reward_models.planning.fit import check_shared_tokens, device_here, memory_lines, shape_of
 from reward_models.planning.shapes import ModelShape, ShapeError, read_shape
 
 # The domain that a term scores, where its entry names none.
@@ -19,14 +19,15 @@ def memory_of_run(config: AlignConfig) -> Iterator[str]:
     """The memory of a rank in each part of a step; a sentence if the shape of the policy cannot be told.
 
     Raises:
-        ConfigError: a GPU has less memory than a rank needs.
+        ConfigError: a rank needs more memory than there is, or ranks cannot share the tokens of a micro-batch.
     """
-    here = device_here()
+    here = device_here(config.engine)
     try:
         shape = shape_of(config.model)
     except ShapeError as error:
         yield f"memory: not estimated: {error}"
         return
+    check_shared_tokens(shape, config.engine.sequence_parallel)
     models: list[ModelShape] = []
     for path in reward_model_paths(config):
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from align.config import AlignConfig, phases_of
 from reward_models.planning.memory import (
@@ -52,7 +53,9 @@ def run_memory(
         shape: of the policy. ``ranks``: that train. ``prompt``: tokens of a prompt.
         reward_models, teacher: those that every rank loads.
     """
-    settings = settings_of(config.engine, config.model, shape, ranks=ranks, tokens=config.max_tokens, on_cpu=on_cpu)
+    longest = max(phase.max_new_tokens for phase in phases_of(config))
+    tokens = max(config.max_tokens, math.ceil(longest + prompt))  # a response that exceeds the budget is computed alone
+    settings = settings_of(config.engine, config.model, shape, ranks=ranks, tokens=tokens, on_cpu=on_cpu)
     width = 2 if settings.bf16 else 4
     trained = settings.trained if settings.trained is not None else parameters_of(shape, settings)
     copy = trained * width / (ranks if settings.zero_stage == 3 else 1)
@@ -68,11 +71,11 @@ def run_memory(
     passes = still.with_parts(**fixed, reference=copies * copy, activations=forward_bytes(shape, settings))
     rollout = None
     if config.rollout.engine == "local":
-        longest = max(phase.max_new_tokens for phase in phases_of(config))
         responses = -(-config.prompts_per_rollout * config.samples_per_prompt // ranks)
         rows = min(config.rollout.max_rows, responses)
         cache = float(rows * (prompt + longest) * shape.cache_bytes(width))
-        rollout = still.with_parts(**fixed, **resting, cache=cache, activations=forward_bytes(shape, settings))
+        alone = replace(settings, sequence_parallel=1)  # each rank samples by itself
+        rollout = still.with_parts(**fixed, **resting, cache=cache, activations=forward_bytes(shape, alone))
     with_overhead = [each and overhead(each, on_cpu=on_cpu) for each in (update, passes, rollout)]
     assert with_overhead[0] is not None
     assert with_overhead[1] is not None

@@ -15,8 +15,10 @@ from align.planning.decoding import TAIL, Decoding, Replica, rollout
 from align.planning.lengths import Lengths
 from align.planning.memory import RunMemory, run_memory
 from align.planning.rates import Rates
+from reward_models.planning.fit import check_shared_tokens
 from reward_models.planning.memory import FRAGMENTATION, OVERHEAD
 from reward_models.planning.shapes import ModelShape
+from reward_models.runtime.training_config import check_divisible
 
 SIMULATED = 12  # rollouts of each phase, evenly spaced
 DRAWN_AT_MOST = 16384  # responses that are drawn for a rollout; a larger one is simulated on fewer replicas
@@ -129,8 +131,12 @@ def make_plan(
         rates: measured in a run, in the place of those derived from the shape.
 
     Raises:
-        ValueError: no replica of the model fits the devices that sample.
+        ValueError: no replica of the model fits the devices that sample; or ``engine.sequence_parallel`` divides
+            neither those that train nor the attention heads.
     """
+    if shape.latent is None:  # else the plan is one without it, see settings_of()
+        check_divisible(cluster.training, config.engine.sequence_parallel)
+        check_shared_tokens(shape, config.engine.sequence_parallel)
     shapes = [each.shape for each in reward_models]
     prompt = assumptions.prompt_tokens
     teacher = (teacher or shape) if config.teacher is not None else None

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reward_models.backbone.config import ModelConfig
+from reward_models.planning.devices import GIB
 from reward_models.planning.memory import ADVICE, Memory, memory_table, settings_of, training_memory
 from reward_models.planning.shapes import ModelShape, ShapeError, read_settings, shape_from_settings
 from reward_models.runtime.config import ConfigError
-from reward_models.runtime.training_config import EngineConfig
+from reward_models.runtime.training_config import EngineConfig, check_divisible
 
 MEMORY_FILE = Path("/proc/meminfo")
 
@@ -22,7 +23,7 @@ class Here:
 
     Attributes:
         available: bytes; of a machine without a GPU its available memory divided by the ranks on it.
-        ranks: of the job, as its launcher says.
+        ranks: of the job.
     """
 
     name: str
@@ -31,11 +32,21 @@ class Here:
     ranks: int
 
 
-def device_here() -> Here:
-    """This rank's GPU, or its share of the machine's memory."""
+def device_here(engine: EngineConfig) -> Here:
+    """The device that ``engine.device_memory`` tells of; else this rank's GPU, or its share of the machine's memory.
+
+    The launcher says the number of ranks. Without one they are the fewest that ``engine.sequence_parallel`` needs.
+
+    Raises:
+        ValueError: ``engine.sequence_parallel`` does not divide the ranks.
+    """
     import torch
 
-    ranks, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    ranks = int(os.environ.get("WORLD_SIZE", engine.sequence_parallel))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1" if "WORLD_SIZE" in os.environ else ranks))
+    check_divisible(ranks, engine.sequence_parallel)
+    if (given := engine.device_memory) is not None:
+        return Here(f"a device of {given:g} GiB (engine.device_memory)", given * GIB, False, ranks)
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(int(os.environ.get("LOCAL_RANK", "0")))
         return Here(properties.name, float(properties.total_memory), False, ranks)
@@ -60,10 +71,10 @@ def shape_of(model: ModelConfig) -> ModelShape:
 
 
 def memory_lines(parts: Mapping[str, Memory], here: Here) -> Iterator[str]:
-    """The memory that a rank needs, and what does not fit.
+    """The memory that a rank needs.
 
     Raises:
-        ConfigError: on a GPU, if a part of a step needs more than it has.
+        ConfigError: a part of a step needs more than there is.
     """
     yield f"memory of each of {here.ranks} ranks, GB (estimated; no model was loaded)"
     yield from memory_table(parts, here.available)
@@ -71,28 +82,43 @@ def memory_lines(parts: Mapping[str, Memory], here: Here) -> Iterator[str]:
     if peak.total <= here.available:
         return
     largest = max(peak.device, key=lambda part: peak.device[part])
-    sentence = (
+    advice = ADVICE.get(largest, ADVICE["weights"])
+    elsewhere = " For a run on other devices give the GiB of one: engine.device_memory=80" if here.on_cpu else ""
+    raise ConfigError(
         f"a rank needs {peak.total / 1e9:,.1f} GB ({name}; most of it {largest}: "
         f"{peak.device[largest] / 1e9:,.1f} GB), and {here.name} has {here.available / 1e9:,.1f} GB for it. "
-        f"{ADVICE.get(largest, ADVICE['weights'])}"
+        f"{advice}.{elsewhere}"
     )
-    if not here.on_cpu:
-        raise ConfigError(sentence)
-    yield f"warning: {sentence}"
 
 
 def training_lines(engine: EngineConfig, model: ModelConfig, tokens: int, *, scalar_head: bool) -> Iterator[str]:
     """:func:`memory_lines` of a program with one model; a sentence if its shape cannot be told."""
-    here = device_here()
+    here = device_here(engine)
     try:
         shape = shape_of(model)
     except ShapeError as error:
         yield f"memory: not estimated: {error}"
         return
+    check_shared_tokens(shape, engine.sequence_parallel)
     settings = settings_of(
         engine, model, shape, ranks=here.ranks, tokens=tokens, scalar_head=scalar_head, on_cpu=here.on_cpu
     )
     yield from memory_lines({"update": training_memory(shape, settings)}, here)
+
+
+def check_shared_tokens(shape: ModelShape, ranks: int) -> None:
+    """``ConfigError`` if ``ranks`` do not divide the attention heads, as the run itself would say.
+
+    The run also refuses architectures whose attention cannot be exchanged; it reads more of them than their sizes.
+    """
+    if shape.heads % ranks:
+        possible = ", ".join(str(each) for each in range(1, shape.heads + 1) if shape.heads % each == 0)
+        raise ConfigError(
+            f"engine.sequence_parallel={ranks} does not divide the {shape.heads} attention heads of {shape.name}; "
+            f"{possible} do"
+        )
+    if ranks > 1 and shape.latent is not None:
+        raise ConfigError(f"engine.sequence_parallel={ranks}: the attention of {shape.name} cannot be exchanged")
 
 
 def is_first_rank() -> bool:

@@ -6,6 +6,7 @@ backward pass of a transformers decoder keeps. :data:`OVERHEAD` is added by the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -21,8 +22,9 @@ OVERHEAD = 1.5 * GIB  # of a CUDA context, NCCL and cuBLAS
 FRAGMENTATION = 0.05  # of the rest: what the allocator holds and cannot give out
 # The part of a rank's memory that is largest → what makes it smaller.
 ADVICE = {
-    "activations": "Lower max_tokens (and max_new_tokens, whose responses must fit into it), or set "
-    "model.gradient_checkpointing=true",
+    "activations": "Lower max_tokens (and max_new_tokens, whose responses must fit into it), set "
+    "model.gradient_checkpointing=true and model.mlp_tiles=8, or let ranks share the tokens of a micro-batch: "
+    "engine.sequence_parallel=N",
     "logits": "Lower max_tokens (and max_new_tokens, whose responses must fit into it)",
     "cache": "Lower rollout.max_rows or max_new_tokens, or sample with rollout.engine=vllm",
     "teacher": "Take GPUs with more memory, or a smaller teacher",
@@ -41,7 +43,8 @@ class TrainingMemory:
         ranks: over which ZeRO partitions. ``zero_stage``, ``offload_optimizer``, ``offload_params``, ``bf16``: see
             :class:`reward_models.runtime.training_config.EngineConfig`.
         checkpointing: activations of a layer are computed again in the backward pass.
-        tokens: of a micro-batch, at most.
+        tokens: of a micro-batch, at most. ``sequence_parallel``: ranks that share them.
+        mlp_tiles: parts in which the MLP of a layer computes its tokens in training.
         trained: parameters that are trained; ``None``: all.
         scalar_head: one score takes the place of the output layer.
         on_cpu: there is no context of a GPU, and what is offloaded stays in the same memory.
@@ -54,9 +57,16 @@ class TrainingMemory:
     offload_params: bool = False
     checkpointing: bool = False
     tokens: int = 16384
+    sequence_parallel: int = 1
+    mlp_tiles: int = 1
     trained: int | None = None
     scalar_head: bool = False
     on_cpu: bool = False
+
+    @property
+    def stretch(self) -> int:
+        """Tokens of a micro-batch that one rank computes."""
+        return math.ceil(self.tokens / self.sequence_parallel)
 
 
 @dataclass(frozen=True)
@@ -115,15 +125,39 @@ def _gradients(trained: int, settings: TrainingMemory) -> float:
 
 def activations(shape: ModelShape, settings: TrainingMemory) -> dict[str, float]:
     """The numbers of a micro-batch that its backward pass needs, in bytes: of layers, and of the output layer."""
-    width, tokens = 2 if settings.bf16 else 4, settings.tokens
-    one = tokens * layer_elements(shape) * width + tokens * shape.hidden * 4 * (2 if settings.bf16 else 0)
+    width, tokens = 2 if settings.bf16 else 4, settings.stretch
+    mlp = tokens * inner_elements(shape) * width
+    one = tokens * layer_elements(shape) * width - mlp + tokens * shape.hidden * 4 * (2 if settings.bf16 else 0)
+    one += tokens * repeated_elements(shape, settings.sequence_parallel) * width
     inputs = tokens * shape.hidden * width * shape.layers
-    inside = inputs + one if settings.checkpointing else one * shape.layers
+    if settings.checkpointing:
+        inside = inputs + one + mlp / settings.mlp_tiles
+    else:  # the inside of a tile is there while it is computed again
+        inside = one * shape.layers + (mlp * shape.layers if settings.mlp_tiles == 1 else mlp / settings.mlp_tiles)
     parts = {"activations": float(inside)}
+    if settings.sequence_parallel > 1:
+        parts["exchange"] = float(tokens * exchanged_elements(shape, settings.sequence_parallel) * width)
     if not settings.scalar_head:
         chunk = 4.0 * min(LOGITS, tokens * shape.vocabulary) * 2.5  # fp32, their exponentials, and before the cast
         parts["logits"] = chunk + 4.0 * shape.embedding  # and the output layer's gradient, summed in fp32
     return parts
+
+
+def inner_elements(shape: ModelShape) -> int:
+    """Numbers inside the MLP of a layer for each token: gate, its activation, the other half and their product."""
+    experts = shape.experts
+    return 4 * (shape.inner if experts is None else experts.width * (experts.active + experts.shared))
+
+
+def repeated_elements(shape: ModelShape, ranks: int) -> int:
+    """Keys and values for each token that exist more than once, because ``ranks`` ranks do not divide their heads."""
+    times = ranks // math.gcd(ranks, shape.key_value_heads)
+    return 2 * (times - 1) * shape.key_value_heads * shape.head
+
+
+def exchanged_elements(shape: ModelShape, ranks: int) -> int:
+    """Numbers for each token that a rank sends before attention, in a buffer of their own: query, key and value."""
+    return (shape.heads + 2 * shape.key_value_heads) * shape.head + repeated_elements(shape, ranks)
 
 
 def layer_elements(shape: ModelShape) -> int:
@@ -138,17 +172,15 @@ def layer_elements(shape: ModelShape) -> int:
         attention = 2 * queries + 2 * shape.heads * latent.value + latent.query_rank + latent.key_value_rank
     else:
         attention = 2 * shape.heads * shape.head + 2 * shape.key_value_heads * shape.head
-    experts = shape.experts
-    inner = shape.inner if experts is None else experts.width * (experts.active + experts.shared)
-    routed = 0 if experts is None else shape.hidden * experts.active
-    return 6 * shape.hidden + 2 * attention + 4 * inner + routed
+    routed = 0 if shape.experts is None else shape.hidden * shape.experts.active
+    return 6 * shape.hidden + 2 * attention + inner_elements(shape) + routed
 
 
 def forward_bytes(shape: ModelShape, settings: TrainingMemory) -> float:
     """The largest working set of a pass without gradients: one layer of the micro-batch, and a chunk of logits."""
-    width = 2 if settings.bf16 else 4
-    logits = 0.0 if settings.scalar_head else 4.0 * min(LOGITS, settings.tokens * shape.vocabulary) * 2.5
-    return settings.tokens * layer_elements(shape) * width + logits
+    width, tokens = 2 if settings.bf16 else 4, settings.stretch
+    logits = 0.0 if settings.scalar_head else 4.0 * min(LOGITS, tokens * shape.vocabulary) * 2.5
+    return tokens * layer_elements(shape) * width + logits
 
 
 def overhead(parts: Memory, *, on_cpu: bool) -> Memory:
@@ -183,6 +215,9 @@ def settings_of(
         offload_params=engine.offload_params,
         checkpointing=model.gradient_checkpointing,
         tokens=tokens,
+        # latent attention cannot be exchanged: the plan of such a model is one without
+        sequence_parallel=engine.sequence_parallel if shape.latent is None else 1,
+        mlp_tiles=model.mlp_tiles,
         trained=trained_parameters(shape, model, scalar_head=scalar_head),
         scalar_head=scalar_head,
         on_cpu=on_cpu,

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from reward_models.runtime.config import ConfigError
 from reward_models.runtime.sequence import SequenceGroup
+from reward_models.runtime.training_config import check_divisible
 
 T = TypeVar("T")
 
@@ -110,15 +110,6 @@ def local_device() -> torch.device:
     return torch.device("cpu")
 
 
-def check_divisible(size: int, sequence_parallel: int) -> None:
-    """``ConfigError`` if a job of ``size`` ranks cannot be divided into groups of ``sequence_parallel``."""
-    if size % sequence_parallel:
-        raise ConfigError(
-            f"engine.sequence_parallel={sequence_parallel} does not divide the {size} ranks of this job: start a "
-            f"multiple of {sequence_parallel} ranks, or lower it"
-        )
-
-
 def _sequence_group(sequence_parallel: int, timeout: timedelta) -> SequenceGroup | None:
     """This rank's group of neighbouring ranks. Every rank must ask, and makes all groups, in the same order."""
     if sequence_parallel == 1:
@@ -143,7 +134,7 @@ def start(timeout_seconds: float = 1800, sequence_parallel: int = 1) -> World:
         sequence_parallel: ranks that share the tokens of each micro-batch, see :mod:`reward_models.runtime.sequence`.
 
     Raises:
-        ConfigError: the job's ranks cannot be divided into such groups.
+        ValueError: the job's ranks cannot be divided into such groups.
     """
     import deepspeed
 

@@ -84,9 +84,8 @@ def begin_run(
         sequence_parallel: see :func:`reward_models.runtime.distributed.start`.
 
     Raises:
-        ValueError: a logger is not installed.
-        ConfigError: the directory holds something else, or another process works in it; or the ranks cannot be divided
-            into sequence groups.
+        ValueError: a logger is not installed, or the ranks cannot be divided into sequence groups.
+        ConfigError: the directory holds something else, or another process works in it.
     """
     check_loggers(config.loggers)
     world = distributed.start(config.timeout_seconds, sequence_parallel)

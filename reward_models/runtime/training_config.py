@@ -104,3 +104,12 @@ class EngineConfig:
 
     def warmup_steps(self, total_steps: int) -> int:
         return int(self.warmup) if self.warmup >= 1 else math.ceil(self.warmup * total_steps)
+
+
+def check_divisible(size: int, sequence_parallel: int) -> None:
+    """``ValueError`` if a job of ``size`` ranks cannot be divided into groups of ``sequence_parallel``."""
+    if size % sequence_parallel:
+        raise ValueError(
+            f"engine.sequence_parallel={sequence_parallel} does not divide the {size} ranks of this job: start a "
+            f"multiple of {sequence_parallel} ranks, or lower it"
+        )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from align import train as program
 from align.config import AlignConfig, phases_of
+from align.planning.memory import run_memory
+from align.planning.start import policy_shape
 from align.samples.config import SampleConfig
 from align.samples.selection import SelectConfig
 from align.sft.trainer import SftConfig
 from reward_models.config import RewardModelConfig
+from reward_models.planning.fit import shape_of
+from reward_models.planning.memory import settings_of, training_memory
 from reward_models.runtime.config import ConfigError, load_config, presets
 
 PRESETS = Path(__file__).parents[2] / "configs" / "align"
@@ -71,6 +76,20 @@ def test_r1_presets_hold_the_reports_numbers(name: str, temperature: float, rewa
     assert (config.engine.schedule, config.engine.warmup_steps(config.steps)) == ("constant", 0)
 
 
+@pytest.mark.parametrize("name", ["r1_zero", "r1_stage1", "r1_stage2"])
+def test_long_responses_of_the_r1_presets_fit_eight_gpus_of_80_gb_because_ranks_share_their_tokens(name: str) -> None:
+    config = load_config(AlignConfig, name, ["rollout.engine=vllm"])
+    shape = policy_shape(config.model)
+    assert config.engine.sequence_parallel == 4
+    assert shape.heads % 4 == 0
+    memory, alone = (
+        run_memory(each, shape, ranks=8, prompt=200).update
+        for each in (config, replace(config, engine=replace(config.engine, sequence_parallel=1)))
+    )
+    assert memory.total < 45e9
+    assert alone.device["activations"] > 3.9 * memory.device["activations"]
+
+
 def test_r1_zero_doubles_its_length_after_step_8200() -> None:
     config = load_config(AlignConfig, "r1_zero")
     assert config.steps == 10_400
@@ -105,6 +124,18 @@ STUDENTS = {  # base and learning rate of every student (supplement, table of th
     "32b": ("Qwen/Qwen2.5-32B", 6e-5),
     "70b": ("meta-llama/Llama-3.3-70B-Instruct", 2e-5),
 }
+
+
+@pytest.mark.parametrize(
+    ("student", "ranks", "gigabytes"),
+    [("1.5b", 8, 24), ("7b", 8, 80), ("8b", 8, 80), ("14b", 16, 80), ("32b", 32, 80), ("70b", 64, 80)],
+)
+def test_students_fit_the_gpus_that_their_presets_name(student: str, ranks: int, gigabytes: float) -> None:
+    config = load_config(SftConfig, f"sft_distill_{student}")
+    shape = shape_of(config.model)
+    assert ranks % config.engine.sequence_parallel == shape.heads % config.engine.sequence_parallel == 0
+    settings = settings_of(config.engine, config.model, shape, ranks=ranks, tokens=config.max_tokens)
+    assert training_memory(shape, settings).total < 0.75 * gigabytes * 1e9
 
 
 @pytest.mark.parametrize("student", STUDENTS)

@@ -29,6 +29,7 @@ FAST = Device(name="fast", memory=1e12, flops=1e15, bandwidth=1e12)
 WORDS = [
     *("rollout.engine=vllm", "steps=8", "steps_per_rollout=4", "phases=[]", "ref_update_steps=4", "max_new_tokens=50"),
     *("evaluation.data=[x]", "evaluation.every=3", "evaluation.limit=5", "prompts_per_step=2", "samples_per_prompt=4"),
+    "engine.sequence_parallel=1",
 ]
 
 
@@ -107,6 +108,17 @@ def test_memory_that_does_not_suffice_is_named_first() -> None:
     tiny = Cluster(device=Device(name="tiny", memory=0.5e9, flops=1e14, bandwidth=1e12), per_node=2)
     with pytest.raises(ValueError, match=r"does not fit on 2 devices of 0 GB|do not fit"):
         plan(cluster=tiny)
+
+
+def test_ranks_that_share_tokens_hold_a_part_of_the_activations_each() -> None:
+    whole, shared = (plan(f"engine.sequence_parallel={ranks}", "rollout.engine=local").memory for ranks in (1, 2))
+    assert shared.update.device["activations"] == pytest.approx(whole.update.device["activations"] / 2)
+    assert shared.passes.device["activations"] < whole.passes.device["activations"]
+    assert shared.rollout == whole.rollout  # each rank samples by itself
+    with pytest.raises(ValueError, match="sequence_parallel=4 does not divide the 2 ranks"):
+        plan("engine.sequence_parallel=4")
+    with pytest.raises(ValueError, match=r"does not divide the 14 attention heads of Qwen/Qwen2\.5-0\.5B; 1, 2, 7, 14"):
+        plan("engine.sequence_parallel=4", cluster=Cluster(device=FAST, per_node=4))
 
 
 def test_memory_of_a_reference_and_of_the_local_engine() -> None:

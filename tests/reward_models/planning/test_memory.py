@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Qwen3Config
+from transformers import AutoConfig, AutoModelForCausalLM, Qwen3Config
 
+from reward_models.backbone import tree_attention
 from reward_models.backbone.config import LoraConfig, ModelConfig
+from reward_models.backbone.tree_attention import TREE_ATTENTION, tree_hidden_states
+from reward_models.data.tree_batches import pack
+from reward_models.data.trees import PromptTree
 from reward_models.planning import fit
 from reward_models.planning.fit import Here, memory_lines, training_lines
 from reward_models.planning.memory import (
@@ -22,9 +28,11 @@ from reward_models.planning.memory import (
     trained_parameters,
 )
 from reward_models.planning.shapes import ModelShape, shape_from_settings
+from reward_models.runtime import sequence
 from reward_models.runtime.config import ConfigError
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import backward, build_engine, optimizer_step, torch_dtype
+from reward_models.runtime.sequence import SequenceGroup
 from reward_models.runtime.training_config import EngineConfig
 
 SETTINGS = {
@@ -36,6 +44,17 @@ SETTINGS = {
     "head_dim": 8,
     "vocab_size": 64,
     "tie_word_embeddings": True,
+}
+
+
+LLAMA_8B = {
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
 }
 
 
@@ -90,6 +109,20 @@ def test_engines_hold_what_is_estimated(dtype: str, stage: int, world: World) ->
     assert optimizer == pytest.approx(expected["optimizer"], rel=0.01)  # ZeRO pads its partitions
 
 
+def id_of(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+class Fused(torch.autograd.Function):
+    """Keeps what a fused attention keeps: query, key, value and output."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        output = torch.empty_like(query)
+        ctx.save_for_backward(query, key, value, output)
+        return output
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_activations_are_those_that_torch_saves(checkpointing: bool) -> None:
     settings = {**SETTINGS, "num_hidden_layers": 16}  # rotary tables and the last norm, which are once, are little
@@ -125,16 +158,87 @@ def test_trained_parameters_of_adapters_and_above_frozen_layers() -> None:
     assert trained_parameters(shape, top, scalar_head=True) == layer + 32 + 32  # the last norm and the score
 
 
-def test_what_does_not_fit_a_gpu_is_refused_and_on_a_cpu_said() -> None:
+def test_what_does_not_fit_is_refused_with_the_settings_that_help() -> None:
     parts = {"update": Memory({"weights": 3e9, "activations": 9e9}), "rollout": Memory({"cache": 2e9})}
     fits = list(memory_lines(parts, Here("H100", 80e9, on_cpu=False, ranks=1)))
     assert any("total" in line and "12.00" in line and "of 80.0" in line for line in fits)
     with pytest.raises(
-        ConfigError, match=r"needs 12.0 GB \(update; most of it activations: 9.0 GB\).*Lower max_tokens"
+        ConfigError,
+        match=r"needs 12.0 GB \(update; most of it activations: 9.0 GB\).*Lower max_tokens.*mlp_tiles=8.*"
+        r"engine\.sequence_parallel=N\.$",
     ):
         list(memory_lines(parts, Here("RTX 3080", 10e9, on_cpu=False, ranks=1)))
-    *_, last = memory_lines(parts, Here("this machine's memory", 10e9, on_cpu=True, ranks=1))
-    assert last.startswith("warning: a rank needs 12.0 GB")
+    with pytest.raises(
+        ConfigError, match=r"this machine's memory has 10.0 GB.*give the GiB of one: engine\.device_memory"
+    ):
+        list(memory_lines(parts, Here("this machine's memory", 10e9, on_cpu=True, ranks=1)))
+
+
+def test_the_memory_of_other_devices_can_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    model = ModelConfig(path="Qwen/Qwen3-8B", gradient_checkpointing=True)
+    engine = EngineConfig(zero_stage=3, device_memory=80, sequence_parallel=8)
+    *_, total = training_lines(engine, model, 32_768, scalar_head=False)
+    assert "of 85.9" in total  # 80 GiB
+    first = next(training_lines(engine, model, 32_768, scalar_head=False))
+    assert "each of 8 ranks" in first  # the fewest that can share the tokens
+    with pytest.raises(ConfigError, match=r"a device of 20 GiB \(engine.device_memory\) has 21.5 GB"):
+        list(training_lines(replace(engine, device_memory=20), model, 32_768, scalar_head=False))
+    monkeypatch.setenv("WORLD_SIZE", "12")
+    with pytest.raises(ValueError, match="sequence_parallel=8 does not divide the 12 ranks"):
+        list(training_lines(engine, model, 32_768, scalar_head=False))
+    with pytest.raises(
+        ConfigError, match="sequence_parallel=6 does not divide the 32 attention heads of Qwen/Qwen3-8B"
+    ):
+        list(training_lines(replace(engine, sequence_parallel=6), model, 32_768, scalar_head=False))
+
+
+def test_shared_tokens_and_tiles_by_hand() -> None:
+    shape = tiny()
+
+    def found(**settings: Any) -> dict[str, float]:
+        return activations(shape, TrainingMemory(bf16=False, tokens=30, scalar_head=True, **settings))
+
+    inner, keys = 4 * 96, 2 * 2 * 8  # of a token
+    outside, exchanged = layer_elements(shape) - inner, 4 * 8 + keys
+    whole = found(checkpointing=True)
+    assert whole == {"activations": 4 * 30 * (4 * 32 + outside + inner)}
+    tiled = found(checkpointing=True, mlp_tiles=3)
+    assert tiled == {"activations": 4 * 30 * (4 * 32 + outside + inner / 3)}
+    assert found(mlp_tiles=3) == {"activations": 4 * 30 * (4 * outside + inner / 3)}
+    two = found(checkpointing=True, sequence_parallel=2)
+    assert two == {"activations": whole["activations"] / 2, "exchange": 4 * 15 * exchanged}
+    # four ranks do not divide two key-value heads: each exists twice; the last rank's stretch is padded to 8 tokens
+    four = found(checkpointing=True, sequence_parallel=4)
+    assert four == {"activations": 4 * 8 * (4 * 32 + outside + inner + keys), "exchange": 4 * 8 * (exchanged + keys)}
+
+
+@pytest.mark.parametrize("ranks", [1, 8])
+def test_one_long_response_of_an_8b_model_on_a_meta_device(ranks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch keeps for the backward pass of 32,768 tokens, per rank, against the estimate."""
+    monkeypatch.setattr(sequence, "_exchanged", lambda values, _: torch.empty_like(values))
+    monkeypatch.setattr(tree_attention, "_path_by_path", lambda q, k, v, *_: Fused.apply(q, k, v))
+    settings = dict(LLAMA_8B)
+    with torch.device("meta"):
+        net: Any = AutoModelForCausalLM.from_config(
+            AutoConfig.for_model("llama", **settings), dtype=torch.bfloat16, attn_implementation=TREE_ATTENTION
+        )
+    tree = pack([PromptTree(np.zeros(0, np.int32), (np.zeros(32_768, np.int32),))])
+    own, kept = {id_of(p) for p in net.parameters()}, {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if id_of(tensor) not in own:
+            kept[id_of(tensor)] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    group = SequenceGroup(0, ranks, None, None) if ranks > 1 else None
+    net.train()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        hidden = tree_hidden_states(net.model, tree.to("meta"), torch.arange(1, device="meta"), group)
+    assert hidden.requires_grad
+    shape = shape_from_settings({"model_type": "llama", **settings}, "8B", "test")
+    estimate = activations(shape, TrainingMemory(tokens=32_768, sequence_parallel=ranks, scalar_head=True))
+    assert sum(kept.values()) == pytest.approx(estimate["activations"], rel=0.35)
 
 
 def test_the_runtime_is_added_on_a_gpu() -> None:

@@ -13,7 +13,7 @@ from reward_models.backbone.config import ModelConfig
 from reward_models.backbone.pretrained import check_sequence_parallel
 from reward_models.backbone.tree_attention import TREE_MODEL_TYPES, sequence_problem
 from reward_models.runtime.config import ConfigError
-from reward_models.runtime.distributed import check_divisible
+from reward_models.runtime.training_config import check_divisible
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_padded_batches_are_refused() -> None:
 
 def test_ranks_that_the_group_does_not_divide_are_refused(tmp_path: Path) -> None:
     check_divisible(8, 4)
-    with pytest.raises(ConfigError, match=r"engine\.sequence_parallel=4 does not divide the 6 ranks of this job"):
+    with pytest.raises(ValueError, match=r"engine\.sequence_parallel=4 does not divide the 6 ranks of this job"):
         check_divisible(6, 4)
     said = training_runs.train(tmp_path / "run", "engine.sequence_parallel=2", status=1)
     assert "engine.sequence_parallel=2 does not divide the 1 ranks" in said
