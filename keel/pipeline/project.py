@@ -14,6 +14,7 @@ import yaml
 
 from keel.pipeline.stage import POLICIES, PROGRAMS, SAMPLES, SET_BY_THE_PROJECT, Stage, StageConfig
 from reward_models.runtime.config import ConfigError, dump_config, load_config
+from reward_models.runtime.training_config import check_divisible
 
 EVALUATE = "evaluate_"  # beginning of the name of a policy's evaluation
 BASE = "base"
@@ -173,7 +174,9 @@ def _stage(name: str, stage: StageConfig, written: dict[str, Any], project: Proj
     words.append(f"{key}={json.dumps(str(root / name / out), ensure_ascii=False)}")
     try:
         config: Any = load_config(program.schema, stage.config, words)
-    except ConfigError as error:
+        if stage.train is not None and stage.launcher is None:  # a launcher's ranks are known to the launcher
+            check_divisible(stage.processes, config.engine.sequence_parallel)
+    except ValueError as error:
         said = str(error).replace("the command line", "settings")
         raise ConfigError(f"{file}: stages.{name}: {said}") from error
     return Stage(name, stage, config, root / name, root / "configs" / f"{name}.yaml", root / "logs" / f"{name}.log")

@@ -91,6 +91,10 @@ def test_stages_are_presets_with_what_the_project_says_over_them(project: Path) 
         (["stages.helpful.settings.data.train=['demonstrations.jsonl']"], "demonstrations.jsonl:1: "),
         (["stages.cold_start.settings.data.train=[]"], "data.train is empty"),
         (
+            ["stages.cold_start.settings.engine.sequence_parallel=2", "stages.cold_start.processes=3"],
+            "stages.cold_start: engine.sequence_parallel=2 does not divide the 3 ranks of this job",
+        ),
+        (
             ["stages.alignment.settings.model.path=out/cold_strat"],
             "no stage before it is called cold_strat; did you mean cold_start?",
         ),
