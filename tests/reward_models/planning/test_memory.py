@@ -218,6 +218,7 @@ def test_one_long_response_of_an_8b_model_on_a_meta_device(ranks: int, monkeypat
     """What torch keeps for the backward pass of 32,768 tokens, per rank, against the estimate."""
     monkeypatch.setattr(sequence, "_exchanged", lambda values, _: torch.empty_like(values))
     monkeypatch.setattr(tree_attention, "_path_by_path", lambda q, k, v, *_: Fused.apply(q, k, v))
+    monkeypatch.setattr("transformers.masking_utils.find_packed_sequence_indices", lambda *_: None)  # reads values
     settings = dict(LLAMA_8B)
     with torch.device("meta"):
         net: Any = AutoModelForCausalLM.from_config(
@@ -234,7 +235,7 @@ def test_one_long_response_of_an_8b_model_on_a_meta_device(ranks: int, monkeypat
     group = SequenceGroup(0, ranks, None, None) if ranks > 1 else None
     net.train()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        hidden = tree_hidden_states(net.model, tree.to("meta"), torch.arange(1, device="meta"), group)
+        hidden = tree_hidden_states(net.model, tree.to("meta"), torch.arange(1), group)
     assert hidden.requires_grad
     shape = shape_from_settings({"model_type": "llama", **settings}, "8B", "test")
     estimate = activations(shape, TrainingMemory(tokens=32_768, sequence_parallel=ranks, scalar_head=True))
