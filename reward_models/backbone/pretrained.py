@@ -64,8 +64,8 @@ def load_architecture(config: ModelConfig, tokenizer: PreTrainedTokenizerBase | 
     """The transformers configuration of the model, without weights; ``tokenizer`` gives the vocabulary of a new one."""
     path = resolve(config)
     if path is None:
-        settings = {} if tokenizer is None else {"vocab_size": len(tokenizer)}
-        settings |= config.config or {}
+        vocabulary = {} if tokenizer is None else {"vocab_size": len(tokenizer)}
+        settings: dict[str, Any] = {**vocabulary, **(config.config or {})}
         return AutoConfig.for_model(settings.pop("model_type"), **settings)
     with reading_from_hub(path):
         return AutoConfig.from_pretrained(
