@@ -20,8 +20,7 @@ from reward_models.runtime.run import StopSignal, begin_run
 
 def train(config: AlignConfig) -> Path | None:
     """Train a policy, or resume; returns its directory, or ``None`` if a signal stopped the run early."""
-    ranks = config.engine.sequence_parallel
-    check_sequence_parallel(config.model, ranks)
+    check_sequence_parallel(config.model, ranks := config.engine.sequence_parallel)
     with ExitStack() as stack:
         begun = stack.enter_context(
             begin_run(config, may_change=MAY_CHANGE, manifest=MANIFEST, result="policy", sequence_parallel=ranks)

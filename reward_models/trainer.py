@@ -55,8 +55,7 @@ def train(config: RewardModelConfig) -> Path | None:
     """Train a reward model, or resume; returns its directory, or ``None`` if a signal stopped the run early."""
     if not config.data.train:
         raise ValueError("data.train is empty: name at least one file, hub data set or synthetic: source")
-    ranks = config.engine.sequence_parallel
-    check_sequence_parallel(config.model, ranks)
+    check_sequence_parallel(config.model, ranks := config.engine.sequence_parallel)
     with begin_run(config, may_change=MAY_CHANGE, manifest=MANIFEST, result="model", sequence_parallel=ranks) as run:
         if run.finished:
             return run.path
