@@ -9,9 +9,10 @@ import secrets
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from annotation_ui.store.service_tables import Identity
 from annotation_ui.store.tables import Event, Judgement, Login, User
 
 Role = Literal["annotator", "reviewer", "admin"]
@@ -96,8 +97,17 @@ def find_user(session: Session, name: str, *, lock: bool = False) -> User | None
     return session.scalar(found.with_for_update() if lock else found)
 
 
+def has_identity() -> ColumnElement[bool]:
+    """That a person at a provider signs in as the account."""
+    return exists().where(Identity.user_id == User.id)
+
+
+def _has_way_in() -> ColumnElement[bool]:
+    return or_(User.password.is_not(None), has_identity())
+
+
 def anyone_can_log_in(session: Session) -> bool:
-    return session.scalar(select(User.id).where(User.password.is_not(None)).limit(1)) is not None
+    return session.scalar(select(User.id).where(_has_way_in()).limit(1)) is not None
 
 
 def require(session: Session, name: str | None, *roles: Role, lock: bool = False) -> User:
@@ -157,14 +167,14 @@ def note_guessing(session: Session, name: str, *, now: float) -> None:
         session.add(Event(at=now, actor=name, kind="too many failed log-ins", project=None, detail={}))
 
 
-def open_login(session: Session, name: str, *, now: float) -> str:
-    """A new log-in of ``name``: the value for its cookie, of which only a hash is stored."""
+def open_login(session: Session, name: str, *, seconds: float = SESSION_SECONDS, now: float) -> str:
+    """A new log-in of ``name`` for so long: the value for its cookie, of which only a hash is stored."""
     user = find_user(session, name)
     if user is None:
         raise Forbidden("log in first")
     cookie = secrets.token_urlsafe(32)
     session.execute(delete(Login).where(Login.expires < now))
-    session.add(Login(cookie_hash=_cookie_hash(cookie), user_id=user.id, created=now, expires=now + SESSION_SECONDS))
+    session.add(Login(cookie_hash=_cookie_hash(cookie), user_id=user.id, created=now, expires=now + seconds))
     session.add(Event(at=now, actor=name, kind="logged in", project=None, detail={}))
     return cookie
 
@@ -235,10 +245,10 @@ def enable(session: Session, name: str, *, by: str | None = None, now: float) ->
     """Let ``name`` log in again.
 
     Raises:
-        AccountError: it has no password, as the authors of imported votes and people whose names were removed.
+        AccountError: nobody can log in as it: the authors of imported votes and people whose names were removed.
     """
     user = _known(session, name)
-    if user.password is None:
+    if session.scalar(select(User.id).where(User.id == user.id, _has_way_in())) is None:
         raise AccountError(f"{name!r} has no password, so it cannot log in; `keel annotate user password` sets one")
     user.active = True
     _changed(session, user, "user enabled", by, now)
@@ -246,7 +256,7 @@ def enable(session: Session, name: str, *, by: str | None = None, now: float) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """An account as lists show it. ``state``: may log in, disabled, or no password."""
+    """An account as lists show it. ``state``: may log in, disabled, single sign-on, or no password."""
 
     name: str
     role: str
@@ -258,26 +268,31 @@ class Account:
 def list_accounts(session: Session) -> list[Account]:
     """Every account by name, with the number of judgements it gave."""
     given = func.count(Judgement.id)
-    rows = session.execute(
-        select(User, given).outerjoin(Judgement, Judgement.user_id == User.id).group_by(User.id).order_by(User.name)
-    )
+    wanted = select(User, given, has_identity()).outerjoin(Judgement, Judgement.user_id == User.id)
+    rows = session.execute(wanted.group_by(User.id).order_by(User.name))
     return [
         Account(
             name=user.name,
             role=user.role,
-            state="disabled" if not user.active else "may log in" if user.password else "no password",
+            state=_state(user, identity),
             judgements=count,
             created=user.created,
         )
-        for user, count in rows.all()
+        for user, count, identity in rows.all()
     ]
+
+
+def _state(user: User, identity: bool) -> str:
+    if not user.active:
+        return "disabled"
+    return "may log in" if user.password else "single sign-on" if identity else "no password"
 
 
 def require_another_admin(session: Session, name: str) -> None:
     """Raise :class:`AccountError` if ``name`` is the last admin that can log in: nobody could administer afterwards."""
     user = _known(session, name)
-    others = select(User.id).where(User.role == "admin", User.active, User.password.is_not(None), User.id != user.id)
-    if user.role == "admin" and user.password is not None and user.active and session.scalar(others.limit(1)) is None:
+    admins = select(User.id).where(User.role == "admin", User.active, _has_way_in()).limit(2)
+    if list(session.scalars(admins)) == [user.id]:
         raise AccountError(f"{user.name!r} is the last admin that can log in; make another one first")
 
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import secrets
 
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from annotation_ui.store.accounts import AccountError, UnknownAccount, find_user
-from annotation_ui.store.service_tables import ApiToken, Member, Secret, Webhook
+from annotation_ui.store.accounts import AccountError, UnknownAccount, find_user, has_identity
+from annotation_ui.store.service_tables import ApiToken, Identity, Member, SavedView, Secret, Webhook
 from annotation_ui.store.tables import Event, Guideline, Job, Login, Snapshot, User
 
 # Where names stand beside the accounts; the record's tables refuse changes, but for this one.
@@ -32,8 +32,8 @@ def forget(session: Session, name: str, *, by: str, now: float) -> str:
     user = find_user(session, name, lock=True)
     if user is None:
         raise UnknownAccount(f"there is no user {name!r}")
-    others = select(User.id).where(User.password.is_not(None), User.active, User.id != user.id).limit(1)
-    if user.password is not None and session.scalar(others) is None:
+    can_log_in = select(User.id).where(or_(User.password.is_not(None), has_identity()), User.active).limit(2)
+    if list(session.scalars(can_log_in)) == [user.id]:
         raise AccountError(f"{name!r} is the last account that can log in; add another admin first")
     pseudonym = f"person-{user.id}"
     while find_user(session, pseudonym) is not None:
@@ -41,8 +41,9 @@ def forget(session: Session, name: str, *, by: str, now: float) -> str:
     if session.get_bind().dialect.name == "sqlite":
         session.execute(text("PRAGMA secure_delete = ON"))  # overwrites what is replaced
     user.name, user.password, user.active = pseudonym, None, False
-    for table in (Login, ApiToken, Member):
+    for table in (Login, ApiToken, Member, Identity):
         session.execute(delete(table).where(table.user_id == user.id))
+    session.execute(delete(SavedView).where(SavedView.user_id == user.id, SavedView.shared.is_(False)))
     for column in _AUTHORS:
         session.execute(update(column.class_).where(column == name).values({column: pseudonym}))
     for column in _RECORDED:

@@ -1,4 +1,4 @@
-"""The tables beside the record: who may see a project, tokens of the API, webhooks and what is to be sent to them."""
+"""The tables beside the record: who may see a project, sign-ins by a provider, tokens of the API, webhooks, saved views."""
 
 from __future__ import annotations
 
@@ -16,6 +16,39 @@ class Member(Base):
     __tablename__ = "members"
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
+
+
+class Identity(Base):
+    """A person at an OpenID Connect provider, and the account that is theirs.
+
+    ``issuer`` and ``subject`` together name the person for good; names and e-mail addresses can pass to somebody else.
+    ``confirmed`` is the time of the last sign-in.
+    """
+
+    __tablename__ = "identities"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    issuer: Mapped[str]
+    subject: Mapped[str]
+    created: Mapped[float]
+    confirmed: Mapped[float]
+    user: Mapped[User] = relationship()
+    __table_args__ = (UniqueConstraint("issuer", "subject"),)
+
+
+class SavedView(Base):
+    """A named filter of the item browser. One that is ``shared`` is seen by every reviewer of the project."""
+
+    __tablename__ = "saved_views"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    name: Mapped[str]
+    shared: Mapped[bool]
+    fields: Mapped[dict[str, Any]]
+    created: Mapped[float]
+    user: Mapped[User] = relationship()
+    __table_args__ = (UniqueConstraint("project_id", "user_id", "name"),)
 
 
 class ApiToken(Base):
@@ -48,7 +81,10 @@ class ImportKey(Base):
 
 
 class Webhook(Base):
-    """An address that is told of events. ``secret`` signs what is sent, so it is kept as it is."""
+    """An address that is told of events. ``secret`` signs what is sent, so it is kept as it is.
+
+    One that is not ``active`` is told of nothing; one that was removed has no ``secret`` either.
+    """
 
     __tablename__ = "webhooks"
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -231,7 +231,7 @@ class Score(Base):
     score_a: Mapped[float]
     score_b: Mapped[float | None]
     created: Mapped[float]
-    __table_args__ = (UniqueConstraint("item_id", "scorer"),)
+    __table_args__ = (UniqueConstraint("item_id", "scorer"), Index("ix_scores_scorer", "scorer", "item_id"))
 
 
 class Snapshot(Base):

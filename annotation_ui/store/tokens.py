@@ -7,11 +7,11 @@ import secrets
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from annotation_ui.store.accounts import AccountError, find_user
-from annotation_ui.store.service_tables import ApiToken
+from annotation_ui.store.service_tables import ApiToken, Identity
 from annotation_ui.store.tables import Event, User
 
 Scope = Literal["read", "import", "export", "admin"]
@@ -19,6 +19,7 @@ SCOPES: tuple[Scope, ...] = ("read", "import", "export", "admin")
 DEFAULT_DAYS, LONGEST_DAYS = 90.0, 366.0
 PREFIX = "keel_"
 PER_ACCOUNT = 50  # tokens that hold at a time
+UNCONFIRMED_DAYS = 30.0  # an account that signs in by a provider has to do so at least as often for its tokens to hold
 USED_EVERY = 60.0  # seconds between two notes of when a token was used
 
 
@@ -71,6 +72,7 @@ def bearer_of(session: Session, secret: str, *, now: float) -> Bearer | None:
         select(ApiToken.id, User.name, ApiToken.scopes)
         .join(User, User.id == ApiToken.user_id)
         .where(ApiToken.token_hash == _hash(secret), *_holds(now), User.active)
+        .where(~exists().where(Identity.user_id == User.id, Identity.confirmed < now - UNCONFIRMED_DAYS * 86400))
     ).one_or_none()
     return None if found is None else Bearer(found[0], found[1], tuple(found[2]))
 
