@@ -25,6 +25,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "reasoning": ("prompts of reasoning-gym and their verifier", ("reasoning_gym",)),
+    "oidc": ("single sign-on in the annotation app", ("authlib", "joserfc")),
     "postgres": ("a PostgreSQL database", ("pg8000",)),
 }
 

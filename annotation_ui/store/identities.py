@@ -7,7 +7,7 @@ says that an account belongs to a person.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -16,17 +16,14 @@ from annotation_ui.store.accounts import AccountError, Role, UnknownAccount, add
 from annotation_ui.store.service_tables import ApiToken, Identity
 from annotation_ui.store.tables import Event, Login
 
-NO_GROUP = "None of your groups may use this app. Ask your admin."
-TAKEN = "There is an account by your name already. Ask your admin to link it to you."
-LOCKED_OUT = "Your account is locked out. Ask your admin."
-NO_NAME = "The sign-in service says no name for you that can be used here. Ask your admin."
+Refusal = Literal["", "no-group", "taken", "locked-out", "no-name"]
 
 
 class SignIn(NamedTuple):
     """The account that a sign-in leads to, or the reason why it leads to none."""
 
     name: str | None
-    refusal: str = ""
+    refusal: Refusal = ""
 
 
 def sign_in(session: Session, issuer: str, subject: str, *, name: str, role: Role | None, now: float) -> SignIn:
@@ -44,9 +41,9 @@ def sign_in(session: Session, issuer: str, subject: str, *, name: str, role: Rol
     if role is None:
         _end(session, user.id, now)
         session.add(Event(at=now, actor=user.name, kind="sign-in refused", project=None, detail={"reason": "groups"}))
-        return SignIn(None, NO_GROUP)
+        return SignIn(None, "no-group")
     if not user.active:
-        return SignIn(None, LOCKED_OUT)
+        return SignIn(None, "locked-out")
     if user.role != role:
         set_role(session, user.name, role, by="single sign-on", now=now)
     identity.confirmed = now
@@ -55,13 +52,13 @@ def sign_in(session: Session, issuer: str, subject: str, *, name: str, role: Rol
 
 def _first(session: Session, issuer: str, subject: str, name: str, role: Role | None, now: float) -> SignIn:
     if role is None:
-        return SignIn(None, NO_GROUP)
+        return SignIn(None, "no-group")
     if find_user(session, name) is not None:
-        return SignIn(None, TAKEN)
+        return SignIn(None, "taken")
     try:
         user = add_user(session, name, role, None, by="single sign-on", now=now)
     except AccountError:
-        return SignIn(None, NO_NAME)
+        return SignIn(None, "no-name")
     session.add(Identity(user_id=user.id, issuer=issuer, subject=subject, created=now, confirmed=now))
     return SignIn(user.name)
 

@@ -56,10 +56,15 @@ def forget(session: Session, name: str, *, by: str, now: float) -> str:
 
 
 def pseudonym_key(session: Session) -> bytes:
-    """The key of the pseudonyms in exports: drawn once for this database, and kept in it."""
-    kept = session.get(Secret, "pseudonyms", with_for_update=True)
+    """The key of the pseudonyms in exports."""
+    return drawn_key(session, "pseudonyms")
+
+
+def drawn_key(session: Session, name: str) -> bytes:
+    """A key that is drawn once for this database, and kept in it."""
+    kept = session.get(Secret, name, with_for_update=True)
     if kept is None:
-        kept = Secret(name="pseudonyms", value=secrets.token_hex(32))
+        kept = Secret(name=name, value=secrets.token_hex(32))
         session.add(kept)
         session.flush()
     return bytes.fromhex(kept.value)

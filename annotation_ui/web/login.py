@@ -23,25 +23,36 @@ DEVICE_SECONDS = 180 * 24 * 3600
 ENDED = "Your session has ended. Log in again; what you wrote is kept in this browser tab."
 WRONG = "This name and password do not go together."
 TOO_MANY = "Too many failed log-ins. Try again in a quarter of an hour."
+PROBLEMS = {  # of single sign-on
+    "no-group": "None of your groups may use this app. Ask your admin.",
+    "taken": "There is an account by your name already. Ask your admin to link it to you.",
+    "locked-out": "Your account is locked out. Ask your admin.",
+    "no-name": "The sign-in service says no name for you that can be used here. Ask your admin.",
+    "not-there": "The sign-in service does not answer. Try again in a moment.",
+    "not-done": "The sign-in was not completed. Try again.",
+}
 BUSY = "Many log-ins are being checked at the moment. Try again in a few seconds."
 
 
-def add_login(server: FastAPI, database: Database, outages: Outages, *, secure_cookie: bool) -> None:
-    """``GET`` and ``POST /login`` and ``POST /logout``."""
+def add_login(
+    server: FastAPI, database: Database, outages: Outages, *, secure_cookie: bool, provider: bool = False
+) -> None:
+    """``GET`` and ``POST /login`` and ``POST /logout``; ``provider``: the page offers single sign-on too."""
+    server.state.provider = provider
     limits = LoginLimits()
 
     @server.exception_handler(HTTPException)
     def failed(request: Request, error: HTTPException) -> Response:
-        return _page(request, str(error.detail), error.status_code, dict(error.headers or {}))
+        return login_page(request, str(error.detail), error.status_code, dict(error.headers or {}))
 
     strangers, known_browsers = Gate(places=4), Gate(places=8)
 
     @server.get("/login")
-    def form(request: Request, ended: str = "") -> Response:
+    def form(request: Request, ended: str = "", problem: str = "") -> Response:
         with outages.answered(), database.read() as session:
             if accounts.login_of(session, request.cookies.get(COOKIE), now=time.time()):
                 return RedirectResponse("/", 303)  # the browser's Back must not end at the log-in
-        return _page(request, ENDED if ended else "")
+        return login_page(request, ENDED if ended else PROBLEMS.get(problem, ""))
 
     @server.post("/login")
     def log_in(request: Request, name: Annotated[str, Form()], password: Annotated[str, Form()]) -> Response:
@@ -56,9 +67,9 @@ def add_login(server: FastAPI, database: Database, outages: Outages, *, secure_c
             device = mark if accounts.known_device(session, name, mark) else None
         with (known_browsers if device else strangers).entered() as entered:
             if not entered:
-                return _page(request, BUSY, 503, {"Retry-After": "5"})
+                return login_page(request, BUSY, 503, {"Retry-After": "5"})
             if limits.reached(name, address, device, now=now):
-                return _page(request, TOO_MANY, 429, {"Retry-After": "900"})
+                return login_page(request, TOO_MANY, 429, {"Retry-After": "900"})
             with database.read() as session:
                 matches = len(password) <= 1000 and accounts.credentials_hold(session, name, password)
             guessed = not matches and limits.failed(name, address, device, now=now)
@@ -66,12 +77,12 @@ def add_login(server: FastAPI, database: Database, outages: Outages, *, secure_c
             if guessed:
                 with database.write() as session:
                     accounts.note_guessing(session, name, now=now)
-            return _page(request, WRONG, 401)
+            return login_page(request, WRONG, 401)
         with database.write() as session:
             cookie, mark = accounts.open_login(session, name, now=now), accounts.device_mark(session, name)
         response = RedirectResponse("/", 303)
-        _set(response, COOKIE, cookie, int(accounts.SESSION_SECONDS), secure_cookie)
-        _set(response, DEVICE, mark, DEVICE_SECONDS, secure_cookie)
+        set_cookie(response, COOKIE, cookie, int(accounts.SESSION_SECONDS), secure_cookie)
+        set_cookie(response, DEVICE, mark, DEVICE_SECONDS, secure_cookie)
         return response
 
     @server.post("/logout")
@@ -83,14 +94,18 @@ def add_login(server: FastAPI, database: Database, outages: Outages, *, secure_c
         return response
 
 
-def _page(
+def login_page(
     request: Request, message: str = "", status: int = 200, headers: dict[str, str] | None = None
 ) -> HTMLResponse:
     language = language_of(request.headers.get("accept-language"))
-    return HTMLResponse(environment(language).get_template("login.html").render(error=message), status, headers)
+    return HTMLResponse(
+        environment(language).get_template("login.html").render(error=message, provider=request.app.state.provider),
+        status,
+        headers,
+    )
 
 
-def _set(response: Response, name: str, value: str, seconds: int, secure: bool) -> None:
+def set_cookie(response: Response, name: str, value: str, seconds: int, secure: bool) -> None:
     response.set_cookie(name, value, max_age=seconds, httponly=True, samesite="lax", secure=secure)
 
 
@@ -115,7 +130,7 @@ class Token:
         if request.method != "GET" or given is None or not self._matches(given):
             return None
         response = RedirectResponse("/", 303)
-        _set(response, self._cookie, self._token, int(accounts.SESSION_SECONDS), self._secure)
+        set_cookie(response, self._cookie, self._token, int(accounts.SESSION_SECONDS), self._secure)
         return response
 
     def _matches(self, given: str) -> bool:

@@ -21,6 +21,7 @@ from annotation_ui.store.database import Database
 from annotation_ui.web import app, rendering
 from annotation_ui.web.languages import language_of
 from annotation_ui.web.login import COOKIE, Token, add_login, no_token_page, outage_page
+from annotation_ui.web.oidc_settings import OidcSettings
 from annotation_ui.web.outages import Outages, add_health, reason_of
 
 MAX_BODY = 2_000_000
@@ -41,7 +42,12 @@ UNCHANGING = ("/assets/", "/static/")  # style sheets, fonts and scripts; everyt
 
 
 def build(
-    database: Database, *, single_user: str | None = None, token: str | None = None, secure_cookie: bool = False
+    database: Database,
+    *,
+    single_user: str | None = None,
+    token: str | None = None,
+    secure_cookie: bool = False,
+    oidc: OidcSettings | None = None,
 ) -> FastAPI:
     """The whole application over ``database``.
 
@@ -49,12 +55,15 @@ def build(
         single_user: without accounts, the account that everybody is who knows ``token``. Only for a server that listens
             on this machine alone.
         secure_cookie: send the cookie over HTTPS only; for a server behind TLS.
+        oidc: single sign-on at this provider, beside passwords.
 
     Raises:
-        ValueError: a single user without a token, or a token without a single user.
+        ValueError: a single user without a token, a token without a single user, or single sign-on without accounts.
     """
     if (single_user is None) != (not token):
         raise ValueError("a server without accounts needs a token, and a server with accounts has none")
+    if oidc is not None and single_user is not None:
+        raise ValueError("single sign-on is for a server with accounts")
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     key = Token(token, secure_cookie=secure_cookie) if token else None
 
@@ -81,7 +90,12 @@ def build(
 
     add_health(server, database, outages)
     if single_user is None:
-        add_login(server, database, outages, secure_cookie=secure_cookie)
+        add_login(server, database, outages, secure_cookie=secure_cookie, provider=oidc is not None)
+    if oidc is not None:
+        from annotation_ui.web.oidc_client import OidcClient
+        from annotation_ui.web.provider_login import add_provider_login
+
+        add_provider_login(server, database, outages, OidcClient(oidc), secure_cookie=secure_cookie)
     server.mount(service.PREFIX, service.build(database, session_of=find, outage=reason_of))
     rendering.start()
     blocks = app.build(database, lambda request: request.state.who, outages, accounts=single_user is None)
