@@ -1,4 +1,4 @@
-"""The tables beside the record: who may see a project, sign-ins by a provider, tokens of the API, webhooks, saved views."""
+"""The tables beside the record: membership, identities at a provider, tokens of the API, webhooks, saved views."""
 
 from __future__ import annotations
 

@@ -445,6 +445,18 @@ _DASHBOARD = {
     "failed": "失败",
 }
 
+# Single sign-on, webhooks, saved views.
+_OPERATION = {
+    "Single sign-on": "单点登录",
+    "single sign-on": "单点登录",
+    "None of your groups may use this app. Ask your admin.": "您所在的组都无权使用本应用。请联系管理员。",
+    "There is an account by your name already. Ask your admin to link it to you.": "已有一个与您同名的账户。请管理员把它与您关联。",
+    "Your account is locked out. Ask your admin.": "您的账户已被停用。请联系管理员。",
+    "The sign-in service says no name for you that can be used here. Ask your admin.": "登录服务没有给出可以在这里使用的名字。请联系管理员。",
+    "The sign-in service does not answer. Try again in a moment.": "登录服务没有应答。请稍后再试。",
+    "The sign-in was not completed. Try again.": "登录没有完成。请再试一次。",
+}
+
 CHINESE: dict[str, str] = {
     **_ANNOTATING,
     **_KEYS,
@@ -452,6 +464,7 @@ CHINESE: dict[str, str] = {
     **_REVIEWING,
     **_ADMINISTRATION,
     **_DASHBOARD,
+    **_OPERATION,
 }
 
 # Messages with values: a pattern of the whole English message, and the Chinese one with its groups in order.

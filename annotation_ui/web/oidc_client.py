@@ -73,7 +73,7 @@ class OidcClient:
         Raises:
             ProviderError: the provider does not say where that is.
         """
-        attempt = Attempt(*(secrets.token_urlsafe(32) for _ in range(2)), secrets.token_urlsafe(48))
+        attempt = Attempt(secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(48))
         with self._client() as client:
             address, _ = client.create_authorization_url(
                 self.metadata()["authorization_endpoint"],

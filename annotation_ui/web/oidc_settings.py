@@ -11,8 +11,6 @@ from urllib.parse import urlsplit
 from annotation_ui.store.accounts import ROLES, Role
 
 CALLBACK = "/login/provider/callback"
-PREFIX = "KEEL_OIDC_"
-PUBLIC_URL = "KEEL_PUBLIC_URL"
 LONGEST_HOURS = 14 * 24.0
 
 
@@ -59,32 +57,34 @@ def read_settings(environment: Mapping[str, str], *, local: str | None = None) -
     Raises:
         OidcSettingsError: a variable is missing or makes no sense.
     """
-    issuer = environment.get(f"{PREFIX}ISSUER", "").strip()
+    issuer = environment.get("KEEL_OIDC_ISSUER", "").strip()
     if not issuer:
         return None
-    check_address(issuer, f"{PREFIX}ISSUER")
-    client_id = environment.get(f"{PREFIX}CLIENT_ID", "").strip()
+    check_address(issuer, "KEEL_OIDC_ISSUER")
+    client_id = environment.get("KEEL_OIDC_CLIENT_ID", "").strip()
     if not client_id:
-        raise OidcSettingsError(f"{PREFIX}CLIENT_ID is missing: the name of this app at the provider")
-    public = (environment.get(PUBLIC_URL, "").strip() or local or "").rstrip("/")
+        raise OidcSettingsError("KEEL_OIDC_CLIENT_ID is missing: the name of this app at the provider")
+    public = (environment.get("KEEL_PUBLIC_URL", "").strip() or local or "").rstrip("/")
     if not public:
-        raise OidcSettingsError(f"{PUBLIC_URL} is missing: the app's own address, such as https://annotate.example.org")
-    check_address(public, PUBLIC_URL)
+        raise OidcSettingsError(
+            "KEEL_PUBLIC_URL is missing: the app's own address, such as https://annotate.example.org"
+        )
+    check_address(public, "KEEL_PUBLIC_URL")
     if urlsplit(public).path:
-        raise OidcSettingsError(f"{PUBLIC_URL}: the app has a host of its own, so its address has no path")
-    scopes = environment.get(f"{PREFIX}SCOPES", "openid profile").split()
+        raise OidcSettingsError("KEEL_PUBLIC_URL: the app has a host of its own, so its address has no path")
+    scopes = environment.get("KEEL_OIDC_SCOPES", "openid profile").split()
     if "openid" not in scopes:
-        raise OidcSettingsError(f"{PREFIX}SCOPES has to hold openid")
+        raise OidcSettingsError("KEEL_OIDC_SCOPES has to hold openid")
     return OidcSettings(
         issuer=issuer,
         client_id=client_id,
         redirect=public + CALLBACK,
-        roles=_roles(environment.get(f"{PREFIX}ROLES", "")),
-        secret=environment.get(f"{PREFIX}CLIENT_SECRET", "").strip(),
-        groups_claim=environment.get(f"{PREFIX}GROUPS_CLAIM", "").strip() or "groups",
-        name_claim=environment.get(f"{PREFIX}NAME_CLAIM", "").strip() or "preferred_username",
+        roles=_roles(environment.get("KEEL_OIDC_ROLES", "")),
+        secret=environment.get("KEEL_OIDC_CLIENT_SECRET", "").strip(),
+        groups_claim=environment.get("KEEL_OIDC_GROUPS_CLAIM", "").strip() or "groups",
+        name_claim=environment.get("KEEL_OIDC_NAME_CLAIM", "").strip() or "preferred_username",
         scopes=" ".join(scopes),
-        hours=_hours(environment.get(f"{PREFIX}HOURS", "").strip() or "12"),
+        hours=_hours(environment.get("KEEL_OIDC_HOURS", "").strip() or "12"),
     )
 
 
@@ -116,13 +116,13 @@ def _roles(text: str) -> dict[str, Role]:
         group, _, role = part.rpartition("=")
         if not group.strip() or role.strip() not in ROLES:
             raise OidcSettingsError(
-                f"{PREFIX}ROLES: {part[:100]!r} is not GROUP=ROLE with a role of {', '.join(ROLES)}"
+                f"KEEL_OIDC_ROLES: {part[:100]!r} is not GROUP=ROLE with a role of {', '.join(ROLES)}"
             )
         if found.setdefault(group.strip(), cast(Role, role.strip())) != role.strip():
-            raise OidcSettingsError(f"{PREFIX}ROLES gives {group.strip()!r} two roles")
+            raise OidcSettingsError(f"KEEL_OIDC_ROLES gives {group.strip()!r} two roles")
     if not found:
         raise OidcSettingsError(
-            f"{PREFIX}ROLES is missing: which group has which role, as in 'leads=admin; all=annotator'"
+            "KEEL_OIDC_ROLES is missing: which group has which role, as in 'leads=admin; all=annotator'"
         )
     return found
 
@@ -134,6 +134,6 @@ def _hours(text: str) -> float:
         hours = -1.0
     if not 0 < hours <= LONGEST_HOURS:
         raise OidcSettingsError(
-            f"{PREFIX}HOURS: {text[:20]!r} is no number of hours above 0 and up to {LONGEST_HOURS:g}"
+            f"KEEL_OIDC_HOURS: {text[:20]!r} is no number of hours above 0 and up to {LONGEST_HOURS:g}"
         )
     return hours

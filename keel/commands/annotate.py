@@ -123,10 +123,12 @@ def _serve(
     from annotation_ui.actions.jobs import JobRunner
     from annotation_ui.actions.webhooks import WebhookSender
     from annotation_ui.store.accounts import add_user, anyone_can_log_in, find_user
+    from annotation_ui.web.oidc_settings import read_settings
     from annotation_ui.web.server import build
 
+    oidc = read_settings(os.environ, local=f"http://{host}:{port}" if host in LOCAL else None)
     with database.read() as session:
-        alone = not anyone_can_log_in(session)
+        alone = oidc is None and not anyone_can_log_in(session)
     if alone and host not in LOCAL:
         typer.echo(
             f"not listening on {host} without accounts; add one with `keel annotate user add NAME --role admin`. {TLS}",
@@ -142,7 +144,9 @@ def _serve(
     token = (os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)) if alone else None
     address = f"http://{host}:{port}/{f'?token={quote(token)}' if token else ''}"
     typer.echo(f"Keel annotate on {address} ({database}); Ctrl-C stops it")
-    server = build(database, single_user=NOBODY if alone else None, token=token, secure_cookie=secure_cookie)
+    if oidc is not None:
+        typer.echo(f"single sign-on at {oidc.issuer}, which sends browsers back to {oidc.redirect}")
+    server = build(database, single_user=NOBODY if alone else None, token=token, secure_cookie=secure_cookie, oidc=oidc)
     jobs = JobRunner(database, command=KEEL, runs=runs, configs=configs)
     sender = WebhookSender(database, allow_private=private_webhooks)
     jobs.start()

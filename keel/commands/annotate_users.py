@@ -83,6 +83,33 @@ def let_in(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
     typer.echo(f"{name} may log in again")
 
 
+@app.command("link")
+@failures("annotate")
+def link_identity(
+    name: str,
+    subject: Annotated[str, typer.Argument(help="The person's claim `sub` at the provider.")],
+    issuer: Annotated[str, typer.Option(envvar="KEEL_OIDC_ISSUER", help="The provider's address.")],
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Let a person at the provider of single sign-on sign in as an account that exists."""
+    from annotation_ui.store.identities import link
+
+    with writing(db) as session:
+        link(session, name, issuer, subject, by=CLI, now=time.time())
+    typer.echo(f"{name} may sign in at {issuer}; the groups there give the role from then on")
+
+
+@app.command("unlink")
+@failures("annotate")
+def unlink_identity(name: str, db: DatabaseOption = DEFAULT_DB) -> None:
+    """End single sign-on as an account, and its log-ins. A password keeps working."""
+    from annotation_ui.store.identities import unlink
+
+    with writing(db) as session:
+        unlink(session, name, by=CLI, now=time.time())
+    typer.echo(f"nobody signs in as {name} by a provider any more")
+
+
 @app.command("forget")
 @failures("annotate")
 def forget_name(

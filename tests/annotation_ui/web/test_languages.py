@@ -42,7 +42,7 @@ def texts() -> Iterator[str]:
     yield from (meaning for _, meaning in wording.KEYS)
     yield from (title for of_role in pages.PAGES.values() for _, title in of_role)
     yield from (*AGREEMENTS, *SORTS, *ROLES, *RESPONSES, "user", "assistant", "system", "waiting", "running")
-    yield from (login.ENDED, login.WRONG, login.TOO_MANY, login.BUSY)
+    yield from (login.ENDED, login.WRONG, login.TOO_MANY, login.BUSY, *login.PROBLEMS.values(), "single sign-on")
 
 
 def test_every_text_of_the_pages_is_in_the_catalogue() -> None:
