@@ -23,6 +23,8 @@ VARIABLES = (
     Variable("KEEL_DATABASE_PASSWORD", "keel annotate, annotations:// sources", "password of a PostgreSQL database"),
     Variable("KEEL_ENVIRONMENT", "recipes for SLURM", "the virtual environment that the jobs activate"),
     Variable("KEEL_JUDGE_API_KEY", "keel data curate, keel annotate judge", "API key of the endpoint that judges"),
+    Variable("KEEL_LOG_FORMAT", "keel annotate", "json: lines of JSON, with one for each request; default: text"),
+    Variable("KEEL_METRICS_TOKEN", "keel annotate", "bearer token for /metrics; without it there is no such page"),
     Variable("KEEL_OIDC_CLIENT_ID", "keel annotate", "name of the app at the provider of single sign-on"),
     Variable("KEEL_OIDC_CLIENT_SECRET", "keel annotate", "its secret there; a public client has none"),
     Variable("KEEL_OIDC_GROUPS_CLAIM", "keel annotate", "claim with a person's groups; default: groups"),

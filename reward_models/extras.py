@@ -21,7 +21,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
         "the annotation app",
         (
             *("gradio", "fastapi", "uvicorn", "sqlalchemy", "alembic", "mako"),
-            *("markdown_it", "mdit_py_plugins", "latex2mathml", "pygments", "markupsafe"),
+            *("markdown_it", "mdit_py_plugins", "latex2mathml", "pygments", "markupsafe", "prometheus_client"),
         ),
     ),
     "reasoning": ("prompts of reasoning-gym and their verifier", ("reasoning_gym",)),

@@ -78,6 +78,7 @@ class Doorkeeper:
         now = time.time()
         sent = request.headers.get("authorization")
         found = self._by_token(request, sent, now) if sent is not None else self._by_session(request)
+        request.state.who = found.user
         wait = self._requests.wait(f"{found.token} {found.user}", now)
         if wait:
             raise Refused(429, f"at most {PER_SECOND:g} requests a second", {"Retry-After": str(int(wait) + 1)})

@@ -19,7 +19,7 @@ with needs("annotate"):
     from alembic.config import Config
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
-    from sqlalchemy import Engine, create_engine, event, inspect, update
+    from sqlalchemy import Engine, create_engine, event, inspect, text, update
     from sqlalchemy.engine import URL, make_url
     from sqlalchemy.exc import ArgumentError, InvalidatePoolError, SQLAlchemyError
     from sqlalchemy.orm import Session
@@ -91,6 +91,11 @@ class Database:
             raise DatabaseError(f"{self} was last used by a newer Keel (schema {current}); upgrade Keel to use it")
         return current != newest.get_current_head()
 
+    @property
+    def needed_schema(self) -> str | None:
+        """The revision of the schema that this version of Keel works with."""
+        return ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
     def migrate(self) -> Path | None:
         """Bring the schema to this version's. A SQLite file with tables in it is copied first: returns the copy."""
         backup = self._backup() if self.pending else None
@@ -150,7 +155,9 @@ def _engine(url: URL, sqlite: bool) -> Engine:
         return _postgres_engine(url)
     # A pool, since closing SQLite's last connection rewrites the file; none of them is used by two threads at once.
     arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False}
-    engine = create_engine(url, poolclass=QueuePool, pool_size=CONNECTIONS, connect_args=arguments)
+    engine = create_engine(
+        url, poolclass=QueuePool, pool_size=CONNECTIONS, connect_args=arguments, hide_parameters=True
+    )
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _: Any) -> None:
@@ -172,7 +179,7 @@ def _postgres_engine(url: URL, **options: Any) -> Engine:
         from annotation_ui.store.prepared import PreparingConnection
 
         # The connection used last is used next: its statements are prepared.
-        engine = create_engine(url, pool_size=CONNECTIONS, pool_use_lifo=True, **options)
+        engine = create_engine(url, pool_size=CONNECTIONS, pool_use_lifo=True, hide_parameters=True, **options)
 
     @event.listens_for(engine, "do_connect")
     def _connect(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
@@ -193,6 +200,12 @@ def _postgres_engine(url: URL, **options: Any) -> Engine:
             raise InvalidatePoolError() from error  # all of them are opened anew
 
     return engine
+
+
+def schema_of(session: Session) -> str | None:
+    """The revision of the schema in the database."""
+    found: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
 
 
 def open_database(url: str) -> Database:

@@ -12,6 +12,7 @@ import gradio as gr
 
 from annotation_ui.store.database import Database
 from annotation_ui.web import pages
+from annotation_ui.web.observing import note_action
 from annotation_ui.web.outages import Outages
 from annotation_ui.web.rendering import code_styles
 
@@ -33,7 +34,10 @@ def build(database: Database, who: Callable[[Any], str | None], outages: Outages
 
     def act(asked: Any, request: gr.Request) -> pages.Reply:
         with outages.answered():
-            return pages.act(database, who(request), asked, now=time.time(), can_log_out=accounts)
+            reply = pages.act(database, who(request), asked, now=time.time(), can_log_out=accounts)
+        action = asked["action"] if isinstance(asked, dict) and isinstance(asked.get("action"), str) else ""
+        note_action(action if action in pages.ACTIONS else "unknown", refused=reply["error"] is not None)
+        return reply
 
     with gr.Blocks(title="Keel annotate", analytics_enabled=False, fill_width=True) as app:
         gr.HTML(

@@ -454,6 +454,7 @@ _OPERATION = {
     "Your account is locked out. Ask your admin.": "您的账户已被停用。请联系管理员。",
     "The sign-in service says no name for you that can be used here. Ask your admin.": "登录服务没有给出可以在这里使用的名字。请联系管理员。",
     "The sign-in service does not answer. Try again in a moment.": "登录服务没有应答。请稍后再试。",
+    "The database was changed by another version of Keel. Tell your admin to restart the app.": "数据库已被另一版本的 Keel 更改。请管理员重启应用。",
     "The sign-in was not completed. Try again.": "登录没有完成。请再试一次。",
 }
 

@@ -13,17 +13,17 @@ from contextlib import contextmanager, suppress
 
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import JSONResponse
-from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from annotation_ui.store.database import Database
+from annotation_ui.store.database import Database, schema_of
 
 REMEMBERED = 10.0  # seconds
 RETRY = {"Retry-After": "10"}
 FULL = "The disk of the database is full. Nothing was saved. Tell your admin, and press again when there is room."
 READ_ONLY = "The database cannot be written. Nothing was saved. Tell your admin, and press again when it is mended."
 GONE = "The database does not answer. Press again in a moment; a verdict that is sent twice counts once."
+MIGRATED = "The database was changed by another version of Keel. Tell your admin to restart the app."
 BUSY = "The database is busy. Nothing was saved. Press again in a moment."
 
 # Messages of SQLite, whose errors have no codes here, and SQLSTATE codes or their classes of PostgreSQL.
@@ -75,6 +75,9 @@ class Outages:
         last = self._last
         return last[1] if last and time.monotonic() - last[0] < REMEMBERED else None
 
+    def note(self, reason: str) -> None:
+        self._last = time.monotonic(), reason
+
     @contextmanager
     def answered(self) -> Iterator[None]:
         """Turn an error of the database that cannot be used into the answer 503."""
@@ -84,17 +87,28 @@ class Outages:
             reason = reason_of(error)
             if reason is None:
                 raise
-            self._last = time.monotonic(), reason
+            self.note(reason)
             _log.error("%s (%s)", reason, str(getattr(error, "orig", error)).splitlines()[0][:200])
             raise HTTPException(503, reason, RETRY) from error
 
 
 def add_health(server: FastAPI, database: Database, outages: Outages) -> None:
-    """``GET /health``: 503 with the reason during an outage, for the page and for whatever watches the server."""
+    """``GET /health`` and ``/live``, for the page and for whatever watches the server.
+
+    ``/health`` answers 503 with the reason while the database cannot be used, also because another version of Keel has
+    changed its schema meanwhile. ``/live`` answers as long as the process does.
+    """
+    needed = database.needed_schema
 
     @server.get("/health")
     def health() -> JSONResponse:
         with suppress(HTTPException), outages.answered(), database.read() as session:
-            session.execute(select(1))
+            current = schema_of(session)
+            if current != needed:
+                outages.note(MIGRATED)
         reason = outages.reason
         return JSONResponse({"ok": reason is None, "reason": reason}, 503 if reason else 200)
+
+    @server.get("/live")
+    def live() -> JSONResponse:
+        return JSONResponse({"ok": True})

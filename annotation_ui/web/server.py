@@ -21,6 +21,8 @@ from annotation_ui.store.database import Database
 from annotation_ui.web import app, rendering
 from annotation_ui.web.languages import language_of
 from annotation_ui.web.login import COOKIE, Token, add_login, no_token_page, outage_page
+from annotation_ui.web.metrics import Metrics, add_metrics
+from annotation_ui.web.observing import Observer, pseudonyms_of
 from annotation_ui.web.oidc_settings import OidcSettings
 from annotation_ui.web.outages import Outages, add_health, reason_of
 
@@ -48,6 +50,7 @@ def build(
     token: str | None = None,
     secure_cookie: bool = False,
     oidc: OidcSettings | None = None,
+    metrics_token: str = "",
 ) -> FastAPI:
     """The whole application over ``database``.
 
@@ -56,6 +59,7 @@ def build(
             on this machine alone.
         secure_cookie: send the cookie over HTTPS only; for a server behind TLS.
         oidc: single sign-on at this provider, beside passwords.
+        metrics_token: what has to be sent to read ``/metrics``; without one there is no such page.
 
     Raises:
         ValueError: a single user without a token, a token without a single user, or single sign-on without accounts.
@@ -89,6 +93,9 @@ def build(
         return FileResponse(app.ASSETS / "app.css", media_type="text/css")
 
     add_health(server, database, outages)
+    metrics = Metrics(database)
+    if metrics_token:
+        add_metrics(server, metrics, metrics_token)
     if single_user is None:
         add_login(server, database, outages, secure_cookie=secure_cookie, provider=oidc is not None)
     if oidc is not None:
@@ -100,6 +107,7 @@ def build(
     rendering.start()
     blocks = app.build(database, lambda request: request.state.who, outages, accounts=single_user is None)
     _mount_app(server, blocks, identify)
+    server.add_middleware(Observer, metrics=metrics, people=pseudonyms_of(database))  # around everything else
     return server
 
 

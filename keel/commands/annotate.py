@@ -141,12 +141,20 @@ def _serve(
                 add_user(session, NOBODY, "admin", None, now=time.time())
     elif host not in LOCAL and not secure_cookie:
         typer.echo(f"warning: passwords travel in the clear. {TLS}", err=True)
+    log_format = _log_format()
     token = (os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)) if alone else None
     address = f"http://{host}:{port}/{f'?token={quote(token)}' if token else ''}"
     typer.echo(f"Keel annotate on {address} ({database}); Ctrl-C stops it")
     if oidc is not None:
         typer.echo(f"single sign-on at {oidc.issuer}, which sends browsers back to {oidc.redirect}")
-    server = build(database, single_user=NOBODY if alone else None, token=token, secure_cookie=secure_cookie, oidc=oidc)
+    server = build(
+        database,
+        single_user=NOBODY if alone else None,
+        token=token,
+        secure_cookie=secure_cookie,
+        oidc=oidc,
+        metrics_token=os.environ.get("KEEL_METRICS_TOKEN", ""),
+    )
     jobs = JobRunner(database, command=KEEL, runs=runs, configs=configs)
     sender = WebhookSender(database, allow_private=private_webhooks)
     jobs.start()
@@ -154,11 +162,29 @@ def _serve(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what follows is done: uvicorn hands it on to us
     try:
         uvicorn.run(
-            server, host=host, port=port, log_level="warning", server_header=False, forwarded_allow_ips="127.0.0.1"
+            server,
+            host=host,
+            port=port,
+            log_level="warning",
+            server_header=False,
+            forwarded_allow_ips="127.0.0.1",
+            access_log=False,
+            log_config=None if log_format == "json" else uvicorn.config.LOGGING_CONFIG,
         )
     finally:
         sender.stop()
         jobs.stop()
+
+
+def _log_format() -> str:
+    """Set up the log as KEEL_LOG_FORMAT says."""
+    from annotation_ui.web.observing import log_as
+
+    chosen = os.environ.get("KEEL_LOG_FORMAT", "text")
+    if chosen not in ("text", "json"):
+        raise ValueError(f"KEEL_LOG_FORMAT is text or json, not {chosen[:40]!r}")
+    log_as("json" if chosen == "json" else "text")
+    return chosen
 
 
 def fill_demo(database: Database, items: int = 60) -> None:
