@@ -37,7 +37,7 @@ OWN = (
     "keel",
     "uvicorn",
     "__main__",
-)  # loggers whose messages hold no texts of people
+)  # loggers whose messages quote nobody
 LONGEST_MESSAGE = 500
 PEOPLE = 10_000  # pseudonyms that are remembered
 _GIVEN = re.compile(rb"[A-Za-z0-9_\-]{8,64}")
