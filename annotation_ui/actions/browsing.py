@@ -15,6 +15,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased, selectinload
 
 from annotation_ui.actions.item_filter import ItemFilter, behind, chosen, cursor_of, key, ordered, position
+from annotation_ui.actions.model_view import SCORED, scorers_of
 from annotation_ui.actions.review import review_order
 from annotation_ui.exchange.votes import row_of
 from annotation_ui.labelling.session import opening
@@ -195,6 +196,7 @@ class Choices:
     annotators: list[str]
     sources: list[str]
     guidelines: list[int]
+    models: list[str]
 
 
 def choices(database: Database, who: str | None, project_name: str | None) -> Choices:
@@ -212,6 +214,7 @@ def choices(database: Database, who: str | None, project_name: str | None) -> Ch
             annotators=list(session.scalars(people.order_by(User.name).limit(200))) if named else [],
             sources=_sources(session, project),
             guidelines=list(session.scalars(versions)),
+            models=scorers_of(session, project) if project.kind in SCORED else [],
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from sqlalchemy import ColumnElement, Select, and_, exists, not_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
+from annotation_ui.actions.model_view import ModelView, model_view
 from annotation_ui.store.projects import ProjectError
 from annotation_ui.store.search import matching
 from annotation_ui.store.tables import Guideline, Item, Judgement, Project, User
@@ -18,6 +19,7 @@ from annotation_ui.store.tables import Guideline, Item, Judgement, Project, User
 Agreement = Literal["agree", "disagree", "one vote", "no vote"]
 Sort = Literal["oldest", "newest", "shortest", "longest"]
 AGREEMENTS: tuple[Agreement, ...] = get_args(Agreement)
+MODEL_VIEWS: tuple[ModelView, ...] = get_args(ModelView)
 SORTS: tuple[Sort, ...] = get_args(Sort)
 
 
@@ -33,6 +35,8 @@ class ItemFilter:
         decided: whether a reviewer decided.
         source: where the item came from, in full.
         shortest, longest: characters of all its texts.
+        model: this scorer has a score of it.
+        model_view: a score, of ``model`` where one is named, is for or against the majority of the annotators.
     """
 
     q: str = ""
@@ -44,15 +48,19 @@ class ItemFilter:
     source: str = ""
     shortest: int | None = None
     longest: int | None = None
+    model: str = ""
+    model_view: ModelView | Literal[""] = ""
     sort: Sort = "oldest"
 
 
 def chosen(session: Session, project: Project, wanted: ItemFilter) -> Select[Item]:
-    if wanted.sort not in SORTS or wanted.agreement not in ("", *AGREEMENTS):
-        raise ProjectError(
-            f"sort is one of {', '.join(SORTS)}; agreement one of {', '.join(AGREEMENTS)}; "
-            f"not {wanted.sort!r} and {wanted.agreement!r}"
-        )
+    for name, value, values in (
+        ("sort", wanted.sort, SORTS),
+        ("agreement", wanted.agreement, ("", *AGREEMENTS)),
+        ("model_view", wanted.model_view, ("", *MODEL_VIEWS)),
+    ):
+        if value not in values:
+            raise ProjectError(f"{name} is one of {', '.join(filter(None, values))}; not {value!r}")
     conditions: list[ColumnElement[bool]] = [Item.project_id == project.id]
     if wanted.q.strip():
         # The sum keeps the database from going through all items of the project instead of those with the words.
@@ -70,6 +78,8 @@ def chosen(session: Session, project: Project, wanted: ItemFilter) -> Select[Ite
         conditions.append(Item.length >= wanted.shortest)
     if wanted.longest is not None:
         conditions.append(Item.length <= wanted.longest)
+    if wanted.model or wanted.model_view:
+        conditions.append(model_view(project, wanted.model, wanted.model_view))
     return select(Item).where(*conditions)
 
 

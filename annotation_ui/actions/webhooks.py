@@ -33,7 +33,16 @@ from annotation_ui.store.accounts import require
 from annotation_ui.store.database import Database
 from annotation_ui.store.service_tables import Delivery, Webhook
 from annotation_ui.store.tables import Assignment, Event, Judgement
-from annotation_ui.store.webhooks import add_webhook, delivery_state, outbox, remove_webhook, webhooks
+from annotation_ui.store.webhooks import (
+    add_webhook,
+    delivery_state,
+    find_webhook,
+    outbox,
+    remove_webhook,
+    send_test,
+    set_active,
+    webhooks,
+)
 
 POLL = 1.0  # seconds
 TAKEN = 60.0  # seconds for which a delivery belongs to the server that took it
@@ -266,20 +275,40 @@ def end_webhook(database: Database, who: str | None, number: int, *, now: float)
         remove_webhook(session, number, by=require(session, who, "admin").name, now=now)
 
 
+def switch_webhook(database: Database, who: str | None, number: int, active: bool, *, now: float) -> dict[str, Any]:
+    """Disable a webhook, or enable it again."""
+    with database.write() as session:
+        by = require(session, who, "admin").name
+        set_active(session, number, active, by=by, now=now)
+        return webhook_info(find_webhook(session, number))
+
+
+def try_webhook(database: Database, who: str | None, number: int, *, now: float) -> None:
+    """Send a message that says only that it is a test; :func:`deliveries` says what came of it."""
+    with database.write() as session:
+        send_test(session, number, by=require(session, who, "admin").name, now=now)
+
+
 def deliveries(database: Database, who: str | None, number: int) -> list[dict[str, Any]]:
-    """The last deliveries of a webhook, newest first, with the reason of the last failure."""
+    """The last deliveries of a webhook, newest first, with the event and the reason of the last failure."""
     with database.read() as session:
         require(session, who, "admin")
+        find_webhook(session, number)
+        sent = outbox(session, number)
+        wanted = select(Event).where(Event.id.in_([found.event_id for found in sent]))
+        events = {event.id: event for event in session.scalars(wanted)}
         return [
             {
                 "id": f"{found.webhook_id}-{found.event_id}",
+                "event": events[found.event_id].kind,
+                "at": events[found.event_id].at,
                 "state": delivery_state(found),
                 "attempts": found.attempts,
                 "due": found.due,
                 "sent": found.sent,
                 "problem": found.problem,
             }
-            for found in outbox(session, number)
+            for found in sent
         ]
 
 
@@ -289,6 +318,7 @@ def webhook_info(hook: Webhook) -> dict[str, Any]:
         "url": hook.url,
         "events": list(hook.events),
         "project": hook.project,
+        "active": hook.active,
         "author": hook.author,
         "created": hook.created,
     }

@@ -100,6 +100,17 @@ def webhook_routes(database: Database) -> APIRouter:
         """The last deliveries, with the reason of the last failure."""
         return {"deliveries": hooks.deliveries(database, by.user, webhook)}
 
+    @routes.patch("/webhooks/{webhook}", **allowed("admin", ADMINS))
+    def change_webhook(by: Caller, webhook: Number, asked: models.WebhookChange) -> dict[str, Any]:
+        """Disable it, which drops what waits for it, or enable it again."""
+        return hooks.switch_webhook(database, by.user, webhook, asked.active, now=time.time())
+
+    @routes.post("/webhooks/{webhook}/test", status_code=202, **allowed("admin", ADMINS))
+    def test_webhook(by: Caller, webhook: Number) -> dict[str, Any]:
+        """Send it a message that is a test. What came of it is among the deliveries."""
+        hooks.try_webhook(database, by.user, webhook, now=time.time())
+        return {"webhook": webhook}
+
     @routes.delete("/webhooks/{webhook}", status_code=204, **allowed("admin", ADMINS))
     def remove_webhook(by: Caller, webhook: Number) -> None:
         """Tell it of nothing more."""

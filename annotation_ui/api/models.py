@@ -85,6 +85,10 @@ class NewWebhook(Asked):
     project: Name | None = None
 
 
+class WebhookChange(Asked):
+    active: bool
+
+
 class ReleasedLeases(Asked):
     annotator: Name | None = None
 

@@ -18,6 +18,7 @@ from annotation_ui.actions.browsing import (
     item_history,
 )
 from annotation_ui.actions.item_filter import Agreement, ItemFilter, Sort
+from annotation_ui.actions.model_view import ModelView
 from annotation_ui.actions.transfer import import_lines, labelled_lines, take_snapshot, vote_lines
 from annotation_ui.api import models
 from annotation_ui.api.access import ADMINS, EVERYBODY, REVIEWERS, Caller, allowed
@@ -133,6 +134,8 @@ def item_routes(database: Database) -> APIRouter:
         source: Annotated[models.Text, Query(max_length=2000)] = "",
         shortest: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
         longest: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
+        model: Annotated[models.Text, Query(max_length=100, description="A scorer by its name")] = "",
+        model_view: ModelView | None = None,
         sort: Sort = "oldest",
         cursor: Annotated[models.Text | None, Query(max_length=200, description="`next` of the page before")] = None,
         limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE,
@@ -148,6 +151,8 @@ def item_routes(database: Database) -> APIRouter:
             source=source,
             shortest=shortest,
             longest=longest,
+            model=model,
+            model_view=model_view or "",
             sort=sort,
         )
         page = find_items(database, by.user, project, wanted, cursor=cursor, limit=limit)

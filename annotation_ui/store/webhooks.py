@@ -31,6 +31,7 @@ EVENTS = (
     "member added",
     "member removed",
 )
+TEST = "webhook tested"  # the event of a message that is sent as a test
 MOST = 50
 LONGEST_URL = 2000
 
@@ -62,7 +63,7 @@ def add_webhook(
         raise WebhookError(f"events are among: {', '.join(EVENTS)}; at least one; not {', '.join(unknown) or 'none'}")
     if project is not None:
         find_project(session, project)
-    if (session.scalar(select(func.count(Webhook.id)).where(Webhook.active)) or 0) >= MOST:
+    if (session.scalar(select(func.count(Webhook.id)).where(Webhook.secret != "")) or 0) >= MOST:
         raise WebhookError(f"there are {MOST} webhooks; remove one first")
     wanted = [kind for kind in EVENTS if kind in events]
     made = Webhook(
@@ -88,7 +89,57 @@ def check_url(url: str) -> None:
 
 
 def webhooks(session: Session) -> list[Webhook]:
-    return list(session.scalars(select(Webhook).where(Webhook.active).order_by(Webhook.id)))
+    """Every webhook that was not removed, also those that are disabled."""
+    return list(session.scalars(select(Webhook).where(Webhook.secret != "").order_by(Webhook.id)))
+
+
+def find_webhook(session: Session, number: int) -> Webhook:
+    """The webhook ``number``.
+
+    Raises:
+        UnknownWebhook: there is none.
+    """
+    found = session.get(Webhook, number)
+    if found is None or not found.secret:
+        raise UnknownWebhook(f"there is no webhook {number}")
+    return found
+
+
+def set_active(session: Session, number: int, active: bool, *, by: str, now: float) -> None:
+    """Disable a webhook, which drops what waits for it, or enable it again: it is told of later events alone.
+
+    Raises:
+        UnknownWebhook: there is none.
+    """
+    found = find_webhook(session, number)
+    if found.active == active:
+        return
+    found.active = active
+    if not active:
+        _drop(session, number, "the webhook was disabled")
+    kind = "webhook enabled" if active else "webhook disabled"
+    session.add(Event(at=now, actor=by, kind=kind, project=found.project, detail={"webhook": number}))
+
+
+def send_test(session: Session, number: int, *, by: str, now: float) -> int:
+    """Put a message into the outbox that says only that it is a test, also for a disabled webhook; its number.
+
+    Raises:
+        UnknownWebhook: there is none.
+    """
+    found = find_webhook(session, number)
+    event = Event(at=now, actor=by, kind=TEST, project=found.project, detail={"webhook": number})
+    session.add(event)
+    session.flush()
+    made = Delivery(webhook_id=number, event_id=event.id, attempts=0, due=now, problem="")
+    session.add(made)
+    session.flush()
+    return made.id
+
+
+def _drop(session: Session, number: int, reason: str) -> None:
+    waiting = update(Delivery).where(Delivery.webhook_id == number, Delivery.sent.is_(None), Delivery.due.is_not(None))
+    session.execute(waiting.values(due=None, problem=reason))
 
 
 def remove_webhook(session: Session, number: int, *, by: str, now: float) -> None:
@@ -97,16 +148,10 @@ def remove_webhook(session: Session, number: int, *, by: str, now: float) -> Non
     Raises:
         UnknownWebhook: there is none.
     """
-    found = session.get(Webhook, number)
-    if found is None or not found.active:
-        raise UnknownWebhook(f"there is no webhook {number}")
+    found = find_webhook(session, number)
     found.active = False
     found.secret = ""
-    session.execute(
-        update(Delivery)
-        .where(Delivery.webhook_id == number, Delivery.sent.is_(None))
-        .values(due=None, problem="the webhook was removed")
-    )
+    _drop(session, number, "the webhook was removed")
     session.add(Event(at=now, actor=by, kind="webhook removed", project=found.project, detail={"webhook": number}))
 
 

@@ -1,106 +1,30 @@
-"""The pages of administration: items, users, the project, the own account. Each action is answered with a page.
+"""The pages of administration: users, the project, the own account; and those of items and webhooks.
 
-Forms send ``{"fields": {name: text}}``; every value is text from the browser and may be anything.
+Each action is answered with a page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
 from annotation_ui.actions import administration as admin
-from annotation_ui.actions.browsing import COUNTED, choices, find_items, next_item
-from annotation_ui.actions.item_filter import AGREEMENTS, SORTS, Agreement, ItemFilter, Sort
 from annotation_ui.labelling.session import layout
 from annotation_ui.store.accounts import MIN_PASSWORD, ROLES, AccountError, Role
 from annotation_ui.store.forms import RESPONSES
 from annotation_ui.store.projects import ProjectError
 from annotation_ui.store.tokens import SCOPES
-from annotation_ui.web.context import Context, Reply, Said
-from annotation_ui.web.wording import LABELS
-
-Show = Callable[..., Reply]
-Action = Callable[[Context, Said], Reply]
-LONGEST_FIELD = 60_000
+from annotation_ui.web.context import Action, Context, Reply, Said, Show
+from annotation_ui.web.form_fields import fields_of, number, whole
+from annotation_ui.web.item_pages import item_actions
+from annotation_ui.web.webhook_pages import webhook_actions
 
 WHOLE = {"votes_per_item": "votes per item"}
 NUMBERS = {"gold_rate": "share of gold items", "repeat_rate": "share of repeats", "lease_seconds": "seconds of a lease"}
 
 
-def fields_of(asked: Said) -> dict[str, str]:
-    """The fields of a form: text that databases store, without spaces at the ends; passwords as they are."""
-    found = asked.get("fields")
-    if not isinstance(found, dict) or len(found) > 40:
-        raise ProjectError("the form did not arrive")
-    fields: dict[str, str] = {}
-    for name, value in found.items():
-        if not isinstance(name, str) or not isinstance(value, str) or len(value) > LONGEST_FIELD:
-            raise ProjectError(f"a field of the form is no text, or longer than {LONGEST_FIELD} characters")
-        clean = value.replace("\0", "").encode("utf-8", "replace").decode()
-        fields[name] = clean if "password" in name else clean.strip()
-    return fields
-
-
-def filter_of(fields: Mapping[str, str]) -> ItemFilter:
-    """The filter in the fields of the item browser's form.
-
-    Raises:
-        ProjectError: a number is none.
-    """
-    decided = {"yes": True, "no": False}.get(fields.get("decided", ""))
-    return ItemFilter(
-        q=fields.get("q", ""),
-        label=fields.get("label", ""),
-        annotator=fields.get("annotator", ""),
-        guideline=_whole(fields, "guideline", "guideline version"),
-        agreement=cast(Agreement, fields.get("agreement", "")),
-        decided=decided,
-        source=fields.get("source", ""),
-        shortest=_whole(fields, "shortest", "at least so many characters"),
-        longest=_whole(fields, "longest", "at most so many characters"),
-        sort=cast(Sort, fields.get("sort") or "oldest"),
-    )
-
-
-def _whole(fields: Mapping[str, str], name: str, words: str) -> int | None:
-    text = fields.get(name, "")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ProjectError(f"{words}: {text[:20]!r} is not a whole number")
-    return int(text)
-
-
-def _number(fields: Mapping[str, str], name: str, words: str) -> float:
-    text = fields.get(name, "")
-    try:
-        return float(text[:50])
-    except ValueError:
-        raise ProjectError(f"{words}: {text[:20]!r} is not a number") from None
-
-
 def actions(show: Show) -> dict[str, Action]:
     """The actions of these pages; ``show`` renders a page."""
-
-    def items(context: Context, asked: Said) -> Reply:
-        fields = fields_of(asked) if "fields" in asked else {}
-        wanted = filter_of(fields)
-        found = find_items(
-            context.database, context.who, context.project, wanted, cursor=fields.get("cursor") or None, counted=True
-        )
-        kept = {name: value for name, value in fields.items() if value and name != "cursor"}
-        return show(
-            context,
-            "items",
-            found=found,
-            counted=COUNTED,
-            fields=kept,
-            choices=choices(context.database, context.who, context.project),
-            agreements=AGREEMENTS,
-            sorts=SORTS,
-            names=LABELS,
-        )
 
     def users(context: Context, asked: Said) -> Reply:
         found = admin.list_users(context.database, context.who)
@@ -126,7 +50,8 @@ def actions(show: Show) -> dict[str, Action]:
             raise AccountError("nothing to change")
         return users(context, asked) | {"note": note}
 
-    made = {"items": items, "users": users, "change user": change_user} | _project(show) | _account(show)
+    made = {"users": users, "change user": change_user} | _project(show) | _account(show)
+    made |= item_actions(show) | webhook_actions(show)
     return {name: _signed_in(action) for name, action in made.items()}
 
 
@@ -156,9 +81,9 @@ def _project(show: Show) -> dict[str, Action]:
 
     def settings(context: Context, asked: Said) -> Reply:
         fields = fields_of(asked)
-        changes: dict[str, Any] = {name: _number(fields, name, words) for name, words in NUMBERS.items()}
+        changes: dict[str, Any] = {name: number(fields, name, words) for name, words in NUMBERS.items()}
         for name, words in WHOLE.items():
-            changes[name] = _whole(fields, name, words) or 0
+            changes[name] = whole(fields, name, words) or 0
         changes["show_scores"] = fields.get("show_scores") == "yes"
         only = fields.get("members_only") == "yes"
         admin.change_project(
@@ -208,7 +133,7 @@ def _access(project: Action) -> dict[str, Action]:
         kind = fields.get("kind", "")
         if kind not in RESPONSES:
             raise ProjectError(f"a project's kind is one of {', '.join(RESPONSES)}")
-        votes = _whole(fields, "votes_per_item", WHOLE["votes_per_item"]) or 0
+        votes = whole(fields, "votes_per_item", WHOLE["votes_per_item"]) or 0
         admin.create_project(context.database, context.who, name, kind, {"votes_per_item": votes}, now=context.now)
         made = replace(context, project=name)
         return project(made, asked) | {"note": f"{name} is there; import items into it"}
@@ -237,13 +162,13 @@ def _account(show: Show) -> dict[str, Action]:
     def make_token(context: Context, asked: Said) -> Reply:
         fields = fields_of(asked)
         scopes = [scope for scope in SCOPES if fields.get(f"scope_{scope}") == "yes"]
-        days = _whole(fields, "days", "days") or 0
+        days = whole(fields, "days", "days") or 0
         name = fields.get("name", "")
         _, secret = admin.make_token(context.database, context.who, name, scopes, days=days, now=context.now)
         return account(context, asked, secret) | {"note": "The token is shown this once: copy it now"}
 
     def revoke_token(context: Context, asked: Said) -> Reply:
-        number = _whole(fields_of(asked), "token", "token") or 0
+        number = whole(fields_of(asked), "token", "token") or 0
         admin.revoke_token(context.database, context.who, number, now=context.now)
         return account(context, asked) | {"note": "Revoked"}
 
@@ -254,19 +179,3 @@ def _account(show: Show) -> dict[str, Action]:
         "make token": make_token,
         "revoke token": revoke_token,
     }
-
-
-def following(context: Context, asked: Said) -> int:
-    """The item after ``asked["item"]`` in the list that the form's fields describe.
-
-    Raises:
-        ProjectError: it was the last one.
-    """
-    item = asked.get("item")
-    if isinstance(item, bool) or not isinstance(item, int) or not 0 < item < 2**31:
-        raise ProjectError("no item to go on from")
-    wanted = filter_of(fields_of(asked) if "fields" in asked else {})
-    found = next_item(context.database, context.who, context.project, wanted, item)
-    if found is None:
-        raise ProjectError("this was the last item of the list")
-    return found

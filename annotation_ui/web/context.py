@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,3 +27,7 @@ class Context:
     now: float
     can_log_out: bool
     language: Language = "en"
+
+
+Show = Callable[..., Reply]  # a page by its name, with the values that its template needs
+Action = Callable[[Context, Said], Reply]

@@ -28,9 +28,10 @@ from annotation_ui.store.projects import ProjectError
 from annotation_ui.store.search import SearchError
 from annotation_ui.store.verdicts import SEVERITIES, SKIP_REASONS, STRENGTHS, TEXT_LIMIT, VerdictError
 from annotation_ui.web import administration_pages, rendering
-from annotation_ui.web.administration_pages import following
 from annotation_ui.web.context import BadRequest, Context, Reply, Said
 from annotation_ui.web.differences import difference
+from annotation_ui.web.form_fields import fields_of
+from annotation_ui.web.item_pages import following
 from annotation_ui.web.languages import Language, language_of, translated
 from annotation_ui.web.wording import DEGREES, KEYS, LABELS, NAMES, ORDERS, SCALE, SENDS, environment, revealed
 
@@ -154,7 +155,7 @@ def _review(context: Context, asked: Said) -> Reply:
 def _case(context: Context, asked: Said) -> Reply:
     found = review.case(context.database, context.who, context.project, _whole(asked, "item"))
     past = history_in_sides(context.database, context.who, context.project, found.item)
-    fields = administration_pages.fields_of(asked) if "fields" in asked else None
+    fields = fields_of(asked) if "fields" in asked else None
     return _page(context, "case", task=found, past=past, fields=fields, names=NAMES, strengths=STRENGTHS)
 
 
@@ -323,7 +324,7 @@ _REVIEWER = (*_ANNOTATOR, ("review", "Review"), ("items", "Items"), ("dashboard"
 PAGES: dict[str, tuple[tuple[str, str], ...]] = {
     "annotator": _ANNOTATOR,
     "reviewer": _REVIEWER,
-    "admin": (*_REVIEWER, ("project", "Project"), ("users", "Users")),
+    "admin": (*_REVIEWER, ("project", "Project"), ("users", "Users"), ("webhooks", "Webhooks")),
 }
 
 

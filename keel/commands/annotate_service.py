@@ -87,7 +87,55 @@ def list_hooks(db: DatabaseOption = DEFAULT_DB) -> None:
         for hook in webhooks(session):
             last = outbox(session, hook.id, limit=1)
             state = f"{delivery_state(last[0])} {last[0].problem}".strip() if last else "nothing sent yet"
+            state = state if hook.active else f"disabled; {state}"
             typer.echo(f"{hook.id}\t{hook.url}\t{hook.project or 'every project'}\t{', '.join(hook.events)}\t{state}")
+
+
+@hooks.command("disable")
+@failures("annotate")
+def disable_hook(number: int, db: DatabaseOption = DEFAULT_DB) -> None:
+    """Tell a webhook of nothing until it is enabled again. What waits to be sent is dropped."""
+    from annotation_ui.store.webhooks import set_active
+
+    with writing(db) as session:
+        set_active(session, number, False, by=CLI, now=time.time())
+    typer.echo(f"webhook {number} is disabled")
+
+
+@hooks.command("enable")
+@failures("annotate")
+def enable_hook(number: int, db: DatabaseOption = DEFAULT_DB) -> None:
+    """Tell a disabled webhook of events again, from now on."""
+    from annotation_ui.store.webhooks import set_active
+
+    with writing(db) as session:
+        set_active(session, number, True, by=CLI, now=time.time())
+    typer.echo(f"webhook {number} is enabled")
+
+
+@hooks.command("test")
+@failures("annotate")
+def try_hook(number: int, db: DatabaseOption = DEFAULT_DB) -> None:
+    """Send a webhook a message that is a test; a running app sends it within seconds."""
+    from annotation_ui.store.webhooks import send_test
+
+    with writing(db) as session:
+        send_test(session, number, by=CLI, now=time.time())
+    typer.echo(f"the test waits to be sent; `keel annotate webhook deliveries {number}` shows what came of it")
+
+
+@hooks.command("deliveries")
+@failures("annotate")
+def list_deliveries(number: int, db: DatabaseOption = DEFAULT_DB) -> None:
+    """Show the last messages of a webhook: event, state, attempts, last problem."""
+    from annotation_ui.store.tables import Event
+    from annotation_ui.store.webhooks import delivery_state, find_webhook, outbox
+
+    with reading(db) as session:
+        find_webhook(session, number)
+        for sent in outbox(session, number):
+            event = session.get_one(Event, sent.event_id)
+            typer.echo(f"{event.kind}\t{delivery_state(sent)}\t{sent.attempts} attempts\t{sent.problem}")
 
 
 @hooks.command("remove")

@@ -17,7 +17,7 @@ from annotation_ui.store.accounts import add_user, credentials_hold, login_of, o
 from annotation_ui.store.database import Database
 from annotation_ui.store.projects import Settings
 from annotation_ui.store.tables import Event, Guideline, Item, Project, User
-from annotation_ui.web import administration_pages, pages
+from annotation_ui.web import form_fields, pages
 
 NOW = 1_700_000_000.0
 Fill = Callable[..., Database]
@@ -212,7 +212,7 @@ def test_nothing_hostile_in_a_field_is_more_than_text(filled: Database) -> None:
             assert "49" not in re.findall(r"\{\{|49\}\}", html)
     for asked in (None, [], "x", {"a": 1}, {"a": None}, {f"{n}": "" for n in range(99)}):
         assert act(filled, "root", "settings", asked)["error"]  # type: ignore[arg-type]
-    assert administration_pages.fields_of({"fields": {"a": " b\0 ", "password": " c "}}) == {
+    assert form_fields.fields_of({"fields": {"a": " b\0 ", "password": " c "}}) == {
         "a": "b",
         "password": " c ",
     }
