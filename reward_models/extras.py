@@ -22,6 +22,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             *("gradio", "fastapi", "uvicorn", "sqlalchemy", "alembic", "mako"),
             *("markdown_it", "mdit_py_plugins", "latex2mathml", "pygments", "markupsafe", "prometheus_client"),
+            "huggingface_hub",
         ),
     ),
     "reasoning": ("prompts of reasoning-gym and their verifier", ("reasoning_gym",)),

@@ -23,6 +23,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from annotation_ui.api import service
 from annotation_ui.exchange.votes import pseudonym
 from annotation_ui.store.database import Database
 from annotation_ui.store.privacy import pseudonym_key
@@ -117,7 +118,12 @@ class Observer:
 def route_of(scope: Scope) -> str:
     """The template of the route that answered, such as ``/api/v1/projects/{name}``; ``other`` without one."""
     path = getattr(scope.get("route"), "path", None)
-    return f"{scope.get('root_path', '')}{path}" if isinstance(path, str) else "other"
+    if not isinstance(path, str):
+        return "other"
+    root = scope.get("root_path", "")
+    within = root == service.PREFIX and scope["path"].startswith(f"{root}{service.VERSION}/")
+    # A route of an included router has its own part of the path alone, or all of it, as the version of FastAPI has it.
+    return f"{root}{service.VERSION if within and not path.startswith(service.VERSION) else ''}{path}"
 
 
 def pseudonyms_of(database: Database) -> Callable[[str], str]:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import typer
 
 from keel.commands import annotate_data as data_commands
+from keel.commands import annotate_hub as hub_commands
 from keel.commands import annotate_projects as project_commands
 from keel.commands import annotate_service as service_commands
 from keel.commands import annotate_users as user_commands
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(user_commands.app, name="user")
 app.add_typer(data_commands.app)
+app.add_typer(hub_commands.app)
 app.add_typer(project_commands.app)
 app.add_typer(service_commands.projects)
 app.add_typer(service_commands.members, name="member")

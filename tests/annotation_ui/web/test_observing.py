@@ -82,7 +82,7 @@ def test_routes_are_counted_by_their_template(client: TestClient) -> None:
     client.get("/api/v1/projects/a-secret-name/items?q=secret")
     client.get("/nothing/here/secret")
     found = "\n".join(figures(client))
-    assert 'route="/api/v1/projects/{name}/items"' in found
+    assert 'route="/api/v1/projects/{project}/items"' in found
     assert "secret" not in found
 
 
