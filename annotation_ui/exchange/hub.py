@@ -125,7 +125,7 @@ def _card(name: str, kind: str, snapshot: str, splits: list[str], found: Written
         f"Human judgements ({kind}), collected with Keel. Snapshot `{snapshot}`.",
         "",
         f"- `labels`: {found.labels} rows to train on",
-        f"- `items`: {found.items} items as they were asked about; `project.yaml` holds the questions and the guideline",
+        f"- `items`: {found.items} items as they were asked about; `project.yaml` says what was asked",
         f"- `votes`: {found.judgements} judgements, with {people}; written reasons are as people wrote them",
         "",
         "`keel annotate pull` reads items and definition into a new project.",

@@ -158,5 +158,5 @@ def test_a_project_of_another_kind_takes_nothing(judged: Database, tmp_path: Pat
     write_folder(judged, "p", out, "s1")
     definition = yaml.safe_load((out / "project.yaml").read_text())
     (out / "project.yaml").write_text(yaml.safe_dump({**definition, "kind": "ranking"}))
-    with pytest.raises(ProjectError, match="ranking|project.yaml"):
+    with pytest.raises(ProjectError, match=r"ranking|project\.yaml"):
         pull_project(judged, str(out), "p", author="root", now=NOW)
