@@ -18,8 +18,10 @@ from annotation_ui.store.accounts import ROLES
 from annotation_ui.store.database import Database
 from annotation_ui.store.forms import RESPONSES, Form, Kind
 from annotation_ui.store.verdicts import SEVERITIES, SKIP_REASONS, STRENGTHS
+from annotation_ui.store.webhooks import EVENTS, TEST
 from annotation_ui.web import login, pages, wording
 from annotation_ui.web.chinese import CHINESE, CHINESE_PATTERNS
+from annotation_ui.web.item_pages import MODEL_WORDS
 from annotation_ui.web.languages import language_of, translated
 
 ROOT = Path(annotation_ui.__file__).parent
@@ -29,7 +31,20 @@ TEMPLATES = {file.name: file.read_text(encoding="utf-8") for file in sorted((WEB
 SCRIPTS = "".join(file.read_text(encoding="utf-8") for file in sorted((WEB / "assets").glob("*.js")))
 KINDS: tuple[Kind, ...] = ("preference", "safety", "ranking", "attributes", "rewrite")
 # Keys, letters of responses, programs and names; texts of the people who made the project.
-KEPT = {"Enter", "Esc", "Ctrl", "Markdown", "JSON", "Lines", "REST", "YAML", "keel", "English", "Krippendorff"}
+KEPT = {
+    "Enter",
+    "Esc",
+    "Ctrl",
+    "Markdown",
+    "JSON",
+    "Lines",
+    "REST",
+    "YAML",
+    "keel",
+    "English",
+    "Krippendorff",
+    "Webhook",
+}
 
 
 def texts() -> Iterator[str]:
@@ -43,6 +58,7 @@ def texts() -> Iterator[str]:
     yield from (title for of_role in pages.PAGES.values() for _, title in of_role)
     yield from (*AGREEMENTS, *SORTS, *ROLES, *RESPONSES, "user", "assistant", "system", "waiting", "running")
     yield from (login.ENDED, login.WRONG, login.TOO_MANY, login.BUSY, *login.PROBLEMS.values(), "single sign-on")
+    yield from (*EVENTS, TEST, *MODEL_WORDS.values(), "sent", "given up")
 
 
 def test_every_text_of_the_pages_is_in_the_catalogue() -> None:
@@ -113,7 +129,7 @@ def test_the_screens_of_annotators_are_in_chinese(sqlite: Database, kind: Kind) 
     assert english(act(sqlite, "aa", "history")["html"]) == []
 
 
-@pytest.mark.parametrize("page", ["review", "items", "dashboard", "project", "users", "account"])
+@pytest.mark.parametrize("page", ["review", "items", "dashboard", "project", "users", "account", "webhooks"])
 def test_the_other_pages_are_in_chinese(sqlite: Database, page: str) -> None:
     fill_kind(sqlite, "ranking", items=1, people=("aa",))
     html = act(sqlite, "root", page)["html"]

@@ -74,7 +74,7 @@ def test_metrics_count_requests_and_actions_and_tell_the_state(client: TestClien
     assert found['keel_annotate_actions_total{action="unknown",outcome="refused"}'] == 1
     assert found['keel_annotate_request_seconds_count{route="/gradio_api/component_server"}'] == 3
     assert found["keel_annotate_database_up"] == 1
-    assert (found["keel_annotate_open_leases"], found["keel_annotate_open_log_ins"]) == (0, 1)
+    assert (found["keel_annotate_open_leases"], found["keel_annotate_open_log_ins"]) == (1, 1)
     assert found["keel_annotate_newest_judgement"] == 0
 
 

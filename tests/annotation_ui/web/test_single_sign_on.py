@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import time
 from collections.abc import Iterator
@@ -223,20 +224,28 @@ def test_a_token_that_does_not_hold_is_refused(
     refused(client, sqlite, signed_in(client))
 
 
+def _part(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+
 def _unsigned(claims: dict[str, Any]) -> str:
-    parts = (json.dumps(part).encode() for part in ({"alg": "none"}, claims))
-    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts) + "."
+    return ".".join(_part(json.dumps(part).encode()) for part in ({"alg": "none"}, claims)) + "."
+
+
+def _keyed(claims: dict[str, Any], key: bytes) -> str:
+    """A token whose HMAC has the provider's public key for its key, which everybody knows."""
+    signed = ".".join(_part(json.dumps(part).encode()) for part in ({"alg": "HS256", "kid": "first"}, claims))
+    return f"{signed}.{_part(hmac.digest(key, signed.encode(), 'sha256'))}"
 
 
 def test_only_the_providers_signature_counts(client: TestClient, idp: Provider, sqlite: Database) -> None:
     other = RSAKey.generate_key(2048, {"kid": "first"})
-    by_secret = OctKey.import_key(SECRET)
-    by_public_key = OctKey.import_key(idp.key.as_pem(private=False))
+    by_secret = OctKey.import_key(SECRET.ljust(20))
     forgeries = [
         _unsigned,
         lambda claims: jwt.encode({"alg": "RS256", "kid": "first"}, claims, other),
         lambda claims: jwt.encode({"alg": "HS256", "kid": idp.key.kid}, claims, by_secret),
-        lambda claims: jwt.encode({"alg": "HS256", "kid": idp.key.kid}, claims, by_public_key),
+        lambda claims: _keyed(claims, idp.key.as_pem(private=False)),
         lambda claims: jwt.encode({"alg": "RS256", "kid": "first", "jwk": other.as_dict(private=False)}, claims, other),
         lambda claims: idp.signed(claims)[:-6] + "AAAAAA",
         lambda claims: "no token",
