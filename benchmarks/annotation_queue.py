@@ -32,6 +32,7 @@ from annotation_ui.store.database import Database
 from annotation_ui.store.projects import Settings, create_project
 
 VOTES = 3
+SAID = {"label": "left", "strength": 2}
 WORDS = 5000  # different words in the texts
 # An item has twelve words of its own, drawn by its number, so that a search for two of them finds a few hundred.
 _FILL = (
@@ -53,8 +54,8 @@ _FILL = (
     """INSERT INTO assignments (item_id, user_id, round, token, left_, guideline_id, state, leased_at, expires)
     SELECT n, 2 + (n + vote) % :annotators, 0, n || '-' || vote, 'a', 1, 'done', 1.0, 2.0
     FROM generate_series(1, :full) AS n, generate_series(1, :votes) AS vote""",
-    """INSERT INTO judgements (item_id, user_id, assignment_id, revision, adjudication, label, strength, harms, rationale,
-        skip_reason, left_, dwell_ms, guideline_id, key, created)
+    """INSERT INTO judgements (item_id, user_id, assignment_id, revision, adjudication, label, strength, harms,
+        rationale, skip_reason, left_, dwell_ms, guideline_id, key, created)
     SELECT item_id, user_id, id, 0, false, CASE WHEN (item_id + user_id) % 3 = 0 THEN 'b' ELSE 'a' END, 2, '[]', '', '',
         'a', 20000, 1, token, 1.0
     FROM assignments""",
@@ -123,11 +124,10 @@ def annotate(database: Database, people: list[str], until: float, timer: Timer) 
                 shown = timer.run("next item", lambda who=who, now=now: annotating.screen(database, who, "p", now=now))
                 tokens[who] = shown.task.token
                 continue
-            said = {"label": "left", "strength": 2}
             voted = timer.run(
                 "vote and next item",
                 lambda who=who, now=now: annotating.vote(
-                    database, who, "p", tokens[who], said, dwell_ms=20_000, go_on=True, now=now
+                    database, who, "p", tokens[who], SAID, dwell_ms=20_000, go_on=True, now=now
                 ),
             )
             tokens[who] = voted.screen.task.token
@@ -179,10 +179,8 @@ def plan(database: Database, work: Callable[[], Any]) -> dict[str, Any]:
     lines: list[str] = []
     if statement.lstrip().upper().startswith(("SELECT", "WITH")):
         with Session(database.engine) as session:
-            found = session.connection().exec_driver_sql(
-                f"EXPLAIN (ANALYZE, COSTS OFF, BUFFERS OFF) {statement}", parameters
-            )
-            lines = [row[0] for row in found]
+            asked = f"EXPLAIN (ANALYZE, COSTS OFF, BUFFERS OFF) {statement}"
+            lines = [row[0] for row in session.connection().exec_driver_sql(asked, parameters)]
             session.rollback()
     return {"statement": " ".join(statement.split())[:400], "ms": round(1000 * seconds, 1), "plan": lines[:40]}
 

@@ -225,3 +225,12 @@ def test_no_vague_names_and_no_pickle(file: Path) -> None:
     assert file.stem not in {"utils", "util", "common", "helpers", "helper", "misc"}
     assert not imports(file) & {"pickle", "dill", "cloudpickle"}
     assert "torch.load(" not in file.read_text(encoding="utf-8")
+
+
+def test_every_migration_of_the_annotation_store_follows_another_one() -> None:
+    """Two that follow the same one, made at the same time, would leave a database without a newest schema."""
+    texts = [file.read_text(encoding="utf-8") for file in ROOT.glob("annotation_ui/store/migrations/versions/0*.py")]
+    found = [dict(re.findall(r"^(revision|down_revision) = (.+)$", text, re.MULTILINE)) for text in texts]
+    for name in ("revision", "down_revision"):
+        values = [each[name] for each in found]
+        assert len(set(values)) == len(values), f"two migrations have the same {name}: {sorted(values)}"
