@@ -100,6 +100,40 @@ def test_only_what_was_asked_for_is_told(database: Database, fill: Fill, receive
         assert session.scalars(select(Delivery)).all() == []
 
 
+def test_a_webhook_that_is_disabled_is_told_of_nothing_until_it_is_enabled(
+    database: Database, fill: Fill, receiver: Receiver
+) -> None:
+    fill(database)
+    number, secret = hook(database, receiver.url)
+    judge(database)
+    with database.write() as session:
+        add_user(session, "root", "admin", None, now=NOW)
+    assert webhooks.switch_webhook(database, "root", number, False, now=NOW)["active"] is False
+    judge(database)
+    sender = WebhookSender(database, allow_private=True)
+    assert sender.send_due(now=NOW + 1) == 0
+    [waited] = webhooks.deliveries(database, "root", number)
+    assert (waited["event"], waited["state"], waited["problem"]) == ("judged", "given up", "the webhook was disabled")
+    assert [found["active"] for found in webhooks.list_webhooks(database, "root")] == [False]
+    webhooks.try_webhook(database, "root", number, now=NOW)  # a test is sent all the same
+    assert sender.send_due(now=NOW + 1) == 1
+    [(headers, body)] = receiver.got
+    assert json.loads(body)["event"] == "webhook tested"
+    assert signature_holds(secret, headers["X-Keel-Signature"], body, now=NOW + 2)
+    webhooks.switch_webhook(database, "root", number, True, now=NOW)
+    judge(database)
+    assert sender.send_due(now=NOW + 1) == 1
+    webhooks.end_webhook(database, "root", number, now=NOW)
+    for ask in (webhooks.try_webhook, webhooks.end_webhook):
+        with pytest.raises(UnknownWebhook):
+            ask(database, "root", number, now=NOW)
+    with pytest.raises(UnknownWebhook):
+        webhooks.switch_webhook(database, "root", number, True, now=NOW)
+    for who in ("ann", None):
+        with pytest.raises(PermissionError):
+            webhooks.try_webhook(database, who, number, now=NOW)
+
+
 def test_a_failure_is_tried_again_later_and_given_up_in_the_end(
     sqlite: Database, fill: Fill, receiver: Receiver
 ) -> None:

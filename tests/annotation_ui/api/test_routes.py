@@ -43,14 +43,14 @@ def headers(database: Database, who: str, *scopes: str) -> Headers:
 
 
 @pytest.fixture
-def filled(sqlite: Database, fill: Fill) -> Database:
+def filled(database: Database, fill: Fill) -> Database:
     """Six items with two votes each wanted; `ann` and `bob` annotate, `rev` reviews, `root` administers."""
-    fill(sqlite, items=6, settings=Settings(votes_per_item=2, gold_rate=0, repeat_rate=0))
-    with sqlite.write() as session:
+    fill(database, items=6, settings=Settings(votes_per_item=2, gold_rate=0, repeat_rate=0))
+    with database.write() as session:
         add_user(session, "rev", "reviewer", None, now=NOW)
         add_user(session, "root", "admin", "correct horse", now=NOW)
         add_user(session, "chief", "admin", "correct horse", now=NOW)
-    return sqlite
+    return database
 
 
 @pytest.fixture
@@ -75,6 +75,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/users": {"name": "new", "password": "correct horse"},
     "/v1/users/{name}": {"role": "reviewer"},
     "/v1/tokens": {"name": "x", "scopes": ["read"]},
+    "/v1/webhooks/{webhook}": {"active": False},
     "/v1/webhooks": {"url": "https://example.org/hook", "events": ["judged"]},
 }
 QUERIES = {"/v1/projects/{project}/export": "?snapshot=s1"}

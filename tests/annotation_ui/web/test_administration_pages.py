@@ -21,7 +21,19 @@ from annotation_ui.web import form_fields, pages
 
 NOW = 1_700_000_000.0
 Fill = Callable[..., Database]
-ADMIN = ("users", "change user", "project", "settings", "guideline", "member", "release", "archive", "create project")
+WEBHOOKS = ("webhooks", "add webhook", "change webhook")
+ADMIN = (
+    *WEBHOOKS,
+    "users",
+    "change user",
+    "project",
+    "settings",
+    "guideline",
+    "member",
+    "release",
+    "archive",
+    "create project",
+)
 PAYLOADS = json.loads((Path(__file__).parent / "payloads.json").read_text())
 
 
@@ -53,7 +65,7 @@ def test_only_admins_administer_and_only_reviewers_browse(filled: Database) -> N
                 filled, who, action, {"name": "bob", "what": "disable", "kind": "safety", "votes_per_item": "1"}
             )
             assert (reply["html"], bool(reply["error"])) == (None, True), (action, who)
-    for action in ("items", "next case"):
+    for action in ("items", "next case", "save view", "remove view"):
         assert "role" in act(filled, "ann", action, {}, item=1)["error"]
     assert act(filled, "rev", "items")["html"]
     with filled.read() as session:
@@ -166,6 +178,43 @@ def test_a_project_is_administered(filled: Database) -> None:
         assert session.scalars(select(Guideline.text).where(Guideline.version == 2)).all() == ["Be *fair*."]
 
 
+def test_webhooks_are_added_tried_disabled_and_removed(filled: Database) -> None:
+    given = {"url": "https://example.org/<b>", "event judged": "yes", "event imported": "yes", "project": "p"}
+    html = act(filled, "root", "add webhook", given)["html"]
+    secret = re.search(r'class="k-secret" readonly value="([^"]+)"', html)
+    assert secret is not None
+    assert "https://example.org/&lt;b&gt;" in html
+    assert secret[1] not in act(filled, "root", "webhooks")["html"]
+    for what, shown in (("disable", "Enable"), ("enable", "Disable"), ("test", "webhook tested")):
+        reply = act(filled, "root", "change webhook", {"webhook": "1", "what": what})
+        assert shown in reply["html"], what
+    assert "waiting" in act(filled, "root", "webhooks", {"webhook": "1"})["html"]
+    assert "There is none yet" in act(filled, "root", "change webhook", {"webhook": "1", "what": "remove"})["html"]
+    for fields in (
+        {"webhook": "1", "what": "test"},
+        {"webhook": "x", "what": "test"},
+        {"what": "test"},
+        {"webhook": "1"},
+    ):
+        assert act(filled, "root", "change webhook", fields)["error"], fields
+    for fields in ({"url": "ftp://x", "event judged": "yes"}, {"url": "https://example.org"}):
+        assert act(filled, "root", "add webhook", fields)["error"], fields
+
+
+def test_views_are_saved_opened_and_removed(filled: Database) -> None:
+    save = {"q": "question", "agreement": "no vote", "view_name": "<i>open</i>", "view_shared": "yes"}
+    html = act(filled, "rev", "save view", save)["html"]
+    assert "&lt;i&gt;open&lt;/i&gt;" in html
+    [kept] = re.findall(r'<button type="button" data-do="items" data-fields=\'([^\']+)\' aria-current', html)
+    assert json.loads(kept.replace("&#34;", '"').replace("&quot;", '"')) == {"q": "question", "agreement": "no vote"}
+    html = act(filled, "root", "items", {})["html"]
+    assert "&lt;i&gt;open&lt;/i&gt;" in html
+    assert "shared by rev" in html
+    assert "open" not in act(filled, "root", "remove view", {"view": "1"})["html"].partition("k-views")[2][:200]
+    assert act(filled, "rev", "save view", {"q": "question", "view_name": ""})["error"]
+    assert act(filled, "rev", "remove view", {"view": "1"})["error"]
+
+
 def test_the_own_password_and_every_log_in(filled: Database) -> None:
     with filled.write() as session:
         cookie = open_login(session, "root", now=NOW)
@@ -267,3 +316,33 @@ class TestInChromium:
         with filled.read() as session:
             assert session.scalar(select(User.role).where(User.name == "eve")) == "reviewer"
             assert session.scalars(select(Item.source).order_by(Item.id.desc())).first() is not None
+
+    def test_a_reviewer_saves_a_view_and_opens_it_again(self, site: Any, filled: Database) -> None:
+        judge(filled, "ann", label="tie")
+        page = site("rev").page()
+        page.click("nav >> text=Items")
+        page.wait_for_selector("text=4 items")
+        page.select_option("[name=agreement]", "one vote")
+        page.click("button:text-is('Show')")
+        page.wait_for_selector("text=1 item")
+        page.click("text=Save this view")
+        page.fill("[name=view_name]", "single votes")
+        page.click("button:text-is('Save')")
+        page.wait_for_selector("[aria-current=true] >> text=single votes")
+        page.click("button:text-is('Clear')")
+        page.wait_for_selector("text=4 items")
+        page.click(".k-view >> text=single votes")
+        page.wait_for_selector("text=1 item")
+        assert page.input_value("[name=agreement]") == "one vote"
+
+    def test_an_admin_adds_a_webhook_and_tries_it(self, site: Any, filled: Database) -> None:
+        page = site("root").page()
+        page.click("nav >> text=Webhooks")
+        page.wait_for_selector("h1:text-is('Webhooks')")
+        page.fill("[name=url]", "https://example.org/hook")
+        page.check("text=judged >> nth=0")
+        page.click("button:text-is('Add')")
+        page.wait_for_selector(".k-secret")
+        page.click("summary:text-is('Change')")
+        page.click("text=Send a test")
+        page.wait_for_selector("td:text-is('webhook tested')")
