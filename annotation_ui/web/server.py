@@ -64,10 +64,8 @@ def build(
     Raises:
         ValueError: a single user without a token, a token without a single user, or single sign-on without accounts.
     """
-    if (single_user is None) != (not token):
-        raise ValueError("a server without accounts needs a token, and a server with accounts has none")
-    if oidc is not None and single_user is not None:
-        raise ValueError("single sign-on is for a server with accounts")
+    if (single_user is None) != (not token) or (single_user is not None and oidc is not None):
+        raise ValueError("without accounts a server needs a token and has no single sign-on; with them it has no token")
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     key = Token(token, secure_cookie=secure_cookie) if token else None
 
@@ -97,18 +95,25 @@ def build(
     if metrics_token:
         add_metrics(server, metrics, metrics_token)
     if single_user is None:
-        add_login(server, database, outages, secure_cookie=secure_cookie, provider=oidc is not None)
-    if oidc is not None:
-        from annotation_ui.web.oidc_client import OidcClient
-        from annotation_ui.web.provider_login import add_provider_login
-
-        add_provider_login(server, database, outages, OidcClient(oidc), secure_cookie=secure_cookie)
+        _add_accounts(server, database, outages, oidc, secure_cookie=secure_cookie)
     server.mount(service.PREFIX, service.build(database, session_of=find, outage=reason_of))
     rendering.start()
     blocks = app.build(database, lambda request: request.state.who, outages, accounts=single_user is None)
     _mount_app(server, blocks, identify)
     server.add_middleware(Observer, metrics=metrics, people=pseudonyms_of(database))  # around everything else
     return server
+
+
+def _add_accounts(
+    server: FastAPI, database: Database, outages: Outages, oidc: OidcSettings | None, *, secure_cookie: bool
+) -> None:
+    """The ways to log in."""
+    add_login(server, database, outages, secure_cookie=secure_cookie, provider=oidc is not None)
+    if oidc is not None:
+        from annotation_ui.web.oidc_client import OidcClient  # Authlib is an extra
+        from annotation_ui.web.provider_login import add_provider_login
+
+        add_provider_login(server, database, outages, OidcClient(oidc), secure_cookie=secure_cookie)
 
 
 def _add_guard(server: FastAPI, key: Token | None, outages: Outages) -> None:

@@ -24,6 +24,8 @@ from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, Kind
 from keel.failures import failures
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from annotation_ui.store.database import Database
 
 app = typer.Typer(
@@ -120,8 +122,6 @@ def _serve(
     configs: Mapping[Kind, str],
     private_webhooks: bool,
 ) -> None:
-    import uvicorn
-
     from annotation_ui.actions.jobs import JobRunner
     from annotation_ui.actions.webhooks import WebhookSender
     from annotation_ui.store.accounts import add_user, anyone_can_log_in, find_user
@@ -143,7 +143,6 @@ def _serve(
                 add_user(session, NOBODY, "admin", None, now=time.time())
     elif host not in LOCAL and not secure_cookie:
         typer.echo(f"warning: passwords travel in the clear. {TLS}", err=True)
-    log_format = _log_format()
     token = (os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)) if alone else None
     address = f"http://{host}:{port}/{f'?token={quote(token)}' if token else ''}"
     typer.echo(f"Keel annotate on {address} ({database}); Ctrl-C stops it")
@@ -163,19 +162,26 @@ def _serve(
     sender.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what follows is done: uvicorn hands it on to us
     try:
-        uvicorn.run(
-            server,
-            host=host,
-            port=port,
-            log_level="warning",
-            server_header=False,
-            forwarded_allow_ips="127.0.0.1",
-            access_log=False,
-            log_config=None if log_format == "json" else uvicorn.config.LOGGING_CONFIG,
-        )
+        _listen(server, host, port)
     finally:
         sender.stop()
         jobs.stop()
+
+
+def _listen(server: FastAPI, host: str, port: int) -> None:
+    """Serve until a signal ends it, with a log as KEEL_LOG_FORMAT says."""
+    import uvicorn
+
+    uvicorn.run(
+        server,
+        host=host,
+        port=port,
+        log_level="warning",
+        server_header=False,
+        forwarded_allow_ips="127.0.0.1",
+        access_log=False,
+        log_config=None if _log_format() == "json" else uvicorn.config.LOGGING_CONFIG,
+    )
 
 
 def _log_format() -> str:
