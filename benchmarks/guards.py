@@ -8,7 +8,8 @@ the built-in data: gold is the mean of held-out accuracy on additions, gold help
 responses. It *falls* at the first evaluation from which on it stays below its best value so far by more than
 ``--drop``. Every rule is then applied to the recorded metrics, offline:
 
-- alarms in runs whose gold does not fall, whatever was meant, are false; they are given per 1,000 steps of such runs;
+- alarms in the sound arms are false, and given per 1,000 steps of these runs; alarms in all runs whose gold does not
+  fall are given too, but some of those runs never had a gold that could fall;
 - in a run whose gold falls, the lead is the number of steps from the first alarm to the fall; negative: too late.
 
 A run that is finished is not made again, and one that was stopped goes on: the same command resumes. The JSON is
@@ -23,6 +24,7 @@ import resource
 import statistics
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,13 +51,14 @@ class Arm:
     rewards: tuple[str, ...]
     mix: str
     words: tuple[str, ...] = ()
+    sound: bool = False  # no flaw
     late: bool = False  # the mix holds in the last quarter only, at half the learning rate; before, reasoning
 
 
 MODELS = tuple(f"{{term: {name}, arguments: {{model: DEMO/{name}_rm, value: raw}}}}" for name in ("helpful", "safety"))
 ARMS = {
-    "rules": Arm("none: verifiers only", tuple(RULES), "{reasoning: 1}"),
-    "schedule": Arm("none: reward models in the last quarter", (*RULES, *MODELS), GENERAL, late=True),
+    "rules": Arm("none: verifiers only", tuple(RULES), "{reasoning: 1}", sound=True),
+    "schedule": Arm("none: reward models in the last quarter", (*RULES, *MODELS), GENERAL, sound=True, late=True),
     "preference": Arm("reward models from step 0", (*RULES, *MODELS), GENERAL),
     "proxy": Arm("the share of friendly words", ("{term: 'benchmarks.guard_rewards:Praise'}",), "{helpfulness: 1}"),
     "length": Arm(
@@ -77,7 +80,7 @@ ARMS = {
 def candidates() -> dict[str, GuardConfig]:
     """The rules of the presets, and others that they could have."""
     rules = [
-        *(GuardConfig(watch="kl_first", above=value, patience=2) for value in (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)),
+        *(GuardConfig(watch="kl_first", above=value, patience=2) for value in (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)),
         *(GuardConfig(watch="kl", above=value, patience=2) for value in (0.1, 0.5, 5.0)),
         *(GuardConfig(watch="entropy", below=value, patience=4) for value in (0.005, 0.02, 0.05)),
         *(GuardConfig(watch="entropy", shrinks=value, patience=2) for value in (0.5, 0.25)),
@@ -86,9 +89,10 @@ def candidates() -> dict[str, GuardConfig]:
         *(GuardConfig(watch="finished", falls=value, patience=2) for value in (0.05, 0.1, 0.2)),
         *(GuardConfig(watch="eval/finished_sampled", falls=value) for value in (0.05, 0.1)),
         *(GuardConfig(watch="eval/accuracy_sampled", falls=value) for value in (0.03, 0.05, 0.1)),
-        *(GuardConfig(watch="groups_without_signal", above=value, patience=3) for value in (0.6, 0.8)),
+        *(GuardConfig(watch="groups_without_signal", above=value, patience=3) for value in (0.6, 0.8, 0.95)),
         *(GuardConfig(watch="grad_norm", grows=value, patience=2) for value in (3.0, 10.0)),
-        *(GuardConfig(watch="ratio_max", above=value) for value in (3.0, 10.0)),
+        *(GuardConfig(watch="ratio_max", above=value) for value in (3.0, 10.0, 100.0)),
+        GuardConfig(watch="term/language", below=0.8, patience=2),
     ]
     for held_out in ("eval/accuracy_sampled", "eval/accuracy_greedy", "eval/finished_sampled", "eval/format_sampled"):
         rules += [
@@ -169,41 +173,48 @@ def alarms_of(rule: GuardConfig, lines: Sequence[Mapping[str, Any]]) -> list[int
     return [alarm.step for line in lines if line["step"] for alarm in check_guards([rule], states, line["step"], line)]
 
 
+def per_1000(alarms: int, steps: int) -> float | None:
+    return round(1000 * alarms / steps, 2) if steps else None
+
+
 def judged(runs: Mapping[str, Mapping[str, Any]], logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """Every rule over all runs."""
     found = {}
     for name, rule in candidates().items():
-        steps = false = 0
+        steps: Counter[str] = Counter()
+        false: Counter[str] = Counter()
         leads: dict[str, int | None] = {}
         for run, facts in runs.items():
             alarms = alarms_of(rule, logs[run])
-            if facts["fall"] is None:
-                steps, false = steps + facts["steps"], false + len(alarms)
-            else:
+            sound = ["sound"] if ARMS[facts["arm"]].sound else []
+            for group in [*sound, "without_fall"] if facts["fall"] is None else sound:
+                steps[group] += facts["steps"]
+                false[group] += len(alarms)
+            if facts["fall"] is not None:
                 leads[run] = facts["fall"] - alarms[0] if alarms else None
         before = [lead for lead in leads.values() if lead is not None and lead > 0]
         found[name] = {
-            "false_per_1000_steps": round(1000 * false / steps, 2) if steps else None,
+            "false_per_1000_steps": per_1000(false["sound"], steps["sound"]),
+            "per_1000_steps_without_fall": per_1000(false["without_fall"], steps["without_fall"]),
             "falls": len(leads),
             "warned_before": len(before),
             "alarmed": sum(lead is not None for lead in leads.values()),
             "median_lead": statistics.median(before) if before else None,
             "leads": leads,
         }
-    return dict(
-        sorted(found.items(), key=lambda each: (-each[1]["warned_before"], each[1]["false_per_1000_steps"] or 0))
-    )
+    return dict(sorted(found.items(), key=lambda each: (each[1]["false_per_1000_steps"] or 0, -each[1]["alarmed"])))
 
 
 def table(rules: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Markdown, for the documentation."""
-    yield "| rule | false alarms per 1,000 steps | falls warned of before | after | median lead, steps |"
-    yield "|---|---|---|---|---|"
+    yield "| rule | alarms per 1,000 steps: sound | without a fall | warned before | after | median lead, steps |"
+    yield "|---|---|---|---|---|---|"
     for name, each in rules.items():
+        rates = f"{each['false_per_1000_steps']} | {each['per_1000_steps_without_fall']}"
         late = each["alarmed"] - each["warned_before"]
         lead = "–" if each["median_lead"] is None else f"{each['median_lead']:g}"
         warned = f"{each['warned_before']} of {each['falls']}"
-        yield f"| {name} | {each['false_per_1000_steps']} | {warned} | {late} | {lead} |"
+        yield f"| {name} | {rates} | {warned} | {late} | {lead} |"
 
 
 def main() -> None:

@@ -44,12 +44,15 @@ PROMPT_CHARACTERS = 300
 HELD_OUT = 48  # prompts of each source
 SAMPLES = 4  # of each, at the end
 SAMPLES_SHOWN = 6
+NEW_TOKENS = 96
 
 
 class GoldModel(ModelReward):
     """The gold reward model: give it the weight 0."""
 
-    name = "gold"
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.name = "gold"
 
 
 def pairs(data: Path, split: str) -> Iterable[dict[str, Any]]:
@@ -114,15 +117,15 @@ def terms(runs: Path) -> list[str]:
     ]
 
 
-def launch(module: str, config: str, words: list[str]) -> None:
-    """The program as two processes that can import this file."""
+def launch(module: str, words: list[str], ranks: int) -> None:
+    """The program as processes that can import this file."""
     path = os.pathsep.join(filter(None, sys.path))  # this file's folder is its first entry
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--module"]
-    command = [*launcher, module, "--config", config, *words]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
+    command = [*launcher, "--module", module, *words]
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": path})
 
 
-def train(arm: str, seed: int, runs: Path, steps: int, words: list[str]) -> Path:
+def train(arm: str, seed: int, runs: Path, steps: int, words: list[str], ranks: int) -> Path:
     out = runs / f"{arm}_{seed}"
     if is_complete(out):
         return out
@@ -132,11 +135,17 @@ def train(arm: str, seed: int, runs: Path, steps: int, words: list[str]) -> Path
         f"prompts.train=[{runs / 'prompts.jsonl'}, 'synthetic:additions:train']",
         *(f"evaluation.data=[{runs / 'held_out.jsonl'}, 'synthetic:additions:test']", f"evaluation.limit={HELD_OUT}"),
         *(f"evaluation.every={max(1, steps // 4)}", "evaluation.samples=1", "evaluation.temperature=1.0"),
-        *("prompts_per_step=8", "samples_per_prompt=8", "max_new_tokens=128", "max_tokens=2048", "rollout.max_rows=64"),
+        *(
+            "prompts_per_step=8",
+            "samples_per_prompt=8",
+            f"max_new_tokens={NEW_TOKENS}",
+            "max_tokens=2048",
+            "rollout.max_rows=64",
+        ),
         *("engine.lr=3e-5", "engine.dtype=bf16", "loss.beta=0.001", "guards=[]", "loggers=[]"),
         *("log_every=1", "save_every=10", "keep_checkpoints=1", "prompts.decontaminate=false", *words),
     ]
-    launch("align.train", "cpu", settings)
+    launch("align.train", ["--config", "cpu", *settings], ranks)
     if not is_complete(out):
         raise SystemExit(f"{out} was stopped; the same command goes on with it")
     return out
@@ -151,13 +160,13 @@ def course(run: Path) -> dict[str, list[float]]:
     return {"step": [line["step"] for line in held_out], **figures}
 
 
-def evaluate(name: str, model: str, runs: Path) -> list[list[SampleRow]]:
+def evaluate(name: str, model: str, runs: Path, ranks: int) -> list[list[SampleRow]]:
     """Sampled responses of a policy to the held-out prompts, scored by both models; a prompt's together."""
     out = runs / "evaluations" / name / "samples.jsonl"
     words = [f"model.path={model}", f"out={out}", f"rewards=[{', '.join(terms(runs))}]", f"samples={SAMPLES}"]
     words += [f"prompts.train=[{runs / 'held_out.jsonl'}, 'synthetic:additions:test']", f"prompts.limit={HELD_OUT}"]
-    words += ["temperature=1.0", "top_p=1.0", "max_new_tokens=128", "dtype=bf16"]
-    launch("align.evaluate", "sample_r1", words)
+    words += ["temperature=1.0", "top_p=1.0", f"max_new_tokens={NEW_TOKENS}", "dtype=bf16"]
+    launch("align.evaluate", words, ranks)
     return read_samples([str(out)])
 
 
@@ -193,6 +202,7 @@ def main() -> None:
     add("--runs", type=Path, default=ROOT / "runs" / "real_hacking")
     add("--seeds", nargs="+", type=int, default=[0, 1])
     add("--steps", type=int, default=34)
+    add("--ranks", type=int, default=2)
     add("--words", nargs="*", default=[], metavar="key=value", help="further settings of all runs")
     add("--note", default="", help="a sentence about the conditions, e.g. what else the machine did")
     arguments = made.parse_args()
@@ -205,12 +215,12 @@ def main() -> None:
         make_data(DATA, runs)
     models = {name: reward_model(name, runs) for name in ("gold", "proxy")}
     arms: dict[str, list[dict[str, list[float]]]] = {arm: [] for arm in ARMS}
-    groups = {"base": evaluate("base", BASE, runs)}
+    groups = {"base": evaluate("base", BASE, runs, arguments.ranks)}
     for seed in arguments.seeds:
         for arm in ARMS:
-            out = train(arm, seed, runs, arguments.steps, arguments.words)
+            out = train(arm, seed, runs, arguments.steps, arguments.words, arguments.ranks)
             arms[arm].append(course(out))
-            groups[f"{arm}_{seed}"] = evaluate(f"{arm}_{seed}", str(out), runs)
+            groups[f"{arm}_{seed}"] = evaluate(f"{arm}_{seed}", str(out), runs, arguments.ranks)
     pairs = [(name, "base") for name in groups if name != "base"]
     pairs += [(f"whole_{seed}", f"last_part_{seed}") for seed in arguments.seeds]
     result = {
