@@ -46,16 +46,19 @@ def test_false_alarms_and_leads_by_hand(monkeypatch: pytest.MonkeyPatch) -> None
         "early": [{"step": 20, **high}],
         "late": [{"step": 90, **high}],
         "silent": [{"step": 20, "kl": 0.0}],
+        "useless": [{"step": 1, **high}, {"step": 2, **high}],
     }
     runs = {
-        "sound": {"steps": 50, "fall": None},
-        **{name: {"steps": 100, "fall": 60} for name in ("early", "late", "silent")},
+        "sound": {"arm": "rules", "steps": 50, "fall": None},
+        "useless": {"arm": "proxy", "steps": 50, "fall": None},
+        **{name: {"arm": "length", "steps": 100, "fall": 60} for name in ("early", "late", "silent")},
     }
     figures = judged(runs, logs)["kl"]
     assert figures["false_per_1000_steps"] == 20.0
+    assert figures["per_1000_steps_without_fall"] == 30.0
     assert figures["leads"] == {"early": 40, "late": -30, "silent": None}
     assert (figures["falls"], figures["warned_before"], figures["alarmed"], figures["median_lead"]) == (3, 1, 2, 40)
-    assert list(table({"kl": figures}))[-1] == "| kl | 20.0 | 1 of 3 | 1 | 40 |"
+    assert list(table({"kl": figures}))[-1] == "| kl | 20.0 | 30.0 | 1 of 3 | 1 | 40 |"
 
 
 def test_every_arm_run_is_a_configuration_and_rules_differ(tmp_path: Path) -> None:
