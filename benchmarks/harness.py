@@ -35,6 +35,7 @@ DATA = Path(os.environ.get("KEEL_DATA", ROOT.parent / "shared" / "data"))
 PACKAGES = ("torch", "transformers", "deepspeed", "accelerate", "trl", "peft", "datasets", "tokenizers", "numpy")
 # The instruction sets that decide how fast a matrix product is, in fp32 and in bf16.
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "bf16")
+OUT_OF_MEMORY = ("status -9", "out of memory", "can't allocate memory", "MemoryError", "bad_alloc")
 UNSAID = ("out", "data")  # paths of one machine
 
 
@@ -106,6 +107,18 @@ def median_ratio(peer: Sequence[float], ours: Sequence[float]) -> float:
     return round(statistics.median(ratios(peer, ours)), 3)
 
 
+def matrix_product_speed(device: str, dtype: str, size: int = 2048, repeats: int = 7) -> float:
+    """FLOP/s of square matrix products: on a CPU per second of processor time, so that other work does not count."""
+    number = torch.bfloat16 if dtype == "bf16" else torch.float32
+    size = 4 * size if device == "cuda" else size
+    a, b = (torch.randn(size, size, device=device, dtype=number) for _ in range(2))
+    found = []
+    for _ in range(repeats):
+        times, _ = timed(lambda: a @ b, device)
+        found.append(2 * size**3 / (times.wall if device == "cuda" else times.cpu))
+    return statistics.median(found)
+
+
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
@@ -130,10 +143,48 @@ def in_process(script: str, job: Any, variables: Mapping[str, str] | None = None
         return json.loads(out.read_text(encoding="utf-8"))
 
 
-def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
-    """Processor time that a running process has used so far."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def surviving(
+    script: str, job: Mapping[str, Any], key: str, variables: Mapping[str, str] | None = None
+) -> tuple[Any, int]:
+    """:func:`in_process`; a job that runs out of memory is run with half of ``job[key]``, until it survives or is 1.
+
+    Returns:
+        What it wrote, and the ``job[key]`` that survived.
+    """
+    size = int(job[key])
+    while True:
+        try:
+            return in_process(script, {**job, key: size}, variables), size
+        except RuntimeError as error:
+            if size == 1 or not any(sign in str(error) for sign in OUT_OF_MEMORY):
+                raise
+            print(f"{Path(script).name}: out of memory at {key}={size}, which is halved", flush=True)
+            size //= 2
+
+
+def limit_memory(gib: float | None) -> None:
+    """Let this process allocate no more; an allocation beyond it fails, instead of ending another process."""
+    if gib is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (int(gib * 2**30),) * 2)
+
+
+def cpu_seconds(process: subprocess.Popen[bytes], *, descendants: bool = False) -> float:
+    """Processor time that a running process has used so far, on request with all processes that it has started."""
+    found = {process.pid: _proc_stat(process.pid)}
+    if descendants:
+        everything = {int(each.name): _proc_stat(int(each.name)) for each in Path("/proc").glob("[0-9]*")}
+        found[process.pid] = everything.get(process.pid, found[process.pid])
+        while more := {p: s for p, s in everything.items() if p not in found and s and int(s[1]) in found}:
+            found |= more
+    return sum(int(stat[11]) + int(stat[12]) for stat in found.values() if stat) / os.sysconf("SC_CLK_TCK")
+
+
+def _proc_stat(pid: int) -> list[str]:
+    """The fields of ``/proc/PID/stat`` behind the name; none if the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def peak_memory(device: str = "cpu") -> int:

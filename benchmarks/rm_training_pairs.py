@@ -19,7 +19,7 @@ from reward_models.data.batching import EpochSampler
 from reward_models.data.chat import ChatRenderer, train_tokenizer
 from reward_models.data.token_sets import TokenizedSet
 from reward_models.dataset import DataConfig, load_records, tokenize
-from reward_models.model import build_model
+from reward_models.model import build_model, load_tokenizer
 
 # Dense bf16 matrix products, FLOP/s, from the makers' data sheets.
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12}
@@ -36,6 +36,7 @@ class Pairs:
     attended: np.ndarray
     attended_shared: np.ndarray
     token_hash: str
+    config: Any  # of the model
 
 
 def prepare(workspace: Path, arguments: argparse.Namespace) -> Pairs:
@@ -47,16 +48,19 @@ def prepare(workspace: Path, arguments: argparse.Namespace) -> Pairs:
     source = arguments.data
     if source == "synthetic":
         source = str(workspace / "synthetic.jsonl")
-        rows = synthetic_rows(64 * arguments.pairs_per_step, np.random.default_rng(arguments.seed))
-        _write_lines(Path(source), rows)
+        count = (arguments.steps + 4) * arguments.pairs_per_step
+        write_synthetic(
+            Path(source), count, arguments.seed, words=(arguments.max_length // 4, arguments.max_length - 64)
+        )
     records = load_records(data_config(source, arguments.max_length), "preference")
-    tokenizer = train_tokenizer(records.texts, 4096)
+    config = ModelConfig(path=arguments.base) if arguments.base else ModelConfig(config=MODELS[arguments.model])
+    tokenizer = load_tokenizer(config) or train_tokenizer(records.texts, 4096)
     data = tokenize(records, ChatRenderer(tokenizer, "full"), data_config(source, arguments.max_length)).train
     if data.truncated or data.dropped:
         raise ValueError("a pair is longer than --max-length, where the two trainers differ in what they do about it")
 
     torch.manual_seed(arguments.seed)
-    scorer = build_model(ModelConfig(config=MODELS[arguments.model]), tokenizer, "preference", torch.float32)
+    scorer = build_model(config, tokenizer, "preference", torch.float32)
     scorer.classifier.save_pretrained(workspace / "model")
     tokenizer.save_pretrained(workspace / "model")
 
@@ -75,11 +79,20 @@ def prepare(workspace: Path, arguments: argparse.Namespace) -> Pairs:
         attended=np.array(attended),
         attended_shared=np.array(shared),
         token_hash=hash_sequences(ids for item in order for ids in data.tree(item).sequences),
+        config=scorer.classifier.config,
     )
 
 
-def synthetic_rows(count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Pairs of 512 to 2,048 words, of which the prompt has between half and nine tenths; a word is about a token."""
+def write_synthetic(
+    path: Path, count: int, seed: int, *, words: tuple[int, int], prompt: tuple[float, float] = (0.5, 0.9)
+) -> None:
+    """Pairs of so many words, of which the prompt has a share; a word is about a token."""
+    _write_lines(path, synthetic_rows(count, np.random.default_rng(seed), words, prompt))
+
+
+def synthetic_rows(
+    count: int, rng: np.random.Generator, total_words: tuple[int, int], share: tuple[float, float]
+) -> list[dict[str, Any]]:
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
     words = ["".join(rng.choice(letters, rng.integers(2, 7))) for _ in range(2000)]
 
@@ -88,8 +101,8 @@ def synthetic_rows(count: int, rng: np.random.Generator) -> list[dict[str, Any]]
 
     rows = []
     for number in range(count):
-        total = int(rng.integers(512, 2049))
-        prompt = int(total * rng.uniform(0.5, 0.9))
+        total = int(rng.integers(total_words[0], total_words[1] + 1))
+        prompt = int(total * rng.uniform(*share))
         replies = [[{"role": "assistant", "content": text(total - prompt)}] for _ in range(2)]
         question = [{"role": "user", "content": text(prompt)}]
         rows.append({"id": str(number), "prompt": question, "chosen": replies[0], "rejected": replies[1]})
@@ -129,11 +142,15 @@ def data_config(pairs: str, max_length: int) -> DataConfig:
     return DataConfig(train=[pairs], eval_fraction=0.0, calibration_fraction=0.0, max_length=max_length, span="full")
 
 
-def token_arithmetic(pairs: Pairs, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Tokens of an epoch for each way of batching. Their quotients are the gain that batching alone can bring."""
+def token_arithmetic(pairs: Pairs, micro: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Tokens of an epoch for each way of batching. Their quotients are the gain that batching alone can bring.
+
+    Args:
+        micro: pairs of the peer's micro-batch.
+    """
     from transformers.trainer_pt_utils import get_length_grouped_indices
 
-    size, micro = arguments.pairs_per_step, arguments.peer_micro_pairs or arguments.pairs_per_step
+    size = arguments.pairs_per_step
     generator = torch.Generator().manual_seed(arguments.seed)
     grouped = np.array(get_length_grouped_indices(pairs.longest.tolist(), size, generator=generator))
     counts = {
@@ -155,20 +172,17 @@ def _padded(lengths: np.ndarray, pairs: int) -> int:
     return int(sum(2 * len(batch) * batch.max() for batch in batches))
 
 
-def flops(pairs: Pairs, arguments: argparse.Namespace) -> Iterable[tuple[str, float]]:
+def flops(pairs: Pairs) -> Iterable[tuple[str, float]]:
     """Floating-point operations of one epoch, forward and backward, without recomputation.
 
     6 · (parameters outside the embedding) per token, and 12 · layers · heads · head_dim per attended (query, key) pair:
     ``useful`` with both transcripts computed in full, ``computed`` with the prompt computed once.
     """
-    c = MODELS[arguments.model]
-    width, heads, kv = (
-        c["hidden_size"],
-        c["num_attention_heads"] * c["head_dim"],
-        c["num_key_value_heads"] * c["head_dim"],
-    )
-    matrices = c["num_hidden_layers"] * (2 * width * heads + 2 * width * kv + 3 * width * c["intermediate_size"])
-    attention = 12 * c["num_hidden_layers"] * heads
+    c = pairs.config
+    size = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+    heads, kv = c.num_attention_heads * size, c.num_key_value_heads * size
+    matrices = c.num_hidden_layers * c.hidden_size * (2 * heads + 2 * kv + 3 * c.intermediate_size)
+    attention = 12 * c.num_hidden_layers * heads
     yield "useful", 6.0 * matrices * pairs.useful.sum() + attention * pairs.attended.sum()
     yield "computed", 6.0 * matrices * pairs.shared.sum() + attention * pairs.attended_shared.sum()
 

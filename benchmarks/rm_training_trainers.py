@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import clock, peak_memory
+from harness import clock, limit_memory, peak_memory
 from rm_training_pairs import data_config, hash_sequences
 
 from reward_models.backbone.config import ModelConfig
@@ -51,6 +51,7 @@ class Job:
     max_length: int
     zero_stage: int
     lr: float
+    memory_gib: float | None = None
 
     @property
     def model(self) -> str:
@@ -204,4 +205,5 @@ def run_peer(job: Job) -> dict[str, Any]:
 def work(job: Job) -> dict[str, Any]:
     """Train once, in this process."""
     torch.set_num_threads(job.threads)
+    limit_memory(job.memory_gib)
     return run_ours(job) if job.variant == "keel" else run_peer(job)

@@ -64,7 +64,7 @@ VARIABLES = (
     Variable("TOKENIZERS_PARALLELISM", "tokenizers", "threads of a tokenizer; off in each process that tokenizes data"),
     Variable("CUDA_VISIBLE_DEVICES", "torch", "the GPUs that a process may use"),
     Variable("KEEL_DATA", "benchmarks", "directory with the data of the benchmarks"),
-    Variable("KEEL_VLLM", ".ci/vllm, tests", "environment with vLLM for CPUs; default: ~/.cache/keel/vllm"),
+    Variable("KEEL_VLLM", ".ci/vllm, tests, benchmarks", "environment with vLLM for CPUs; default: ~/.cache/keel/vllm"),
     Variable("KEEL_TEST_SHARED", "tests", "folder that the processes of one run share; set by the first of them"),
     Variable("KEEL_TEST_OWNER", "tests", "the process that made that folder; set by it"),
     Variable("KEEL_TEST_POSTGRES_URL", "tests", "a PostgreSQL server for the tests of the annotation store"),
