@@ -49,9 +49,8 @@ def prepare(workspace: Path, arguments: argparse.Namespace) -> Pairs:
     if source == "synthetic":
         source = str(workspace / "synthetic.jsonl")
         count = (arguments.steps + 4) * arguments.pairs_per_step
-        write_synthetic(
-            Path(source), count, arguments.seed, words=(arguments.max_length // 4, arguments.max_length - 64)
-        )
+        words = (arguments.max_length // 4, arguments.max_length * 3 // 4)
+        write_synthetic(Path(source), count, arguments.seed, words=words)
     records = load_records(data_config(source, arguments.max_length), "preference")
     config = ModelConfig(path=arguments.base) if arguments.base else ModelConfig(config=MODELS[arguments.model])
     tokenizer = load_tokenizer(config) or train_tokenizer(records.texts, 4096)
@@ -86,7 +85,7 @@ def prepare(workspace: Path, arguments: argparse.Namespace) -> Pairs:
 def write_synthetic(
     path: Path, count: int, seed: int, *, words: tuple[int, int], prompt: tuple[float, float] = (0.5, 0.9)
 ) -> None:
-    """Pairs of so many words, of which the prompt has a share; a word is about a token."""
+    """Pairs of so many words, of which the prompt has a share; a word is about one token of their own tokenizer."""
     _write_lines(path, synthetic_rows(count, np.random.default_rng(seed), words, prompt))
 
 
@@ -94,7 +93,7 @@ def synthetic_rows(
     count: int, rng: np.random.Generator, total_words: tuple[int, int], share: tuple[float, float]
 ) -> list[dict[str, Any]]:
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
-    words = ["".join(rng.choice(letters, rng.integers(2, 7))) for _ in range(2000)]
+    words = ["".join(rng.choice(letters, rng.integers(2, 7))) for _ in range(500)]
 
     def text(length: int) -> str:
         return " ".join(words[i] for i in rng.integers(len(words), size=length))
