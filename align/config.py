@@ -188,11 +188,6 @@ class AlignConfig(RunConfig):
             )
         if not self.distils:
             return
-        if self.engine.sequence_parallel > 1:
-            raise ValueError(
-                f"engine.sequence_parallel={self.engine.sequence_parallel}: loss.kind=reverse_kl is not computed on "
-                "shared tokens, for the teacher is whole on every rank; set it to 1"
-            )
         if self.loss.beta:
             raise ValueError("loss.kind=reverse_kl has no term for a reference model: set loss.beta=0")
         if self.resample_rounds:

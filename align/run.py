@@ -275,7 +275,7 @@ def _load_teacher(config: AlignConfig, tokenizer: PreTrainedTokenizerBase, world
         return None
     own = config.teacher.dtype
     engine = config.engine if own == "auto" else replace(config.engine, dtype=own)
-    return load_teacher(config.teacher, tokenizer, world.device, torch_dtype(engine))
+    return load_teacher(config.teacher, tokenizer, world, torch_dtype(engine))
 
 
 def _build_scorers(

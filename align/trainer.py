@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from align.config import AlignConfig
+from align.policy.teacher import teacher_model
 from align.reporting.manifest import MANIFEST
 from align.run import MAY_CHANGE, PolicyRun, build_run
 from align.state import RunState
@@ -21,6 +22,8 @@ from reward_models.runtime.run import StopSignal, begin_run
 def train(config: AlignConfig) -> Path | None:
     """Train a policy, or resume; returns its directory, or ``None`` if a signal stopped the run early."""
     check_sequence_parallel(config.model, ranks := config.engine.sequence_parallel)
+    if config.teacher is not None:
+        check_sequence_parallel(teacher_model(config.teacher), ranks)
     with ExitStack() as stack:
         begun = stack.enter_context(
             begin_run(config, may_change=MAY_CHANGE, manifest=MANIFEST, result="policy", sequence_parallel=ranks)

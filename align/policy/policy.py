@@ -55,7 +55,8 @@ class Policy(nn.Module):
     """``forward(batch, temperature) -> (logprobs_T, entropy_T)`` of the response tokens, in the batch's order.
 
     ``forward`` gives what ``measure`` computes where one is given in the place of the log-probabilities. In a run of
-    sequence parallelism the measure sees this rank's tokens, and every rank gets the values of all.
+    sequence parallelism the measure sees this rank's tokens, and every rank gets the values of all, or those of its own
+    tokens where they are not wanted ``together``.
     """
 
     def __init__(self, model: nn.Module, layout: Layout) -> None:
@@ -121,7 +122,14 @@ class Policy(nn.Module):
             torch.from_numpy(np.repeat(np.arange(len(sequences)), [len(each) for each in places])),
         )
 
-    def forward(self, batch: PolicyBatch, temperature: float = 1.0, measure: Measure = token_logprobs) -> Any:
+    def forward(
+        self,
+        batch: PolicyBatch,
+        temperature: float = 1.0,
+        measure: Measure = token_logprobs,
+        *,
+        together: bool = True,
+    ) -> Any:
         model: Any = self.language_model
         inputs = batch.batch
         target_T, mine_T = batch.target_T, None
@@ -139,7 +147,7 @@ class Policy(nn.Module):
             hidden_TH = torch.cat([hidden_TH, hidden_TH.new_ones(len(hidden_TH), 1)], 1)
             weight_VH = torch.cat([weight_VH, head.bias[:, None]], 1)
         values = measure(hidden_TH, weight_VH, target_T, temperature)
-        if mine_T is None:
+        if mine_T is None or not together:
             return values
         assert self.sequence is not None
         return tuple(self.sequence.whole(each, mine_T) for each in values)

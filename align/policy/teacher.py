@@ -14,6 +14,7 @@ from align.policy.config import PolicyConfig, TeacherConfig
 from align.policy.policy import FILLER, Measure, Policy, build_policy, check_policy, load_tokenizer, policy_architecture
 from reward_models.backbone.pretrained import Layout
 from reward_models.data.trees import PromptTree
+from reward_models.runtime.distributed import World
 
 SHOWN = 3  # differing tokens that a message names
 
@@ -31,10 +32,13 @@ class Teacher:
         return self._policy.layout
 
     def divergence(self, trees: Sequence[PromptTree]) -> Measure:
-        """The measure that gives :func:`reverse_kl` to this teacher, for the policy to compute on these same trees."""
+        """The measure that gives :func:`reverse_kl` to this teacher, for the policy to compute on these same trees.
+
+        Where ranks share the tokens, it is of this rank's tokens, as the policy's measures are.
+        """
         with torch.no_grad():
             batch = self._policy.collate(trees or [FILLER]).to(self._device)
-            hidden_TD, weight_VD = self._policy(batch, 1.0, _hidden)
+            hidden_TD, weight_VD = self._policy(batch, 1.0, _hidden, together=False)
         return partial(reverse_kl, teacher_hidden_TD=hidden_TD, teacher_weight_VD=weight_VD)
 
 
@@ -51,7 +55,7 @@ def check_teacher(config: TeacherConfig, tokenizer: PreTrainedTokenizerBase) -> 
     Raises:
         ValueError: a token has another number: the teacher would judge other texts than the policy writes.
     """
-    model = _model(config)
+    model = teacher_model(config)
     theirs = load_tokenizer(model)
     assert theirs is not None
     ours_by_token, theirs_by_token = tokenizer.get_vocab(), theirs.get_vocab()
@@ -72,19 +76,19 @@ def check_teacher(config: TeacherConfig, tokenizer: PreTrainedTokenizerBase) -> 
     return getattr(policy_architecture(model, theirs), "max_position_embeddings", None)
 
 
-def load_teacher(
-    config: TeacherConfig, tokenizer: PreTrainedTokenizerBase, device: torch.device, dtype: Any
-) -> Teacher:
+def load_teacher(config: TeacherConfig, tokenizer: PreTrainedTokenizerBase, world: World, dtype: Any) -> Teacher:
     """The teacher, after :func:`check_teacher`. Call it outside ``model_loading``: it is not partitioned.
 
     Raises:
         ValueError: its logits are not those of a plain output layer, see :func:`check_policy`.
     """
-    policy = build_policy(_model(config), tokenizer, dtype)
-    teacher = Teacher(policy, device)
-    check_policy(policy, device)
+    policy = build_policy(teacher_model(config), tokenizer, dtype)
+    policy.sequence = world.sequence
+    teacher = Teacher(policy, world.device)
+    check_policy(policy, world.device)
     return teacher
 
 
-def _model(config: TeacherConfig) -> PolicyConfig:
+def teacher_model(config: TeacherConfig) -> PolicyConfig:
+    """The teacher as a model that is loaded like a policy."""
     return PolicyConfig(path=config.path, revision=config.revision, trust_remote_code=config.trust_remote_code)

@@ -90,7 +90,7 @@ def check_sequence_parallel(config: ModelConfig, ranks: int) -> None:
     if problem is None and config.layout == "padded":
         problem = "padded batches are not shared between ranks; leave model.layout at auto"
     if problem is not None:
-        raise ConfigError(f"engine.sequence_parallel={ranks}: {problem}")
+        raise ConfigError(f"engine.sequence_parallel={ranks}: {problem} ({config.path or 'the new model'})")
 
 
 def build_pretrained(

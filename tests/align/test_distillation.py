@@ -27,7 +27,7 @@ def teacher(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("teacher")
     tokenizer = AutoTokenizer.from_pretrained(policy)
     torch.manual_seed(1)
-    shape = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 3}
+    shape = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
     config = Qwen3Config(
         **shape,
         num_key_value_heads=1,
@@ -98,7 +98,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     assert_same_run(out, uninterrupted)
 
 
-@pytest.mark.parametrize("words", [(), ("engine.zero_stage=3", training_runs.PARTITION_ALL)], ids=["plain", "ZeRO 3"])
+@pytest.mark.parametrize(
+    "words",
+    [(), ("engine.zero_stage=3", training_runs.PARTITION_ALL), ("engine.sequence_parallel=2",)],
+    ids=["plain", "ZeRO 3", "shared tokens"],
+)
 def test_two_ranks_equal_one(words: tuple[str, ...], uninterrupted: Path, train: Any, tmp_path: Path) -> None:
     train(tmp_path / "run", *words, ranks=2)
     assert_close_run(tmp_path / "run", uninterrupted)
