@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from annotation_ui.labelling.assignment import newest_guideline, release
+from annotation_ui.labelling.forecast import Forecast, forecast
 from annotation_ui.labelling.progress import ProjectProgress, project_progress
 from annotation_ui.store import accounts, definitions, membership, projects, tokens
 from annotation_ui.store.accounts import ROLES, Account, Role, UnknownAccount, require
@@ -289,10 +290,13 @@ def change_member(
         (membership.add_member if member else membership.remove_member)(session, project, name, by=by, now=now)
 
 
-def progress_of(database: Database, who: str | None, project_name: str | None, *, now: float) -> ProjectProgress:
+def progress_of(
+    database: Database, who: str | None, project_name: str | None, *, now: float
+) -> tuple[ProjectProgress, Forecast]:
     with database.read() as session:
         project = membership.find_visible(session, require(session, who, *REVIEWERS), project_name)
-        return project_progress(session, project, now=now)
+        progress = project_progress(session, project, now=now)
+        return progress, forecast(session, project, progress, now=now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -34,6 +34,7 @@ POLL = 1.0  # seconds
 NOTE_LIMIT = 300
 ACTIVE = ("waiting", "running")
 SCORED = ("preference", "safety")  # kinds whose items a model scores
+POLICY = "policy.json"  # which fine-tuning writes last, beside the policy
 
 
 class JobError(RuntimeError):
@@ -47,7 +48,7 @@ class Stopped(RuntimeError):
 def request_training(
     database: Database, who: str | None, project_name: str | None, snapshot: str, *, now: float
 ) -> int:
-    """Have a reward model trained on a snapshot; returns the job's number.
+    """Have a reward model trained on a snapshot, or on rewrites a policy; returns the job's number.
 
     Raises:
         Forbidden: ``who`` is no admin.
@@ -56,10 +57,9 @@ def request_training(
     with database.write() as session:
         user = require(session, who, "admin")
         project = find_project(session, project_name)
-        if project.kind == "rewrite":
-            raise ProjectError("rewrites are no data for a reward model; export them and run `keel train sft`")
         if not export(session, project, snapshot).rows["train"]:
-            raise ProjectError(f"nothing in {project.name}@{snapshot} can be trained on: every verdict is left out")
+            why = "no text in it is accepted" if project.kind == "rewrite" else "every verdict is left out"
+            raise ProjectError(f"nothing in {project.name}@{snapshot} can be trained on: {why}")
         if session.scalar(select(Job.id).where(Job.project_id == project.id, Job.state.in_(ACTIVE)).limit(1)):
             raise ProjectError("a job of this project is under way; wait for its end")
         return _add(session, project, "train", snapshot, user.name, now).id
@@ -118,13 +118,32 @@ def attribute_weights(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     raise JobError(f"attribute heads learn {', '.join(ATTRIBUTES)}; there are no two different ratings of any of them")
 
 
+def policy_facts(out: Path) -> dict[str, Any]:
+    """The result of fine-tuning in the directory ``out``: how many texts were learnt and left out, and the last loss.
+
+    Raises:
+        JobError: there is no finished policy.
+    """
+    try:
+        manifest = json.loads((out / POLICY).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise JobError(f"the fine-tuning ended without a policy ({error})") from None
+    facts = manifest["demonstrations"]
+    left_out = facts["bad"] + sum(facts["dropped"].values())
+    last = json.loads((out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    counts = {"demonstrations": facts["count"], "left_out": left_out, "steps": manifest["steps"]}
+    return {"model": str(out), **counts, "loss": last["loss"], "token_accuracy": last["token_accuracy"]}
+
+
 class JobRunner:
     """Runs the jobs of a database, one at a time, in a thread of its own, until it is stopped.
 
     Args:
-        command: starts Keel's command line in a new process; ``train rm …`` and ``score …`` are added to it.
+        command: starts Keel's command line in a new process; ``train rm …``, ``train sft …`` and ``score …`` are added
+            to it.
         runs: a directory for trained models and logs, made when needed.
-        configs: the preset or YAML file to train with: of ``safety`` projects, and of ``preference`` for all others.
+        configs: the preset or YAML file to train with: of ``safety`` projects, of ``rewrite`` projects (fine-tuning),
+            and of ``preference`` for all others.
     """
 
     def __init__(self, database: Database, *, command: Sequence[str], runs: Path, configs: Mapping[Kind, str]) -> None:
@@ -184,8 +203,11 @@ class JobRunner:
         with self._database.read() as session:
             rows = export(session, job.project, job.subject).rows
         words = [f"data.train={json.dumps([snapshot])}", f"output_dir={json.dumps(str(out.absolute()))}"]
+        kind = job.project.kind
+        if kind == "rewrite":
+            self._run(job.id, ["train", "sft", "--config", self._configs["rewrite"], *words], log)
+            return policy_facts(out)
         words.append(f"data.eval={json.dumps([f'{snapshot}:eval'] if rows['eval'] else [])}")
-        kind = cast(Kind, job.project.kind)
         config = self._configs["safety" if kind == "safety" else "preference"]
         if kind == "attributes":
             words.append(f"attributes={json.dumps(attribute_weights(rows['train']))}")

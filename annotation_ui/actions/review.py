@@ -16,8 +16,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation_ui.actions.jobs import jobs_of
+from annotation_ui.actions.pauses import held_back
 from annotation_ui.labelling import judgements, rewrites
 from annotation_ui.labelling.assignment import newest_guideline
+from annotation_ui.labelling.forecast import Forecast, forecast
+from annotation_ui.labelling.gold import GoldRecord
 from annotation_ui.labelling.progress import ProjectProgress, project_progress
 from annotation_ui.labelling.screens import Messages
 from annotation_ui.labelling.sides import in_sides, opening, shown_of
@@ -33,8 +36,10 @@ from annotation_ui.store.verdicts import across, draw_order, parse_verdict, payl
 
 REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
 QUEUE = 100
-PAYLOAD = ("ratings", "ranks", "spans", "text")  # the parts that a case shows
-FIGURES = ("items", "n", "accuracy", "auroc", "loss", "ece")  # of a job's result and evaluation
+PAYLOAD = ("ratings", "ranks", "spans", "turns", "text")  # the parts that a case shows
+# Of a job's result and evaluation.
+COUNTS = ("items", "n", "demonstrations", "left_out", "steps")
+FIGURES = (*COUNTS, "accuracy", "auroc", "loss", "ece", "token_accuracy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,7 @@ class Opinion:
     ranks: list[int] | None = None
     text: str | None = None
     spans: list[list[dict[str, Any]]] | None = None
+    turns: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,15 +255,18 @@ class JobState:
 class Dashboard:
     """A project's figures and progress, its snapshots with the time each was taken, and its last jobs.
 
-    ``texts``: of rewrites, how many are accepted, sent back, and wait (under ``""``).
+    ``texts``: of rewrites, how many are accepted, sent back, and wait (under ``""``). ``held_back``: the annotators who
+    are warned or paused, with their records on gold items.
     """
 
     kind: Kind
     texts: dict[str, int]
     figures: Quality
     progress: ProjectProgress
+    forecast: Forecast
     snapshots: list[tuple[str, float]]
     jobs: list[JobState]
+    held_back: list[tuple[str, GoldRecord]]
 
 
 def dashboard(database: Database, who: str | None, project_name: str | None, *, now: float) -> Dashboard:
@@ -268,14 +277,17 @@ def dashboard(database: Database, who: str | None, project_name: str | None, *, 
         snapshots = session.scalars(
             select(Snapshot).where(Snapshot.project_id == project.id).order_by(Snapshot.created.desc())
         )
+        progress = project_progress(session, project, now=now)
         named = [(made.name, made.created) for made in snapshots]
         return Dashboard(
             kind=cast(Kind, project.kind),
             texts=_texts(session, project) if project.kind == "rewrite" else {},
             figures=quality(session, project),
-            progress=project_progress(session, project, now=now),
+            progress=progress,
+            forecast=forecast(session, project, progress, now=now),
             snapshots=named,
             jobs=[_job_state(job) for job in jobs_of(session, project)],
+            held_back=held_back(session, project),
         )
 
 
@@ -288,8 +300,12 @@ def _texts(session: Session, project: Project) -> dict[str, int]:
 
 def _job_state(job: Job) -> JobState:
     result = job.result or {}
-    result = {**result, **result.get("evaluation", {})}
-    shown = ((name, result.get(name)) for name in FIGURES)
+    evaluation = result.get("evaluation", {})
+    result = {**result, **evaluation}
+    heads: Mapping[str, Any] = evaluation.get("attributes", {})
+    shown = [(name, result.get(name)) for name in FIGURES]
+    shown += [("n", head["n"]) for head in list(heads.values())[:1]]
+    shown += [(f"{name} Pearson r", head["pearson"]) for name, head in heads.items()]
     return JobState(
         number=job.id,
         kind=job.kind,

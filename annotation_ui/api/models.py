@@ -34,6 +34,9 @@ class ChangedSettings(Asked):
     repeat_rate: float | None = Field(default=None, ge=0, le=0.5)
     lease_seconds: float | None = Field(default=None, ge=10, le=30 * 86400)
     show_scores: bool | None = None
+    training_items: int | None = Field(default=None, ge=0, le=100)
+    pause_below: float | None = Field(default=None, ge=0, lt=1)
+    hourly_rate: float | None = Field(default=None, ge=0, le=1e9)
 
     def given(self) -> dict[str, Any]:
         return self.model_dump(exclude_none=True)

@@ -19,6 +19,7 @@ from annotation_ui.actions.browsing import (
 )
 from annotation_ui.actions.item_filter import Agreement, ItemFilter, Sort
 from annotation_ui.actions.model_view import ModelView
+from annotation_ui.actions.pauses import let_go_on, list_held_back
 from annotation_ui.actions.transfer import import_lines, labelled_lines, take_snapshot, vote_lines
 from annotation_ui.api import models
 from annotation_ui.api.access import ADMINS, EVERYBODY, REVIEWERS, Caller, allowed
@@ -109,11 +110,22 @@ def work_routes(database: Database) -> APIRouter:
         """Give them back to the queue."""
         return {"released": admin.release_leases(database, by.user, project, asked.annotator, now=time.time())}
 
+    @routes.get("/projects/{project}/held-back", **allowed("read", REVIEWERS))
+    def get_held_back(by: Caller, project: ProjectName) -> dict[str, Any]:
+        """The annotators who are warned or paused by their answers on gold items."""
+        found = list_held_back(database, by.user, project)
+        return {"annotators": [{"annotator": name, **asdict(record)} for name, record in found]}
+
+    @routes.post("/projects/{project}/held-back/{name}/resume", status_code=204, **allowed("admin", REVIEWERS))
+    def resume(by: Caller, project: ProjectName, name: models.Name) -> None:
+        """Let a paused annotator go on."""
+        let_go_on(database, by.user, project, name, now=time.time())
+
     @routes.get("/projects/{project}/progress", **allowed("read", REVIEWERS))
     def get_progress(by: Caller, project: ProjectName) -> dict[str, Any]:
-        """The finished and the open part, and the days left at the pace of the last week."""
-        progress = admin.progress_of(database, by.user, project, now=time.time())
-        return {**asdict(progress), "days_left": progress.days_left}
+        """The finished and the open part, and a forecast of the end and the cost, with intervals at 95 %."""
+        progress, forecast = admin.progress_of(database, by.user, project, now=time.time())
+        return {**asdict(progress), "days_left": progress.days_left, "forecast": asdict(forecast)}
 
     return routes
 

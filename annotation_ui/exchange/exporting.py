@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from annotation_ui.exchange.demonstrations import demonstrations
-from annotation_ui.exchange.item_rows import ExportRule, check_rule, from_payloads, labelled
+from annotation_ui.exchange.item_rows import ExportRule, check_rule, from_payloads, labelled, of_turns
 from annotation_ui.labelling.judgements import in_force
 from annotation_ui.store.accounts import require
 from annotation_ui.store.database import Database, open_database
@@ -24,6 +24,10 @@ from annotation_ui.store.projects import ProjectError, find_project
 from annotation_ui.store.tables import Assignment, Event, Item, Judgement, Project, Snapshot, SnapshotJudgement
 
 SCHEME = "annotations://"
+# Parts of a snapshot beside its splits.
+_PARTS = {
+    f"{what}{end}": (what, split) for what in ("pairs", "turns") for end, split in (("", "train"), ("-eval", "eval"))
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,11 @@ def export(session: Session, project: Project, snapshot_name: str, rule: ExportR
         return _accepted(session, project, found)
     min_votes = project.votes_per_item // 2 + 1 if rule.min_votes is None else rule.min_votes
     votes, decisions = _votes(session, found)
-    make = labelled(project, votes, rule) if project.kind in ("preference", "safety") else from_payloads(votes, rule)
+    if rule.turns:
+        make = of_turns()
+    else:
+        labels = project.kind in ("preference", "safety")
+        make = labelled(project, votes, rule) if labels else from_payloads(votes, rule)
     counts: Counter[str] = Counter()
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "eval": []}
     reference = {"snapshot": f"{project.name}@{found.name}", "snapshot_digest": found.digest}
@@ -136,18 +144,18 @@ def rows_of(spec: str) -> Iterator[dict[str, Any]]:
     """The rows of ``annotations://DATABASE#PROJECT@SNAPSHOT[:train|eval]``, for ``reward_models.data.sources``.
 
     Without a split they are those to train on; ``eval`` is the slice of the prompts kept for evaluation. ``pairs`` and
-    ``pairs-eval`` are the same of the comparisons beside ratings.
+    ``pairs-eval`` are the same of the comparisons beside ratings, ``turns`` and ``turns-eval`` of verdicts on turns.
     """
     url, mark, rest = spec.removeprefix(SCHEME).rpartition("#")
     project_name, at, named = rest.rpartition("@")
     snapshot_name, _, split = named.partition(":")
-    pairs, split = split.startswith("pairs"), {"pairs": "train", "pairs-eval": "eval"}.get(split, split)
+    what, split = _PARTS.get(split, ("", split))
     if not mark or not at or split not in ("", "train", "eval"):
         raise ProjectError(f"{spec!r} is not of the form annotations://DATABASE#PROJECT@SNAPSHOT[:train|eval]")
     database = open_database(url)
     try:
         with database.read() as session:
-            rule = ExportRule(pairs=pairs)
+            rule = ExportRule(pairs=what == "pairs", turns=what == "turns")
             yield from export(session, find_project(session, project_name), snapshot_name, rule).rows[split or "train"]
     finally:
         database.close()

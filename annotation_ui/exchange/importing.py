@@ -10,10 +10,12 @@ from typing import Any, cast
 
 from sqlalchemy.orm import Session
 
+from annotation_ui.exchange.known_answers import explanation_of, known_answer
 from annotation_ui.exchange.rl_samples import is_samples, read_samples
 from annotation_ui.exchange.several import several
+from annotation_ui.labelling.assignment import newest_guideline
 from annotation_ui.store.database import Database
-from annotation_ui.store.forms import Definition, Kind, default_definition
+from annotation_ui.store.forms import Definition, Form, Kind, default_definition
 from annotation_ui.store.projects import (
     Added,
     Candidate,
@@ -92,12 +94,14 @@ def import_items(
     """
     if new is None:
         with database.read() as session:
-            kind = cast(Kind, find_project(session, project_name).kind)
+            project = find_project(session, project_name)
+            kind = cast(Kind, project.kind)
+            form = Form.from_dict(newest_guideline(session, project).form)
     else:
-        kind = new.kind
-    if gold and kind not in ("preference", "safety"):
-        raise ProjectError(f"a {kind} project takes no known answers; import without --gold")
-    candidates, bad = _read(specs, kind, gold=gold, columns=columns, limit=limit, on_progress=on_progress)
+        kind, form = new.kind, (new.definition or default_definition(new.kind)).form
+    if gold and kind == "rewrite":
+        raise ProjectError("a rewrite project takes no known answers; import without --gold")
+    candidates, bad = _read(specs, kind, form, gold=gold, columns=columns, limit=limit, on_progress=on_progress)
     if len(bad) > max_bad:
         raise BadRowsError(bad, max_bad)
     with database.write() as session:
@@ -126,6 +130,7 @@ def _create(session: Session, name: str, new: NewProject, *, author: str, now: f
 def _read(
     specs: Sequence[str],
     kind: Kind,
+    form: Form,
     *,
     gold: bool,
     columns: Mapping[str, str] | None,
@@ -134,7 +139,7 @@ def _read(
 ) -> tuple[list[Candidate], list[BadRow]]:
     def convert(row: dict[str, Any], line: int, source: str) -> Candidate:
         named = rename(row, columns) if columns else row
-        return to_candidate(named, kind, gold=gold, id=f"{source}:{line}", source=source)
+        return to_candidate(named, kind, form=form, gold=gold, id=f"{source}:{line}", source=source)
 
     candidates: list[Candidate] = []
     bad: list[BadRow] = []
@@ -163,14 +168,16 @@ def _samples(path: Path, kind: Kind, convert: Callable[[dict[str, Any], int, str
             yield BadRow(str(path), line, str(error), row)
 
 
-def to_candidate(row: Mapping[str, Any], kind: Kind, *, gold: bool = False, id: str, source: str) -> Candidate:
-    """The item in ``row``.
+def to_candidate(
+    row: Mapping[str, Any], kind: Kind, *, form: Form | None = None, gold: bool = False, id: str, source: str
+) -> Candidate:
+    """The item in ``row``. ``form``: of the project, which known answers must fit; by default that of the kind.
 
     Raises:
         RecordError: there is none, it is too long, its two responses are the same, or ``gold`` and it has no label.
     """
     if kind in ("ranking", "attributes", "rewrite"):
-        return _several(row, kind, id=id, source=source)
+        return _several(row, kind, form, gold=gold, id=id, source=source)
     votes = row.get("annotations")
     labelled = dict(row)
     unlabelled = not any(row.get(key) is not None for key in ("label", "is_safe", "overall_preference", "chosen"))
@@ -196,16 +203,23 @@ def to_candidate(row: Mapping[str, Any], kind: Kind, *, gold: bool = False, id: 
         responses=responses,
         models=models,
         gold=record.label if gold else None,
+        answer=(explanation_of(row) or None) if gold else None,
         votes=_votes(votes, kind, record.source),
         id=record.id,
         source=record.source,
     )
 
 
-def _several(row: Mapping[str, Any], kind: Kind, *, id: str, source: str) -> Candidate:
+def _several(row: Mapping[str, Any], kind: Kind, form: Form | None, *, gold: bool, id: str, source: str) -> Candidate:
     prompt, found = several(row, kind)
     _check_texts((prompt, *(response for response, _ in found)))
+    label, answer = None, None
+    if gold:
+        label, answer = known_answer(row, kind, form or default_definition(kind).form, len(found))
+        answer |= explanation_of(row)
     return Candidate(
+        gold=label,
+        answer=answer,
         prompt=prompt,
         responses=tuple(response for response, _ in found),
         models=tuple(model for _, model in found),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from annotation_ui.exchange.payload_rows import Aggregate, attribute_rows, decided_pairs, pair_rows, spans_of
+from annotation_ui.exchange.turn_rows import turn_rows
 from annotation_ui.quality.agreement import dawid_skene, label_matrix
 from annotation_ui.store.projects import ProjectError
 from annotation_ui.store.tables import Item, Judgement, Project
@@ -25,6 +26,7 @@ class ExportRule:
         min_votes: items with fewer are left out; by default those without more than half of the votes that the
             project wants of each item, so that one vote of two or three decides nothing.
         pairs: of a project of attributes with a comparison, write the pairs in the place of the ratings.
+        turns: write the verdicts on single turns in the place of everything else.
         min_agreement: items are left out whose label has a smaller share of the votes.
     """
 
@@ -34,6 +36,7 @@ class ExportRule:
     min_votes: int | None = None
     min_agreement: float = 0.0
     pairs: bool = False
+    turns: bool = False
 
 
 Made = tuple[str, list[dict[str, Any]]]
@@ -49,12 +52,32 @@ def check_rule(project: Project, rule: ExportRule) -> None:
         "ranking": ("majority", "dawid_skene", "plackett_luce"),
         "attributes": ("majority", "dawid_skene", "plackett_luce") if rule.pairs else ("majority",),
     }.get(project.kind, ("majority",))
+    if rule.turns and (project.kind == "rewrite" or rule.pairs or rule.aggregate != "majority"):
+        raise ProjectError("turns are exported by majority, without pairs, and of no rewrite project")
     if rule.aggregate not in fitting:
         raise ProjectError(f"aggregate {rule.aggregate} is not for {project.kind} projects: {', '.join(fitting)}")
     if rule.pairs and project.kind != "attributes":
         raise ProjectError(f"pairs in the place of ratings are of attributes projects, not of {project.kind} projects")
+    if rule.min_agreement and rule.turns:
+        raise ProjectError("min_agreement is of one label an item; every turn's row holds its own agreement")
     if rule.min_agreement and project.kind == "attributes" and not rule.pairs:
         raise ProjectError("min_agreement is a share of equal votes; ratings are averaged and have none")
+
+
+def of_turns() -> Maker:
+    """Of verdicts on single turns: each turn by most of the votes on it."""
+
+    def make(item: Item, voted: list[Judgement], decided: Judgement | None, missing: int) -> Made:
+        said = [decided] if decided else voted
+        if not said or said[0].label == "skip":
+            return "set aside by a reviewer" if decided else "skipped by all", []
+        if missing:
+            return "too few votes", []
+        about = {key: value for key, value in _about(item, said, None, len(voted)).items() if key != "agreement"}
+        rows = turn_rows(item, said, about)
+        return ("exported", rows) if rows else ("no turn decided", [])
+
+    return make
 
 
 def labelled(project: Project, votes: Mapping[int, list[Judgement]], rule: ExportRule) -> Maker:

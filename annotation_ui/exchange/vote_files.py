@@ -185,7 +185,8 @@ def _schema(session: Session, project: Project) -> Any:
         else:
             as_json.append(NAMES.get(name, name))
     fields |= {"guideline_version": pa.int64(), "gold": pa.string()}
-    fields |= {name: pa.bool_() for name in ("repeat", "scores_shown", "in_force")}
+    fields |= {name: pa.bool_() for name in ("repeat", "scores_shown", "training", "in_force")}
+    as_json.append("known_answer")
     json_fields = [pa.field(name, pa.string(), metadata={"holds": "json"}) for name in dict.fromkeys(as_json)]
     return pa.schema([pa.field(name, made) for name, made in fields.items()] + json_fields)
 

@@ -92,8 +92,10 @@ def row_of(judgement: Judgement, under: Assignment | None, annotator: str, in_fo
     return row | {
         "guideline_version": judgement.guideline.version if judgement.guideline else None,
         "gold": item.gold,
+        "known_answer": item.answer,
         "repeat": under is not None and under.round > 0,
         "scores_shown": under is not None and under.revealed,
+        "training": under is not None and under.training,
         "in_force": in_force,
     }
 

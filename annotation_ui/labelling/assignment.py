@@ -187,11 +187,15 @@ class _Picked:
     left: str
     round: int = 0
     before: Assignment | None = None
+    training: bool = False
 
 
 def _pick(session: Session, user: User, project: Project, had: int, *, lock: bool) -> _Picked | None:
     draw = Random(f"{project.id}:{user.id}:{had}")  # seeded by text: the same on every machine
     check, flip = draw.random(), draw.random() < 0.5
+    if project.training_items and (item := _to_train_on(session, user, project)) is not None:
+        left = draw_order(len(item.responses), flip=flip, draw=draw)
+        return _Picked(item, left, before=_before(session, user, item, 0), training=True)
     if check < project.gold_rate:
         item = _gold(session, user, project, draw)
         if item is not None:
@@ -240,10 +244,30 @@ def _before(session: Session, user: User, item: Item, round: int) -> Assignment 
 
 
 def _gold(session: Session, user: User, project: Project, draw: Random) -> Item | None:
-    unseen = session.scalars(
-        select(Item.id).where(Item.project_id == project.id, Item.gold.is_not(None), ~had_by(user)).order_by(Item.id)
-    ).all()
+    unseen = session.scalars(unseen_gold(user, project)).all()
     return session.get(Item, draw.choice(unseen)) if unseen else None
+
+
+def unseen_gold(user: User, project: Project) -> Select[int]:
+    """The items with a known answer that the user has not had, in the order of their import."""
+    unseen = (Item.project_id == project.id, Item.gold.is_not(None), ~had_by(user))
+    return select(Item.id).where(*unseen).order_by(Item.id)
+
+
+def trained(session: Session, user: User, project: Project) -> int:
+    """The items of the training round that the user has finished."""
+    ended = _mine(user, project, func.count(Assignment.id)).where(
+        Assignment.training, Assignment.state.in_(("done", "skipped"))
+    )
+    return session.scalar(ended) or 0
+
+
+def _to_train_on(session: Session, user: User, project: Project) -> Item | None:
+    """The next item of the training round; ``None`` where it is over, or no known answer is left."""
+    if trained(session, user, project) >= project.training_items:
+        return None
+    found = session.scalar(unseen_gold(user, project).limit(1))
+    return None if found is None else session.get(Item, found)
 
 
 def _repeatable(session: Session, user: User, project: Project, draw: Random) -> Assignment | None:
@@ -265,6 +289,7 @@ def _hand_out(
     assignment = picked.before
     if assignment is None:
         assignment = Assignment(item=item, user_id=user.id, round=round, left=picked.left)
+    assignment.training = picked.training
     reopen(assignment, project, guideline, now=now)
     session.add(assignment)
     if counts(item, round):

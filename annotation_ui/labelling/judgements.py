@@ -235,6 +235,8 @@ def _own(session: Session, user: User, project: Project, judgement_id: int) -> t
         raise Stale("this verdict was changed or undone before")
     if assignment.revealed:
         raise Stale("a model's score of this item was shown after your vote, so the vote is final")
+    if assignment.training:
+        raise Stale("the known answer was shown after your vote, so the vote is final")
     return judgement, assignment
 
 

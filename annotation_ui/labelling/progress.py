@@ -113,12 +113,12 @@ def progress_of(session: Session, user: User, project: Project, *, now: float) -
     row = session.execute(select(counted, of_all, of_mine, of_leases).select_from(together)).one()
     recent = session.execute(
         mine.join(Assignment, Assignment.id == Judgement.assignment_id)
-        .with_only_columns(Judgement.id, Judgement.dwell_ms, Assignment.revealed)
+        .with_only_columns(Judgement.id, Judgement.dwell_ms, Assignment.revealed | Assignment.training)
         .order_by(Judgement.id.desc())
         .limit(50)
     ).all()
     dwell = [dwell_ms for _, dwell_ms, _ in recent if dwell_ms is not None]
-    final = recent[0].revealed if recent else True
+    final = bool(recent[0][2]) if recent else True
     return Progress(
         mine=row.mine,
         today=row.today,
@@ -127,7 +127,7 @@ def progress_of(session: Session, user: User, project: Project, *, now: float) -
         votes_needed=row.total * project.votes_per_item,
         seconds_per_item=median(dwell) / 1000 if dwell else None,
         undoable=None if final else recent[0].id,
-        checks=project.gold_rate + project.repeat_rate > 0,
+        checks=project.gold_rate + project.repeat_rate + project.training_items > 0,
         queue=_queue_state(row),
     )
 

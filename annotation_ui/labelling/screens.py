@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from annotation_ui.labelling.gold import GoldRecord
 from annotation_ui.labelling.progress import Progress
 from annotation_ui.store.forms import Form, Kind
+
+if TYPE_CHECKING:
+    from annotation_ui.labelling.training import Feedback
 
 Messages = list[dict[str, str]]
 
@@ -24,6 +28,7 @@ class Task:
         draft: names the task in the browser, where an unfinished verdict is kept; the same after a reload.
         note: of the person who sent the text back.
         said: the verdict to begin with, with sides of the screen: the one being edited, or the one that was undone.
+        training: the known answer is shown after the verdict.
     """
 
     token: str
@@ -39,6 +44,7 @@ class Task:
     judgement: int | None = None
     said: Mapping[str, Any] | None = None
     note: str | None = None
+    training: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +52,8 @@ class History:
     """A judgement of one's own: the id to undo or edit it by, and the verdict, with sides of the screen.
 
     ``final``: a model's score was shown after it, or a second person accepted the text, so it cannot be undone or
-    edited. ``decision`` is the second person's, on a text. ``ranks`` are in the order of the screen.
+    edited; or, in ``training``, the known answer was. ``decision`` is the second person's, on a text. ``ranks`` are in
+    the order of the screen.
     """
 
     judgement: int
@@ -57,6 +64,7 @@ class History:
     final: bool
     ranks: list[int] | None = None
     decision: str | None = None
+    training: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,17 +89,25 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screen:
-    """The item on an annotator's screen, the progress, and :func:`layout`. An ``archived`` project has no item."""
+    """The item on an annotator's screen, the progress, and :func:`layout`. An ``archived`` project has no item.
+
+    ``gold`` is the annotator's record on known items, in a project that has a bound on it.
+    """
 
     task: Task | None
     progress: Progress
     layout: Layout
     archived: bool = False
+    gold: GoldRecord | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voted:
-    """The reply to a vote: the models' scores, if the project shows them, and the next item, if it was leased too."""
+    """The reply to a vote: the models' scores, if the project shows them, and the next item, if it was leased too.
+
+    ``feedback`` is given in the training round.
+    """
 
     scores: tuple[ShownScore, ...] = ()
     screen: Screen | None = None
+    feedback: Feedback | None = None

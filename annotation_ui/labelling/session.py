@@ -26,9 +26,11 @@ from annotation_ui.labelling.assignment import (
     standing_of,
     upcoming,
 )
+from annotation_ui.labelling.gold import gold_record, is_paused
 from annotation_ui.labelling.progress import Progress, progress_of
 from annotation_ui.labelling.screens import History, Layout, Messages, Screen, ShownScore, Task, Voted
 from annotation_ui.labelling.sides import in_sides, opening, shown_of
+from annotation_ui.labelling.training import feedback
 from annotation_ui.store.accounts import ROLES, permitted, require
 from annotation_ui.store.database import Database
 from annotation_ui.store.forms import Form, Kind
@@ -60,6 +62,8 @@ def screen(database: Database, who: str | None, project_name: str | None, *, now
         mine = in_hand(session, user, project)
         if mine is not None and holds(mine, now=now):
             return _screen(session, user, project, _leased(session, Lease(mine, first=False), project), now)
+        if is_paused(session, user, project):
+            return _screen(session, user, project, None, now)
         late = standing_of(session, user, project, now=now).overdue
     if late:
         with database.write() as session:
@@ -112,6 +116,8 @@ def vote(
             return Voted()  # undone since, so its scores were not shown
         verdict = parse_verdict(said, _shown(project, assignment))
         judgement, new = judgements.record(session, user, project, assignment, verdict, dwell_ms=dwell_ms, now=now)
+        if assignment.training:
+            return Voted(feedback=feedback(session, user, project, assignment, judgement))
         if go_on and new and verdict.label != "skip":
             task = _go_on(session, user, project, now)
         scores = tuple(_reveal(session, project, assignment, judgement))
@@ -123,9 +129,10 @@ def vote(
 
 def _go_on(session: Session, user: User, project: Project, now: float) -> Task | None:
     """The next item after a verdict, leased; ``None`` where that has to be done in a transaction of its own: what is
-    overdue goes back to the queue first, and after a skip, which frees a place, two items would be locked."""
+    overdue goes back to the queue first, and after a skip, which frees a place, two items would be locked. ``None`` as
+    well for somebody who is paused."""
     standing = standing_of(session, user, project, now=now)
-    if standing.overdue:
+    if standing.overdue or is_paused(session, user, project):
         return None
     mine = in_hand(session, user, project) if standing.leased else None
     taken = Lease(mine, first=False) if mine else lease_new(session, user, project, standing, now=now)
@@ -158,19 +165,21 @@ def history(database: Database, who: str | None, project_name: str | None, *, li
             mine.where(Judgement.user_id == user.id, Judgement.assignment_id.is_not(None)).limit(limit)
         )
         decisions = rewrites.decisions(session, project) if project.kind == "rewrite" else {}
-        return [
-            History(
-                judgement=j.id,
-                label=across(j.label, j.left),
-                strength=j.strength,
-                created=j.created,
-                opening=opening(j.item.prompt),
-                final=session.get_one(Assignment, j.assignment_id).revealed or decisions.get(j.id) == "accepted",
-                ranks=payload_in_sides(j.payload, j.left).get("ranks"),
-                decision=decisions.get(j.id),
-            )
-            for j in found
-        ]
+        return [_past(j, session.get_one(Assignment, j.assignment_id), decisions.get(j.id)) for j in found]
+
+
+def _past(judgement: Judgement, under: Assignment, decision: str | None) -> History:
+    return History(
+        judgement=judgement.id,
+        label=across(judgement.label, judgement.left),
+        strength=judgement.strength,
+        created=judgement.created,
+        opening=opening(judgement.item.prompt),
+        final=under.revealed or under.training or decision == "accepted",
+        ranks=payload_in_sides(judgement.payload, judgement.left).get("ranks"),
+        decision=decision,
+        training=under.training,
+    )
 
 
 def past_task(database: Database, who: str | None, project_name: str | None, judgement: int) -> Task:
@@ -226,7 +235,8 @@ def _layout(session: Session, user: User) -> Layout:
 
 def _screen(session: Session, user: User, project: Project, task: Task | None, now: float) -> Screen:
     progress = progress_of(session, user, project, now=now)
-    return Screen(task=task, progress=progress, layout=_layout(session, user))
+    gold = gold_record(session, user, project) if project.pause_below else None
+    return Screen(task=task, progress=progress, layout=_layout(session, user), gold=gold)
 
 
 def _leased(session: Session, taken: Lease, project: Project) -> Task:
@@ -294,6 +304,7 @@ def _task(
         judgement=judgement,
         said=said,
         note=note,
+        training=assignment.training,
     )
 
 

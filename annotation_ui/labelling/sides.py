@@ -36,7 +36,15 @@ def shown_of(project: Project, item: Item, left: str | None, guideline: Guidelin
         harms=guideline.harms if guideline else (),
         form=form,
         texts=tuple(each.messages[-1]["content"] for each in item.responses) if form.spans else (),
+        turns=turns_of(item) if form.turns else (),
     )
+
+
+def turns_of(item: Item) -> tuple[int, ...]:
+    """The messages of the assistant in the conversation, from 0; those of the response where there is only one."""
+    responses = item.responses
+    messages = [*item.prompt, *(responses[0].messages if len(responses) == 1 else [])]
+    return tuple(n for n, message in enumerate(messages) if message["role"] == "assistant")
 
 
 def opening(prompt: Messages) -> str:

@@ -35,6 +35,11 @@ def alpha_interval(
         by_item_NCC = np.zeros((len(place), *per_item_NCC.shape[1:]))
         np.add.at(by_item_NCC, np.array([place[item] for item in names], dtype=int), per_item_NCC)
         per_item_NCC = by_item_NCC
+    return coincidence_interval(per_item_NCC, level)
+
+
+def coincidence_interval(per_item_NCC: np.ndarray, level: Level) -> Interval | None:
+    """Of the α of coincidences that are known by item."""
     weights_RN = _weights(len(per_item_NCC))
     if weights_RN is None:
         return None

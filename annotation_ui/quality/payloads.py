@@ -20,6 +20,7 @@ Payload = Mapping[str, Any]
 # Two people's ratings of one response are a disagreement from this distance on.
 FAR = 2
 ORDERS = ("first", "second", "tie")  # of two responses by their slots
+TURNS = "assistant turns"  # no attribute has this name: those have no spaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +28,10 @@ class Agreed:
     """One question of a project.
 
     Args:
-        name: the attribute, or ``order`` of two responses.
-        alpha, interval: Krippendorff's α, ordinal for ratings and nominal for orders, with its interval at 95 %.
-        units: rated responses, or pairs of responses, that two people or more judged.
-        mean: of all ratings; ``None`` for orders.
+        name: the attribute, ``order`` of two responses, or :data:`TURNS`.
+        alpha, interval: Krippendorff's α, ordinal for ratings and else nominal, with its interval at 95 %.
+        units: rated responses, pairs of responses, or turns, that two people or more judged.
+        mean: of all ratings; ``None`` of anything else.
         shares: answer → how many gave it.
     """
 
@@ -58,12 +59,17 @@ def units(payload: Payload) -> Iterable[tuple[str, str, str]]:
             yield name, slot, str(rating)
     for (one, rank), (other, behind) in combinations(sorted(payload.get("ranks", {}).items()), 2):
         yield "order", one + other, ORDERS[0] if rank < behind else ORDERS[1] if rank > behind else ORDERS[2]
+    for turn, label in payload.get("turns", {}).items():
+        yield TURNS, turn, label
 
 
 def _agreed(question: str, given: Sequence[tuple[int, str, str, str]]) -> Agreed:
     ordered = question == "order" and given[0][3] in ORDERS
-    level: Level = "nominal" if ordered else "ordinal"
+    turns = question == TURNS
+    level: Level = "nominal" if ordered or turns else "ordinal"
     labels = ORDERS if ordered else tuple(str(n) for n in range(10))
+    if turns:
+        labels = tuple(dict.fromkeys(answer for *_, answer in given))
     matrix_NA, rows, _ = label_matrix([((item, unit), who, answer) for item, who, unit, answer in given], labels)
     counts = [(label, sum(answer == label for *_, answer in given)) for label in labels]
     used = [place for place, (_, count) in enumerate(counts) if count]
@@ -72,8 +78,8 @@ def _agreed(question: str, given: Sequence[tuple[int, str, str, str]]) -> Agreed
         alpha=krippendorff_alpha(matrix_NA, level),
         interval=alpha_interval(matrix_NA, level, [row[0] for row in rows]),
         units=int(np.sum(np.sum(matrix_NA >= 0, axis=1) >= 2)),
-        mean=None if ordered else float(np.mean([int(answer) for *_, answer in given])),
-        shares=counts if ordered else counts[used[0] : used[-1] + 1],
+        mean=None if level == "nominal" else float(np.mean([int(answer) for *_, answer in given])),
+        shares=counts if level == "nominal" else counts[used[0] : used[-1] + 1],
     )
 
 
@@ -95,6 +101,10 @@ def disagreement(payloads: Sequence[Payload]) -> str | None:
         for question, unit, answer in units(payload):
             said.setdefault((question, unit), set()).add(answer)
     for (question, _), answers in said.items():
+        if question == TURNS:
+            if len(answers) > 1:
+                return "annotators disagree on a turn of the conversation"
+            continue
         if {"first", "second"} <= answers:
             return "annotators disagree on the order"
         numbers = [int(answer) for answer in answers if answer.isdigit()]

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from annotation_ui.labelling.dwell import Times, times_of
+from annotation_ui.labelling.gold import rightness
 from annotation_ui.labelling.judgements import in_force
 from annotation_ui.quality.agreement import (
     MISSING,
@@ -28,6 +29,7 @@ from annotation_ui.quality.agreement import (
 )
 from annotation_ui.quality.intervals import Interval, alpha_interval, fleiss_interval, kappa_interval
 from annotation_ui.quality.payloads import Agreed, agreement, same
+from annotation_ui.quality.spans import Marking, SpanAgreement, span_agreement
 from annotation_ui.store.tables import Assignment, Item, Judgement, Project, Score
 from annotation_ui.store.verdicts import across
 
@@ -48,7 +50,9 @@ class Vote:
 
     Args:
         lengths: characters of the responses, slot a first.
-        payload: ranks or ratings, by slot.
+        payload: ranks or ratings, by slot. ``marking``: the marked passages, where they are asked for.
+        gold, answer: the known answer of the item, if there is one.
+        training: it was shown after the vote.
         side: the label as a side of the screen where positions are known (``left``, ``right``), else the label.
         round: 1 for a silent repeat.
     """
@@ -67,6 +71,9 @@ class Vote:
     guideline: int | None
     shown: bool
     payload: Mapping[str, Any] = field(default_factory=dict)
+    answer: Mapping[str, Any] | None = None
+    training: bool = False
+    marking: Marking | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +108,8 @@ class Person:
         times: how long the votes took, where that is known.
         reliability: how often the label is right, as Dawid and Skene's model estimates from all votes.
         hasty: votes given faster than the text can be read.
+        gold: how right the answers on gold items are (:func:`~annotation_ui.labelling.gold.rightness`), outside of the
+            training round. ``training``: within it.
         votes: with gold items and repeats, which the person cannot tell from the others.
     """
 
@@ -113,6 +122,7 @@ class Person:
     left: Share
     longer: Share
     hasty: Share
+    training: Share
     reliability: float | None = None
 
 
@@ -122,7 +132,8 @@ class Quality:
 
     Args:
         strengths: preferences by degree of strength, ties, and preferences without one.
-        questions: the agreement on every attribute, or on the order of two responses.
+        questions: the agreement on every attribute, the order of two responses, turns.
+        spans: the agreement on marked passages.
         longer: the share of longer responses chosen, per bin of GAPS, of annotators (``people``) and of each scorer.
     """
 
@@ -142,6 +153,7 @@ class Quality:
     longer: dict[str, list[Share]]
     people: list[Person]
     questions: list[Agreed]
+    spans: list[SpanAgreement]
 
 
 def quality(session: Session, project: Project) -> Quality:
@@ -160,17 +172,14 @@ def load_votes(session: Session, project: Project) -> list[Vote]:
     judged = in_force(project).options(
         selectinload(Judgement.user), selectinload(Judgement.item), selectinload(Judgement.guideline)
     )
-    rounds = {
-        row[0]: row[1]
-        for row in session.execute(
-            select(Assignment.id, Assignment.round).join(Item).where(Item.project_id == project.id)
-        )
-    }
+    wanted = select(Assignment.id, Assignment.round, Assignment.training).join(Item)
+    rounds = {row.id: row for row in session.execute(wanted.where(Item.project_id == project.id))}
     return [_vote(judgement, rounds) for judgement in session.scalars(judged)]
 
 
-def _vote(judgement: Judgement, rounds: Mapping[int, int]) -> Vote:
+def _vote(judgement: Judgement, rounds: Mapping[int, Any]) -> Vote:
     item = judgement.item
+    under = rounds.get(judgement.assignment_id or 0)
     lengths = tuple(sum(len(m["content"]) for m in response.messages) for response in item.responses)
     return Vote(
         item=item.id,
@@ -179,7 +188,7 @@ def _vote(judgement: Judgement, rounds: Mapping[int, int]) -> Vote:
         strength=judgement.strength,
         side=across(judgement.label, judgement.left) if judgement.left else judgement.label,
         gold=item.gold,
-        round=rounds.get(judgement.assignment_id or 0, 0),
+        round=under.round if under else 0,
         dwell_ms=judgement.dwell_ms,
         lengths=lengths,
         characters=sum(lengths) + len(item.prompt[-1]["content"]),
@@ -187,7 +196,19 @@ def _vote(judgement: Judgement, rounds: Mapping[int, int]) -> Vote:
         guideline=judgement.guideline.version if judgement.guideline else None,
         shown=judgement.left is not None,
         payload=judgement.payload or {},
+        answer=item.answer,
+        training=under is not None and under.training,
+        marking=_marking(judgement),
     )
+
+
+def _marking(judgement: Judgement) -> Marking | None:
+    labels = tuple(((judgement.guideline.form if judgement.guideline else None) or {}).get("spans", ()))
+    if not labels:
+        return None
+    texts = {response.slot: response.messages[-1]["content"] for response in judgement.item.responses}
+    spans = (judgement.payload or {}).get("spans", {})
+    return Marking(item=judgement.item_id, texts=texts, spans=spans, labels=labels)
 
 
 def assess(votes: Sequence[Vote], margins: Mapping[str, Mapping[int, float]], kind: str) -> Quality:
@@ -228,6 +249,7 @@ def assess(votes: Sequence[Vote], margins: Mapping[str, Mapping[int, float]], ki
         else {},
         people=_people(votes, reliability),
         questions=agreement([(v.item, v.who, v.payload) for v in first]),
+        spans=span_agreement([v.marking for v in first if v.marking is not None]),
     )
 
 
@@ -295,7 +317,8 @@ def _people(votes: Sequence[Vote], reliability: Mapping[str, float]) -> list[Per
 def _person(name: str, mine: Sequence[Vote], reliability: float | None) -> Person:
     said = [vote for vote in mine if vote.label != "skip"]
     timed = [vote for vote in said if vote.dwell_ms is not None]
-    golden = [vote for vote in said if vote.gold is not None]
+    golden = [vote for vote in said if vote.gold is not None and not vote.training]
+    trained = [vote for vote in said if vote.gold is not None and vote.training]
     before = {vote.item: vote for vote in said if vote.round == 0}
     again = [vote for vote in said if vote.round == 1 and vote.item in before]
     return Person(
@@ -303,13 +326,19 @@ def _person(name: str, mine: Sequence[Vote], reliability: float | None) -> Perso
         votes=len(said),
         skips=len(mine) - len(said),
         times=times_of([vote.dwell_ms for vote in timed if vote.dwell_ms is not None]),
-        gold=Share(of=sum(vote.label == vote.gold for vote in golden), n=len(golden)),
+        gold=_rightness(golden),
+        training=_rightness(trained),
         consistent=_consistent([(vote, before[vote.item]) for vote in again]),
         left=left_share(said),
         longer=longer_share((vote.label, vote.lengths) for vote in said),
         hasty=Share(of=sum((vote.dwell_ms or 0) / 1000 < vote.characters / READING for vote in timed), n=len(timed)),
         reliability=reliability,
     )
+
+
+def _rightness(golden: Sequence[Vote]) -> Share:
+    right = [rightness(vote.label, vote.payload, vote.gold or "", vote.answer) for vote in golden]
+    return Share(of=sum(right), n=len(right))
 
 
 def _consistent(repeated: Sequence[tuple[Vote, Vote]]) -> Share:

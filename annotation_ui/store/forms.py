@@ -30,15 +30,16 @@ RESPONSES: dict[Kind, tuple[int, int]] = {
 PLACED: tuple[Kind, ...] = ("preference", "ranking", "attributes")
 # The keys of a definition beside kind, instructions and guideline.
 KEYS: dict[Kind, tuple[str, ...]] = {
-    "preference": ("spans",),
-    "safety": ("harms", "spans"),
-    "ranking": ("ties", "spans"),
-    "attributes": ("attributes", "scale", "comparison", "spans"),
+    "preference": ("spans", "turns"),
+    "safety": ("harms", "spans", "turns"),
+    "ranking": ("ties", "spans", "turns"),
+    "attributes": ("attributes", "scale", "comparison", "spans", "turns"),
     "rewrite": (),
 }
 MOST_HARMS = 30
 MOST_ATTRIBUTES = 12
 MOST_SPANS = 8
+MOST_TURN_LABELS = 6
 NAME_LIMIT = 60
 LINE_LIMIT = 300
 
@@ -58,6 +59,7 @@ class Form:
         ties: whether responses may share a rank.
         comparison: whether rated responses are put in order as well, where there are several.
         spans: the labels of passages that can be marked in a response; none without any.
+        turns: the labels of which every turn of the assistant gets one, the good one first; none without any.
     """
 
     instructions: str = ""
@@ -66,6 +68,7 @@ class Form:
     ties: bool = True
     comparison: bool = False
     spans: tuple[str, ...] = ()
+    turns: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As it is stored; the attributes as a list, since databases need not keep the order of keys."""
@@ -77,6 +80,7 @@ class Form:
             "ties": self.ties,
             "comparison": self.comparison,
             "spans": list(self.spans),
+            "turns": list(self.turns),
         }
 
     @classmethod
@@ -94,6 +98,7 @@ class Form:
             ties=stored["ties"],
             comparison=stored.get("comparison", False),
             spans=tuple(stored.get("spans", ())),
+            turns=tuple(stored.get("turns", ())),
         )
 
 
@@ -123,9 +128,9 @@ class Definition:
             "ties": self.form.ties,
             "comparison": self.form.comparison,
         }
-        made |= {key: values[key] for key in KEYS[self.kind] if key != "spans"}
-        if self.form.spans:
-            made["spans"] = list(self.form.spans)
+        made |= {key: values[key] for key in KEYS[self.kind] if key in values}
+        optional = {"spans": self.form.spans, "turns": self.form.turns}
+        made |= {key: list(names) for key, names in optional.items() if names}
         return yaml.dump(made, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
@@ -182,6 +187,10 @@ def _with(default: Definition, read: Mapping[str, Any]) -> Definition:
             form = replace(form, **{name: read[name]})
     if "spans" in read:
         form = replace(form, spans=_names(read["spans"], "spans", MOST_SPANS, fewest=0))
+    if "turns" in read:
+        form = replace(form, turns=_names(read["turns"], "turns", MOST_TURN_LABELS, fewest=0))
+        if len(form.turns) == 1:
+            raise DefinitionError("turns has one label, which says nothing; give two or more, the good one first")
     guideline = read.get("guideline", default.guideline)
     if not isinstance(guideline, str) or not guideline.strip():
         raise DefinitionError("guideline is no text")
@@ -222,7 +231,18 @@ def _attributes(value: object) -> dict[str, str]:
 
 
 # Columns of exported rows that are no ratings.
-_TAKEN = ("id", "source", "prompt", "response", "votes", "guideline_version", "spans", "snapshot", "snapshot_digest")
+_TAKEN = (
+    "id",
+    "source",
+    "prompt",
+    "response",
+    "votes",
+    "guideline_version",
+    "spans",
+    "turns",
+    "snapshot",
+    "snapshot_digest",
+)
 
 
 def _scale(value: object) -> tuple[int, int]:

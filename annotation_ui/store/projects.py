@@ -21,6 +21,7 @@ from reward_models.data.records import Conversation
 from reward_models.data.splits import opening_key
 
 GUIDELINE_LIMIT = 50_000
+MOST_TRAINING = 100
 
 
 class ProjectError(ValueError):
@@ -42,6 +43,10 @@ class Settings:
         eval_fraction: share of the prompts kept for evaluation; never ordered by a model.
         lease_seconds: how long an item stays with an annotator who does not answer.
         show_scores: show an annotator the models' scores of an item after the vote, which is final from then on.
+        training_items: how many items with a known answer an annotator begins with; the answer is shown after each.
+        pause_below: the accuracy on items with a known answer below which an annotator is warned, and then paused until
+            a reviewer lets them go on; 0 for never.
+        hourly_rate: the pay of an hour, for the forecast of the cost; 0 if it is not known.
     """
 
     votes_per_item: int = 1
@@ -50,6 +55,9 @@ class Settings:
     eval_fraction: float = 0.1
     lease_seconds: float = 900.0
     show_scores: bool = False
+    training_items: int = 0
+    pause_below: float = 0.0
+    hourly_rate: float = 0.0
 
     def __post_init__(self) -> None:
         if self.votes_per_item < 1:
@@ -60,6 +68,12 @@ class Settings:
             raise ProjectError("the gold and repeat rates must be at least 0 and together at most a half")
         if not 0 <= self.eval_fraction < 1:
             raise ProjectError(f"the evaluation fraction must be at least 0 and below 1, not {self.eval_fraction}")
+        if not 0 <= self.training_items <= MOST_TRAINING:
+            raise ProjectError(f"the training round has 0 to {MOST_TRAINING} items, not {self.training_items}")
+        if not 0 <= self.pause_below < 1:
+            raise ProjectError(f"the accuracy to pause below must be at least 0 and below 1, not {self.pause_below}")
+        if not (isfinite(self.hourly_rate) and self.hourly_rate >= 0):
+            raise ProjectError(f"the hourly rate must be a number of at least 0, not {self.hourly_rate}")
         if self.lease_seconds < 10:
             raise ProjectError(f"a lease of {self.lease_seconds:g} s is too short to read an item; at least 10")
 
@@ -79,7 +93,8 @@ class Candidate:
     Args:
         responses: as many as the project's kind has, see :data:`~annotation_ui.store.forms.RESPONSES`.
         models: which model wrote each response, where known.
-        gold: the known answer, a label in canonical positions.
+        gold: the known answer, a label in canonical positions. ``answer``: the rest of it, see
+            :class:`~annotation_ui.store.tables.Item`.
         votes: judgements made elsewhere.
         id, source: where it came from.
     """
@@ -88,6 +103,7 @@ class Candidate:
     responses: tuple[Conversation, ...]
     models: tuple[str | None, ...]
     gold: str | None = None
+    answer: Mapping[str, Any] | None = None
     votes: tuple[Vote, ...] = ()
     id: str = ""
     source: str = ""
@@ -137,13 +153,8 @@ def create_project(
     project = Project(
         name=name,
         kind=kind,
-        votes_per_item=settings.votes_per_item,
-        gold_rate=settings.gold_rate,
-        repeat_rate=settings.repeat_rate,
-        eval_fraction=settings.eval_fraction,
-        lease_seconds=settings.lease_seconds,
-        show_scores=settings.show_scores,
         created=now,
+        **asdict(settings),
     )
     session.add(project)
     session.flush()
@@ -275,6 +286,7 @@ def _new_item(project: Project, candidate: Candidate, rank: float, now: float) -
         rank=rank,
         taken=0,
         gold=candidate.gold,
+        answer=None if candidate.answer is None else dict(candidate.answer),
         length=sum(len(m.content) for messages in (candidate.prompt, *candidate.responses) for m in messages),
         created=now,
         responses=[

@@ -51,6 +51,15 @@ class SavedView(Base):
     __table_args__ = (UniqueConstraint("project_id", "user_id", "name"),)
 
 
+class Clearance(Base):
+    """A reviewer let an annotator go on who was paused: only answers ``after`` this judgement count from then on."""
+
+    __tablename__ = "clearances"
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    after: Mapped[int]
+
+
 class ApiToken(Base):
     """A token of the API. It may do what its account may do, within its scopes; only a hash of it is kept."""
 

@@ -62,7 +62,8 @@ class Project(Base):
     ``gold_rate`` and ``repeat_rate`` are the shares of an annotator's tasks that check them: items with a known answer,
     and items of their own shown again the other way round. With ``show_scores`` a vote is followed by what the models
     say of the item, and can then no longer be changed. A project for ``members_only`` is seen by its members and by
-    admins; one that is ``archived`` (since then) takes no more votes.
+    admins; one that is ``archived`` (since then) takes no more votes. ``training_items``, ``pause_below`` and
+    ``hourly_rate``: see :class:`~annotation_ui.store.projects.Settings`.
     """
 
     __tablename__ = "projects"
@@ -76,6 +77,9 @@ class Project(Base):
     lease_seconds: Mapped[float]
     show_scores: Mapped[bool] = mapped_column(default=False, server_default=false())
     members_only: Mapped[bool] = mapped_column(default=False, server_default=false())
+    training_items: Mapped[int] = mapped_column(default=0, server_default="0")
+    pause_below: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    hourly_rate: Mapped[float] = mapped_column(default=0.0, server_default="0")
     archived: Mapped[float | None]
     created: Mapped[float]
     __table_args__ = (
@@ -105,7 +109,8 @@ class Guideline(Base):
 
 class Item(Base):
     """A prompt and its responses. ``taken`` counts the votes and the open leases on it, at most ``votes_per_item``;
-    ``length`` the characters of its texts.
+    ``length`` the characters of its texts. ``gold`` is the label of a known answer, ``answer`` the rest of it: ranks,
+    ratings, and an ``explanation`` for annotators in training.
     """
 
     __tablename__ = "items"
@@ -120,6 +125,7 @@ class Item(Base):
     rank: Mapped[float]
     taken: Mapped[int]
     gold: Mapped[str | None]
+    answer: Mapped[dict[str, Any] | None]
     length: Mapped[int] = mapped_column(default=0, server_default="0")
     created: Mapped[float]
     responses: Mapped[list[Response]] = relationship(order_by="Response.slot", lazy="selectin")
@@ -153,7 +159,8 @@ class Assignment(Base):
 
     ``token`` names this lease: a vote must carry it, so a late key press never judges an item that is not on screen,
     and a vote sent twice counts once. ``guideline_id`` is the version shown beside the item. ``revealed``: a model's
-    score of the item was shown after the vote, which is final from then on.
+    score of the item was shown after the vote, which is final from then on. ``training``: the known answer is shown
+    after the vote, which is final as well.
     """
 
     __tablename__ = "assignments"
@@ -168,6 +175,7 @@ class Assignment(Base):
     leased_at: Mapped[float]
     expires: Mapped[float]
     revealed: Mapped[bool] = mapped_column(default=False, server_default=false())
+    training: Mapped[bool] = mapped_column(default=False, server_default=false())
     draft: Mapped[dict[str, Any] | None]
     item: Mapped[Item] = relationship()
     guideline: Mapped[Guideline] = relationship()

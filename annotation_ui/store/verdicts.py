@@ -46,7 +46,8 @@ class Verdict:
         skip_reason: one of :data:`SKIP_REASONS`.
         payload: of ``ranked`` ``{"ranks": {slot: rank}}`` with 1 for the best and no number left out, of ``rated``
             ``{"ratings": {slot: {attribute: rating}}}`` with ``ranks`` where the form asks for them, of
-            ``written`` ``{"text"}``; ``spans`` of any but a skip where passages were marked; else ``None``.
+            ``written`` ``{"text"}``; of any but a skip ``spans`` where passages were marked, and ``turns`` where the
+            form asks for them: ``{message of the conversation, from "0": label}``; else ``None``.
     """
 
     label: str
@@ -108,6 +109,7 @@ class Shown:
         responses: how many there are.
         harms, form: of the guideline that was shown.
         texts: the last message of each response, by slot, where passages can be marked.
+        turns: the messages of the conversation that are judged, where the form asks for it; from 0.
     """
 
     kind: Kind
@@ -116,6 +118,7 @@ class Shown:
     harms: Sequence[str]
     form: Form
     texts: tuple[str, ...] = ()
+    turns: tuple[int, ...] = ()
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -160,7 +163,21 @@ def parse_verdict(said: Mapping[str, Any], shown: Shown) -> Verdict:
 def _payload(label: str, said: Mapping[str, Any], shown: Shown) -> dict[str, Any] | None:
     payload = _PAYLOADS[label](said, shown) if label in _PAYLOADS else None
     marked = _spans(said, shown) if label != "skip" and said.get("spans") else {}
-    return payload if not marked else {**(payload or {}), **marked}
+    judged = _turns(said, shown) if label != "skip" and shown.turns else {}
+    return {**(payload or {}), **marked, **judged} if marked or judged else payload
+
+
+def _turns(said: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
+    """Labels of the assistant's turns: ``{"turns": {message: label}}``."""
+    given, wanted = said.get("turns"), [str(turn) for turn in shown.turns]
+    if not isinstance(given, dict) or any(turn not in wanted for turn in given):
+        raise VerdictError("the verdicts on turns are not of the conversation on the screen")
+    for turn in wanted:
+        if given.get(turn) is None:
+            raise VerdictError(f"turn {int(turn) + 1} of the conversation has no verdict yet")
+        if given[turn] not in shown.form.turns:
+            raise VerdictError("the verdict on a turn is not one of the guideline's")
+    return {"turns": {turn: given[turn] for turn in wanted}}
 
 
 def _by_response(said: Mapping[str, Any], key: str, shown: Shown, words: str) -> list[Any]:

@@ -19,8 +19,14 @@ from annotation_ui.web.form_fields import fields_of, number, whole
 from annotation_ui.web.item_pages import item_actions
 from annotation_ui.web.webhook_pages import webhook_actions
 
-WHOLE = {"votes_per_item": "votes per item"}
-NUMBERS = {"gold_rate": "share of gold items", "repeat_rate": "share of repeats", "lease_seconds": "seconds of a lease"}
+WHOLE = {"votes_per_item": "votes per item", "training_items": "items of the training round"}
+NUMBERS = {
+    "gold_rate": "share of gold items",
+    "repeat_rate": "share of repeats",
+    "lease_seconds": "seconds of a lease",
+    "pause_below": "accuracy to pause below",
+    "hourly_rate": "pay of an hour",
+}
 
 
 def actions(show: Show) -> dict[str, Action]:
@@ -81,9 +87,8 @@ def _project(show: Show) -> dict[str, Action]:
 
     def settings(context: Context, asked: Said) -> Reply:
         fields = fields_of(asked)
-        changes: dict[str, Any] = {name: number(fields, name, words) for name, words in NUMBERS.items()}
-        for name, words in WHOLE.items():
-            changes[name] = whole(fields, name, words) or 0
+        changes: dict[str, Any] = {name: number(fields, name, NUMBERS[name]) for name in NUMBERS if name in fields}
+        changes |= {name: whole(fields, name, words) or 0 for name, words in WHOLE.items() if name in fields}
         changes["show_scores"] = fields.get("show_scores") == "yes"
         only = fields.get("members_only") == "yes"
         admin.change_project(

@@ -17,7 +17,7 @@ from annotation_ui.web.outages import Outages
 from annotation_ui.web.rendering import code_styles
 
 ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = ("drafts.js", "answers.js", "keys.js", "app.js")  # one program: the last one begins it
+SCRIPTS = ("drafts.js", "answers.js", "drag.js", "keys.js", "app.js")  # one program: the last one begins it
 # What is said to the user stays in the page while the pages change: only so does a screen reader notice it.
 WAITING = '<div class="k-root">Loading</div><div class="k-note" role="status" aria-live="polite"></div>'
 # Requests that are worked on at a time. More threads would only wait longer for each other: the interpreter runs one.

@@ -27,7 +27,7 @@ from annotation_ui.store.database import Database
 from annotation_ui.store.projects import ProjectError
 from annotation_ui.store.search import SearchError
 from annotation_ui.store.verdicts import SEVERITIES, SKIP_REASONS, STRENGTHS, TEXT_LIMIT, VerdictError
-from annotation_ui.web import administration_pages, rendering
+from annotation_ui.web import administration_pages, rendering, training_pages
 from annotation_ui.web.context import BadRequest, Context, Reply, Said
 from annotation_ui.web.differences import difference
 from annotation_ui.web.form_fields import fields_of
@@ -85,6 +85,8 @@ def _vote(context: Context, asked: Said) -> Reply:
     voted = annotating.vote(
         context.database, context.who, context.project, token, said, dwell_ms=dwell_ms, go_on=True, now=context.now
     )
+    if voted.feedback is not None:
+        return training_pages.feedback_page(_page, context, voted.feedback)
     scores = [revealed(score, context.language) for score in voted.scores]
     note = " · ".join([translated("Saved", context.language), *scores])
     return _annotate(context, screen=voted.screen) | {"note": note}
@@ -180,6 +182,7 @@ def _dashboard(context: Context, asked: Said) -> Reply:
         orders=ORDERS,
         snapshots=found.snapshots,
         jobs=found.jobs,
+        **training_pages.parts(found),
         working=any(job.state in ACTIVE for job in found.jobs),
         now=context.now,
         names=LABELS,
@@ -249,6 +252,7 @@ ACTIONS: dict[str, Callable[[Context, Said], Reply]] = {
     "dashboard": _dashboard,
     "snapshot": _snapshot,
     "train": _train,
+    "let go on": training_pages.resume_action(_dashboard),
     "next case": lambda context, asked: _case(context, {**asked, "item": following(context, asked)}),
     **administration_pages.actions(lambda context, name, **values: _page(context, name, **values)),
 }
@@ -266,12 +270,15 @@ def _annotate(context: Context, task: Task | None = None, screen: Screen | None 
     title, why = _why_empty(progress, context.now, context.language) if task is None else ("", "")
     if screen is not None and screen.archived:
         title, why = "Archived", "This project takes no more votes. Thank you."
+    elif task is None and screen is not None and training_pages.is_paused(screen.gold):
+        title, why = training_pages.PAUSED
     return _page(
         context,
         "annotate",
         screen.layout if screen else None,
         task=task,
         progress=progress,
+        gold=screen.gold if screen else None,
         empty_title=title,
         empty_why=why,
     )

@@ -58,6 +58,7 @@ KEYS = (
     ("←  →  Enter", "mark another answer · send the ratings, the order or the text"),
     ("F", "mark the selected text, in the raw view, where passages are marked"),
     ("E  P", "write the response (Esc leaves the field, Ctrl+Enter sends it) · see it as it will look"),
+    ("V", "the first turn of the conversation without a verdict; the arrow keys choose"),
     ("B", "both are bad"),
     ("S", "skip, with a reason"),
     ("U", "undo the last verdict, to give another one"),
@@ -166,6 +167,7 @@ def environment(language: Language = "en") -> Environment:
     made.filters["said"] = partial(said_in_words, language=language)
     made.filters["ago"] = partial(_ago, language=language)
     made.filters["day"] = lambda at: time.strftime("%Y-%m-%d %H:%M", time.gmtime(at))
+    made.filters["date"] = lambda at: time.strftime("%Y-%m-%d", time.gmtime(at))
     made.filters["leaning"] = partial(_leaning, language=language)
     made.filters["about"] = partial(_about, language=language)
     made.filters["along"] = along

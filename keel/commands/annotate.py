@@ -62,9 +62,12 @@ def annotate(
     demo: Annotated[bool, typer.Option(help="Try it on built-in data, in a database that is thrown away.")] = False,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Where models trained from the dashboard go.")] = RUNS,
     preference_config: Annotated[
-        str, typer.Option(help="Preset or YAML file to train with from a project of any other kind than safety.")
+        str, typer.Option(help="Preset or YAML file to train a reward model with, of all kinds but safety.")
     ] = "helpful_cpu",
     safety_config: Annotated[str, typer.Option(help="The same for a safety project.")] = "safety_cpu",
+    sft_config: Annotated[
+        str, typer.Option(help="Preset or YAML file to fine-tune a policy with, from a project of rewrites.")
+    ] = "sft_rewrites_cpu",
     reward_model: Annotated[
         list[Path] | None,
         typer.Option(metavar="DIR", help="Score the items of its kind by this model, in the background. Repeatable."),
@@ -83,19 +86,23 @@ def annotate(
     from annotation_ui.store.database import open_database
 
     if demo:
-        for name in ("db", "runs", "preference_config", "safety_config", "reward_model"):
+        for name in ("db", "runs", "preference_config", "safety_config", "sft_config", "reward_model"):
             if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE":
                 option = f"--{name.replace('_', '-')}"
                 raise typer.BadParameter(f"--demo has a database, runs and models of its own; leave out {option}")
         with tempfile.TemporaryDirectory(prefix="keel-annotate-") as directory:
             database = open_database(str(Path(directory) / "demo.db"))
             fill_demo(database)
-            configs: dict[Kind, str] = {"preference": "helpful_demo", "safety": "safety_demo"}
+            configs: dict[Kind, str] = {
+                "preference": "helpful_demo",
+                "safety": "safety_demo",
+                "rewrite": "sft_rewrites_cpu",
+            }
             _serve(database, host, port, secure_cookie, Path(directory) / "runs", configs, private_webhooks)
     else:
         database = open_database(db)
         _ask_for_scores(database, reward_model or [])
-        configs = {"preference": preference_config, "safety": safety_config}
+        configs = {"preference": preference_config, "safety": safety_config, "rewrite": sft_config}
         _serve(database, host, port, secure_cookie, runs, configs, private_webhooks)
 
 

@@ -16,11 +16,14 @@ from keel.commands.annotate_options import (
     DEFAULT_DB,
     DatabaseOption,
     GoldRate,
+    HourlyRate,
     Kind,
     LeaseMinutes,
+    PauseBelow,
     ProjectOption,
     RepeatRate,
     ShowScores,
+    Training,
     Votes,
     changing,
     reading,
@@ -53,6 +56,9 @@ def import_command(
     eval_fraction: Annotated[float | None, typer.Option(help="Share of the prompts kept for evaluation.")] = None,
     lease_minutes: LeaseMinutes = None,
     show_scores: ShowScores = None,
+    training: Training = None,
+    pause_below: PauseBelow = None,
+    hourly_rate: HourlyRate = None,
     gold: Annotated[bool, typer.Option(help="The labels are known answers; the items check annotators.")] = False,
     guideline: Annotated[Path | None, typer.Option(help="Of a new project; Markdown.")] = None,
     definition: Annotated[
@@ -65,14 +71,16 @@ def import_command(
 ) -> None:
     """Add items to judge, and votes made elsewhere. All of it or nothing: a bad row is named and stops the import.
 
-    --votes to --show-scores are the settings of a new project; `keel annotate settings` changes them.
+    --votes to --hourly-rate are the settings of a new project; `keel annotate settings` changes them.
     """
     from annotation_ui.exchange.importing import import_items
     from annotation_ui.store.database import open_database
 
     database, now = open_database(db), time.time()
     text = guideline.read_text(encoding="utf-8") if guideline else None
-    chosen = settings_given(votes, gold_rate, repeat_rate, lease_minutes, show_scores)
+    chosen = settings_given(
+        *(votes, gold_rate, repeat_rate, lease_minutes, show_scores, training, pause_below, hourly_rate)
+    )
     if eval_fraction is not None:
         chosen["eval_fraction"] = eval_fraction
     with database.read() as session:
@@ -143,12 +151,17 @@ def settings_command(
     repeat_rate: RepeatRate = None,
     lease_minutes: LeaseMinutes = None,
     show_scores: ShowScores = None,
+    training: Training = None,
+    pause_below: PauseBelow = None,
+    hourly_rate: HourlyRate = None,
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Show the settings of a project, or change them. Votes that were given stay as they are."""
     from annotation_ui.store.projects import change_settings, settings_of
 
-    changes = settings_given(votes, gold_rate, repeat_rate, lease_minutes, show_scores)
+    changes = settings_given(
+        *(votes, gold_rate, repeat_rate, lease_minutes, show_scores, training, pause_below, hourly_rate)
+    )
     with changing(db, project) as (session, found):
         if changes:
             change_settings(session, found, changes, author=CLI, now=time.time())
@@ -174,6 +187,9 @@ def export_command(
     min_agreement: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.0,
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Of attributes with a comparison: the pairs in the place of the ratings.")
+    ] = False,
+    turns: Annotated[
+        bool, typer.Option("--turns", help="The verdicts on single turns, a row for each, in the place of the others.")
     ] = False,
     votes: Annotated[
         Path | None,
@@ -204,6 +220,7 @@ def export_command(
         min_votes=min_votes,
         min_agreement=min_agreement,
         pairs=pairs,
+        turns=turns,
     )
     if votes is not None:
         refuse_database("--votes", [votes], db)

@@ -33,6 +33,16 @@ ShowScores = Annotated[
     typer.Option("--show-scores/--hide-scores", help="Show models' scores after each vote, which is then final."),
 ]
 
+Training = Annotated[
+    int | None,
+    typer.Option("--training", min=0, help="Items with a known answer that everybody begins with, shown afterwards."),
+]
+PauseBelow = Annotated[
+    float | None,
+    typer.Option(help="Accuracy on known answers below which an annotator is warned, then paused; 0 for never."),
+]
+HourlyRate = Annotated[float | None, typer.Option(help="Pay of an hour, for the forecast of the cost; 0 for none.")]
+
 
 @contextmanager
 def reading(db: str) -> Iterator[Session]:
@@ -73,6 +83,9 @@ def settings_given(
     repeat_rate: float | None,
     lease_minutes: float | None,
     show_scores: bool | None,
+    training: int | None = None,
+    pause_below: float | None = None,
+    hourly_rate: float | None = None,
 ) -> dict[str, Any]:
     """The options that were given, as fields of ``Settings``."""
     chosen = {
@@ -81,5 +94,8 @@ def settings_given(
         "repeat_rate": repeat_rate,
         "lease_seconds": None if lease_minutes is None else 60 * lease_minutes,
         "show_scores": show_scores,
+        "training_items": training,
+        "pause_below": pause_below,
+        "hourly_rate": hourly_rate,
     }
     return {name: value for name, value in chosen.items() if value is not None}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -62,3 +64,34 @@ def guideline_command(
         harms = harm or newest_guideline(session, found).harms
         version = add_guideline(session, found, text, harms, author=CLI, now=time.time()).version
     typer.echo(f"guideline version {version} of {found.name}")
+
+
+@app.command("resume")
+@failures("annotate")
+def resume_command(
+    name: Annotated[str, typer.Argument(help="An annotator who is paused.")],
+    project: ProjectOption = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Let an annotator go on who was paused by too many wrong answers on gold items; the record begins anew."""
+    from annotation_ui.actions.pauses import resume
+
+    with changing(db, project) as (session, found):
+        resume(session, found, name, by=CLI, now=time.time())
+    typer.echo(f"{name} may go on")
+
+
+@app.command("progress")
+@failures("annotate")
+def progress_command(project: ProjectOption = None, db: DatabaseOption = DEFAULT_DB) -> None:
+    """Print as JSON what is done and what is left of a project, with a forecast of the end and the cost."""
+    from annotation_ui.labelling.forecast import forecast
+    from annotation_ui.labelling.progress import project_progress
+    from annotation_ui.store.projects import find_project
+
+    with reading(db) as session:
+        found, now = find_project(session, project), time.time()
+        progress = project_progress(session, found, now=now)
+        typer.echo(
+            json.dumps(asdict(progress) | {"forecast": asdict(forecast(session, found, progress, now=now))}, indent=2)
+        )

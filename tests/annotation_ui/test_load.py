@@ -26,9 +26,10 @@ def script() -> ModuleType:
 
 
 def test_a_killed_server_loses_nothing_it_acknowledged(sqlite: Database, script: ModuleType) -> None:
-    figures = script.load(str(sqlite.url.database), 6, 60, 10.0, kill=True)
+    figures = script.load(str(sqlite.url.database), 6, 60, 10.0, kill=True, kinds=script.KINDS)
     assert figures["acknowledged"] > 0
     assert figures["stored"] >= figures["acknowledged"]
-    promises = ("lost", "doubled", "over_assigned")
+    assert set(figures["by_kind"]) == set(script.KINDS)
+    promises = ("lost", "doubled", "over_assigned", "miscounted")
     assert {name: figures[name] for name in promises} == dict.fromkeys(promises, 0)
     assert figures["most_votes_on_an_item"] <= script.VOTES_PER_ITEM

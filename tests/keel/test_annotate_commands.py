@@ -69,11 +69,13 @@ def test_a_project_is_shown_changed_and_made_from_a_file(tmp_path: Path) -> None
         (("--project", "q", "--definition", file), "is there already"),
         (("--project", "r", "--definition", file, "--kind", "ranking"), "of kind attributes"),
         (("--project", "r"), "--kind preference|safety|ranking|attributes|rewrite"),
-        (("--project", "r", "--kind", "ranking", "--gold"), "no known answers"),
+        (("--project", "r", "--kind", "rewrite", "--gold"), "no known answers"),
     ):
         failed = run(db, "import", rows, *words)
         assert failed.exit_code == 2
         assert says in " ".join(failed.output.split())
+    unknown = run(db, "import", rows, "--project", "r", "--kind", "ranking", "--gold")
+    assert "has no ranks to be the known answer" in " ".join(unknown.output.split())
 
 
 def test_an_export_does_not_overwrite_the_database(tmp_path: Path) -> None:

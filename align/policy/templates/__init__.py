@@ -1,8 +1,8 @@
-"""Chat templates for policies that think before they answer.
+"""Chat templates for policies.
 
 ``r1_zero``: DeepSeek-R1-Zero's conversation of a user and an assistant, who is told to think. ``r1``: ChatML in which
-every reply begins with ``<think>``, written by the template. Both keep the thoughts of earlier replies, and mark what
-the assistant writes with ``{% generation %}``.
+every reply begins with ``<think>``, written by the template. ``chatml``: ChatML for replies without thoughts. All keep
+the thoughts of earlier replies, and mark what the assistant writes with ``{% generation %}``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-TEMPLATES = ("r1", "r1_zero")
+TEMPLATES = ("r1", "r1_zero", "chatml")
 
 
 def template_text(name: str) -> str:

@@ -32,6 +32,7 @@ function step(by) {
 function showOrder() {
   const box = find(".k-order");
   if (!box) return;
+  showBoard();
   const places = new Map();
   ranked().forEach((group, n) => {
     const rank = answer(group);
@@ -96,6 +97,17 @@ function showMarks() {
     if (raws()[place]?.firstChild) ranges.push(rangeOf(raws()[place], mark));
   }));
   if (globalThis.CSS?.highlights) CSS.highlights.set("k-mark", new Highlight(...ranges));
+}
+
+// Verdicts on single turns of the conversation: radio buttons of the form, beside each turn.
+const turnBoxes = () => [...element.querySelectorAll(".k-turn-verdict")];
+const ofTurn = (box) => box.querySelector("input:checked")?.value ?? null;
+const turnVerdicts = () => Object.fromEntries(turnBoxes().map((box) => [box.dataset.turn, ofTurn(box)]).filter(([, label]) => label !== null));
+
+function toTurn() {
+  const box = turnBoxes().find((each) => ofTurn(each) === null) ?? turnBoxes()[0];
+  box?.scrollIntoView({ block: "nearest" });
+  (box?.querySelector("input:checked") ?? box?.querySelector("input"))?.focus();
 }
 
 // The parts of a verdict that the controls of a kind hold.

@@ -177,6 +177,7 @@ function verdict(label, button) {
   if (label === "skip") said.skip_reason = button.dataset.reason;
   CONTENT[label]?.(said);
   if (label !== "skip" && marked().length) said.spans = marked();
+  if (label !== "skip" && turnBoxes().length) said.turns = turnVerdicts();
   if (label === "unsafe") {
     said.harms = [...form.querySelectorAll("[name=harm]:checked")].map((box) => box.value);
     const severity = form.querySelector("[name=severity]:checked");

@@ -41,6 +41,7 @@ function onKey(event) {
     escape,
     "?": ACTS.help,
     h: () => ask("history"),
+    v: toTurn,
     n: () => find("[name=rationale]")?.focus(),
     t: () => element.querySelectorAll(".k-think").forEach((box) => (box.open = !box.open)),
     ".": () => find("[data-act=next-case]")?.click(),

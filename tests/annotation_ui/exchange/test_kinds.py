@@ -262,10 +262,10 @@ def test_ratings_beside_a_comparison_give_both(sqlite: Database, installed: Path
     assert set(pairs(exported(sqlite, ExportRule(pairs=True)).rows["train"])) == {"a>b", "a>c", "b>c"}
 
 
-def test_known_answers_are_for_labels(sqlite: Database, tmp_path: Path) -> None:
+def test_a_text_has_no_known_answer(sqlite: Database, tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
-    file.write_text(json.dumps({"prompt": "q", "responses": ["one", "two"]}) + "\n")
-    new = NewProject(kind="ranking", settings=PLAIN)
+    file.write_text(json.dumps({"prompt": "q", "response": "one"}) + "\n")
+    new = NewProject(kind="rewrite", settings=PLAIN)
     with pytest.raises(ProjectError, match="no known answers"):
         import_items(sqlite, "x", [str(file)], new=new, gold=True, author="root", now=NOW)
 

@@ -154,7 +154,8 @@ def test_only_reviewers_read_and_decide_on_texts(sqlite: Database) -> None:
     assert 'data-act="undo"' not in history
     dashboard = act(sqlite, "root", "dashboard")["html"]
     assert re.search(r"Accepted</span>.*<span class=\"k-count\">1<", dashboard)
-    assert "Train on it" not in act(sqlite, "root", "snapshot", name="s1")["html"]
+    assert "Train on it" in act(sqlite, "root", "snapshot", name="s1")["html"]
+    assert "Train on it" not in act(sqlite, "rev", "dashboard")["html"]
 
 
 def test_a_lost_draft_leaves_the_page_as_it_is(sqlite: Database) -> None:

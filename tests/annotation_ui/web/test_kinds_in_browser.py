@@ -116,6 +116,40 @@ def test_ranks_by_digits(site: Any, sqlite: Database, theme: str, width: int, re
 
 
 @pytest.mark.parametrize(("theme", "width"), VIEWS)
+@pytest.mark.parametrize("ties", [True, False])
+def test_ranks_by_drag(site: Any, sqlite: Database, theme: str, width: int, ties: bool) -> None:
+    fill_kind(sqlite, "ranking", rows=rows(3), form=Form(ties=ties))
+    page = site("ann").page(**looks(theme, width))
+
+    def drag(letter: str, place: int) -> None:
+        chip, there = page.locator(f".k-chip:text-is('{letter}')"), page.locator(f".k-board [data-place='{place}']")
+        box, end = chip.bounding_box(), there.bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(end["x"] + end["width"] - 6, end["y"] + end["height"] / 2, steps=4)
+        page.mouse.up()
+
+    drag("C", 1)
+    drag("A", 2)
+    page.keyboard.press("3")  # B, the only one without a place
+    assert page.inner_text(".k-order") == "C > A > B"
+    drag("B", 1)  # with C, or else in its place
+    assert page.inner_text(".k-order") == ("B = C > A" if ties else "B > A > C")
+    picture(page, f"ranking-drag-{theme}-{width}-{'ties' if ties else 'once'}")
+    assert complaints(page) == []
+    page.reload()
+    page.wait_for_selector(".k-chip")
+    assert page.locator(".k-board [data-place='1'] .k-chip").count() == (2 if ties else 1)  # the draft of this tab
+    page.wait_for_timeout(400)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Question 1")
+    [judgement] = stored(sqlite)
+    assert judgement.payload is not None
+    ranks = [judgement.payload["ranks"][slot] for slot in str(judgement.left)]
+    assert ranks == ([2, 1, 1] if ties else [2, 1, 3])
+
+
+@pytest.mark.parametrize(("theme", "width"), VIEWS)
 def test_a_text_is_written_previewed_compared_and_accepted(site: Any, sqlite: Database, theme: str, width: int) -> None:
     fill_kind(sqlite, "rewrite", rows=[{"prompt": f"{BASIL} (Question {n})", "response": TEXTS[1]} for n in range(2)])
     running = site("ann")

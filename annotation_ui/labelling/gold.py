@@ -1,0 +1,129 @@
+"""Items with a known answer: how right a verdict is, and the annotators who are warned or paused by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from random import Random
+from typing import Any
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from annotation_ui.labelling.assignment import trained, unseen_gold
+from annotation_ui.labelling.judgements import in_force
+from annotation_ui.store.service_tables import Clearance
+from annotation_ui.store.tables import Assignment, Event, Item, Judgement, Project, User
+
+NEAR = 1  # a rating is right that is at most so far from the known one
+WINDOW = 20  # the last answers on known items, of which the accuracy is
+WARN_AFTER, PAUSE_AFTER = 3, 6  # answers; the first few say little
+LONGEST_LAG = 8  # judgements after which an answer counts, at most
+
+Payload = Mapping[str, Any]
+
+
+def rightness(label: str, payload: Payload | None, gold: str, answer: Payload | None) -> float:
+    """The share of the known answer that a verdict gives, from 0 to 1.
+
+    A label is right or wrong. Of rankings it is the share of the pairs of responses in the known order, of ratings the
+    share of those at most :data:`NEAR` from the known ones; of both together the share of all pairs and ratings.
+    """
+    said, known = payload or {}, answer or {}
+    if label != gold or not known.keys() & {"ranks", "ratings"}:
+        return float(label == gold)
+    right = [*_right_pairs(said.get("ranks"), known.get("ranks")), *_right_ratings(said, known)]
+    return sum(right) / len(right) if right else 1.0
+
+
+def _right_pairs(said: Mapping[str, int] | None, known: Mapping[str, int] | None) -> Iterable[bool]:
+    if not known:
+        return
+    for one, other in combinations(sorted(known), 2):
+        yield said is not None and _sign(said[one] - said[other]) == _sign(known[one] - known[other])
+
+
+def _right_ratings(said: Payload, known: Payload) -> Iterable[bool]:
+    for slot, ratings in known.get("ratings", {}).items():
+        given = said.get("ratings", {}).get(slot, {})
+        for name, rating in ratings.items():
+            if name in given:  # the attributes of a later version of the guideline may be others
+                yield abs(given[name] - rating) <= NEAR
+
+
+def _sign(number: int) -> int:
+    return (number > 0) - (number < 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldRecord:
+    """The answers of an annotator on known items.
+
+    Args:
+        training: the training round is not over.
+        n: the last answers, at most :data:`WINDOW`, since a reviewer let the annotator go on.
+        share: how right they are; ``None`` without any.
+    """
+
+    training: bool
+    n: int
+    share: float | None
+    warned: bool
+    paused: bool
+
+
+def gold_record(session: Session, user: User, project: Project) -> GoldRecord:
+    """The record as it takes effect.
+
+    An answer outside of the training round counts only some judgements later, as many as are drawn for it: a warning
+    right after a verdict would tell the annotator which items are checks.
+    """
+    training = (
+        project.training_items > trained(session, user, project)
+        and session.scalar(unseen_gold(user, project).limit(1)) is not None
+    )
+    cleared = session.get(Clearance, (project.id, user.id))
+    mine = in_force(project).order_by(None).where(Judgement.user_id == user.id, Judgement.label != "skip")
+    mine = mine.order_by(Judgement.id.desc())
+    last = session.scalars(mine.with_only_columns(Judgement.id).limit(LONGEST_LAG)).all()
+    answers = session.execute(
+        mine.join(Assignment, Assignment.id == Judgement.assignment_id)
+        .with_only_columns(
+            Judgement.id, Judgement.label, Judgement.payload, Item.gold, Item.answer, Assignment.training
+        )
+        .where(Item.gold.is_not(None), Judgement.id > (cleared.after if cleared else 0))
+        .limit(WINDOW + LONGEST_LAG)
+    ).all()
+    counted = [row for row in answers if row.training or sum(n > row.id for n in last) >= _lag(row.id)][:WINDOW]
+    right = [rightness(row.label, row.payload, row.gold, row.answer) for row in counted]
+    share = sum(right) / len(right) if right else None
+    low = share is not None and share < project.pause_below
+    enough = len(counted) >= PAUSE_AFTER or all(row.training for row in counted)
+    paused = low and enough and not training
+    return GoldRecord(
+        training=training,
+        n=len(counted),
+        share=share,
+        warned=low and not paused and len(counted) >= WARN_AFTER,
+        paused=paused,
+    )
+
+
+def _lag(judgement: int) -> int:
+    return Random(f"lag:{judgement}").randint(1, LONGEST_LAG)
+
+
+def is_paused(session: Session, user: User, project: Project) -> bool:
+    """True if ``user`` gets no new items of the project until a reviewer lets them go on."""
+    return project.pause_below > 0 and gold_record(session, user, project).paused
+
+
+def clear(session: Session, user: User, project: Project, *, by: str, now: float) -> None:
+    """Let ``user`` go on: the answers so far count no longer towards a warning or a pause."""
+    mine = in_force(project).order_by(None).where(Judgement.user_id == user.id)
+    last = session.scalar(mine.with_only_columns(Judgement.id).order_by(Judgement.id.desc()).limit(1)) or 0
+    session.execute(delete(Clearance).where(Clearance.project_id == project.id, Clearance.user_id == user.id))
+    session.add(Clearance(project_id=project.id, user_id=user.id, after=last))
+    detail = {"user": user.id}  # names are replaced when a person leaves
+    session.add(Event(at=now, actor=by, kind="annotator let go on", project=project.name, detail=detail))
