@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from annotation_ui.actions.pauses import let_go_on
 from annotation_ui.actions.review import COUNTS, Dashboard
@@ -25,7 +26,7 @@ def feedback_page(show: Callable[..., Reply], context: Context, found: Feedback)
     return show(context, "feedback", task=found, names=NAMES, strengths=STRENGTHS, near=NEAR) | {"note": "Saved"}
 
 
-def parts(found: Dashboard) -> dict[str, object]:
+def parts(found: Dashboard) -> dict[str, Any]:
     """Values of the dashboard: the forecast, who is held back, and which figures of a job are counts."""
     return {"forecast": found.forecast, "held_back": found.held_back, "counts": COUNTS}
 
