@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from annotation_ui.labelling.gold import GoldRecord
 from annotation_ui.labelling.progress import Progress
 from annotation_ui.store.forms import Form, Kind
-
-if TYPE_CHECKING:
-    from annotation_ui.labelling.training import Feedback
 
 Messages = list[dict[str, str]]
 
@@ -99,6 +96,31 @@ class Screen:
     layout: Layout
     archived: bool = False
     gold: GoldRecord | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """An item of the training round after the verdict, with sides of the annotator's screen.
+
+    Args:
+        said: the verdict. ``known``: the known answer, in the same form.
+        share: how right the verdict is, from 0 to 1; ``None`` for a skip.
+        explanation: of the known answer; empty if there is none.
+        done, of: items of the training round so far, and in all.
+    """
+
+    kind: Kind
+    prompt: Messages
+    shown: tuple[Messages, ...]
+    form: Form
+    guideline: str
+    guideline_version: int
+    said: Mapping[str, Any]
+    known: Mapping[str, Any]
+    share: float | None
+    explanation: str
+    done: int
+    of: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from sqlalchemy.orm import Session
 
 from annotation_ui.labelling.assignment import trained
 from annotation_ui.labelling.gold import rightness
-from annotation_ui.labelling.screens import Messages
+from annotation_ui.labelling.screens import Feedback
 from annotation_ui.labelling.sides import in_sides
 from annotation_ui.store.forms import Form, Kind
 from annotation_ui.store.tables import Assignment, Judgement, Project, User
 from annotation_ui.store.verdicts import across, payload_in_sides, slots_shown
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Feedback:
-    """An item of the training round after the verdict, with sides of the annotator's screen.
-
-    Args:
-        said: the verdict. ``known``: the known answer, in the same form.
-        share: how right the verdict is, from 0 to 1; ``None`` for a skip.
-        explanation: of the known answer; empty if there is none.
-        done, of: items of the training round so far, and in all.
-    """
-
-    kind: Kind
-    prompt: Messages
-    shown: tuple[Messages, ...]
-    form: Form
-    guideline: str
-    guideline_version: int
-    said: Mapping[str, Any]
-    known: Mapping[str, Any]
-    share: float | None
-    explanation: str
-    done: int
-    of: int
 
 
 def feedback(session: Session, user: User, project: Project, assignment: Assignment, judgement: Judgement) -> Feedback:

@@ -8,8 +8,8 @@ from typing import Any
 from annotation_ui.actions.pauses import let_go_on
 from annotation_ui.actions.review import COUNTS, Dashboard
 from annotation_ui.labelling.gold import NEAR, GoldRecord
+from annotation_ui.labelling.screens import Feedback
 from annotation_ui.labelling.session import layout
-from annotation_ui.labelling.training import Feedback
 from annotation_ui.store.verdicts import STRENGTHS
 from annotation_ui.web.context import Context, Reply, Said
 from annotation_ui.web.form_fields import fields_of
