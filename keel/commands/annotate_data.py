@@ -19,11 +19,13 @@ from keel.commands.annotate_options import (
     HourlyRate,
     Kind,
     LeaseMinutes,
+    Pairs,
     PauseBelow,
     ProjectOption,
     RepeatRate,
     ShowScores,
     Training,
+    Turns,
     Votes,
     changing,
     reading,
@@ -185,12 +187,8 @@ def export_command(
         int | None, typer.Option(min=1, help="Default: more than half of the project's votes per item.")
     ] = None,
     min_agreement: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.0,
-    pairs: Annotated[
-        bool, typer.Option("--pairs", help="Of attributes with a comparison: the pairs in the place of the ratings.")
-    ] = False,
-    turns: Annotated[
-        bool, typer.Option("--turns", help="The verdicts on single turns, a row for each, in the place of the others.")
-    ] = False,
+    pairs: Pairs = False,
+    turns: Turns = False,
     votes: Annotated[
         Path | None,
         typer.Option(metavar="OUT", help="Every judgement, as NAME.jsonl, NAME.parquet or a directory (datasets)."),

@@ -41,6 +41,12 @@ PauseBelow = Annotated[
     float | None,
     typer.Option(help="Accuracy on known answers below which an annotator is warned, then paused; 0 for never."),
 ]
+Pairs = Annotated[
+    bool, typer.Option("--pairs", help="Of attributes with a comparison: the pairs in the place of the ratings.")
+]
+Turns = Annotated[
+    bool, typer.Option("--turns", help="The verdicts on single turns, a row for each, in the place of the others.")
+]
 HourlyRate = Annotated[float | None, typer.Option(help="Pay of an hour, for the forecast of the cost; 0 for none.")]
 
 
