@@ -12,7 +12,7 @@ def upgrade() -> None:
     op.add_column("assignments", sa.Column("training", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("projects", sa.Column("training_items", sa.Integer(), nullable=False, server_default="0"))
     for name in ("pause_below", "hourly_rate"):
-        op.add_column("projects", sa.Column(name, sa.Float(), nullable=False, server_default="0"))
+        op.add_column("projects", sa.Column(name, sa.Double(), nullable=False, server_default="0"))
     op.create_table(
         "clearances",
         sa.Column("project_id", sa.Integer(), nullable=False),
