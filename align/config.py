@@ -158,6 +158,11 @@ class AlignConfig(RunConfig):
                 f"keep_best: {self.keep_best.metric} is measured on held-out prompts while the run lasts: set "
                 "evaluation.data and evaluation.every"
             )
+        if self.rollout.adapters == "sent" and (self.rollout.engine != "vllm" or self.model.lora is None):
+            raise ValueError(
+                "rollout.adapters=sent sends adapters to vLLM servers: set model.lora and rollout.engine=vllm, or "
+                "rollout.adapters=merged"
+            )
         if self.rollout.ahead and self.correction is None:
             raise ValueError(
                 f"rollout.ahead={self.rollout.ahead} learns from responses of an earlier policy, which has to be "

@@ -229,7 +229,15 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     teacher = _load_teacher(config, tokenizer, world)
     watched = {guard.watch for guard in config.guards}
     copies = partial(Reference, engine, world, offload=config.ref_offload)
-    rollouts = build_rollout(config.rollout, policy, tokenizer, world, begun.reporter.say)
+    rollouts = build_rollout(
+        config.rollout,
+        policy,
+        tokenizer,
+        world,
+        begun.reporter.say,
+        folder=begun.directory.path,
+        max_tokens=sum(_longest(config, prompts, held_out)),
+    )
     stack.callback(rollouts.shutdown)
     return PolicyRun(
         config=config,
@@ -330,6 +338,12 @@ def _end_ids(policy: Policy, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return sorted(ids)
 
 
+def _longest(config: AlignConfig, prompts: PromptSet, held_out: PromptSet | None) -> tuple[int, int]:
+    """The tokens of the longest prompt, and of the longest response."""
+    longest = max(len(ids) for part in (prompts, held_out) if part is not None for ids in part.ids)
+    return longest, max(phase.max_new_tokens for phase in phases_of(config))
+
+
 def _check_positions(
     config: AlignConfig,
     tokenizer: PreTrainedTokenizerBase,
@@ -340,8 +354,7 @@ def _check_positions(
     """``ValueError`` if a response of full length would run beyond the positions that the model or teacher knows."""
     own = getattr(policy_architecture(config.model, tokenizer), "max_position_embeddings", None)
     limits = [(config.model.path, own), *([(config.teacher.path, of_teacher)] if config.teacher is not None else [])]
-    longest = max(len(ids) for part in (prompts, held_out) if part is not None for ids in part.ids)
-    new = max(phase.max_new_tokens for phase in phases_of(config))
+    longest, new = _longest(config, prompts, held_out)
     for path, limit in limits:
         if limit is not None and longest + new > limit:
             raise ValueError(

@@ -77,8 +77,19 @@ def engines_of(config: AlignConfig) -> list[str]:
     if rollout.engine == "local":
         unused = "" if rollout.urls == RolloutConfig().urls else "; rollout.urls has no effect (rollout.engine=local)"
         return [f"rollouts: sampled by the training model, one thing after the other{unused}"]
+    if rollout.engine == "vllm_colocated":
+        return [
+            "rollouts: sampled by vLLM in the training processes, one thing after the other; on a GPU it takes "
+            f"{rollout.vllm_memory:.0%} of the memory while it samples (rollout.vllm_memory)"
+        ]
     count, reason = len(rollout.urls), config.needs_whole_rollout
     found = [f"rollouts: sampled by {count} vLLM server{'s' * (count > 1)}: {', '.join(rollout.urls)}"]
+    if config.model.lora is not None:
+        found.append(
+            "adapters: sent as they are, the frozen weights once (rollout.adapters=sent)"
+            if rollout.adapters == "sent"
+            else "adapters: sent merged, with all weights (rollout.adapters=merged)"
+        )
     if not rollout.overlap:
         found.append("overlap: none; a rollout is sampled, then scored, then learnt from (rollout.overlap=false)")
     elif reason:

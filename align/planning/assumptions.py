@@ -75,14 +75,19 @@ class Assumptions:
         return [*values, *(f"not counted: {text}" for text in NOT_COUNTED)]
 
 
-def assumptions_for(engine: Literal["local", "vllm"], words: list[str]) -> Assumptions:
+def assumptions_for(engine: Literal["local", "vllm", "vllm_colocated"], words: list[str]) -> Assumptions:
     """The defaults, with ``NAME=VALUE`` in ``words`` in their place.
 
     The local engine drives every layer from Python: its ``layer_seconds`` are 250 microseconds.
 
     Raises:
-        ValueError: no such assumption, or its value is no number.
+        ValueError: no such assumption, or its value is no number; the engine is none that a plan knows.
     """
+    if engine == "vllm_colocated":
+        raise ValueError(
+            "rollout.engine=vllm_colocated: a plan knows engines beside the training and the local one; plan with "
+            "rollout.engine=local for the memory of training, or with rollout.engine=vllm"
+        )
     base = Assumptions(layer_seconds=250e-6) if engine == "local" else Assumptions()
     types = {each.name: type(getattr(base, each.name)) for each in fields(base)}
     values: dict[str, float | int] = {}

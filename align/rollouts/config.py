@@ -79,13 +79,18 @@ class RolloutConfig:
 
     Attributes:
         engine: ``local``: the training model itself. ``vllm``: vLLM servers, which are sent the weights before each
-            rollout.
+            rollout. ``vllm_colocated``: a vLLM engine in each training process, in turns with the updates.
         overlap: vllm: an update begins when the prompts that it learns from are answered and scored, while the servers
             go on with the rest of the rollout. The result is the same.
         ahead: vllm: sample so many rollouts ahead, 0 or 1, with the weights from before the updates of the rollout
             under way. The result is another one; it needs ``overlap`` and ``loss.correction``.
-        max_rows: local: sequences sampled at once on one rank.
+        max_rows: local, vllm_colocated: sequences sampled at once on one rank.
+        vllm_memory: vllm_colocated: share of a GPU's memory for the engine while it samples. Beside it there must be
+            room for what training keeps.
         urls: of the servers, which share the prompts of a rollout.
+        adapters: vllm, with ``model.lora``: ``merged``: servers are sent all weights, adapters added. ``sent``: they
+            are sent the frozen weights once, and then adapters alone, as files below ``output_dir``, which they must
+            be able to read.
         vllm_group_port: of the main rank's machine, for the weights of the first server; each further server takes the
             next port.
         vllm_start_seconds: how long to wait for the servers to be up.
@@ -95,11 +100,13 @@ class RolloutConfig:
 
     RENAMED: ClassVar[dict[str, str]] = {"vllm_base_url": "urls"}
 
-    engine: Literal["local", "vllm"] = "local"
+    engine: Literal["local", "vllm", "vllm_colocated"] = "local"
     overlap: bool = False
     ahead: int = 0
     max_rows: int = 256
+    vllm_memory: float = 0.4
     urls: list[str] = field(default_factory=lambda: ["http://127.0.0.1:8000"])
+    adapters: Literal["merged", "sent"] = "merged"
     vllm_group_port: int = 51216
     vllm_start_seconds: float = 600.0
     vllm_request_seconds: float = 1800.0
@@ -113,10 +120,13 @@ class RolloutConfig:
             raise ValueError(f"rollout.urls: {wrong[0]!r} must begin with http:// or https://")
         if len({url.rstrip("/") for url in self.urls}) < len(self.urls):
             raise ValueError(f"rollout.urls names a server twice: {', '.join(self.urls)}")
-        if self.overlap and self.engine == "local":
+        if not 0 < self.vllm_memory < 1:
+            raise ValueError(f"rollout.vllm_memory={self.vllm_memory} must be a share between 0 and 1")
+        if self.overlap and self.engine != "vllm":
+            does = "samples with that model" if self.engine == "local" else "takes turns with the updates"
             raise ValueError(
-                "rollout.overlap=true needs an engine that goes on while the model is updated, and "
-                "rollout.engine=local samples with that model: set rollout.engine=vllm, or rollout.overlap=false"
+                "rollout.overlap=true needs an engine that goes on while the model is updated, and rollout.engine="
+                f"{self.engine} {does}: set rollout.engine=vllm, or rollout.overlap=false"
             )
         if self.ahead not in (0, 1):
             raise ValueError(f"rollout.ahead={self.ahead}: a run samples 0 or 1 rollouts ahead")

@@ -14,11 +14,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import torch
 
+from align.rollouts.adapters import AdapterFolder
 from align.rollouts.base import Sampling
 from align.rollouts.choices import Response, read_choices
 from align.rollouts.server import RestartedError, Server
@@ -52,6 +54,7 @@ class Fleet:
 
     Args:
         model: in training. ``device``: of the trainer.
+        adapters: written for the servers, which then get the frozen weights once; ``None``: they get all weights.
         say: reports what happens to servers.
     """
 
@@ -64,6 +67,7 @@ class Fleet:
         group_port: int,
         start_seconds: float,
         request_seconds: float,
+        adapters: AdapterFolder | None,
         say: Callable[[str], None],
     ) -> None:
         self._model, self._device, self._start_seconds, self._say = model, device, start_seconds, say
@@ -71,6 +75,7 @@ class Fleet:
             Server(url, group_port + number, VllmClient(url, request_seconds)) for number, url in enumerate(urls)
         ]
         self._run = f"keel-{uuid.uuid4().hex}"
+        self._adapters = adapters
         self._lock = threading.Lock()  # of loads and losses
         self._due: list[Server] = []  # of the update under way
         self._expected: float | None = None  # tokens of a response
@@ -88,7 +93,7 @@ class Fleet:
     def join(self) -> None:
         """Connect with every server at the same time; at the start all of them must be there."""
         with ThreadPoolExecutor(len(self.servers)) as pool:
-            joined = [pool.submit(each.join, self._model, self._device, self._start_seconds) for each in self.servers]
+            joined = [pool.submit(self._join, each, self._start_seconds) for each in self.servers]
             missing = wait(joined, timeout=QUIET_SECONDS).not_done
             if absent := [server.url for server, each in zip(self.servers, joined, strict=True) if each in missing]:
                 limit = f"at most {self._start_seconds:g} s (rollout.vllm_start_seconds)"
@@ -120,13 +125,20 @@ class Fleet:
             time.sleep(min(POLL_SECONDS, self._start_seconds))
             for server in self.servers:
                 self._join_again(server)
-        return any(server.step != step for server in self.used)
+        if self._adapters is None:
+            return any(server.step != step for server in self.used)
+        return any(server.adapter != self._adapters.name(step) for server in self.used)
 
-    def begin_update(self, step: int) -> None:
-        """Begin to send the weights after ``step`` updates to the servers that do not have them."""
-        self._due = [server for server in self.used if server.step != step]
+    def begin_update(self, step: int) -> bool:
+        """Begin to send the weights after ``step`` updates to the servers that do not have them; true if there are any.
+
+        With adapters, those are the frozen weights.
+        """
+        sent_once = self._adapters is not None
+        self._due = [s for s in self.used if (s.step is None if sent_once else s.step != step)]
         for server in self._due:
             self._update(server, server.begin_update)
+        return bool(self._due)
 
     def send(self, name: str, weight: torch.Tensor) -> None:
         for server in self._due:
@@ -135,6 +147,12 @@ class Fleet:
     def finish_update(self, step: int) -> None:
         for server in self._due:
             self._update(server, partial(server.finish_update, step, f"{self._run}-{step}"))
+
+    def load_adapter(self, folder: Path) -> None:
+        """Let every server that does not have it load the adapter in ``folder``."""
+        for server in self.used:
+            if server.adapter != folder.name:
+                self._update(server, partial(server.load_adapter, folder))
 
     def ask(self, prompt: list[int], seed: int | None, sampling: Sampling, vocabulary: int) -> Answer:
         """The responses to one prompt, from the server with the least work; several threads may ask.
@@ -155,6 +173,8 @@ class Fleet:
             options["seed"] = seed % 2**62  # vLLM counts a group's seeds up from it, in 64 bits
         while True:
             server, work = self._take(len(prompt), wanted, sampling.max_new_tokens)
+            if server.adapter:
+                options["model"] = server.adapter
             try:
                 choices = server.client.complete(
                     prompt,
@@ -170,7 +190,12 @@ class Fleet:
                 self._learn(responses)
                 return Answer(responses * (sampling.samples // wanted), began, time.time(), server.url)
             except (httpx2.HTTPError, RefusedRequestError, RestartedError) as error:
-                if isinstance(error, RefusedRequestError) and error.status < 500:
+                # A server that does not know the adapter was restarted.
+                if (
+                    isinstance(error, RefusedRequestError)
+                    and error.status < 500
+                    and not (server.adapter and error.status == 404)
+                ):
                     raise
                 self._lose(server, error)
                 with self._lock:
@@ -228,6 +253,10 @@ class Fleet:
                 f"{left} other{'s' * (left > 1)}, and it is looked for before every rollout"
             )
 
+    def _join(self, server: Server, seconds: float) -> None:
+        rank = None if self._adapters is None else self._adapters.rank
+        server.join(self._model, self._device, seconds, rank)
+
     def _look_at(self, server: Server) -> None:
         try:
             server.check_version()
@@ -241,7 +270,7 @@ class Fleet:
         was, problem = server.lost, problem_of(server.url, PROBE_SECONDS)
         if problem is None:
             try:
-                server.join(self._model, self._device, min(self._start_seconds, REJOIN_SECONDS))
+                self._join(server, min(self._start_seconds, REJOIN_SECONDS))
             except Exception as error:
                 problem = named(error)
         server.lost = problem or ""

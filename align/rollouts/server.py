@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import torch
 
 from align.rollouts.transfer import WeightTransfer, open_transfer
-from align.rollouts.vllm_client import VllmClient, wait_until_up
+from align.rollouts.vllm_client import RefusedRequestError, VllmClient, wait_until_up
 
 RESTARTED = "default"  # the name of the weights that a server has begun with
 
@@ -27,6 +28,7 @@ class Server:
         port: of this machine, where its workers meet the trainer.
         max_tokens: of a prompt with its response.
         step: updates behind the weights that it holds; ``None`` before it was sent any. ``version``: their name.
+        adapter: name of the adapter that it holds; empty: none.
         lost: the reason why it is not used; empty while it is.
         load: tokens of the requests under way, as expected.
     """
@@ -38,18 +40,25 @@ class Server:
     max_tokens: int = 0
     step: int | None = None
     version: str = ""
+    adapter: str = ""
     lost: str = ""
     load: float = 0.0
 
-    def join(self, model: Any, device: torch.device, seconds: float) -> None:
-        """Wait for the server, compare its settings with the run's, and open the way of the weights."""
+    def join(self, model: Any, device: torch.device, seconds: float, adapter_rank: int | None = None) -> None:
+        """Wait for the server, compare its settings with the run's, and open the way of the weights.
+
+        Args:
+            adapter_rank: of the adapters that will be sent; ``None``: none are.
+        """
         if self.transfer is not None:
             self.transfer.close()
             self.transfer = None
-        self.step, self.version = None, ""
+        self.step, self.version, self.adapter = None, "", ""
         wait_until_up(self.url, seconds)
         settings = self.client.settings()
         self.max_tokens = check_server(settings, model)
+        if adapter_rank is not None:
+            check_adapters(settings, adapter_rank)
         check_workers(self.client, seconds)
         self.client.model()  # now, so that later requests reach the server in their order
         self.transfer = open_transfer(self.client, settings, self.port, device)
@@ -75,6 +84,32 @@ class Server:
         self.client.reset_prefix_cache()
         self.client.post("/resume")
         self.step, self.version = step, version
+
+    def load_adapter(self, folder: Path) -> None:
+        """Load the adapter in ``folder``, whose name is the folder's, in the place of the one before.
+
+        Raises:
+            ValueError: the server may not load adapters while it runs, or cannot read the folder.
+        """
+        try:
+            body = {"lora_name": folder.name, "lora_path": str(folder), "load_inplace": True}
+            self.client.post("/v1/load_lora_adapter", body, again=False, read=False)
+        except RefusedRequestError as error:
+            if error.status != 404:
+                raise
+            if "No adapter found" in str(error):
+                raise ValueError(
+                    f"the server cannot read {folder}: put output_dir on a file system that it shares with this "
+                    f"machine, under the same path, or set rollout.adapters=merged"
+                ) from error
+            raise ValueError(
+                "the server loads no adapters while it runs; start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 in its "
+                "environment, or set rollout.adapters=merged"
+            ) from error
+        before, self.adapter = self.adapter, folder.name
+        if before and before != folder.name:
+            with suppress(RefusedRequestError):  # it is only a name by now
+                self.client.post("/v1/unload_lora_adapter", {"lora_name": before}, read=False)
 
     def abort_update(self) -> None:
         """Let the server work again after an update that failed."""
@@ -135,6 +170,22 @@ def check_server(info: dict[str, Any], model: Any) -> int:
             f"--dtype {ours}, or set engine.dtype"
         )
     return int(settings["max_model_len"])
+
+
+def check_adapters(info: dict[str, Any], rank: int) -> None:
+    """``ValueError`` if the server's settings allow no adapters of this rank; the message names the option."""
+    lora = info.get("lora_config")
+    options = f"--enable-lora --max-lora-rank {rank}"
+    if lora is None:
+        raise ValueError(
+            f"rollout.adapters=sent, and the server takes no adapters; start it with {options} and with "
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 in its environment, or set rollout.adapters=merged"
+        )
+    if int(lora["max_lora_rank"]) < rank:
+        raise ValueError(
+            f"the server takes adapters of rank {lora['max_lora_rank']} at most, and the run's have {rank}; start it "
+            f"with {options}"
+        )
 
 
 def check_workers(client: VllmClient, seconds: float) -> None:

@@ -7,20 +7,22 @@ out. Before a rollout the weights go to every server, one at a time, see :mod:`a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from align.rollouts.adapters import AdapterFolder
 from align.rollouts.base import Sampling, check_prompts
 from align.rollouts.choices import rollout_of
 from align.rollouts.fleet import Answer, Fleet
 from align.rollouts.vllm_client import CONCURRENT
+from align.rollouts.weights import whole_weights
 from align.training.rollout import Rollout
 from reward_models.data.trees import TokenIds
 from reward_models.runtime.distributed import World
@@ -45,15 +47,17 @@ class VllmRollout:
     the weights before it is used.
 
     Args:
-        model: the transformers language model in training, or peft's wrapper around one; adapters arrive merged.
+        model: the transformers language model in training, or peft's wrapper around one.
         urls: e.g. ``http://10.0.0.2:8000``.
         group_port: of this machine, where the first server's workers meet it; the n-th server's meet it n - 1 further.
         start_seconds: how long to wait for the servers to be up. ``request_seconds``: for the answer to one request.
+        adapters: a folder that the servers can read under the same path, to send adapters as adapters, and the frozen
+            weights once. ``None``: adapters arrive merged, and all weights each time.
         say: reports servers that are lost, and that are back.
 
     Raises:
         RolloutServerError: on every rank, if a server is not up in time.
-        ValueError: on every rank, if weights cannot be sent to a server from here.
+        ValueError: on every rank, if weights cannot be sent to a server from here, or a server takes no adapters.
     """
 
     def __init__(
@@ -65,9 +69,11 @@ class VllmRollout:
         group_port: int = 51216,
         start_seconds: float = 600.0,
         request_seconds: float = 1800.0,
+        adapters: Path | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         self._model, self._world = model, world
+        self._adapters = None if adapters is None else AdapterFolder(adapters, model, world)
         urls = [url.rstrip("/") for url in urls]
         self._name = f"rollout server{'s' * (len(urls) > 1)} {', '.join(urls)}"
         self._fleet = Fleet(  # only the main rank uses it
@@ -77,6 +83,7 @@ class VllmRollout:
             group_port=group_port,
             start_seconds=start_seconds,
             request_seconds=request_seconds,
+            adapters=self._adapters,
             say=say,
         )
         self._requests = _Requests(CONCURRENT * len(urls))
@@ -90,9 +97,15 @@ class VllmRollout:
         """
         if not self._on_main("connecting", lambda: self._fleet.find(step)):
             return
-        self._on_main("a weight update", lambda: self._begin(step), UPDATE_HINT)
+        if self._on_main("a weight update", lambda: self._begin(step), UPDATE_HINT):
+            self._send_weights(step)
+        if self._adapters is not None:
+            folder = self._adapters.write(step)
+            self._on_main("sending the adapter", lambda: self._fleet.load_adapter(folder))
+
+    def _send_weights(self, step: int) -> None:
         failure: Exception | None = None  # the other ranks go on gathering, and learn of it in the end
-        for name, weight in whole_weights(self._model):
+        for name, weight in whole_weights(self._model, merged=self._adapters is None):
             if self._world.is_main and failure is None:
                 try:
                     self._fleet.send(name, weight)
@@ -100,9 +113,10 @@ class VllmRollout:
                     failure = error
         self._on_main("a weight update", lambda: self._finish(step, failure), UPDATE_HINT)
 
-    def _begin(self, step: int) -> None:
+    def _begin(self, step: int) -> bool:
+        """Begin an update; false if every server has the weights, and lacks an adapter at most."""
         self._requests.wait()
-        self._fleet.begin_update(step)
+        return self._fleet.begin_update(step)
 
     def _finish(self, step: int, failure: Exception | None) -> None:
         if failure is not None:
@@ -179,6 +193,8 @@ class VllmRollout:
     def shutdown(self) -> None:
         self._requests.end()
         self._fleet.close()
+        if self._adapters is not None:
+            self._adapters.clear()
 
     def _gather(self, mine: Any) -> list[Any]:
         """The values of all ranks, on every rank."""
@@ -256,30 +272,3 @@ class _Requests:
                 future.set_result(call())
             except BaseException as error:
                 future.set_exception(error)
-
-
-def whole_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every weight by its name in the plain transformers model, adapters added to what they adapt.
-
-    Under ZeRO stage 3 every rank must run through all of them; a weight is whole until the next is asked for. The
-    training weights stay as they are: merging and unmerging adapters in place would round bf16 weights at every step.
-    """
-    import deepspeed
-
-    adapted = hasattr(model, "peft_config")
-    base = model.get_base_model() if adapted else model
-    parameters = dict(base.named_parameters())
-    for name, parameter in parameters.items():
-        if adapted and ".lora_" in name:
-            continue
-        owner, _, leaf = name.rpartition(".")
-        inside = owner.removesuffix(".base_layer")
-        wrapper = base.get_submodule(inside) if inside != owner else None
-        needed = [parameter, *(p for n, p in parameters.items() if wrapper and n.startswith(f"{inside}.lora_"))]
-        partitioned = hasattr(parameter, "ds_id")
-        with deepspeed.zero.GatheredParameters(needed) if partitioned else nullcontext(), torch.no_grad():
-            weight = parameter.data
-            if wrapper is not None and leaf == "weight":
-                for adapter in wrapper.active_adapters:
-                    weight = weight + wrapper.get_delta_weight(adapter).to(weight.dtype)
-            yield f"{inside}.{leaf}" if inside else leaf, weight

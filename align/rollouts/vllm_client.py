@@ -51,10 +51,13 @@ class VllmClient:
     def get(self, path: str) -> Any:
         return self._json(self._http, "GET", path, TRIES, {})
 
-    def post(self, path: str, body: Any = None, *, again: bool = True, seconds: float | None = None) -> Any:
+    def post(
+        self, path: str, body: Any = None, *, again: bool = True, seconds: float | None = None, read: bool = True
+    ) -> Any:
         """The JSON of the answer; ``None`` for an answer without a body.
 
         Args:
+            read: false for an answer that is no JSON; ``None`` is returned.
             again: whether the request may reach the server twice.
             seconds: longest time for the answer; ``None``: the client's.
 
@@ -65,7 +68,7 @@ class VllmClient:
         options: dict[str, Any] = {} if seconds is None else {"timeout": seconds}
         options["json"] = {} if body is None else body
         client, tries = (self._http, TRIES) if again else (self._http_once, 1)
-        return self._json(client, "POST", path, tries, options)
+        return self._json(client, "POST", path, tries, options, read)
 
     def settings(self) -> dict[str, Any]:
         """The server's resolved configuration.
@@ -120,7 +123,9 @@ class VllmClient:
         self._http_once.close()
 
     @staticmethod
-    def _json(client: httpx2.Client, method: str, path: str, tries: int, options: dict[str, Any]) -> Any:
+    def _json(
+        client: httpx2.Client, method: str, path: str, tries: int, options: dict[str, Any], read: bool = True
+    ) -> Any:
         for number in range(tries):
             last = number == tries - 1
             try:
@@ -130,7 +135,7 @@ class VllmClient:
                     raise
             else:
                 if response.status_code == 200:
-                    return response.json() if response.content else None
+                    return response.json() if response.content and read else None
                 if last or response.status_code not in (502, 503):
                     raise RefusedRequestError(path, response)
             time.sleep(FIRST_WAIT * 2**number)

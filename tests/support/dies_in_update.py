@@ -9,7 +9,8 @@ import torch
 from omegaconf import OmegaConf
 from transformers import AutoModelForCausalLM
 
-from align.rollouts.vllm import VllmRollout, whole_weights
+from align.rollouts.vllm import VllmRollout
+from align.rollouts.weights import whole_weights
 from reward_models.runtime.distributed import World
 
 

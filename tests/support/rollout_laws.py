@@ -50,6 +50,22 @@ def moved(base: Path, seed: int = 0) -> Any:
     return model
 
 
+def adapted(model: Any, seed: int) -> Any:
+    """The policy with adapters that change it."""
+    settings = peft.LoraConfig(r=2, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+    wrapped: Any = peft.get_peft_model(model, settings)
+    change_adapters(wrapped, seed)
+    return wrapped.eval()
+
+
+@torch.no_grad()
+def change_adapters(model: Any, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in model.named_parameters():
+        if "lora_" in name:
+            weight.copy_(0.1 * torch.randn(weight.shape, generator=generator))
+
+
 @torch.no_grad()
 def move(model: torch.nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -146,16 +162,10 @@ class RolloutLaws:
         asked.shutdown()
 
     def test_adapters_arrive_merged(self, connect: Any, base: Path) -> None:
-        model = moved(base)
-        settings = peft.LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
-        adapted: Any = peft.get_peft_model(model, settings)
-        for name, weight in adapted.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.1)
-        engine = connect(adapted)
+        model = adapted(moved(base), 0)
+        engine = connect(model)
         engine.sync_weights(0)
-        rollout = sample(engine)
-        assert_sampled_by(adapted, rollout)
+        assert_sampled_by(model, sample(engine))
 
     def test_a_pause_in_which_the_server_closes_its_connections(self, connect: Any) -> None:
         engine = connect()

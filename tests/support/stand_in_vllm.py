@@ -12,11 +12,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch.distributed import TCPStore
 
 
@@ -33,6 +35,9 @@ class StandIn:
         unknown: a weight that the server's model has not.
         weighs: responses depend on the weights too.
         dies_after: so many more completion requests are answered; then it is ``dead`` and closes every connection.
+        lora: the highest rank of adapters; ``None``: it takes none. ``loads``: it may load them while it runs.
+        adapters: their weights by name; a completion request that names another model than these and its own is
+            refused.
         waiting: the workers wait for weights and answer nothing. ``busy``: requests of somebody else are under way.
     """
 
@@ -49,12 +54,14 @@ class StandIn:
         self.unknown = ""
         self.hang_ups, self.root = 0, "runs/policy"
         self.weighs, self.dies_after, self.dead = False, -1, False
+        self.lora: int | None = None
+        self.loads, self.adapters = True, dict[str, dict[str, torch.Tensor]]()
         self.updating = self.paused = self.waiting = self.busy = False
         self._store: TCPStore | None = None
 
     def forget(self) -> None:
         """Lose what a server loses that is restarted."""
-        self.version, self.received, self._store = "default", {}, None
+        self.version, self.received, self.adapters, self._store = "default", {}, {}, None
 
     def answer(self, path: str, payload: dict[str, Any]) -> Any:
         self.calls.append(path)
@@ -62,12 +69,16 @@ class StandIn:
             return {"data": [{"id": "policy", "root": self.root, "max_model_len": self.settings["max_model_len"]}]}
         if path == "/server_info":
             way = {"backend": self.backend} if self.backend else None
-            return {"vllm_config": {"model_config": self.settings, "weight_transfer_config": way}}
+            lora = None if self.lora is None else {"max_lora_rank": self.lora}
+            settings = {"model_config": self.settings, "weight_transfer_config": way, "lora_config": lora}
+            return {"vllm_config": settings}
         if path == "/reset_prefix_cache":
             time.sleep(1.0 if self.waiting else 0.0)
             return {"success": not self.busy}
         if path == "/v1/completions":
             return self._complete(payload)
+        if path.endswith("_lora_adapter"):
+            return self._adapter(path, payload)
         return self._weights(path, payload)
 
     def _weights(self, path: str, payload: dict[str, Any]) -> Any:
@@ -95,6 +106,21 @@ class StandIn:
             self._receive(payload["update_info"])
         return {}
 
+    def _adapter(self, path: str, payload: dict[str, Any]) -> Any:
+        if not self.loads:
+            return {"error": {"message": "Not Found", "code": 404}}
+        if path == "/v1/unload_lora_adapter":
+            del self.adapters[payload["lora_name"]]
+            return {}
+        folder = Path(payload["lora_path"])
+        if not folder.is_dir():
+            return refused(404, f"Loading lora failed: No adapter found for {folder}")
+        settings = json.loads((folder / "adapter_config.json").read_text())
+        if self.lora is None or settings["r"] > self.lora:
+            return refused(500, f"LoRA rank {settings['r']} is greater than max_lora_rank {self.lora}.")
+        self.adapters[payload["lora_name"]] = load_file(folder / "adapter_model.safetensors")
+        return b"Success"
+
     def _receive(self, info: dict[str, Any]) -> None:
         assert self._store is not None
         for name, dtype, shape, key in zip(*(info[k] for k in ("names", "dtype_names", "shapes", "keys")), strict=True):
@@ -104,6 +130,8 @@ class StandIn:
 
     def _complete(self, payload: dict[str, Any]) -> Any:
         assert not self.paused
+        if payload["model"] not in ("policy", *self.adapters):
+            return refused(404, f"The model `{payload['model']}` does not exist.")
         self.payloads.append(payload)
         time.sleep(self.delay)
         if payload["temperature"] == 0 and payload["n"] > 1:

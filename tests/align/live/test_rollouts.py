@@ -9,16 +9,41 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dies_sending
 import httpx2
+import numpy as np
 import pytest
 import torch
 import training_runs
 from live_vllm import POLICY, Launcher, LiveServer
-from rollout_laws import RolloutLaws, assert_sampled_by, moved, sample, save_base
+from rollout_laws import RolloutLaws, adapted, assert_sampled_by, change_adapters, moved, sample, save_base
 from stand_in_vllm import free_port
 from training_runs import PARTITION_ALL, metrics
 
+from align.training.rollout import Rollout
+
 pytestmark = pytest.mark.live
+
+LORA = ("--enable-lora", "--max-lora-rank", "8", "--max-loras", "1")
+
+
+def assert_equal_samples(first: Rollout, second: Rollout) -> None:
+    """Equal tokens up to one, where a rounding has changed the draw, and equal log-probabilities that far."""
+    same = 0
+    for (ids, logprobs), (others, theirs) in zip(first.responses(), second.responses(), strict=True):
+        count = min(len(ids), len(others))
+        differ = np.flatnonzero(ids[:count] != others[:count])
+        equal = int(differ[0]) if len(differ) else count
+        same += len(ids) == len(others) == equal
+        assert logprobs[:equal] == pytest.approx(theirs[:equal], abs=1e-4)
+    assert same >= 0.8 * len(first.length_N)
+
+
+def assert_whole(lines: list[dict[str, Any]], steps: int) -> None:
+    """Every step once, learnt from responses of the run's own policy."""
+    assert [line["step"] for line in lines] == list(range(1, steps + 1))
+    assert max(line["mismatch_max"] for line in lines) < 1e-4
+    assert all(line["grad_norm"] > 0 for line in lines)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +93,29 @@ class TestOnACpu(RolloutLaws):
         engine.sync_weights(0)
         assert_sampled_by(model, sample(engine))
 
+    def test_adapters_that_are_sent_as_such_sample_what_merged_ones_do(
+        self, connect: Any, run: Any, vllm: Launcher, base: Path, tmp_path: Path
+    ) -> None:
+        other = vllm.start(base, *POLICY, *LORA).wait_until_up()
+        try:
+            model = adapted(moved(base), 1)
+            merged = connect(model)
+            sent = connect(model, urls=[other.url], adapters=tmp_path / "adapters")
+            for step in range(3):  # the frozen weights go once, and differ from those the server began with
+                change_adapters(model, step)
+                for engine in (merged, sent):
+                    engine.sync_weights(step)
+                rollout = sample(sent)
+                assert_sampled_by(model, rollout)
+                assert_equal_samples(rollout, sample(merged))
+            words = (f"rollout.urls=[{other.url}]", "model.lora={r: 4}", "rollout.adapters=sent", "steps=3")
+            run(tmp_path / "run", *words).finish()
+        finally:
+            other.kill()
+        lines = metrics(tmp_path / "run")[-3:]
+        assert max(line["mismatch_max"] for line in lines) < 1e-4
+        assert all(line["grad_norm"] > 0 for line in lines)
+
     @pytest.mark.parametrize(
         ("ranks", "words"), [(1, ("model.lora={r: 4}",)), (2, ("engine.zero_stage=3", PARTITION_ALL))]
     )
@@ -104,6 +152,35 @@ class TestOnACpu(RolloutLaws):
         assert max(line["mismatch_max"] for line in found) < 1e-4  # by its own policy, whichever server answered
         assert sum(line.get("engine/prompts_moved", 0) for line in found) > 0
         assert {line["engine/servers"] for line in found if "engine/servers" in line} == {1, 2}
+
+    def test_a_trainer_that_was_killed_inside_a_weight_update_goes_on_from_its_checkpoint(
+        self, run: Any, tmp_path: Path
+    ) -> None:
+        run(tmp_path / "run", "steps=4", program="dies_sending", environment={dies_sending.STEP: "2"}).finish(-9)
+        assert [line["step"] for line in metrics(tmp_path / "run")] == [1, 2]
+        said = run(tmp_path / "run", "steps=4").finish()
+        assert "going on from" in said
+        assert_whole(metrics(tmp_path / "run"), 4)
+
+    def test_trainer_and_server_are_killed_at_once_in_the_middle_of_a_rollout(
+        self, run: Any, vllm: Launcher, base: Path, tmp_path: Path
+    ) -> None:
+        other = vllm.start(base, *POLICY).wait_until_up()
+        words = ("steps=12", f"rollout.urls=[{other.url}]", "max_new_tokens=60", "max_tokens=400")
+        file = tmp_path / "run" / "metrics.jsonl"
+        try:
+            going = run(tmp_path / "run", *words)
+            going.wait_for(lambda: file.is_file() and len(file.read_text().splitlines()) >= 3)
+            going.wait_for(lambda: requests_running(other) > 0)
+            going.kill()
+            other.kill()
+            other.start()
+            other.wait_until_up()
+            said = run(tmp_path / "run", *words).finish()
+        finally:
+            other.kill()
+        assert "going on from" in said
+        assert_whole(metrics(tmp_path / "run"), 12)
 
     def test_a_server_that_is_restarted(
         self, connect: Any, run: Any, server: LiveServer, base: Path, tmp_path: Path

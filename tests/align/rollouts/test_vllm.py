@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ import torch
 from stand_in_vllm import StandIn, expected, free_port, stand_in
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from align.rollouts.adapters import AdapterFolder
 from align.rollouts.base import Sampling
 from align.rollouts.config import RolloutConfig
-from align.rollouts.vllm import RolloutServerError, VllmRollout, whole_weights
+from align.rollouts.vllm import RolloutServerError, VllmRollout
+from align.rollouts.weights import whole_weights
 from align.training.rollout import Rollout
 from reward_models.runtime.distributed import World
 
@@ -110,6 +113,83 @@ def test_adapters_are_sent_merged_and_the_training_weights_stay() -> None:
     for name, weight in sent.items():
         torch.testing.assert_close(weight, merged[name], rtol=1e-6, atol=1e-6)
     assert not torch.equal(merged["model.layers.0.mlp.up_proj.weight"], model().model.layers[0].mlp.up_proj.weight)
+
+
+def adapted(rank: int = 2) -> Any:
+    settings = peft.LoraConfig(r=rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    return peft.get_peft_model(model(), settings)
+
+
+def test_adapters_are_sent_alone_after_the_frozen_weights(server: StandIn, tmp_path: Path) -> None:
+    server.lora, policy = 2, adapted()
+    engine = connect(server, policy, adapters=tmp_path / "adapters")
+    for step in range(3):
+        for name, weight in policy.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.constant_(weight, step + 1.0)
+        server.announced.clear()
+        engine.sync_weights(step)
+        assert bool(server.announced) == (step == 0)
+        assert server.received.keys() == {name for name, _ in model().named_parameters()}
+        (held,) = server.adapters.values()  # the one before is gone
+        assert held.keys() == peft.get_peft_model_state_dict(policy).keys()
+        for name, weight in peft.get_peft_model_state_dict(policy).items():
+            assert torch.equal(held[name], weight)
+        assert len(list((tmp_path / "adapters").iterdir())) == 1
+        sample(engine)
+        assert {payload["model"] for payload in server.payloads} == set(server.adapters)
+        server.payloads.clear()
+    for name, weight in model().named_parameters():
+        assert torch.equal(server.received[name], weight)
+    engine.shutdown()
+    assert not (tmp_path / "adapters").exists()
+
+
+def test_a_restarted_server_gets_the_frozen_weights_and_the_adapter_anew(server: StandIn, tmp_path: Path) -> None:
+    server.lora = 2
+    engine = connect(server, adapted(), adapters=tmp_path)
+    engine.sync_weights(0)
+    server.forget()
+    with pytest.raises(RolloutServerError, match="does not exist"):
+        sample(engine)
+    engine.sync_weights(1)
+    assert server.received
+    assert len(server.adapters) == 1
+    sample(engine)
+
+
+@pytest.mark.parametrize(
+    ("lora", "loads", "message"),
+    [
+        (None, True, r"takes no adapters; start it with --enable-lora --max-lora-rank 4 .*rollout.adapters=merged"),
+        (2, True, "adapters of rank 2 at most, and the run's have 4; start it with --enable-lora --max-lora-rank 4"),
+        (4, False, "start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"),
+    ],
+)
+def test_a_server_that_takes_no_such_adapter_is_refused(
+    lora: int | None, loads: bool, message: str, server: StandIn, tmp_path: Path
+) -> None:
+    server.lora, server.loads = lora, loads
+    with pytest.raises(RolloutServerError, match=message):
+        connect(server, adapted(4), adapters=tmp_path).sync_weights(0)
+
+
+def test_an_adapter_that_the_server_cannot_read_is_an_error(
+    server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.lora = 2
+    engine = connect(server, adapted(), adapters=tmp_path)
+    engine.sync_weights(0)
+    monkeypatch.setattr(AdapterFolder, "write", lambda *_: tmp_path / "elsewhere")
+    with pytest.raises(RolloutServerError, match=r"cannot read .*elsewhere: put output_dir on a file system"):
+        engine.sync_weights(1)
+
+
+def test_weights_that_are_trained_beside_an_adapter_cannot_be_sent_so(server: StandIn, tmp_path: Path) -> None:
+    policy = adapted()
+    policy.get_base_model().model.norm.weight.requires_grad_(True)
+    with pytest.raises(ValueError, match=r"norm.weight is trained beside them: set rollout.adapters=merged"):
+        connect(server, policy, adapters=tmp_path)
 
 
 def test_a_server_that_is_down_is_reported_within_the_time_limit() -> None:
