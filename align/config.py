@@ -193,6 +193,17 @@ class AlignConfig(RunConfig):
             )
         if not self.distils:
             return
+        assert self.teacher is not None
+        if self.teacher.url is not None and self.engine.sequence_parallel > 1:
+            raise ValueError(
+                f"engine.sequence_parallel={self.engine.sequence_parallel}: a server tells the probabilities of whole "
+                "responses, which are not shared out; set it to 1, or take teacher.url out"
+            )
+        if self.teacher.url is not None and (warm := [p for p in phases_of(self) if p.temperature != 1]):
+            raise ValueError(
+                f"teacher.url: a server tells probabilities at temperature 1, and temperature={warm[0].temperature:g} "
+                "would compare others: set temperature=1, or take teacher.url out"
+            )
         if self.loss.beta:
             raise ValueError("loss.kind=reverse_kl has no term for a reference model: set loss.beta=0")
         if self.resample_rounds:

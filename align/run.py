@@ -32,6 +32,7 @@ from align.rollouts.build import build_rollout
 from align.rollouts.curriculum import Curriculum, check_curriculum
 from align.rollouts.prompts import PromptSet, load_prompts
 from align.rollouts.sampler import Sampler
+from align.rollouts.served_teacher import ServedTeacher
 from align.state import RunState, load_state, save_state
 from align.timetable import described
 from align.training.rollout import Rollout, save_rollout
@@ -47,7 +48,7 @@ from reward_models.runtime.training_config import COMPUTED, RUN_MAY_CHANGE
 MAY_CHANGE = (
     *RUN_MAY_CHANGE,
     *COMPUTED,
-    *("rollout", "ref_offload", "max_tokens", "samples_per_log"),
+    *("rollout", "ref_offload", "max_tokens", "samples_per_log", "teacher.url"),
 )
 MAX_ROLLBACKS = 3  # a rule that is broken more often is broken whatever is sampled
 
@@ -86,7 +87,7 @@ class PolicyRun:
     reference: Reference | None
     first_policy: Reference | None
     old_policy: Reference | None
-    teacher: Teacher | None
+    teacher: Teacher | ServedTeacher | None
     sampler: Sampler
     scorer: Scorer
     evaluator: Scorer
@@ -226,7 +227,8 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     policy.sequence = world.sequence
     engine = build_engine(policy, config.engine, config.steps, world)
     check_policy(policy, world.device)
-    teacher = _load_teacher(config, tokenizer, world)
+    longest = sum(_longest(config, prompts, held_out))
+    teacher = _load_teacher(config, tokenizer, world, longest, stack)
     watched = {guard.watch for guard in config.guards}
     copies = partial(Reference, engine, world, offload=config.ref_offload)
     rollouts = build_rollout(
@@ -236,7 +238,7 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
         world,
         begun.reporter.say,
         folder=begun.directory.path,
-        max_tokens=sum(_longest(config, prompts, held_out)),
+        max_tokens=longest,
     )
     stack.callback(rollouts.shutdown)
     return PolicyRun(
@@ -278,9 +280,19 @@ def _load_prompts(config: AlignConfig) -> tuple[PreTrainedTokenizerBase, PromptS
     return tokenizer, prompts, held_out
 
 
-def _load_teacher(config: AlignConfig, tokenizer: PreTrainedTokenizerBase, world: World) -> Teacher | None:
+def _load_teacher(
+    config: AlignConfig, tokenizer: PreTrainedTokenizerBase, world: World, longest: int, stack: ExitStack
+) -> Teacher | ServedTeacher | None:
     if config.teacher is None:
         return None
+    if config.teacher.url is not None:
+        limits = {
+            "start_seconds": config.rollout.vllm_start_seconds,
+            "request_seconds": config.rollout.vllm_request_seconds,
+        }
+        served = ServedTeacher(config.teacher.url, tokenizer, longest, **limits)
+        stack.callback(served.close)
+        return served
     own = config.teacher.dtype
     engine = config.engine if own == "auto" else replace(config.engine, dtype=own)
     return load_teacher(config.teacher, tokenizer, world, torch_dtype(engine))

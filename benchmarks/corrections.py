@@ -190,8 +190,8 @@ def main() -> None:
     start = arguments.start or arguments.runs / "cold_start"
     if arguments.start is None:
         run_program("align.train_sft", start, ["--config", "sft_demo"])
-    # Without a mismatch every correction is 1, and in bf16 nearly so: one arm is enough.
-    arms = {name: arguments.arms if name in ("fp8", "stale") else ["never"] for name in arguments.mismatches}
+    # Where the policies that sample and learn differ little, every correction is nearly 1: one arm is enough.
+    arms = {name: arguments.arms if name == "stale" else ["never"] for name in arguments.mismatches}
     outs = {
         (mismatch, arm, seed): arguments.runs / f"{mismatch}_{arm}_{seed}"
         for seed in arguments.seeds

@@ -53,6 +53,22 @@ def reverse_kl(
     return _ReverseKl.apply(hidden_TH, weight_VH, target_T, temperature, *teacher)  # type: ignore[no-any-return]
 
 
+def sampled_reverse_kl(
+    logprobs_T: torch.Tensor, old_logprobs_T: torch.Tensor, teacher_logprobs_T: torch.Tensor
+) -> torch.Tensor:
+    """r (log π − log π_teacher) of the sampled token, r = π/π_old: an estimate of KL(π ‖ π_teacher) at every place.
+
+    Value and gradient have :func:`reverse_kl`'s as their means over tokens that π_old samples: the bracket is without
+    gradient, for E[∇ log π] = 0. It needs one number a token from the teacher, and has a larger variance
+    (https://thinkingmachines.ai/blog/on-policy-distillation/).
+
+    Args:
+        logprobs_T: of the sampled tokens under the policy, shape ``[T]``. ``old_logprobs_T``: under the policy that
+            sampled them. ``teacher_logprobs_T``: under the teacher.
+    """
+    return (logprobs_T - old_logprobs_T).exp() * (logprobs_T.detach() - teacher_logprobs_T)
+
+
 class _ReverseKl(torch.autograd.Function):
     @staticmethod
     def forward(

@@ -35,7 +35,7 @@ def memory_of_run(config: AlignConfig) -> Iterator[str]:
         except ShapeError as error:
             yield f"memory: a reward model is not counted: {error}"
     teacher = None
-    if config.teacher is not None:
+    if config.teacher is not None and config.teacher.url is None:
         try:
             teacher = read_shape(config.teacher.path)
         except ShapeError as error:

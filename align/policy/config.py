@@ -22,16 +22,26 @@ class PolicyConfig(ModelConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig:
-    """The frozen language model that ``loss.kind=reverse_kl`` learns from. Every rank holds all of it.
+    """The frozen language model that ``loss.kind=reverse_kl`` learns from. Every rank holds all of it,
+    or asks a server.
 
     Attributes:
         path: hub name, directory or GGUF file, as ``model.path``. Its tokenizer must be the policy's.
         revision: branch, tag or commit of a hub model.
+        url: of a vLLM server that serves the model of ``path``, of which only the tokenizer is read here then. The
+            divergence is estimated from the log-probabilities of the sampled tokens.
         dtype: of its weights; ``auto``: ``engine.dtype``.
         trust_remote_code: run model code from the hub.
     """
 
     path: str
     revision: str | None = None
+    url: str | None = None
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        if self.url is not None and not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"teacher.url={self.url!r} must begin with http:// or https://")
+        if self.url is not None and self.dtype != "auto":
+            raise ValueError(f"teacher.dtype={self.dtype} has no effect with teacher.url: the server has its own")

@@ -138,7 +138,7 @@ class ColocatedRollout:
         }
         if world.device.type == "cuda":
             return options | {"enable_sleep_mode": True, "gpu_memory_utilization": memory}
-        cache = int(float(os.environ.get(CPU_CACHE) or CPU_CACHE_GIB) * 2**30)
+        cache = int(os.environ.get(CPU_CACHE) or CPU_CACHE_GIB) * 2**30
         # A seed with chunked prefill ends the CPU engine of vLLM 0.32.
         chunks = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, max_tokens)}
         return options | chunks | {"enforce_eager": True, "kv_cache_memory_bytes": cache}

@@ -11,9 +11,11 @@ import torch
 from align.config import AlignConfig
 from align.objective.advantages import group_advantages
 from align.objective.corrections import effective_share, importance_weights, near_policy
+from align.objective.distillation import sampled_reverse_kl
 from align.objective.losses import PolicyLoss, limited_exp, loss_weights, policy_loss
 from align.phases import Phase
 from align.policy.policy import FILLER
+from align.rollouts.served_teacher import ServedTeacher, answered
 from align.run import PolicyRun
 from align.state import RunState
 from align.training.batches import plan_micro_batches
@@ -68,22 +70,25 @@ def update(run: PolicyRun, state: RunState, phase: Phase, rollout: Rollout) -> d
     rate = set_learning_rate(engine, config.engine.lr, phase.lr)
     batches = plan_micro_batches(rollout, prompts, _layout(run), config.max_tokens, world)
     denominator = _denominator(rollout, prompts, config)
+    served = run.teacher if isinstance(run.teacher, ServedTeacher) else None
+    asked = [served.ask(rollout.trees(slices)) for slices in batches] if served is not None else []
     finite = True
     for number, slices in enumerate(batches):
         trees = rollout.trees(slices)
         batch = policy.collate(trees or [FILLER]).to(world.device)
-        kl_T = None
-        if run.teacher is None:
+        kl_T = teacher_T = None
+        if run.teacher is None or isinstance(run.teacher, ServedTeacher):
             logprobs_T, entropy_T = engine(batch, phase.temperature)
+            teacher_T = answered(asked[number], world.device) if asked else None
         else:
             kl_T, logprobs_T, entropy_T = engine(batch, phase.temperature, run.teacher.divergence(trees))
         if not slices:  # a rank without samples still takes part in every collective, with a gradient of zero
             loss = 0.0 * (logprobs_T if kl_T is None else kl_T).sum()
-        elif kl_T is None:
+        elif run.teacher is None:
             loss = _loss(logprobs_T, entropy_T, batch.sequence_T, rollout, slices, config, phase, metrics).loss_N.sum()
         else:
-            sequence_T = batch.sequence_T
-            loss = _distillation_loss(kl_T, logprobs_T, entropy_T, sequence_T, rollout, slices, config, metrics)
+            taught, sequence_T = (kl_T, teacher_T), batch.sequence_T
+            loss = _distillation_loss(taught, logprobs_T, entropy_T, sequence_T, rollout, slices, config, metrics)
         loss = loss / denominator
         finite = finite and bool(torch.isfinite(loss))
         backward(engine, loss, world, last=number == len(batches) - 1)
@@ -196,7 +201,7 @@ def _loss(
 
 
 def _distillation_loss(
-    kl_T: torch.Tensor,
+    taught: tuple[torch.Tensor | None, torch.Tensor | None],
     logprobs_T: torch.Tensor,
     entropy_T: torch.Tensor,
     sequence_T: torch.Tensor,
@@ -208,8 +213,15 @@ def _distillation_loss(
     """The sum over the tokens of their divergence from the teacher, see :mod:`align.objective.distillation`.
 
     Every token's is weighed as its policy term would be in :func:`policy_loss`, where the rollout engine is corrected.
+
+    Args:
+        taught: the divergences, or the teacher's log-probabilities from which they are estimated.
     """
-    _, correction_T = _behind(logprobs_T, sequence_T, rollout, slices, config, metrics)
+    old_T, correction_T = _behind(logprobs_T, sequence_T, rollout, slices, config, metrics)
+    kl_T, teacher_T = taught
+    if teacher_T is not None:
+        kl_T = sampled_reverse_kl(logprobs_T, old_T, teacher_T)
+    assert kl_T is not None
     loss_T = kl_T if correction_T is None else kl_T * correction_T
     metrics.add("loss", loss_T)
     metrics.add("kl_teacher", kl_T)

@@ -38,6 +38,7 @@ class StandIn:
         lora: the highest rank of adapters; ``None``: it takes none. ``loads``: it may load them while it runs.
         adapters: their weights by name; a completion request that names another model than these and its own is
             refused.
+        tokenize: the tokenizer of its model. As a teacher it tells −id/10 of every token.
         waiting: the workers wait for weights and answer nothing. ``busy``: requests of somebody else are under way.
     """
 
@@ -55,6 +56,7 @@ class StandIn:
         self.hang_ups, self.root = 0, "runs/policy"
         self.weighs, self.dies_after, self.dead = False, -1, False
         self.lora: int | None = None
+        self.tokenize: Callable[[str], list[int]] = lambda text: []
         self.loads, self.adapters = True, dict[str, dict[str, torch.Tensor]]()
         self.updating = self.paused = self.waiting = self.busy = False
         self._store: TCPStore | None = None
@@ -75,6 +77,14 @@ class StandIn:
         if path == "/reset_prefix_cache":
             time.sleep(1.0 if self.waiting else 0.0)
             return {"success": not self.busy}
+        if path == "/tokenize":
+            return {"tokens": self.tokenize(payload["prompt"])}
+        if path == "/v1/completions" and "prompt_logprobs" in payload:
+            self.payloads.append(payload)
+            (ids,) = payload["prompt"]
+            return self.spoil(
+                {"choices": [{"prompt_logprobs": [None, *({str(i): {"logprob": -i / 10}} for i in ids[1:])]}]}
+            )
         if path == "/v1/completions":
             return self._complete(payload)
         if path.endswith("_lora_adapter"):

@@ -9,7 +9,7 @@ import torch
 from trl.experimental.gkd import GKDTrainer
 
 from align.objective import distillation, logprobs
-from align.objective.distillation import reverse_kl
+from align.objective.distillation import reverse_kl, sampled_reverse_kl
 
 TOKENS, VOCABULARY = 23, 50
 
@@ -177,3 +177,19 @@ def test_other_numbers_of_places_are_refused() -> None:
     given = inputs()
     with pytest.raises(ValueError, match="differ in places: 23, 22, 23"):
         distillation.reverse_kl(temperature=1.0, **(given | {"teacher_hidden_TD": given["teacher_hidden_TD"][1:]}))
+
+
+def test_the_estimate_from_sampled_tokens_has_the_value_and_gradient_of_the_whole_divergence_as_its_means() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(7, dtype=torch.float64, requires_grad=True)
+    old = (logits.detach() + 0.3 * torch.randn(7, dtype=torch.float64)).softmax(0)  # the policy that samples
+    teacher = torch.randn(7, dtype=torch.float64).log_softmax(0)
+    log_p = logits.log_softmax(0)
+    whole = (log_p.exp() * (log_p - teacher)).sum()
+    (wanted,) = torch.autograd.grad(whole, logits, retain_graph=True)
+    mean = (
+        old * sampled_reverse_kl(log_p, old.log(), teacher)
+    ).sum()  # over all tokens, each as often as it is sampled
+    (found,) = torch.autograd.grad(mean, logits)
+    torch.testing.assert_close(mean, whole)
+    torch.testing.assert_close(found, wanted)
