@@ -82,9 +82,8 @@ class StandIn:
         if path == "/v1/completions" and "prompt_logprobs" in payload:
             self.payloads.append(payload)
             (ids,) = payload["prompt"]
-            return self.spoil(
-                {"choices": [{"prompt_logprobs": [None, *({str(i): {"logprob": -i / 10}} for i in ids[1:])]}]}
-            )
+            told = [None, *({str(token): {"logprob": -token / 10}} for token in ids[1:])]
+            return self.spoil({"choices": [{"prompt_logprobs": told}]})
         if path == "/v1/completions":
             return self._complete(payload)
         if path.endswith("_lora_adapter"):

@@ -187,9 +187,7 @@ def test_the_estimate_from_sampled_tokens_has_the_value_and_gradient_of_the_whol
     log_p = logits.log_softmax(0)
     whole = (log_p.exp() * (log_p - teacher)).sum()
     (wanted,) = torch.autograd.grad(whole, logits, retain_graph=True)
-    mean = (
-        old * sampled_reverse_kl(log_p, old.log(), teacher)
-    ).sum()  # over all tokens, each as often as it is sampled
+    mean = (old * sampled_reverse_kl(log_p, old.log(), teacher)).sum()  # each token as often as it is sampled
     (found,) = torch.autograd.grad(mean, logits)
     torch.testing.assert_close(mean, whole)
     torch.testing.assert_close(found, wanted)
