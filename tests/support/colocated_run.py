@@ -11,8 +11,8 @@ from pathlib import Path
 
 sys.path.append(sys.argv[1])
 
-import reward_models.threads  # noqa: E402, F401 - before torch is loaded
-from reward_models.runtime.distributed import start  # noqa: E402
+import reward_models.threads  # noqa: F401 - before torch is loaded
+from reward_models.runtime.distributed import start
 
 
 def check_engine(base: Path) -> None:
