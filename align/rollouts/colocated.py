@@ -54,6 +54,7 @@ class ColocatedRollout:
         self._step: int | None = None
         self._ready = False  # the engine holds the weights of that step
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # else the engine is another process
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # it warns of layers without weights at every update
         try:
             import vllm
         except ImportError as error:

@@ -97,6 +97,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     module.LLM, module.SamplingParams = Engine, SimpleNamespace
     monkeypatch.setitem(sys.modules, "vllm", module)
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
+    monkeypatch.setenv("VLLM_LOGGING_LEVEL", "INFO")
     return
 
 
