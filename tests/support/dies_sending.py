@@ -14,7 +14,7 @@ from align import train
 from align.rollouts.server import Server
 from align.rollouts.vllm import VllmRollout
 
-STEP = "KEEL_TEST_DIES_AT"
+STEP = "TEST_DIES_AT"
 SENT = 2  # the embedding and q of a layer, without k and v, which vLLM has in one
 
 
