@@ -112,8 +112,10 @@ def train_all(runs: list[dict[str, Any]]) -> None:
     torch.set_num_threads(1)
     for job in runs:
         dtype, bits, behind = MISMATCHES[job["mismatch"]]
-        align.run.build_rollout = lambda config, policy, tokenizer, world, *_, made=(DTYPES[dtype], bits, behind): (
-            MismatchedRollout(policy.model, world, *made)
+        align.run.build_rollout = (
+            lambda config, policy, tokenizer, world, *_, made=(DTYPES[dtype], bits, behind), **__: MismatchedRollout(
+                policy.model, world, *made
+            )
         )
         train(load_config(AlignConfig, "cpu", job["words"]))
 
