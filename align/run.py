@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from align.guards import GuardState, check_guards, without_values
 from align.phases import Phase
 from align.policy.policy import Policy, build_policy, check_policy, load_tokenizer, policy_architecture, save_policy
 from align.policy.reference import Reference
-from align.policy.teacher import Teacher, check_teacher, load_teacher
+from align.policy.teacher import Teacher, check_teacher
 from align.reporting.manifest import write_manifest
 from align.reporting.report import report
 from align.rewards.build import MixedTerm, TermConfig, build_terms
@@ -34,6 +34,7 @@ from align.rollouts.prompts import PromptSet, load_prompts
 from align.rollouts.sampler import Sampler
 from align.rollouts.served_teacher import ServedTeacher
 from align.state import RunState, load_state, save_state
+from align.teachers import build_teacher
 from align.timetable import described
 from align.training.rollout import Rollout, save_rollout
 from reward_models.runtime.checkpoint import latest_checkpoint, latest_intact, list_checkpoints
@@ -228,7 +229,7 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     engine = build_engine(policy, config.engine, config.steps, world)
     check_policy(policy, world.device)
     longest = sum(_longest(config, prompts, held_out))
-    teacher = _load_teacher(config, tokenizer, world, longest, stack)
+    teacher = build_teacher(config, tokenizer, world, longest, stack)
     watched = {guard.watch for guard in config.guards}
     copies = partial(Reference, engine, world, offload=config.ref_offload)
     rollouts = build_rollout(
@@ -278,24 +279,6 @@ def _load_prompts(config: AlignConfig) -> tuple[PreTrainedTokenizerBase, PromptS
     prompts = load_prompts(config.prompts, tokenizer, config.prompts.train, config.prompts.limit, held_out=known)
     prompts = check_prompts(config.rewards, prompts, config.prompts.max_bad, "prompts.train")
     return tokenizer, prompts, held_out
-
-
-def _load_teacher(
-    config: AlignConfig, tokenizer: PreTrainedTokenizerBase, world: World, longest: int, stack: ExitStack
-) -> Teacher | ServedTeacher | None:
-    if config.teacher is None:
-        return None
-    if config.teacher.url is not None:
-        limits = {
-            "start_seconds": config.rollout.vllm_start_seconds,
-            "request_seconds": config.rollout.vllm_request_seconds,
-        }
-        served = ServedTeacher(config.teacher.url, tokenizer, longest, **limits)
-        stack.callback(served.close)
-        return served
-    own = config.teacher.dtype
-    engine = config.engine if own == "auto" else replace(config.engine, dtype=own)
-    return load_teacher(config.teacher, tokenizer, world, torch_dtype(engine))
 
 
 def _build_scorers(

@@ -76,7 +76,8 @@ def update(run: PolicyRun, state: RunState, phase: Phase, rollout: Rollout) -> d
     for number, slices in enumerate(batches):
         trees = rollout.trees(slices)
         batch = policy.collate(trees or [FILLER]).to(world.device)
-        kl_T = teacher_T = None
+        kl_T: torch.Tensor | None = None
+        teacher_T: torch.Tensor | None = None
         if run.teacher is None or isinstance(run.teacher, ServedTeacher):
             logprobs_T, entropy_T = engine(batch, phase.temperature)
             teacher_T = answered(asked[number], world.device) if asked else None
