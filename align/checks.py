@@ -21,6 +21,12 @@ from reward_models.data.records import DOMAINS, Prompt
 SHOWN = 5  # prompts that a message names
 
 
+def longest_of(phases: Sequence[Phase], prompts: PromptSet, held_out: PromptSet | None) -> tuple[int, int]:
+    """The tokens of the longest prompt, and of the longest response."""
+    longest = max(len(ids) for part in (prompts, held_out) if part is not None for ids in part.ids)
+    return longest, max(phase.max_new_tokens for phase in phases)
+
+
 def check_mixes(phases: Sequence[Phase], pools: Mapping[str, np.ndarray]) -> None:
     """``ValueError`` if a phase wants prompts of a domain that has none."""
     for phase in phases:

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from align.best import check_metric, sentence
 from align.best_folder import check_present, publish
-from align.checks import check_entries, check_mixes, check_prompts, check_verdicts
+from align.checks import check_entries, check_mixes, check_prompts, check_verdicts, longest_of
 from align.config import AlignConfig, phases_of
 from align.guards import GuardState, check_guards, without_values
 from align.phases import Phase
@@ -228,7 +228,7 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     policy.sequence = world.sequence
     engine = build_engine(policy, config.engine, config.steps, world)
     check_policy(policy, world.device)
-    longest = sum(_longest(config, prompts, held_out))
+    longest = sum(longest_of(phases, prompts, held_out))
     teacher = build_teacher(config, tokenizer, world, longest, stack)
     watched = {guard.watch for guard in config.guards}
     copies = partial(Reference, engine, world, offload=config.ref_offload)
@@ -333,12 +333,6 @@ def _end_ids(policy: Policy, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return sorted(ids)
 
 
-def _longest(config: AlignConfig, prompts: PromptSet, held_out: PromptSet | None) -> tuple[int, int]:
-    """The tokens of the longest prompt, and of the longest response."""
-    longest = max(len(ids) for part in (prompts, held_out) if part is not None for ids in part.ids)
-    return longest, max(phase.max_new_tokens for phase in phases_of(config))
-
-
 def _check_positions(
     config: AlignConfig,
     tokenizer: PreTrainedTokenizerBase,
@@ -349,7 +343,7 @@ def _check_positions(
     """``ValueError`` if a response of full length would run beyond the positions that the model or teacher knows."""
     own = getattr(policy_architecture(config.model, tokenizer), "max_position_embeddings", None)
     limits = [(config.model.path, own), *([(config.teacher.path, of_teacher)] if config.teacher is not None else [])]
-    longest, new = _longest(config, prompts, held_out)
+    longest, new = longest_of(phases_of(config), prompts, held_out)
     for path, limit in limits:
         if limit is not None and longest + new > limit:
             raise ValueError(
