@@ -3,7 +3,7 @@
     python benchmarks/corrections.py --out benchmarks/results/corrections.json
 
 The demo's policy of 1 million parameters (preset ``sft_demo``) is trained on additions, for right answers and for their
-layout, at 2.5 times the demo's learning rate and with four updates in a rollout. The rollout engine samples from a copy
+layout, at the demo's learning rate and with four updates in a rollout. The rollout engine samples from a copy
 of the policy that differs from it on purpose:
 
 - ``none``: it does not differ.
@@ -182,7 +182,7 @@ def main() -> None:
     add("--steps", type=int, default=48)
     add("--arms", nargs="+", choices=tuple(ARMS), default=list(ARMS))
     add("--mismatches", nargs="+", choices=tuple(MISMATCHES), default=list(MISMATCHES))
-    add("--words", nargs="*", default=["engine.lr=1e-3"], metavar="key=value", help="further settings of all runs")
+    add("--words", nargs="*", default=["engine.lr=4e-4"], metavar="key=value", help="further settings of all runs")
     arguments = made.parse_args()
     if arguments.job:
         train_all(json.loads(arguments.job.read_text(encoding="utf-8")))
