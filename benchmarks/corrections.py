@@ -3,8 +3,8 @@
     python benchmarks/corrections.py --out benchmarks/results/corrections.json
 
 The demo's policy of 1 million parameters (preset ``sft_demo``) is trained on additions, for right answers and for their
-layout, at the demo's learning rate and with four updates in a rollout. The rollout engine samples from a copy
-of the policy that differs from it on purpose:
+layout, at the demo's learning rate and with four updates in a rollout. The rollout engine samples from a copy of the
+policy that differs from it on purpose:
 
 - ``none``: it does not differ.
 - ``bf16``: the copy computes in bf16, the trainer in fp32.
