@@ -100,7 +100,8 @@ class ColocatedRollout:
         # The likeliest tokens are those of every sample, and vLLM refuses to compute them more than once.
         wanted = sampling.samples if sampling.temperature > 0 else 1
         asked = [{"prompt_token_ids": prompt.tolist()} for prompt in prompts]
-        seeds = [int(seed) % 2**62 for seed in sampling.seeds[:: sampling.samples]] or [None] * len(prompts)
+        seeds: list[int | None] = [int(seed) % 2**62 for seed in sampling.seeds[:: sampling.samples]]
+        seeds = seeds or [None] * len(prompts)
         settings = [self._settings(sampling, wanted, seed) for seed in seeds]
         answers = self._engine.generate(asked, settings, use_tqdm=False)
         groups: list[list[Response]] = []
@@ -170,7 +171,7 @@ def as_choice(prompt: list[int], output: Any) -> dict[str, Any]:
 
 def pack_head(model: Any) -> None:
     """Renew the packed copy of a tied output head, which vLLM's reload leaves as it was on a CPU."""
-    head = getattr(model, "lm_head", None)
+    head: Any = getattr(model, "lm_head", None)
     if hasattr(head, "quant_method"):
         head.quant_method.process_weights_after_loading(head)
 

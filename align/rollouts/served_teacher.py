@@ -53,7 +53,7 @@ class ServedTeacher:
 
     def ask(self, trees: Sequence[PromptTree]) -> list[Future[list[float]]]:
         """Ask for the log-probabilities of every response of the trees, one after the other, without waiting."""
-        sequences = [(tree.prompt, response) for tree in trees for response in tree.responses]
+        sequences = [(tree.prompt, response) for tree in trees for response in tree.branches]
         return [self._pool.submit(self._logprobs, *each) for each in sequences]
 
     def close(self) -> None:

@@ -50,7 +50,7 @@ def test_its_log_probabilities_are_those_of_the_local_teacher(server: LiveServer
     model = AutoModelForCausalLM.from_pretrained(teacher, dtype=torch.float32)
     expected = []
     for tree in TREES:
-        for response in tree.responses:
+        for response in tree.branches:
             ids = torch.tensor([[*tree.prompt.tolist(), *response.tolist()]])
             places = model(ids).logits[0, len(tree.prompt) - 1 : -1].log_softmax(1)
             expected.append(places.gather(1, ids[0, len(tree.prompt) :, None])[:, 0])
