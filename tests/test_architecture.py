@@ -161,10 +161,10 @@ def test_no_modules_import_one_another() -> None:
     [
         ("gradio", ("annotation_ui.web",)),
         ("omegaconf", ("reward_models.runtime",)),
-        ("deepspeed", ("reward_models.runtime", "align.rollouts.vllm")),
+        ("deepspeed", ("reward_models.runtime", "align.rollouts.weights")),
         ("peft", ("reward_models.backbone",)),
         ("trl", ("align.bridges.trl",)),
-        ("vllm", ("align.rollouts.transfer", "align.rollouts.vllm_worker")),
+        ("vllm", ("align.rollouts.transfer", "align.rollouts.vllm_worker", "align.rollouts.colocated")),
         ("typer", ("keel",)),
     ],
 )

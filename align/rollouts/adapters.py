@@ -12,7 +12,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from reward_models.backbone.pretrained import save_adapter
 from reward_models.runtime.distributed import World
+from reward_models.runtime.engine import full_weights
 
 ADAPTER = "default"  # peft's name of the one that is trained
 
@@ -48,25 +50,12 @@ class AdapterFolder:
 
     def write(self, step: int) -> Path:
         """Write the adapter after ``step`` updates, in the place of earlier ones. Every rank must call it."""
-        import deepspeed
-        import peft
-        from safetensors.torch import save_file
-
-        weights = {}
-        for name, weight in self._model.named_parameters():
-            if ".lora_" not in name:
-                continue
-            with deepspeed.zero.GatheredParameters([weight], enabled=hasattr(weight, "ds_id")):
-                if self._world.is_main:
-                    weights[name] = weight.detach().cpu().clone()
+        weights = full_weights(self._model, self._world, ".lora_")
         place = self._folder / self.name(step)
 
         def save() -> None:
             self.clear()
-            place.mkdir(parents=True)
-            held = peft.get_peft_model_state_dict(self._model, state_dict=weights)
-            save_file(held, place / peft.utils.SAFETENSORS_WEIGHTS_NAME)
-            self._model.peft_config[ADAPTER].save_pretrained(place)
+            save_adapter(self._model, weights, place)
 
         self._world.on_main(save)
         return place

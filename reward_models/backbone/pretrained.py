@@ -249,6 +249,18 @@ def load_adapter(model: PreTrainedModel, directory: Path) -> PreTrainedModel:
     return wrapped.merge_and_unload()  # type: ignore[operator,no-any-return]
 
 
+def save_adapter(model: nn.Module, weights: dict[str, torch.Tensor], directory: Path) -> None:
+    """Save the adapters of peft's wrapper ``model``, and nothing else, with ``weights`` in place of its own."""
+    import peft
+    from safetensors.torch import save_file
+
+    directory.mkdir(parents=True)
+    held = peft.get_peft_model_state_dict(model, state_dict=weights)
+    save_file(held, directory / peft.utils.SAFETENSORS_WEIGHTS_NAME)
+    settings: Any = model.peft_config
+    settings["default"].save_pretrained(directory)
+
+
 def save_weights(model: nn.Module, weights: dict[str, torch.Tensor], directory: Path, lora: LoraConfig | None) -> None:
     """Save a transformers model, or peft's wrapper around one, with ``weights`` in place of its own.
 

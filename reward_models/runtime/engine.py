@@ -101,16 +101,21 @@ def register_external(module: nn.Module, parameter: torch.Tensor) -> None:
     deepspeed.zero.register_external_parameter(module, parameter)
 
 
-def full_weights(model: nn.Module, world: World) -> dict[str, torch.Tensor]:
-    """All weights of a model in training on the main rank's CPU, gathered one at a time; empty on other ranks.
+def full_weights(model: nn.Module, world: World, part: str = "") -> dict[str, torch.Tensor]:
+    """The weights of a model in training on the main rank's CPU, gathered one at a time; empty on other ranks.
 
     Those of a model trained on a CPU are fp32 whatever it was trained in: bf16 rounds scores to three digits,
     differently in different batches, and saves a CPU too little to be worth that.
+
+    Args:
+        part: of the names of those that are wanted; default: all are.
     """
     import deepspeed
 
     weights = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
+        if part not in name:
+            continue
         with deepspeed.zero.GatheredParameters([tensor], enabled=hasattr(tensor, "ds_id")):
             if world.is_main:
                 whole = tensor.detach().cpu().clone()
