@@ -232,15 +232,8 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     teacher = build_teacher(config, tokenizer, world, longest, stack)
     watched = {guard.watch for guard in config.guards}
     copies = partial(Reference, engine, world, offload=config.ref_offload)
-    rollouts = build_rollout(
-        config.rollout,
-        policy,
-        tokenizer,
-        world,
-        begun.reporter.say,
-        folder=begun.directory.path,
-        max_tokens=longest,
-    )
+    place: dict[str, Any] = {"folder": begun.directory.path, "max_tokens": longest}
+    rollouts = build_rollout(config.rollout, policy, tokenizer, world, begun.reporter.say, **place)
     stack.callback(rollouts.shutdown)
     return PolicyRun(
         config=config,
