@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Sequence
 from typing import Literal
 
-from align.rewards.characters import has_content, without_invisible
+from align.rewards.characters import shows_content, without_invisible
 from align.rewards.parsing import CLOSE, OPEN
 from align.rewards.terms import Sample
 
@@ -61,8 +60,8 @@ class Format:
         rest = rest.strip()
         if self.answer == "tagged" and not (rest.startswith(ANSWER_OPEN) and rest.endswith(ANSWER_CLOSE)):
             return f"there is text between {CLOSE} and {ANSWER_OPEN}, or behind {ANSWER_CLOSE}"
-        if not has_content(html.unescape(thoughts)):
+        if not shows_content(thoughts):
             return "the thoughts are empty"
-        if not has_content(html.unescape(rest.removeprefix(ANSWER_OPEN).removesuffix(ANSWER_CLOSE))):
+        if not shows_content(rest.removeprefix(ANSWER_OPEN).removesuffix(ANSWER_CLOSE)):
             return "the answer is empty"
         return ""

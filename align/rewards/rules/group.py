@@ -12,13 +12,12 @@ behind the answer belong to what is measured. A group of one sample has nothing 
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from typing import ClassVar, Literal, get_args
 
 import regex
 
-from align.rewards.characters import has_content
+from align.rewards.characters import shows_content
 from align.rewards.grouping import places_by_group
 from align.rewards.parsing import CLOSE, split_response
 from align.rewards.terms import Sample
@@ -109,7 +108,7 @@ class LengthInGroup(_AgainstGroup):
             "thoughts": split_response(sample).thoughts,
             "response": sample.response.strip(),
         }[self.of]
-        return len(text) if text and has_content(html.unescape(text)) else None
+        return len(text) if text and shows_content(text) else None
 
 
 class StyleInGroup(_AgainstGroup):
@@ -131,7 +130,7 @@ class StyleInGroup(_AgainstGroup):
 
     def measure(self, sample: Sample) -> int | None:
         answer = _answer(sample)
-        return len(MARKUP.findall(FENCED.sub("", answer))) if answer and has_content(answer) else None
+        return len(MARKUP.findall(FENCED.sub("", answer))) if answer and shows_content(answer) else None
 
 
 def _answer(sample: Sample) -> str | None:

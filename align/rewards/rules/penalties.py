@@ -16,6 +16,9 @@ UNIT = regex.compile(
 )
 NUMBER = regex.compile(r"\p{N}+")
 CHARACTERS = 100  # length of the n-grams of characters
+# Words outside of formulas: derivations repeat most of a line in the next one.
+PLAIN_WORD = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|(?<![\\\p{L}])[\p{L}\p{M}]{2,}+")
+PIECE, WINDOW, COVERED = 6, 60, 0.8  # words of a piece and of a window; share of a window in pieces seen before
 COUNTING = 10  # from this length on, n-grams of numbers and at most three other units are alike
 
 
@@ -24,7 +27,9 @@ class RepetitionPenalty:
 
     n-grams are of words, numbers, signs and line breaks, and of characters in languages written without spaces. Those
     that only count (``loop 1 loop 2 loop 3``, ``1, 2, 3``) are alike. The same share of runs of 100 characters finds
-    loops without spaces; the larger of the two counts. A text shorter than an n-gram has none and is not penalised.
+    loops without spaces. A loop that changes a word now and then is found by windows of 60 words: the share of those of
+    which at least 80 % lies in runs of six words that occurred before. The largest share counts. A text shorter than an
+    n-gram has none and is not penalised.
 
     Args:
         n: length of the n-grams. Short ones recur in any honest text.
@@ -57,6 +62,7 @@ class RepetitionPenalty:
         kinds[f"runs of {CHARACTERS} characters"] = repeated_share(
             [characters[i : i + CHARACTERS] for i in range(len(characters) - CHARACTERS + 1)]
         )
+        kinds[f"windows of {WINDOW} words, a few changed ones aside,"] = covered_share(PLAIN_WORD.findall(visible))
         kind, share = max(kinds.items(), key=lambda item: item[1])
         return 0.0 - share, f"{share:.0%} of the {kind} occurred before" if share else "nothing is repeated"
 
@@ -75,6 +81,27 @@ def _alike(gram: tuple[str, ...]) -> tuple[str, ...]:
 def repeated_share(grams: Sequence[object]) -> float:
     """The share of n-grams that occurred before in the list."""
     return 1.0 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def covered_share(units: Sequence[str]) -> float:
+    """The share of windows that consist, but for a fifth of their words, of pieces that occurred before."""
+    seen: set[tuple[str, ...]] = set()
+    covered = bytearray(len(units))
+    windows = repeated = 0
+    for end in range(PIECE, len(units) + 1):
+        piece = tuple(units[end - PIECE : end])
+        if piece in seen:
+            covered[end - PIECE : end] = b"\1" * PIECE
+        seen.add(piece)
+    if len(units) < 2 * WINDOW:
+        return 0.0
+    inside = sum(covered[:WINDOW])
+    for start in range(len(units) - WINDOW + 1):
+        windows += 1
+        repeated += inside >= COVERED * WINDOW
+        if start + WINDOW < len(units):
+            inside += covered[start + WINDOW] - covered[start]
+    return repeated / windows
 
 
 class OverlongPenalty:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
-from align.rewards.characters import has_content, without_invisible
+from align.rewards.characters import shows_content, without_invisible
 from align.rewards.parsing import CLOSE, OPEN
 from align.rewards.rules.format import TAG
 from align.rewards.terms import Sample
@@ -47,6 +46,6 @@ class MalformedThoughts:
         if not text.startswith(OPEN):
             return f"there is text in front of {OPEN}"
         thoughts, _, rest = text.removeprefix(OPEN).partition(CLOSE)
-        if not has_content(html.unescape(thoughts)):
+        if not shows_content(thoughts):
             return "the thoughts are empty"
-        return "" if has_content(html.unescape(rest)) else "nothing follows the thoughts"
+        return "" if shows_content(rest) else "nothing follows the thoughts"

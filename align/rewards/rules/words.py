@@ -66,6 +66,9 @@ MATHEMATICAL = regex.compile("[\u2100-\u214f\U0001d400-\U0001d7ff]")
 APART = regex.compile(r"(?<!\p{L})(?:\p{L}\s{1,3}){5,400}\p{L}(?!\p{L})")  # l e t t e r s
 APART_BY_SIGNS = regex.compile(r"(?<!\p{L})(?:\p{L}[\s.,·/_|-]{1,3}){11,400}\p{L}(?!\p{L})")  # l-e-t-t-e-r-s
 LETTER = regex.compile(r"\p{L}")
+SCRIPT_CHANGE = regex.compile(
+    r"(?<=\p{Latin})(?=[^\p{Latin}\p{M}'’\p{Nd}_-])|(?<=[^\p{Latin}\p{M}'’\p{Nd}_-])(?=\p{Latin})"
+)
 CAPITALS_INSIDE = regex.compile(r"(?<=\p{Ll})(?=\p{Lu})")
 ESCAPED = regex.compile(r"(?:\\u[0-9a-fA-F]{4}){3,}+")
 SCATTERED = 12  # letters apart, in a row, that are more than points or variables: no language's words
@@ -123,6 +126,8 @@ def words_of(text: str, *, latin: bool) -> Words:
     text = NUMBERED.sub(lambda found: _numbered(found.group(), words.hidden.append), text)
     for sentence in SENTENCE_END.split(PLAIN.sub(" ", text)):
         found = [part for word in WORD.findall(sentence) for part in _parts(word)]
+        if not latin:  # names of points and variables with a particle behind them: ABC에서
+            found = [part for word in found for part in SCRIPT_CHANGE.split(word)]
         if found := [word for word in found if latin or not _is_name(word)]:
             words.sentences.append(found)
     return words
@@ -159,7 +164,9 @@ def _hidden(found: regex.Match[str]) -> list[str]:
     if found["address"]:
         return _sentence(regex.sub(r"[/\-_.+%]", " ", content))
     if found["code"]:
-        lines = (line.strip().lstrip("#/*- ") for line in content.strip("`").splitlines()[1:])
+        written = content.strip("`").splitlines()
+        labelled = written and len(written[0].split()) < 2  # else the first line is text, and no language's name
+        lines = (line.strip().lstrip("#/*- ") for line in written[1 if labelled else 0 :])
         return [word for line in lines for word in (_sentence(line) if SYMBOLS.search(line) else _prose(line, 4))]
     if found["inline"]:
         return _sentence(content) if SYMBOLS.search(content.strip("`")) else _prose(content, 1)

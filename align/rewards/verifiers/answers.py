@@ -19,8 +19,13 @@ from align.rewards.terms import Sample
 from align.rewards.verifiers.choice import WRAPPED, chosen_letter, reference_letter
 
 SECONDS = 1.0  # for one pattern on one answer: some patterns take exponential time
-FENCE = regex.compile(r"```[ \t]*(?:json[c5]?)?[ \t]*\r?\n(.*?)```", regex.DOTALL | regex.IGNORECASE)
-ANNOUNCED = regex.compile(r"\b(?:answer|response)\b\**\s*(?:is\b\s*:?|:)[\s*]*", regex.IGNORECASE)
+FENCE = regex.compile(r"(```|~~~)[ \t]*(?:json[c5]?)?[ \t]*\r?\n(.*?)\1", regex.DOTALL | regex.IGNORECASE)
+OR = regex.compile(r"\b(?:or|alternatively|otherwise|maybe|perhaps|possibly)\b", regex.IGNORECASE)
+ANNOUNCED = regex.compile(
+    r"\b(?:answer|response)\b\**\s*(?:is\b\s*:?|:)[\s*]*|^\s*####\s*|(?:答案|答え|정답|답)\s*(?:是|为|為|は|는|은|[:：])\s*[:：]?\s*"
+    r"|\b(?:réponse\s+est|respuesta\s+es|antwort\s+ist|risposta\s+è|resposta\s+é|ответ\s*[:—–-])\s*:?\s*",
+    regex.IGNORECASE | regex.MULTILINE,
+)
 QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "「": "」", "`": "`", "$": "$"}
 
 
@@ -91,13 +96,13 @@ def exact(answer: Answer | None, reference: str) -> bool:
     if answer is None:
         return False
     expected = _normal(reference).split()
-    texts = [answer.text] if answer.marked else [answer.text, *behind_announcement(answer.text)]
+    texts = [answer.text, *behind_announcement(answer.text)]
     given = [_normal(text).split() for text in texts]
     return any(len(words) == len(expected) and all(map(_same_word, expected, words)) for words in given)
 
 
 def behind_announcement(text: str) -> list[str]:
-    """All that follows the only "the answer is" or "Answer:" of an unmarked text, if nothing denies it."""
+    """All that follows the only "the answer is" or "Answer:" of a text, if nothing denies it."""
     found = list(ANNOUNCED.finditer(text))
     if len(found) != 1 or DENIED_ANNOUNCEMENT.search(text[: found[-1].start()].split("\n")[-1]):
         return []
@@ -123,9 +128,11 @@ def json_value(answer: Answer | None, reference: str) -> bool:
     expected = parse_json(reference)
     if answer is None:
         return False
-    fenced = FENCE.findall(answer.text)
+    fenced = list(FENCE.finditer(answer.text))
+    if len(fenced) > 1 and OR.search(answer.text[fenced[-2].end() : fenced[-1].start()]):
+        return False
     try:
-        return parse_json(fenced[-1] if fenced else answer.text) == expected
+        return parse_json(fenced[-1][2] if fenced else answer.text.removeprefix("\ufeff")) == expected
     except ValueError:
         return False
 
@@ -169,6 +176,7 @@ def _normal(text: str) -> str:
     for _ in range(4):
         text = WRAPPED.sub(r"\1", text)
     text = regex.sub(r"(?<!\w)(?:\*\*|__)|(?:\*\*|__)(?!\w)|\\[()\[\]]", "", text)
+    text = regex.sub(r"^\s*([*_])([^*_]+)\1\s*$", r"\2", text)
     text = unicodedata.normalize("NFC", "".join(map(_narrow, text)))
     text = text if "‘" in text else text.replace("’", "'")  # an apostrophe, and no quotation
     text = " ".join(text.split())

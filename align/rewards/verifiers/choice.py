@@ -11,6 +11,7 @@ import unicodedata
 import regex
 
 from align.rewards.characters import without_invisible
+from align.rewards.offered import REPORTED
 
 WRAPPED = regex.compile(
     r"\\(?:text(?:bf|it|rm|normal)?|math(?:rm|bf|it|sf)|boxed|fbox|mbox|emph|underline)\s*\{([^{}]*)\}"
@@ -19,23 +20,23 @@ MARKUP = regex.compile(
     r"\*\*|__|`|\\\(|\\\)|\\\[|\\\]|\$|\\[,;:! ]|(?<=\w)~(?=\w)|^\s*#+(?=\s)|\\(?:left|right|quad)(?![A-Za-z])",
     regex.MULTILINE,
 )
-ALONE = regex.compile(r"[\s\"'*(\[{<]*([A-Za-z])[\s\"'*)\]}>.:,!]*")
+ALONE = regex.compile(r"[\s\"'*(\[{<→⇒=>]*([A-Za-z])[\s\"'*)\]}>.:,!。．，]*")
 # A letter, what closes it, and the text of the option.
 LABELLED = regex.compile(
-    r"[\s*]*(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])\s?[).:,、]|([A-Z])(?=\s+[-\d$(]))(?:\s*(?P<text>.*))?",
+    r"[\s*]*(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])\s?[).:,、]|([A-Z])(?=\s+(?:[-\d$(]|because\b|since\b)))(?:\s*(?P<text>.*))?",
     regex.DOTALL,
 )
 OPTION = r"\(?\s*[\"'*]{0,3}([A-Z])[\"'*]{0,3}(?![\w'’])\s*\)?"
 EASTERN_OPTION = r"\(?\s*([A-Z])(?![A-Za-z0-9_'’])\s*\)?"  # a letter of the text may follow: 选项B正确
 LOWER = r"(?:\(([a-z])\)|([b-z])(?=[\s.)]*(?:$|\n)))"
-_NOUNS = "answer|option|choice|alternative|respuesta|réponse|antwort|ответ|risposta|resposta"
-_VERBS = r"is|are|was|would\s+be|must\s+be|should\s+be|will\s+be|es|est|ist|è|é"
+_NOUNS = r"answer|ans\.?|option|choice|alternative|respuesta|réponse|antwort|ответ|risposta|resposta"
+_VERBS = r"is|are|was|would\s+be|must\s+(?:therefore\s+)?be|should\s+(?:therefore\s+)?be|will\s+be|es|est|ist|è|é"
 WORDS_BEFORE = (
     rf"(?:\b(?i:{_NOUNS})s?\b(?:\s+(?i:{_VERBS}|choice|option|letter|correcta|correcte|correct))*"
     rf"|\b(?i:letter|(?:correct|right|best)\s+one)(?:\s+(?i:is|must\s+be)|\s*:)"
     rf"|\b(?i:it|this|that|which)(?:\s+(?i:is|must\s+be|would\s+be)|'s|’s)"
     r"|\b(?i:choose|pick|select|chose|go\s+with|going\s+with|say)\b)"
-    r"(?:\s+(?i:option|answer|choice|letter|clearly|therefore|thus|definitely|then|simply))*[\s:=*(\[\"'–-]{0,8}"
+    r"(?:\s+(?i:option|answer|choice|letter|clearly|therefore|thus|definitely|then|simply))*[\s:=*(\[\"'–→⇒>-]{0,8}"
 )
 EASTERN_BEFORE = (
     r"(?:答案|选项|選項|选择|選擇|应选|應選|故选|故選|选|選|答え|답|정답)\s*(?:应该|應該)?\s*"
@@ -55,7 +56,7 @@ SENTENCE = regex.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 DENIED = regex.compile(
     r"\b(?:not|cannot|never|neither|nor|no|none|without|except|excluding|rather|instead|unlike|unless|wrong|incorrect|false|invalid|"
     r"impossible|unlikely|(?<!beyond\s)(?<!beyond\sa\s)doubt(?:s|ed|ful)?|"
-    r"mistake|mistaken|eliminate[sd]?|eliminating|discard(?:ed|s)?|reject(?:ed|s)?|dismiss(?:ed)?|(?:rule[sd]?|ruling)\s+"
+    r"mistake|mistaken|trap|distractor|naive|tempting|consider(?:ed|ing)?|compare[ds]?|check(?:ed|ing)?|examine|look\s+at|eliminate[sd]?|eliminating|discard(?:ed|s)?|reject(?:ed|s)?|dismiss(?:ed)?|(?:rule[sd]?|ruling)\s+"
     r"(?:it\s+)?out|exclude[sd]?|avoid|fail(?:s|ed)?|too\s+\w+|might|may|maybe|perhaps|possibly|could)\b|n't\b|n’t\b|不|非|别|別|勿|错|錯|排除|误|誤|也许|可能",
     regex.IGNORECASE,
 )
@@ -67,8 +68,9 @@ CONTRASTED = regex.compile(
 )
 # Behind the letter: another one that is offered beside it.
 RIVAL = regex.compile(
-    r"\b(?i:alternatively|otherwise|failing\s+that|maybe|perhaps|possibly|or|or\s+else)\b[\s,:]*(?:(?i:it|is|option|answer|choice|the)\s+)*\(?([A-Z])(?![\w'’])"
-    r"|(?<![\w'’])\(?([A-Z])\)?\s+(?:(?:is|are|would\s+be|could\s+be|may\s+be|might\s+be)\s+(?:(?:also|equally|as\s+well|possible)\b|too\b(?!\s+\w))"
+    r"\b(?i:alternatively|otherwise|failing\s+that|maybe|perhaps|possibly|or|or\s+else|no|wait|actually|sorry|correction)\b[\s,:]*(?:(?i:it|is|option|answer|choice|the)\s+)*\(?([A-Z])(?![\w'’])"
+    r"(?!\s+(?:is|was)\s+(?:wrong|not|in|false))"
+    r"|(?<![\w'’])\(?([A-Z])\)?\s+(?:(?:is|are|would\s+be|could\s+be|may\s+be|might\s+be)\s+(?:(?:also|equally|as\s+well|possible|better|preferable)\b|too\b(?!\s+\w))"
     r"|(?:also\s+)?(?:works|fits|holds)\b|also\b)"
 )
 # The letter holds under a condition.
@@ -76,6 +78,21 @@ CONDITION = regex.compile(
     r"[\s,(*)]*\b(?:if|when|unless|provided|assuming|otherwise|for|sometimes|partly)\b|[\s,]*(?:如果|当)",
     regex.IGNORECASE,
 )
+OFFERED = regex.compile(r"\b(?:alternatively|otherwise|maybe|perhaps|possibly|or|else)\b|或", regex.IGNORECASE)
+OR_NOT = regex.compile(r"\bor\s+not\b", regex.IGNORECASE)
+# "option B" without a verb in front: a mention, unless the sentence ends there or goes on to say that it is right.
+MENTION = regex.compile(
+    r"\s*(?:option|choice|answer|alternative|letter)\s*[(\[\"'*]{0,3}[A-Z][\"'*]{0,3}\s*\)?\s*", regex.IGNORECASE
+)
+ASSERTED = regex.compile(
+    r"[\s)*\]\"'”]*(?:$|[.,;:!)—–-]|(?:(?:is|must\s+be|would\s+be|has\s+to\s+be)\s+(?:\w+ly\s+)?(?:the\s+)?"
+    r"(?:(?:only|best|most)\s+)?(?:correct|right|true|answer|one|best|appropriate|suitable|accurate|valid|supported|consistent)|"
+    r"because|since|as|for|matches|works|fits|holds|follows|satisfies|answers)\b)",
+    regex.IGNORECASE,
+)
+# In front of a letter, in its sentence: somebody else's choice; the next one to be looked at.
+OTHERS = regex.compile(rf"\b{REPORTED}[\s:(*]*$", regex.IGNORECASE)
+NEXT = regex.compile(r"\s*(?:next|now|then),?\s*", regex.IGNORECASE)
 # A letter that is asked about.
 ASKED = regex.compile(r"[\s*)\]\"'”’]*[?？]")
 # Of a letter elsewhere in a labelled answer.
@@ -101,9 +118,11 @@ def chosen_letter(text: str) -> str | None:
     if found := CONTRASTED.fullmatch(text):
         return str(found[1])
     whole = _labelled(text)
+    if whole == "" and not OFFERED.search(text):
+        whole = _announced(text)  # A, C and D are wrong, so the answer is B
     announced = None if whole is not None else _announced(text)
     letter = whole if whole is not None else announced if announced is not None else _on_a_line(text)
-    if not letter:
+    if not letter or OR_NOT.search(text):
         return None
     said = [m.end() for m in regex.finditer(rf"(?<![\w'’]){letter}(?![\w'’])", text)]
     rivals = {g for m in RIVAL.finditer(text, said[0] if said else 0) for g in m.groups() if g}
@@ -141,7 +160,7 @@ def _labelled(text: str) -> str | None:
     others |= {
         m[1]
         for m in regex.finditer(
-            r"(?:\bor\b|\band\b|\bis\b|^|[,;/&|]|\bnot\b|或|和)\s*\(?([A-Z])\)?(?![\w'’])(?!\s+[a-z])", rest
+            r"(?:\bor\b|\band\b|\bis\b|\bthen\b|^|[,;/&|]|\bnot\b|或|和)\s*\(?([A-Z])\)?(?![\w'’])(?!\s+[a-z])", rest
         )
     }
     others |= {m for match in ANNOUNCED.finditer(rest) for m in match.groups() if m}
@@ -178,6 +197,9 @@ def _announced(text: str) -> str | None:
                 or DENIED.search(after)
                 or CONDITION.match(after)
                 or ASKED.match(sentence, mention.end())
+                or OTHERS.search(sentence[: mention.end()].rstrip(")]*\"' ")[:-1])
+                or NEXT.fullmatch(sentence[: mention.start()])
+                or (MENTION.fullmatch(mention.group()) and not ASSERTED.match(after))
             ):
                 continue
             more = MORE.match(sentence, mention.end())

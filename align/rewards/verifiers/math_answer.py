@@ -6,7 +6,8 @@ import re
 from dataclasses import replace
 
 from align.rewards.verifiers.math_numbers import CURRENCY, Value, as_expression
-from align.rewards.verifiers.math_passages import announced_before, candidates
+from align.rewards.verifiers.math_passages import announced_before, candidates, rivals
+from align.rewards.verifiers.math_phrases import TRANSFORMED, misleading
 from align.rewards.verifiers.math_reading import read_value
 from align.rewards.verifiers.math_text import hedged, tidy, words_of
 from align.rewards.verifiers.math_units import CJK, PARTS, SCALES
@@ -16,7 +17,7 @@ LAST = re.compile(
     r"(?P<rest>(?!\s*-)[^\d\\=+*/^<>?@#&|~_{}]*)$"
 )
 # A word, an equals sign or a colon stands before the number, and no command or other sign; 3:15 is a time or a ratio.
-INTRODUCED = re.compile(rf"^\s*$|(?:(?<![\\A-Za-z])[A-Za-z]+[',]?|[{CJK}=]|(?<!\d):|[{CURRENCY}])\s*$")
+INTRODUCED = re.compile(rf"^\s*$|(?:(?<![\\A-Za-z])[^\W\d_]+[',]?|[{CJK}=]|(?<!\d):|[{CURRENCY}])\s*$")
 # A number with its noun at the beginning of a sentence, in front of what happens to it.
 FIRST = re.compile(
     rf"[-+]?[{CURRENCY}]?-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?(?:\s+[A-Za-z]+){{0,3}}?"
@@ -46,18 +47,34 @@ def read_reference(text: str) -> Value:
     return as_expression(value) if formula else replace(value, product="")
 
 
-def read_answer(text: str, *, marked: bool) -> Value:
+def read_answer(text: str, *, marked: bool, behind: str = "") -> Value:
     """The value of an answer.
 
     Args:
         marked: the text is the answer. Otherwise it is looked for in the text, as it is in a marked sentence.
+        behind: the text behind a marked answer. A value that it gives as well must be equal to the answer.
 
     Raises:
         Unreadable: see :func:`tidy`.
     """
+    value = _read_answer(text, marked=marked)
+    if not behind or value.kind not in ("number", "expression"):
+        return value
+    others = [read_passage(tidy(passage)) for passage in rivals(behind)]
+    if any(other.kind in ("list", "set") for other in others):
+        return Value("words", "another answer is given behind it")
+    known = [other for other in others if other.kind in ("number", "expression")]
+    near = tuple(other for other in known if value.kind == "expression" and other.digits)
+    exact = tuple(other for other in known if other not in near)
+    return replace(value, checks=(*value.checks, *exact), rounded=(*value.rounded, *near))
+
+
+def _read_answer(text: str, *, marked: bool) -> Value:
     if marked:
         line = tidy(text)
         value = read_value(line)
+        if TRANSFORMED.search(line):
+            return Value("words", line.casefold()[:200])
         if value.kind != "words" or len(value.text.split()) < 4 or hedged(line):
             return value
     last = Value("words", " ".join(text.split())[:200])
@@ -87,9 +104,13 @@ def read_passage(text: str) -> Value:
     value = read_value(text)
     if value.kind == "list" and any(item.unit is not None and item.unit.noun for item in value.items):
         return value if hedged(text) else value.items[-1]  # 5 apples and 3 pears, 8 fruits in total
-    if value.kind != "words" or hedged(text):
+    if value.kind != "words" or hedged(text) or misleading(text):
         return value
-    if (found := FIRST.match(text)) and (first := read_value(found[0])).kind == "number":
+    if (
+        (found := FIRST.match(text))
+        and not found[0].endswith("times")
+        and (first := read_value(found[0])).kind == "number"
+    ):
         return first
     if re.search(r"\b(?:and|or|minus|negative|plus)\b|[,、]\s*-?\d+\s*$", text):
         clause = re.split(r"[,;]\s+|\s+(?:and|so)\s+", text)[-1]
@@ -112,6 +133,6 @@ def _last_number(text: str, otherwise: Value) -> Value:
         return otherwise
     if (left and left[-1] in CHANGES and before.rstrip().lower().endswith(left[-1])) or re.match("[A-Za-z]", rest):
         return otherwise
-    if right and (right[0] in CHANGES or right[0] in SCALES or right[0] in PARTS):
+    if right and (right[0] in CHANGES or right[0] in SCALES or right[0] in PARTS) and right != ["times"]:
         return otherwise
     return read_value(found["value"])

@@ -9,15 +9,23 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Literal
 
-from align.rewards.verifiers.math_expressions import latex_equal, numbers_equal, relations_equal
+from align.rewards.verifiers.math_expressions import latex_equal, near, numbers_equal, relations_equal
 from align.rewards.verifiers.math_latex import operations
-from align.rewards.verifiers.math_numbers import Value, as_expression
+from align.rewards.verifiers.math_numbers import Value, as_expression, read_number
+from align.rewards.verifiers.math_text import hedged
 from align.rewards.verifiers.math_units import MULTIPLES
 
 Form = Literal["reference", "any"]
 POUND, STERLING = (("mass", 1),), (("sterling", 1),)
 YEN, YUAN = (("yen", 1),), (("yuan", 1),)
 ANGLE, RADIAN = (("angle", 1),), (("radian", 1),)
+# In front of an answer in words, folded: "it is tuesday", "it falls on a tuesday".
+LED_WORDS = re.compile(
+    r"^(?:(?:so|thus|therefore|hence|then),? )?(?:(?:(?:it|that|this|the (?:answer|day|month|number)) (?:is|was|will be|falls|fell|must be) )"
+    r"(?:on )?|on )(?:an? |the )?"
+)
+POLAR = re.compile(r"(yes|no|true|false) ?[,.:;-] ?(.+)", re.DOTALL)
+POLAR_WORD = re.compile(r"\b(?:yes|no|true|false)\b")
 DEGREE = r"\cdot\frac{\pi}{180}"
 
 
@@ -35,8 +43,18 @@ def same(reference: Value, answer: Value, form: Form = "reference") -> bool:
         answer = as_expression(answer)
     if not all(_expressions_equal(answer, check, "any") for check in answer.checks):
         return False  # 6 = 5
+    if not all(rounds_to(_latex(answer), decimal) for decimal in answer.rounded):
+        return False  # 2 sqrt 3 = 7
+    if reference.kind == "number" and reference.digits and answer.kind == "expression" and answer.rounded:
+        answer = answer.rounded[-1]  # 0.866 is asked for, and √3/2 ≈ 0.866 given
+    if reference.kind == "number" and answer.kind == "relation":
+        answer = _quantity(answer) or answer
     if reference.kind == "words" or answer.kind == "words":
-        return reference.kind == answer.kind and reference.text == answer.text
+        return reference.kind == answer.kind and (
+            reference.text == answer.text
+            or reference.text == LED_WORDS.sub("", answer.text)
+            or _says(answer, reference)
+        )
     if reference.name and answer.name and reference.name != answer.name:
         return False
     if reference.kind == "number" and answer.kind == "list" and all(i.kind == "number" for i in answer.items):
@@ -46,6 +64,33 @@ def same(reference: Value, answer: Value, form: Form = "reference") -> bool:
     if reference.kind == "relation" and answer.kind == "relation":
         return _relations_equal(reference.text, answer.text)
     return _structures_equal(reference, answer, form)
+
+
+def rounds_to(latex: str, decimal: Value) -> bool:
+    """True if an exact value is the decimal, within a unit of its last digit."""
+    written = re.search(r"\.(\d+)$", decimal.text)
+    return decimal.number is not None and near(
+        latex, decimal.number, Fraction(1, 10 ** len(written[1] if written else ""))
+    )
+
+
+def _says(answer: Value, reference: Value) -> bool:
+    """True if a sentence begins with the reference, which is yes, no, true or false, and says no other of these."""
+    found = POLAR.fullmatch(answer.text)
+    return found is not None and found[1] == reference.text and not hedged(found[2]) and not POLAR_WORD.search(found[2])
+
+
+def _quantity(relation: Value) -> Value | None:
+    """The number of ``m + n = 7``: a quantity made of two letters or more, without numbers, and what it is equal to."""
+    name, sign, number = relation.text.partition(" = ")
+    letters = set(
+        re.findall(
+            r"(?<![\\A-Za-z])[A-Za-z]|(?<=[A-Za-z])(?<!\\)[A-Za-z]", re.sub(r"\\[a-z]+|_\s*\{?\w+\}?", " ", name)
+        )
+    )
+    if not sign or len(letters) < 2 or re.search(r"\d", re.sub(r"_\s*\{?\w+\}?|\^\s*\{?[23]\}?", "", name)):
+        return None
+    return read_number(number.strip())
 
 
 def _structures_equal(reference: Value, answer: Value, form: Form) -> bool:
@@ -127,6 +172,8 @@ def as_interval(value: Value) -> Value | None:
         return replace(value, kind="interval") if infinite and len(value.items) == 2 else None
     if value.kind in ("interval", "union"):
         return value
+    if value.kind == "list" and value.text == "and":  # 0 <= x and x < 1
+        return _intersection([as_interval(item) for item in value.items])
     if value.kind == "list":
         parts = [as_interval(item) for item in value.items]
         return None if any(p is None for p in parts) else Value("union", items=tuple(p for p in parts if p is not None))
@@ -153,14 +200,38 @@ def as_interval(value: Value) -> Value | None:
     return None if brackets is None else Value("interval", brackets, items=(low, high))
 
 
+def _intersection(parts: list[Value | None]) -> Value | None:
+    """Of intervals with rational or infinite ends; ``None`` if it is none, or empty."""
+    low, high, brackets = _end(r"-\infty"), _end(r"\infty"), "()"
+    for part in parts:
+        if part is None or part.kind != "interval":
+            return None
+        left, right = part.items
+        if left.number is not None and (low.number is None or left.number > low.number):
+            low, brackets = left, part.text[0] + brackets[1]
+        if right.number is not None and (high.number is None or right.number < high.number):
+            high, brackets = right, brackets[0] + part.text[1]
+        if any(end.number is None and "infty" not in end.text for end in part.items):
+            return None
+    if low.number is None or high.number is None or low.number >= high.number:
+        return None
+    return Value("interval", brackets, items=(low, high))
+
+
 def _end(latex: str) -> Value:
-    return Value("number", latex, Fraction(latex)) if re.fullmatch(r"-?\d+", latex) else Value("expression", latex)
+    return (
+        Value("number", latex, Fraction(latex))
+        if re.fullmatch(r"-?\d+(?:\.\d+)?", latex)
+        else Value("expression", latex)
+    )
 
 
 def _quantities_equal(reference: Value, answer: Value, form: Form) -> bool:
     if form == "reference" and not _has_form(reference, answer):
         return False
     ours, theirs = reference.unit, answer.unit
+    if (ours is not None and answer.percent) or (theirs is not None and reference.percent):
+        return False  # 5% is not 5 cm
     if ours is None and theirs is not None and any(MULTIPLES.fullmatch(word) for word in theirs.noun.split()[:1]):
         return False
     if ours is not None and theirs is not None:

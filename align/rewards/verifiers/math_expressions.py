@@ -88,6 +88,17 @@ def latex_equal(reference: str, answer: str, digits: int = 0) -> bool:
     return theirs is not None and objects_equal(ours, theirs, digits)
 
 
+def near(latex: str, number: Fraction, bound: Fraction) -> bool:
+    """True if an expression without variables lies within ``bound`` of the number."""
+    import sympy
+
+    value = parsed(latex)
+    if not isinstance(value, sympy.Expr) or value.free_symbols:
+        return False
+    difference = sympy.N(value - sympy.Rational(number.numerator, number.denominator), PRECISION)
+    return bool(difference.is_comparable and abs(difference) <= sympy.Rational(bound.numerator, bound.denominator))
+
+
 def objects_equal(ours: Any, theirs: Any, digits: int = 0) -> bool:
     """The same of sympy objects."""
     import sympy

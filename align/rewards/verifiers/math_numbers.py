@@ -10,6 +10,7 @@ from typing import Literal
 from align.rewards.verifiers.math_latex import as_latex
 from align.rewards.verifiers.math_text import MONEY, ROMAN
 from align.rewards.verifiers.math_units import (
+    CARDINALS,
     CJK,
     SCALES,
     TAILS,
@@ -38,9 +39,19 @@ CURRENCY = f"{MONEY}€£¥₹₽₩"
 PREFIX = re.compile(rf"(?P<sign>[-+]?)\s?(?P<code>US|Rs\.?|USD|EUR|GBP|INR)?\s?(?P<symbol>[{CURRENCY}]?)\s?(?=[-+\d.])")
 ORDINAL = re.compile(r"(\d+)\s?(?:\^\{?\s?)?(?:st|nd|rd|th)\}?", re.IGNORECASE)
 TIME = re.compile(r"(\d{1,2}):([0-5]\d)(?::([0-5]\d))?\s*([ap]\.?m\.?)?|(\d{1,2})\s*([ap]\.?m\.?)", re.IGNORECASE)
+_MONTH = (
+    r"(jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|"
+    r"dec(?:ember)?)\.?"
+)
+DATE = re.compile(
+    rf"{_MONTH}\s+(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(\d{{4}}))?"
+    rf"|(\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}(?:,?\s+(\d{{4}}))?",
+    re.IGNORECASE,
+)
 RATIO = re.compile(rf"({DIGITS})((?:\s*(?::|\bto\b)\s*(?:{DIGITS}))+)")
 OUT_OF = re.compile(rf"({DIGITS})\s+(?:out\s+of|in)\s+({DIGITS})")
-BASE = re.compile(r"\(?([0-9A-Za-z]{1,60})\)?\s*_\s*\{?\s*(\d{1,2}|two|eight|sixteen)\s*\}?")
+BASE = re.compile(r"\(?([0-9A-Za-z]{1,60})\)?\s*(?:_\s*\{?|base(?![a-z]))\s*\(?(\d{1,2}|[a-z]{3,9})\s*\)?\s*\}?")
+UNIT_FRACTION = re.compile(r"\\frac\s*\{\s*([^{}\d\\]{1,20})\}\s*\{\s*([^{}\d\\]{1,20}(?:\^\s*\{?\d\}?\s*)?)\}")
 CHOOSE = re.compile(r"(?:C|\^\{?\d+\}?C_?)\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)")
 
 
@@ -59,6 +70,7 @@ class Value:
         percent: written with a percent sign; ``number`` is without it.
         product: of a number with a unit that may be a variable (``5 m``): LaTeX of the product.
         checks: further members of a chain of equations, which must all be equal to it.
+        rounded: decimals behind ``≈``, which must be near it.
     """
 
     kind: Kind
@@ -71,6 +83,7 @@ class Value:
     percent: bool = False
     product: str = ""
     checks: tuple[Value, ...] = field(default=())
+    rounded: tuple[Value, ...] = field(default=())
 
     def __str__(self) -> str:
         """For people."""
@@ -118,6 +131,10 @@ def _with_suffix(value: Value, rest: str) -> Value | None:
     rest = rest.replace(ROMAN, "").strip()
     if not rest:
         return value
+    if fraction := UNIT_FRACTION.fullmatch(rest):
+        if value.unit is not None or (unit := parse_unit(f"{fraction[1].strip()}/{fraction[2].strip()}")) is None:
+            return None
+        return replace(value, unit=unit, product="" if upright else f"{value.text} {rest}")
     if re.fullmatch(r"%|percent|per cent|pct|percentage points?", rest, re.IGNORECASE) and value.unit is None:
         return replace(value, percent=True)
     scale = re.match(r"[^\W\d_]+", rest)
@@ -216,8 +233,13 @@ def read_special(text: str) -> Value | None:
         hour, minute = int(found[1] or found[5]), found[2] or "00"
         half = (found[4] or found[6] or "").lower().replace(".", "")
         seconds = f":{found[3]}" if found[3] and found[3] != "00" else ""
+        if not half and 13 <= hour <= 23:
+            hour, half = hour - 12, "pm"
         if found[1] is None or half or (len(found[2]) == 2 and int(found[1]) < 25):
             return Value("words", f"{hour}:{minute}{seconds} {half}".strip())
+    if (found := DATE.fullmatch(text)) is not None:
+        month, day = (found[1] or found[5]).lower()[:3], found[2] or found[4]
+        return Value("words", f"{month} {int(day)} {found[3] or found[6] or ''}".strip())
     if found := RATIO.fullmatch(text):
         parts = [found[1], *re.split(r"\s*(?::|\bto\b)\s*", found[2])[1:]]
         numbers = tuple(Value("number", p, Fraction(re.sub("[, ]", "", p))) for p in parts)
@@ -227,7 +249,7 @@ def read_special(text: str) -> Value | None:
     if found := CHOOSE.fullmatch(text):
         return Value("expression", rf"\binom{{{found[1]}}}{{{found[2]}}}")
     if (found := BASE.fullmatch(text)) and re.search(r"\d", found[1]):
-        base = {"two": 2, "eight": 8, "sixteen": 16}.get(found[2]) or int(found[2])
+        base = int(found[2]) if found[2].isdigit() else CARDINALS.get(found[2], 0)
         digits = "0123456789abcdefghijklmnopqrstuvwxyz"[:base]
         if 2 <= base <= 36 and all(c in digits for c in found[1].lower()):
             return Value("words", f"{found[1].lower().lstrip('0') or '0'}_{base}")

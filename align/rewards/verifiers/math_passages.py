@@ -7,12 +7,15 @@ from collections.abc import Iterator
 
 from align.rewards.characters import without_invisible
 from align.rewards.offered import DENIED_ANNOUNCEMENT
+from align.rewards.verifiers.math_phrases import DISCLAIMED, ELSEWHERE, TRANSFORMED, misleading
 from align.rewards.verifiers.math_text import characters, hedged, words_of
 
 TAIL = 6000  # characters of an unmarked summary that are searched for the answer
-SENTENCE = re.compile(r"(?<=[.!?])(?<!\.\.\.)(?:\*\*|[)\]\"'])?\s+|(?<=[。！？])|\n+")
+SENTENCE = re.compile(
+    r"(?<=[.!?])(?<!\.\.\.)(?<!\bi\.e\.)(?<!\be\.g\.)(?<!\bapprox\.)(?<!\bresp\.)(?:\*\*|[)\]\"'])?\s+|(?<=[。！？])|\n+"
+)
 ANNOUNCED = re.compile(
-    r"\banswers?\b(?:\s+(?:to|for|of)\b[^.\n:]{0,80}?)?\s*\**\s*(?:(?:is|are|was|would\s+be|will\s+be|equals)\b\s*(?:therefore\b|thus\b|then\b)?\s*"
+    r"\banswers?\b(?:\s+(?:to|for|of)\b[^.\n:]{0,80}?)?\s*\**\s*(?:\b(?:is|are|was|would\s+be|will\s+be|equals)\b\s*(?:therefore\b|thus\b|then\b)?\s*"
     r"(?:(?:exactly|simply|just|given\s+by)\b)?|[:=]|-(?=\s))\s*[:*]*"
     r"|\banswer\b\**\s*\n+"
     r"|(?:^|\n)\s*\**A\s*:\s*\**"
@@ -33,6 +36,12 @@ COURTESY = re.compile(
 CORRECTED = re.compile(
     r"\b(?:no|wait|actually|correction|sorry|wrong|incorrect|not|but|however|instead)\b", re.IGNORECASE
 )
+# Right behind a marked answer: another value, which must be equal to it.
+ALSO = re.compile(
+    r"[\s$*)\]\\]{0,8}[.,;!]?[\s(]*(?:or|alternatively|otherwise|maybe|perhaps|possibly|i\.e\.|that\s+is|或|=|\\approx(?![a-z]))[\s,]*"
+    r"(?:(?:equivalently|about|approximately|roughly|simply|it|is|be|might|may|could)[\s,]+)*(?P<value>[^.\n]{0,200}(?:\.\d[^.\n]*)*)",
+    re.IGNORECASE,
+)
 HASHES = re.compile(r"####\s*([^\n]+)")
 
 
@@ -44,7 +53,7 @@ def candidates(summary: str) -> Iterator[str]:
     summary = summary.strip()[-TAIL:]
     hashes = HASHES.findall(summary)
     if hashes:
-        yield hashes[-1]
+        yield f"not {hashes[-1]}" if ELSEWHERE.match(hashes[-1]) else hashes[-1]
         return
     text = characters(without_invisible(summary))
     if NO_ANSWER.search(text):
@@ -53,14 +62,23 @@ def candidates(summary: str) -> Iterator[str]:
     if announced:
         yield announced_passage(text, announced[-1])
         return
-    aside = re.search(r"(?<=\S)\s*\(([^()]*)\)\s*$", text)
+    aside = re.search(r"(?<=[^\s\\])\s*\(([^()]*)\)\s*$", text)
     if aside and not hedged(aside[1]):
         text = text[: aside.start()]
     sentences = [s.strip() for s in SENTENCE.split(text) if s and s.strip(" .*`")]
     while len(sentences) > 1 and COURTESY.fullmatch(sentences[-1]):
         sentences.pop()
     if sentences:
-        yield sentences[-1]
+        doubtful = misleading(sentences[-1]) or (len(sentences) > 1 and DISCLAIMED.search(sentences[-2]))
+        yield f"not {sentences[-1]}" if doubtful else sentences[-1]
+
+
+def rivals(behind: str) -> list[str]:
+    """What the text behind a marked answer gives as a value too: right behind it (``or 50%``), or by announcing it."""
+    text = characters(without_invisible(behind))
+    found = [match[1] for match in [ALSO.match(text)] if match]
+    announced = list(ANNOUNCED.finditer(text))
+    return found + ([announced_passage(text, announced[-1])] if announced else [])
 
 
 def announced_passage(text: str, announcement: re.Match[str]) -> str:
@@ -68,7 +86,7 @@ def announced_passage(text: str, announcement: re.Match[str]) -> str:
     clause = re.split(r"[,;:.!?\n]", text[: announcement.start()])[-1]
     rest = text[announcement.end() :].lstrip(" \n*")
     first = first_sentence(rest)
-    if DENIED_ANNOUNCEMENT.search(clause):
+    if DENIED_ANNOUNCEMENT.search(clause) or ELSEWHERE.match(rest) or TRANSFORMED.search(f"{clause}{announcement[0]}"):
         return f"not {first}"
     following = rest[rest.find(first) + len(first) :]
     if TAKEN_BACK.match(following):

@@ -19,7 +19,8 @@ from align.rewards.verifiers.math_numbers import (
     read_quantity,
     read_special,
 )
-from align.rewards.verifiers.math_text import closing, hedged, trim
+from align.rewards.verifiers.math_phrases import misleading
+from align.rewards.verifiers.math_text import SET_BUILDER, closing, hedged, trim
 from align.rewards.verifiers.math_units import CJK
 
 DEEPEST = 30  # levels of brackets
@@ -33,19 +34,34 @@ NAME = re.compile(
 VARIABLES = re.compile(r"\(\s*[A-Za-z](?:\s*,\s*[A-Za-z]){1,9}\s*\)\s*=\s*")  # (x, y) = (1, 2)
 LEAD = re.compile(
     rf"(?:[^=:]*?[A-Za-z{CJK}][^=:]*?)?(?:\b(?:is|are|was|were|equals?|be|as|get|gets|got|gives?|obtain|have|has|need|needs|"
-    rf"makes?|earns?|total\s+of|(?:comes?|amounts?|adds\s+up|sums?|equal|evaluates|simplifies|reduces|leads)\s+to|think|believe)\b|[:：=]|是|为|為|等于|等於|有|得|はい?|은|는)\s*[:=]?\s*(?P<rest>\S.*)",
+    rf"makes?|earns?|total\s+of|(?:comes?(?:\s+out)?|amounts?|adds\s+up|sums?|equal|evaluates|simplifies|reduces|leads)\s+to|think|believe)\b|[:：=]|是|为|為|等于|等於|有|得|はい?|은|는)\s*[:=]?\s*(?P<rest>\S.*)",
     re.DOTALL | re.IGNORECASE,
 )
 CONTRAST = re.compile(
-    r"\s*(?:,|\(|;)\s*(?:and\s+)?(?:not|rather\s+than|instead\s+of|而不是|不是)\b[^,;]*$", re.IGNORECASE
+    r"\s*(?:,|\(|;)\s*(?:and\s+)?(?:not|rather\s+than|instead\s+of|而不是|不是)\b[^,;]*\w[^,;]*$", re.IGNORECASE
 )
 ASIDE = re.compile(r"\s*\(([^()]*[A-Za-z]{3}[^()]*)\)$")
-AGAIN = re.compile(r"([^()]*[^()\s])\s+\(\s*(?:that\s+is,?|i\.?e\.?,?|which\s+is|=|\\approx)?\s*([^()]+)\)")
+AGAIN = re.compile(
+    r"([^()]*[^()\s])\s+\(\s*(?:that\s+is,?|i\.?e\.?,?|which\s+is|or(?:\s+equivalently)?,?|equivalently,?|=|\\approx)?\s*([^()]+)\)"
+)
+# What a value is given with: it is no second value. "for x ≠ 1", "m∠A =", "\vec v ="
+SIDE = re.compile(
+    r"\s*(?:,|;|\(|\s(?:for|where|with|provided|when|if))\s*(?:for\s+|where\s+)?([A-Za-z])\s*\\ne\s*[^,;()=]+\)?$"
+)
+PREFIX = re.compile(
+    r"m?\s*\\angle\s*(?:\{?[A-Z\d]{1,3}\}?)\s*=\s*|\\(?:vec|hat|overrightarrow)\s*\{?\s*[A-Za-z]{1,2}\s*\}?\s*=\s*"
+)
+REALS = re.compile(
+    r"\\mathbb\{R\}|(?:the\s+set\s+of\s+)?(?:all\s+)?(?:the\s+)?real\s+numbers|all\s+reals", re.IGNORECASE
+)
 NOTHING = re.compile(
     r"(?:there\s+(?:is|are)\s+)?no\s+(?:real\s+|integer\s+)?solutions?(?:\s+exists?)?|(?:the\s+)?empty\s+set",
     re.IGNORECASE,
 )
-AND = re.compile(r"\s*(?:,\s*)?(?<![A-Za-z\\])(?:and|or|和|或|以及|及)(?![A-Za-z])\s*(?:,\s*)?", re.IGNORECASE)
+AND = re.compile(
+    r"\s*(?:,\s*)?(?<![A-Za-z\\])(?:and|or(?:\s+equivalently)?|i\.e\.|that\s+is|equivalently|\\land|\\lor|\\wedge|\\vee|和|或|以及|及)(?![A-Za-z])\s*(?:,\s*)?",
+    re.IGNORECASE,
+)
 RELATION = re.compile(r"\\le(?![a-z])|\\ge(?![a-z])|\\ne(?![a-z])|(?<!\\)[<>]|=")
 RELATIONS = re.compile(r"\\(?:le|ge|ne|in|notin|equiv|sim|to|approx|neg|not|subset|propto|mapsto|cong)(?![a-z])|[<>=]")
 
@@ -55,6 +71,9 @@ def read_value(text: str, depth: int = 0) -> Value:
     text = trim(CONTRAST.sub("", text))
     if not text or depth > 6 or _depth(text) > DEEPEST:
         return Value("words", _fold(text))
+    text = PREFIX.sub("", text, count=1) if PREFIX.match(text) else text
+    if (side := SIDE.search(text)) and re.search(rf"(?<![A-Za-z]){side[1]}(?![A-Za-z])", text[: side.start()]):
+        text = text[: side.start()].strip()
     if NOTHING.fullmatch(text):
         return Value("words", r"\emptyset")
     for attempt in (_read_twice, _read_whole, _read_led):
@@ -88,6 +107,7 @@ def _read_led(text: str, depth: int) -> Value | None:
         if (
             re.search(r"\d|\\", introduction)
             or hedged(introduction)
+            or misleading(introduction)
             or not re.search(rf"[A-Za-z]{{2}}|[{CJK}]", introduction)
         ):
             return None
@@ -122,6 +142,13 @@ def _enclosed(text: str, depth: int) -> Value | None:
     """A set in braces, a tuple or interval in brackets, a union of these, or one value in brackets."""
     if text in (r"\emptyset", r"\{\}", r"\{ \}"):
         return Value("words", r"\emptyset")
+    if REALS.fullmatch(text):
+        return Value("interval", "()", items=(Value("expression", r"-\infty"), Value("expression", r"\infty")))
+    if (built := SET_BUILDER.match(text)) and (inside := read_value(built[2], depth + 1)).kind in ("relation", "list"):
+        return inside
+    if point := re.fullmatch(r"[ABD-Z]\s*(\(.*\))", text, re.DOTALL):
+        value = read_value(point[1], depth + 1)
+        return value if value.kind == "tuple" else None
     if re.search(r"\\cup(?![a-z])|(?<=[)\]}])\s*U\s*(?=[(\[\\])", text):
         parts = split_top(text, r"\\cup(?![a-z])|(?<=[)\]}])\s*U\s*(?=[(\[\\])")
         items = tuple(read_value(p, depth + 1) for p in parts)
@@ -199,7 +226,8 @@ def _several(text: str, depth: int) -> Value | None:
     names = [i.name for i in flat]
     if names[0] and not any(names[1:]):
         flat = [replace(i, name=names[0]) for i in flat]
-    return Value("list", items=tuple(flat))
+    together = all(i.kind == "relation" for i in flat) and not re.search(r"[,;]|\bor\b|\\lor|\\vee|或", text)
+    return Value("list", "and" if together else "", items=tuple(flat))
 
 
 def _both_signs(text: str, depth: int) -> Value | None:
@@ -214,6 +242,9 @@ def _named(text: str, depth: int) -> Value | None:
     if found := re.match(r"(?:=|\\approx(?![a-z])|(?:approximately|about|roughly|around)\s)\s*", text, re.IGNORECASE):
         return read_value(text[found.end() :], depth + 1)
     if found := VARIABLES.match(text):
+        letters = re.findall("[A-Za-z]", found[0])
+        if set(letters) <= set("xyz") and letters != sorted(letters):
+            return None  # (y, x) = (3, 4)
         value = read_value(text[found.end() :], depth + 1)
         return value if value.kind == "tuple" and len(value.items) == found[0].count(",") + 1 else None
     found = NAME.fullmatch(text)
@@ -246,6 +277,8 @@ def _named(text: str, depth: int) -> Value | None:
         and _is_curve(name, known[0].text)
     ):
         return None
+    if len(known) > 1 and re.search(r"\\approx(?![a-z])[^=]*$", text) and known[-1].digits and not known[0].digits:
+        return replace(known[0], name=name, checks=tuple(known[1:-1]), rounded=(known[-1],))
     return replace(known[-1], name=name, checks=tuple(known[:-1]))
 
 

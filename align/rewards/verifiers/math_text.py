@@ -69,6 +69,7 @@ SYMBOLS = GREEK | {
     "”": '"',
     "、": ",",
     "，": ",",
+    "∶": ":",
     "：": ":",
     "；": ";",
     "˚": "°",
@@ -79,16 +80,26 @@ SYMBOLS = GREEK | {
 }
 # Spacing and sizes, which carry no meaning. \, becomes a space: it separates thousands.
 NO_MEANING = re.compile(
-    r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|mathstrut|rm|bf|it|large|Large)(?![A-Za-z])\.?|\\!"
+    r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|mathstrut|rm|bf|it|large|Large)(?![A-Za-z])\.?|\\!"
 )
 SPACE = re.compile(r"(?<!\\)\\(?:quad|qquad|thinspace|medspace|thickspace|hspace\{[^{}]{0,20}\}|[,;:> ])|(?<!~)~(?!~)")
 TEXT = re.compile(
-    r"\\(?:text(?:bf|it|rm|sf|tt|up|normal)?|mathrm|mathbf|mathit|mathsf|operatorname\*?|mbox|hbox|boldsymbol|bm|emph|underline|"
-    r"boxed|fbox|ensuremath|mathbf|textcolor\{\w{1,20}\}|color\{\w{1,20}\})\s*\{([^{}]*)\}"
+    r"\\(?:text(?:bf|it|rm|sf|tt|up|normal)?|bold|mathrm|mathbf|mathit|mathsf|operatorname\*?|mbox|hbox|boldsymbol|bm|emph|underline|"
+    r"boxed|fbox|framebox|ensuremath|mathbf|(?:text)?color\{(?!white)\w{1,20}\})\s*\{((?:[^{}]|\{[^{}]{0,200}\})*)\}"
 )
+COLOUR = re.compile(r"\\color\s*\{(?!white)\w{1,20}\}(?!\s*\{)")
+# A mark that the answer is right, or that a proof ends.
+TICKS = re.compile(r"[✅✓✔☑🎉∎■□▪]\ufe0f?|\\(?:checkmark|blacksquare|qed|square)(?![A-Za-z])")
+# 1'234'567, 1_234_567
+GROUPED = re.compile(r"(?<![\w.'])\d{1,3}(?:'\d{3})+(?![\w'])|(?<![\w.])\d{1,3}(?:_\d{3})+(?![\w])")
+SET_BUILDER = re.compile(r"^\\\{\s*([A-Za-z])\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?[:|]\s*(.+?)\s*\\\}$")
 SAME = {
     r"\dfrac": r"\frac",
     r"\tfrac": r"\frac",
+    r"\nicefrac": r"\frac",
+    r"\sfrac": r"\frac",
+    r"\textdollar": MONEY,
+    r"\notin": r"\not\in",
     r"\cfrac": r"\frac",
     r"\leqslant": r"\le",
     r"\geqslant": r"\ge",
@@ -111,6 +122,8 @@ SAME = {
     r"\ast": "*",
     r"\colon": ":",
     r"\degree": "°",
+    r"\deg": "°",
+    r"\textdegree": "°",
     r"\infin": r"\infty",
     r"\varphi": r"\phi",
     r"\varepsilon": r"\epsilon",
@@ -154,19 +167,26 @@ def tidy(text: str) -> str:
     text = re.sub(r"\\[()]|\\[\[\]](?!\d*(?:em|ex|pt|mm)\])", " ", text)
     text = re.sub(r"\\(?:begin|end)\{(?:equation|align|aligned|gather|math|displaymath)\*?\}", " ", text)
     text = COMMAND.sub(lambda found: SAME.get(found[0], found[0]), NO_MEANING.sub("", text))
-    text = SPACE.sub(" ", text)
-    text = re.sub(r"\{\s*,\s*\}", ",", text).replace(r"\%", "%")
+    text = SPACE.sub(" ", COLOUR.sub("", TICKS.sub(" ", text)))
+    text = re.sub(r"\\not\s*=", r"\\ne ", text)
+    text = re.sub(r">\s?=", r"\\ge ", re.sub(r"<\s?=(?!>)", r"\\le ", text))
+    text = GROUPED.sub(lambda found: re.sub("['_]", "", found[0]), text)
+    text = re.sub(r"\{\s*([,:])\s*\}", r"\1", text).replace(r"\%", "%")
     text = re.sub(r"\^\s*\{?\s*(?:\\circ|°)\s*\}?", "°", text)
     text = _without_text_commands(text)
     text = _without_markdown(text)
     text = re.sub(r"[负負](?=\d)", "-", text)
     text = re.sub(r"\^\s*\{?\s*(?:\\circ|°)\s*\}?", "°", text)
     text = re.sub(r"\s+\^", "^", text)
+    text = re.sub(r"(?<=\d)\s?\^\s*\{?\s*o\s*\}?(?![A-Za-z])", "°", text)
+    text = re.sub(r"(?<![A-Za-z\\])inf(?![A-Za-z])", r"\\infty ", text)
+    text = re.sub(r"\\mathbb\s*([A-Z])", r"\\mathbb{\1}", text)
     text = ARRAY.sub(_matrix, text)
     text = ANGLE.sub(r"\\\1(\\frac{\2\\pi}{180})", text)
     for _ in range(3):
         text = SHORT_FRACTION.sub(_full_fraction, text)
-    text = re.sub(r"\\sqrt\s*(\d)(?!\d)", r"\\sqrt{\1}", text)
+    text = re.sub(r"\{\s*(-?\d+)\s*\\over(?![a-z])\s*(-?\d+)\s*\}|^(-?\d+)\s*\\over(?![a-z])\s*(-?\d+)$", _over, text)
+    text = re.sub(r"\\sqrt\s*(\[\d+\])?\s*(\d)(?!\d)", r"\\sqrt\1{\2}", text)
     text = re.sub(r"\\sqrt\s*\(([^()]{1,40})\)", r"\\sqrt{\1}", text)
     return trim(" ".join(text.split()))
 
@@ -182,6 +202,8 @@ def trim(text: str) -> str:
             text = text[1:-1]
         if text.startswith("*"):
             text = text.strip("*")
+        if len(text) > 2 and text[0] == text[-1] == "_" and "_" not in text[1:-1]:
+            text = text[1:-1]
         if text == before:
             return text
 
@@ -213,7 +235,8 @@ def closing(text: str, start: int) -> int:
 def characters(text: str) -> str:
     text = re.sub(f"[{''.join(SUPERSCRIPT)}]+", lambda m: "^{" + "".join(SUPERSCRIPT[c] for c in m[0]) + "}", text)
     text = re.sub(f"[{''.join(SUBSCRIPT)}]+", lambda m: "_{" + "".join(SUBSCRIPT[c] for c in m[0]) + "}", text)
-    text = re.sub(r"(?<=\d)([¼-¾⅐-⅞])", r" \1", text)
+    text = re.sub(r"(?<=\d)\s*([¼-¾⅐-⅞])", r" \1", text)
+    text = re.sub("[¼-¾⅐-⅞]", lambda m: r"\frac{%s}{%s}" % tuple(unicodedata.normalize("NFKC", m[0]).split("⁄")), text)
     out: list[str] = []
     for char in text:
         if char.isascii():
@@ -267,6 +290,10 @@ def _without_text_commands(text: str) -> str:
             break
         text = changed
     return text
+
+
+def _over(found: re.Match[str]) -> str:
+    return rf"\frac{{{found[1] or found[3]}}}{{{found[2] or found[4]}}}"
 
 
 def _matrix(found: re.Match[str]) -> str:

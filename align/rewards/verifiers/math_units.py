@@ -60,6 +60,8 @@ SCALES = {
 }
 SCALES |= {f"{word}s": factor for word, factor in SCALES.items() if word.isascii() and not word.endswith("s")}
 PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7}
+PARTS |= {"eleventh": 11, "twelfth": 12, "thirteenth": 13, "fourteenth": 14, "fifteenth": 15, "sixteenth": 16}
+PARTS |= {"seventeenth": 17, "eighteenth": 18, "nineteenth": 19, "twentieth": 20}
 PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10, "hundredth": 100, "thousandth": 1000, "millionth": 10**6}
 PARTS |= {f"{word}s": n for word, n in PARTS.items()}
 
@@ -71,8 +73,8 @@ may could wait actually sorry oops correction wrong incorrect false untrue inval
 excluding exclude reject rejected ruled between least most less fewer greater larger smaller lower higher below
 above under beyond exceeding exceeds than versus vs unknown any anything anyone other another different unlike
 nobody suppose supposing assume assuming imagine alternatively like
-almost nearly hardly doubt doubtful unlikely guess nothing none fail fails failed
-nicht kein keine weder oder vielleicht pas jamais aucun ou peut-être nunca ninguno ni quizás не нет или либо
+almost nearly hardly undefined undetermined indeterminate tops upwards downwards onwards others unsure doubt doubtful unlikely guess nothing none fail fails failed
+nicht kein keine weder oder não nie nej inte ikke değil không bukan tidak non niet ليس لا ليست नहीं vielleicht pas jamais aucun ou peut-être nunca ninguno ni quizás не нет или либо
 """
 HEDGES = frozenset(_HEDGES.split())
 EASTERN_HEDGES = re.compile(
@@ -192,6 +194,7 @@ mol mole = 1 amount
 a amp ampere = 1 current
 v volt = 1 volt
 Ω ω ohm = 1 ohm
+unit 单位 = 1 unit
 square_unit sq_unit 平方单位 = 1 unit^2
 cubic_unit = 1 unit^3
 """
@@ -280,6 +283,8 @@ def counted_noun(text: str, value: Fraction | None = None) -> str | None:
             break
         core = trimmed
     words = text.split()
+    if words == ["times"]:
+        return text
     if not words or len(words) > 8 or not all(re.fullmatch(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", w) for w in words):
         return None
     if any(w in HEDGES or w in CARDINALS or w in SCALES or w in PARTS for w in words):

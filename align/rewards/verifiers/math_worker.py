@@ -58,11 +58,11 @@ def _formulas(value: Value) -> Iterator[str]:
     """The LaTeX of all parts that sympy may be given."""
     if value.kind in ("expression", "relation"):
         yield value.text
-    for part in (*value.items, *value.checks):
+    for part in (*value.items, *value.checks, *value.rounded):
         yield from _formulas(part)
 
 
-def judge(reference: str, answer: str, marked: bool, form: Form, explain: bool) -> dict[str, Any]:
+def judge(reference: str, answer: str, marked: bool, behind: str, form: Form, explain: bool) -> dict[str, Any]:
     """The verdict on one answer, and how both were read.
 
     Args:
@@ -71,7 +71,7 @@ def judge(reference: str, answer: str, marked: bool, form: Form, explain: bool) 
     wanted = reference_value(reference)
     reply: dict[str, Any] = {"verdict": False, "reference": str(wanted)[:200]}
     try:
-        given = read_answer(answer, marked=marked)
+        given = read_answer(answer, marked=marked, behind=behind)
         if any(map(too_large, set(_formulas(given)) - set(_formulas(wanted)))):
             return reply | {"read": "nothing: its powers or factorials are too large to compute"}
         verdict = same(wanted, given, form)
@@ -106,7 +106,7 @@ def reply(line: str, time_limit: float) -> dict[str, Any]:
     request = json.loads(line)
     signal.setitimer(signal.ITIMER_PROF, time_limit)  # processor time: a busy machine changes no verdict
     try:
-        return judge(request["reference"], request["answer"], request["marked"], request["form"], request["explain"])
+        return judge(**request)
     except ReferenceError as error:
         return {"error": "reference", "why": str(error)}
     except OutOfTimeError:

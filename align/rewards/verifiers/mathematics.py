@@ -85,7 +85,10 @@ class MathAccuracy:
 
     def _explain(self, samples: Sequence[Sample], explain: bool) -> list[tuple[float | None, str]]:
         """Samples of a group often agree, so that each distinct pair of reference and answer is compared once."""
-        keys = [(str(sample.answer), final_answer(sample), self._form_of(sample), explain) for sample in samples]
+        keys = [
+            (str(sample.answer), final_answer(sample, compares=True), self._form_of(sample), explain)
+            for sample in samples
+        ]
         distinct = list(dict.fromkeys(key for key in keys if key[1] is not None))
         with ThreadPoolExecutor(len(self._workers)) as threads:
             compared = dict(zip(distinct, threads.map(self._compare, distinct), strict=True))
@@ -113,6 +116,7 @@ class MathAccuracy:
             "reference": reference,
             "answer": answer.text[-LONGEST:],
             "marked": answer.marked,
+            "behind": answer.behind,
             "form": form,
             "explain": explain,
         }
