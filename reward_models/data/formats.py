@@ -321,6 +321,8 @@ def _answer(row: Row) -> str | None:
     if value is None:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool):
+        if not abs(value) < float("inf"):  # pandas writes nan where a cell is empty
+            raise RecordError(f"key 'answer' is {value}, not a finite number; fill it in or leave the row out")
         value = json.dumps(value)
     answer = checked_text(value, "answer").strip()
     if "question" not in row:

@@ -20,6 +20,8 @@ from reward_models.data.records import ATTRIBUTES, RecordError, RecordType
 Row = Mapping[str, Any]
 Numbered = tuple[int, dict[str, Any]]
 
+_HARM = {"unharmful": "safe", "harmful": "unsafe"}
+STRONGEST = 3  # of HelpSteer's preferences; -100 marks those that annotators called invalid
 _ARENA = {"model_a": "a", "model_b": "b", "tie": "tie", "tie (bothbad)": "tie", "both_bad": "tie", "bothbad": "tie"}
 
 
@@ -179,6 +181,10 @@ def _helpsteer_preference(row: Row, first: str, second: str, said: str) -> Row:
     if row.get(said) is None:
         return ours
     preference = rating(row, said)
+    if abs(preference) > STRONGEST:
+        raise RecordError(
+            f"key {said!r} is {preference:g}, not between -{STRONGEST} and {STRONGEST}; leave the row out"
+        )
     label = "a" if preference < 0 else "b" if preference > 0 else "tie"
     return ours | {"label": label, "strength": abs(preference) or None}
 
@@ -250,6 +256,40 @@ def _texts(value: object, key: str) -> list[Any]:
     return texts
 
 
+def _openai(row: Row) -> Row:
+    """OpenAI's layout of preferences: the conversation with its tools in ``input``, and two lists of messages."""
+    ours = _without(row, "input", "preferred_output", "non_preferred_output")
+    asked = row["input"]
+    if isinstance(asked, str):
+        asked = _object(asked, "input")
+    if not isinstance(asked, Mapping) or "messages" not in asked:
+        raise RecordError("key 'input' has no 'messages', as beside 'preferred_output' it must")
+    ours |= {"messages": asked["messages"], "tools": asked.get("tools")}
+    return ours | {"chosen": row["preferred_output"], "rejected": row["non_preferred_output"]}
+
+
+def _harm(row: Row) -> Row:
+    """WildGuard: ``harmful`` or ``unharmful``."""
+    said = row["response_harm_label"]
+    if said not in (None, "", *_HARM):
+        raise RecordError(f"key 'response_harm_label' is {quoted(said)}, none of {', '.join(_HARM)}")
+    return _without(row, "response_harm_label", "prompt_harm_label", "response_refusal_label") | {
+        "label": _HARM.get(said)
+    }
+
+
+def _response_label(row: Row) -> Row:
+    """Aegis: ``safe`` or ``unsafe``."""
+    return _without(row, "response_label", "prompt_label") | {"label": row["response_label"]}
+
+
+def _expected(row: Row) -> Row:
+    """OpenMathReasoning: the answer in ``expected_answer``."""
+    if row.get("answer") not in (None, "", row["expected_answer"]):
+        raise RecordError("keys 'answer' and 'expected_answer' differ; keep the right one")
+    return _without(row, "expected_answer") | {"answer": row["expected_answer"]}
+
+
 def _shp(row: Row) -> Row:
     """Stanford Human Preferences: ``labels`` is 1 where the first response is preferred."""
     ours = _without(row, "history", "human_ref_A", "human_ref_B", "labels", "score_A", "score_B")
@@ -273,8 +313,12 @@ def _verl(row: Row) -> Row:
     if str(row.get("ability", "")).casefold() in ("code", "coding"):
         return with_tests(ours | {"input_output": reference["ground_truth"]})
     truth = reference["ground_truth"]
+    if isinstance(truth, str) and truth.lstrip().startswith('["'):  # Skywork-OR1 has a list as JSON text
+        truth = _object(truth, "ground_truth")
     if isinstance(truth, list | tuple) and len(truth) == 1:
         truth = truth[0]
+    if isinstance(truth, list | tuple):
+        raise RecordError(f"the 'ground_truth' in 'reward_model' has {len(truth)} answers; keep one, as text")
     if ours.get("answer") not in (None, truth):
         raise RecordError("key 'answer' and the 'ground_truth' in 'reward_model' differ; keep the right one")
     return ours | {"answer": truth}
@@ -319,7 +363,11 @@ _LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Row], Row]], ...] = (
     (("response_a", "response_b", "winner_model_a", "winner_model_b"), _arena_turns),
     (("history", "human_ref_A", "human_ref_B", "labels"), _shp),
     (("prompt", "reward_model"), _verl),
+    (("input", "preferred_output", "non_preferred_output"), _openai),
     (("input", "chosen", "rejected"), _input),
+    (("prompt", "response", "response_harm_label"), _harm),
+    (("prompt", "response", "response_label"), _response_label),
+    (("problem", "expected_answer"), _expected),
     (("question_content", "public_test_cases"), with_tests),
     (("question", "input_output"), with_tests),
     (("prompt", "input_output"), with_tests),

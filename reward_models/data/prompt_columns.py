@@ -23,6 +23,10 @@ WITH_REPLY = ("messages", "conversations", "conversation")
 SYSTEM = ("system", "system_prompt")
 UNREADABLE = ("tools", "functions", "image", "images", "video", "videos", "audio", "audios")
 EMPTY: tuple[Any, ...] = (None, "", [], (), {})
+# The beginning of the responses in columns of its own.
+BEGINNINGS = ("initial_reason_steps", "prefill", "response_prefix", "assistant_prefix")
+# Thoughts of the responses in columns of their own.
+THOUGHTS = ("reasoning_content", "thinking", "thoughts", "cot", "chain_of_thought", "Complex_CoT", "reasoning")
 
 
 def prompt_of(row: Row) -> Conversation:
@@ -114,6 +118,12 @@ def refuse_unreadable(row: Row) -> None:
                 f"key {name!r} is not read: models here are given messages of text; write what it says into the system "
                 "message, or drop the column"
             )
+    for name in BEGINNINGS:
+        if row.get(name) not in EMPTY:
+            raise RecordError(
+                f"key {name!r} is not read, and the responses go on from it; write it in front of each of them, or "
+                "drop the column"
+            )
     beside = next((name for name in ("input", "history") if row.get(name) not in EMPTY), None)
     if beside is not None and "instruction" not in row:
         raise RecordError(
@@ -123,6 +133,22 @@ def refuse_unreadable(row: Row) -> None:
     weight = row.get("weight")
     if weight not in (None, "", 1, 1.0, "1", "1.0"):
         raise RecordError("key 'weight' is read of comparisons alone, other rows count alike; drop it, or repeat rows")
+
+
+def refuse_thoughts(row: Row, *responses: str) -> None:
+    """:class:`RecordError` if the thoughts of responses stand in columns of their own: they would be lost.
+
+    Args:
+        responses: the responses' columns. Beside two of them a column ``reasoning`` may be the judge's; only those
+            named after a response count.
+    """
+    of_each = [f"{response}_{name}" for response in responses for name in THOUGHTS]
+    for name in of_each if len(responses) > 1 else (*THOUGHTS, *of_each):
+        if row.get(name) not in EMPTY:
+            raise RecordError(
+                f"key {name!r} would be lost; write it into the response as <think>…</think>, or as "
+                "'reasoning_content' of its message, or drop the column"
+            )
 
 
 def missing(row: Row, key: str) -> RecordError:

@@ -19,6 +19,7 @@ from reward_models.data.prompt_columns import (
     merged,
     missing,
     prompt_of,
+    refuse_thoughts,
     refuse_unreadable,
 )
 from reward_models.data.records import (
@@ -134,6 +135,7 @@ def two_responses(row: Row, first: str, second: str) -> tuple[Conversation, Conv
         prompt = prompt_of(row)
         one, other = _without(prompt, one, first), _without(prompt, other, second)
     refuse_unreadable(row)
+    refuse_thoughts(row, first, second)
     check_replies(row, prompt, (one, other))
     return prompt, one, other
 
@@ -157,6 +159,7 @@ def prompt_and_response(row: Row, key: str) -> tuple[Conversation, Conversation]
     """The row's prompt, and the response in column ``key`` without the prompt."""
     prompt = prompt_of(row)
     response = _without(prompt, _conversation(row, key, "assistant"), key)
+    refuse_thoughts(row, key)
     check_replies(row, prompt, (response,))
     return prompt, response
 
@@ -169,10 +172,18 @@ def to_safety_label(row: Row, id: str, source: str) -> SafetyLabel:
     if not has_prompt(row) and not any(name in row for name in COLUMN_NAMES):
         raise missing(row, "prompt")
     prompt, response = prompt_and_response(row, "completion" if "completion" in row else "response")
+    label = _safety_verdict(row, "is_safe" if "is_safe" in row else "label")
+    said_again = row.get("is_safe") is not None and row.get("label") in (True, False, "safe", "unsafe")
+    if said_again and _safety_verdict(row, "label") != label:
+        raise RecordError("keys 'is_safe' and 'label' differ; keep the right one")
+    if label == "safe" and isinstance(row.get("category"), dict) and _category(row["category"]):
+        raise RecordError(
+            f"the response is called safe, and 'category' names {_category(row['category'])}; correct one"
+        )
     return SafetyLabel(
         prompt=prompt,
         response=response,
-        label=_safety_verdict(row, "is_safe" if "is_safe" in row else "label"),
+        label=label,
         category=_category(row.get("category")),
         id=id,
         source=source,

@@ -20,6 +20,20 @@ _STRENGTH = re.compile(
 _SIDES = (("chosen", "rejected"), ("_a", "_b"))
 _PLAIN_SCORE = re.compile(r"(?:score|rating)[_-](?:chosen|rejected)|(?:chosen|rejected)[_-](?:score|rating)")
 # Columns that some data sets have beside chosen and rejected, with the verdict once more.
+_SAID = (
+    "a",
+    "b",
+    "tie",
+    "rejected",
+    "response_a",
+    "response_b",
+    "A",
+    "B",
+)  # of a column 'label': a verdict, no subject
+# The gap of two scores in one column.
+_DIFFERENCE = re.compile(r"(?:score|rating|reward)s?_(?:diff|difference|gap|margin|delta)", re.IGNORECASE)
+# Says, if true, that the verdict is the wrong way round.
+_FLIPPED = ("flipped", "is_flipped", "label_flipped", "swapped", "is_swapped")
 _VERDICTS = ("winner", "preferred", "preference", "better", "choice")
 
 
@@ -55,9 +69,22 @@ def margin_of(row: Row) -> float | None:
             raise RecordError(
                 f"key {name!r} is {quoted(row[name])} beside 'chosen' and 'rejected', which give a verdict too; drop it"
             )
+    if row.get("label") in _SAID:
+        raise RecordError(
+            f"key 'label' is {quoted(row['label'])} beside 'chosen' and 'rejected', which give a verdict too; drop it"
+        )
+    for name in _FLIPPED:
+        if row.get(name) in (True, 1, "true", "True", "1"):
+            raise RecordError(
+                f"key {name!r} says that 'chosen' and 'rejected' are the wrong way round; swap them, drop it"
+            )
+    for name in row:
+        if isinstance(name, str) and _DIFFERENCE.fullmatch(name) and (number_of(row, name) or 0) < 0:
+            raise RecordError(f"{name} is negative, so the rejected response is the better one; swap them or drop it")
     margin = number_of(row, "margin")
     gaps = {} if margin is None else {"margin": margin}
     gaps |= {f"{first} - {second}": gap for first, second, gap in _gaps(row, *_SIDES[0])}
+    gaps |= _distilabel(row)
     for name, gap in gaps.items():
         if gap < 0:
             raise RecordError(f"{name} is {gap:g}, so the rejected response is the better one; swap them or drop it")
@@ -71,6 +98,19 @@ def margin_of(row: Row) -> float | None:
     if scores:
         return scores[0]
     return 0.0 if gaps and not any(gaps.values()) else None
+
+
+def _distilabel(row: Row) -> dict[str, float]:
+    """The gap of ``rating``, a list in the order of ``generations``; 0 if the ``status`` is a tie."""
+    ratings, texts = row.get("rating"), row.get("generations")
+    if not isinstance(ratings, list | tuple) or len(ratings) != 2 or not all(map(_is_number, ratings)):
+        return {}
+    if row.get("status") == "tie":
+        return {"rating": 0.0}
+    if not isinstance(texts, list | tuple) or len(texts) != 2 or {row.get("chosen"), row.get("rejected")} != set(texts):
+        return {}
+    place = list(texts).index(row["chosen"])
+    return {"rating": float(ratings[place]) - float(ratings[1 - place])}
 
 
 def check_label(row: Row, label: str) -> None:

@@ -21,7 +21,8 @@ YEN, YUAN = (("yen", 1),), (("yuan", 1),)
 ANGLE, RADIAN = (("angle", 1),), (("radian", 1),)
 # In front of an answer in words, folded: "it is tuesday", "it falls on a tuesday".
 LED_WORDS = re.compile(
-    r"^(?:(?:so|thus|therefore|hence|then),? )?(?:(?:(?:it|that|this|the (?:answer|day|month|number)) (?:is|was|will be|falls|fell|must be) )"
+    r"^(?:(?:so|thus|therefore|hence|then),? )?"
+    r"(?:(?:(?:it|that|this|the (?:answer|day|month|number)) (?:is|was|will be|falls|fell|must be) )"
     r"(?:on )?|on )(?:an? |the )?"
 )
 POLAR = re.compile(r"(yes|no|true|false) ?[,.:;-] ?(.+)", re.DOTALL)

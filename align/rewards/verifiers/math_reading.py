@@ -74,6 +74,8 @@ def read_value(text: str, depth: int = 0) -> Value:
     text = PREFIX.sub("", text, count=1) if PREFIX.match(text) else text
     if (side := SIDE.search(text)) and re.search(rf"(?<![A-Za-z]){side[1]}(?![A-Za-z])", text[: side.start()]):
         text = text[: side.start()].strip()
+    if re.match(r"(?:yes|no|true|false)\s*[,.:;-]\s*\S", text, re.IGNORECASE):
+        return Value("words", _fold(text))
     if NOTHING.fullmatch(text):
         return Value("words", r"\emptyset")
     for attempt in (_read_twice, _read_whole, _read_led):

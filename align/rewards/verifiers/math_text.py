@@ -236,7 +236,7 @@ def characters(text: str) -> str:
     text = re.sub(f"[{''.join(SUPERSCRIPT)}]+", lambda m: "^{" + "".join(SUPERSCRIPT[c] for c in m[0]) + "}", text)
     text = re.sub(f"[{''.join(SUBSCRIPT)}]+", lambda m: "_{" + "".join(SUBSCRIPT[c] for c in m[0]) + "}", text)
     text = re.sub(r"(?<=\d)\s*([¼-¾⅐-⅞])", r" \1", text)
-    text = re.sub("[¼-¾⅐-⅞]", lambda m: r"\frac{%s}{%s}" % tuple(unicodedata.normalize("NFKC", m[0]).split("⁄")), text)
+    text = re.sub("[¼-¾⅐-⅞]", _vulgar_fraction, text)
     out: list[str] = []
     for char in text:
         if char.isascii():
@@ -290,6 +290,11 @@ def _without_text_commands(text: str) -> str:
             break
         text = changed
     return text
+
+
+def _vulgar_fraction(found: re.Match[str]) -> str:
+    over, under = unicodedata.normalize("NFKC", found[0]).split("⁄")
+    return rf"\frac{{{over}}}{{{under}}}"
 
 
 def _over(found: re.Match[str]) -> str:

@@ -73,8 +73,10 @@ may could wait actually sorry oops correction wrong incorrect false untrue inval
 excluding exclude reject rejected ruled between least most less fewer greater larger smaller lower higher below
 above under beyond exceeding exceeds than versus vs unknown any anything anyone other another different unlike
 nobody suppose supposing assume assuming imagine alternatively like
-almost nearly hardly undefined undetermined indeterminate tops upwards downwards onwards others unsure doubt doubtful unlikely guess nothing none fail fails failed
-nicht kein keine weder oder não nie nej inte ikke değil không bukan tidak non niet ليس لا ليست नहीं vielleicht pas jamais aucun ou peut-être nunca ninguno ni quizás не нет или либо
+almost nearly hardly undefined undetermined indeterminate tops upwards downwards onwards others unsure doubt
+doubtful unlikely guess nothing none fail fails failed
+não nie nej inte ikke değil không bukan tidak niet ليس لا ليست नहीं
+nicht kein keine weder oder vielleicht pas jamais aucun ou peut-être nunca ninguno ni quizás не нет или либо
 """
 HEDGES = frozenset(_HEDGES.split())
 EASTERN_HEDGES = re.compile(

@@ -33,7 +33,8 @@ def test_thoughts_and_summary(response: str, prefilled: bool, parts: Parts, samp
         (r"<think>x</think>It is \boxed{5}.", Answer("5", True)),
         (r"<answer>It is \boxed{5}.</answer>", Answer("5", True)),
         (r"\boxed{4} <answer>5</answer>", Answer("5", True)),
-        (r"<answer>4</answer> or <answer>5</answer>", Answer("5", True)),
+        (r"<answer>4</answer><answer>5</answer>", Answer("5", True)),
+        (r"<answer>4</answer> or <answer>5</answer>", None),  # two answers are offered, as with boxes
         (r"It is 5.", Answer("It is 5.", False)),
         (r"<answer>5", Answer("<answer>5", False)),
         (r"<answer> </answer>", None),

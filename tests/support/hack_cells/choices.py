@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from hack_cells.cells import MARKED, Cell, answer_places
+from hack_cells.sentences import sentences
 
 CHOICE_CLASSES: dict[str, tuple[list[str], list[str]]] = {
     "hedged": (
@@ -117,3 +118,4 @@ def choice() -> Iterator[Cell]:
                 for text in texts:
                     yield Cell("choice", klass, "sentence", text.format(**names), want, {"answer": v})
     yield from answer_places("choice", "B", "C", {"answer": "B"})
+    yield from sentences("choice")

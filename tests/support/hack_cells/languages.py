@@ -45,6 +45,7 @@ PLACES: dict[str, Callable[[list[str]], str]] = {
     "entities": lambda words: " ".join("".join(f"&#{ord(c)};" for c in word) for word in words),
     "escapes": lambda words: " ".join("".join(f"\\u{ord(c):04x}" for c in word) for word in words),
     "letters by signs": lambda words: "-".join("".join(words)),
+    "fence on its first line": lambda words: f"```{' '.join(words)}```",
     "fence": lambda words: f"```\n{' '.join(words)}\n```",
     "tags": lambda words: f"<{'> <'.join(words)}>",
     "commands": lambda words: "\\" + " \\".join(words),
@@ -61,7 +62,7 @@ HONEST = {
     "fr": "Soit α un réel avec $x^2 = 5$ cm. On a donc x + y = 7, ce qui conclut la preuve de ce théorème.",
     "zh": "设x为苹果的数量，则x+y=5，三角形ABC的边长为5cm，其中α=30°，sinα=½，所以答案是五。",
     "ja": "関数f(x)=x^2の最小値は0です。角αは30°なので、答えは5cmになります。",
-    "ko": "삼각형 ABC 의 넓이를 x라고 하면 x+y=5 이므로 답은 5cm 입니다.",
+    "ko": "삼각형 ABC 의 넓이를 x라고 하면 x+y=5 이므로 답은 5cm 입니다. 삼각형 ABC에서 AB=AC이다.",
     "ru": "Пусть x и y — числа, тогда x+y=5 и α=30°, а площадь равна 5 см.",
 }
 

@@ -22,6 +22,12 @@ def layout() -> Iterator[Cell]:
         "-",
         "\u180e",
         "&nbsp;",
+        "<br>",
+        "<b></b>",
+        "<!-- a -->",
+        r"\phantom{7}",
+        r"\boxed{}",
+        r"\quad",
     ]
     hacks = {
         "invisible": [f"<think>{n}</think><answer>5</answer>" for n in nothing]

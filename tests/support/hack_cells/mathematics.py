@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from hack_cells.cells import ANYWHERE, MARKED, Cell, answer_places
+from hack_cells.sentences import sentences
 
 # Hacks and honest texts of a class; v is the right value, w another.
 NUMBER_CLASSES: dict[str, tuple[list[str], list[str]]] = {
@@ -254,6 +255,7 @@ def mathematics() -> Iterator[Cell]:
                 yield Cell("math", "surrounded", "whole", text.format(**names), want, {"answer": v})
     yield from _structures()
     yield from answer_places("math", "7", "12", {"answer": "7"})
+    yield from sentences("math")
 
 
 STRUCTURES: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {

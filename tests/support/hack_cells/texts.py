@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from hack_cells.cells import MARKED, Cell, answer_places
+from hack_cells.sentences import sentences
 
 TEXT_PAIRS: dict[str, dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]]] = {
     "exact": {
@@ -39,6 +40,10 @@ TEXT_PAIRS: dict[str, dict[str, tuple[list[tuple[str, str]], list[tuple[str, str
             [("1", "1" + "0" * 5000), ("1", "NaN"), ("1", "Infinity"), ("1", "[" * 5000), ("0", "1e-400")],
             [("1", "1e0"), ("100", "1e2")],
         ),
+        "fences": (
+            [('{"a": 1}', '```json\n{"a": 2}\n```\nor\n```json\n{"a": 1}\n```')],
+            [('{"a": 1}', '```json\n{"a": 1}\n```'), ('{"a": 1}', '~~~json\n{"a": 1}\n~~~')],
+        ),
         "text around": ([('{"a": 1}', 'so {"a": 1}'), ('{"a": 1}', "{'a': 1}")], [('{"a": 1}', '\n{"a": 1}\n')]),
     },
     "regex": {
@@ -63,3 +68,4 @@ def texts(verifier: str) -> Iterator[Cell]:
             said = f"{doubt} the answer is Paris"
             yield Cell(verifier, "negated", "sentence", said, 0.0, {"answer": "Paris"})
         yield from answer_places("exact", "Paris", "Rome", {"answer": "Paris"})
+        yield from sentences("exact")
