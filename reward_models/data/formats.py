@@ -42,6 +42,7 @@ from reward_models.data.prompt_columns import (
     has_prompt,
     missing,
     prompt_of,
+    refuse_thoughts,
     refuse_unreadable,
     used_columns,
     with_system,
@@ -185,6 +186,7 @@ def to_demonstration(row: Row) -> tuple[Conversation, Conversation]:
         prompt, responses = to_responses(row)
         if "response" not in responses:
             raise RecordError("the row holds several responses; name the one to learn from 'response'")
+        refuse_thoughts(row, "response")
         return prompt, responses["response"]
     record = to_record(row, "prompt", domain="reasoning")
     assert isinstance(record, Prompt)

@@ -14,13 +14,20 @@ from reward_models.data.code_tests import with_tests
 from reward_models.data.conversations import quoted
 from reward_models.data.files import BadRow
 from reward_models.data.instruction_rows import is_constraints, with_constraints, with_ground_truth
+from reward_models.data.later_layouts import (
+    aegis,
+    expected_answer,
+    openai_preferences,
+    parse_object,
+    wildguard,
+    without,
+)
 from reward_models.data.multiple_choice import has_options, with_options
 from reward_models.data.records import ATTRIBUTES, RecordError, RecordType
 
 Row = Mapping[str, Any]
 Numbered = tuple[int, dict[str, Any]]
 
-_HARM = {"unharmful": "safe", "harmful": "unsafe"}
 STRONGEST = 3  # of HelpSteer's preferences; -100 marks those that annotators called invalid
 _ARENA = {"model_a": "a", "model_b": "b", "tie": "tie", "tie (bothbad)": "tie", "both_bad": "tie", "bothbad": "tie"}
 
@@ -171,13 +178,9 @@ def rating(row: Row, name: str) -> float:
 # --- one row, one record --------------------------------------------------------------------------------------------
 
 
-def _without(row: Row, *names: str) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in names}
-
-
 def _helpsteer_preference(row: Row, first: str, second: str, said: str) -> Row:
     """Below 0 the first response is the better one; the number's size says how much."""
-    ours = _without(row, first, second, said) | {"response_a": row[first], "response_b": row[second]}
+    ours = without(row, first, second, said) | {"response_a": row[first], "response_b": row[second]}
     if row.get(said) is None:
         return ours
     preference = rating(row, said)
@@ -199,7 +202,7 @@ def _helpsteer2(row: Row) -> Row:
 
 def _saferlhf(row: Row) -> Row:
     """PKU-SafeRLHF read for preferences: ``better_response_id`` is the more helpful response."""
-    ours = _without(row, "response_0", "response_1", "better_response_id")
+    ours = without(row, "response_0", "response_1", "better_response_id")
     ours |= {"response_a": row["response_0"], "response_b": row["response_1"]}
     better = row.get("better_response_id")
     if better is None:
@@ -211,7 +214,7 @@ def _saferlhf(row: Row) -> Row:
 
 def _arena(row: Row) -> Row:
     """Whole conversations with two models, and which model won."""
-    ours = _without(row, "conversation_a", "conversation_b", "winner")
+    ours = without(row, "conversation_a", "conversation_b", "winner")
     ours |= {"response_a": row["conversation_a"], "response_b": row["conversation_b"]}
     if row.get("winner") is None:
         return ours
@@ -229,7 +232,7 @@ def _arena_turns(row: Row) -> Row:
     won = [name for name, vote in votes.items() if vote in (1, "1", True, 1.0, "true", "True")]
     if len(won) != 1:
         raise RecordError("not one of 'winner_model_a', 'winner_model_b' and 'winner_tie' is 1")
-    ours = _without(row, "prompt", "response_a", "response_b", *(f"winner_{name}" for name in votes))
+    ours = without(row, "prompt", "response_a", "response_b", *(f"winner_{name}" for name in votes))
     for name in ("response_a", "response_b"):
         ours[name] = [
             {"role": role, "content": text}
@@ -237,13 +240,6 @@ def _arena_turns(row: Row) -> Row:
             for role, text in zip(("user", "assistant"), pair, strict=True)
         ]
     return ours | {"label": _ARENA[won[0]]}
-
-
-def _object(text: str, key: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise RecordError(f"key {key!r} is text that looks like JSON and is not; store it as JSON") from None
 
 
 def _texts(value: object, key: str) -> list[Any]:
@@ -256,43 +252,9 @@ def _texts(value: object, key: str) -> list[Any]:
     return texts
 
 
-def _openai(row: Row) -> Row:
-    """OpenAI's layout of preferences: the conversation with its tools in ``input``, and two lists of messages."""
-    ours = _without(row, "input", "preferred_output", "non_preferred_output")
-    asked = row["input"]
-    if isinstance(asked, str):
-        asked = _object(asked, "input")
-    if not isinstance(asked, Mapping) or "messages" not in asked:
-        raise RecordError("key 'input' has no 'messages', as beside 'preferred_output' it must")
-    ours |= {"messages": asked["messages"], "tools": asked.get("tools")}
-    return ours | {"chosen": row["preferred_output"], "rejected": row["non_preferred_output"]}
-
-
-def _harm(row: Row) -> Row:
-    """WildGuard: ``harmful`` or ``unharmful``."""
-    said = row["response_harm_label"]
-    if said not in (None, "", *_HARM):
-        raise RecordError(f"key 'response_harm_label' is {quoted(said)}, none of {', '.join(_HARM)}")
-    return _without(row, "response_harm_label", "prompt_harm_label", "response_refusal_label") | {
-        "label": _HARM.get(said)
-    }
-
-
-def _response_label(row: Row) -> Row:
-    """Aegis: ``safe`` or ``unsafe``."""
-    return _without(row, "response_label", "prompt_label") | {"label": row["response_label"]}
-
-
-def _expected(row: Row) -> Row:
-    """OpenMathReasoning: the answer in ``expected_answer``."""
-    if row.get("answer") not in (None, "", row["expected_answer"]):
-        raise RecordError("keys 'answer' and 'expected_answer' differ; keep the right one")
-    return _without(row, "expected_answer") | {"answer": row["expected_answer"]}
-
-
 def _shp(row: Row) -> Row:
     """Stanford Human Preferences: ``labels`` is 1 where the first response is preferred."""
-    ours = _without(row, "history", "human_ref_A", "human_ref_B", "labels", "score_A", "score_B")
+    ours = without(row, "history", "human_ref_A", "human_ref_B", "labels", "score_A", "score_B")
     ours |= {"prompt": row["history"], "response_a": row["human_ref_A"], "response_b": row["human_ref_B"]}
     if row["labels"] not in (0, 1, "0", "1") or isinstance(row["labels"], bool):
         raise RecordError(f"key 'labels' is {quoted(row['labels'])}, neither 0 nor 1")
@@ -304,17 +266,17 @@ def _verl(row: Row) -> Row:
     """verl's layout (DAPO-Math, Skywork-OR1): the reference stands in ``reward_model``."""
     reference = row["reward_model"]
     if isinstance(reference, str) and reference.lstrip().startswith("{"):
-        reference = _object(reference, "reward_model")
+        reference = parse_object(reference, "reward_model")
     if not isinstance(reference, Mapping) or "chosen" in row:
         return row
     if reference.get("ground_truth") is None:
         raise RecordError("key 'reward_model' has no 'ground_truth', so that nothing could be verified")
-    ours = _without(row, "reward_model")
+    ours = without(row, "reward_model")
     if str(row.get("ability", "")).casefold() in ("code", "coding"):
         return with_tests(ours | {"input_output": reference["ground_truth"]})
     truth = reference["ground_truth"]
     if isinstance(truth, str) and truth.lstrip().startswith('["'):  # Skywork-OR1 has a list as JSON text
-        truth = _object(truth, "ground_truth")
+        truth = parse_object(truth, "ground_truth")
     if isinstance(truth, list | tuple) and len(truth) == 1:
         truth = truth[0]
     if isinstance(truth, list | tuple):
@@ -328,14 +290,14 @@ def _input(row: Row) -> Row:
     """A prompt in ``input``, without an instruction in front of it (the pairs of distilabel)."""
     if any(row.get(name) not in (None, "") for name in ("prompt", "question", "instruction", "query", "problem")):
         return row
-    return _without(row, "input") | {"prompt": row["input"]}
+    return without(row, "input") | {"prompt": row["input"]}
 
 
 def _constraints(row: Row) -> Row:
     """A row of IFEval; a file of several sources has empty columns where a row comes from another one."""
     if row["instruction_id_list"] is not None:
         return with_constraints(row)
-    rest = _without(row, "instruction_id_list", "kwargs")
+    rest = without(row, "instruction_id_list", "kwargs")
     return _ground_truth(rest) if rest.get("ground_truth") is not None else rest
 
 
@@ -346,7 +308,7 @@ def _ground_truth(row: Row) -> Row:
         return row  # a column for a reward term
     if row.get("answer") not in (None, row["ground_truth"]):
         raise RecordError("keys 'answer' and 'ground_truth' differ; keep the right one")
-    return _without(row, "ground_truth") | {"answer": row["ground_truth"]}
+    return without(row, "ground_truth") | {"answer": row["ground_truth"]}
 
 
 _VERDICTS = {
@@ -363,11 +325,11 @@ _LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Row], Row]], ...] = (
     (("response_a", "response_b", "winner_model_a", "winner_model_b"), _arena_turns),
     (("history", "human_ref_A", "human_ref_B", "labels"), _shp),
     (("prompt", "reward_model"), _verl),
-    (("input", "preferred_output", "non_preferred_output"), _openai),
+    (("input", "preferred_output", "non_preferred_output"), openai_preferences),
     (("input", "chosen", "rejected"), _input),
-    (("prompt", "response", "response_harm_label"), _harm),
-    (("prompt", "response", "response_label"), _response_label),
-    (("problem", "expected_answer"), _expected),
+    (("prompt", "response", "response_harm_label"), wildguard),
+    (("prompt", "response", "prompt_label", "response_label"), aegis),
+    (("problem", "expected_answer"), expected_answer),
     (("question_content", "public_test_cases"), with_tests),
     (("question", "input_output"), with_tests),
     (("prompt", "input_output"), with_tests),

@@ -159,7 +159,6 @@ def prompt_and_response(row: Row, key: str) -> tuple[Conversation, Conversation]
     """The row's prompt, and the response in column ``key`` without the prompt."""
     prompt = prompt_of(row)
     response = _without(prompt, _conversation(row, key, "assistant"), key)
-    refuse_thoughts(row, key)
     check_replies(row, prompt, (response,))
     return prompt, response
 

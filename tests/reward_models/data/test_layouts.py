@@ -51,6 +51,11 @@ def read_all(tmp_path: Path, rows: list[Any], record_type: RecordType | None = N
 PLAIN = {"chosen": "Oak.", "rejected": "Cod."}
 COMPARISONS: dict[str, dict[str, Any]] = {
     "question": {"question": ASKED, **PLAIN},
+    "OpenAI": {
+        "input": {"messages": [user()], "tools": [], "parallel_tool_calls": True},
+        "preferred_output": [reply("Oak.")],
+        "non_preferred_output": [reply("Cod.")],
+    },
     "query": {"query": ASKED, **PLAIN},
     "instruction": {"instruction": ASKED, "input": "", **PLAIN},
     "instruction and input": {"instruction": "Name a", "input": "tree.", **PLAIN},
@@ -253,6 +258,31 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"prompt": ASKED, "response_0": "a", "response_1": "b", "better_response_id": 2}, "neither 0 nor 1"),
     ({"conversation_a": [user(), reply("a")], "conversation_b": [user(), reply("b")], "winner": "?"}, "'winner' is"),
     ({"prompt": [user()], "reward_model": {"style": "rule"}}, "no 'ground_truth'"),
+    ({"prompt": [user()], "reward_model": {"ground_truth": ["1", "2"]}}, "has 2 answers"),
+    ({"context": [user()], "response1": "a", "response2": "b", "overall_preference": -100}, "not between -3 and 3"),
+    ({"prompt": ASKED, **PLAIN, "score_diff": -2}, "score_diff is negative"),
+    ({"prompt": ASKED, **PLAIN, "flipped": True}, "'flipped' says"),
+    ({"prompt": ASKED, **PLAIN, "label": "b"}, "'label' is 'b' beside 'chosen'"),
+    (
+        {"prompt": ASKED, **PLAIN, "generations": ["Oak.", "Cod."], "rating": [3.0, 9.0]},
+        "rejected response is the better",
+    ),
+    ({"prompt": ASKED, **PLAIN, "initial_reason_steps": "Step 1."}, "responses go on from it"),
+    (
+        {"prompt": ASKED, **PLAIN, "chosen_reasoning": "t", "rejected_reasoning": "u"},
+        "'chosen_reasoning' would be lost",
+    ),
+    ({"prompt": ASKED, "response": "a", "is_safe": True, "label": "unsafe"}, "'is_safe' and 'label' differ"),
+    ({"prompt": ASKED, "response": "a", "is_safe": True, "category": {"violence": True}}, "'category' names violence"),
+    ({"prompt": ASKED, "answer": float("nan")}, "'answer' is nan"),
+    (
+        {"input": {"messages": [user()], "tools": [{}]}, "preferred_output": "a", "non_preferred_output": "b"},
+        "'tools' is not read",
+    ),
+    ({"input": {}, "preferred_output": "a", "non_preferred_output": "b"}, "'input' has no 'messages'"),
+    ({"prompt": ASKED, "response": "a", "response_harm_label": "maybe"}, "'response_harm_label' is 'maybe'"),
+    ({"prompt": ASKED, "response": None, "response_harm_label": None}, "'response' is null"),
+    ({"problem": ASKED, "answer": "1", "expected_answer": "2"}, "'answer' and 'expected_answer' differ"),
 ]
 
 
@@ -260,6 +290,38 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 def test_rows_that_would_lose_or_guess_something_are_refused(row: dict[str, Any], reason: str) -> None:
     with pytest.raises(RecordError, match=reason):
         to_record(row)
+
+
+def test_thoughts_in_a_column_of_their_own_are_not_lost_to_fine_tuning() -> None:
+    row = {"prompt": ASKED, "response": "Oak."}
+    with pytest.raises(RecordError, match="'thinking' would be lost"):
+        to_record(row | {"thinking": "A tree."}, "demonstration")
+    to_record(row | {"thinking": None}, "demonstration")
+    to_record({"prompt": ASKED, **PLAIN, "reasoning": "the judge's"})
+
+
+def test_a_tie_of_distilabel_is_one_and_ratings_go_with_their_texts() -> None:
+    row = {"input": ASKED, **PLAIN, "generations": ["Cod.", "Oak."], "rating": [5.0, 9.0], "status": "unchanged"}
+    record = to_record(row)
+    assert isinstance(record, Comparison)
+    assert record.strength == 4.0
+    tie = to_record(row | {"rating": [9.0, 9.0], "status": "tie"})
+    assert isinstance(tie, Comparison)
+    assert tie.label == "tie"
+
+
+@pytest.mark.parametrize(
+    ("labels", "label"),
+    [
+        ({"response_harm_label": "harmful", "prompt_harm_label": "unharmful"}, "unsafe"),
+        ({"response_harm_label": "unharmful", "prompt_harm_label": "harmful"}, "safe"),
+        ({"response_label": "unsafe", "prompt_label": "safe"}, "unsafe"),
+    ],
+)
+def test_labels_of_wildguard_and_aegis_are_those_of_the_response(labels: dict[str, str], label: str) -> None:
+    record = to_record({"prompt": ASKED, "response": "Oak.", **labels})
+    assert isinstance(record, SafetyLabel)
+    assert record.label == label
 
 
 @pytest.mark.parametrize("value", [0.0, "0", 4, "4.0"])

@@ -40,6 +40,11 @@ def test_verls_layout_has_its_reference_in_reward_model() -> None:
     record = prompt_of(row | {"extra_info": {"index": "1"}, "ability": "MATH"})
     assert (record.domain, record.answer) == ("reasoning", "2")
     assert record.columns == {"data_source": "math_dapo", "extra_info": {"index": "1"}, "ability": "MATH"}
+    listed = row | {"reward_model": {"ground_truth": '["34"]'}}  # Skywork-OR1
+    assert prompt_of(listed).answer == "34"
+    interval = row | {"reward_model": {"ground_truth": "[0,1]"}}
+    assert prompt_of(interval).answer == "[0,1]"
+    assert prompt_of({"problem": "1+1?", "expected_answer": "2", "generated_solution": "two"}).answer == "2"
     code = row | {"ability": "code", "reward_model": {"ground_truth": json.dumps({"inputs": ["1"], "outputs": ["2"]})}}
     assert prompt_of(code).columns["tests"] == [{"input": "1", "output": "2"}]
 

@@ -181,7 +181,7 @@ PAIRS: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
             ("March 5", r"\boxed{5 March}"),
             ("3:45 PM", r"\boxed{15:45}"),
             ("Tuesday", "It is Tuesday."),
-            ("yes", "Yes, since 2+2=4."),
+            ("yes", "Yes, it is."),
             ("12_5", r"\boxed{12 \text{ base } 5}"),
         ],
     ),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from align.rewards.rules.penalties import OverlongPenalty, RepetitionPenalty
+from align.rewards.rules.penalties import OverlongPenalty, RepetitionPenalty, covered_share
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,24 @@ def test_a_loop_is_near_minus_one_and_prose_near_zero(sample: Any) -> None:
     assert scores[0] is not None
     assert -1.0 < scores[0] < -0.97
     assert scores[1] == 0.0
+
+
+@pytest.mark.parametrize("every", [10, 15, 19])
+def test_a_loop_that_changes_a_word_now_and_then_is_one(every: int, sample: Any) -> None:
+    loop = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda"]
+    changed = (f"{'abcdefghij'[i % 10]}{'klmnopqrst'[i // 10 % 10]}{'uvwxyz'[i // 100 % 6]}" for i in range(1000))
+    words = [next(changed) if i % every == 0 else loop[i % len(loop)] for i in range(1000)]
+    (score,) = RepetitionPenalty().score([sample(" ".join(words))])
+    assert score is not None
+    assert score < -0.8
+
+
+def test_covered_windows_by_hand() -> None:
+    words = [str(i) for i in range(100)]
+    # units 100 to 199 are covered; windows from the 88th on have 48 of them
+    assert covered_share(words * 2) == 53 / 141
+    assert covered_share(words + [str(i) for i in range(100, 200)]) == 0.0
+    assert covered_share(words[:50] * 2) == 0.0  # shorter than two windows
 
 
 @pytest.mark.parametrize(
