@@ -146,8 +146,8 @@ def _enclosed(text: str, depth: int) -> Value | None:
         return Value("words", r"\emptyset")
     if REALS.fullmatch(text):
         return Value("interval", "()", items=(Value("expression", r"-\infty"), Value("expression", r"\infty")))
-    if (built := SET_BUILDER.match(text)) and (inside := read_value(built[2], depth + 1)).kind in ("relation", "list"):
-        return inside
+    if (built := SET_BUILDER.match(text)) and (region := read_value(built[2], depth + 1)).kind in ("relation", "list"):
+        return region
     if point := re.fullmatch(r"[ABD-Z]\s*(\(.*\))", text, re.DOTALL):
         value = read_value(point[1], depth + 1)
         return value if value.kind == "tuple" else None
