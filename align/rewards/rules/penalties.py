@@ -16,8 +16,8 @@ UNIT = regex.compile(
 )
 NUMBER = regex.compile(r"\p{N}+")
 CHARACTERS = 100  # length of the n-grams of characters
-# Words outside of formulas: derivations repeat most of a line in the next one.
-PLAIN_WORD = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|(?<![\\\p{L}])[\p{L}\p{M}]{2,}+")
+# Words outside of formulas, and numbers: derivations repeat most of a line in the next one, lists all but the numbers.
+PLAIN_WORD = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|(?<![\\\p{L}])[\p{L}\p{M}]{2,}+|\p{N}+")
 PIECE, WINDOW, COVERED = 6, 60, 0.8  # words of a piece and of a window; share of a window in pieces seen before
 COUNTING = 10  # from this length on, n-grams of numbers and at most three other units are alike
 
@@ -84,7 +84,10 @@ def repeated_share(grams: Sequence[object]) -> float:
 
 
 def covered_share(units: Sequence[str]) -> float:
-    """The share of windows that consist, but for a fifth of their words, of pieces that occurred before."""
+    """The share of windows that consist, but for a fifth of their words, of pieces that occurred before.
+
+    The first windows, which have less than their own length in front of them, are none of these.
+    """
     seen: set[tuple[str, ...]] = set()
     covered = bytearray(len(units))
     windows = repeated = 0
@@ -98,7 +101,7 @@ def covered_share(units: Sequence[str]) -> float:
     inside = sum(covered[:WINDOW])
     for start in range(len(units) - WINDOW + 1):
         windows += 1
-        repeated += inside >= COVERED * WINDOW
+        repeated += start >= WINDOW and inside >= COVERED * WINDOW
         if start + WINDOW < len(units):
             inside += covered[start + WINDOW] - covered[start]
     return repeated / windows
