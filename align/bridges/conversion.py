@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 from align.rewards.terms import Sample
@@ -33,7 +35,8 @@ def as_sample(
             ``reasoning``, and another is ``helpfulness``.
 
     Raises:
-        ValueError: an unknown domain, or a prompt for reward models that is not there.
+        ValueError: an unknown domain, an answer that is neither a text nor a number, or a prompt for reward models
+            that is not there.
         RecordError: constraints that cannot be read.
     """
     columns = dict(constraints_read(row))
@@ -50,7 +53,7 @@ def as_sample(
         prompt=_conversation(prompt if prompt is not None else "(not told)"),
         response=response,
         domain=domain,
-        answer=None if answer is None else str(answer),
+        answer=_answer(answer),
         language=columns.pop("language", None),
         think_prefilled=think_prefilled,
         tokens=tokens,
@@ -58,6 +61,23 @@ def as_sample(
         group=group,
         columns=columns,
     )
+
+
+def _answer(value: Any) -> str | None:
+    """The reference of a row, as our own readers take it: a text or a number, or a list of one.
+
+    Raises:
+        ValueError: it is something else, which would be compared as Python prints it.
+    """
+    if isinstance(value, list | tuple) and len(value) == 1:
+        (value,) = value
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(
+            f"the column 'answer' is {str(value)[:80]!r}, a {type(value).__name__}; give a text or a number"
+        )
+    return str(value)
 
 
 def _own_domain(columns: dict[str, Any]) -> Any:

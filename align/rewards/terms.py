@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
@@ -284,7 +284,12 @@ async def _call(term: RewardTerm, samples: list[Sample]) -> ScoresWithExtras:
 
 
 def _numbers(term: RewardTerm, values: Scores, samples: Sequence[Sample]) -> list[float | None]:
-    if len(values := list(values)) != len(samples):
+    if isinstance(values, str | bytes | Mapping | Set):  # their items would pass for scores, in whatever order
+        raise TermError(f"reward term {term.name} gave a {type(values).__name__}; give a list, in the samples' order")
+    values = list(values)
+    if texts := [value for value in values if isinstance(value, str | bytes)]:
+        raise TermError(f"reward term {term.name} gave something that is not a number or None: {texts[0]!r:.80}")
+    if len(values) != len(samples):
         raise TermError(f"reward term {term.name} gave {len(values)} scores for {len(samples)} samples")
     try:
         return [None if value is None else float(value) for value in values]

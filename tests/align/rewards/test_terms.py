@@ -140,8 +140,12 @@ def test_a_term_that_hangs_costs_its_own_scores_only(kind: type[Given], sample: 
     [
         (lambda samples: [1.0], "term gave 1 scores for 2 samples"),
         (lambda samples: [1.0, "high"], "not a number or None"),
+        (lambda samples: ["1.0", "0.5"], "not a number or None: '1.0'"),
+        (lambda samples: "10", "gave a str"),
+        (lambda samples: {0: 1.0, 1: 0.0}, "gave a dict"),
+        (lambda samples: {1.0, 0.0}, "gave a set"),
     ],
-    ids=["length", "type"],
+    ids=["length", "type", "numbers as text", "text", "mapping", "set"],
 )
 def test_a_term_that_breaks_the_contract_stops_the_run(give: Any, message: str, sample: Any) -> None:
     with pytest.raises(TermError, match=message):
