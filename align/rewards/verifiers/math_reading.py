@@ -149,8 +149,8 @@ def _enclosed(text: str, depth: int) -> Value | None:
     if (built := SET_BUILDER.match(text)) and (region := read_value(built[2], depth + 1)).kind in ("relation", "list"):
         return region
     if point := re.fullmatch(r"[ABD-Z]\s*(\(.*\))", text, re.DOTALL):
-        value = read_value(point[1], depth + 1)
-        return value if value.kind == "tuple" else None
+        place = read_value(point[1], depth + 1)
+        return place if place.kind == "tuple" else None
     if re.search(r"\\cup(?![a-z])|(?<=[)\]}])\s*U\s*(?=[(\[\\])", text):
         parts = split_top(text, r"\\cup(?![a-z])|(?<=[)\]}])\s*U\s*(?=[(\[\\])")
         items = tuple(read_value(p, depth + 1) for p in parts)
