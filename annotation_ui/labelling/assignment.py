@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Exists, Select, exists, func, select, update
+from sqlalchemy import ColumnElement, Exists, Select, exists, func, select, union_all, update
 from sqlalchemy.orm import Session, aliased
 
 from annotation_ui.store.tables import Assignment, Guideline, Item, Judgement, Project, User
 from annotation_ui.store.verdicts import draw_order, turned
 
+FRONT = 40  # more than the transactions that hand out an item at one time
+LEVELS = 20  # with more votes wanted of an item, the whole queue is looked through
 REPEAT_AFTER = 10  # an item is shown again only after so many others
 CLOCK_SLACK = 60.0  # seconds that the clocks of two servers may differ
 
@@ -215,24 +217,44 @@ def _pick(session: Session, user: User, project: Project, had: int, *, lock: boo
 
 def _next(session: Session, user: User, project: Project, *, lock: bool) -> tuple[Item, Assignment | None] | None:
     """The first item in the queue that the user has not had, and their assignment of it that expired, if any."""
+    short = Item.taken < project.votes_per_item
+    free = _unseen(user, project, short, Item, Assignment).limit(1)
+    near = free.where(Item.id.in_(_front(user, project))) if project.votes_per_item <= LEVELS else free
+    if not lock:
+        row = session.execute(near).one_or_none()
+        return None if row is None else (row[0], row[1])
+    # Another transaction may hold the first one for a moment: pass it by, and wait only if it is the last. The lock
+    # (``key_share``: FOR NO KEY UPDATE) lets verdicts on the item in, which refer to it and may wait for another.
+    row = None
+    for wanted, passing in ((near, True), (free, True), (free, False)):
+        asked = wanted.with_for_update(of=Item, skip_locked=passing, key_share=True)
+        row = row or session.execute(asked).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+def _unseen(user: User, project: Project, short: ColumnElement[bool], *what: Any) -> Select[Any]:
+    """The items of the queue that are ``short`` of votes and that the user has not had, in order."""
     earlier = (Assignment.item_id == Item.id) & (Assignment.user_id == user.id) & (Assignment.round == 0)
-    free = (
-        select(Item, Assignment)
+    return (
+        select(*what)
+        .select_from(Item)
         .outerjoin(Assignment, earlier)
-        .where(Item.project_id == project.id, Item.gold.is_(None), Item.taken < project.votes_per_item)
+        .where(Item.project_id == project.id, Item.gold.is_(None), short)
         .where(Assignment.id.is_(None) | (Assignment.state == "expired"))
         .order_by(Item.rank, Item.id)
-        .limit(1)
     )
-    if lock:
-        # Another transaction may hold the first one for a moment: pass it by, and wait only if it is the last. The lock
-        # (``key_share``: FOR NO KEY UPDATE) lets verdicts on the item in, which refer to it and may wait for another.
-        passing = free.with_for_update(of=Item, skip_locked=True, key_share=True)
-        row = session.execute(passing).one_or_none()
-        row = row or session.execute(free.with_for_update(of=Item, key_share=True)).one_or_none()
-    else:
-        row = session.execute(free).one_or_none()
-    return None if row is None else (row[0], row[1])
+
+
+def _front(user: User, project: Project) -> Select[int]:
+    """The first items of the queue, of each number of votes by itself, for which the index holds them in order.
+
+    A long queue begins with many items that have all their votes; to pass them by would take longer with every vote.
+    """
+    levels = [
+        _unseen(user, project, Item.taken == taken, Item.id).limit(FRONT).subquery()
+        for taken in range(project.votes_per_item)
+    ]
+    return select(union_all(*(select(level.c.id) for level in levels)).subquery().c.id)
 
 
 def _before(session: Session, user: User, item: Item, round: int) -> Assignment | None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Subquery, case, func, select, true
+from sqlalchemy import Subquery, case, func, literal, select, true
 from sqlalchemy.orm import Session
 
 from annotation_ui.labelling.assignment import had_by
 from annotation_ui.labelling.judgements import first_votes, in_force
 from annotation_ui.store.tables import Assignment, Item, Judgement, Project, User
+
+LARGE = 50_000  # items
+KEPT = 15.0  # seconds for which the counts of a large project are kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,15 +40,35 @@ class QueueState:
     next_free: float | None
 
 
-def _queue(user: User, project: Project) -> tuple[Subquery, Subquery, Subquery]:
-    """Three selections of one row each: the items, the user's assignments of them, and the open leases on them."""
+class _Totals(NamedTuple):
+    """Counts of a project's items, and until when they are taken to be so."""
+
+    total: int
+    full: int
+    taken: int
+    until: float
+
+
+_TOTALS: dict[tuple[Any, int], _Totals] = {}  # by database and project, of large ones alone
+
+
+def _queue(user: User, project: Project, key: tuple[Any, int]) -> tuple[Subquery, Subquery, Subquery]:
+    """Three selections of one row each: the items, the user's assignments of them, and the open leases on them.
+
+    To count a million items takes longer than everything else after a vote: of a large project the counts of all items
+    may be some seconds old.
+    """
     items = (Item.project_id == project.id) & Item.gold.is_(None)
     full = Item.taken >= project.votes_per_item
-    of_all = select(
-        func.count().label("total"),
-        func.count().filter(full).label("full"),
-        func.coalesce(func.sum(Item.taken), 0).label("taken"),
-    ).where(items)
+    known = _TOTALS.get(key)
+    if known is not None and known.until > time.monotonic():
+        of_all = select(*(literal(getattr(known, name)).label(name) for name in ("total", "full", "taken")))
+    else:
+        of_all = select(
+            func.count().label("total"),
+            func.count().filter(full).label("full"),
+            func.coalesce(func.sum(Item.taken), 0).label("taken"),
+        ).where(items)
     of_mine = (
         select(
             func.count().filter(Assignment.state == "done").label("judged"),
@@ -108,9 +132,12 @@ def progress_of(session: Session, user: User, project: Project, *, now: float) -
     mine = in_force(project).where(Judgement.user_id == user.id).order_by(None)
     today = Judgement.created > now - now % 86400
     counted = mine.with_only_columns(func.count().label("mine"), func.count().filter(today).label("today")).subquery()
-    of_all, of_mine, of_leases = _queue(user, project)
+    key = session.connection().engine.url, project.id
+    of_all, of_mine, of_leases = _queue(user, project, key)
     together = counted.join(of_all, true()).join(of_mine, true()).join(of_leases, true())
     row = session.execute(select(counted, of_all, of_mine, of_leases).select_from(together)).one()
+    if row.total > LARGE and (key not in _TOTALS or _TOTALS[key].until <= time.monotonic()):
+        _TOTALS[key] = _Totals(row.total, row.full, row.taken, time.monotonic() + KEPT)
     recent = session.execute(
         mine.join(Assignment, Assignment.id == Judgement.assignment_id)
         .with_only_columns(Judgement.id, Judgement.dwell_ms, Assignment.revealed | Assignment.training)

@@ -132,7 +132,7 @@ class Item(Base):
     __table_args__ = (
         UniqueConstraint("project_id", "content_key"),
         CheckConstraint("taken >= 0", name="taken"),
-        Index("ix_items_queue", "project_id", "rank"),
+        Index("ix_items_queue", "project_id", "taken", "rank", "id"),
         Index("ix_items_order", "project_id", "id"),
         Index("ix_items_length", "project_id", "length", "id"),
         Index("ix_items_source", "project_id", "source", "id"),

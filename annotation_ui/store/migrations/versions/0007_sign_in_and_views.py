@@ -1,4 +1,4 @@
-"""Identities at an OpenID Connect provider, and saved views of the item browser."""
+"""Identities at an OpenID Connect provider, saved views of the item browser, indexes for long queues."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -36,4 +36,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("project_id", "user_id", "name", name=op.f("uq_saved_views_project_id_user_id_name")),
     )
     # The models that scored items of a project are found without reading all scores.
+    # The next item is looked for among those with equally many votes: items that have all of theirs are not passed.
+    op.drop_index("ix_items_queue", "items")
+    op.create_index("ix_items_queue", "items", ["project_id", "taken", "rank", "id"])
     op.create_index("ix_scores_scorer", "scores", ["scorer", "item_id"])
