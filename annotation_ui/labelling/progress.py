@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from statistics import median
+from time import monotonic
 from typing import Any, NamedTuple
 
-from sqlalchemy import Subquery, case, func, literal, select, true
+from sqlalchemy import Subquery, case, func, literal, null, select, true
 from sqlalchemy.orm import Session
 
 from annotation_ui.labelling.assignment import had_by
@@ -45,7 +45,7 @@ class _Totals(NamedTuple):
 
     total: int
     full: int
-    taken: int
+    votes: int
     until: float
 
 
@@ -61,13 +61,15 @@ def _queue(user: User, project: Project, key: tuple[Any, int]) -> tuple[Subquery
     items = (Item.project_id == project.id) & Item.gold.is_(None)
     full = Item.taken >= project.votes_per_item
     known = _TOTALS.get(key)
-    if known is not None and known.until > time.monotonic():
-        of_all = select(*(literal(getattr(known, name)).label(name) for name in ("total", "full", "taken")))
+    if known is not None and known.until > monotonic():
+        counts = {"total": known.total, "full": known.full, "kept_votes": known.votes, "taken": 0}
+        of_all = select(*(literal(count).label(name) for name, count in counts.items()))
     else:
         of_all = select(
             func.count().label("total"),
             func.count().filter(full).label("full"),
             func.coalesce(func.sum(Item.taken), 0).label("taken"),
+            null().label("kept_votes"),
         ).where(items)
     of_mine = (
         select(
@@ -92,11 +94,16 @@ def _queue(user: User, project: Project, key: tuple[Any, int]) -> tuple[Subquery
     return of_all.subquery(), of_mine.subquery(), of_leases.subquery()
 
 
+def _votes(row: Any) -> int:
+    found: int = row.taken - row.leases if row.kept_votes is None else row.kept_votes
+    return found
+
+
 def _queue_state(row: Any) -> QueueState:
-    complete = row.full - row.mine_full - row.leased
+    complete = max(0, row.full - row.mine_full - row.leased)  # counts that were kept may be behind the others
     return QueueState(
         total=row.total,
-        votes=row.taken - row.leases,
+        votes=_votes(row),
         judged=row.judged,
         skipped=row.skipped,
         complete=complete,
@@ -136,8 +143,8 @@ def progress_of(session: Session, user: User, project: Project, *, now: float) -
     of_all, of_mine, of_leases = _queue(user, project, key)
     together = counted.join(of_all, true()).join(of_mine, true()).join(of_leases, true())
     row = session.execute(select(counted, of_all, of_mine, of_leases).select_from(together)).one()
-    if row.total > LARGE and (key not in _TOTALS or _TOTALS[key].until <= time.monotonic()):
-        _TOTALS[key] = _Totals(row.total, row.full, row.taken, time.monotonic() + KEPT)
+    if row.total > LARGE and (key not in _TOTALS or _TOTALS[key].until <= monotonic()):
+        _TOTALS[key] = _Totals(row.total, row.full, _votes(row), monotonic() + KEPT)
     recent = session.execute(
         mine.join(Assignment, Assignment.id == Judgement.assignment_id)
         .with_only_columns(Judgement.id, Judgement.dwell_ms, Assignment.revealed | Assignment.training)
@@ -150,7 +157,7 @@ def progress_of(session: Session, user: User, project: Project, *, now: float) -
         mine=row.mine,
         today=row.today,
         items=row.total,
-        votes=row.taken - row.leases,
+        votes=_votes(row),
         votes_needed=row.total * project.votes_per_item,
         seconds_per_item=median(dwell) / 1000 if dwell else None,
         undoable=None if final else recent[0].id,

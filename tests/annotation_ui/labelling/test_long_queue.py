@@ -54,7 +54,7 @@ def test_counts_of_a_large_project_are_kept_and_those_of_the_own_work_are_not(
 ) -> None:
     clock = [100.0]
     monkeypatch.setattr(progress, "LARGE", 2)
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress, "monotonic", lambda: clock[0])
     fill(database, items=4, people=("ann", "bob"), settings=Settings(votes_per_item=1, gold_rate=0, repeat_rate=0))
 
     def figures() -> tuple[int, int, int]:
