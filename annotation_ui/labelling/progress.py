@@ -7,7 +7,7 @@ from statistics import median
 from time import monotonic
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, Subquery, case, func, literal, null, select, true
+from sqlalchemy import Subquery, case, func, literal, null, select, true
 from sqlalchemy.orm import Session
 
 from annotation_ui.labelling.assignment import had_by
@@ -61,7 +61,7 @@ def _queue(user: User, project: Project, key: tuple[Any, int]) -> tuple[Subquery
     items = (Item.project_id == project.id) & Item.gold.is_(None)
     full = Item.taken >= project.votes_per_item
     known = _TOTALS.get(key)
-    of_all: Select[Any]
+    of_all: Any
     if known is not None and known.until > monotonic():
         counts = {"total": known.total, "full": known.full, "kept_votes": known.votes, "taken": 0}
         of_all = select(*(literal(count).label(name) for name, count in counts.items()))

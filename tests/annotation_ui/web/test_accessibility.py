@@ -60,6 +60,12 @@ def disputed(sqlite: Database, fill: Fill) -> Database:
         for n, label in enumerate(("a", "b")):
             session.add(judgement(item=1, user=n + 1, label=label))
     pages.act(sqlite, "root", {"action": "snapshot", "project": "p", "name": "s1"}, now=NOW)
+    for action, fields in (
+        ("save view", {"agreement": "disagree", "view_name": "open cases", "view_shared": "yes"}),
+        ("add webhook", {"url": "https://example.org/hook", "event judged": "yes", "event imported": "yes"}),
+        ("change webhook", {"webhook": "1", "what": "test"}),
+    ):
+        pages.act(sqlite, "root", {"action": action, "project": "p", "fields": fields}, now=NOW)
     return sqlite
 
 
@@ -102,11 +108,16 @@ def test_axe_finds_nothing(site: Any, disputed: Database, theme: str, width: int
     page.keyboard.press("?")
     found["help"] = complaints(page)
     page.keyboard.press("Escape")
-    administration = (("items", ".k-filter"), ("project", "[data-upload]"), ("users", ".k-menu"), ("account", ".k-box"))
+    administration = (("items", ".k-view"), ("project", "[data-upload]"), ("users", ".k-menu"), ("account", ".k-box"))
+    administration += (("webhooks", ".k-menu"),)
     for name, ready in (("history", "h1"), ("review", ".k-cards"), ("dashboard", ".k-times"), *administration):
         page.click(f"[data-open={name}]")
         page.wait_for_selector(ready)
         found[name] = complaints(page)
+        if name == "webhooks":
+            page.click("text=Deliveries")
+            page.wait_for_selector("td:text-is('webhook tested')")
+            found["deliveries"] = complaints(page)
         if name == "review":
             page.click("[data-act=case]")
             page.wait_for_selector(".k-opinions")
