@@ -87,6 +87,12 @@ def change_own_password(database: Database, who: str | None, old: str, new: str,
         accounts.change_own_password(session, require(session, who, *ROLES).name, old, new, now=now)
 
 
+def has_password(database: Database, who: str | None) -> bool:
+    """Whether the own account has a password; one of single sign-on has none."""
+    with database.read() as session:
+        return require(session, who, *ROLES).password is not None
+
+
 def sign_out_everywhere(database: Database, who: str | None, *, now: float) -> int:
     """End every log-in of the own account; returns how many there were."""
     with database.write() as session:

@@ -19,6 +19,10 @@ from annotation_ui.store.tables import Event, Login
 Refusal = Literal["", "no-group", "taken", "locked-out", "no-name"]
 
 
+# Names that the audit trail and the pages use for others than people at a provider, who choose their own names.
+RESERVED = frozenset({"command line", "single sign-on", "demo", "you", "writer"})
+
+
 class SignIn(NamedTuple):
     """The account that a sign-in leads to, or the reason why it leads to none."""
 
@@ -53,6 +57,8 @@ def sign_in(session: Session, issuer: str, subject: str, *, name: str, role: Rol
 def _first(session: Session, issuer: str, subject: str, name: str, role: Role | None, now: float) -> SignIn:
     if role is None:
         return SignIn(None, "no-group")
+    if name.casefold() in RESERVED:
+        return SignIn(None, "no-name")
     if find_user(session, name) is not None:
         return SignIn(None, "taken")
     try:

@@ -149,7 +149,8 @@ def _access(project: Action) -> dict[str, Action]:
 def _account(show: Show) -> dict[str, Action]:
     def account(context: Context, asked: Said, secret: str = "") -> Reply:
         tokens = admin.list_tokens(context.database, context.who, now=context.now)
-        values = {"tokens": tokens, "scopes": SCOPES, "shortest": MIN_PASSWORD, "now": context.now, "secret": secret}
+        values: dict[str, Any] = {"has_password": admin.has_password(context.database, context.who)}
+        values |= {"tokens": tokens, "scopes": SCOPES, "shortest": MIN_PASSWORD, "now": context.now, "secret": secret}
         return show(context, "account", **values)
 
     def password(context: Context, asked: Said) -> Reply:

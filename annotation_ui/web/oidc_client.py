@@ -147,7 +147,6 @@ class OidcClient:
             code_challenge_method="S256",
             timeout=TIMEOUT,
             follow_redirects=False,
-            trust_env=False,
         )
 
     def _verified(self, id_token: Any, nonce: str, access_token: str | None) -> CodeIDToken:
@@ -204,7 +203,7 @@ class OidcClient:
 
     def _read(self, address: str) -> dict[str, Any]:
         try:
-            return _json(httpx2.get(address, timeout=TIMEOUT, follow_redirects=False, trust_env=False), address)
+            return _json(httpx2.get(address, timeout=TIMEOUT, follow_redirects=False), address)
         except httpx2.HTTPError as error:
             raise ProviderError(f"{address}: {type(error).__name__}") from error
 

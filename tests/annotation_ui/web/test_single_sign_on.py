@@ -301,6 +301,12 @@ def test_a_name_or_an_address_never_leads_to_an_account_that_exists(
     assert signed_in(client).headers["location"] == "/"
 
 
+def test_a_name_that_stands_for_somebody_else_is_refused(client: TestClient, idp: Provider, sqlite: Database) -> None:
+    for name in ("Command line", "single sign-on", "x" * 101, "a\nb"):
+        idp.person = {"sub": "evil", "preferred_username": name, "groups": ["all"]}
+        refused(client, sqlite, signed_in(client), "no-name")
+
+
 def test_names_that_are_addresses_have_to_be_verified() -> None:
     claims = {"email": "a@example.org", "email_verified": True, "realm_access": {"roles": ["x"]}, "one": "leads"}
     assert name_of(claims, "email") == "a@example.org"
