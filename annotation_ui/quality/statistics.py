@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session, selectinload
 
 from annotation_ui.labelling.dwell import Times, times_of
@@ -160,11 +160,12 @@ def quality(session: Session, project: Project) -> Quality:
     """The figures of ``project`` as it stands."""
     votes = load_votes(session, project)
     scores: dict[str, dict[int, float]] = defaultdict(dict)
-    for score in session.scalars(
-        select(Score).join(Item, Item.id == Score.item_id).where(Item.project_id == project.id)
+    of_votes = exists().where(Judgement.item_id == Score.item_id)
+    wanted = select(Score.scorer, Score.item_id, Score.score_a - Score.score_b).join(Item, Item.id == Score.item_id)
+    for scorer, item, margin in session.execute(
+        wanted.where(Item.project_id == project.id, Score.score_b.is_not(None), of_votes)
     ):
-        if score.score_b is not None:
-            scores[score.scorer][score.item_id] = score.score_a - score.score_b
+        scores[scorer][item] = margin
     return assess(votes, scores, project.kind)
 
 
