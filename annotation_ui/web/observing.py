@@ -40,6 +40,7 @@ OWN = (
     "__main__",
 )  # loggers whose messages quote nobody
 LONGEST_MESSAGE = 500
+UNKNOWN = "unknown"  # while the database does not answer
 PEOPLE = 10_000  # pseudonyms that are remembered
 _GIVEN = re.compile(rb"[A-Za-z0-9_\-]{8,64}")
 _log = logging.getLogger("annotation_ui.requests")
@@ -107,11 +108,11 @@ class Observer:
             facts |= {"action": seen.action, "refused": seen.refused}
         name = scope["state"].get("who")
         if isinstance(name, str):
-            if name not in self._pseudonyms:
+            facts["user"] = self._pseudonyms.get(name) or await anyio.to_thread.run_sync(self._people, name)
+            if facts["user"] != UNKNOWN:
                 if len(self._pseudonyms) >= PEOPLE:
                     self._pseudonyms.clear()
-                self._pseudonyms[name] = await anyio.to_thread.run_sync(self._people, name)
-            facts["user"] = self._pseudonyms[name]
+                self._pseudonyms[name] = facts["user"]
         return facts
 
 
@@ -135,8 +136,8 @@ def pseudonyms_of(database: Database) -> Callable[[str], str]:
                 key = pseudonym_key(session)
                 number = session.scalar(select(User.id).where(User.name == name))
         except SQLAlchemyError:
-            return "unknown"
-        return pseudonym(number, key) if number is not None else "unknown"
+            return UNKNOWN
+        return pseudonym(number, key) if number is not None else UNKNOWN
 
     return find
 
