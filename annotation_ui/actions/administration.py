@@ -1,4 +1,4 @@
-"""The actions of admins on accounts, projects and tokens, and those of everybody on the own account.
+"""The actions of admins on accounts, projects and tokens, and those of everybody on the own tokens.
 
 Each checks the role of ``who``, the account behind the request; the command line calls the functions of the store that
 stand behind them, with the right of the person who may open the database.
@@ -79,24 +79,6 @@ def remove_name(database: Database, who: str | None, name: str, *, now: float) -
     with _admin(database, who) as (session, by):
         accounts.require_another_admin(session, name)
         return forget(session, name, by=by, now=now)
-
-
-def change_own_password(database: Database, who: str | None, old: str, new: str, *, now: float) -> None:
-    """Needs the old password; ends every log-in of the account, this one included."""
-    with database.write() as session:
-        accounts.change_own_password(session, require(session, who, *ROLES).name, old, new, now=now)
-
-
-def has_password(database: Database, who: str | None) -> bool:
-    """Whether the own account has a password; one of single sign-on has none."""
-    with database.read() as session:
-        return require(session, who, *ROLES).password is not None
-
-
-def sign_out_everywhere(database: Database, who: str | None, *, now: float) -> int:
-    """End every log-in of the own account; returns how many there were."""
-    with database.write() as session:
-        return accounts.close_all_logins(session, require(session, who, *ROLES).name, now=now)
 
 
 # Tokens of the API

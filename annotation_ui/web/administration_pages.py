@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from annotation_ui.actions import administration as admin
+from annotation_ui.actions import own_account
 from annotation_ui.labelling.session import layout
 from annotation_ui.store.accounts import MIN_PASSWORD, ROLES, AccountError, Role
 from annotation_ui.store.forms import RESPONSES
@@ -149,7 +150,7 @@ def _access(project: Action) -> dict[str, Action]:
 def _account(show: Show) -> dict[str, Action]:
     def account(context: Context, asked: Said, secret: str = "") -> Reply:
         tokens = admin.list_tokens(context.database, context.who, now=context.now)
-        values: dict[str, Any] = {"has_password": admin.has_password(context.database, context.who)}
+        values: dict[str, Any] = {"has_password": own_account.has_password(context.database, context.who)}
         values |= {"tokens": tokens, "scopes": SCOPES, "shortest": MIN_PASSWORD, "now": context.now, "secret": secret}
         return show(context, "account", **values)
 
@@ -158,11 +159,11 @@ def _account(show: Show) -> dict[str, Action]:
         new = fields.get("new_password", "")
         if new != fields.get("new_password_again"):
             raise AccountError("the two new passwords differ")
-        admin.change_own_password(context.database, context.who, fields.get("password", ""), new, now=context.now)
+        own_account.change_own_password(context.database, context.who, fields.get("password", ""), new, now=context.now)
         return {"html": None, "note": "Changed. Log in with the new password", "error": None}
 
     def sign_out(context: Context, asked: Said) -> Reply:
-        count = admin.sign_out_everywhere(context.database, context.who, now=context.now)
+        count = own_account.sign_out_everywhere(context.database, context.who, now=context.now)
         return {"html": None, "note": f"{count} log-ins are closed, this one too", "error": None}
 
     def make_token(context: Context, asked: Said) -> Reply:
