@@ -19,7 +19,7 @@ from annotation_ui.exchange.exporting import snapshot
 from annotation_ui.exchange.hub import HubError, pull_project, push_folder, write_folder
 from annotation_ui.store.database import Database
 from annotation_ui.store.forms import Kind
-from annotation_ui.store.projects import ProjectError, find_project
+from annotation_ui.store.projects import ProjectError, Settings, find_project
 from annotation_ui.store.tables import Guideline, Item, Project
 
 NOW = 1_700_000_000.0
@@ -36,7 +36,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture
 def judged(database: Database, fill: Fill) -> Database:
     """Three items, two of them judged, one gold item, and a snapshot."""
-    fill(database, items=3, gold=1)
+    fill(database, items=3, gold=1, settings=Settings(votes_per_item=2, gold_rate=0.0, repeat_rate=0.0))
     for who in ("ann", "bob"):
         for _ in range(2):
             judge(database, who)
