@@ -160,11 +160,9 @@ def quality(session: Session, project: Project) -> Quality:
     """The figures of ``project`` as it stands."""
     votes = load_votes(session, project)
     scores: dict[str, dict[int, float]] = defaultdict(dict)
-    of_votes = exists().where(Judgement.item_id == Score.item_id)
-    wanted = select(Score.scorer, Score.item_id, Score.score_a - Score.score_b).join(Item, Item.id == Score.item_id)
-    for scorer, item, margin in session.execute(
-        wanted.where(Item.project_id == project.id, Score.score_b.is_not(None), of_votes)
-    ):
+    of_votes = (Item.project_id == project.id, exists().where(Judgement.item_id == Item.id), Score.score_b.is_not(None))
+    margins = select(Score.scorer, Score.item_id, Score.score_a - Score.score_b).join(Item, Item.id == Score.item_id)
+    for scorer, item, margin in session.execute(margins.where(*of_votes)):
         scores[scorer][item] = margin
     return assess(votes, scores, project.kind)
 
