@@ -200,3 +200,20 @@ def test_a_copy_is_made_and_read_back(tmp_path: Path) -> None:
     assert run(tmp_path / "x.db", "restore-backup", tmp_path / "damaged.db").exit_code == 2
     assert sorted(path.name for path in tmp_path.glob(".*")) == []
     assert not (tmp_path / "x.db").exists()
+
+
+def test_the_training_round_and_the_forecast(tmp_path: Path) -> None:
+    db, rows = tmp_path / "a.db", tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"prompt": "q", "responses": ["one", "two"], "ranks": [1, 2]}) + "\n")
+    made = ("--project", "p", "--kind", "ranking", "--training", "3", "--pause-below", "0.7", "--hourly-rate", "20")
+    assert run(db, "import", rows, "--gold", *made).exit_code == 0
+    shown = run(db, "settings").output
+    assert "training_items: 3" in shown
+    assert "pause_below: 0.7" in shown
+    assert "hourly_rate: 12.5" in run(db, "settings", "--hourly-rate", "12.5").output
+    rows.write_text(json.dumps({"prompt": "r", "responses": ["one", "two"]}) + "\n")
+    assert run(db, "import", rows, "--project", "p").exit_code == 0
+    told = json.loads(run(db, "progress", "--project", "p").output)
+    assert (told["items"], told["votes"], told["forecast"]["votes"], told["forecast"]["end"]) == (1, 0, 1, None)
+    refused = run(db, "resume", "nobody", "--project", "p")
+    assert (refused.exit_code, "there is no user 'nobody'" in refused.output) == (2, True)
