@@ -125,11 +125,11 @@ def end_of(created: Sequence[float], left: int, now: float) -> Range | None:
         return None
     first = min(created)
     width = DAY if now - first >= FEWEST_DAYS * DAY else HOUR
-    bins = max(1, int((now - first) / width))
     ago_N = np.floor((now - np.array(created)) / width).astype(int)
-    counts_B = np.bincount(ago_N[(ago_N >= 0) & (ago_N < bins)], minlength=bins).astype(float)
-    if not counts_B.any():
-        return None
+    counts_B = np.bincount(np.maximum(ago_N, 0)).astype(float)
+    if counts_B[:-1].any():
+        counts_B = counts_B[:-1]  # the record begins in the middle of the oldest one
+    bins = len(counts_B)
     value = now + left / counts_B.mean() * width
     if value > now + LONGEST:
         return None

@@ -43,6 +43,9 @@ def test_too_little_for_an_interval_or_for_anything() -> None:
     found = end_of([NOW - 2 * HOUR, NOW - HOUR / 2], 1, NOW)
     assert found is not None
     assert found.low is None
+    stopped = end_of([NOW - 1.2 * HOUR] * 3, 3, NOW)  # three votes in the two hours since the first
+    assert stopped is not None
+    assert stopped.value == pytest.approx(NOW + 2 * HOUR)
     assert end_of([NOW - 10 * DAY, NOW - 9 * DAY], 10**9, NOW) is None  # in millions of years
 
 
