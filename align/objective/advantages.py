@@ -42,7 +42,7 @@ def group_advantages(
       never solved.
     - ``leave_one_out``: r − mean of the other n − 1, as RLOO (arXiv:2402.14740), which is n / (n − 1) · (r − mean).
     - ``batch``: (r − mean) / (std + ε) with the std over all scorable samples of ``rewards_PG`` (Lite PPO,
-      arXiv:2508.08221, sec. 4; TRL's ``scale_rewards="batch"``): groups of a small std are not made as large as others.
+      arXiv:2508.08221; TRL's ``scale_rewards="batch"``): groups of a small std are not made as large as others.
 
     Args:
         rewards_PG: shape ``[P, G]``; nan where a sample is unscorable. For ``batch`` these are all prompts of a step.

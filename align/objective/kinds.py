@@ -81,7 +81,7 @@ LOSSES: dict[LossKind, LossRule] = {
     "sapo": LossRule(
         *("token", "gate", "response"),
         "1/N Σ_i 1/T_i Σ_t (4/τ) σ(τ(r_t − 1)) A, τ = 1 where A > 0, else 1.05",
-        "SAPO, arXiv:2511.20347, eq. 5 and 6",
+        "SAPO, arXiv:2511.20347",
     ),
 }
 
@@ -116,7 +116,7 @@ CORRECTIONS: dict[CorrectionKind, CorrectionRule] = {
     "token_mask": CorrectionRule(
         *("token", "mask", 0.5, 5.0),
         "w_t if low ≤ w_t ≤ high, else 0",
-        "IcePop, Ring-1T, arXiv:2510.18855, sec. 3",
+        "IcePop, Ring-1T, arXiv:2510.18855",
     ),
     "sequence_cap": CorrectionRule(
         *("product", "cap", 0.0, 2.0),

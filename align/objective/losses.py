@@ -15,7 +15,7 @@ from align.objective.kinds import LOSSES, KlEstimate, LossKind, LossRule
 
 # exp(20) is about 5e8, the size at which other libraries' runs have blown up. No ratio of use comes near.
 LOG_RATIO_LIMIT = 20.0
-# τ of the soft gate for a positive and for any other advantage, arXiv:2511.20347, sec. 5
+# τ of the soft gate for a positive and for any other advantage, SAPO's (arXiv:2511.20347)
 GATE_STEEPNESS = (1.0, 1.05)
 
 
@@ -249,7 +249,7 @@ def limited_exp(log_ratio: torch.Tensor) -> torch.Tensor:
 
 
 def unbiased_kl(log_ratio: torch.Tensor, reference_log_ratio: torch.Tensor) -> torch.Tensor:
-    """(π/π_old) · k3, an estimate of KL(π ‖ π_ref) from samples of π_old (DeepSeek-V3.2, arXiv:2512.02556, eq. 7).
+    """(π/π_old) · k3, an estimate of KL(π ‖ π_ref) from samples of π_old (DeepSeek-V3.2, arXiv:2512.02556).
 
     The ratio has its gradient, so that the expected gradient under π_old is that of the divergence itself: at each
     token it is (π/π_old) log(π/π_ref) ∇ log π. That of :func:`k3` alone is (1 − π_ref/π) ∇ log π, which has no bound

@@ -95,9 +95,10 @@ class VllmRollout:
 
         It waits for the responses that were requested before: they are sampled with the weights that the servers have.
         """
-        if not self._on_main("connecting", lambda: self._fleet.find(step)):
+        if not self._on_main("connecting", lambda: self._find(step)):
             return
-        if self._on_main("a weight update", lambda: self._begin(step), UPDATE_HINT):
+        # False if every server has the weights, and lacks an adapter at most.
+        if self._on_main("a weight update", lambda: self._fleet.begin_update(step), UPDATE_HINT):
             self._send_weights(step)
         if self._adapters is not None:
             folder = self._adapters.write(step)
@@ -113,10 +114,9 @@ class VllmRollout:
                     failure = error
         self._on_main("a weight update", lambda: self._finish(step, failure), UPDATE_HINT)
 
-    def _begin(self, step: int) -> bool:
-        """Begin an update; false if every server has the weights, and lacks an adapter at most."""
-        self._requests.wait()
-        return self._fleet.begin_update(step)
+    def _find(self, step: int) -> bool:
+        self._requests.wait()  # first: a server that is back would answer them with the weights that it began with
+        return self._fleet.find(step)
 
     def _finish(self, step: int, failure: Exception | None) -> None:
         if failure is not None:

@@ -141,7 +141,8 @@ class Loop:
         if state.rollout is None and self._stream is None:
             if config.rollout.overlap or self._ahead is not None:
                 self._stream = self._begun(line)
-                if config.needs_whole_rollout:
+                # Without overlap, as where a run is resumed without it, nothing keeps the policy from before the steps.
+                if config.needs_whole_rollout or not config.rollout.overlap:
                     self._complete(line)
             else:
                 self._collect(line)
@@ -183,15 +184,13 @@ class Loop:
     def _begun(self, line: Line) -> Stream:
         """The next rollout, requested; and the one after it, if the run samples ahead."""
         run, state, config = self.run, self.state, self.run.config
+        following = (state.step // config.steps_per_rollout + 1) * config.steps_per_rollout
+        goes_ahead = bool(config.rollout.ahead) and following < config.steps
         with line.timer.section("rollout"):
-            stream, self._ahead = self._ahead, None
-            if stream is None:
-                run.sampler.engine.sync_weights(state.step)
-                stream = Stream(run, state, line.phase, state.step)
-            following = (state.step // config.steps_per_rollout + 1) * config.steps_per_rollout
-            if config.rollout.ahead and following < config.steps:
-                run.sampler.engine.sync_weights(state.step)  # waits for the rollout that begins now
-                self._ahead = Stream(run, state, phase_at(run.phases, following), following)
+            if self._ahead is None or goes_ahead:
+                run.sampler.engine.sync_weights(state.step)  # waits for the responses that were requested ahead
+            stream = self._ahead or Stream(run, state, line.phase, state.step)
+            self._ahead = Stream(run, state, phase_at(run.phases, following), following) if goes_ahead else None
         stream.begin(state)
         state.sampled_at = stream.sampled_at
         return stream

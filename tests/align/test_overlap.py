@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -237,8 +238,15 @@ def test_overlap_with_a_rollout_ahead_says_how_old_its_responses_are_and_resumes
     run = start(out, *words, "save_every=4")
     run.wait_for(lambda: any(path.name >= "step-00000004" for path in checkpoints(out)))
     run.kill()
+    for later in checkpoints(out)[1:]:
+        shutil.rmtree(later)
+    shutil.copytree(out, tmp_path / "without")
     start(out, *words, "save_every=4").finish()
     assert_same_files(out, whole)
+    # The responses that were sampled ahead are learnt from as before where the run goes on without overlap.
+    start(tmp_path / "without", "save_every=4").finish()
+    ours, theirs = (training_runs.weights(path) for path in (tmp_path / "without", whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 @pytest.mark.parametrize(

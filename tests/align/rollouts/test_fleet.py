@@ -149,6 +149,25 @@ def test_a_server_that_is_back_gets_the_weights_before_it_is_used(
     assert other.payloads
 
 
+def test_a_server_that_is_back_answers_nothing_that_was_requested_before_it_has_the_weights(
+    engine: VllmRollout, servers: tuple[StandIn, StandIn]
+) -> None:
+    """More requests than are made at once: those that wait must not go to it."""
+    one, other = servers
+    other.dead = True
+    sample(engine)  # it is lost
+    other.dead = False
+    other.forget()
+    other.payloads.clear()
+    engine._requests._limit = 2
+    sampling = Sampling(max_new_tokens=LIMIT, samples=GROUP, end_ids=(END,))
+    requests = engine.request([prompt.tolist() for prompt in PROMPTS], list(range(len(PROMPTS))), sampling)
+    engine.sync_weights(1)
+    assert all(request.result().url == one.url for request in requests)
+    assert not other.payloads
+    assert other.version == one.version
+
+
 def test_the_loss_of_all_servers_is_an_error_that_names_each(
     engine: VllmRollout, servers: tuple[StandIn, StandIn]
 ) -> None:
