@@ -236,14 +236,13 @@ class _Requests:
     def __init__(self, threads: int) -> None:
         self._limit, self._threads = threads, 0
         self._waiting: deque[tuple[Future[Answer], Callable[[], Answer]]] = deque()
-        self._under_way: list[Future[Answer]] = []
+        self._under_way: set[Future[Answer]] = set()
         self._lock = Lock()
 
     def submit(self, call: Callable[[], Answer]) -> Future[Answer]:
         future: Future[Answer] = Future()
         with self._lock:
-            self._under_way = [each for each in self._under_way if not each.done()]
-            self._under_way.append(future)
+            self._under_way.add(future)
             self._waiting.append((future, call))
             if self._threads < self._limit:
                 self._threads += 1
@@ -251,7 +250,9 @@ class _Requests:
         return future
 
     def wait(self) -> None:
-        wait(list(self._under_way))
+        with self._lock:
+            left = list(self._under_way)
+        wait(left)
 
     def end(self) -> None:
         """Begin no more requests."""
@@ -266,9 +267,10 @@ class _Requests:
                     self._threads -= 1
                     return
                 future, call = self._waiting.popleft()
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(call())
-            except BaseException as error:
-                future.set_exception(error)
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:
+                    future.set_exception(error)
+            with self._lock:
+                self._under_way.discard(future)

@@ -5,31 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+import vllm_engines
 from stand_in_vllm import StandIn, free_port, stand_in
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from vllm_engines import END, LIMIT, engine_over
 
 from align.rollouts import vllm_client
 from align.rollouts.base import Sampling
 from align.rollouts.vllm import RolloutServerError, VllmRollout
 from align.training.rollout import Rollout
-from reward_models.runtime.distributed import World
 
-WORLD = World(0, 1, 0, torch.device("cpu"))
-PROMPTS = [np.arange(5, 5 + length, dtype=np.int32) for length in range(1, 13)]
-GROUP, LIMIT, END = 2, 6, 2
-SHAPE: dict[str, Any] = {
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 8,
-    "vocab_size": 32,
-    "tie_word_embeddings": True,
-}
+PROMPTS = [list(range(5, 5 + length)) for length in range(1, 13)]
+GROUP = 2
 
 
 @pytest.fixture(autouse=True)
@@ -59,15 +47,11 @@ def engine(servers: tuple[StandIn, StandIn], said: list[str]) -> Iterator[VllmRo
 
 
 def connect(urls: list[str], said: list[str], **options: Any) -> VllmRollout:
-    torch.manual_seed(0)
-    model: Any = Qwen3ForCausalLM(Qwen3Config(**SHAPE))
-    limits = {"group_port": free_port(len(urls)), "start_seconds": 3.0, "request_seconds": 2.0}
-    return VllmRollout(model, WORLD, urls=urls, say=said.append, **(limits | options))
+    return engine_over(urls, say=said.append, **({"start_seconds": 3.0, "request_seconds": 2.0} | options))
 
 
 def sample(engine: VllmRollout) -> Rollout:
-    seeds = [100 * p + g for p in range(len(PROMPTS)) for g in range(GROUP)]
-    return engine.generate(PROMPTS, Sampling(max_new_tokens=LIMIT, samples=GROUP, end_ids=(END,), seeds=seeds))
+    return vllm_engines.sample(engine, PROMPTS, GROUP)
 
 
 def asked(server: StandIn) -> list[int]:
@@ -161,7 +145,7 @@ def test_a_server_that_is_back_answers_nothing_that_was_requested_before_it_has_
     other.payloads.clear()
     engine._requests._limit = 2
     sampling = Sampling(max_new_tokens=LIMIT, samples=GROUP, end_ids=(END,))
-    requests = engine.request([prompt.tolist() for prompt in PROMPTS], list(range(len(PROMPTS))), sampling)
+    requests = engine.request(PROMPTS, list(range(len(PROMPTS))), sampling)
     engine.sync_weights(1)
     assert all(request.result().url == one.url for request in requests)
     assert not other.payloads
@@ -212,7 +196,7 @@ def test_a_server_that_is_not_there_is_named_while_the_run_waits(
 def test_weights_wait_for_the_responses_under_way(engine: VllmRollout, servers: tuple[StandIn, StandIn]) -> None:
     """The stand-in fails where a request meets an update."""
     sampling = Sampling(max_new_tokens=LIMIT, samples=GROUP, end_ids=(END,))
-    requests = engine.request([prompt.tolist() for prompt in PROMPTS], list(range(len(PROMPTS))), sampling)
+    requests = engine.request(PROMPTS, list(range(len(PROMPTS))), sampling)
     engine.sync_weights(1)
     assert all(request.done() for request in requests)
     assert [len(request.result().responses) for request in requests] == [GROUP] * len(PROMPTS)

@@ -11,30 +11,19 @@ import numpy as np
 import peft
 import pytest
 import torch
-from stand_in_vllm import StandIn, expected, free_port, stand_in
-from transformers import Qwen3Config, Qwen3ForCausalLM
+import vllm_engines
+from stand_in_vllm import StandIn, expected, stand_in
+from vllm_engines import END, LIMIT, engine_over, model
 
 from align.rollouts.adapters import AdapterFolder
-from align.rollouts.base import Sampling
 from align.rollouts.config import RolloutConfig
 from align.rollouts.vllm import RolloutServerError, VllmRollout
 from align.rollouts.weights import whole_weights
 from align.training.rollout import Rollout
 from reward_models.runtime.distributed import World
 
-WORLD = World(0, 1, 0, torch.device("cpu"))
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12]]
-GROUP, LIMIT, END = 4, 6, 2
-SHAPE: dict[str, Any] = {
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 8,
-    "vocab_size": 32,
-    "tie_word_embeddings": True,
-}
+GROUP = 4
 
 
 @pytest.fixture
@@ -43,20 +32,12 @@ def server() -> Iterator[StandIn]:
         yield state
 
 
-def model(**options: Any) -> Any:
-    torch.manual_seed(0)
-    return Qwen3ForCausalLM(Qwen3Config(**(SHAPE | options)))
-
-
 def connect(server: StandIn, policy: Any = None, **options: Any) -> VllmRollout:
-    limits = {"group_port": free_port(), "start_seconds": 2.0, "request_seconds": 5.0}
-    return VllmRollout(policy or model(), WORLD, **({"urls": [server.url]} | limits | options))
+    return engine_over([server.url], policy, **options)
 
 
 def sample(engine: VllmRollout, **options: Any) -> Rollout:
-    seeds = [100 * p + g for p in range(len(PROMPTS)) for g in range(GROUP)]
-    settings = {"max_new_tokens": LIMIT, "samples": GROUP, "end_ids": (END,), "seeds": seeds} | options
-    return engine.generate([np.array(p, np.int32) for p in PROMPTS], Sampling(**settings))
+    return vllm_engines.sample(engine, PROMPTS, GROUP, **options)
 
 
 def test_responses_come_back_in_order_with_their_log_probabilities(server: StandIn) -> None:
