@@ -22,18 +22,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(parsed: argparse.Namespace) -> None:
     from align.sft.trainer import MAY_CHANGE, SftConfig, train
-    from reward_models.planning.fit import is_first_rank, training_lines
-    from reward_models.runtime.config import load_config
-    from reward_models.runtime.run import check_directory
+    from reward_models.planning.fit import train_or_plan
 
-    config = load_config(SftConfig, parsed.config, parsed.overrides)
-    if not parsed.dry_run:
-        train(config)
-    elif is_first_rank():
-        longest = max(config.max_tokens, config.data.max_length or 0)  # a longer conversation is computed alone
-        for line in training_lines(config.engine, config.model, longest, scalar_head=False):
-            print(line)
-        check_directory(config, MAY_CHANGE)
+    def longest(config: SftConfig) -> int:
+        return config.data.max_length or 0
+
+    train_or_plan(parsed, SftConfig, train, MAY_CHANGE, longest=longest, scalar_head=False)
 
 
 if __name__ == "__main__":

@@ -22,20 +22,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(parsed: argparse.Namespace) -> None:
     from reward_models.config import RewardModelConfig
-    from reward_models.planning.fit import is_first_rank, training_lines
-    from reward_models.runtime.config import load_config
-    from reward_models.runtime.run import check_directory
+    from reward_models.planning.fit import train_or_plan
     from reward_models.trainer import MAY_CHANGE, train
 
-    config = load_config(RewardModelConfig, parsed.config, parsed.overrides)
-    if not parsed.dry_run:
-        train(config)
-    elif is_first_rank():
+    def longest(config: RewardModelConfig) -> int:
         sequences = 2 if config.task == "preference" and not config.attributes else 1
-        longest = max(config.max_tokens, sequences * config.data.max_length)  # an item that is larger is computed alone
-        for line in training_lines(config.engine, config.model, longest, scalar_head=True):
-            print(line)
-        check_directory(config, MAY_CHANGE)
+        return sequences * config.data.max_length
+
+    train_or_plan(parsed, RewardModelConfig, train, MAY_CHANGE, longest=longest, scalar_head=True)
 
 
 if __name__ == "__main__":

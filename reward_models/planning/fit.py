@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reward_models.backbone.config import ModelConfig
 from reward_models.planning.devices import GIB
 from reward_models.planning.memory import ADVICE, Memory, memory_table, settings_of, training_memory
 from reward_models.planning.shapes import ModelShape, ShapeError, read_settings, shape_from_settings
-from reward_models.runtime.config import ConfigError
+from reward_models.runtime.config import ConfigError, load_config
 from reward_models.runtime.training_config import EngineConfig, check_divisible
 
 MEMORY_FILE = Path("/proc/meminfo")
@@ -119,6 +121,34 @@ def check_shared_tokens(shape: ModelShape, ranks: int) -> None:
         )
     if ranks > 1 and shape.latent is not None:
         raise ConfigError(f"engine.sequence_parallel={ranks}: the attention of {shape.name} cannot be exchanged")
+
+
+def train_or_plan(
+    parsed: argparse.Namespace,
+    schema: type[Any],
+    train: Callable[[Any], object],
+    may_change: tuple[str, ...],
+    *,
+    longest: Callable[[Any], int],
+    scalar_head: bool,
+) -> None:
+    """The work of a training program with one model: train, or with ``--dry-run`` tell the memory of a rank.
+
+    Args:
+        parsed: the command line. ``schema``: dataclass of the configuration.
+        may_change: settings that a resumed run may change.
+        longest: configuration → tokens of the longest item of the data; one that exceeds a micro-batch is computed alone.
+    """
+    from reward_models.runtime.run import check_directory  # loads torch, which a plan can do without
+
+    config = load_config(schema, parsed.config, parsed.overrides)
+    if not parsed.dry_run:
+        train(config)
+    elif is_first_rank():
+        tokens = max(config.max_tokens, longest(config))
+        for line in training_lines(config.engine, config.model, tokens, scalar_head=scalar_head):
+            print(line)
+        check_directory(config, may_change)
 
 
 def is_first_rank() -> bool:
