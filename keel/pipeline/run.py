@@ -278,7 +278,8 @@ def _lock(root: Path) -> Iterator[int]:
 
 def _check_unchanged(stage: Stage, inputs: Sequence[Input], state: State, stages: Sequence[Stage]) -> None:
     """``ConfigError`` if the stage was started with other settings or inputs."""
-    differs = RunDirectory(stage.directory).differences(stage.resolved, stage.program.may_change, stage.program.schema)
+    directory, schema = RunDirectory(stage.directory), stage.program.schema
+    differs = directory.differences(stage.resolved, stage.program.may_change, schema)
     before = state.stages.get(stage.name, {}).get("inputs", {})
     for each in inputs:
         then, now = before.get(f"{each.key} {each.value}"), each.digest
@@ -287,9 +288,10 @@ def _check_unchanged(stage: Stage, inputs: Sequence[Input], state: State, stages
     if differs:
         later = [s.name for s in stages[stages.index(stage) + 1 :] if s.directory.exists()]
         besides = f" (and later stages that build on it: {', '.join(later)})" if later else ""
+        restore = directory.cannot_be_resumed(schema) or "Restore those to go on with it."
         raise ConfigError(
-            f"stages.{stage.name} was started with other settings or data ({'; '.join(differs[:5])}). Restore those, "
-            f"or delete {stage.directory}{besides} to train it again, or choose another output_dir"
+            f"stages.{stage.name} was started with other settings or data ({'; '.join(differs[:5])}). {restore} To "
+            f"train it again, delete {stage.directory}{besides}, or choose another output_dir"
         )
 
 

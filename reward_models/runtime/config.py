@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from reward_models.runtime import secrets
 
 Config = TypeVar("Config")
+CONFIG_FILE = "config.yaml"  # of a run, in its directory
 
 
 class ConfigError(ValueError):
@@ -74,11 +75,14 @@ def with_defaults(schema: type, written: Mapping[str, Any]) -> dict[str, Any]:
 
     An earlier version wrote it where keys have been added since. Keys that ``schema`` does not have stay.
     """
-    return _completed(schema, written, {})
+    completed: dict[str, Any] = _completed(schema, written, {})
+    return completed
 
 
-def _completed(schema: type, written: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _completed(schema: type, written: Any, defaults: Mapping[str, Any]) -> Any:
     """Args: ``defaults``: those of this section, where they differ from its dataclass's own."""
+    if not isinstance(written, Mapping):  # an earlier version took something else there
+        return written
     usual = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(schema))) | dict(defaults)
     result = dict(written)
     for key, hint in _keys(schema).items():
@@ -116,6 +120,46 @@ def unknown_keys(schema: type, written: Mapping[str, Any], prefix: str = "") -> 
             if isinstance(section, Mapping):
                 found |= unknown_keys(cast(type, nested), section, start)
     return found
+
+
+def refusal(schema: type, written: Mapping[str, Any]) -> str:
+    """The reason for which ``schema`` refuses a configuration that an earlier version wrote; empty if it takes it."""
+    try:
+        OmegaConf.to_object(_merge(schema, OmegaConf.structured(schema), OmegaConf.create(dict(written)), CONFIG_FILE))
+    except (OmegaConfBaseException, ValueError) as error:  # a ConfigError is one, and so is what a dataclass raises
+        return str(error).splitlines()[0]
+    return ""
+
+
+def differing(
+    old: Any, new: Any, may_change: tuple[str, ...], gone: Mapping[str, str | None] | None = None
+) -> list[str]:
+    """The settings in which two configurations differ, a text each.
+
+    Args:
+        may_change: prefixes of keys that may differ.
+        gone: keys of an earlier version, which no setting of this one restores, with their new names.
+    """
+    before, after = _flatten(old), _flatten(new)
+
+    def text(key: str) -> str:
+        for name, instead in (gone or {}).items():
+            if key == name or key.startswith(f"{name}."):
+                now = f", now {instead}" if instead else ""
+                return f"{key}: {before.get(key)} there, a setting of an earlier version{now}"
+        return f"{key}: {before.get(key)} there, {after.get(key)} here"
+
+    return [
+        text(key)
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and not key.startswith(may_change)
+    ]
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping) and value:
+        return {k: v for key, inner in value.items() for k, v in _flatten(inner, f"{prefix}{key}.").items()}
+    return {prefix.rstrip("."): value}
 
 
 def presets(schema: type) -> dict[str, Path]:

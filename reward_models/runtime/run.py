@@ -12,7 +12,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +27,20 @@ from yaml import YAMLError
 
 from reward_models.runtime import distributed
 from reward_models.runtime.checkpoint import CheckpointError
-from reward_models.runtime.config import ConfigError, dump_config, unknown_keys, with_defaults
+from reward_models.runtime.config import (
+    CONFIG_FILE,
+    ConfigError,
+    differing,
+    dump_config,
+    refusal,
+    unknown_keys,
+    with_defaults,
+)
 from reward_models.runtime.distributed import World
 from reward_models.runtime.metrics import NullLog, RunLog, check_loggers
 from reward_models.runtime.reporter import Reporter
 from reward_models.runtime.training_config import RunConfig
 
-CONFIG_FILE = "config.yaml"
 LOCK_FILE = ".lock"  # held while a run works in the directory
 BEGINNING = {CONFIG_FILE, LOCK_FILE, f".{CONFIG_FILE}.tmp"}  # files of a run that has not taken a step
 ONE_REQUEST = 1.0  # seconds
@@ -206,11 +213,22 @@ class RunDirectory:
     def check(self, resolved: str, *, overwrite: bool, may_change: tuple[str, ...], schema: type | None = None) -> None:
         """Refuse what :meth:`begin` refuses; nothing is written."""
         self._check_ours()
-        if not overwrite and (differs := self.differences(resolved, may_change, schema)):
-            raise ConfigError(
-                f"{self.path} holds a run with another configuration ({'; '.join(differs[:5])}). Choose another "
-                "output_dir, go back to its configuration to resume it, or set overwrite=true to delete it"
-            )
+        if overwrite or not (differs := self.differences(resolved, may_change, schema)):
+            return
+        resume = self.cannot_be_resumed(schema) or "Go back to its configuration to resume it."
+        raise ConfigError(
+            f"{self.path} holds a run with another configuration ({'; '.join(differs[:5])}). {resume} To begin anew, "
+            "choose another output_dir, or set overwrite=true to delete the run"
+        )
+
+    def cannot_be_resumed(self, schema: type | None) -> str:
+        """A sentence about a run whose own configuration this version refuses; empty if it takes it."""
+        before = _read_config(self.path / CONFIG_FILE)
+        if schema is None or before is None or not (reason := refusal(schema, OmegaConf.to_container(before))):
+            return ""
+        return (
+            f"This version cannot resume it, for it refuses its configuration: {reason}. The version that began it can."
+        )
 
     def differences(self, resolved: str, may_change: tuple[str, ...], schema: type | None = None) -> list[str]:
         """The settings in which the run here differs from ``resolved``, a text each; empty if there is no run.
@@ -225,8 +243,8 @@ class RunDirectory:
         written: Any = OmegaConf.to_container(before)
         here = OmegaConf.to_container(OmegaConf.create(resolved))
         if schema is None:
-            return _differences(written, here, may_change)
-        return _differences(with_defaults(schema, written), here, may_change, unknown_keys(schema, written))
+            return differing(written, here, may_change)
+        return differing(with_defaults(schema, written), here, may_change, unknown_keys(schema, written))
 
     def lock(self, reporter: Reporter) -> IO[str] | None:
         """Lock the directory for this process; close the returned file to unlock it. The lock ends with the process.
@@ -287,32 +305,6 @@ def _read_config(file: Path) -> Any:
     except (OSError, YAMLError):
         return None
     return config if isinstance(config, DictConfig) and ("output_dir" in config or "out" in config) else None
-
-
-def _differences(
-    old: Any, new: Any, may_change: tuple[str, ...], gone: Mapping[str, str | None] | None = None
-) -> list[str]:
-    """Args: ``gone``: keys of an earlier version, which no setting of this one restores, with their new names."""
-    before, after = _flatten(old), _flatten(new)
-
-    def text(key: str) -> str:
-        for name, instead in (gone or {}).items():
-            if key == name or key.startswith(f"{name}."):
-                now = f", now {instead}" if instead else ""
-                return f"{key}: {before.get(key)} there, a setting of an earlier version{now}"
-        return f"{key}: {before.get(key)} there, {after.get(key)} here"
-
-    return [
-        text(key)
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and not key.startswith(may_change)
-    ]
-
-
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping) and value:
-        return {k: v for key, inner in value.items() for k, v in _flatten(inner, f"{prefix}{key}.").items()}
-    return {prefix.rstrip("."): value}
 
 
 class StopSignal:

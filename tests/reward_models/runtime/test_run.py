@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -337,6 +338,53 @@ class Earlier:
     own: Part = field(default_factory=lambda: Part(name="own", later=4))
     other: dict[str, float] = field(default_factory=dict)
     section: Part | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stricter(Earlier):
+    """A later version: a key and a value have new names, and it refuses what the earlier one took."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"sections": "section"}
+    RENAMED_VALUES: ClassVar[dict[str, dict[str, str]]] = {"way": {"old": "new"}}
+
+    way: str = "new"
+
+    def __post_init__(self) -> None:
+        if self.own.weight < 0:
+            raise ValueError("own.weight must not be negative")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("sections: {name: a}", "config.yaml: unknown key sections; it is now called section"),
+        ("gone: 1", "config.yaml: unknown key gone; "),
+        ("way: old", "config.yaml: way=old: old is now called new"),
+        ("own: {name: own, weight: -1.0}", "own.weight must not be negative"),
+        ("by_name: {b: 3}", "config.yaml: by_name names sections"),
+    ],
+)
+def test_a_run_whose_configuration_this_version_refuses_cannot_be_resumed_and_the_error_says_so(
+    line: str, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / CONFIG_FILE).write_text(f"output_dir: runs/x\n{line}\n")
+    (tmp_path / "metrics.jsonl").touch()
+    with pytest.raises(ConfigError) as raised:
+        RunDirectory(tmp_path).check(dump_config(Stricter()), overwrite=False, may_change=(), schema=Stricter)
+    said = str(raised.value)
+    assert f"This version cannot resume it, for it refuses its configuration: {reason}" in said
+    assert "The version that began it can." in said
+    assert "choose another output_dir, or set overwrite=true" in said
+    assert "Go back to its configuration" not in said
+
+
+def test_a_run_with_other_settings_can_be_resumed_with_its_own(tmp_path: Path) -> None:
+    (tmp_path / CONFIG_FILE).write_text("output_dir: runs/x\nway: other\n")
+    (tmp_path / "metrics.jsonl").touch()
+    with pytest.raises(
+        ConfigError, match=r"way: other there, new here\)\. Go back to its configuration to resume it\. "
+    ):
+        RunDirectory(tmp_path).check(dump_config(Stricter()), overwrite=False, may_change=(), schema=Stricter)
 
 
 WRITTEN = """output_dir: runs/x
