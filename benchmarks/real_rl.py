@@ -19,8 +19,10 @@ from harness import ROOT, environment, parser, write
 
 from align.samples.evaluation import evaluate_samples
 from align.samples.rows import read_samples
+from keel.pipeline.project import load_project
 from reward_models.runtime.metrics import read_metrics
 
+PROJECT = "r1_cpu"
 PAIRS = (
     ("cold_start", "base"),
     ("reasoning", "cold_start"),
@@ -36,18 +38,28 @@ TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_p
 
 def run_project(project: Path, words: list[str]) -> None:
     keel = str(Path(sys.executable).with_name("keel"))
-    subprocess.run([keel, "run", "r1_cpu", f"output_dir={project}", *words], check=True, cwd=ROOT)
+    subprocess.run([keel, "run", PROJECT, f"output_dir={project}", *words], check=True, cwd=ROOT)
 
 
-def repeat_reasoning(project: Path, seed: int) -> Path:
-    """The reasoning stage and its evaluation with another seed; the folder of both."""
+def repeat_reasoning(project: Path, words: list[str], seed: int) -> Path:
+    """The reasoning stage and its evaluation with another seed; the folder of both.
+
+    The settings are those of the project as it is described now: files in its folder may be of an earlier version.
+    """
     out = project.with_name(f"{project.name}_reasoning_{seed}")
-    if not (out / "evaluation" / "evaluation.json").is_file():
-        words = ["--config", str(project / "configs" / "reasoning.yaml"), f"seed={seed}", f"output_dir={out}"]
-        subprocess.run([*TWO, "align.train", *words], check=True, cwd=ROOT)
-        words = ["--config", str(project / "configs" / "evaluate_reasoning.yaml"), f"model.path={out}"]
-        words += [f"out={out / 'evaluation' / 'samples.jsonl'}"]
-        subprocess.run([*TWO, "align.evaluate", *words], check=True, cwd=ROOT)
+    if (out / "evaluation" / "evaluation.json").is_file():
+        return out
+    _, stages = load_project(PROJECT, [f"output_dir={project}", *words])
+    described = {stage.name: stage for stage in stages}
+    samples = out / "evaluation" / "samples.jsonl"
+    for name, changed in (
+        ("reasoning", [f"seed={seed}", f"output_dir={out}"]),
+        ("evaluate_reasoning", [f"model.path={out}", f"out={samples}"]),
+    ):
+        stage, file = described[name], out.with_name(f"{out.name}_{name}.yaml")
+        file.write_text(stage.resolved, encoding="utf-8")
+        command = [*TWO, stage.program.module, "--config", str(file.resolve()), *changed]
+        subprocess.run(command, check=True, cwd=ROOT)
     return out
 
 
@@ -91,7 +103,7 @@ def main() -> None:
     found = environment(0)
     project: Path = arguments.project
     run_project(project, arguments.words)
-    repeats = {f"reasoning_{seed}": repeat_reasoning(project, seed) for seed in arguments.seeds}
+    repeats = {f"reasoning_{seed}": repeat_reasoning(project, arguments.words, seed) for seed in arguments.seeds}
     folders = {d.name.removeprefix("evaluate_"): d for d in project.glob("evaluate_*")}
     folders |= {name: out / "evaluation" for name, out in repeats.items()}
     groups = {name: read_samples([str(d / "samples.jsonl")]) for name, d in folders.items()}

@@ -187,6 +187,6 @@ def _data_section(stage: Stage) -> Section | None:
     if stage.settings.program == "sample":
         return Section(stage.name, f"Samples, in {stage.directory}.", [], [], [yield_table(facts["yield"])])
     tables = [funnel_table(facts), subjects_table(facts)]
-    if "sets" in facts:  # selections of earlier versions have no such entry, and their projects keep their page
-        tables.append(sets_table(facts))
+    if (sets := facts.get("sets", facts.get("arms"))) is not None:  # arms: the name that earlier versions wrote
+        tables.append(sets_table({"sets": sets}))
     return Section(stage.name, f"Samples selected to learn from, in {stage.directory}.", [], [], tables)

@@ -23,6 +23,7 @@ from reward_models.runtime.checkpoint import CheckpointError
 from reward_models.runtime.config import ConfigError, load_config
 
 NAME = "eval/accuracy_greedy"
+NAME_OF_COST = "eval/letters_sampled"  # of whole runs
 
 
 def course(values: list[float], mode: Any) -> tuple[Best | None, list[int]]:
@@ -185,6 +186,41 @@ def test_adapters_are_merged_into_the_best_and_training_goes_on(train: Any, tmp_
     train(tmp_path / "plain", *words, "keep_best=null")
     assert metrics(tmp_path / "kept") == metrics(tmp_path / "plain")
     assert not any("lora" in name for name in weights(tmp_path / "kept" / "best"))
+
+
+def test_after_a_rollback_the_best_is_one_of_the_steps_that_stand(
+    whole: tuple[Path, str], options: dict[str, Any], tmp_path: Path
+) -> None:
+    """A guard undoes the best evaluation after it was kept; what the undone steps had kept is not named again."""
+    values = [
+        (line["step"], line["eval/letters_sampled"]) for line in metrics(whole[0]) if "eval/letters_sampled" in line
+    ]
+    place = min(range(1, len(values) - 1), key=lambda n: values[n][1])
+    bound = max(values[place][1], values[place + 1][1]) + 1e-6
+    guard = f"guards=[{{watch: eval/letters_sampled, below: {bound}, patience: 2, action: rollback}}]"
+    out = tmp_path / "run"
+    (rank,) = training_runs.start(out, guard, "keep_checkpoints=9", **options).ranks
+    rank.join(120)  # with an error, where the rule is broken again and again
+    alarms = [json.loads(line) for line in (out / "guards.jsonl").read_text().splitlines()]
+    assert alarms[0]["done"].startswith("back to step-")
+    lines = metrics(out)
+    named = set()
+    for path in checkpoints(out):
+        state = json.loads((path / "state.json").read_text())
+        seen = [
+            (line[NAME_OF_COST], line["step"])
+            for line in lines
+            if NAME_OF_COST in line and line["step"] <= state["step"]
+        ]
+        assert (state["best"]["value"], state["best"]["step"]) == min(seen), path
+        named.add(state["best"]["step"])
+    kept = {int(path.name.partition("-")[2]): path for path in (out / "checkpoints").glob("best-*")}
+    if (out / "best").is_dir():
+        kept[json.loads((out / "best" / "best.json").read_text())["step"]] = out / "best"
+    assert named <= kept.keys()
+    by_step = {line["step"]: line[NAME_OF_COST] for line in lines if NAME_OF_COST in line}
+    for step in named:
+        assert json.loads((kept[step] / "best.json").read_text())["value"] == by_step[step]
 
 
 def test_a_metric_without_a_value_is_refused_before_the_first_step(train: Any, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from projects import keel_run, wait_for, wait_until_unlocked
 
 from keel.pipeline.overview import write_overview
 from keel.pipeline.project import ProjectConfig, load_project
+from keel.pipeline.stage import Stage, StageConfig
 from reward_models.runtime.config import load_config, presets
 
 NUMBERS = count()
@@ -126,6 +127,7 @@ def test_a_dry_run_refuses_what_a_run_refuses(project: Path) -> None:
     assert "helpful (finished)" in said
     told = "stages.helpful was started with other settings or data ("
     assert f"{told}batch_size: 4 there, 8 here; kind: helpful there, a setting of an earlier version, now task)" in said
+    assert "This version cannot resume it, for it refuses its configuration: config.yaml: unknown key kind" in said
     assert refused(project)[-200:] == said[-200:]
     status, said = dry_run(project, "--only", "alignment")
     assert (status, "stages.alignment needs cold_start, which is not finished" in said) == (2, True), said
@@ -233,6 +235,31 @@ def test_a_run_that_has_logged_nothing_yet_has_a_place_in_the_overview(project: 
     (stages[-1].directory / "metrics.jsonl").touch()
     page = write_overview(loaded.name, Path(loaded.output_dir), [(stage, "failed", None) for stage in stages])
     assert "alignment" in page.read_text()
+
+
+def test_a_selection_of_an_earlier_version_has_its_figures_in_the_overview(tmp_path: Path) -> None:
+    """They stood under another name, and before that nowhere."""
+    tokens = {"rows": 3, "share": 1.0, "tokens_mean": 20.0, "r1_rows": 5, "r1_share": 0.5, "r1_tokens_mean": 100.0}
+    figures = {"prompts": 2, "correct": 0.75, "reward_mean": None, "tokens_mean": 20.0, "truncated": 0.0}
+    report = {
+        "samples": 8,
+        "kept": 3,
+        "filters": [{"filter": "wrong", "dropped": 5, "left": 3}],
+        "by_domain": {
+            "reasoning": {"samples": 8, "kept": 3, "filters": [{"filter": "wrong", "dropped": 5, "left": 3}]}
+        },
+        "subjects": {"mathematics": tokens},
+    }
+    sets = {"selected": {"rows": 3_141, **figures}, "random": {"rows": 2_718, **figures}}
+    folder = tmp_path / "selection"
+    folder.mkdir()
+    stage = Stage("selection", StageConfig(command="select"), None, folder, tmp_path / "x.yaml", tmp_path / "x.log")
+    for entry in ({"sets": sets}, {"arms": sets}, {}):
+        (folder / "report.json").write_text(json.dumps(report | entry))
+        page = write_overview("old", tmp_path, [(stage, "finished", 1.0)]).read_text()
+        assert "3 of 8" in page
+        assert "Samples by filter" in page
+        assert ("3,141" in page) == ("2,718" in page) == bool(entry)
 
 
 def test_curves_are_drawn_anew_only_when_a_run_has_logged_more(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
