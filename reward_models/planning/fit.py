@@ -137,7 +137,7 @@ def train_or_plan(
     Args:
         parsed: the command line. ``schema``: dataclass of the configuration.
         may_change: settings that a resumed run may change.
-        longest: configuration → tokens of the longest item of the data; one that exceeds a micro-batch is computed alone.
+        longest: configuration → tokens of the longest item; one that exceeds a micro-batch is computed alone.
     """
     from reward_models.runtime.run import check_directory  # loads torch, which a plan can do without
 
