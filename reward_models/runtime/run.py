@@ -224,7 +224,8 @@ class RunDirectory:
     def cannot_be_resumed(self, schema: type | None) -> str:
         """A sentence about a run whose own configuration this version refuses; empty if it takes it."""
         before = _read_config(self.path / CONFIG_FILE)
-        if schema is None or before is None or not (reason := refusal(schema, OmegaConf.to_container(before))):
+        written: Any = OmegaConf.to_container(before) if before is not None else None
+        if schema is None or written is None or not (reason := refusal(schema, written)):
             return ""
         return (
             f"This version cannot resume it, for it refuses its configuration: {reason}. The version that began it can."
