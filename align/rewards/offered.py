@@ -9,7 +9,8 @@ _SUBJECT = rf"(?:(?:it|this|that|the|our|my|an?|one|final|correct|right|possible
 _VERB = r"(?:(?:is|was|were|are|be|equals?|would\s+be|could\s+be|will\s+be|to)\b\s*)"
 # Somebody else's answer: "some say", "one might think that", "the student wrote".
 REPORTED = (
-    r"(?:some|others?|people|many|most|one|someone|somebody|students?|friends?|neighbou?rs?)\s+(?:of\s+\w+\s+)?(?:\w+\s+)?"
+    r"(?:some|others?|people|many|most|one|someone|somebody|students?|friends?|neighbou?rs?|"
+    r"teachers?|(?:text)?books?|authors?|classmates?|colleagues?)\s+(?:of\s+\w+\s+)?(?:\w+\s+)?"
     r"(?:says?|said|thinks?|thought|believes?|claims?|claimed|guess(?:es|ed)?|argues?|suggests?|writes?|wrote|chooses?|picks?)"
     r"(?:\s+that)?(?:\s+(?:the|our|an?|it|final|correct|answer|is|was))*"
 )
@@ -53,6 +54,7 @@ DENIED_AFTER = re.compile(
     r"|[.!,;\s—–-]*(?:no|nope|wrong|incorrect|false|oops|sorry)\s*[,.!:;—–-]"
     rf"|[.!,;\s—–-]*not\s+{_RIGHT}"
     r"|[,\s]*(?:fails\b|does\s+not\s+work\b|is\s+rejected\b|(?:incorrectly|wrongly|mistakenly|falsely)\b)"
+    r"|\s*,?\s*(?:if|unless|provided|assuming)\b[^.\n]{0,40}\b(?:else|otherwise)\b"
     r"|[.!,;:\s—–-]*\(?this\s+is\s+not\s+(?:the|my|our)\b"
     rf"|[.!,;:\s—–-]*{_CORRECTION}\b(?![^.!\n]{{0,40}}\b(?:check|verify|confirm)))",
     re.IGNORECASE,

@@ -39,7 +39,7 @@ CORRECTED = re.compile(
 # Right behind a marked answer: another value, which must be equal to it.
 ALSO = re.compile(
     r"[\s$*)\]\\]{0,8}[.,;!]?[\s(]*(?:or|alternatively|otherwise|maybe|perhaps|possibly|i\.e\.|that\s+is|或|=|\\approx(?![a-z]))[\s,]*"
-    r"(?:(?:equivalently|about|approximately|roughly|simply|it|is|be|might|may|could)[\s,]+)*(?P<value>[^.\n]{0,200}(?:\.\d[^.\n]*)*)",
+    r"(?:(?:equivalently|about|approximately|roughly|simply|perhaps|maybe|possibly|even|it|is|be|might|may|could)[\s,]+)*(?P<value>[^.\n]{0,200}(?:\.\d[^.\n]*)*)",
     re.IGNORECASE,
 )
 HASHES = re.compile(r"####\s*([^\n]+)")
@@ -86,6 +86,8 @@ def announced_passage(text: str, announcement: re.Match[str]) -> str:
     clause = re.split(r"[,;:.!?\n]", text[: announcement.start()])[-1]
     rest = text[announcement.end() :].lstrip(" \n*")
     first = first_sentence(rest)
+    if first.count("**") % 2:  # the announcement has taken the first of a pair: **7** apples
+        first = re.sub(r"\*\*(?=[\s.,;:!)]|$)", "", first, count=1)
     if DENIED_ANNOUNCEMENT.search(clause) or ELSEWHERE.match(rest) or TRANSFORMED.search(f"{clause}{announcement[0]}"):
         return f"not {first}"
     following = rest[rest.find(first) + len(first) :]

@@ -26,11 +26,13 @@ ELSEWHERE = re.compile(
 )
 # What is said of the work, and of how sure its author is.
 REPORTS = re.compile(
-    r"\b(?:answer|response|proof)\s+(?:\w+ly\s+)?(?:has|have|had|takes?|took|needs?|requires?|starts?|begins?|ends?|contains?|"
+    r"\b(?:answer|response|proof)\s+(?:\w+ly\s+)?(?:divides|precedes|exceeds|has|have|had|takes?|took|needs?|requires?|starts?|begins?|ends?|contains?|"
     r"consists?|includes?|lies|uses?|depends?|was\s+(?:written|found)|(?:can|may|is\s+to)\s+be\s+found|"
     r"(?:would|could|might|should)\s+have|used\s+to)\b"
     r"|\b(?:solution|solved|proof|proved|approach|answer|done|finished|work(?:ed)?)\b.*\d\s+(?:steps|lines|attempts|tries)\b"
-    r"|\bI(?:'ve|\s+have)?\s+(?:solved|checked|verified|tried|attempted|rewrote|refuse|used)\b"
+    r"|\bI(?:'ve|\s+have)?\s+(?:solved|checked|verified|tried|attempted|rewrote|refuse|used)\s+(?:\w+\s+){0,3}\d"
+    r"|\b(?:considered|examined|checked|verified|distinguished)\s+\d+\s+(?:cases|possibilities)\b"
+    r"|\b(?:was|were)\s+supposed\s+to\s+be\b|\b(?:should|would|could|might)\s+have\b|\b(?:misprint|typo)\b"
     r"|\b(?:cases|things|steps|ways)\s+(?:to|we\s+must)\s+(?:check|consider|verify|show|prove|treat)\b"
     r"|\d\s*\\?%\s*(?:sure|certain|confident)\b|\bgood\s+luck\b|\bjust\s+kidding\b|\bcontradict|\b(?:un)?certainty\b"
     r"|\bas\s+(?:large|big|small|great|high|low|close|near|good)\s+as\b|\bin\s+base\b"
@@ -41,6 +43,7 @@ REPORTS = re.compile(
 TRANSFORMED = re.compile(
     r"\b(?:half|twice|thrice|double|triple|square(?:\s+root)?|cube(?:\s+root)?|root|negative|opposite|inverse|reciprocal|multiple|"
     rf"factor|digits?)\s+(?:of\s+)?{_ANSWER}\b"
+    r"|\b(?:answer|result|solution),?\s+(?:when|if|once)\s+(?:doubled|tripled|halved|squared|cubed|increased|decreased|reduced)\b"
     r"|\b(?:answer|result|solution)\s*(?:\b(?:plus|minus|times|modulo|mod|multiplied|divided|squared|cubed)\b|[-+*/^]\s*\w)",
     re.IGNORECASE,
 )
@@ -48,11 +51,14 @@ TRANSFORMED = re.compile(
 DISCLAIMED = re.compile(
     r"\b(?:I\s+(?:do\s+not|don'?t|cannot|can'?t)\s+(?:know|say|tell|solve|determine)|I\s+give\s+up|no\s+(?:idea|clue)|"
     r"(?:insufficient|not\s+enough)\s+information|cannot\s+be\s+(?:determined|solved|computed)|(?:just|only)\s+a\s+guess|"
-    r"I(?:'m|\s+am)\s+not\s+sure)\b",
+    r"(?:^\W*|I'm\s+|I\s+am\s+)(?:not\s+sure|unsure))\b",
     re.IGNORECASE,
 )
 
 
 def misleading(sentence: str) -> bool:
     """True if the number in a sentence names a part of a text, counts steps, or is made from the answer."""
-    return any(pattern.search(sentence) for pattern in (NAMES, REPORTS, TRANSFORMED))
+    named = NAMES.search(sentence)
+    if named and not re.search(r"\d", sentence[named.end() :].lstrip("0123456789")):
+        return True  # by equation (3), x = 7 has another number
+    return any(pattern.search(sentence) for pattern in (REPORTS, TRANSFORMED))

@@ -95,7 +95,7 @@ because since then thus hence therefore while when where which who what
 OPERATIONS = frozenset(_OPERATIONS.split())
 # Allowed behind a number and its noun: they say what was counted, and no second value.
 TAILS = re.compile(
-    r"\s*(?:(?:in\s+)?(?:total|all|sum)|altogether|each|left|remaining|exactly|per\s+\w+|(?:a|every|each)\s+\w+|"
+    r"\s*(?:(?:in\s+)?(?:total|all|sum)|altogether|old|long|tall|wide|high|deep|each|left|remaining|exactly|per\s+\w+|(?:a|every|each)\s+\w+|"
     r"of\s+(?:the\s+|a\s+|an\s+|his\s+|her\s+|their\s+|its\s+)?[^\W\d_]+|in\s+the\s+\w+)\s*",
     re.IGNORECASE,
 )
