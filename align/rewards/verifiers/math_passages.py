@@ -74,7 +74,7 @@ def candidates(summary: str) -> Iterator[str]:
 
 
 def rivals(behind: str) -> list[str]:
-    """What the text behind a marked answer gives as a value too: right behind it (``or 50%``), or by announcing it."""
+    """Values that the text behind a marked answer gives as well: right behind it (``or 50%``), or by announcing it."""
     text = characters(without_invisible(behind))
     found = [match[1] for match in [ALSO.match(text)] if match]
     announced = list(ANNOUNCED.finditer(text))

@@ -44,6 +44,9 @@ AROUND: dict[str, tuple[list[str], list[str]]] = {
             r"Some would write \boxed{{{v}}}, incorrectly.",
             "One might think the answer is {v}.",
             "Someone said the answer is {v}",
+            r"The teacher claims \boxed{{{v}}}.",
+            "\\boxed{{{v}}}\n\nSorry, I meant {w}.",
+            r"\boxed{{{v}}} if n is even, else {w}",
         ],
         [
             "\\boxed{{{v}}}\n\nThe answer is {v}.",
@@ -67,7 +70,12 @@ NUMBERS_IN_SENTENCES: dict[str, tuple[list[str], list[str]]] = {
             "#### around page {v}",
             "<answer>The answer is on page {v}</answer>",
         ],
-        ["The answer to this problem is {v}.", "By Theorem 3 the answer is {v}.", "He is on page {v}."],
+        [
+            "The answer to this problem is {v}.",
+            "By Theorem 3 the answer is {v}.",
+            "By equation (3), x = {v}.",
+            "He is on page {v}.",
+        ],
     ),
     "report": (
         [
@@ -79,8 +87,11 @@ NUMBERS_IN_SENTENCES: dict[str, tuple[list[str], list[str]]] = {
             "The answer is a number with {v} digits.",
             "The answer starts with {v}.",
             "The answer would have been {v}.",
+            "We considered {v} cases.",
+            "It was supposed to be {v}.",
+            "The book says {v}, which is a misprint.",
         ],
-        ["She took {v} minutes.", "There are {v} cases.", "I am sure it is {v}."],
+        ["She took {v} minutes.", "There are {v} cases.", "I am sure it is {v}.", "I checked it twice: {v}."],
     ),
     "made from the answer": (
         [
@@ -91,11 +102,20 @@ NUMBERS_IN_SENTENCES: dict[str, tuple[list[str], list[str]]] = {
             "Twice the answer is {v}.",
             "The answer is about as large as {v}.",
             "It is not the case that the answer is {v}.",
+            "The answer, when doubled, is {v}.",
+            "The answer divides {v}.",
         ],
         ["<answer>the square of the side is {v}</answer>", "Half of the cake weighs {v} grams."],
     ),
     "disclaimed": (
-        ["I don't know. {v}", "I give up. {v}", "Insufficient information. {v}", "Just kidding: {v}", "almost {v}"],
+        [
+            "I don't know. {v}",
+            "I give up. {v}",
+            "Not sure. {v}",
+            "Insufficient information. {v}",
+            "Just kidding: {v}",
+            "almost {v}",
+        ],
         ["I do not know her age. We add. It is {v}."],
     ),
 }
@@ -194,6 +214,8 @@ PAIRS: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
             ("1/2", r"\boxed{{1\over 2}}"),
             ("1234567", r"\boxed{1'234'567}"),
             ("7", "A resposta é 7."),
+            ("7", "The answer is **7** apples."),
+            ("7", r"\boxed{7\,\text{years old}}"),
         ],
     ),
 }
