@@ -12,6 +12,8 @@ import re
 from fractions import Fraction
 from typing import Any
 
+from align.rewards.verifiers.math_latex import letters_of
+
 DECIMALS = 8  # significant digits that a decimal must have to stand for a number without a finite one, such as 1/3
 ROUNDING = Fraction(5, 10**8)  # relative, of such a decimal
 FLOAT_DIGITS, FLOAT_ERROR = 15, Fraction(1, 10**14)  # of a binary floating-point number, written out
@@ -21,6 +23,10 @@ POINTS = (  # values given to variables, in turn, to tell two expressions apart
     (Fraction(13, 3), Fraction(5, 7), Fraction(19, 6), Fraction(8, 3), Fraction(27, 8), Fraction(9, 7)),
     (Fraction(-6, 5), Fraction(-15, 7), Fraction(-9, 4), Fraction(-12, 5), Fraction(-20, 9), Fraction(-31, 10)),
     (Fraction(5), Fraction(3), Fraction(4), Fraction(7), Fraction(2), Fraction(6)),
+)
+LOGARITHMS = (
+    (re.compile(r"\\log\s*_\s*(?:e(?![a-z])|\{\s*e\s*\})"), r"\\ln "),
+    (re.compile(r"\\lg(?![A-Za-z])"), r"\\log_{10} "),
 )
 DECIMAL = re.compile(r"(?<![\w.])(\d*)\.(\d{1,300})(?!\d)")  # becomes a fraction: sympy would keep 15 digits
 
@@ -60,6 +66,8 @@ def parsed(latex: str) -> Any:
         basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none", equations=False
     )
     exact = DECIMAL.sub(lambda m: rf"{{\frac{{{int(m[1] + m[2])}}}{{{10 ** len(m[2])}}}}}", latex)
+    for other, usual in LOGARITHMS:
+        exact = other.sub(usual, exact)
     text = normalize_latex(exact, config=config)
     real = not should_treat_as_complex(text)
     try:
@@ -70,6 +78,11 @@ def parsed(latex: str) -> Any:
         return None
     if not real and isinstance(found, sympy.Basic) and not re.search(r"_\s*\{?\s*i(?![a-z])", text):
         found = found.subs({symbol: sympy.I for symbol in found.free_symbols if symbol.name == "i"})
+    if isinstance(found, sympy.Basic):  # sympy leaves a logarithm with a base as it is
+        found = found.replace(
+            lambda part: isinstance(part, sympy.log) and len(part.args) == 2,
+            lambda part: sympy.log(part.args[0]) / sympy.log(part.args[1]),
+        )
     return found
 
 
@@ -81,6 +94,9 @@ def latex_equal(reference: str, answer: str, digits: int = 0) -> bool:
     """
     if re.sub(r"\s", "", reference) == re.sub(r"\s", "", answer):
         return True
+    capitals = [letters_of(latex) for latex in (reference, answer)]  # the grammar does not tell A from a
+    if capitals[0] != capitals[1] and {c.lower() for c in capitals[0]} == {c.lower() for c in capitals[1]}:
+        return False
     ours = parsed(reference)
     if ours is None:
         raise ReferenceError(f"sympy cannot read {reference[:80]!r}")
@@ -114,6 +130,8 @@ def objects_equal(ours: Any, theirs: Any, digits: int = 0) -> bool:
         return bool(ours == theirs)
     if ours.is_infinite or theirs.is_infinite:
         return bool(ours == theirs)
+    if ours.has(sympy.I) or theirs.has(sympy.I):  # 3 + 4i has a variable to the grammar, 3 + 4·i has not
+        ours, theirs = (x.subs({s: sympy.I for s in x.free_symbols if s.name == "i"}) for x in (ours, theirs))
     first = {s.name: s for s in sorted(ours.free_symbols, key=str)}
     second = {s.name: s for s in sorted(theirs.free_symbols, key=str)}
     if first.keys() - second.keys() and second.keys() - first.keys():
@@ -165,6 +183,8 @@ def _close(ours: Any, theirs: Any, digits: int) -> bool | None:
     if scale.is_infinite or not scale.is_comparable:
         return None
     difference = abs(sympy.N(exact[0] - exact[1], PRECISION, maxn=10 * PRECISION))
+    if not difference.is_comparable:  # a zero that sympy cannot prove, of log 2 and half of log 4
+        difference = abs(left - right)
     if not difference.is_comparable:
         return None
     bound = sympy.Float(10, PRECISION) ** -(PRECISION - 10)

@@ -76,7 +76,11 @@ def candidates(summary: str) -> Iterator[str]:
 def rivals(behind: str) -> list[str]:
     """Values that the text behind a marked answer gives as well: right behind it (``or 50%``), or by announcing it."""
     text = characters(without_invisible(behind))
-    found = [match[1] for match in [ALSO.match(text)] if match]
+    also = ALSO.match(text)
+    value = also["value"] if also else ""
+    if value.count(")") > value.count("("):
+        value = value[: value.rindex(")")]  # of "(or 0.5)"
+    found = [value] if also else []
     announced = list(ANNOUNCED.finditer(text))
     return found + ([announced_passage(text, announced[-1])] if announced else [])
 

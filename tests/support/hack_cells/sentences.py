@@ -205,6 +205,22 @@ PAIRS: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
             ("12_5", r"\boxed{12 \text{ base } 5}"),
         ],
     ),
+    "symbols": (
+        [
+            ("a^2b", r"\boxed{A^2B}"),
+            ("A+a", r"\boxed{2a}"),
+            (r"\ln 2", r"\boxed{\frac13\ln4}"),
+            (r"\log_2 3", r"\boxed{\frac{\lg 2}{\lg 3}}"),
+            ("3+4i", r"\boxed{3-4\cdot i}"),
+        ],
+        [
+            ("A+a", r"\boxed{a+A}"),
+            (r"\ln 2", r"\boxed{\frac12\ln4}"),
+            (r"\ln 2", r"\boxed{\log_e 2}"),
+            (r"\log_2 3", r"\boxed{\frac{\lg 3}{\lg 2}}"),
+            ("3+4i", r"\boxed{3+4\cdot i}"),
+        ],
+    ),
     "markup": (
         [("7", r"\boxed{\cancel{7}}"), ("7", r"\boxed{\color{white}{7}}"), ("7", r"\boxed{7'}")],
         [
