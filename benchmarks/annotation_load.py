@@ -65,9 +65,9 @@ def prepare(database: Database, annotators: int, items: int, kinds: tuple[Kind, 
         password = hash_password("a password nobody uses")
         session.add(User(name="root", role="admin", password=password, active=True, created=now))
         settings = Settings(votes_per_item=VOTES_PER_ITEM, lease_seconds=600)
-        for kind in kinds:
-            project = create_project(session, kind, kind, settings, author="root", now=now)
-            made = (candidate(kind, n) for n in range(items // len(kinds)))
+        for each in kinds:
+            project = create_project(session, each, each, settings, author="root", now=now)
+            made = (candidate(each, n) for n in range(items // len(kinds)))
             add_items(session, project, made, author="root", now=now)
         names = [f"annotator{n}" for n in range(annotators)]
         for name in names:
@@ -75,9 +75,9 @@ def prepare(database: Database, annotators: int, items: int, kinds: tuple[Kind, 
         return {name: open_login(session, name, now=now) for name in names}
 
 
-def candidate(kind: Kind, n: int) -> Candidate:
+def candidate(which: Kind, n: int) -> Candidate:
     text = "A sentence of some length, as responses have them. " * 20
-    count = min(RESPONSES[kind][1], MOST_RESPONSES)
+    count = min(RESPONSES[which][1], MOST_RESPONSES)
     return Candidate(
         prompt=(Message("user", f"question {n}"),),
         responses=tuple((Message("assistant", f"{text}{n}{slot}"),) for slot in "abcdefgh"[:count]),
@@ -86,15 +86,15 @@ def candidate(kind: Kind, n: int) -> Candidate:
     )
 
 
-def verdict(kind: Kind, draw: Random) -> dict[str, Any]:
-    """What an annotator says of an item of :func:`candidate`."""
-    if kind == "preference":
+def verdict(which: Kind, draw: Random) -> dict[str, Any]:
+    """A verdict on an item of :func:`candidate`."""
+    if which == "preference":
         return {"label": draw.choice(("left", "right")), "strength": 2}
-    if kind == "safety":
+    if which == "safety":
         return {"label": "safe"}
-    if kind == "ranking":
+    if which == "ranking":
         return {"label": "ranked", "ranks": draw.sample(range(1, MOST_RESPONSES + 1), MOST_RESPONSES)}
-    if kind == "rewrite":
+    if which == "rewrite":
         return {"label": "written", "text": "A better response. " * 20}
     names = default_definition("attributes").form.attributes or {}
     ratings = [{name: draw.randrange(5) for name in names} for _ in range(MOST_RESPONSES)]
@@ -143,14 +143,14 @@ def annotate(url: str, cookie: str, until: float, log: Log, think: float, kinds:
     with httpx.Client(base_url=url, cookies={COOKIE: cookie}, timeout=60) as client:
         component = None
         while waiting and time.monotonic() < until:
-            kind = waiting[0]
+            project = waiting[0]
             try:
                 if component is None:
                     parts = client.get("/config").json()["components"]
                     component = next(part["id"] for part in parts if part["props"].get("elem_id") == "keel")
-                asked: dict[str, Any] = {"action": "annotate", "project": kind}
+                asked: dict[str, Any] = {"action": "annotate", "project": project}
                 if token is not None:
-                    asked |= {"action": "vote", "token": token, "ms": 900, "said": verdict(kind, draw)}
+                    asked |= {"action": "vote", "token": token, "ms": 900, "said": verdict(project, draw)}
                     time.sleep(draw.expovariate(1 / think) if think else 0.0)
                 began = time.perf_counter()
                 reply = act(client, component, asked)
@@ -164,12 +164,12 @@ def annotate(url: str, cookie: str, until: float, log: Log, think: float, kinds:
                 log.errors[str(answer.get("error", reply.status_code))[:60]] += 1
             elif token is not None:
                 log.acknowledged.append(token)
-                log.times.append((kind, took))
+                log.times.append((project, took))
             found = _TOKEN.search(answer.get("html") or "")
             with contextlib.suppress(httpx.TransportError):
-                act(client, component, {"action": "prepare", "project": kind})
+                act(client, component, {"action": "prepare", "project": project})
             if found is None:
-                waiting.pop(0)  # nothing is left of this kind
+                waiting.pop(0)  # nothing is left of it
                 token = None
             elif token is not None and len(waiting) > 1:
                 waiting.append(waiting.pop(0))
@@ -227,7 +227,7 @@ def check(database: Database, log: Log) -> dict[str, Any]:
         taken = {row.id: row.taken for row in session.execute(select(Item.id, Item.taken))}
         mine = select(Assignment.item_id).where(Assignment.round == 0)
         places = Counter(session.scalars(mine.where(Assignment.state.in_(("leased", "done")))))
-        by_kind = Counter(session.scalars(select(Project.kind).join(Item).join(Judgement)))
+        by_kind = Counter(session.scalars(select(Project.name).join(Item).join(Judgement)))
         votes = Counter(judgement.item_id for judgement in stored)
         pairs = Counter((judgement.item_id, judgement.user_id, judgement.key) for judgement in stored)
         first = Counter((judgement.item_id, judgement.user_id) for judgement in stored)
@@ -244,15 +244,15 @@ def check(database: Database, log: Log) -> dict[str, Any]:
         "p50_ms": round(float(np.percentile(took, 50)), 1),
         "p99_ms": round(float(np.percentile(took, 99)), 1),
         "by_kind": {
-            kind: {"stored": count, "p50_ms": round(float(np.median(_of(log, kind))), 1)}
-            for kind, count in sorted(by_kind.items())
+            name: {"stored": count, "p50_ms": round(float(np.median(_of(log, name))), 1)}
+            for name, count in sorted(by_kind.items())
         },
         "errors": dict(log.errors),
     }
 
 
-def _of(log: Log, kind: str) -> list[float]:
-    return [ms for each, ms in log.times if each == kind] or [float("nan")]
+def _of(log: Log, name: str) -> list[float]:
+    return [ms for each, ms in log.times if each == name] or [float("nan")]
 
 
 def main() -> None:

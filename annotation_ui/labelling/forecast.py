@@ -38,7 +38,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What is left of a project.
+    """The rest of a project's work.
 
     Args:
         items, votes: that are left.
@@ -120,7 +120,7 @@ def _hours(work: _Work, left: int) -> Range | None:
 
 
 def end_of(created: Sequence[float], left: int, now: float) -> Range | None:
-    """When ``left`` more votes are in, by the times at which votes were given; ``None`` without any."""
+    """The time at which ``left`` more votes are in, by the times at which votes were given; ``None`` without any."""
     if not left or not created:
         return None
     first = min(created)

@@ -25,7 +25,7 @@ ANY = "any label"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marking:
-    """What one annotator marked in the responses of an item.
+    """The passages that one annotator marked in the responses of an item.
 
     Args:
         texts: of the responses, by slot. ``spans``: as in a verdict's payload.
@@ -83,7 +83,7 @@ def _of_label(label: str, by_item: Mapping[int, Sequence[Marking]]) -> SpanAgree
 
 
 def _marks(judged: Sequence[Marking], slot: str, label: str) -> np.ndarray:
-    """How many people marked each word of a response."""
+    """The number of people who marked each word of a response."""
     bounds = [match.span() for match in _WORD.finditer(judged[0].texts[slot])]
     counts_W = np.zeros(len(bounds), dtype=int)
     if not bounds:
