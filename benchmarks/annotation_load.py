@@ -55,7 +55,7 @@ class Log:
     errors: Counter[str] = field(default_factory=Counter)
 
 
-def prepare(database: Database, annotators: int, items: int, kinds: tuple[Kind, ...]) -> dict[str, str]:
+def prepare(database: Database, annotators: int, items: int, projects: tuple[Kind, ...]) -> dict[str, str]:
     """A project of every kind with its share of the items, and a logged-in account for every annotator: name to cookie.
 
     A project has the name of its kind.
@@ -65,9 +65,9 @@ def prepare(database: Database, annotators: int, items: int, kinds: tuple[Kind, 
         password = hash_password("a password nobody uses")
         session.add(User(name="root", role="admin", password=password, active=True, created=now))
         settings = Settings(votes_per_item=VOTES_PER_ITEM, lease_seconds=600)
-        for each in kinds:
+        for each in projects:
             project = create_project(session, each, each, settings, author="root", now=now)
-            made = (candidate(each, n) for n in range(items // len(kinds)))
+            made = (candidate(each, n) for n in range(items // len(projects)))
             add_items(session, project, made, author="root", now=now)
         names = [f"annotator{n}" for n in range(annotators)]
         for name in names:
@@ -132,13 +132,13 @@ class Server:
         self.process.wait()
 
 
-def annotate(url: str, cookie: str, until: float, log: Log, think: float, kinds: tuple[Kind, ...]) -> None:
+def annotate(url: str, cookie: str, until: float, log: Log, think: float, projects: tuple[Kind, ...]) -> None:
     """One annotator: judge until the time is up, going on after failures as a person would press again.
 
     ``think``: mean seconds before a verdict, drawn from an exponential distribution.
     """
     draw = Random(cookie)
-    waiting = list(draw.sample(kinds, len(kinds)))  # the projects with items, the next one first
+    waiting = list(draw.sample(projects, len(projects)))  # the projects with items, the next one first
     token: str | None = None
     with httpx.Client(base_url=url, cookies={COOKIE: cookie}, timeout=60) as client:
         component = None
@@ -192,17 +192,17 @@ def load(
     *,
     kill: bool,
     think: float = 0.0,
-    kinds: tuple[Kind, ...] = PAIRS,
+    projects: tuple[Kind, ...] = PAIRS,
 ) -> dict[str, Any]:
     """Run the load and check the database afterwards; the figures, with the violations of every promise counted."""
     database = Database(db)
     database.migrate()
-    cookies = prepare(database, annotators, items, kinds)
+    cookies = prepare(database, annotators, items, projects)
     server = Server(db)
     log = Log()
     until = time.monotonic() + seconds
     threads = [
-        threading.Thread(target=annotate, args=(server.url, cookie, until, log, think, kinds))
+        threading.Thread(target=annotate, args=(server.url, cookie, until, log, think, projects))
         for cookie in cookies.values()
     ]
     for thread in threads:
@@ -215,7 +215,7 @@ def load(
         thread.join()
     server.stop()
     setting = {"annotators": annotators, "items": items, "seconds": seconds, "killed": kill, "think_seconds": think}
-    setting |= {"kinds": list(kinds)}
+    setting |= {"kinds": list(projects)}
     figures = {"database": "SQLite" if database.sqlite else "PostgreSQL", **setting, **check(database, log)}
     database.close()
     return figures
@@ -273,7 +273,7 @@ def main() -> None:
         options.seconds,
         kill=options.kill,
         think=options.think,
-        kinds=KINDS if options.mix else PAIRS,
+        projects=KINDS if options.mix else PAIRS,
     )
     report = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {"runs": {}}
     name = figures["database"] + (", all kinds" if options.mix else "")

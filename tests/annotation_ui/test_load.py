@@ -26,7 +26,7 @@ def script() -> ModuleType:
 
 
 def test_a_killed_server_loses_nothing_it_acknowledged(sqlite: Database, script: ModuleType) -> None:
-    figures = script.load(str(sqlite.url.database), 6, 60, 10.0, kill=True, kinds=script.KINDS)
+    figures = script.load(str(sqlite.url.database), 6, 60, 10.0, kill=True, projects=script.KINDS)
     assert figures["acknowledged"] > 0
     assert figures["stored"] >= figures["acknowledged"]
     assert set(figures["by_kind"]) == set(script.KINDS)
