@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from annotation_ui.labelling.assignment import newest_guideline, release
+from annotation_ui.labelling.assignment import newest_guideline, take_back
 from annotation_ui.labelling.forecast import Forecast, forecast
 from annotation_ui.labelling.progress import ProjectProgress, project_progress
 from annotation_ui.store import accounts, definitions, membership, projects, tokens
@@ -241,8 +241,7 @@ def add_guideline(
     """The next version of the guideline, with the harms of the one before unless given; returns its number."""
     with _admin(database, who) as (session, by):
         project = projects.find_project(session, project_name)
-        named = newest_guideline(session, project).harms if harms is None else harms
-        return projects.add_guideline(session, project, text, named, author=by, now=now).version
+        return projects.add_guideline(session, project, text, harms, author=by, now=now).version
 
 
 def define(database: Database, who: str | None, project_name: str | None, definition: str, *, now: float) -> int:
@@ -329,7 +328,7 @@ def release_open(session: Session, project: Project, annotator: str | None = Non
         wanted = wanted.where(Assignment.user_id == user.id)
     found = session.scalars(wanted.order_by(Assignment.item_id).with_for_update(of=Assignment)).all()
     for assignment in found:
-        release(session, assignment, "expired")
+        take_back(session, project, assignment)
     if found:
         detail = {"items": len(found)}
         session.add(Event(at=now, actor=by, kind="leases released", project=project.name, detail=detail))

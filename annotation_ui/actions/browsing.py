@@ -14,7 +14,17 @@ from typing import Any, cast
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased, selectinload
 
-from annotation_ui.actions.item_filter import ItemFilter, behind, chosen, cursor_of, key, ordered, position
+from annotation_ui.actions.item_filter import (
+    Agreement,
+    ItemFilter,
+    agreements_of,
+    behind,
+    chosen,
+    cursor_of,
+    key,
+    ordered,
+    position,
+)
 from annotation_ui.actions.model_view import SCORED, scorers_of
 from annotation_ui.actions.review import review_order
 from annotation_ui.exchange.votes import row_of
@@ -193,6 +203,7 @@ class Choices:
     """The values that the filters can be set to."""
 
     labels: list[str]
+    agreements: tuple[Agreement, ...]
     annotators: list[str]
     sources: list[str]
     guidelines: list[int]
@@ -211,6 +222,7 @@ def choices(database: Database, who: str | None, project_name: str | None) -> Ch
         versions = select(Guideline.version).where(Guideline.project_id == project.id).order_by(Guideline.version)
         return Choices(
             labels=list(LABELS[cast(Kind, project.kind)]),
+            agreements=agreements_of(project.kind),
             annotators=list(session.scalars(people.order_by(User.name).limit(200))) if named else [],
             sources=_sources(session, project),
             guidelines=list(session.scalars(versions)),

@@ -53,6 +53,11 @@ class ItemFilter:
     sort: Sort = "oldest"
 
 
+def agreements_of(kind: str) -> tuple[Agreement, ...]:
+    """The values of ``agreement`` that mean something: ranks, ratings and texts all have one label."""
+    return AGREEMENTS if kind in ("preference", "safety") else ("one vote", "no vote")
+
+
 def chosen(session: Session, project: Project, wanted: ItemFilter) -> Select[Item]:
     for name, value, values in (
         ("sort", wanted.sort, SORTS),
@@ -61,6 +66,11 @@ def chosen(session: Session, project: Project, wanted: ItemFilter) -> Select[Ite
     ):
         if value not in values:
             raise ProjectError(f"{name} is one of {', '.join(filter(None, values))}; not {value!r}")
+    if wanted.agreement and wanted.agreement not in agreements_of(project.kind):
+        raise ProjectError(
+            f"labels agree or disagree, and the verdicts of a {project.kind} project are none; "
+            "the page Review lists the items on which annotators disagree"
+        )
     conditions: list[ColumnElement[bool]] = [Item.project_id == project.id]
     if wanted.q.strip():
         # The sum keeps the database from going through all items of the project instead of those with the words.

@@ -187,7 +187,7 @@ def case(database: Database, who: str | None, project_name: str | None, item_id:
             guideline_version=guideline.version,
             harms=tuple(guideline.harms),
             form=Form.from_dict(guideline.form),
-            opinions=tuple(_opinion(judgement, left) for judgement in said),
+            opinions=tuple(_opinion(judgement, left, named=project.kind != "rewrite") for judgement in said),
             margins=tuple((s.scorer, _margin(s, left)) for s in scores),
             seen=decision.id if decision else None,
             said=in_sides(decision, left) if decision else None,
@@ -200,9 +200,9 @@ def _margin(score: Score, left: str) -> float:
     return -margin if left == "b" and score.score_b is not None else margin
 
 
-def _opinion(judgement: Judgement, left: str) -> Opinion:
+def _opinion(judgement: Judgement, left: str, *, named: bool) -> Opinion:
     return Opinion(
-        who="writer" if judgement.label == "written" else judgement.user.name,  # whom the second person is not told
+        who=judgement.user.name if named else "writer",  # whom the second person is not told
         label=across(judgement.label, left),
         strength=judgement.strength,
         harms=tuple(judgement.harms),

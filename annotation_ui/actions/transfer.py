@@ -15,13 +15,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from annotation_ui.exchange import exporting
-from annotation_ui.exchange.importing import import_items
-from annotation_ui.exchange.votes import votes_of
+from annotation_ui.exchange.importing import Imported, import_items
+from annotation_ui.exchange.votes import newest_judgement, votes_after
 from annotation_ui.store.accounts import Role, require
 from annotation_ui.store.database import Database
 from annotation_ui.store.membership import find_visible, require_open
 from annotation_ui.store.privacy import pseudonym_key
-from annotation_ui.store.projects import Added, ProjectError, find_project
+from annotation_ui.store.projects import ProjectError, find_project
 from annotation_ui.store.service_tables import ImportKey
 from reward_models.data.sources import BadRowsError
 from reward_models.data.streams import SourceError
@@ -29,6 +29,18 @@ from reward_models.data.streams import SourceError
 REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
 BAD_ROWS_NAMED = 20
 take_snapshot = exporting.take_snapshot
+
+
+def require_import(database: Database, who: str | None, project_name: str) -> None:
+    """Check that ``who`` may import into a project, before anything large is read.
+
+    Raises:
+        Forbidden: ``who`` is no admin.
+        ProjectError: there is no such project, or it is archived.
+    """
+    with database.read() as session:
+        require(session, who, "admin")
+        require_open(find_project(session, project_name))
 
 
 def import_lines(
@@ -61,9 +73,9 @@ def import_lines(
         if key is not None and (known := _answered(session, user_id, key, digest)) is not None:
             return known
 
-    def remember(session: Session, added: Added) -> None:
+    def remember(session: Session, done: Imported) -> None:
         if key is not None:
-            answer = _answer(added)
+            answer = _answer(done)
             session.add(ImportKey(user_id=user_id, key=key, digest=digest, answer=answer, created=now))
 
     with tempfile.TemporaryDirectory(prefix="keel-import-") as folder:
@@ -84,24 +96,24 @@ def import_lines(
             with database.read() as session:  # the same request came twice at once
                 if key is not None and (known := _answered(session, user_id, key, digest)) is not None:
                     return known
-            raise
+            raise ProjectError(
+                "another import added some of these items at the same time; nothing was stored, send it again"
+            ) from None
         except (SourceError, BadRowsError) as error:
             raise ProjectError(str(error).replace(f"{folder}/", "")) from None
-    left_out = [f"line {row.line}: {row.reason}" for row in done.bad[:BAD_ROWS_NAMED]]
-    return _answer(done.added) | {"bad": len(done.bad), "left_out": left_out}
+    return _answer(done)
 
 
 def _file_name(name: str) -> str:
     """A file name from what a client sent; never that of an RL run's samples, which are read in another way."""
-    kept = "".join(char if char.isalnum() or char in "-_." else "-" for char in name).strip(".")[:80]
-    kept = kept.removesuffix(".jsonl")
+    kept = "".join(char if char.isalnum() or char in "-_." else "-" for char in name).strip(".")
+    kept = kept.removesuffix(".jsonl").encode("utf-8", "replace")[:200].decode("utf-8", "ignore")  # of 255 bytes
     return kept if kept not in ("", "samples") else "upload"
 
 
-def _answer(added: Added) -> dict[str, Any]:
-    counts = asdict(added)
-    counts.pop("annotators")
-    return counts | {"annotators": len(added.annotators)}
+def _answer(done: Imported) -> dict[str, Any]:
+    counts = asdict(done.added) | {"annotators": len(done.added.annotators), "bad": len(done.bad)}
+    return counts | {"left_out": [f"line {row.line}: {row.reason}" for row in done.bad[:BAD_ROWS_NAMED]]}
 
 
 def _answered(session: Session, user_id: int, key: str, digest: str) -> dict[str, Any] | None:
@@ -118,6 +130,7 @@ def vote_lines(
 ) -> Iterator[str]:
     """Every judgement as a line of JSON, read while they are sent. Errors are raised at once, not by the iterator.
 
+    A client that reads slowly holds no connection to the database: each part is read in a session of its own.
     Reviewers accept texts without being told who wrote them: in a project of rewrites they get pseudonyms.
     """
     key = None
@@ -126,14 +139,20 @@ def vote_lines(
         project = find_visible(session, user, project_name)
         snapshot_id = exporting.find_snapshot(session, project, snapshot).id if snapshot else None
         pseudonyms = pseudonyms or (project.kind == "rewrite" and user.role != "admin")
+        number, newest = project.id, newest_judgement(session)
     if pseudonyms:
         with database.write() as session:
             key = pseudonym_key(session)
 
     def lines() -> Iterator[str]:
-        with database.read() as session:
-            for row in votes_of(session, find_project(session, project_name), snapshot_id=snapshot_id, pseudonyms=key):
-                yield json.dumps(row, ensure_ascii=False) + "\n"
+        last = 0
+        while True:
+            with database.read() as session:
+                rows = votes_after(session, number, last, newest, snapshot_id=snapshot_id, pseudonyms=key)
+            if not rows:
+                return
+            yield from (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            last = rows[-1]["judgement"]
 
     return lines()
 

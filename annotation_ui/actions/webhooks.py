@@ -22,6 +22,7 @@ import ssl
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -46,7 +47,8 @@ from annotation_ui.store.webhooks import (
 
 POLL = 1.0  # seconds
 TAKEN = 60.0  # seconds for which a delivery belongs to the server that took it
-TIMEOUT = 10.0
+TIMEOUT = 10.0  # to connect, and between two parts of an answer
+LONGEST = 20.0  # for a whole request: a receiver that answers letter by letter holds up no other
 ATTEMPTS = 15  # over about two days
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 6 * 3600.0
 BATCH = 20
@@ -108,24 +110,35 @@ class WebhookSender:
                 self._stopping.wait(POLL)
 
     def send_due(self, *, now: float) -> int:
-        """Send what is due; returns how many deliveries were tried."""
+        """Send what is due; returns how many deliveries were tried.
+
+        After a failure the webhook's others wait for a moment, so that one that does not answer holds up no other.
+        """
+        wanted = select(Delivery.id, Delivery.webhook_id, Delivery.due).where(Delivery.due <= now)
         with self._database.read() as session:
-            due = session.execute(
-                select(Delivery.id, Delivery.due).where(Delivery.due <= now).order_by(Delivery.due).limit(BATCH)
-            ).all()
-        tried = 0
-        for number, at in due:
-            if self._stopping.is_set() or at is None or not self._take(number, at, now):
+            due = session.execute(wanted.order_by(Delivery.due, Delivery.id).limit(BATCH)).all()
+        began, tried, failing = time.monotonic(), 0, set[int]()
+        for number, webhook, at in due:
+            current = now + time.monotonic() - began  # a batch may take minutes
+            if self._stopping.is_set() or at is None or webhook in failing or not self._take(number, at, current):
                 continue
             tried += 1
             problem = ""
             try:
                 url, secret, body = self._message(number)
-                post(url, secret, body, allow_private=self._allow_private, now=now)
+                post(url, secret, body, allow_private=self._allow_private, now=current)
             except NotSent as error:
                 problem = str(error)[:PROBLEM_LIMIT]
-            self._finish(number, problem, now)
+                failing.add(webhook)
+            self._finish(number, problem, now + time.monotonic() - began)
+        for webhook in failing:
+            self._hold(webhook, now + time.monotonic() - began)
         return tried
+
+    def _hold(self, webhook: int, now: float) -> None:
+        with self._database.write() as session:
+            waiting = update(Delivery).where(Delivery.webhook_id == webhook, Delivery.due <= now)
+            session.execute(waiting.values(due=now + FIRST_PAUSE))
 
     def _take(self, number: int, due: float, now: float) -> bool:
         """Keep other servers from sending this delivery for a while; false if one of them took it first."""
@@ -139,6 +152,8 @@ class WebhookSender:
         with self._database.read() as session:
             delivery = session.get_one(Delivery, number)
             hook = delivery.webhook
+            if not hook.active:
+                raise NotSent("the webhook was removed")
             content = message(session, delivery)
             return hook.url, hook.secret, json.dumps(content, ensure_ascii=False).encode()
 
@@ -178,8 +193,8 @@ def post(url: str, secret: str, body: bytes, *, allow_private: bool, now: float)
     """Send ``body`` to ``url``, signed.
 
     Raises:
-        NotSent: the host is unknown or has an address that is not public, does not answer in time, or answers with
-            anything but a status of 200 to 299.
+        NotSent: the host is unknown or has an address that is not public, has not answered after :data:`LONGEST`
+            seconds, or answers with anything but a status of 200 to 299.
     """
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
@@ -192,12 +207,16 @@ def post(url: str, secret: str, body: bytes, *, allow_private: bool, now: float)
         "X-Keel-Signature": signature(secret, int(now), body),
     }
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    end = threading.Timer(LONGEST, connection.abort)
+    end.daemon = True
+    end.start()
     try:
         connection.request("POST", path, body, headers)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException, ssl.SSLError) as error:
         raise NotSent(f"{host}: {type(error).__name__}") from error
     finally:
+        end.cancel()
         connection.close()
     if not 200 <= status < 300:
         raise NotSent(f"{host} answered with status {status}")
@@ -233,6 +252,8 @@ def public(address: str) -> bool:
             within = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         if within is not None:
             return public(str(within))
+        if found.is_site_local:  # fec0::/10, the private addresses of old networks
+            return False
     return found.is_global and not found.is_multicast and not found.is_reserved
 
 
@@ -245,10 +266,15 @@ class _Connection(http.client.HTTPConnection):
         self.default_port = 443 if secure else 80
 
     def connect(self) -> None:
-        made = socket.create_connection((self._address, self.port), TIMEOUT)
+        self.sock = socket.create_connection((self._address, self.port), TIMEOUT)
         if self._secure:
-            made = ssl.create_default_context().wrap_socket(made, server_hostname=self.host)
-        self.sock = made
+            self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
+
+    def abort(self) -> None:
+        """End what is under way, from another thread."""
+        with suppress(OSError):
+            if self.sock is not None:
+                self.sock.shutdown(socket.SHUT_RDWR)
 
 
 # What admins do with webhooks, over the API and on the command line.

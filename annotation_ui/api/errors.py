@@ -43,7 +43,8 @@ class Refused(Exception):
 
 
 def error(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    content = {"error": {"status": status, "message": message[:LONGEST_MESSAGE]}}
+    said = message[:LONGEST_MESSAGE].encode("utf-8", "replace").decode()  # half of a character cannot be sent
+    content = {"error": {"status": status, "message": said}}
     return JSONResponse(content, status, headers)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from annotation_ui.store.accounts import Role
+from annotation_ui.store.forms import Kind
 from annotation_ui.store.tokens import DEFAULT_DAYS, Scope
 
 
@@ -48,7 +49,7 @@ class NewSettings(ChangedSettings):
 
 class NewProject(Asked):
     name: Name
-    kind: Name
+    kind: Kind
     settings: NewSettings = NewSettings()
     guideline: Text | None = None
 

@@ -20,7 +20,7 @@ from annotation_ui.actions.browsing import (
 from annotation_ui.actions.item_filter import Agreement, ItemFilter, Sort
 from annotation_ui.actions.model_view import ModelView
 from annotation_ui.actions.pauses import let_go_on, list_held_back
-from annotation_ui.actions.transfer import import_lines, labelled_lines, take_snapshot, vote_lines
+from annotation_ui.actions.transfer import import_lines, labelled_lines, require_import, take_snapshot, vote_lines
 from annotation_ui.api import models
 from annotation_ui.api.access import ADMINS, EVERYBODY, REVIEWERS, Caller, allowed
 from annotation_ui.store.database import Database
@@ -197,6 +197,7 @@ def import_routes(database: Database) -> APIRouter:
 
         A request that is repeated with the same Idempotency-Key gets the answer of the first one.
         """
+        await anyio.to_thread.run_sync(require_import, database, by.user, project)
         body = await request.body()
 
         def work() -> dict[str, Any]:

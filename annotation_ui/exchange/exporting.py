@@ -171,7 +171,8 @@ def write_export(exported: Export, directory: Path, file_format: Literal["jsonl"
             import pyarrow
             from pyarrow import parquet
 
-            parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+            names = columns_of(rows)  # the table would have those of the first row alone
+            parquet.write_table(pyarrow.Table.from_pylist([{n: row.get(n) for n in names} for row in rows]), path)
         else:
             text = to_csv(rows) if file_format == "csv" else "".join(_json(row) + "\n" for row in rows)
             path.write_text(text, encoding="utf-8", newline="")
@@ -188,13 +189,18 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
     Lists are JSON. JSON Lines is the format to read back from: it is not changed.
     """
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = columns_of(rows)
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns)
     writer.writeheader()
     for row in rows:
         writer.writerow({key: _cell(value) for key, value in row.items()})
     return stream.getvalue()
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of all rows, in the order in which they first occur."""
+    return list(dict.fromkeys(key for row in rows for key in row))
 
 
 def _cell(value: Any) -> Any:

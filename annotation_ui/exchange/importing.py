@@ -71,7 +71,7 @@ def import_items(
     author: str,
     now: float,
     on_progress: Callable[[int], None] = lambda rows: None,
-    remember: Callable[[Session, Added], None] = lambda session, added: None,
+    remember: Callable[[Session, Imported], None] = lambda session, done: None,
 ) -> Imported:
     """Add every row of ``specs`` to a project, in one transaction: all of it is there afterwards, or nothing.
 
@@ -108,8 +108,9 @@ def import_items(
         if new is not None:
             _create(session, project_name, new, author=author, now=now)
         added = add_items(session, find_project(session, project_name), candidates, author=author, now=now)
-        remember(session, added)
-    return Imported(added, bad)
+        done = Imported(added, bad)
+        remember(session, done)
+    return done
 
 
 def _create(session: Session, name: str, new: NewProject, *, author: str, now: float) -> None:

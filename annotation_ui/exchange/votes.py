@@ -44,14 +44,34 @@ def votes_of(
         pseudonyms: ``annotator-1a2b…`` in the place of names, made with this key
             (:func:`annotation_ui.store.privacy.pseudonym_key`): the same person has the same one in every export.
     """
-    newest = session.scalar(select(func.max(Judgement.id))) or 0
+    last, newest = 0, newest_judgement(session)
+    while rows := votes_after(session, project.id, last, newest, snapshot_id=snapshot_id, pseudonyms=pseudonyms):
+        yield from rows
+        last = rows[-1]["judgement"]
+
+
+def newest_judgement(session: Session) -> int:
+    """The number of the last judgement of all; 0 without any."""
+    return session.scalar(select(func.max(Judgement.id))) or 0
+
+
+def votes_after(
+    session: Session,
+    project: int,
+    last: int,
+    newest: int,
+    *,
+    snapshot_id: int | None = None,
+    pseudonyms: bytes | None = None,
+) -> list[dict[str, Any]]:
+    """The next rows of :func:`votes_of`, at most :data:`CHUNK`, of the judgements after ``last`` up to ``newest``."""
     later = aliased(Judgement)
     wanted = (
         select(Judgement, Assignment, later.id.is_not(None))
         .join(Item, Item.id == Judgement.item_id)
         .outerjoin(Assignment, Assignment.id == Judgement.assignment_id)
         .outerjoin(later, and_(later.supersedes == Judgement.id, later.id <= newest))
-        .where(Item.project_id == project.id, Judgement.id <= newest)
+        .where(Item.project_id == project, Judgement.id > last, Judgement.id <= newest)
         .options(*map(selectinload, (Judgement.user, Judgement.item, Judgement.guideline)))
         .order_by(Judgement.id)
         .limit(CHUNK)
@@ -59,12 +79,11 @@ def votes_of(
     if snapshot_id is not None:
         members = select(SnapshotJudgement.judgement_id).where(SnapshotJudgement.snapshot_id == snapshot_id)
         wanted = wanted.where(Judgement.id.in_(members))
-    last = 0
-    while found := session.execute(wanted.where(Judgement.id > last)).all():
-        for judgement, under, superseded in found:
-            name = pseudonym(judgement.user_id, pseudonyms) if pseudonyms else judgement.user.name
-            yield row_of(judgement, under, name, not superseded and judgement.label != "withdrawn")
-        last = found[-1][0].id
+    rows = []
+    for judgement, under, superseded in session.execute(wanted):
+        name = pseudonym(judgement.user_id, pseudonyms) if pseudonyms else judgement.user.name
+        rows.append(row_of(judgement, under, name, not superseded and judgement.label != "withdrawn"))
+    return rows
 
 
 def row_of(judgement: Judgement, under: Assignment | None, annotator: str, in_force: bool) -> dict[str, Any]:

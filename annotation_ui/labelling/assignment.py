@@ -152,11 +152,16 @@ def release_expired(session: Session, project: Project, *, now: float) -> int:
         .with_for_update(of=Assignment, skip_locked=True)
     ).all()
     for assignment in late:
-        if project.kind == "rewrite" and _has_text(session, assignment):
-            assignment.state = "returned"  # its place is kept for the writer
-        else:
-            release(session, assignment, "expired")
+        take_back(session, project, assignment)
     return len(late)
+
+
+def take_back(session: Session, project: Project, assignment: Assignment) -> None:
+    """End a lease whose annotator gave no verdict. The place of a text that was sent back is kept for its writer."""
+    if project.kind == "rewrite" and _has_text(session, assignment):
+        assignment.state = "returned"
+    else:
+        release(session, assignment, "expired")
 
 
 def returned_to(session: Session, user: User, project: Project) -> Assignment | None:

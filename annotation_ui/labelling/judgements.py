@@ -106,19 +106,34 @@ def record(
 
 def require_same(known: Judgement, verdict: Verdict) -> None:
     """Raise :class:`Contradiction` unless ``known`` says what ``verdict`` says."""
-    if any(getattr(known, name) != value for name, value in _fields(verdict).items()):
+    if not _says(known, verdict):
         raise Contradiction(
             "you have judged this item before, with another verdict: that one stays, and this one was not recorded"
         )
 
 
+def _says(known: Judgement, verdict: Verdict) -> bool:
+    return all(getattr(known, name) == value for name, value in _fields(verdict).items())
+
+
+def _sent_before(session: Session, user: User, project: Project, key: str) -> Judgement | None:
+    """The user's judgement under ``key``, if it is the last under its assignment: the same request came twice."""
+    mine = select(Judgement).join(Item, Item.id == Judgement.item_id).where(Item.project_id == project.id)
+    found = session.scalar(mine.where(Judgement.key == key, Judgement.user_id == user.id))
+    later = select(Judgement.id).where(Judgement.supersedes == found.id) if found is not None else None
+    return found if later is not None and session.scalar(later) is None else None
+
+
 def undo(session: Session, user: User, project: Project, judgement_id: int, *, now: float) -> Assignment:
-    """Take back one's judgement ``judgement_id``: it is superseded, and its item is leased again.
+    """Take back one's judgement ``judgement_id``: it is superseded, and its item is leased again. Sent twice, it counts
+    once.
 
     Raises:
         Stale: it is not this user's, is no longer in force, is final because a model's score was shown, or was a skip
             whose place others have filled since.
     """
+    if (again := _sent_before(session, user, project, f"undo-{judgement_id}")) is not None:
+        return session.get_one(Assignment, again.assignment_id)
     judgement, assignment = _own(session, user, project, judgement_id)
     if judgement.label == "skip" and counts(assignment.item, assignment.round):
         session.refresh(assignment.item, with_for_update=True)
@@ -151,11 +166,14 @@ def edit(
     session: Session, user: User, project: Project, judgement_id: int, verdict: Verdict, *, now: float
 ) -> Judgement:
     """Replace one's judgement ``judgement_id`` by ``verdict``, as a new revision under the guideline of the old one,
-    which is the version shown on the page that edits.
+    which is the version shown on the page that edits. Sent twice, it counts once.
 
     Raises:
         Stale: as :func:`undo`; also where the change would be from or to a skip, which is for :func:`undo`.
     """
+    again = _sent_before(session, user, project, f"edit-{judgement_id}")
+    if again is not None and _says(again, verdict):
+        return again
     judgement, assignment = _own(session, user, project, judgement_id)
     if "skip" in (judgement.label, verdict.label):
         raise Stale("a skip cannot be edited; undo it instead")
@@ -186,7 +204,8 @@ def adjudicate(
     left: str | None = None,
     now: float,
 ) -> Judgement:
-    """A reviewer's decision on ``item``, in place of the decision ``seen`` that was in force when they looked.
+    """A reviewer's decision on ``item``, in place of the decision ``seen`` that was in force when they looked. Sent
+    twice, it counts once.
 
     Args:
         left: the response that the reviewer saw on the left.
@@ -196,6 +215,8 @@ def adjudicate(
     """
     session.refresh(item, with_for_update=True)
     before = session.scalar(in_force(project, adjudication=True).where(Judgement.item_id == item.id))
+    if before is not None and before.user_id == reviewer.id and before.supersedes == seen and _says(before, verdict):
+        return before
     if (before.id if before else None) != seen:
         raise Stale("another reviewer has decided on this item; look at it again")
     judgement = Judgement(

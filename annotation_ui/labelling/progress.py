@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from annotation_ui.labelling.assignment import had_by
 from annotation_ui.labelling.judgements import first_votes, in_force
+from annotation_ui.labelling.rewrites import is_accepted
 from annotation_ui.store.tables import Assignment, Item, Judgement, Project, User
 
 LARGE = 50_000  # items
@@ -136,7 +137,7 @@ class Progress:
 
 
 def progress_of(session: Session, user: User, project: Project, *, now: float) -> Progress:
-    """Two statements, since they are repeated after every vote."""
+    """Few statements, since they are repeated after every vote."""
     mine = in_force(project).where(Judgement.user_id == user.id).order_by(None)
     today = Judgement.created > now - now % 86400
     counted = mine.with_only_columns(func.count().label("mine"), func.count().filter(today).label("today")).subquery()
@@ -154,6 +155,8 @@ def progress_of(session: Session, user: User, project: Project, *, now: float) -
     ).all()
     dwell = [dwell_ms for _, dwell_ms, _ in recent if dwell_ms is not None]
     final = bool(recent[0][2]) if recent else True
+    if not final and project.kind == "rewrite":
+        final = is_accepted(session, project, session.get_one(Judgement, recent[0].id))
     return Progress(
         mine=row.mine,
         today=row.today,

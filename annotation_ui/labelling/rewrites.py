@@ -77,7 +77,8 @@ def decide(
     seen: int | None,
     now: float,
 ) -> Judgement:
-    """Accept a text, or send it back to its writer with a note; in place of the decision ``seen``.
+    """Accept a text, or send it back to its writer with a note; in place of the decision ``seen``. Sent twice, it
+    counts once.
 
     Raises:
         VerdictError: it is no decision, or a text is sent back without a note.
@@ -89,14 +90,19 @@ def decide(
         raise VerdictError("write a note for the writer: what is to be changed?")
     if len(note) > RATIONALE_LIMIT:
         raise VerdictError(f"the note has {len(note)} characters, {RATIONALE_LIMIT} allowed")
-    text = text_of(session, project, judgement_id)
-    session.refresh(text.item, with_for_update=True)
-    if text.user_id == reviewer.id:
+    found = text_of(session, project, judgement_id)
+    if found.user_id == reviewer.id:
         raise Stale("this text is your own; another person must read it")
+    # Locks in the order assignment, item; then the text is looked up again: its writer may have changed it meanwhile.
+    assignment = session.get_one(Assignment, found.assignment_id, with_for_update=True)
+    session.refresh(found.item, with_for_update=True)
+    text = text_of(session, project, judgement_id)
     before = decision_on(session, project, text)
+    said = (reviewer.id, seen, label, note)
+    if before is not None and (before.user_id, before.supersedes, before.label, before.rationale) == said:
+        return before  # the same request came twice
     if (before.id if before else None) != seen:
         raise Stale("another reviewer has decided on this text; look at it again")
-    assignment = session.get_one(Assignment, text.assignment_id, with_for_update=True)
     if assignment.state not in ("done", "returned"):
         raise Stale("the writer is at this text again; wait for the next version")
     assignment.state = "returned" if label == "returned" else "done"
@@ -147,11 +153,20 @@ def last_text(session: Session, assignment: Assignment) -> dict[str, Any] | None
 
 
 def require_not_accepted(session: Session, project: Project, judgement_id: int) -> None:
-    """Raise :class:`Stale` if a second person has accepted the text of a judgement."""
+    """Raise :class:`Stale` if a second person has accepted the text of a judgement; nobody accepts it from now on.
+
+    The lock on the assignment, which :func:`decide` takes too, lasts until the transaction ends.
+    """
     text = session.get(Judgement, judgement_id) if project.kind == "rewrite" else None
-    decision = decision_on(session, project, text) if text is not None else None
-    if decision is not None and decision.label == "accepted":
+    if text is not None and text.assignment_id is not None:
+        session.get(Assignment, text.assignment_id, with_for_update=True)
+    if text is not None and is_accepted(session, project, text):
         raise Stale("a second person has accepted this text, so it is final")
+
+
+def is_accepted(session: Session, project: Project, text: Judgement) -> bool:
+    decision = decision_on(session, project, text)
+    return decision is not None and decision.label == "accepted"
 
 
 def _subject(decision: Judgement) -> int | None:

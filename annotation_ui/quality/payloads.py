@@ -19,6 +19,7 @@ from annotation_ui.quality.intervals import Interval, alpha_interval
 Payload = Mapping[str, Any]
 # Two people's ratings of one response are a disagreement from this distance on.
 FAR = 2
+ORDER = "order of two"  # the question that ranks answer; no attribute has such a name
 ORDERS = ("first", "second", "tie")  # of two responses by their slots
 TURNS = "assistant turns"  # no attribute has this name: those have no spaces
 
@@ -28,7 +29,7 @@ class Agreed:
     """One question of a project.
 
     Args:
-        name: the attribute, ``order`` of two responses, or :data:`TURNS`.
+        name: the attribute, :data:`ORDER`, or :data:`TURNS`.
         alpha, interval: Krippendorff's α, ordinal for ratings and else nominal, with its interval at 95 %.
         units: rated responses, pairs of responses, or turns, that two people or more judged.
         mean: of all ratings; ``None`` of anything else.
@@ -58,13 +59,13 @@ def units(payload: Payload) -> Iterable[tuple[str, str, str]]:
         for name, rating in ratings.items():
             yield name, slot, str(rating)
     for (one, rank), (other, behind) in combinations(sorted(payload.get("ranks", {}).items()), 2):
-        yield "order", one + other, ORDERS[0] if rank < behind else ORDERS[1] if rank > behind else ORDERS[2]
+        yield ORDER, one + other, ORDERS[0] if rank < behind else ORDERS[1] if rank > behind else ORDERS[2]
     for turn, label in payload.get("turns", {}).items():
         yield TURNS, turn, label
 
 
 def _agreed(question: str, given: Sequence[tuple[int, str, str, str]]) -> Agreed:
-    ordered = question == "order" and given[0][3] in ORDERS
+    ordered = question == ORDER
     turns = question == TURNS
     level: Level = "nominal" if ordered or turns else "ordinal"
     labels = ORDERS if ordered else tuple(str(n) for n in range(10))

@@ -291,8 +291,9 @@ def _state(user: User, identity: bool) -> str:
 def require_another_admin(session: Session, name: str) -> None:
     """Raise :class:`AccountError` if ``name`` is the last admin that can log in: nobody could administer afterwards."""
     user = _known(session, name)
-    admins = select(User.id).where(User.role == "admin", User.active, _has_way_in()).limit(2)
-    if list(session.scalars(admins)) == [user.id]:
+    admins = select(User.id).where(User.role == "admin", User.active, _has_way_in()).order_by(User.id)
+    # Locked, since two admins may lock each other out at once.
+    if list(session.scalars(admins.with_for_update())) == [user.id]:
         raise AccountError(f"{user.name!r} is the last admin that can log in; make another one first")
 
 

@@ -134,6 +134,30 @@ class Definition:
         return yaml.dump(made, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases, by which a short text can fill any memory, and without a key that is there twice."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise DefinitionError("the definition refers to another part of itself (*name); write that part out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise DefinitionError(f"the definition has the key {twice[0][:40]!r} twice")
+        return super().construct_mapping(node, deep=deep)
+
+
+def _read_yaml(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except DefinitionError:
+        raise
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError) as error:  # such as 2001-99-99
+        raise DefinitionError(f"the definition is no YAML: {' '.join(str(error).split())[:200]}") from None
+
+
 class _Dumper(yaml.SafeDumper):
     """Writes texts of several lines as blocks."""
 
@@ -154,10 +178,7 @@ def read_definition(text: str, *, kind: str | None = None) -> Definition:
     Raises:
         DefinitionError: it is no such file, or something in it makes no sense.
     """
-    try:
-        read = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise DefinitionError(f"the definition is no YAML: {' '.join(str(error).split())[:200]}") from None
+    read = _read_yaml(text)
     if not isinstance(read, dict):
         raise DefinitionError("the definition is not a mapping of keys (kind, guideline, …) to values")
     named = read.pop("kind", kind)
@@ -186,15 +207,15 @@ def _with(default: Definition, read: Mapping[str, Any]) -> Definition:
                 raise DefinitionError(f"{name} is neither true nor false")
             form = replace(form, **{name: read[name]})
     if "spans" in read:
-        form = replace(form, spans=_names(read["spans"], "spans", MOST_SPANS, fewest=0))
+        form = replace(form, spans=names_in(read["spans"], "spans", MOST_SPANS, fewest=0))
     if "turns" in read:
-        form = replace(form, turns=_names(read["turns"], "turns", MOST_TURN_LABELS, fewest=0))
+        form = replace(form, turns=names_in(read["turns"], "turns", MOST_TURN_LABELS, fewest=0))
         if len(form.turns) == 1:
             raise DefinitionError("turns has one label, which says nothing; give two or more, the good one first")
     guideline = read.get("guideline", default.guideline)
     if not isinstance(guideline, str) or not guideline.strip():
         raise DefinitionError("guideline is no text")
-    harms = _names(read["harms"], "harms", MOST_HARMS) if "harms" in read else default.harms
+    harms = names_in(read["harms"], "harms", MOST_HARMS) if "harms" in read else default.harms
     return Definition(kind=default.kind, guideline=guideline, harms=harms, form=form)
 
 
@@ -206,18 +227,19 @@ def default_definition(kind: Kind) -> Definition:
     return _with(Definition(kind=kind, guideline=""), read)
 
 
-def _names(value: object, key: str, most: int, *, fewest: int = 1) -> tuple[str, ...]:
+def names_in(value: object, key: str, most: int, *, fewest: int = 1) -> tuple[str, ...]:
+    """A list of different names of one line each; ``key`` is named in the error."""
     if not isinstance(value, list) or not fewest <= len(value) <= most:
         raise DefinitionError(f"{key} is not a list of {fewest} to {most} names")
     names = tuple(_line(name, f"a name in {key}") for name in value)
-    if len(set(names)) != len(names):
-        raise DefinitionError(f"{key} has a name twice")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DefinitionError(f"{key} has a name twice: {twice[0][:40]!r}")
     return names
 
 
 def _attributes(value: object) -> dict[str, str]:
     if isinstance(value, list):
-        value = {name: "" for name in value if isinstance(name, str)} if len(set(map(str, value))) == len(value) else 0
+        value = dict.fromkeys(names_in(value, "attributes", MOST_ATTRIBUTES), "")
     if not isinstance(value, dict) or not 1 <= len(value) <= MOST_ATTRIBUTES:
         raise DefinitionError(f"attributes is not a mapping of 1 to {MOST_ATTRIBUTES} names to explanations")
     for name in value:
@@ -231,18 +253,20 @@ def _attributes(value: object) -> dict[str, str]:
 
 
 # Columns of exported rows that are no ratings.
-_TAKEN = (
-    "id",
-    "source",
-    "prompt",
-    "response",
-    "votes",
-    "guideline_version",
-    "spans",
-    "turns",
-    "snapshot",
-    "snapshot_digest",
+_COLUMNS = ("id", "source", "prompt", "response", "votes", "guideline_version", "spans", "snapshot", "snapshot_digest")
+# Columns by which readers of files tell rows of other layouts.
+_LAYOUTS = (
+    "messages",
+    "conversations",
+    "chosen",
+    "rejected",
+    "completion",
+    "completions",
+    "label",
+    "is_safe",
+    "margin",
 )
+_TAKEN = (*_COLUMNS, *_LAYOUTS, "weight", "turns", "responses", "response_a", "response_b", "annotations", "agreement")
 
 
 def _scale(value: object) -> tuple[int, int]:

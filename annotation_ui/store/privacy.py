@@ -51,7 +51,8 @@ def forget(session: Session, name: str, *, by: str, now: float) -> str:
         _suspend_trigger(session, recorded)
         session.execute(update(column.class_).where(column == name).values({column: pseudonym}))
         _restore_trigger(session, recorded)
-    session.add(Event(at=now, actor=by, kind="name removed", project=None, detail={"pseudonym": pseudonym}))
+    actor = pseudonym if by == name else by
+    session.add(Event(at=now, actor=actor, kind="name removed", project=None, detail={"pseudonym": pseudonym}))
     return pseudonym
 
 

@@ -12,10 +12,19 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from annotation_ui.store.accounts import add_user, find_user
-from annotation_ui.store.forms import MOST_HARMS, SLOTS, Form, Kind, default_definition
+from annotation_ui.store.forms import (
+    KINDS,
+    MOST_HARMS,
+    SLOTS,
+    DefinitionError,
+    Form,
+    Kind,
+    default_definition,
+    names_in,
+)
 from annotation_ui.store.search import add_words
 from annotation_ui.store.tables import Event, Guideline, Item, Judgement, Project, Response, User
-from annotation_ui.store.verdicts import Verdict
+from annotation_ui.store.verdicts import Verdict, storable
 from reward_models.data.conversations import digest, to_message
 from reward_models.data.records import Conversation
 from reward_models.data.splits import opening_key
@@ -148,6 +157,8 @@ def create_project(
     """
     if not name or len(name) > 100 or not all(char.isalnum() or char in "-_." for char in name):
         raise ProjectError(f"{name[:40]!r} is no project name: letters, digits, '-', '_' and '.', at most 100")
+    if kind not in KINDS:
+        raise ProjectError(f"kind {str(kind)[:40]!r} is none of {', '.join(KINDS)}")
     if has_project(session, name):
         raise ProjectError(f"there is a project {name!r} already")
     project = Project(
@@ -211,7 +222,7 @@ def add_guideline(
     session: Session,
     project: Project,
     text: str,
-    harms: Sequence[str],
+    harms: Sequence[str] | None = None,
     *,
     form: Form | None = None,
     author: str,
@@ -220,18 +231,30 @@ def add_guideline(
     """The next version of the guideline.
 
     Args:
+        harms: the categories of a safety project; by default those of the version before.
         form: the questions beside the harms; by default those of the version before.
 
     Raises:
-        ProjectError: it is empty or too long, or names no harm (safety) or one twice.
+        ProjectError: it is empty or too long, or names no harm (safety), one twice, or any (every other kind).
     """
     if not text.strip() or len(text) > GUIDELINE_LIMIT:
         raise ProjectError(f"a guideline has 1 to {GUIDELINE_LIMIT} characters, not {len(text.strip())}")
-    if project.kind == "safety" and (not harms or len(set(harms)) != len(harms) or len(harms) > MOST_HARMS):
-        raise ProjectError(f"a safety project needs 1 to {MOST_HARMS} harm categories, each once")
+    if storable(text) != text:
+        raise ProjectError("the guideline holds a NUL character or half of a character, which databases do not store")
     before = session.scalar(
         select(Guideline).where(Guideline.project_id == project.id).order_by(Guideline.version.desc()).limit(1)
     )
+    if harms is None:
+        harms = before.harms if before and project.kind == "safety" else ()
+    if project.kind == "safety":
+        try:
+            harms = names_in(list(harms), "the list of harms", MOST_HARMS)
+        except DefinitionError as error:
+            raise ProjectError(str(error)) from None
+    elif harms:
+        raise ProjectError(
+            f"only safety projects have categories of harm; {project.name!r} is a {project.kind} project"
+        )
     newest = before.version if before else 0
     stored = form.to_dict() if form else before.form if before else None
     guideline = Guideline(

@@ -20,14 +20,15 @@ from annotation_ui.store.tables import Item
 
 INDEXED = 100_000  # characters of an item; PostgreSQL allows 1 MB of words
 LONGEST_WORD = 100
-WORDS_ASKED = 20
+LONGEST_SEARCH = 1000  # characters
+WORDS_ASKED = 100
 
 _WORD = re.compile(r"[^\W_]+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]+")
 
 
 class SearchError(ValueError):
-    """A search that names no word."""
+    """A search that names no word, or too many."""
 
 
 def words(content: str) -> set[str]:
@@ -66,7 +67,7 @@ def matching(session: Session, asked: str) -> ColumnElement[bool]:
     """The condition that an item holds every word of ``asked``; a word that ends in ``*`` stands for its beginnings.
 
     Raises:
-        SearchError: nothing in ``asked`` is a word.
+        SearchError: nothing in ``asked`` is a word, or it is too long.
     """
     wanted = _asked(asked)
     if session.get_bind().dialect.name == "sqlite":
@@ -80,11 +81,15 @@ def matching(session: Session, asked: str) -> ColumnElement[bool]:
 
 
 def _asked(asked: str) -> list[tuple[str, bool]]:
+    if len(asked) > LONGEST_SEARCH:
+        raise SearchError(f"a search has at most {LONGEST_SEARCH} characters")
     wanted: list[tuple[str, bool]] = []
-    for part in asked[:1000].split():
+    for part in asked.split():
         found = sorted(words(part))
         pairs = [word for word in found if len(word) > 1] or found  # a pair of neighbours holds both characters
         wanted += [(word, part.endswith("*") and len(found) == 1) for word in pairs]
     if not wanted:
         raise SearchError("the search holds no word: letters or digits of any script")
-    return wanted[:WORDS_ASKED]
+    if len(wanted) > WORDS_ASKED:
+        raise SearchError(f"the search holds {len(wanted)} words; at most {WORDS_ASKED} are looked for")
+    return wanted

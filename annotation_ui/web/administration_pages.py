@@ -18,7 +18,11 @@ from annotation_ui.store.tokens import SCOPES
 from annotation_ui.web.context import Action, Context, Reply, Said, Show
 from annotation_ui.web.form_fields import fields_of, number, whole
 from annotation_ui.web.item_pages import item_actions
+from annotation_ui.web.login import TOO_MANY
+from annotation_ui.web.login_limits import LoginLimits
 from annotation_ui.web.webhook_pages import webhook_actions
+
+_guesses = LoginLimits()  # at the old password, by one who sits at an open browser
 
 WHOLE = {"votes_per_item": "votes per item", "training_items": "items of the training round"}
 NUMBERS = {
@@ -159,7 +163,15 @@ def _account(show: Show) -> dict[str, Action]:
         new = fields.get("new_password", "")
         if new != fields.get("new_password_again"):
             raise AccountError("the two new passwords differ")
-        own_account.change_own_password(context.database, context.who, fields.get("password", ""), new, now=context.now)
+        browser = (context.who or "", "", "this browser")
+        if _guesses.reached(*browser, now=context.now):
+            raise AccountError(TOO_MANY)
+        try:
+            old = fields.get("password", "")
+            own_account.change_own_password(context.database, context.who, old, new, now=context.now)
+        except AccountError:
+            _guesses.failed(*browser, now=context.now)
+            raise
         return {"html": None, "note": "Changed. Log in with the new password", "error": None}
 
     def sign_out(context: Context, asked: Said) -> Reply:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from annotation_ui.actions.browsing import COUNTED, choices, find_items, next_item
-from annotation_ui.actions.item_filter import AGREEMENTS, MODEL_VIEWS, SORTS, Agreement, ItemFilter, Sort
+from annotation_ui.actions.item_filter import MODEL_VIEWS, SORTS, Agreement, ItemFilter, Sort
 from annotation_ui.actions.model_view import ModelView
 from annotation_ui.actions.views import list_views, remove_view, save_view
 from annotation_ui.store.projects import ProjectError
@@ -69,7 +69,6 @@ def item_actions(show: Show) -> dict[str, Action]:
             views=[(view, fields_for(view.wanted)) for view in views],
             model_views=MODEL_VIEWS,
             model_words=MODEL_WORDS,
-            agreements=AGREEMENTS,
             sorts=SORTS,
             names=LABELS,
         )

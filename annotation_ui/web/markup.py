@@ -164,7 +164,8 @@ def response(text: str, *, open_reasoning: bool) -> str:
 
 def raw(text: str) -> str:
     """The text as the reward model reads it, character for character."""
-    return f"<pre class=k-raw dir=auto>{escape(text)}</pre>"
+    # A browser drops a line break at the beginning of <pre>, and reads CR LF as LF: both would move marked passages.
+    return f"<pre class=k-raw dir=auto>\n{escape(text).replace(chr(13), '&#13;')}</pre>"
 
 
 def code_styles() -> str:

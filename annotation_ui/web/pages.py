@@ -35,6 +35,7 @@ from annotation_ui.web.item_pages import following
 from annotation_ui.web.languages import Language, language_of, translated
 from annotation_ui.web.wording import DEGREES, KEYS, LABELS, NAMES, ORDERS, SCALE, SENDS, environment, revealed
 
+DECIDES = ("case", "decide", "reading", "decide text")  # actions that begin at the list of what is to be decided
 EPOCH = date(1970, 1, 1).toordinal()
 
 
@@ -63,7 +64,7 @@ def _answer(
             context = replace(context, project=known[0] if known else None)
         return action(context, asked)
     except (LeaseLost, Stale) as error:
-        reply = _annotate(context)
+        reply = _review(context, asked) if asked["action"] in DECIDES else _annotate(context)
         return reply | {"error": str(error)}
     except (VerdictError, ProjectError, AccountError, SearchError, Forbidden, BadRequest) as error:
         return {"html": None, "note": None, "error": str(error)}

@@ -56,13 +56,11 @@ def guideline_command(
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Give a project a new version of its guideline. Verdicts remember the version they were given by."""
-    from annotation_ui.labelling.assignment import newest_guideline
     from annotation_ui.store.projects import add_guideline
 
     text = file.read_text(encoding="utf-8")
     with changing(db, project) as (session, found):
-        harms = harm or newest_guideline(session, found).harms
-        version = add_guideline(session, found, text, harms, author=CLI, now=time.time()).version
+        version = add_guideline(session, found, text, harm or None, author=CLI, now=time.time()).version
     typer.echo(f"guideline version {version} of {found.name}")
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -223,6 +226,9 @@ def test_private_addresses_are_not_reached(receiver: Receiver) -> None:
         ("::ffff:10.0.0.1", False),
         ("64:ff9b::7f00:1", False),
         ("2002:7f00:1::", False),
+        ("2001:0:4136:e378:8000:63bf:80ff:fffe", False),  # Teredo of 127.0.0.1
+        ("fec0::1", False),
+        ("::7f00:1", False),
     ],
 )
 def test_addresses_of_the_internet(address: str, expected: bool) -> None:
@@ -264,3 +270,68 @@ def test_signatures() -> None:
         assert not signature_holds("secret", header, b"{}", now=NOW)
     assert 5 <= pause(1) <= 6
     assert pause(99) <= 1.2 * webhooks.LONGEST_PAUSE
+
+
+@pytest.fixture
+def dripping() -> Iterator[str]:
+    """The address of a server that sends its answer letter by letter, without an end."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    done = threading.Event()
+
+    def serve() -> None:
+        with suppress(OSError):
+            connection, _ = listening.accept()
+            while not done.wait(0.02):
+                connection.sendall(b"H")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    done.set()
+    listening.close()
+    thread.join()
+
+
+def test_an_answer_without_an_end_is_given_up(dripping: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "LONGEST", 0.3)
+    began = time.monotonic()
+    with pytest.raises(NotSent):
+        post(dripping, "s", b"{}", allow_private=True, now=NOW)
+    assert time.monotonic() - began < webhooks.TIMEOUT
+
+
+def test_a_webhook_that_fails_holds_up_no_other(sqlite: Database, fill: Fill, receiver: Receiver) -> None:
+    fill(sqlite, items=30)
+    hook(sqlite, "http://127.0.0.1:1/")  # nobody listens there
+    for _ in range(webhooks.BATCH + 1):
+        judge(sqlite)
+    hook(sqlite, receiver.url)
+    judge(sqlite)
+    sender = WebhookSender(sqlite, allow_private=True)
+    assert sender.send_due(now=NOW + 1) == 1  # the first of the failing one; its others wait
+    assert receiver.got == []
+    assert sender.send_due(now=NOW + 2) == 1
+    assert len(receiver.got) == 1
+
+
+def test_a_delivery_whose_webhook_was_removed_on_the_way_is_not_sent(
+    sqlite: Database, fill: Fill, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sqlite)
+    number, _ = hook(sqlite, receiver.url)
+    judge(sqlite)
+    sender = WebhookSender(sqlite, allow_private=True)
+    take = sender._take
+
+    def taken_and_removed(*args: Any) -> bool:
+        taken = take(*args)
+        with sqlite.write() as session:
+            remove_webhook(session, number, by="root", now=NOW)
+        return taken
+
+    monkeypatch.setattr(sender, "_take", taken_and_removed)
+    assert sender.send_due(now=NOW + 1) == 1
+    assert receiver.got == []
+    with sqlite.read() as session:
+        [left] = session.scalars(select(Delivery))
+    assert (left.sent, left.due, left.problem) == (None, None, "the webhook was removed")

@@ -404,3 +404,61 @@ def test_a_rate_fills_up_again() -> None:
     assert rate.wait("x", 0.5) == 0.0
     assert rate.wait("y", 0.5) == 0.0
     assert all(rate.wait(f"{a}{b}", 1.0) == 0.0 for a, b in combinations("abcdef", 2))
+
+
+def test_a_project_of_an_unknown_kind_or_with_harms_that_do_not_fit_is_refused(
+    client: TestClient, filled: Database
+) -> None:
+    sent = headers(filled, "root")
+    for kind in ("poems", "../../../etc/passwd", "", 7):
+        reply = client.post("/api/v1/projects", json={"name": "q", "kind": kind}, headers=sent)
+        assert (reply.status_code, "kind" in reply.json()["error"]["message"]) == (422, True), kind
+    harms = {"text": "Be fair.", "harms": ["x"]}
+    reply = client.post("/api/v1/projects/p/guidelines", json=harms, headers=sent)
+    assert (reply.status_code, "only safety" in reply.json()["error"]["message"]) == (422, True)
+    client.post("/api/v1/projects", json={"name": "q", "kind": "safety"}, headers=sent)
+    for wrong in ([], ["a", "a"], ["a", " "], ["two\nlines"], [str(n) for n in range(31)]):
+        reply = client.post("/api/v1/projects/q/guidelines", json=harms | {"harms": wrong}, headers=sent)
+        assert (reply.status_code, "harms" in reply.json()["error"]["message"]) == (422, True), wrong
+    assert client.get("/api/v1/projects/q", headers=sent).json()["guideline_version"] == 1
+
+
+def test_a_repeated_import_gets_the_whole_answer_of_the_first(client: TestClient, filled: Database) -> None:
+    sent = headers(filled, "root", "import") | {"Idempotency-Key": "k"}
+    body = b'{"prompt": "new", "response_a": "one", "response_b": "two"}\n{nonsense\n'
+    # A name of 100 characters has 400 bytes here, more than a file system allows.
+    first, again = (
+        client.post(f"/api/v1/projects/p/import?max_bad=1&name={chr(0x20000) * 100}", content=body, headers=sent)
+        for _ in "ab"
+    )
+    assert (first.status_code, first.json()["bad"], len(first.json()["left_out"])) == (200, 1, 1)
+    assert again.json() == first.json()
+
+
+def test_nothing_is_read_of_an_import_that_is_not_allowed(
+    client: TestClient, filled: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(_: object) -> bytes:
+        raise AssertionError("the body was read")
+
+    monkeypatch.setattr("starlette.requests.Request.body", body)
+    for who, project, status in (("rev", "p", 403), ("root", "z", 404)):
+        sent = headers(filled, who, "import")
+        assert client.post(f"/api/v1/projects/{project}/import", content=b"{}", headers=sent).status_code == status
+
+
+def test_a_key_that_is_half_of_a_character_and_a_webhook_that_is_not_there(
+    client: TestClient, filled: Database
+) -> None:
+    sent = headers(filled, "root")
+    reply = client.post("/api/v1/users", content=b'{"name": "x", "\\ud800": 1}', headers=sent)
+    assert (reply.status_code, "message" in reply.json()["error"]) == (422, True)
+    assert client.get("/api/v1/webhooks/7/deliveries", headers=sent).status_code == 404
+
+
+def test_agreement_is_asked_for_where_verdicts_are_labels(client: TestClient, filled: Database) -> None:
+    sent = headers(filled, "root")
+    client.post("/api/v1/projects", json={"name": "q", "kind": "ranking"}, headers=sent)
+    for agreement, status in (("agree", 422), ("disagree", 422), ("one vote", 200), ("no vote", 200)):
+        reply = client.get("/api/v1/projects/q/items", params={"agreement": agreement}, headers=sent)
+        assert reply.status_code == status, agreement

@@ -247,3 +247,13 @@ def test_no_cell_of_a_csv_is_a_formula(start: str) -> None:
     assert row["id"] == "'" + start
     assert row["prompt"].startswith("[")
     assert row["margin"] == "-1.5"  # a number, not text
+
+
+def test_a_parquet_file_has_the_columns_of_all_rows(tmp_path: Path) -> None:
+    """Marked passages are a column of some rows only."""
+    from pyarrow import parquet
+
+    spans = [{"start": 0, "end": 1, "text": "x", "label": "error", "note": ""}]
+    rows = [{"id": "0", "label": True}, {"id": "1", "label": False, "spans": spans}]
+    write_export(Export({"train": rows, "eval": []}, {}, "p@s1"), tmp_path, "parquet")
+    assert parquet.read_table(tmp_path / "train.parquet").to_pylist() == [{**rows[0], "spans": None}, rows[1]]

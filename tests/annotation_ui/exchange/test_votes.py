@@ -10,6 +10,7 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
 
+from annotation_ui.actions.transfer import vote_lines
 from annotation_ui.exchange import votes
 from annotation_ui.exchange.exporting import take_snapshot
 from annotation_ui.exchange.vote_files import vote_format, write_votes
@@ -160,3 +161,17 @@ def test_the_command(judged: Database, tmp_path: Path) -> None:
     words = ["annotate", "export", "--votes", str(out), "--snapshot", "none", "--db", db]
     done = CliRunner().invoke(app, words)
     assert (done.exit_code, "no snapshot" in done.output) == (2, True)
+
+
+def test_a_client_that_reads_slowly_holds_no_connection(judged: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(votes, "CHUNK", 2)
+    with judged.read() as session:
+        expected = list(votes_of(session, find_project(session, "p")))
+    with judged.write() as session:
+        add_user(session, "root", "admin", None, now=NOW)
+    lines = vote_lines(judged, "root", "p")
+    first = next(lines)
+    assert judged._reader.pool.checkedout() == 0  # type: ignore[attr-defined]
+    before = annotating.history(judged, "bob", "p")[0].judgement
+    annotating.edit(judged, "bob", "p", before, {"label": "tie"}, now=NOW + 9)
+    assert [json.loads(line) for line in (first, *lines)] == expected

@@ -34,8 +34,7 @@ def test_undo_brings_the_item_back_and_keeps_the_record(database: Database, fill
     fill(database)
     first = judge(database, "ann")
     [past] = annotating.history(database, "ann", "p")
-    annotating.undo(database, "ann", "p", past.judgement, now=NOW + 1)
-    with pytest.raises(Stale):
+    for _ in range(2):  # sent twice, it counts once
         annotating.undo(database, "ann", "p", past.judgement, now=NOW + 1)
     assert annotating.history(database, "ann", "p") == []
     task = annotating.next_task(database, "ann", "p", now=NOW + 2)

@@ -187,3 +187,11 @@ def test_fine_tuning_reads_a_snapshot(sqlite: Database, installed: object) -> No
     conversations, bad = load_conversations(DemonstrationsConfig(train=[source]))
     assert bad == 0
     assert sorted(c[-1].content for c in conversations) == ["text 0", "text 1"]
+
+
+def test_an_accepted_text_is_not_offered_to_be_undone(sqlite: Database) -> None:
+    fill_kind(sqlite, "rewrite", rows=ROWS)
+    number = write(sqlite, "ann", "a good answer")
+    assert annotating.progress(sqlite, "ann", "p", now=NOW).undoable == number
+    rewrites.decide(sqlite, "rev", "p", number, ACCEPT, seen=None, now=NOW)
+    assert annotating.progress(sqlite, "ann", "p", now=NOW).undoable is None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from annotation_ui.quality.payloads import agreement, disagreement, same, units
+from annotation_ui.quality.payloads import ORDER, agreement, disagreement, same, units
 
 
 def by_pairs_of_values(units: list[list[int]], distance: Any) -> float:
@@ -64,7 +64,7 @@ def test_alpha_of_orders_by_its_definition() -> None:
         votes += [(item, f"person {n}", {"ranks": ranks}) for n, ranks in enumerate(rankings)]
         pairs += [[int(np.sign(r[one] - r[other])) for r in rankings] for one, other in combinations("abc", 2)]
     [order] = agreement(votes)
-    assert (order.name, order.units, order.mean) == ("order", 33, None)
+    assert (order.name, order.units, order.mean) == (ORDER, 33, None)
     assert order.alpha == pytest.approx(by_pairs_of_values(pairs, nominal), abs=1e-12)
 
 
@@ -92,9 +92,9 @@ def test_no_interval_below_ten_items() -> None:
 def test_the_answers_of_a_verdict() -> None:
     assert list(units({"ratings": {"b": {"tone": 3}}})) == [("tone", "b", "3")]
     assert list(units({"ranks": {"b": 1, "a": 2, "c": 2}})) == [
-        ("order", "ab", "second"),
-        ("order", "ac", "tie"),
-        ("order", "bc", "first"),
+        (ORDER, "ab", "second"),
+        (ORDER, "ac", "tie"),
+        (ORDER, "bc", "first"),
     ]
     assert same({"ranks": {"a": 1, "b": 2, "c": 2}}, {"ranks": {"a": 1, "b": 2, "c": 3}}) == (2, 3)
 
@@ -111,3 +111,12 @@ def test_the_answers_of_a_verdict() -> None:
 )
 def test_what_a_reviewer_should_look_at(payloads: list[dict[str, Any]], reason: str | None) -> None:
     assert disagreement(payloads) == reason
+
+
+def test_an_attribute_may_be_called_order() -> None:
+    payload = {"ratings": {"a": {"order": 3}, "b": {"order": 1}}, "ranks": {"a": 1, "b": 2}}
+    votes = [(1, who, payload) for who in ("ann", "bob")]
+    assert [(found.name, found.mean, found.units) for found in agreement(votes)] == [
+        ("order", 2.0, 2),
+        (ORDER, None, 1),
+    ]

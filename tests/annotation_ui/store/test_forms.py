@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from annotating import NOW
-from kinds import PLAIN, fill_kind
+from kinds import PLAIN, fill_kind, rate
 
 from annotation_ui.labelling import session as annotating
 from annotation_ui.labelling.assignment import newest_guideline
@@ -102,3 +104,56 @@ def test_a_new_definition_is_a_version_and_leaves_votes_alone(database: Database
     assert after is not None
     assert (after.guideline_version, tuple(after.form.attributes or {}), after.form.scale) == (2, ("tone",), (1, 3))
     annotating.vote(database, "ann", "p", after.token, {"label": "rated", "ratings": [{"tone": 3}]}, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("kind: safety\nharms: [a]\nharms: [b]", "key 'harms' twice"),
+        ("kind: attributes\nattributes: {tone: x, tone: y}", "key 'tone' twice"),
+        ("kind: attributes\nattributes: [tone, no]", "a name in attributes"),
+        ("kind: attributes\nattributes: [tone, tone]", "twice: 'tone'"),
+        ("kind: attributes\nattributes: {label: x}", "another column"),
+        ("kind: attributes\ninstructions: 2001-99-99", "no YAML"),
+        (f"kind: attributes\nscale: [{'1' * 5000}, 2]", "no YAML"),
+        ("kind: !!int x", "no YAML"),
+        ("kind: !!python/object/apply:os.system [x]", "no YAML"),
+        ("[" * 5000, "no YAML"),
+        ("a: &a [x]\nkind: *a", "another part of itself"),
+    ],
+)
+def test_yaml_that_misleads_or_exhausts_is_refused(text: str, says: str) -> None:
+    with pytest.raises(DefinitionError, match=re.escape(says)):
+        read_definition(text)
+
+
+def test_a_text_of_references_fills_no_memory() -> None:
+    """Each line holds the one before nine times: 9^12 words."""
+    lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 13)]
+    merged = ["m0: &m0 {x: 1}"] + [f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 9)}]}}" for n in range(1, 13)]
+    for text in ("\n".join([*lines, "kind: *a12"]), "\n".join([*merged, "kind: *m12"])):
+        with pytest.raises(DefinitionError, match="another part of itself"):
+            read_definition(text)
+
+
+def test_a_guideline_that_a_database_does_not_store_is_refused(sqlite: Database) -> None:
+    fill_kind(sqlite, "safety", items=0)
+    for text in ('kind: safety\nguideline: "a\\0b"', 'kind: safety\nguideline: "a\\ud800b"'):
+        with sqlite.write() as session, pytest.raises(ProjectError, match="do not store"):
+            define(session, find_project(session, "p"), read_definition(text), author="root", now=NOW)
+
+
+def test_the_scale_stays_once_there_are_ratings(database: Database) -> None:
+    """A mean over ratings from 0 to 4 and others from 1 to 9 would be of neither scale."""
+    fill_kind(database, "attributes", items=2, responses=1)
+    other = read_definition("kind: attributes\nscale: [1, 9]")
+    with database.write() as session:
+        define(session, find_project(session, "p"), other, author="root", now=NOW)
+        define(session, find_project(session, "p"), default_definition("attributes"), author="root", now=NOW)
+    rate(database, "ann", {"a": [4, 3, 2, 1, 0]})
+    with database.write() as session:
+        project = find_project(session, "p")
+        with pytest.raises(ProjectError, match="scale 0 to 4"):
+            define(session, project, other, author="root", now=NOW)
+        more = read_definition("kind: attributes\nattributes: [tone]\nscale: [0, 4]")
+        assert define(session, project, more, author="root", now=NOW).version == 4

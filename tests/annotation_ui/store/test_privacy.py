@@ -76,3 +76,12 @@ def test_the_last_account_and_an_unknown_one_are_refused(sqlite: Database) -> No
         with pytest.raises(AccountError, match="last account that can log in"):
             forget(session, "root", by="root", now=NOW)
         assert session.scalars(select(User.name).order_by(User.id)).all() == ["root", "person-3", "person-3-x"]
+
+
+def test_an_admin_who_removes_the_own_name_leaves_none(database: Database, fill: Fill) -> None:
+    fill(database)
+    with database.write() as session:
+        add_user(session, NAME, "admin", "correct horse", now=NOW)
+        add_user(session, "chief", "admin", "correct horse", now=NOW)
+        forget(session, NAME, by=NAME, now=NOW)
+    assert NAME not in everything(database)

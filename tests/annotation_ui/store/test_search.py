@@ -88,3 +88,11 @@ def test_a_search_without_words_is_refused(sqlite: Database) -> None:
         for nothing in ("", "   ", "- '\" *", "\0"):
             with pytest.raises(SearchError, match="no word"):
                 matching(session, nothing)
+
+
+def test_a_search_that_is_too_long_is_refused_and_not_cut(sqlite: Database) -> None:
+    with sqlite.read() as session:
+        matching(session, " ".join(str(n) for n in range(100)))
+        for asked in (" ".join(str(n) for n in range(101)), "x" * 1001):
+            with pytest.raises(SearchError, match="at most"):
+                matching(session, asked)

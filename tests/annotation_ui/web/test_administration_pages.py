@@ -17,7 +17,8 @@ from annotation_ui.store.accounts import add_user, credentials_hold, login_of, o
 from annotation_ui.store.database import Database
 from annotation_ui.store.projects import Settings
 from annotation_ui.store.tables import Event, Guideline, Item, Project, User
-from annotation_ui.web import form_fields, pages
+from annotation_ui.web import administration_pages, form_fields, pages
+from annotation_ui.web.login_limits import PER_DEVICE, LoginLimits
 
 NOW = 1_700_000_000.0
 Fill = Callable[..., Database]
@@ -229,6 +230,18 @@ def test_the_own_password_and_every_log_in(filled: Database) -> None:
     assert "2 log-ins" in act(filled, "root", "sign out everywhere", {})["note"]
     with filled.read() as session:
         assert [login_of(session, cookie, now=NOW) for cookie in cookies] == [None, None]
+
+
+def test_the_old_password_cannot_be_guessed_at_an_open_browser(
+    filled: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(administration_pages, "_guesses", LoginLimits())
+    fields = {"password": "wrong", "new_password": "a new password", "new_password_again": "a new password"}
+    for _ in range(PER_DEVICE):
+        assert "old password" in act(filled, "root", "change password", fields)["error"]
+    right = fields | {"password": "correct horse"}
+    assert "Too many" in act(filled, "root", "change password", right)["error"]
+    assert "Log in" in act(filled, "chief", "change password", right)["note"]
 
 
 def test_a_token_is_shown_once_and_only_to_its_owner(filled: Database) -> None:

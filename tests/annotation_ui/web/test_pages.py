@@ -175,7 +175,10 @@ def test_a_reviewer_decides_what_annotators_disagree_about(sqlite: Database, fil
     assert ("model-x (A) and model-y (B)" in case) == left_is_a
     said = {"label": "left", "strength": 1}
     assert act(sqlite, "rev", "decide", item=1, seen=None, said=said)["note"] == "Decided"
-    assert "another reviewer" in act(sqlite, "rev", "decide", item=1, seen=None, said=said)["error"]
+    assert act(sqlite, "rev", "decide", item=1, seen=None, said=said)["note"] == "Decided"  # sent twice, once counted
+    stale = act(sqlite, "rev", "decide", item=1, seen=None, said={"label": "tie"})
+    assert "another reviewer" in stale["error"]
+    assert "No two annotators disagree" in stale["html"]  # the list, and no item to annotate
     with sqlite.read() as session:
         [decision] = session.scalars(select(Judgement).where(Judgement.adjudication))
         shown = "a" if left_is_a else "b"

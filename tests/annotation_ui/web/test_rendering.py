@@ -208,3 +208,8 @@ def test_a_text_that_takes_too_long_is_shown_as_it_is(monkeypatch: pytest.Monkey
     assert markdown(text) == raw(text)
     assert markdown(text) == raw(text)
     assert markup.markdown("x") == markdown("x")
+
+
+def test_the_raw_text_has_every_character_in_its_place() -> None:
+    """A browser drops one line break after <pre> and reads CR LF as LF; a character reference stays what it is."""
+    assert raw("\n\r\nx") == "<pre class=k-raw dir=auto>\n\n&#13;\nx</pre>"
