@@ -20,7 +20,7 @@ from annotation_ui.labelling.progress import ProjectProgress, project_progress
 from annotation_ui.store import accounts, definitions, membership, projects, tokens
 from annotation_ui.store.accounts import ROLES, Account, Role, UnknownAccount, require
 from annotation_ui.store.database import Database
-from annotation_ui.store.forms import DefinitionError, read_definition
+from annotation_ui.store.forms import read_definition
 from annotation_ui.store.privacy import forget
 from annotation_ui.store.tables import Assignment, Event, Guideline, Item, Project, User
 
@@ -248,14 +248,11 @@ def define(database: Database, who: str | None, project_name: str | None, defini
     """Put a definition in YAML into force, as the next version of the guideline; returns its number.
 
     Raises:
-        ProjectError: it makes no sense, or is of another kind.
+        DefinitionError: it makes no sense, or is of another kind.
     """
     with _admin(database, who) as (session, by):
         project = projects.find_project(session, project_name)
-        try:
-            read = read_definition(definition, kind=project.kind)
-        except DefinitionError as error:
-            raise projects.ProjectError(str(error)) from None
+        read = read_definition(definition, kind=project.kind)
         return definitions.define(session, project, read, author=by, now=now).version
 
 

@@ -152,7 +152,7 @@ class WebhookSender:
         with self._database.read() as session:
             delivery = session.get_one(Delivery, number)
             hook = delivery.webhook
-            if not hook.active:
+            if not hook.secret:  # it would be signed by nothing
                 raise NotSent("the webhook was removed")
             content = message(session, delivery)
             return hook.url, hook.secret, json.dumps(content, ensure_ascii=False).encode()

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from annotation_ui.actions.browsing import UnknownItem
 from annotation_ui.store.accounts import AccountError, Forbidden, UnknownAccount
+from annotation_ui.store.forms import DefinitionError
 from annotation_ui.store.projects import ProjectError, UnknownProject
 from annotation_ui.store.search import SearchError
 from annotation_ui.store.webhooks import UnknownWebhook
@@ -29,6 +30,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (UnknownAccount, 404),
     (Forbidden, 403),
     (ProjectError, 422),
+    (DefinitionError, 422),
     (AccountError, 422),
     (SearchError, 422),
 )

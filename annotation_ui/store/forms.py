@@ -6,7 +6,7 @@ what is stored with a version of the guideline beside its text and the categorie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -235,6 +235,15 @@ def names_in(value: object, key: str, most: int, *, fewest: int = 1) -> tuple[st
     if twice := [name for name in names if names.count(name) > 1]:
         raise DefinitionError(f"{key} has a name twice: {twice[0][:40]!r}")
     return names
+
+
+def harms_of(kind: str, harms: Sequence[str]) -> tuple[str, ...]:
+    """The categories of a safety project, checked; no other kind has any."""
+    if kind == "safety":
+        return names_in(list(harms), "the list of harms", MOST_HARMS)
+    if harms:
+        raise DefinitionError(f"only safety projects have categories of harm, {kind} projects have none")
+    return ()
 
 
 def _attributes(value: object) -> dict[str, str]:

@@ -12,16 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from annotation_ui.store.accounts import add_user, find_user
-from annotation_ui.store.forms import (
-    KINDS,
-    MOST_HARMS,
-    SLOTS,
-    DefinitionError,
-    Form,
-    Kind,
-    default_definition,
-    names_in,
-)
+from annotation_ui.store.forms import KINDS, SLOTS, Form, Kind, default_definition, harms_of
 from annotation_ui.store.search import add_words
 from annotation_ui.store.tables import Event, Guideline, Item, Judgement, Project, Response, User
 from annotation_ui.store.verdicts import Verdict, storable
@@ -235,7 +226,8 @@ def add_guideline(
         form: the questions beside the harms; by default those of the version before.
 
     Raises:
-        ProjectError: it is empty or too long, or names no harm (safety), one twice, or any (every other kind).
+        ProjectError: it is empty or too long.
+        DefinitionError: it names no harm (safety), one twice, or any (every other kind).
     """
     if not text.strip() or len(text) > GUIDELINE_LIMIT:
         raise ProjectError(f"a guideline has 1 to {GUIDELINE_LIMIT} characters, not {len(text.strip())}")
@@ -246,15 +238,7 @@ def add_guideline(
     )
     if harms is None:
         harms = before.harms if before and project.kind == "safety" else ()
-    if project.kind == "safety":
-        try:
-            harms = names_in(list(harms), "the list of harms", MOST_HARMS)
-        except DefinitionError as error:
-            raise ProjectError(str(error)) from None
-    elif harms:
-        raise ProjectError(
-            f"only safety projects have categories of harm; {project.name!r} is a {project.kind} project"
-        )
+    harms = harms_of(project.kind, harms)
     newest = before.version if before else 0
     stored = form.to_dict() if form else before.form if before else None
     guideline = Guideline(

@@ -24,6 +24,7 @@ from annotation_ui.labelling.screens import Layout, Screen, Task
 from annotation_ui.quality.statistics import GAPS
 from annotation_ui.store.accounts import AccountError, Forbidden
 from annotation_ui.store.database import Database
+from annotation_ui.store.forms import DefinitionError
 from annotation_ui.store.projects import ProjectError
 from annotation_ui.store.search import SearchError
 from annotation_ui.store.verdicts import SEVERITIES, SKIP_REASONS, STRENGTHS, TEXT_LIMIT, VerdictError
@@ -36,6 +37,7 @@ from annotation_ui.web.languages import Language, language_of, translated
 from annotation_ui.web.wording import DEGREES, KEYS, LABELS, NAMES, ORDERS, SCALE, SENDS, environment, revealed
 
 DECIDES = ("case", "decide", "reading", "decide text")  # actions that begin at the list of what is to be decided
+REFUSALS = (VerdictError, DefinitionError, ProjectError, AccountError, SearchError, Forbidden, BadRequest)
 EPOCH = date(1970, 1, 1).toordinal()
 
 
@@ -66,7 +68,7 @@ def _answer(
     except (LeaseLost, Stale) as error:
         reply = _review(context, asked) if asked["action"] in DECIDES else _annotate(context)
         return reply | {"error": str(error)}
-    except (VerdictError, ProjectError, AccountError, SearchError, Forbidden, BadRequest) as error:
+    except REFUSALS as error:
         return {"html": None, "note": None, "error": str(error)}
 
 
