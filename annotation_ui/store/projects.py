@@ -233,21 +233,19 @@ def add_guideline(
         raise ProjectError(f"a guideline has 1 to {GUIDELINE_LIMIT} characters, not {len(text.strip())}")
     if storable(text) != text:
         raise ProjectError("the guideline holds a NUL character or half of a character, which databases do not store")
-    before = session.scalar(
-        select(Guideline).where(Guideline.project_id == project.id).order_by(Guideline.version.desc()).limit(1)
-    )
-    if harms is None:
-        harms = before.harms if before and project.kind == "safety" else ()
-    harms = harms_of(project.kind, harms)
+    versions = select(Guideline).where(Guideline.project_id == project.id).order_by(Guideline.version.desc())
+    before = session.scalar(versions.limit(1))
+    inherited = before.harms if before and project.kind == "safety" else ()
+    named = harms_of(project.kind, inherited if harms is None else harms)
     newest = before.version if before else 0
     stored = form.to_dict() if form else before.form if before else None
     guideline = Guideline(
-        project_id=project.id, version=newest + 1, text=text, harms=list(harms), form=stored, author=author, created=now
+        project_id=project.id, version=newest + 1, text=text, harms=list(named), form=stored, author=author, created=now
     )
     session.add(guideline)
     session.flush()
-    detail = {"version": newest + 1}
-    session.add(Event(at=now, actor=author, kind="guideline added", project=project.name, detail=detail))
+    said = {"version": newest + 1}
+    session.add(Event(at=now, actor=author, kind="guideline added", project=project.name, detail=said))
     return guideline
 
 

@@ -66,8 +66,7 @@ def _answer(
             context = replace(context, project=known[0] if known else None)
         return action(context, asked)
     except (LeaseLost, Stale) as error:
-        reply = _review(context, asked) if asked["action"] in DECIDES else _annotate(context)
-        return reply | {"error": str(error)}
+        return (_review(context, asked) if asked["action"] in DECIDES else _annotate(context)) | {"error": str(error)}
     except REFUSALS as error:
         return {"html": None, "note": None, "error": str(error)}
 

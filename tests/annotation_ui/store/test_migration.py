@@ -26,7 +26,7 @@ def test_items_of_an_older_version_are_indexed_and_measured(database: Database) 
         for asked, number in (("apple1", 1), ("pear1203", 1203), ("apple501 pear501", 501)):
             assert session.scalars(select(Item.id).where(matching(session, asked))).all() == [number]
         assert len(session.scalars(select(Item.id).where(matching(session, "question"))).all()) == ITEMS
-        lengths = {number: length for number, length in session.execute(select(Item.id, Item.length))}
+        lengths = {item.id: item.length for item in session.scalars(select(Item))}
         # "question N appleN" and "pearN", "plum"
         assert lengths[1] == len("question 1 apple1") + len("pear1") + len("plum")
         assert lengths[1203] == len("question 1203 apple1203") + len("pear1203") + len("plum")
