@@ -226,8 +226,7 @@ def add_guideline(
         form: the questions beside the harms; by default those of the version before.
 
     Raises:
-        ProjectError: it is empty or too long.
-        DefinitionError: it names no harm (safety), one twice, or any (every other kind).
+        ProjectError, DefinitionError: the text is empty or too long; the harms are none, or of another kind of project.
     """
     if not text.strip() or len(text) > GUIDELINE_LIMIT:
         raise ProjectError(f"a guideline has 1 to {GUIDELINE_LIMIT} characters, not {len(text.strip())}")
@@ -237,15 +236,14 @@ def add_guideline(
     before = session.scalar(versions.limit(1))
     inherited = before.harms if before and project.kind == "safety" else ()
     named = harms_of(project.kind, inherited if harms is None else harms)
-    newest = before.version if before else 0
+    newest = before.version + 1 if before else 1
     stored = form.to_dict() if form else before.form if before else None
     guideline = Guideline(
-        project_id=project.id, version=newest + 1, text=text, harms=list(named), form=stored, author=author, created=now
+        project_id=project.id, version=newest, text=text, harms=list(named), form=stored, author=author, created=now
     )
     session.add(guideline)
     session.flush()
-    said = {"version": newest + 1}
-    session.add(Event(at=now, actor=author, kind="guideline added", project=project.name, detail=said))
+    session.add(Event(at=now, actor=author, kind="guideline added", project=project.name, detail={"version": newest}))
     return guideline
 
 

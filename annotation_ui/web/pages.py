@@ -37,7 +37,6 @@ from annotation_ui.web.languages import Language, language_of, translated
 from annotation_ui.web.wording import DEGREES, KEYS, LABELS, NAMES, ORDERS, SCALE, SENDS, environment, revealed
 
 DECIDES = ("case", "decide", "reading", "decide text")  # actions that begin at the list of what is to be decided
-REFUSALS = (VerdictError, DefinitionError, ProjectError, AccountError, SearchError, Forbidden, BadRequest)
 EPOCH = date(1970, 1, 1).toordinal()
 
 
@@ -67,7 +66,7 @@ def _answer(
         return action(context, asked)
     except (LeaseLost, Stale) as error:
         return (_review(context, asked) if asked["action"] in DECIDES else _annotate(context)) | {"error": str(error)}
-    except REFUSALS as error:
+    except (VerdictError, DefinitionError, ProjectError, AccountError, SearchError, Forbidden, BadRequest) as error:
         return {"html": None, "note": None, "error": str(error)}
 
 
