@@ -65,7 +65,8 @@ def _answer(
             context = replace(context, project=known[0] if known else None)
         return action(context, asked)
     except (LeaseLost, Stale) as error:
-        return (_review(context, asked) if asked["action"] in DECIDES else _annotate(context)) | {"error": str(error)}
+        begin = _review if isinstance(asked, dict) and asked["action"] in DECIDES else _open
+        return begin(context, {}) | {"error": str(error)}
     except (VerdictError, DefinitionError, ProjectError, AccountError, SearchError, Forbidden, BadRequest) as error:
         return {"html": None, "note": None, "error": str(error)}
 
@@ -199,8 +200,7 @@ def _snapshot(context: Context, asked: Said) -> Reply:
     name = asked.get("name")
     if not isinstance(name, str):
         raise BadRequest("no name for the snapshot")
-    who = context.who or ""
-    made = take_snapshot(context.database, who, context.project, name.strip() or None, now=context.now)
+    made = take_snapshot(context.database, context.who or "", context.project, name.strip() or None, now=context.now)
     return _dashboard(context, asked) | {"note": f"Snapshot {made} is taken"}
 
 
