@@ -90,13 +90,7 @@ def decide(
         raise VerdictError("write a note for the writer: what is to be changed?")
     if len(note) > RATIONALE_LIMIT:
         raise VerdictError(f"the note has {len(note)} characters, {RATIONALE_LIMIT} allowed")
-    found = text_of(session, project, judgement_id)
-    if found.user_id == reviewer.id:
-        raise Stale("this text is your own; another person must read it")
-    # Locks in the order assignment, item; then the text is looked up again: its writer may have changed it meanwhile.
-    assignment = session.get_one(Assignment, found.assignment_id, with_for_update=True)
-    session.refresh(found.item, with_for_update=True)
-    text = text_of(session, project, judgement_id)
+    text, assignment = _locked(session, reviewer, project, judgement_id)
     before = decision_on(session, project, text)
     said = (reviewer.id, seen, label, note)
     if before is not None and (before.user_id, before.supersedes, before.label, before.rationale) == said:
@@ -128,6 +122,17 @@ def decide(
     detail = {"judgement": decision.id, "item": text.item_id}
     session.add(Event(at=now, actor=reviewer.name, kind=f"text {label}", project=project.name, detail=detail))
     return decision
+
+
+def _locked(session: Session, reviewer: User, project: Project, judgement_id: int) -> tuple[Judgement, Assignment]:
+    """A text of another person and its assignment, both as they stay until the transaction ends."""
+    found = text_of(session, project, judgement_id)
+    if found.user_id == reviewer.id:
+        raise Stale("this text is your own; another person must read it")
+    # Locks in the order assignment, item; then the text is looked up again: its writer may have changed it meanwhile.
+    assignment = session.get_one(Assignment, found.assignment_id, with_for_update=True)
+    session.refresh(found.item, with_for_update=True)
+    return text_of(session, project, judgement_id), assignment
 
 
 def note_on(session: Session, assignment: Assignment) -> str | None:
