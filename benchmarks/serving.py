@@ -220,14 +220,20 @@ def main() -> None:
                 write_synthetic(file, count, arguments.seed, words=(int(1.2 * tokens), int(1.6 * tokens)))
             result[name] = shape(argparse.Namespace(**vars(arguments) | given), file)
         print(json.dumps(result[name], indent=1), flush=True)
-    if arguments.peer:
+        write(arguments.out, conclusion(result, found), ("ratio", "ratio_returning"))
+
+
+def conclusion(result: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """The result so far: a run that is stopped leaves the shapes that it has measured."""
+    result = dict(result)
+    shapes = [result[name] for name in SHAPES if name in result]
+    if result["peer"]:
         for key, phase in (("ratio", "cold"), ("ratio_returning", "returning")):
-            cases = [way[phase] for name in arguments.shapes for way in result[name].values() if isinstance(way, dict)]
+            cases = [way[phase] for each in shapes for way in each.values() if isinstance(way, dict)]
             result[key] = min(case["ratio_cpu"] for case in cases)
             result[f"{key}_wall"] = min(case["ratio_wall"] for case in cases)
         result["ratio_is"] = "processor seconds of the peer over ours, the worst case"
-    result["environment"] = found
-    write(arguments.out, result, ("ratio", "ratio_wall", "ratio_returning", "ratio_returning_wall"))
+    return result | {"environment": found}
 
 
 def _commit(checkout: Path | None) -> str | None:
