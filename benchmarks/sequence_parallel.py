@@ -101,7 +101,7 @@ def estimate(arguments: argparse.Namespace, tokens: int, way: str) -> float:
 def main() -> None:
     made = parser(__doc__, repeats=1)
     add = made.add_argument
-    add("--tokens", type=int, nargs="+", default=[8192, 16384, 32768])
+    add("--tokens", type=int, nargs="+", default=[8192, 32768])
     add("--hidden", type=int, default=128)
     add("--layers", type=int, default=2)
     add("--seed", type=int, default=0)
