@@ -59,6 +59,11 @@ def test_four_ranks_of_which_two_share_tokens_equal_one(uninterrupted: Path, tmp
     words = ("engine.sequence_parallel=2", "model.mlp_tiles=2", "engine.zero_stage=3", PARTITION_ALL)
     train(tmp_path / "run", *words, ranks=4)
     assert_close_run(tmp_path / "run", uninterrupted)
+    ours, theirs = (json.loads((out / "manifest.json").read_text()) for out in (tmp_path / "run", uninterrupted))
+    # each score is counted once, and not by every rank that computed it
+    assert ours["evaluation"]["loss"] == pytest.approx(theirs["evaluation"]["loss"], rel=1e-3)
+    for name in ("mean", "std"):
+        assert ours["calibration"][name] == pytest.approx(theirs["calibration"][name], rel=1e-2, abs=1e-3)
 
 
 def test_the_result_does_not_depend_on_the_cut_into_micro_batches(uninterrupted: Path, tmp_path: Path) -> None:
