@@ -238,7 +238,7 @@ def test_overlap_with_a_rollout_ahead_says_how_old_its_responses_are_and_resumes
     run = start(out, *words, "save_every=4")
     run.wait_for(lambda: any(path.name >= "step-00000004" for path in checkpoints(out)))
     run.kill()
-    for later in checkpoints(out)[1:]:
+    for later in sorted(checkpoints(out))[1:]:
         shutil.rmtree(later)
     shutil.copytree(out, tmp_path / "without")
     start(out, *words, "save_every=4").finish()
