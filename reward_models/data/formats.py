@@ -327,6 +327,8 @@ def _answer(row: Row) -> str | None:
             raise RecordError(f"key 'answer' is {value}, not a finite number; fill it in or leave the row out")
         value = json.dumps(value)
     answer = checked_text(value, "answer").strip()
+    if answer.lower() == "nan":
+        raise RecordError("key 'answer' is 'nan', as pandas writes an empty cell; fill it in or leave the row out")
     if "question" not in row:
         return answer
     _, mark, final = answer.rpartition("####")

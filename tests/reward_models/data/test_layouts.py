@@ -275,6 +275,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"prompt": ASKED, "response": "a", "is_safe": True, "label": "unsafe"}, "'is_safe' and 'label' differ"),
     ({"prompt": ASKED, "response": "a", "is_safe": True, "category": {"violence": True}}, "'category' names violence"),
     ({"prompt": ASKED, "answer": float("nan")}, "'answer' is nan"),
+    ({"prompt": ASKED, "answer": "nan"}, "as pandas writes an empty cell"),
     (
         {"input": {"messages": [user()], "tools": [{}]}, "preferred_output": "a", "non_preferred_output": "b"},
         "'tools' is not read",
