@@ -70,6 +70,8 @@ class ColocatedRollout:
                 self._engine = vllm.LLM(model=folder, **options)
             except (ValueError, RuntimeError) as error:
                 raise ValueError(f"rollout.engine=vllm_colocated: vLLM does not start: {error}") from error
+        if self._sleeps:
+            self._engine.sleep(level=DISCARD)
 
     def sync_weights(self, step: int) -> None:
         """Give the engine the weights, if it does not have those of ``step``."""

@@ -64,6 +64,7 @@ class Engine:
         self.resets += 1
 
     def wake_up(self, tags: list[str]) -> None:
+        assert not self.awake & set(tags)
         self.awake |= set(tags)
         self.calls.append(f"wake {tags[0]}")
 
@@ -172,10 +173,10 @@ def test_on_a_gpu_it_sleeps_after_it_has_sampled_and_gets_the_weights_before_its
     first = sample(engine)
     again = sample(engine)  # of the same policy, such as for other prompts without signal
     woken = ["wake weights", "weights", "wake kv_cache", "generate", "sleep"]
-    assert Engine.made.calls == woken * 2
+    assert Engine.made.calls == ["sleep", *woken * 2]
     assert torch.equal(first.response_T, again.response_T)
     engine.sync_weights(1)
-    assert Engine.made.calls == [*woken * 2, *woken[:3]]
+    assert Engine.made.calls == ["sleep", *woken * 2, *woken[:3]]
     assert Engine.made.packed == 0
 
 
