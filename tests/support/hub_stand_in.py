@@ -40,7 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.say({"error": "You don't have the rights"}, 403)
         if self.path == "/api/repos/create":
             self.hub.created.append(json.loads(body))
-            self.hub.public = not self.hub.created[-1].get("private")
+            self.hub.public = self.hub.created[-1]["visibility"] != "private"
             return self.say({"url": f"{self.hub.url}/datasets/{NAME}", "id": NAME})
         if self.path == "/api/validate-yaml":
             return self.say({"errors": [], "warnings": []})
@@ -59,8 +59,14 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         if path.startswith(f"/datasets/{NAME}/resolve/{COMMIT}/"):
             return self.send(self.hub.files.get(path.removeprefix(f"/datasets/{NAME}/resolve/{COMMIT}/")))
-        assert path in (f"/api/datasets/{NAME}", f"/api/datasets/{NAME}/revision/main"), path
-        if self.hub.public is None:
+        if path == f"/api/datasets/{NAME}/tree/{COMMIT}":
+            tree = [
+                {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                for name, content in self.hub.files.items()
+            ]
+            return self.say(tree)
+        known = path in (f"/api/datasets/{NAME}", f"/api/datasets/{NAME}/revision/main")
+        if not known or self.hub.public is None:
             return self.say({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
         siblings = [{"rfilename": name} for name in self.hub.files]
         return self.say({"id": NAME, "sha": COMMIT, "private": not self.hub.public, "siblings": siblings, "tags": []})
@@ -95,6 +101,9 @@ def hub_stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    )
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")

@@ -63,7 +63,8 @@ def test_a_project_comes_back_from_the_hub_as_it_was(judged: Database, tmp_path:
     done = write_folder(judged, "p", tmp_path / "out", "s1")
     address = push_folder(tmp_path / "out", NAME, private=True)
     assert address.startswith(hub.url)
-    assert [(made["type"], made["name"], made["private"]) for made in hub.created] == [("dataset", "data", True)]
+    [made] = hub.created
+    assert (made["type"], made["name"], made["visibility"]) == ("dataset", "data", "private")
     assert (done.items, done.gold, done.judgements) == (3, 1, 4)
     assert {"README.md", "project.yaml", "items.jsonl", "votes.parquet", "labels/report.json"} <= hub.files.keys()
     header = yaml.safe_load(hub.files["README.md"].decode().split("---")[1])
