@@ -14,7 +14,7 @@ def change_own_password(database: Database, who: str | None, old: str, new: str,
 
 
 def has_password(database: Database, who: str | None) -> bool:
-    """Whether the own account has a password; one of single sign-on has none."""
+    """True if the own account has a password; one of single sign-on has none."""
     with database.read() as session:
         return require(session, who, *ROLES).password is not None
 

@@ -49,7 +49,7 @@ class OidcSettings:
 
 
 def read_settings(environment: Mapping[str, str], *, local: str | None = None) -> OidcSettings | None:
-    """The settings in the variables ``KEEL_OIDC_…``; ``None`` without ``KEEL_OIDC_ISSUER``.
+    """The settings in the environment; ``None`` without ``KEEL_OIDC_ISSUER``.
 
     Args:
         local: the app's address where it listens on this machine alone, used without ``KEEL_PUBLIC_URL``.
