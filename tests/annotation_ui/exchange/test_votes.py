@@ -167,8 +167,6 @@ def test_a_client_that_reads_slowly_holds_no_connection(judged: Database, monkey
     monkeypatch.setattr(votes, "CHUNK", 2)
     with judged.read() as session:
         expected = list(votes_of(session, find_project(session, "p")))
-    with judged.write() as session:
-        add_user(session, "root", "admin", None, now=NOW)
     lines = vote_lines(judged, "root", "p")
     first = next(lines)
     assert judged._reader.pool.checkedout() == 0  # type: ignore[attr-defined]

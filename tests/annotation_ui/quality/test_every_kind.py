@@ -15,6 +15,7 @@ from kinds import ATTRIBUTES, PLAIN, fill_kind, row, texts
 
 from annotation_ui.labelling import session as annotating
 from annotation_ui.labelling.screens import Task
+from annotation_ui.quality.payloads import ORDER
 from annotation_ui.quality.spans import ANY, Marking, span_agreement
 from annotation_ui.quality.statistics import Quality, quality
 from annotation_ui.store.database import Database
@@ -109,7 +110,7 @@ def test_rankings_and_turns(sqlite: Database) -> None:
         return {"label": "ranked", "ranks": [places[text] for text in shown], "turns": {"1": said}}
 
     found = {each.name: each for each in collect(sqlite, answer).questions}
-    assert found["order"].alpha == pytest.approx(alpha(orders))
+    assert found[ORDER].alpha == pytest.approx(alpha(orders))
     assert found["assistant turns"].alpha == pytest.approx(alpha(turns))
     assert dict(found["assistant turns"].shares) == Counter(said for given in turns.values() for said in given)
 
