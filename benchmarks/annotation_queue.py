@@ -38,29 +38,29 @@ WORDS = 5000  # different words in the texts
 _FILL = (
     """INSERT INTO items (id, project_id, content_key, source, source_id, prompt, prompt_key, split, rank, taken, gold,
         length, created)
-    SELECT n, 1, md5(n::text), 'source ' || n % 7, n::text,
+    SELECT n, 1, md5(n::text), 'source ' || mod(n, 7), n::text,
         json_build_array(json_build_object('role', 'user', 'content', 'question ' || n)), md5(n::text),
-        CASE WHEN n % 10 = 0 THEN 'eval' ELSE 'train' END, n / CAST(:items AS float),
-        CASE WHEN n <= :full THEN :votes ELSE 0 END, NULL, 200 + n % 500, 1.0
+        CASE WHEN mod(n, 10) = 0 THEN 'eval' ELSE 'train' END, n / CAST(:items AS float),
+        CASE WHEN n <= :full THEN :votes ELSE 0 END, NULL, 200 + mod(n, 500), 1.0
     FROM generate_series(1, :items) AS n""",
     """INSERT INTO responses (item_id, slot, messages, model)
     SELECT n, slot, json_build_array(json_build_object('role', 'assistant', 'content',
         repeat('a sentence of an answer. ', 8) || slot || n)), 'model'
     FROM generate_series(1, :items) AS n, unnest(ARRAY['a', 'b']) AS slot""",
     """INSERT INTO item_words (item_id, words)
-    SELECT n, array_to_tsvector(ARRAY(SELECT DISTINCT 'w' || (n::bigint * (7919 + 31 * k) + k) % :words
+    SELECT n, array_to_tsvector(ARRAY(SELECT DISTINCT 'w' || mod(n::bigint * (7919 + 31 * k) + k, :words)
         FROM generate_series(1, 12) AS k))
     FROM generate_series(1, :items) AS n""",
     """INSERT INTO assignments (item_id, user_id, round, token, left_, guideline_id, state, leased_at, expires)
-    SELECT n, 2 + (n + vote) % :annotators, 0, n || '-' || vote, 'a', 1, 'done', 1.0, 2.0
+    SELECT n, 2 + mod(n + vote, :annotators), 0, n || '-' || vote, 'a', 1, 'done', 1.0, 2.0
     FROM generate_series(1, :full) AS n, generate_series(1, :votes) AS vote""",
     """INSERT INTO judgements (item_id, user_id, assignment_id, revision, adjudication, label, strength, harms,
         rationale, skip_reason, left_, dwell_ms, guideline_id, key, created)
-    SELECT item_id, user_id, id, 0, false, CASE WHEN (item_id + user_id) % 3 = 0 THEN 'b' ELSE 'a' END, 2, '[]', '', '',
+    SELECT item_id, user_id, id, 0, false, CASE WHEN mod(item_id + user_id, 3) = 0 THEN 'b' ELSE 'a' END, 2, '[]', '', '',
         'a', 20000, 1, token, 1.0
     FROM assignments""",
     """INSERT INTO scores (item_id, scorer, score_a, score_b, created)
-    SELECT n, 'model', n % 17, n % 13, 1.0 FROM generate_series(1, :items) AS n""",
+    SELECT n, 'model', mod(n, 17), mod(n, 13), 1.0 FROM generate_series(1, :items) AS n""",
 )
 
 
