@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sqlalchemy import ColumnElement, case, exists, func, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from annotation_ui.store.projects import ProjectError
@@ -30,10 +30,12 @@ def model_view(project: Project, scorer: str, view: ModelView | Literal[""]) -> 
     conditions = [Score.item_id == Item.id]
     if scorer:
         conditions.append(Score.scorer == scorer)
-    if view:
-        agreed = _margin() * _lead()
-        conditions.append(agreed < 0 if view == "against" else agreed > 0)
-    return exists().where(*conditions)
+    if not view:
+        return exists().where(*conditions)
+    agreed = _margin() * _lead()
+    conditions.append(agreed < 0 if view == "against" else agreed > 0)
+    judged = aliased(Judgement)  # said beforehand, so that votes are counted for items alone that have any
+    return and_(exists().where(judged.item_id == Item.id), exists().where(*conditions))
 
 
 def _margin() -> ColumnElement[float]:
