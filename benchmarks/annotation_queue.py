@@ -56,8 +56,8 @@ _FILL = (
     FROM generate_series(1, :full) AS n, generate_series(1, :votes) AS vote""",
     """INSERT INTO judgements (item_id, user_id, assignment_id, revision, adjudication, label, strength, harms,
         rationale, skip_reason, left_, dwell_ms, guideline_id, key, created)
-    SELECT item_id, user_id, id, 0, false, CASE WHEN mod(item_id + user_id, 3) = 0 THEN 'b' ELSE 'a' END, 2, '[]', '', '',
-        'a', 20000, 1, token, 1.0
+    SELECT item_id, user_id, id, 0, false, CASE WHEN mod(item_id + user_id, 3) = 0 THEN 'b' ELSE 'a' END, 2, '[]', '',
+        '', 'a', 20000, 1, token, 1.0
     FROM assignments""",
     """INSERT INTO scores (item_id, scorer, score_a, score_b, created)
     SELECT n, 'model', mod(n, 17), mod(n, 13), 1.0 FROM generate_series(1, :items) AS n""",
