@@ -290,8 +290,8 @@ def _check_unchanged(stage: Stage, inputs: Sequence[Input], state: State, stages
         besides = f" (and later stages that build on it: {', '.join(later)})" if later else ""
         restore = directory.cannot_be_resumed(schema) or "Restore those to go on with it."
         raise ConfigError(
-            f"stages.{stage.name} was started with other settings or data ({'; '.join(differs[:5])}). {restore} To "
-            f"train it again, delete {stage.directory}{besides}, or choose another output_dir"
+            f"stages.{stage.name} was started with other settings or data ({'; '.join(differs[:5])}). {restore} "
+            f"Otherwise delete {stage.directory}{besides} to train it again, or choose another output_dir"
         )
 
 
