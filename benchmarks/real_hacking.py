@@ -4,11 +4,11 @@
 
 A proxy and a gold reward model learn from disjoint real pairs of the kit in ``KEEL_DATA`` (no prompt is in both), as in
 Gao et al. (arXiv:2210.10760): the gold model from half of the prompts, the proxy from 1,000 pairs of the other half.
-SmolLM2-135M-Instruct is rewarded by the proxy on real prompts and by the verifier on additions; the gold model only
-measures. Both arms make the same number of steps, without guards. `whole`: both kinds of prompts from step 0.
-`last_part`: additions first, both in the last 400/1,700 of the steps (DeepSeek-R1, arXiv:2501.12948v2). Held-out real
-prompts and additions, sampled responses. Writes a JSON file with samples, and the figure beside it; what has been run
-is not run again.
+SmolLM2-135M-Instruct, after the cold start of the project ``r1_cpu``, is rewarded by the proxy on real prompts and by
+the verifier on additions; the gold model only measures. Both arms make the same number of steps, without guards.
+`whole`: both kinds of prompts from step 0. `last_part`: additions first, both in the last 400/1,700 of the steps
+(DeepSeek-R1, arXiv:2501.12948v2). Held-out real prompts and additions, sampled responses. Writes a JSON file with
+samples, and the figure beside it; what has been run is not run again.
 """
 
 from __future__ import annotations
@@ -101,6 +101,18 @@ def reward_model(name: str, runs: Path) -> dict[str, Any]:
     return {key: figures[key] for key in ("n", "accuracy", "accuracy_ci95", "prefers_longer") if key in figures}
 
 
+def cold_start(runs: Path) -> str:
+    """The base model after the cold start of ``r1_cpu``, whose settings these are: it adds, with thoughts in tags."""
+    out = runs / "cold_start"
+    if not is_complete(out):
+        words = [f"output_dir={out}", f"model.path={BASE}", "model.chat_template=r1", "data.limit=1152"]
+        words += ["data.train=['synthetic:demonstrations:train']", "data.max_length=256", "epochs=1", "batch_size=32"]
+        words += ["max_tokens=2048", "loggers=[]", "engine.lr=3e-4", "engine.dtype=bf16", "engine.warmup=0.1"]
+        words += ["engine.schedule=constant_with_warmup"]
+        subprocess.run([sys.executable, "-m", "align.train_sft", *words], check=True, cwd=ROOT)
+    return str(out)
+
+
 def phases(arm: str, steps: int) -> str:
     both = f"{{name: preference, until: {steps}, mix: {{reasoning: 1, helpfulness: 1}}}}"
     if arm == "whole":
@@ -131,7 +143,7 @@ def train(arm: str, seed: int, runs: Path, steps: int, words: list[str], ranks: 
         return out
     settings = [
         *(f"output_dir={out}", f"seed={seed}", f"steps={steps}", phases(arm, steps)),
-        *(f"rewards=[{', '.join(terms(runs))}]", f"model.path={BASE}"),
+        *(f"rewards=[{', '.join(terms(runs))}]", f"model.path={runs / 'cold_start'}"),
         f"prompts.train=[{runs / 'prompts.jsonl'}, 'synthetic:additions:train']",
         *(f"evaluation.data=[{runs / 'held_out.jsonl'}, 'synthetic:additions:test']", f"evaluation.limit={HELD_OUT}"),
         *(f"evaluation.every={max(1, steps // 4)}", "evaluation.samples=1", "evaluation.temperature=1.0"),
@@ -215,13 +227,13 @@ def main() -> None:
         make_data(DATA, runs)
     models = {name: reward_model(name, runs) for name in ("gold", "proxy")}
     arms: dict[str, list[dict[str, list[float]]]] = {arm: [] for arm in ARMS}
-    groups = {"base": evaluate("base", BASE, runs, arguments.ranks)}
+    groups = {"cold_start": evaluate("cold_start", cold_start(runs), runs, arguments.ranks)}
     for seed in arguments.seeds:
         for arm in ARMS:
             out = train(arm, seed, runs, arguments.steps, arguments.words, arguments.ranks)
             arms[arm].append(course(out))
             groups[f"{arm}_{seed}"] = evaluate(f"{arm}_{seed}", str(out), runs, arguments.ranks)
-    pairs = [(name, "base") for name in groups if name != "base"]
+    pairs = [(name, "cold_start") for name in groups if name != "cold_start"]
     pairs += [(f"whole_{seed}", f"last_part_{seed}") for seed in arguments.seeds]
     result = {
         "benchmark": "real_hacking",
