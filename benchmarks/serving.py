@@ -216,7 +216,7 @@ def main() -> None:
             file = Path(arguments.data) / f"{stem}.train.jsonl.gz"
             if arguments.data == "synthetic":
                 file = Path(folder) / f"{stem}.jsonl"
-                count = given["prompts"] * 2 * (arguments.repeats + 2)
+                count = max(given["prompts"] * 2 * (arguments.repeats + 2), arguments.samples)
                 write_synthetic(file, count, arguments.seed, words=(int(1.2 * tokens), int(1.6 * tokens)))
             result[name] = shape(argparse.Namespace(**vars(arguments) | given), file)
         print(json.dumps(result[name], indent=1), flush=True)
