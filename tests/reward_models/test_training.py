@@ -61,9 +61,9 @@ def test_four_ranks_of_which_two_share_tokens_equal_one(uninterrupted: Path, tmp
     assert_close_run(tmp_path / "run", uninterrupted)
     ours, theirs = (json.loads((out / "manifest.json").read_text()) for out in (tmp_path / "run", uninterrupted))
     # each score is counted once, and not by every rank that computed it
-    assert ours["evaluation"]["loss"] == pytest.approx(theirs["evaluation"]["loss"], rel=1e-3)
+    assert ours["evaluation"]["loss"] == pytest.approx(theirs["evaluation"]["loss"], rel=1e-2)
     for name in ("mean", "std"):
-        assert ours["calibration"][name] == pytest.approx(theirs["calibration"][name], rel=1e-2, abs=1e-3)
+        assert ours["calibration"][name] == pytest.approx(theirs["calibration"][name], rel=2e-2)
 
 
 def test_the_result_does_not_depend_on_the_cut_into_micro_batches(uninterrupted: Path, tmp_path: Path) -> None:
