@@ -31,6 +31,7 @@ from reward_models.extras import needs
 
 DEFINITION, ITEMS, VOTES, LABELS, CARD = "project.yaml", "items.jsonl", "votes.parquet", "labels", "README.md"
 SLOTS = {"preference": ("response_a", "response_b"), "safety": ("response",)}
+BATCH = 500  # items that are read at a time
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -93,8 +94,12 @@ def write_folder(
 
 
 def _items(session: Session, project: Project) -> Iterator[Item]:
-    wanted = select(Item).where(Item.project_id == project.id).order_by(Item.id)
-    yield from session.scalars(wanted.execution_options(yield_per=500))
+    """Batch by batch: a cursor of the server would need a transaction, which reading does not begin."""
+    last = 0
+    wanted = select(Item).where(Item.project_id == project.id).order_by(Item.id).limit(BATCH)
+    while found := session.scalars(wanted.where(Item.id > last)).all():
+        yield from found
+        last = found[-1].id
 
 
 def _row(project: Project, item: Item) -> dict[str, Any]:
