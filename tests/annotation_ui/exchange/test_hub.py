@@ -52,7 +52,8 @@ def take(database: Database) -> None:
 def content(database: Database, project: str) -> list[Any]:
     """What the items of a project say, with their responses and models, less gold items."""
     with database.read() as session:
-        found = session.scalars(select(Item).join(Project).where(Project.name == project, Item.gold.is_(None)))
+        of_project = (Project.name == project, Item.gold.is_(None))
+        found = session.scalars(select(Item).join(Project).where(*of_project).order_by(Item.id))
         return [
             (item.source, item.source_id, item.prompt, [(r.slot, r.messages, r.model) for r in item.responses])
             for item in found
