@@ -1,4 +1,4 @@
-"""What is seen of requests from outside: an id for each, lines of a log, and metrics.
+"""Requests as seen from outside: an id for each, lines of a log, and metrics.
 
 Neither holds texts, names, addresses, queries or the numbers of items: a request is counted under the template of its
 route, and a person appears as the pseudonym that exports have too.
