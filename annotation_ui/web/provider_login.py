@@ -59,7 +59,7 @@ class Flows:
         return f"{urlsafe_b64encode(content).decode()}.{self._signature(content)}"
 
     def read(self, cookie: str | None, *, now: float) -> Flow | None:
-        """What ``cookie`` holds; ``None`` if it was not signed here, is too old, or was used."""
+        """The content of ``cookie``; ``None`` if it was not signed here, is too old, or was used."""
         encoded, _, signed = (cookie or "")[:4000].partition(".")
         try:
             content = urlsafe_b64decode(encoded.encode("ascii"))
