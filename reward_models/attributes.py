@@ -29,6 +29,10 @@ class AttributeHead:
             that nobody rated: its output has learnt nothing.
     """
 
+    weights: tuple[float, ...]
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+
     def __post_init__(self) -> None:
         weights = zip(ATTRIBUTES, self.weights, self.means, strict=True)
         if unrated := [name for name, weight, mean in weights if weight and math.isnan(mean)]:
@@ -36,10 +40,6 @@ class AttributeHead:
                 f"attributes: {', '.join(unrated)} has a weight, and the training data had no ratings of it: that "
                 "output has learnt nothing"
             )
-
-    weights: tuple[float, ...]
-    means: tuple[float, ...]
-    deviations: tuple[float, ...]
 
     def to_facts(self) -> dict[str, dict[str, float | None]]:
         """For ``config.json``: attribute → its weight, mean and deviation; ``None`` for nan."""

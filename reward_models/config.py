@@ -9,6 +9,7 @@ from reward_models.attribute_weights import check_weights
 from reward_models.backbone.config import ModelConfig
 from reward_models.data.records import Task
 from reward_models.dataset import DataConfig
+from reward_models.keep_best import KeepBestConfig
 from reward_models.runtime.training_config import COMPUTED, RUN_MAY_CHANGE, EngineConfig, RunConfig
 
 # Settings that a resumed run may change: they do not change its result.
@@ -74,6 +75,7 @@ class RewardModelConfig(RunConfig):
         batch_size: comparisons or labels per optimizer step, over all ranks.
         max_tokens: most tokens of one micro-batch on one rank; memory grows with it, the result does not depend on it.
         eval_every: in steps; 0: only at the end.
+        keep_best: keep the best model by a held-out metric beside the last one; see :class:`KeepBestConfig`.
     """
 
     RENAMED: ClassVar[dict[str, str]] = {"kind": "task"}
@@ -93,6 +95,7 @@ class RewardModelConfig(RunConfig):
     batch_size: int = 256
     max_tokens: int = 16384
     eval_every: int = 0
+    keep_best: KeepBestConfig | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -108,6 +111,13 @@ class RewardModelConfig(RunConfig):
         self._check_unread()
         if not 0 < self.threshold_fpr < 1:
             raise ValueError(f"threshold_fpr={self.threshold_fpr} is a share strictly between 0 and 1")
+        if self.keep_best is not None:
+            self.keep_best.check(self.task, rated=bool(self.attributes))
+            if not self.eval_every or not (self.data.eval or self.data.eval_fraction):
+                raise ValueError(
+                    f"keep_best: {self.keep_best.metric} is measured on held-out data while the run lasts: set "
+                    "eval_every, and data.eval or data.eval_fraction"
+                )
         if self.epochs <= 0 or (self.max_steps is not None and self.max_steps < 1):
             raise ValueError("epochs and max_steps must be positive")
 

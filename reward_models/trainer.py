@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from reward_models.extras import needs
 with needs("train"):
     import torch
 
-from reward_models import artifact, calibration
+from reward_models import artifact, best, calibration
 from reward_models.attributes import AttributeHead, AttributeObjective, attribute_evaluation
 from reward_models.backbone.pretrained import check_sequence_parallel
 from reward_models.config import MAY_CHANGE, RewardModelConfig
@@ -32,8 +33,8 @@ from reward_models.dataset import Records, TokenizedData, default_span, load_rec
 from reward_models.evaluation.baseline import fit_baseline
 from reward_models.evaluation.figures import FILLER, headline, plan, score_set
 from reward_models.evaluation.scored_set import margins_of, scored_set
-from reward_models.losses import bradley_terry, safety_bce
 from reward_models.model import SequenceScorer, build_model, load_tokenizer, planned_position_limit
+from reward_models.objective import Objective
 from reward_models.runtime.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import (
@@ -124,8 +125,10 @@ def optimize(training: Training) -> bool:
             values, stopping = _step(training, objective, step, stop)
             done = step + 1
             last = done == training.total_steps
-            if config.eval_every and done % config.eval_every == 0 and not last:
+            due = bool(config.eval_every) and done % config.eval_every == 0
+            if (last and config.keep_best is not None) or (due and not last):
                 values |= held_out_metrics(training)
+                best.keep(config.keep_best, run.directory.checkpoints, engine, done, values, run.world)
             log.write(done, values, epoch=done / training.sampler.steps_per_epoch)
             shown = ("loss", "accuracy", "tokens_per_second")
             run.reporter.step(bar, done, {name: values[name] for name in shown if name in values})
@@ -187,51 +190,6 @@ def update(
     return optimizer_step(engine, finite, world)
 
 
-class Objective:
-    """The loss of a micro-batch, from scores and the items they belong to."""
-
-    def __init__(self, config: RewardModelConfig, data: TokenizedSet, device: torch.device) -> None:
-        self.data, self.task, self.loss = data, config.task, config.loss
-        self.label = torch.tensor(data.label).float().to(device)
-        self.margin = torch.from_numpy(np.nan_to_num(data.strength)).float().to(device) * config.loss.margin
-        # The mean is 1, so that weights do not change the size of a step.
-        self.weight = torch.tensor(data.weight / data.weight.mean()).float().to(device)
-        self.weights = {"safe_weight": 1.0, "unsafe_weight": 1.0, "prior_shift": 0.0}
-        if self.task == "safety":
-            safe = float(data.label.mean())
-            if not 0 < safe < 1:
-                raise ValueError("data.train holds safe or unsafe responses only; a classifier needs both")
-            if self.loss.class_weights == "balanced":
-                self.weights |= {"safe_weight": 0.5 / safe, "unsafe_weight": 0.5 / (1 - safe)}
-            if (share := self.loss.deployed_safe_share) is not None:
-                # The log-odds the loss sees: class weights move them just as more data of a class would.
-                weighted = safe * self.weights["safe_weight"] / ((1 - safe) * self.weights["unsafe_weight"])
-                self.weights["prior_shift"] = math.log(weighted) - math.log(share / (1 - share))
-
-    def __call__(self, scores_N: torch.Tensor, items: list[int], metrics: Metrics) -> torch.Tensor:
-        label_B = self.label[items]
-        metrics.add("score_mean", scores_N)
-        if self.task == "safety":
-            loss_B = safety_bce(scores_N, label_B, label_smoothing=self.loss.label_smoothing, **self.weights)
-            metrics.add("accuracy", (scores_N > 0) == (label_B > 0.5))
-        else:
-            chosen_B, rejected_B = scores_N.view(-1, 2).unbind(1)
-            tie_B = label_B == 0.5
-            loss_B = bradley_terry(
-                chosen_B,
-                rejected_B,
-                self.margin[items],
-                tie_B,
-                label_smoothing=self.loss.label_smoothing,
-                centering=self.loss.centering,
-                tie_threshold=self.loss.tie_threshold,
-            )
-            metrics.add("accuracy", (chosen_B > rejected_B)[~tie_B])
-            loss_B = loss_B * self.weight[items]
-        metrics.add("loss", loss_B)
-        return loss_B
-
-
 def held_out_metrics(training: Training) -> dict[str, float]:
     """The metrics of an evaluation during training."""
     scores, data = score_sources(training), training.data
@@ -260,7 +218,31 @@ def evaluation_metrics(scores: dict[str, np.ndarray], data: TokenizedData, task:
 
 
 def finish(training: Training) -> Path:
-    """Evaluate, calibrate, and save the model with its manifest."""
+    """Save the best model, if the run keeps it, and then the last one; returns the run's directory."""
+    run, rule = training.run, training.config.keep_best
+    if rule is not None:
+        best.publish(rule, run, training.engine, training.total_steps, lambda folder: _save(training, folder, _fresh))
+    _save(training, run.path)
+    run.reporter.say(f"saved to {run.path}")
+    return run.path
+
+
+def _fresh(training: Training) -> SequenceScorer:
+    """A model like the one in training, to save weights from: saving merges adapters for good."""
+    config, dtype = training.config, torch_dtype(training.config.engine)
+    with torch.random.fork_rng(devices=[]):
+        rated = bool(config.attributes)
+        return build_model(config.model, training.renderer.tokenizer, config.task, dtype, attributes=rated)
+
+
+def _save(
+    training: Training, directory: Path, scorer: Callable[[Training], SequenceScorer] = lambda training: training.scorer
+) -> None:
+    """Evaluate, calibrate, and save the engine's model with its manifest. Every rank must call it.
+
+    Args:
+        scorer: the model that the weights are saved from, on the main rank.
+    """
     config, run, renderer, data = training.config, training.run, training.renderer, training.data
     scores = score_sources(training)
     held_apart = _scores(training, data.calibration)
@@ -271,7 +253,7 @@ def finish(training: Training) -> Path:
     state = full_weights(training.engine.module.model, run.world)
     if run.world.is_main:
         settings = deepspeed_config(config.engine, run.world.size)
-        (run.path / "deepspeed.json").write_text(json.dumps(settings, indent=1))
+        (directory / "deepspeed.json").write_text(json.dumps(settings, indent=1))
         for note in fitted.notes:
             run.reporter.say(note)
         baseline = fit_baseline(training.records.train, renderer.span) if training.head is None else None
@@ -288,9 +270,9 @@ def finish(training: Training) -> Path:
             if rows and training.head is None
         ]
         artifact.save(
-            run.path,
+            directory,
             config,
-            training.scorer,
+            scorer(training),
             state,
             renderer,
             data,
@@ -303,8 +285,6 @@ def finish(training: Training) -> Path:
             more={} if training.head is None else attribute_evaluation(scores, data.eval, training.head),
         )
     run.world.barrier()
-    run.reporter.say(f"saved to {run.path}")
-    return run.path
 
 
 def _tokenizer(config: RewardModelConfig, records: Records) -> Any:
