@@ -7,6 +7,7 @@ calibrated, evaluated and saved as the last model is, in the folder ``best`` of 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,6 +38,8 @@ def keep(
     if rule is None or rule.metric not in values:
         return
     before, value = best_in(checkpoints / FOLDER), values[rule.metric]
+    if math.isnan(value):  # e.g. an AUROC of data without an unsafe response
+        return
     world.barrier()  # all ranks have looked
     if before is None or rule.prefers(value, before["value"]):
         facts = {"metric": rule.metric, "mode": rule.mode, "value": value}
