@@ -24,8 +24,9 @@ from annotation_ui.labelling.gold import GoldRecord
 from annotation_ui.labelling.progress import ProjectProgress, project_progress
 from annotation_ui.labelling.screens import Messages
 from annotation_ui.labelling.sides import in_sides, opening, shown_of
+from annotation_ui.quality.kept import recent_quality
 from annotation_ui.quality.payloads import disagreement
-from annotation_ui.quality.statistics import Quality, quality
+from annotation_ui.quality.statistics import Quality
 from annotation_ui.store.accounts import Role, require
 from annotation_ui.store.database import Database
 from annotation_ui.store.forms import PLACED, Form, Kind
@@ -255,6 +256,7 @@ class JobState:
 class Dashboard:
     """A project's figures and progress, its snapshots with the time each was taken, and its last jobs.
 
+    ``figures_made``: when the figures were computed, in seconds since 1970; those of a large project are kept a while.
     ``texts``: of rewrites, how many are accepted, sent back, and wait (under ``""``). ``held_back``: the annotators who
     are warned or paused, with their records on gold items.
     """
@@ -262,6 +264,7 @@ class Dashboard:
     kind: Kind
     texts: dict[str, int]
     figures: Quality
+    figures_made: float
     progress: ProjectProgress
     forecast: Forecast
     snapshots: list[tuple[str, float]]
@@ -279,10 +282,12 @@ def dashboard(database: Database, who: str | None, project_name: str | None, *, 
         )
         progress = project_progress(session, project, now=now)
         named = [(made.name, made.created) for made in snapshots]
+        figures, made = recent_quality(session, project, now=now)
         return Dashboard(
             kind=cast(Kind, project.kind),
             texts=_texts(session, project) if project.kind == "rewrite" else {},
-            figures=quality(session, project),
+            figures=figures,
+            figures_made=made,
             progress=progress,
             forecast=forecast(session, project, progress, now=now),
             snapshots=named,

@@ -148,16 +148,19 @@ def dawid_skene(votes_NA: np.ndarray, labels: int, *, rounds: int = 200, toleran
     annotator's would be (3 to 1 for the true label), so that an annotator with few votes is neither perfect nor hostile
     by chance. Every item needs a vote.
     """
-    said_NAC = np.stack([votes_NA == label for label in range(labels)], axis=2).astype(float)
-    posterior_NC = said_NAC.sum(axis=1)
-    posterior_NC /= posterior_NC.sum(axis=1, keepdims=True)
+    (item_V, who_V), items, people = np.nonzero((votes_NA >= 0) & (votes_NA < labels)), *votes_NA.shape
+    said_V, cell_V = votes_NA[item_V, who_V], who_V * labels + votes_NA[item_V, who_V]
+    posterior_NC = np.stack([np.bincount(item_V[said_V == label], minlength=items) for label in range(labels)], 1)
+    posterior_NC = posterior_NC / posterior_NC.sum(axis=1, keepdims=True)
     prior_votes_CC = (np.ones((labels, labels)) + 2 * np.eye(labels)) / (labels + 2)
     history: list[float] = []
     while True:
         prior_C = (posterior_NC.sum(axis=0) + 1 / labels) / (len(posterior_NC) + 1)
-        confusion_ACC = np.einsum("nc,nad->acd", posterior_NC, said_NAC) + prior_votes_CC
+        said_CAC = [np.bincount(cell_V, weight_V, people * labels) for weight_V in posterior_NC[item_V].T]
+        confusion_ACC = np.stack(said_CAC).reshape(labels, people, labels).transpose(1, 0, 2) + prior_votes_CC
         confusion_ACC /= confusion_ACC.sum(axis=2, keepdims=True)
-        log_joint_NC = np.log(prior_C) + np.einsum("nad,acd->nc", said_NAC, np.log(confusion_ACC))
+        log_V_C = np.log(confusion_ACC)[who_V, :, said_V]
+        log_joint_NC = np.log(prior_C) + np.stack([np.bincount(item_V, log_V, items) for log_V in log_V_C.T], 1)
         top_N1 = log_joint_NC.max(axis=1, keepdims=True)
         evidence_N1 = top_N1 + np.log(np.exp(log_joint_NC - top_N1).sum(axis=1, keepdims=True))
         posterior_NC = np.exp(log_joint_NC - evidence_N1)
