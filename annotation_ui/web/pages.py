@@ -177,7 +177,6 @@ def _dashboard(context: Context, asked: Said) -> Reply:
         context,
         "dashboard",
         q=figures,
-        made=found.figures_made,
         p=found.progress,
         kind=found.kind,
         texts=[(NAMES.get(label, "Waiting"), count) for label, count in found.texts.items()],

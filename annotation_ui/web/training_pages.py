@@ -27,8 +27,9 @@ def feedback_page(show: Callable[..., Reply], context: Context, found: Feedback)
 
 
 def parts(found: Dashboard) -> dict[str, Any]:
-    """Values of the dashboard: the forecast, who is held back, and which figures of a job are counts."""
-    return {"forecast": found.forecast, "held_back": found.held_back, "counts": COUNTS}
+    """Values of the dashboard: the forecast, who is held back, the time of the figures, and a job's figures that count."""
+    made = found.figures_made
+    return {"forecast": found.forecast, "held_back": found.held_back, "made": made, "counts": COUNTS}
 
 
 def is_paused(record: GoldRecord | None) -> bool:
