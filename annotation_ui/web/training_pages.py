@@ -27,7 +27,7 @@ def feedback_page(show: Callable[..., Reply], context: Context, found: Feedback)
 
 
 def parts(found: Dashboard) -> dict[str, Any]:
-    """Values of the dashboard: the forecast, who is held back, the time of the figures, and a job's figures that count."""
+    """Values of the dashboard: forecast, who is held back, the time of the figures, and which of a job's are counts."""
     made = found.figures_made
     return {"forecast": found.forecast, "held_back": found.held_back, "made": made, "counts": COUNTS}
 
