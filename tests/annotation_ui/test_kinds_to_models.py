@@ -72,7 +72,7 @@ def judged(database: Database, answer: Callable[[list[str], str], dict[str, Any]
     """Have ``ann`` judge every item on the page; ``answer`` gets the qualities in the order shown, and the page."""
     html, count = _act(database, "ann", "annotate"), 0
     while (token := re.search(r'data-token="([^"]+)"', html)) is not None:
-        shown = re.findall(rf"<pre class=k-raw dir=auto>an answer that is ({'|'.join(QUALITIES)})", html)
+        shown = re.findall(rf"<pre class=k-raw dir=auto>\nan answer that is ({'|'.join(QUALITIES)})", html)
         html, count = _act(database, "ann", "vote", token=token[1], ms=5000, said=answer(shown, html)), count + 1
     return count
 

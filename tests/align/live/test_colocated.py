@@ -63,7 +63,7 @@ def test_a_run_trains_on_what_its_own_policy_samples(
         *("rewards=[{term: 'letters:Letters'}]", "evaluation.data=[]", "prompts_per_step=2", "samples_per_prompt=4"),
         *("steps_per_rollout=1", "max_new_tokens=10", "max_tokens=120", "engine.dtype=fp32", "engine.lr=3e-3"),
         *("loggers=[]", "steps=3", "rollout.engine=vllm_colocated", "rollout.max_rows=16"),
-        *("timeout_seconds=300", *more),
+        *("timeout_seconds=300", "ref_update_steps=0", *more),
         ranks=ranks,
     )
     assert "sampled by vLLM in the training processes" in said

@@ -10,7 +10,7 @@ from kinds import PLAIN, fill_kind
 
 from annotation_ui.exchange.exporting import ExportRule, export, snapshot
 from annotation_ui.labelling import session as annotating
-from annotation_ui.quality.payloads import TURNS, disagreement
+from annotation_ui.quality.payloads import ORDER, TURNS, disagreement
 from annotation_ui.quality.statistics import quality
 from annotation_ui.store.database import Database
 from annotation_ui.store.forms import DefinitionError, Form, read_definition
@@ -118,7 +118,7 @@ def test_several_responses_leave_their_own_turns_to_the_verdict(sqlite: Database
     judge(sqlite, "ann", {"1": "good"}, label="ranked", ranks=[1, 2])
     with sqlite.read() as session:
         found = quality(session, find_project(session, "p")).questions
-    assert [each.name for each in found] == ["order", TURNS]
+    assert [each.name for each in found] == [ORDER, TURNS]
 
 
 def test_disagreement_on_a_turn_goes_to_a_reviewer() -> None:
