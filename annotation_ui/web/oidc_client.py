@@ -194,8 +194,11 @@ class OidcClient:
         wanted = (settings.groups_claim, settings.name_claim)
         address = self.metadata().get("userinfo_endpoint")
         if address and any(claim(found, name) is None for name in wanted):
-            check_address(str(address), "userinfo_endpoint")
-            more = _json(client.get(address), str(address))
+            try:
+                check_address(str(address), "userinfo_endpoint")
+                more = _json(client.get(address), str(address))
+            except (OidcSettingsError, httpx2.HTTPError) as error:
+                raise ProviderError(f"{str(address)[:200]}: {type(error).__name__}") from error
             if more.get("sub") != claims["sub"]:
                 raise SignInError("the userinfo endpoint answers about somebody else")
             found = more | found

@@ -270,6 +270,16 @@ def test_a_userinfo_endpoint_that_answers_about_somebody_else_is_not_believed(
     refused(client, sqlite, signed_in(client))
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/userinfo", "http://provider.example/userinfo"])
+def test_a_userinfo_endpoint_that_cannot_be_asked_is_an_error_of_the_provider(
+    address: str, client: TestClient, idp: Provider, sqlite: Database
+) -> None:
+    idp.person, idp.metadata = {"sub": "1"}, {"userinfo_endpoint": address}
+    assert signed_in(client).headers["location"] == "/login?problem=not-there"
+    with sqlite.read() as session:
+        assert not session.scalars(select(Identity)).all()
+
+
 def test_nobody_is_sent_elsewhere_after_it(client: TestClient, idp: Provider) -> None:
     elsewhere = ("https://evil.example", "//evil.example", "#/\\evil", "/#/x", "javascript:alert(1)", "#/a\r\nb", "#/é")
     for page in elsewhere:
