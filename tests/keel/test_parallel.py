@@ -149,10 +149,15 @@ def test_one_at_a_time_is_the_default(words: list[str]) -> None:
 def test_where_the_stages_are_silent_a_line_says_what_runs(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keel.pipeline.progress.QUIET_SECONDS", 0.2)
     mark = begun("helpful", "cold_start")
-    thread = threading.Timer(1.5, Path("out/go").touch)
-    thread.start()
+
+    def let_go() -> None:  # both are silent for a while, however long they took to begin
+        while not mark.is_file():
+            time.sleep(0.02)
+        time.sleep(1.5)
+        Path("out/go").touch()
+
+    threading.Thread(target=let_go).start()
     _, said = run(words)
-    assert mark.is_file()
     assert "running: helpful (" in said
     assert "s), cold_start (" in said
 
