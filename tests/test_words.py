@@ -131,3 +131,11 @@ def test_docstrings_do_not_begin_with_a_question_word(package: str) -> None:
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 text = ast.get_docstring(node) or ""
                 assert not QUESTION.match(text), f"{file}:{node.body[0].lineno}: {text.partition(chr(10))[0]}"
+
+
+@pytest.mark.parametrize("folder", [*PACKAGES, "docs"])
+def test_sentences_name_who_does_something(folder: str) -> None:
+    """A reader who is no native speaker reads *whoever* twice."""
+    for file in (f for f in (ROOT / folder).rglob("*") if f.suffix in (".py", ".md", ".html", ".yaml")):
+        if not HISTORY & set(file.parts):
+            assert not re.search(r"\bwhoever\b", file.read_text(encoding="utf-8"), re.IGNORECASE), file

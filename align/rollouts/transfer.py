@@ -124,7 +124,7 @@ class NcclTransfer:
 class StoreTransfer:
     """Weights as bytes in a TCP store of this process, from which every worker takes them.
 
-    It needs neither a GPU nor vLLM here. Whoever reaches the port can read the weights.
+    It needs neither a GPU nor vLLM here. Everybody who reaches the port can read the weights.
     """
 
     def __init__(self) -> None:

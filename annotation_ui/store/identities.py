@@ -1,8 +1,8 @@
 """Sign-in by an OpenID Connect provider: which account a person has, and the role that the person's groups give.
 
 A person is known by the provider's ``issuer`` and ``subject`` alone. A name or an e-mail address never leads to an
-account that exists already: whoever can choose a name at the provider could take it over. ``keel annotate user link``
-says that an account belongs to a person.
+account that exists already: people who can choose their name at the provider could take it over.
+``keel annotate user link`` says that an account belongs to a person.
 """
 
 from __future__ import annotations

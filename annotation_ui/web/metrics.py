@@ -105,7 +105,7 @@ class _State:
 
 
 def add_metrics(server: FastAPI, metrics: Metrics, token: str) -> None:
-    """``GET /metrics`` for whoever sends ``Authorization: Bearer`` with ``token``.
+    """``GET /metrics`` for requests that send ``Authorization: Bearer`` with ``token``.
 
     Raises:
         ValueError: the token is too short to keep anybody out.

@@ -1,7 +1,7 @@
 """A database that cannot be used while the app runs: a full disk, files that became read-only, a server that is gone.
 
-Whoever asks gets status 503 and the reason. Nothing was stored then, and nothing is said to be. Once the database can
-be used again, so can the app.
+Requests are answered with status 503 and the reason. Nothing was stored then, and nothing is said to be. Once the
+database can be used again, so can the app.
 """
 
 from __future__ import annotations

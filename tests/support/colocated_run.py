@@ -17,21 +17,13 @@ from reward_models.runtime.distributed import start
 
 def check_engine(base: Path) -> None:
     """The responses are those of the weights after every update."""
-    from rollout_laws import assert_sampled_by, move, moved, sample, tokens
+    from rollout_laws import assert_follows_updates, moved
 
     from align.rollouts.colocated import ColocatedRollout
 
     model = moved(base)
     engine = ColocatedRollout(model, start(), max_tokens=256, max_rows=16)
-    before: list[list[int]] = []
-    for step in range(3):
-        move(model, step)
-        engine.sync_weights(step)
-        rollout = sample(engine)
-        assert_sampled_by(model, rollout)
-        assert tokens(rollout) != before
-        before = tokens(rollout)
-        assert tokens(sample(engine)) == before  # equal seeds
+    assert_follows_updates(engine, model)
     engine.shutdown()
 
 

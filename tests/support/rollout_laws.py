@@ -96,6 +96,21 @@ def assert_sampled_by(model: Any, rollout: Rollout) -> None:
         assert logprobs == pytest.approx(expected[:, 0].numpy(), abs=tolerance)
 
 
+def assert_follows_updates(engine: Any, model: Any) -> list[list[int]]:
+    """The responses are those of the weights after every update, and of the seeds; returns the last ones."""
+    before: list[list[int]] = []
+    for step in range(3):
+        move(model, step)
+        engine.sync_weights(step)
+        rollout = sample(engine)
+        assert_sampled_by(model, rollout)
+        assert tokens(rollout) != before
+        before = tokens(rollout)
+        assert tokens(sample(engine)) == before  # equal seeds
+        assert tokens(sample(engine, first_seed=7)) != before
+    return before
+
+
 class RolloutLaws:
     """The tests. A subclass has the fixtures ``server``, ``base``, the policy that it began with, and ``trainer``, the
     device of the weights in training.
@@ -124,18 +139,9 @@ class RolloutLaws:
     def test_responses_are_those_of_the_weights_after_every_update(self, connect: Any, base: Path) -> None:
         model = moved(base)
         engine = connect(model)
-        before: list[list[int]] = []
-        for step in range(3):
-            move(model, step)
-            engine.sync_weights(step)
-            rollout = sample(engine)
-            assert_sampled_by(model, rollout)
-            assert tokens(rollout) != before
-            before = tokens(rollout)
-            assert tokens(sample(engine)) == before  # equal seeds
-            assert tokens(sample(engine, first_seed=7)) != before
+        before = assert_follows_updates(engine, model)
         assert len({tuple(each) for each in before[:SAMPLES]}) > 1  # one seed each
-        lengths = set(rollout.length_N.tolist())
+        lengths = {len(each) for each in before}
         assert LIMIT in lengths
         assert len(lengths) > 1
 

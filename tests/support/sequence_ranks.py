@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+from tree_models import EXPERTS, SHAPE, grow
 
 from align.objective.logprobs import token_predictions
 from align.policy.policy import Policy
@@ -24,22 +25,6 @@ from reward_models.model import SequenceScorer
 from reward_models.runtime import distributed
 from reward_models.runtime.distributed import World
 
-VOCABULARY = 50
-SHAPE: dict[str, Any] = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 4,
-    "num_labels": 1,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.3,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
 # Windows shorter than the sequences, and numbers of key-value heads that two ranks divide, do not divide, or exceed.
 EXTRA: dict[str, dict[str, Any]] = {
     "gemma3_text": {"sliding_window": 5, "layer_types": ["sliding_attention", "full_attention"]},
@@ -47,14 +32,8 @@ EXTRA: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 5},
     "qwen2": {"num_attention_heads": 6, "num_key_value_heads": 3, "hidden_size": 24},
     "qwen3": {"num_key_value_heads": 4},
-    "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8}
-    | {"experts_implementation": "eager"},
+    "qwen3_moe": EXPERTS,
 }
-
-
-def grow(rng: np.random.Generator, prompt: int, *branches: int) -> PromptTree:
-    ids = [rng.integers(3, VOCABULARY, length).astype(np.int32) for length in (prompt, *branches)]
-    return PromptTree(ids[0], tuple(ids[1:]))
 
 
 def forest(name: str) -> list[PromptTree]:

@@ -3,67 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from annotation_api import NOW, Headers, application, headers, judge
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
-from annotation_ui.api import access, service
+from annotation_ui.api import service
 from annotation_ui.labelling import session as annotating
-from annotation_ui.store.accounts import ROLES, add_user, disable
+from annotation_ui.store.accounts import ROLES, disable
 from annotation_ui.store.database import Database
 from annotation_ui.store.membership import add_member, set_members_only
-from annotation_ui.store.projects import Settings, find_project
+from annotation_ui.store.projects import find_project
 from annotation_ui.store.tables import Event, Item
 from annotation_ui.store.tokens import SCOPES, make_token
-
-NOW = 1_700_000_000.0
-FAR = 4_000_000_000.0  # the routes use the clock; tokens of these tests hold at any time
-Fill = Callable[..., Database]
-Headers = dict[str, str]
-
-
-def application(database: Database, session_of: Callable[[Any], str | None] = lambda request: None) -> FastAPI:
-    server = FastAPI()
-    server.mount(service.PREFIX, service.build(database, session_of=session_of, outage=lambda error: None))
-    return server
-
-
-def headers(database: Database, who: str, *scopes: str) -> Headers:
-    with database.write() as session:
-        made, secret = make_token(session, who, "test", scopes or SCOPES, by=who, now=NOW)
-        made.expires = FAR
-    return {"Authorization": f"Bearer {secret}"}
-
-
-@pytest.fixture
-def filled(database: Database, fill: Fill) -> Database:
-    """Six items with two votes each wanted; `ann` and `bob` annotate, `rev` reviews, `root` administers."""
-    fill(database, items=6, settings=Settings(votes_per_item=2, gold_rate=0, repeat_rate=0))
-    with database.write() as session:
-        add_user(session, "rev", "reviewer", None, now=NOW)
-        add_user(session, "root", "admin", "correct horse", now=NOW)
-        add_user(session, "chief", "admin", "correct horse", now=NOW)
-    return database
-
-
-@pytest.fixture
-def client(filled: Database) -> Iterator[TestClient]:
-    with TestClient(application(filled), raise_server_exceptions=False) as made:
-        yield made
-
-
-def judge(database: Database, who: str, **said: Any) -> None:
-    task = annotating.next_task(database, who, "p", now=NOW)
-    assert task is not None
-    annotating.vote(database, who, "p", task.token, said, dwell_ms=1000, now=NOW)
-
 
 VALUES = {"project": "p", "item": "1", "name": "bob", "token": "1", "webhook": "1"}
 BODIES: dict[str, dict[str, Any]] = {
@@ -310,75 +265,6 @@ def test_the_last_admin_stays_one(client: TestClient, filled: Database) -> None:
     assert "password" not in users["root"]
 
 
-PAYLOADS = json.loads((Path(__file__).parents[1] / "web" / "payloads.json").read_text())
-
-
-def test_hostile_text_in_every_field_is_an_answer_in_json(client: TestClient, filled: Database) -> None:
-    """No payload is a server error, and every refusal is JSON with a message and no trace."""
-    sent = headers(filled, "root")
-    further = ["\0", "\ud800", "' OR 1=1 --", "{{7*7}}", "../../etc/passwd", "a" * 5000, "\u202e", "${jndi:ldap://x}"]
-    assert len(PAYLOADS) >= 22
-    for text in [*PAYLOADS, *further]:
-        asked = (
-            ("POST", "/projects", {"name": text, "kind": text}),
-            ("POST", "/projects/p/guidelines", {"text": text, "harms": [text]}),
-            ("POST", "/users", {"name": text, "password": text}),
-            ("PATCH", "/users/nobody", {"password": text}),
-            ("POST", "/tokens", {"name": text, "scopes": [text]}),
-            ("POST", "/tokens", {"name": text, "scopes": ["read"], "days": 1}),
-            ("POST", "/webhooks", {"url": text, "events": [text]}),
-            ("POST", "/webhooks", {"url": "http://x/", "events": ["judged"], "project": text}),
-            ("POST", "/projects/p/leases/release", {"annotator": text}),
-            ("POST", "/projects/p/snapshots", {"name": text}),
-        )
-        for method, path, body in asked:
-            content = json.dumps(body).encode()
-            reply = client.request(method, f"/api/v1{path}", content=content, headers=sent)
-            assert reply.status_code in (200, 201, 204, 404, 422, 429), (path, text, reply.text)
-            if reply.status_code >= 400:
-                assert set(reply.json()["error"]) == {"status", "message"}
-                assert "Traceback" not in reply.text
-        client.app.routes[-1].app.state.doorkeeper._requests = access.Rate(1e9, 10**9)  # type: ignore[attr-defined]
-        encodable = text.encode("utf-8", "replace").decode()
-        for name in ("q", "label", "annotator", "source", "cursor", "agreement", "sort", "guideline", "shortest"):
-            reply = client.get("/api/v1/projects/p/items", params={name: encodable}, headers=sent)
-            assert reply.status_code in (200, 422), (name, text, reply.text)
-
-
-def test_bodies_that_are_no_json_and_paths_that_are_none(client: TestClient, filled: Database) -> None:
-    sent = headers(filled, "root")
-    for content in (b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"name": 1e999}'):
-        reply = client.post("/api/v1/users", content=content, headers=sent)
-        assert (reply.status_code, "message" in reply.json()["error"]) == (422, True), content[:10]
-    for path in (
-        "/api/v1/none",
-        "/api/v1/projects/p/items/99999999999999999999",
-        "/api/v1/projects/p/items/x",
-        "/api/",
-    ):
-        reply = client.get(path, headers=sent)
-        assert reply.status_code in (404, 422)
-        assert "message" in reply.json()["error"]
-    assert client.put("/api/v1/users", headers=sent).status_code == 405
-    assert client.get("/api/v1/projects/p/items/9999", headers=sent).status_code == 404
-
-
-def test_too_many_requests_and_too_many_wrong_tokens(
-    client: TestClient, filled: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keeper = client.app.routes[-1].app.state.doorkeeper  # type: ignore[attr-defined]
-    keeper._requests = access.Rate(1.0, 3)
-    sent = headers(filled, "ann")
-    statuses = [client.get("/api/v1/me", headers=sent).status_code for _ in range(5)]
-    assert statuses[:3] == [200] * 3
-    assert 429 in statuses[3:]
-    assert client.get("/api/v1/me", headers=headers(filled, "bob")).status_code == 200  # counted by itself
-    for _ in range(access.FAILURES_PER_MINUTE):
-        client.get("/api/v1/me", headers={"Authorization": "Bearer wrong"})
-    reply = client.get("/api/v1/me", headers={"Authorization": "Bearer wrong"})
-    assert (reply.status_code, reply.headers["retry-after"]) == (429, "60")
-
-
 def test_the_pages_use_their_session_and_other_sites_cannot(filled: Database) -> None:
     with TestClient(application(filled, lambda request: "rev")) as client:
         assert client.get("/api/v1/projects/p/items").status_code == 200
@@ -396,14 +282,6 @@ def test_the_specification_names_every_route_with_its_scope_and_roles(client: Te
     }
     assert named == {(method, "/api" + path, scope, tuple(roles)) for method, path, scope, roles in routes()}
     assert client.get("/api/openapi.json").json() == found
-
-
-def test_a_rate_fills_up_again() -> None:
-    rate = access.Rate(2.0, 2)
-    assert [rate.wait("x", 0.0) for _ in range(3)] == [0.0, 0.0, 0.5]
-    assert rate.wait("x", 0.5) == 0.0
-    assert rate.wait("y", 0.5) == 0.0
-    assert all(rate.wait(f"{a}{b}", 1.0) == 0.0 for a, b in combinations("abcdef", 2))
 
 
 def test_a_project_of_an_unknown_kind_or_with_harms_that_do_not_fit_is_refused(

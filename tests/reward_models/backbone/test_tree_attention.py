@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig
+from tree_models import EXPERTS, SHAPE, VOCABULARY, grow
 
 from reward_models.backbone import tree_attention as module
 from reward_models.backbone.tree_attention import (
@@ -32,23 +33,7 @@ from reward_models.data.tree_batches import TreeBatch, pack
 from reward_models.data.trees import PromptTree
 from reward_models.model import SequenceScorer
 
-VOCABULARY = 60
 TOLERANCE = {"rtol": 0.0, "atol": 1e-12}
-COMMON: dict[str, Any] = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 4,
-    "num_labels": 1,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.3,  # large enough that attention is far from uniform
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
 # The windows are shorter than prompts and branches.
 EXTRA: dict[str, dict[str, Any]] = {
     "gemma3_text": {"sliding_window": 5, "layer_types": ["sliding_attention", "full_attention"]},
@@ -56,12 +41,7 @@ EXTRA: dict[str, dict[str, Any]] = {
     "phi3": {"sliding_window": 5},
     "qwen2": {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
     "qwen3": {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
-    "qwen3_moe": {
-        "num_experts": 4,
-        "num_experts_per_tok": 2,
-        "moe_intermediate_size": 8,
-        "experts_implementation": "eager",
-    },
+    "qwen3_moe": EXPERTS,
 }
 
 
@@ -70,11 +50,6 @@ def everything_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "float32", torch.float64)
     monkeypatch.setattr(torch, "float", torch.float64)
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
-
-
-def grow(rng: np.random.Generator, prompt: int, *branches: int) -> PromptTree:
-    ids = [rng.integers(3, VOCABULARY, length).astype(np.int32) for length in (prompt, *branches)]
-    return PromptTree(ids[0], tuple(ids[1:]))
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +61,7 @@ def forest() -> list[PromptTree]:
 
 
 def architecture(model_type: str, **changes: Any) -> PretrainedConfig:
-    return AutoConfig.for_model(model_type, **COMMON | EXTRA.get(model_type, {}) | changes)
+    return AutoConfig.for_model(model_type, **SHAPE | EXTRA.get(model_type, {}) | changes)
 
 
 def build(config: PretrainedConfig, attention: str, layout: Any) -> SequenceScorer:
@@ -157,7 +132,7 @@ def test_gradient_checkpointing_changes_nothing(model_type: str, forest: list[Pr
 @pytest.mark.usefixtures("everything_in_float64")
 def test_an_encoder_scores_padded_rows_as_it_scores_them_one_at_a_time(forest: list[PromptTree]) -> None:
     config = AutoConfig.for_model(
-        "bert", **COMMON | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "head_dim": None}
+        "bert", **SHAPE | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "head_dim": None}
     )
     assert not supports_trees(config)
     scorer = build(config, "sdpa", "padded")
@@ -343,5 +318,5 @@ def test_architectures_that_do_not_compute_trees_exactly_are_known(config: Pretr
 def test_hidden_states_come_in_the_order_of_the_packed_tokens(forest: list[PromptTree]) -> None:
     backbone, batch = build(architecture("qwen3"), TREE_ATTENTION, "tree").classifier.base_model, pack(forest)
     hidden_TH = tree_hidden_states(backbone, batch, torch.arange(batch.tokens))
-    assert hidden_TH.shape == (batch.tokens, COMMON["hidden_size"])
+    assert hidden_TH.shape == (batch.tokens, SHAPE["hidden_size"])
     assert torch.equal(tree_hidden_states(backbone, batch, batch.last_N), hidden_TH[batch.last_N])

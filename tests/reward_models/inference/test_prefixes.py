@@ -12,6 +12,7 @@ import torch
 from live_server import Live, conversations, model_loader, running, save_small
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from transformers import AutoConfig, AutoModelForSequenceClassification
+from tree_models import EXPERTS, SHAPE
 
 from reward_models import RewardModel
 from reward_models.backbone import tree_attention as attention_module
@@ -25,30 +26,11 @@ from reward_models.serving.limits import Limits
 
 # What one block of the small decoder takes: layers x (keys, values) x heads x tokens x size x 4 bytes.
 BLOCK_BYTES = 2 * 2 * 1 * BLOCK * 16 * 4
-SHAPE: dict[str, Any] = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 4,
-    "num_labels": 1,
-    "max_position_embeddings": 512,
-    "initializer_range": 0.3,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
+LONG = SHAPE | {"max_position_embeddings": 512}
 WINDOWS: dict[str, dict[str, Any]] = {
     "gemma3_text": {"sliding_window": 40, "layer_types": ["sliding_attention", "full_attention"]},
     "mistral": {"sliding_window": 40},
-    "qwen3_moe": {
-        "num_experts": 4,
-        "num_experts_per_tok": 2,
-        "moe_intermediate_size": 8,
-        "experts_implementation": "eager",
-    },
+    "qwen3_moe": EXPERTS,
 }
 
 
@@ -108,7 +90,7 @@ def test_scores_are_those_without_kept_prefixes(seed: int, blocks: int, director
 @pytest.mark.parametrize("model_type", sorted(TREE_MODEL_TYPES))
 def test_every_architecture_continues_a_kept_prefix(model_type: str) -> None:
     torch.manual_seed(0)
-    config = AutoConfig.for_model(model_type, **SHAPE | WINDOWS.get(model_type, {}))
+    config = AutoConfig.for_model(model_type, **LONG | WINDOWS.get(model_type, {}))
     if type(config) not in AutoModelForSequenceClassification._model_mapping:
         pytest.skip(f"this transformers has no classifier for {model_type}")
     model = AutoModelForSequenceClassification.from_config(config, attn_implementation=TREE_ATTENTION)
@@ -134,7 +116,7 @@ def test_flex_attention_sees_the_past_of_its_own_tree(window: int | None, monkey
     rng = np.random.default_rng(0)
     trees = [PromptTree(draw(rng, 70), (draw(rng, 5), draw(rng, 9))), PromptTree(draw(rng, 3), (draw(rng, 4),) * 2)]
     trees.append(PromptTree.from_sequences([draw(rng, 40)]))
-    config = AutoConfig.for_model("llama", **SHAPE | {"num_hidden_layers": 1})
+    config = AutoConfig.for_model("llama", **LONG | {"num_hidden_layers": 1})
     cache = PrefixCache(config, 2**20, dtype=torch.float64, device=torch.device("cpu"))
     with cache.reading(trees) as (rest, past, keep):
         assert past is None
