@@ -12,8 +12,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from align.rewards.build import MixedTerm
-from align.rewards.terms import TermScores
+from align.rewards.terms import TermError, TermScores
 from align.schedule import Schedule, value_at
+
+LARGEST = 1e15  # of a part of a reward: the loss is float32, in which squares and sums of advantages must be finite
 
 
 def as_array(scores: Sequence[float | None]) -> np.ndarray:
@@ -173,10 +175,16 @@ class Mixer:
         Args:
             scores: of every term, over the same samples.
             learn: let running statistics take these values in, before they are used.
+
+        Raises:
+            TermError: a value is too large to be summed or learnt from; the running statistics are as before.
         """
         raw = {each.name: as_array(scores[each.name].scores) for each in self.terms}
         applied = {each.name: np.array(scores[each.name].applies, dtype=bool) for each in self.terms}
         weighted = {}
+        for each in self.terms:
+            if each.running or weights[each.entry] != 0:
+                _check_size(each.name, raw[each.name], weights[each.entry])
         for each in self.terms:
             values = raw[each.name]
             if each.running:
@@ -209,4 +217,14 @@ class Mixer:
                 for each in self.terms
                 for metric, value in scores[each.name].totals.items()
             },
+        )
+
+
+def _check_size(name: str, values: np.ndarray, weight: float) -> None:
+    known = np.abs(values[~np.isnan(values)])
+    largest = float(known.max(initial=0.0))
+    if not max(1.0, abs(weight)) * largest <= LARGEST:
+        raise TermError(
+            f"reward term {name} gave a value of size {largest:.3g}, and its weight is {weight:g}: a part of a reward may "
+            f"be {LARGEST:g} at most. Correct the term, or bound its values"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,19 @@ def test_the_sum_by_hand_and_what_is_missing() -> None:
     assert mixed.reward_N.tolist() == pytest.approx([2.0, 1.0, NAN, 1.0, NAN], nan_ok=True)
     assert mixed.weighted["b"].tolist() == pytest.approx([1.0, NAN, 1.0, 1.0, NAN], nan_ok=True)
     assert mixed.raw["b"].tolist() == pytest.approx([2.0, NAN, 2.0, 2.0, NAN], nan_ok=True)
+
+
+@pytest.mark.parametrize(("value", "weight"), [(1e308, 1.0), (-1e308, 1.0), (2e15, 1e-3), (2.0, 1e15), (2.0, -1e300)])
+@pytest.mark.parametrize("running", [(), ("a",)])
+def test_a_value_too_large_to_be_learnt_from_is_an_error(value: float, weight: float, running: Sequence[str]) -> None:
+    ours = mixer("a", "b", running=running)
+    mix(ours, {"a": 1.0, "b": 1.0}, a=[1, 2], b=[1, 2])
+    before = {name: asdict(each) for name, each in ours.statistics.items()}
+    with pytest.raises(TermError, match="reward term a gave a value of size"):
+        mix(ours, {"a": weight, "b": 1.0}, a=[value, NAN, None], b=[1, 1, 1])
+    assert {name: asdict(each) for name, each in ours.statistics.items()} == before
+    if not running:  # a part without a weight is in no sum
+        assert mix(ours, {"a": 0.0, "b": 1.0}, a=[value], b=[1]).reward_N.tolist() == [1.0]
 
 
 def test_where_several_verifiers_judge_a_response_the_lowest_counts() -> None:
