@@ -19,7 +19,7 @@ INVISIBLE = re.compile(
 )
 # Prints nothing: comments and tags, phantoms, spaces and empty boxes of LaTeX.
 BLANK_MARKUP = re.compile(
-    r"<!--.{0,20000}?(?:-->|\Z)|</?(?:b|i|u|s|p|br|hr|em|div|span|strong|small|sub|sup)\b[^<>]{0,60}>"
+    r"<!--.*?(?:-->|\Z)|</?(?:b|i|u|s|p|br|hr|em|div|span|strong|small|sub|sup)\b[^<>]{0,60}>"
     r"|\\[hv]?phantom\s*\{[^{}]{0,2000}\}|\\(?:boxed|fbox|mbox|text[a-z]{0,8}|math[a-z]{2,8})\s*\{\s*\}|\\q?quad(?![A-Za-z])",
     re.DOTALL | re.IGNORECASE,
 )

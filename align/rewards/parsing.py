@@ -25,7 +25,7 @@ BARE_BOX = re.compile(r"\\(?:boxed|fbox)\s{1,8}(-?[\w.]{1,40})(?![\w{])")
 BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{|\\.|[{}]", re.DOTALL)
 # What a reader does not see, or sees struck out: comments of HTML and LaTeX, deleted text, phantoms.
 HIDDEN = re.compile(
-    r"<!--.{0,20000}?(?:-->|\Z)|~~.{0,2000}?~~|<(s|del|strike)\b[^<>]{0,40}>.{0,2000}?(?:</\1>|\Z)|^[ \t]*%[^\n]*"
+    r"<!--.*?(?:-->|\Z)|~~.{0,2000}?~~|<(s|del|strike)\b[^<>]{0,40}>.{0,2000}?(?:</\1>|\Z)|^[ \t]*%[^\n]*"
     r"|\\(?:[hv]?phantom|cancel|bcancel|xcancel|sout)\s*\{(?:[^{}]|\{[^{}]*\}){0,500}\}",
     re.DOTALL | re.MULTILINE | re.IGNORECASE,
 )
