@@ -88,19 +88,18 @@ def covered_share(units: Sequence[str]) -> float:
 
     The first windows, which have less than their own length in front of them, are none of these.
     """
+    if len(units) < 2 * WINDOW:
+        return 0.0
     seen: set[tuple[str, ...]] = set()
     covered = bytearray(len(units))
-    windows = repeated = 0
+    repeated, windows = 0, len(units) - WINDOW + 1
     for end in range(PIECE, len(units) + 1):
         piece = tuple(units[end - PIECE : end])
         if piece in seen:
             covered[end - PIECE : end] = b"\1" * PIECE
         seen.add(piece)
-    if len(units) < 2 * WINDOW:
-        return 0.0
     inside = sum(covered[:WINDOW])
-    for start in range(len(units) - WINDOW + 1):
-        windows += 1
+    for start in range(windows):
         repeated += start >= WINDOW and inside >= COVERED * WINDOW
         if start + WINDOW < len(units):
             inside += covered[start + WINDOW] - covered[start]
