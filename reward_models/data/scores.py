@@ -20,21 +20,12 @@ _STRENGTH = re.compile(
 _SIDES = (("chosen", "rejected"), ("_a", "_b"))
 _PLAIN_SCORE = re.compile(r"(?:score|rating)[_-](?:chosen|rejected)|(?:chosen|rejected)[_-](?:score|rating)")
 # Columns that some data sets have beside chosen and rejected, with the verdict once more.
-_SAID = (
-    "a",
-    "b",
-    "tie",
-    "rejected",
-    "response_a",
-    "response_b",
-    "A",
-    "B",
-)  # of a column 'label': a verdict, no subject
+_VERDICTS = ("winner", "preferred", "preference", "better", "choice")
+_SAID = ("a", "b", "tie", "rejected", "response_a", "response_b", "A", "B")  # in 'label': a verdict, no subject
 # The gap of two scores in one column.
 _DIFFERENCE = re.compile(r"(?:score|rating|reward)s?_(?:diff|difference|gap|margin|delta)", re.IGNORECASE)
 # Says, if true, that the verdict is the wrong way round.
 _FLIPPED = ("flipped", "is_flipped", "label_flipped", "swapped", "is_swapped")
-_VERDICTS = ("winner", "preferred", "preference", "better", "choice")
 
 
 def number_of(row: Row, key: str) -> float | None:
@@ -107,10 +98,17 @@ def _distilabel(row: Row) -> dict[str, float]:
         return {}
     if row.get("status") == "tie":
         return {"rating": 0.0}
-    if not isinstance(texts, list | tuple) or len(texts) != 2 or {row.get("chosen"), row.get("rejected")} != set(texts):
+    pair = [_reply(row.get("chosen")), _reply(row.get("rejected"))]
+    if not isinstance(texts, list | tuple) or list(texts) not in (pair, pair[::-1]) or pair[0] == pair[1]:
         return {}
-    place = list(texts).index(row["chosen"])
+    place = list(texts).index(pair[0])
     return {"rating": float(ratings[place]) - float(ratings[1 - place])}
+
+
+def _reply(response: object) -> object:
+    """The text of a response, which may be a list of messages that ends with it."""
+    last = response[-1] if isinstance(response, list | tuple) and response else response
+    return last.get("content") if isinstance(last, Mapping) else last
 
 
 def check_label(row: Row, label: str) -> None:

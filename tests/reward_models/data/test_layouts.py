@@ -309,6 +309,12 @@ def test_a_tie_of_distilabel_is_one_and_ratings_go_with_their_texts() -> None:
     tie = to_record(row | {"rating": [9.0, 9.0], "status": "tie"})
     assert isinstance(tie, Comparison)
     assert tie.label == "tie"
+    messages = {name: [user(), reply(text)] for name, text in PLAIN.items()}
+    found = to_record(row | {"input": None} | messages)
+    assert isinstance(found, Comparison)
+    assert found.strength == 4.0
+    with pytest.raises(RecordError, match="rejected response is the better"):
+        to_record(row | {"input": None} | messages | {"rating": [9.0, 5.0]})
 
 
 @pytest.mark.parametrize(
