@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from align.rewards.build import MixedTerm, TermConfig, build_terms
 from align.rewards.mixer import Mixer
 from align.rewards.scoring import Scorer
 from align.rollouts.build import build_rollout
+from align.rollouts.config import RolloutConfig
 from align.rollouts.curriculum import Curriculum, check_curriculum
 from align.rollouts.prompts import PromptSet, load_prompts
 from align.rollouts.sampler import Sampler
@@ -45,11 +46,14 @@ from reward_models.runtime.reporter import Reporter
 from reward_models.runtime.run import Run, RunDirectory
 from reward_models.runtime.training_config import COMPUTED, RUN_MAY_CHANGE
 
+# Of the rollouts: not with which weights they are sampled. Earlier versions wrote some keys by other names.
+_ROLLOUT = {each.name for each in fields(RolloutConfig)} - {"ahead"} | RolloutConfig.RENAMED.keys()
 # Settings that a resumed run may change: they do not change its result.
 MAY_CHANGE = (
     *RUN_MAY_CHANGE,
     *COMPUTED,
-    *("rollout", "ref_offload", "max_tokens", "samples_per_log", "teacher.url"),
+    *(f"rollout.{name}" for name in sorted(_ROLLOUT)),
+    *("ref_offload", "max_tokens", "samples_per_log", "teacher.url"),
 )
 MAX_ROLLBACKS = 3  # a rule that is broken more often is broken whatever is sampled
 

@@ -139,10 +139,9 @@ class Loop:
         """The prompts that the next step learns from; begins a rollout where one is due."""
         state, config = self.state, self.run.config
         if state.rollout is None and self._stream is None:
-            if config.rollout.overlap or self._ahead is not None:
+            if config.rollout.overlap:
                 self._stream = self._begun(line)
-                # Without overlap, as where a run is resumed without it, nothing keeps the policy from before the steps.
-                if config.needs_whole_rollout or not config.rollout.overlap:
+                if config.needs_whole_rollout:
                     self._complete(line)
             else:
                 self._collect(line)
