@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+
+from reward_models.keep_best import BestRule
 
 FOLDER = "best"  # of a finished run
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeepBestConfig:
+class KeepBestConfig(BestRule):
     """The rule by which the best policy of a run is chosen.
 
     Attributes:
         metric: a held-out metric of ``metrics.jsonl``, e.g. ``eval/accuracy_sampled``.
-        mode: ``max``: the highest value is the best; ``min``: the lowest. Of equal values the earlier one is.
     """
-
-    metric: str
-    mode: Literal["max", "min"] = "max"
 
     def __post_init__(self) -> None:
         if not self.metric.startswith("eval/"):
@@ -43,7 +40,7 @@ class Best:
 
 def updated(best: Best | None, step: int, value: float, wanted: KeepBestConfig) -> tuple[Best, bool]:
     """The best after another measurement, and whether it is this one; a tie goes to the earlier."""
-    if best is None or (value > best.value if wanted.mode == "max" else value < best.value):
+    if best is None or wanted.prefers(value, best.value):
         return Best(wanted.metric, step, value, step, value), True
     return Best(best.metric, best.step, best.value, step, value), False
 
