@@ -65,7 +65,7 @@ def sequence_problem(config: PretrainedConfig, ranks: int) -> str | None:
 
 
 def _rope_types(config: PretrainedConfig) -> set[str]:
-    """The kinds of rotary positions, of which layers may have several."""
+    """The types of rotary positions; layers may have different ones."""
     found = getattr(config, "rope_parameters", None) or {}
     parts = [found, *(each for each in found.values() if isinstance(each, dict))]
     return {str(each["rope_type"]) for each in parts if "rope_type" in each}

@@ -33,6 +33,7 @@ ADVICE = {
     "weights": "Train on more ranks with engine.zero_stage=3, offload (engine.offload_optimizer, "
     "engine.offload_params), or train adapters (model.lora)",
 }
+ADVICE |= dict.fromkeys(("gradients in a layer", "exchange"), ADVICE["activations"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +136,9 @@ def activations(shape: ModelShape, settings: TrainingMemory) -> dict[str, float]
     else:  # the inside of a tile is there while it is computed again
         inside = one * shape.layers + (mlp * shape.layers if settings.mlp_tiles == 1 else mlp / settings.mlp_tiles)
     parts = {"activations": float(inside)}
+    parts["gradients in a layer"] = tokens * gradient_elements(shape, settings) * width
     if settings.sequence_parallel > 1:
-        parts["exchange"] = float(tokens * exchanged_elements(shape, settings.sequence_parallel) * width)
+        parts["exchange"] = float(2 * tokens * exchanged_elements(shape, settings.sequence_parallel) * width)
     if not settings.scalar_head:
         chunk = 4.0 * min(LOGITS, tokens * shape.vocabulary) * 2.5  # fp32, their exponentials, and before the cast
         parts["logits"] = chunk + 4.0 * shape.embedding  # and the output layer's gradient, summed in fp32
@@ -149,6 +151,16 @@ def inner_elements(shape: ModelShape) -> int:
     return 4 * (shape.inner if experts is None else experts.width * (experts.active + experts.shared))
 
 
+def gradient_elements(shape: ModelShape, settings: TrainingMemory) -> float:
+    """Gradients for each token that exist at once while the backward pass is inside a layer.
+
+    Those of the hidden states and of the normalised ones; and in turn those of the MLP's gate, other half and product,
+    of a tile at a time, or those of query, key, value and output of the attention.
+    """
+    mlp = 3 / 4 * inner_elements(shape) / settings.mlp_tiles
+    return 2 * shape.hidden + max(mlp, attention_elements(shape) + repeated_elements(shape, settings.sequence_parallel))
+
+
 def repeated_elements(shape: ModelShape, ranks: int) -> int:
     """Keys and values for each token that exist more than once, because ``ranks`` ranks do not divide their heads."""
     times = ranks // math.gcd(ranks, shape.key_value_heads)
@@ -156,7 +168,7 @@ def repeated_elements(shape: ModelShape, ranks: int) -> int:
 
 
 def exchanged_elements(shape: ModelShape, ranks: int) -> int:
-    """Numbers for each token that a rank sends before attention, in a buffer of their own: query, key and value."""
+    """Query, key and value for each token, which a rank sends from a buffer of their own and receives into another."""
     return (shape.heads + 2 * shape.key_value_heads) * shape.head + repeated_elements(shape, ranks)
 
 
@@ -166,14 +178,17 @@ def layer_elements(shape: ModelShape) -> int:
     Two norms keep their input and the normalised input; the matrices their inputs; attention its queries, keys, values
     and output; the gated MLP the gate, its activation, the other half and their product.
     """
+    routed = 0 if shape.experts is None else shape.hidden * shape.experts.active
+    return 6 * shape.hidden + 2 * attention_elements(shape) + inner_elements(shape) + routed
+
+
+def attention_elements(shape: ModelShape) -> int:
+    """Numbers of query, key, value and output of a layer's attention for each token."""
     latent = shape.latent
     if latent is not None:
         queries = shape.heads * (latent.plain + latent.rotary)
-        attention = 2 * queries + 2 * shape.heads * latent.value + latent.query_rank + latent.key_value_rank
-    else:
-        attention = 2 * shape.heads * shape.head + 2 * shape.key_value_heads * shape.head
-    routed = 0 if shape.experts is None else shape.hidden * shape.experts.active
-    return 6 * shape.hidden + 2 * attention + inner_elements(shape) + routed
+        return 2 * queries + 2 * shape.heads * latent.value + latent.query_rank + latent.key_value_rank
+    return 2 * shape.heads * shape.head + 2 * shape.key_value_heads * shape.head
 
 
 def forward_bytes(shape: ModelShape, settings: TrainingMemory) -> float:
