@@ -225,6 +225,6 @@ def _check_size(name: str, values: np.ndarray, weight: float) -> None:
     largest = float(known.max(initial=0.0))
     if not max(1.0, abs(weight)) * largest <= LARGEST:
         raise TermError(
-            f"reward term {name} gave a value of size {largest:.3g}, and its weight is {weight:g}: a part of a reward may "
-            f"be {LARGEST:g} at most. Correct the term, or bound its values"
+            f"reward term {name} gave a value of size {largest:.3g}, and its weight is {weight:g}: a part of a reward "
+            f"may be {LARGEST:g} at most. Correct the term, or bound its values"
         )
