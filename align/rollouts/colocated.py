@@ -182,8 +182,10 @@ def pack_head(model: Any) -> None:
 def random_state_kept() -> Iterator[None]:
     """vLLM seeds every generator of random numbers in the process; training goes on with those that it had."""
     python, numpy, threads = random.getstate(), np.random.get_state(), torch.set_num_threads
-    with torch.random.fork_rng():
-        yield
-    random.setstate(python)
-    np.random.set_state(numpy)
-    torch.set_num_threads = threads  # vLLM's workers on a CPU replace the function
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_num_threads = threads  # vLLM's workers on a CPU replace the function

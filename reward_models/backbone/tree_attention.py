@@ -21,6 +21,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PretrainedC
 
 from reward_models.data.tree_batches import Path, TreeBatch
 from reward_models.runtime.sequence import SequenceGroup
+from reward_models.runtime.training_config import heads_problem
 
 TREE_ATTENTION = "prompt_tree"
 
@@ -55,10 +56,8 @@ def sequence_problem(config: PretrainedConfig, ranks: int) -> str | None:
             f"the attention of {config.model_type} models cannot be exchanged between ranks; that of "
             f"{', '.join(sorted(TREE_MODEL_TYPES))} can"
         )
-    heads = config.num_attention_heads
-    if heads % ranks:
-        possible = ", ".join(str(each) for each in range(1, heads + 1) if heads % each == 0)
-        return f"it does not divide the model's {heads} attention heads; {possible} do"
+    if undivided := heads_problem(config.num_attention_heads, ranks):
+        return undivided
     if by_length := sorted(_rope_types(config) & {"dynamic", "longrope"}):
         return f"the positions of this model (rope_type {by_length[0]}) depend on the length, which no rank sees whole"
     return None

@@ -14,7 +14,7 @@ from reward_models.planning.devices import GIB
 from reward_models.planning.memory import ADVICE, Memory, memory_table, settings_of, training_memory
 from reward_models.planning.shapes import ModelShape, ShapeError, read_settings, shape_from_settings
 from reward_models.runtime.config import ConfigError, load_config
-from reward_models.runtime.training_config import EngineConfig, check_divisible
+from reward_models.runtime.training_config import EngineConfig, check_divisible, heads_problem
 
 MEMORY_FILE = Path("/proc/meminfo")
 
@@ -113,14 +113,11 @@ def check_shared_tokens(shape: ModelShape, ranks: int) -> None:
 
     The run also refuses architectures whose attention cannot be exchanged; it reads more of them than their sizes.
     """
-    if shape.heads % ranks:
-        possible = ", ".join(str(each) for each in range(1, shape.heads + 1) if shape.heads % each == 0)
-        raise ConfigError(
-            f"engine.sequence_parallel={ranks} does not divide the {shape.heads} attention heads of {shape.name}; "
-            f"{possible} do"
-        )
+    problem = heads_problem(shape.heads, ranks)
     if ranks > 1 and shape.latent is not None:
-        raise ConfigError(f"engine.sequence_parallel={ranks}: the attention of {shape.name} cannot be exchanged")
+        problem = "its attention cannot be exchanged between ranks"
+    if problem is not None:
+        raise ConfigError(f"engine.sequence_parallel={ranks}: {problem} ({shape.name})")
 
 
 def train_or_plan(

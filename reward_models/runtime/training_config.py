@@ -113,3 +113,11 @@ def check_divisible(size: int, sequence_parallel: int) -> None:
             f"engine.sequence_parallel={sequence_parallel} does not divide the {size} ranks of this job: start a "
             f"multiple of {sequence_parallel} ranks, or lower it"
         )
+
+
+def heads_problem(heads: int, sequence_parallel: int) -> str | None:
+    """The reason why ``sequence_parallel`` ranks cannot divide a model's attention heads; ``None``: they can."""
+    if heads % sequence_parallel == 0:
+        return None
+    possible = ", ".join(str(each) for each in range(1, heads + 1) if heads % each == 0)
+    return f"it does not divide the model's {heads} attention heads; {possible} do"
