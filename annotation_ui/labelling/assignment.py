@@ -200,7 +200,8 @@ class _Picked:
 def _pick(session: Session, user: User, project: Project, had: int, *, lock: bool) -> _Picked | None:
     draw = Random(f"{project.id}:{user.id}:{had}")  # seeded by text: the same on every machine
     check, flip = draw.random(), draw.random() < 0.5
-    if project.training_items and (item := _to_train_on(session, user, project)) is not None:
+    if (number := to_train_on(session, user, project)) is not None:
+        item = session.get_one(Item, number)
         left = draw_order(len(item.responses), flip=flip, draw=draw)
         return _Picked(item, left, before=_before(session, user, item, 0), training=True)
     if check < project.gold_rate:
@@ -282,19 +283,23 @@ def unseen_gold(user: User, project: Project) -> Select[int]:
 
 
 def trained(session: Session, user: User, project: Project) -> int:
-    """The items of the training round that the user has finished."""
-    ended = _mine(user, project, func.count(Assignment.id)).where(
-        Assignment.training, Assignment.state.in_(("done", "skipped"))
-    )
-    return session.scalar(ended) or 0
+    """The items of the training round that the user has answered; those that were skipped do not count."""
+    answered = _mine(user, project, func.count(Assignment.id)).where(Assignment.training, Assignment.state == "done")
+    return session.scalar(answered) or 0
 
 
-def _to_train_on(session: Session, user: User, project: Project) -> Item | None:
-    """The next item of the training round; ``None`` where it is over, or no known answer is left."""
-    if trained(session, user, project) >= project.training_items:
+def to_train_on(session: Session, user: User, project: Project) -> int | None:
+    """The id of the next item of the training round; ``None`` where it is over, or no known answer is left.
+
+    The round has as many items as the project says. Those that the user skipped come again at its end.
+    """
+    done = trained(session, user, project) if project.training_items else 0
+    if done >= project.training_items:
         return None
-    found = session.scalar(unseen_gold(user, project).limit(1))
-    return None if found is None else session.get(Item, found)
+    skipped = _mine(user, project, Assignment.item_id).where(Assignment.training, Assignment.state == "skipped")
+    again = session.scalars(skipped.order_by(Assignment.leased_at, Assignment.id)).all()
+    unseen = session.scalar(unseen_gold(user, project).limit(1)) if done + len(again) < project.training_items else None
+    return unseen if unseen is not None or not again else again[0]
 
 
 def _repeatable(session: Session, user: User, project: Project, draw: Random) -> Assignment | None:

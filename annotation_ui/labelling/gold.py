@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from annotation_ui.labelling.assignment import trained, unseen_gold
+from annotation_ui.labelling.assignment import to_train_on
 from annotation_ui.labelling.judgements import in_force
 from annotation_ui.store.service_tables import Clearance
 from annotation_ui.store.tables import Assignment, Event, Item, Judgement, Project, User
@@ -24,31 +24,32 @@ LONGEST_LAG = 8  # judgements after which an answer counts, at most
 Payload = Mapping[str, Any]
 
 
-def rightness(label: str, payload: Payload | None, gold: str, answer: Payload | None) -> float:
-    """The share of the known answer that a verdict gives, from 0 to 1.
+def rightness(label: str, payload: Payload | None, gold: str, answer: Payload | None) -> float | None:
+    """The share of the known answer that a verdict gives, from 0 to 1; ``None`` if nothing of it was asked.
 
     A label is right or wrong. Of rankings it is the share of the pairs of responses in the known order, of ratings the
-    share of those at most :data:`NEAR` from the known ones; of both together the share of all pairs and ratings.
+    share of those at most :data:`NEAR` from the known ones; of both together the share of all pairs and ratings. The
+    guideline of the verdict may ask for less than that of the known answer: the rest of the answer does not count.
     """
     said, known = payload or {}, answer or {}
     if label != gold or not known.keys() & {"ranks", "ratings"}:
         return float(label == gold)
     right = [*_right_pairs(said.get("ranks"), known.get("ranks")), *_right_ratings(said, known)]
-    return sum(right) / len(right) if right else 1.0
+    return sum(right) / len(right) if right else None
 
 
 def _right_pairs(said: Mapping[str, int] | None, known: Mapping[str, int] | None) -> Iterable[bool]:
-    if not known:
+    if not known or not said:
         return
     for one, other in combinations(sorted(known), 2):
-        yield said is not None and _sign(said[one] - said[other]) == _sign(known[one] - known[other])
+        yield _sign(said[one] - said[other]) == _sign(known[one] - known[other])
 
 
 def _right_ratings(said: Payload, known: Payload) -> Iterable[bool]:
     for slot, ratings in known.get("ratings", {}).items():
         given = said.get("ratings", {}).get(slot, {})
         for name, rating in ratings.items():
-            if name in given:  # the attributes of a later version of the guideline may be others
+            if name in given:
                 yield abs(given[name] - rating) <= NEAR
 
 
@@ -79,10 +80,7 @@ def gold_record(session: Session, user: User, project: Project) -> GoldRecord:
     An answer outside of the training round counts only some judgements later, as many as are drawn for it: a warning
     right after a verdict would tell the annotator which items are checks.
     """
-    training = (
-        project.training_items > trained(session, user, project)
-        and session.scalar(unseen_gold(user, project).limit(1)) is not None
-    )
+    training = to_train_on(session, user, project) is not None
     cleared = session.get(Clearance, (project.id, user.id))
     mine = in_force(project).order_by(None).where(Judgement.user_id == user.id, Judgement.label != "skip")
     mine = mine.order_by(Judgement.id.desc())
@@ -95,11 +93,12 @@ def gold_record(session: Session, user: User, project: Project) -> GoldRecord:
         .where(Item.gold.is_not(None), Judgement.id > (cleared.after if cleared else 0))
         .limit(WINDOW + LONGEST_LAG)
     ).all()
-    counted = [row for row in answers if row.training or sum(n > row.id for n in last) >= _lag(row.id)][:WINDOW]
-    right = [rightness(row.label, row.payload, row.gold, row.answer) for row in counted]
-    share = sum(right) / len(right) if right else None
+    effective = [row for row in answers if row.training or sum(n > row.id for n in last) >= _lag(row.id)]
+    shares = [(row.training, rightness(row.label, row.payload, row.gold, row.answer)) for row in effective]
+    counted = [(training, right) for training, right in shares if right is not None][:WINDOW]
+    share = sum(right for _, right in counted) / len(counted) if counted else None
     low = share is not None and share < project.pause_below
-    enough = len(counted) >= PAUSE_AFTER or all(row.training for row in counted)
+    enough = len(counted) >= PAUSE_AFTER or all(training for training, _ in counted)
     paused = low and enough and not training
     return GoldRecord(
         training=training,

@@ -129,8 +129,8 @@ def undo(session: Session, user: User, project: Project, judgement_id: int, *, n
     once.
 
     Raises:
-        Stale: it is not this user's, is no longer in force, is final because a model's score was shown, or was a skip
-            whose place others have filled since.
+        Stale: it is not this user's, is no longer in force, is final because a model's score or the known answer was
+            shown, or was a skip whose place others have filled since.
     """
     if (again := _sent_before(session, user, project, f"undo-{judgement_id}")) is not None:
         return session.get_one(Assignment, again.assignment_id)
@@ -256,7 +256,7 @@ def _own(session: Session, user: User, project: Project, judgement_id: int) -> t
         raise Stale("this verdict was changed or undone before")
     if assignment.revealed:
         raise Stale("a model's score of this item was shown after your vote, so the vote is final")
-    if assignment.training:
+    if assignment.training and judgement.label != "skip":
         raise Stale("the known answer was shown after your vote, so the vote is final")
     return judgement, assignment
 

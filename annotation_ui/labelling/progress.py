@@ -147,9 +147,10 @@ def progress_of(session: Session, user: User, project: Project, *, now: float) -
     row = session.execute(select(counted, of_all, of_mine, of_leases).select_from(together)).one()
     if row.total > LARGE and (key not in _TOTALS or _TOTALS[key].until <= monotonic()):
         _TOTALS[key] = _Totals(row.total, row.full, _votes(row), monotonic() + KEPT)
+    shown = Assignment.training & (Judgement.label != "skip")  # the known answer
     recent = session.execute(
         mine.join(Assignment, Assignment.id == Judgement.assignment_id)
-        .with_only_columns(Judgement.id, Judgement.dwell_ms, Assignment.revealed | Assignment.training)
+        .with_only_columns(Judgement.id, Judgement.dwell_ms, Assignment.revealed | shown)
         .order_by(Judgement.id.desc())
         .limit(50)
     ).all()

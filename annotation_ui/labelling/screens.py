@@ -25,7 +25,7 @@ class Task:
         draft: names the task in the browser, where an unfinished verdict is kept; the same after a reload.
         note: of the person who sent the text back.
         said: the verdict to begin with, with sides of the screen: the one being edited, or the one that was undone.
-        training: the known answer is shown after the verdict.
+        training: the known answer is shown after the verdict, unless it is a skip.
     """
 
     token: str
@@ -104,7 +104,7 @@ class Feedback:
 
     Args:
         said: the verdict. ``known``: the known answer, in the same form.
-        share: how right the verdict is, from 0 to 1; ``None`` for a skip.
+        share: how right the verdict is, from 0 to 1; ``None`` if nothing of the answer was asked.
         explanation: of the known answer; empty if there is none.
         done, of: items of the training round so far, and in all.
     """

@@ -116,7 +116,7 @@ def vote(
             return Voted()  # undone since, so its scores were not shown
         verdict = parse_verdict(said, _shown(project, assignment))
         judgement, new = judgements.record(session, user, project, assignment, verdict, dwell_ms=dwell_ms, now=now)
-        if assignment.training:
+        if assignment.training and verdict.label != "skip":
             return Voted(feedback=feedback(session, user, project, assignment, judgement))
         if go_on and new and verdict.label != "skip":
             task = _go_on(session, user, project, now)
@@ -169,16 +169,17 @@ def history(database: Database, who: str | None, project_name: str | None, *, li
 
 
 def _past(judgement: Judgement, under: Assignment, decision: str | None) -> History:
+    trained = under.training and judgement.label != "skip"
     return History(
         judgement=judgement.id,
         label=across(judgement.label, judgement.left),
         strength=judgement.strength,
         created=judgement.created,
         opening=opening(judgement.item.prompt),
-        final=under.revealed or under.training or decision == "accepted",
+        final=under.revealed or trained or decision == "accepted",
         ranks=payload_in_sides(judgement.payload, judgement.left).get("ranks"),
         decision=decision,
-        training=under.training,
+        training=trained,
     )
 
 

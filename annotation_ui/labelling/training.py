@@ -21,7 +21,6 @@ def feedback(session: Session, user: User, project: Project, assignment: Assignm
     responses = {response.slot: response.messages for response in item.responses}
     gold, answer = item.gold or "", dict(item.answer or {})
     explanation = answer.pop("explanation", "")
-    skipped = judgement.label == "skip"
     return Feedback(
         kind=cast(Kind, project.kind),
         prompt=item.prompt,
@@ -31,7 +30,7 @@ def feedback(session: Session, user: User, project: Project, assignment: Assignm
         guideline_version=assignment.guideline.version,
         said=in_sides(judgement, left),
         known={"label": across(gold, left), **payload_in_sides(answer, left)},
-        share=None if skipped else rightness(judgement.label, judgement.payload, gold, item.answer),
+        share=rightness(judgement.label, judgement.payload, gold, item.answer),
         explanation=explanation,
         done=trained(session, user, project),
         of=project.training_items,

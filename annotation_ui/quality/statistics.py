@@ -337,7 +337,8 @@ def _person(name: str, mine: Sequence[Vote], reliability: float | None) -> Perso
 
 def _rightness(golden: Sequence[Vote]) -> Share:
     right = [rightness(vote.label, vote.payload, vote.gold or "", vote.answer) for vote in golden]
-    return Share(of=sum(right), n=len(right))
+    known = [share for share in right if share is not None]
+    return Share(of=sum(known), n=len(known))
 
 
 def _consistent(repeated: Sequence[tuple[Vote, Vote]]) -> Share:

@@ -469,7 +469,7 @@ _DASHBOARD = {
     "Paused": "已暂停",
     "Too many of your answers on items with a known answer were wrong. A reviewer of this project can let you go on.": "您在有已知答案的条目上答错太多。本项目的复核者可以让您继续。",
     "Too many of your answers on items with a known answer were wrong. Please read the guideline again.": "您在有已知答案的条目上答错太多。请再读一遍指南。",
-    "Training round: the known answer is shown after your verdict.": "培训阶段：您标注之后会显示已知答案。",
+    "Training round: the known answer is shown after your verdict. An item that you skip comes again.": "培训阶段：您标注之后会显示已知答案。跳过的条目会再次出现。",
     "Below the bound on gold items": "低于已知答案条目的准确率下限",
     "Of the last answers on items with a known answer. Somebody who is paused gets no new items until a reviewer lets them go on.": "按最近在有已知答案的条目上的答案计算。被暂停的人在复核者允许继续之前不会得到新条目。",
     "paused": "已暂停",

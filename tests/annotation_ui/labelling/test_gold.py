@@ -46,6 +46,12 @@ def test_the_rightness_of_ranks_and_ratings(payload: Any, answer: Any, right: fl
     assert rightness(label, payload, label, answer) == pytest.approx(right)
 
 
+def test_what_a_later_guideline_does_not_ask_for_is_neither_right_nor_wrong() -> None:
+    ordered = RATED | {"ranks": {"a": 1, "b": 2}}
+    assert rightness("rated", {"ratings": RATED["ratings"]}, "rated", ordered) == 1  # no order is asked any more
+    assert rightness("rated", {"ratings": {"a": {"z": 1}, "b": {"z": 2}}}, "rated", RATED) is None
+
+
 def test_the_rightness_of_a_label() -> None:
     assert (rightness("a", None, "a", None), rightness("tie", None, "a", {"explanation": "x"})) == (1, 0)
 
@@ -110,6 +116,30 @@ def test_a_training_round_shows_the_known_answer_of_a_ranking(database: Database
         rows = list(votes_of(session, project))
     assert [row["training"] for row in rows] == [True, True, False]
     assert rows[0]["known_answer"] == {"ranks": {"a": 1, "b": 2, "c": 3}, "explanation": "because of 0 <b>"}
+
+
+def test_nobody_skips_the_training_round(database: Database, tmp_path: Path) -> None:
+    fill_kind(database, "ranking", items=4, settings=Settings(gold_rate=0, repeat_rate=0, training_items=2))
+    golden(database, "ranking", [ranked(n) for n in range(3)], tmp_path)
+    asked = []
+    for n in range(5):
+        task = annotating.next_task(database, "ann", "p", now=NOW + n)
+        assert task is not None
+        assert task.training
+        asked.append(task.prompt[0]["content"])
+        said = {"label": "skip", "skip_reason": "I cannot tell"}
+        voted = annotating.vote(database, "ann", "p", task.token, said, go_on=True, now=NOW + n)
+        assert voted.feedback is None  # the known answer is not shown
+    first, second = asked[:2]
+    assert asked == [first, second, first, second, first]  # the third known answer stays for a check
+    [*_, past] = annotating.history(database, "ann", "p")
+    assert (past.label, past.final, past.training) == ("skip", False, False)
+    annotating.undo(database, "ann", "p", past.judgement, now=NOW + 6)
+    for done in (1, 2):
+        found = rank_by(database, task_of(database), "abc").feedback
+        assert found is not None
+        assert (found.share, found.done) == (1, done)
+    assert not task_of(database).training
 
 
 @pytest.mark.parametrize("kind", ["preference", "safety", "attributes"])
