@@ -109,7 +109,7 @@ def _work(session: Session, project: Project) -> _Work:
 
 
 def _hours(work: _Work, left: int) -> Range | None:
-    if not work.votes or not work.hours:
+    if not work.votes or not work.mean:
         return None
     beside = work.hours / (work.votes * work.mean)  # the time of checks and skips, for an hour of counted votes
     middle = left * work.mean * beside

@@ -112,3 +112,13 @@ def test_skips_are_work(judged: Callable[..., Database]) -> None:
     assert "votes an hour of work" in html
     assert "done at this pace" in html
     assert "cost so far" not in html
+
+
+def test_votes_without_a_time_beside_a_skip_with_one(database: Database) -> None:
+    fill_kind(database, "ranking", items=4, responses=2, settings=PLAIN)
+    for n, said in enumerate(({"label": "skip", "skip_reason": "I cannot tell"}, {"label": "ranked", "ranks": [1, 2]})):
+        task = annotating.next_task(database, "ann", "p", now=NOW)
+        assert task is not None
+        annotating.vote(database, "ann", "p", task.token, said, dwell_ms=0 if n else 1000, now=NOW)
+    _, found = progress_of(database, "rev", "p", now=NOW + HOUR)
+    assert (found.votes, found.hours) == (3, None)
