@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from annotation_ui.store.accounts import Role
 from annotation_ui.store.forms import Kind
+from annotation_ui.store.projects import LONGEST_LEASE
 from annotation_ui.store.tokens import DEFAULT_DAYS, Scope
 
 
@@ -33,7 +34,7 @@ class ChangedSettings(Asked):
     votes_per_item: int | None = Field(default=None, ge=1, le=1000)
     gold_rate: float | None = Field(default=None, ge=0, le=0.5)
     repeat_rate: float | None = Field(default=None, ge=0, le=0.5)
-    lease_seconds: float | None = Field(default=None, ge=10, le=30 * 86400)
+    lease_seconds: float | None = Field(default=None, ge=10, le=LONGEST_LEASE)
     show_scores: bool | None = None
     training_items: int | None = Field(default=None, ge=0, le=100)
     pause_below: float | None = Field(default=None, ge=0, lt=1)

@@ -22,6 +22,7 @@ from reward_models.data.splits import opening_key
 
 GUIDELINE_LIMIT = 50_000
 MOST_TRAINING = 100
+LONGEST_LEASE = 30 * 86400.0  # seconds
 
 
 class ProjectError(ValueError):
@@ -152,6 +153,7 @@ def create_project(
         raise ProjectError(f"kind {str(kind)[:40]!r} is none of {', '.join(KINDS)}")
     if has_project(session, name):
         raise ProjectError(f"there is a project {name!r} already")
+    _require_lease(settings.lease_seconds)
     project = Project(
         name=name,
         kind=kind,
@@ -183,10 +185,20 @@ def change_settings(session: Session, project: Project, changes: Mapping[str, An
     before = settings_of(project)
     after = replace(before, **changes)
     changed = {name: value for name, value in asdict(after).items() if value != getattr(before, name)}
+    _require_lease(changed.get("lease_seconds", 0.0))
     for name, value in changed.items():
         setattr(project, name, value)
     detail = {name: [getattr(before, name), value] for name, value in changed.items()}
     session.add(Event(at=now, actor=author, kind="settings changed", project=project.name, detail=detail))
+
+
+def _require_lease(seconds: float) -> None:
+    """Refuse a new lease that is too long; one of an old database holds until it is changed."""
+    if seconds > LONGEST_LEASE:
+        raise ProjectError(
+            f"a lease of {seconds:g} s keeps an item from everybody else for too long; at most {LONGEST_LEASE:.0f} "
+            f"({LONGEST_LEASE / 86400:.0f} days)"
+        )
 
 
 def has_project(session: Session, name: str) -> bool:
