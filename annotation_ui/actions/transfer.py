@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -28,6 +28,7 @@ from reward_models.data.streams import SourceError
 
 REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
 BAD_ROWS_NAMED = 20
+KEY_SECONDS = 7 * 86400.0  # for which the answer to an idempotency key is kept
 take_snapshot = exporting.take_snapshot
 
 
@@ -59,7 +60,8 @@ def import_lines(
 
     Args:
         name: the source that the items are given.
-        key: with a key that was used before, nothing is done and the answer of the first time is returned.
+        key: with a key that was used before, nothing is done and the answer of the first time is returned. Keys are
+            kept for a week.
 
     Raises:
         Forbidden: ``who`` is no admin.
@@ -76,6 +78,7 @@ def import_lines(
     def remember(session: Session, done: Imported) -> None:
         if key is not None:
             answer = _answer(done)
+            session.execute(delete(ImportKey).where(ImportKey.created < now - KEY_SECONDS))
             session.add(ImportKey(user_id=user_id, key=key, digest=digest, answer=answer, created=now))
 
     with tempfile.TemporaryDirectory(prefix="keel-import-") as folder:
