@@ -34,8 +34,9 @@ def let_go_on(database: Database, who: str | None, project_name: str | None, nam
     """Let a paused annotator go on, with a clean record.
 
     Raises:
-        Forbidden: ``who`` is no reviewer, or is the annotator and no admin.
-        ProjectError: the annotator is not paused.
+        Forbidden: ``who`` is no reviewer.
+        UnknownAccount: there is no such annotator.
+        ProjectError: the annotator is not paused, or is ``who`` and no admin.
     """
     with database.write() as session:
         reviewer = require(session, who, *REVIEWERS)
@@ -44,6 +45,7 @@ def let_go_on(database: Database, who: str | None, project_name: str | None, nam
 
 
 def resume(session: Session, project: Project, name: str, *, by: str, own: bool = True, now: float) -> None:
+    """Let the annotator ``name`` go on; ``own``: ``by`` may do that for the own account."""
     user = find_user(session, name, lock=True)
     if user is None:
         raise UnknownAccount(f"there is no user {name[:40]!r}")

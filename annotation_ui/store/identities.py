@@ -18,7 +18,6 @@ from annotation_ui.store.tables import Event, Login
 
 Refusal = Literal["", "no-group", "taken", "locked-out", "no-name"]
 
-
 # Names that the audit trail and the pages use for others than people at a provider, who choose their own names.
 RESERVED = frozenset({"command line", "single sign-on", "demo", "you", "writer"})
 

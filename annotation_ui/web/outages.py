@@ -93,7 +93,7 @@ class Outages:
 
 
 def add_health(server: FastAPI, database: Database, outages: Outages) -> None:
-    """``GET /health`` and ``/live``, for the page and for whatever watches the server.
+    """``GET /health`` and ``/live``, for the page and for programs that watch the server.
 
     ``/health`` answers 503 with the reason while the database cannot be used, also because another version of Keel has
     changed its schema meanwhile. ``/live`` answers as long as the process does.

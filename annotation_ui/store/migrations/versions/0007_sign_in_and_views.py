@@ -35,8 +35,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_saved_views")),
         sa.UniqueConstraint("project_id", "user_id", "name", name=op.f("uq_saved_views_project_id_user_id_name")),
     )
-    # The models that scored items of a project are found without reading all scores.
     # The next item is looked for among those with equally many votes: items that have all of theirs are not passed.
     op.drop_index("ix_items_queue", "items")
     op.create_index("ix_items_queue", "items", ["project_id", "taken", "rank", "id"])
+    # The models that scored items of a project are found without reading all scores.
     op.create_index("ix_scores_scorer", "scores", ["scorer", "item_id"])
