@@ -563,6 +563,24 @@ _OPERATION = {
     "The sign-in was not completed. Try again.": "登录没有完成。请再试一次。",
 }
 
+# Refusals.
+_ERRORS = {
+    "the known answer was shown after your vote, so the vote is final": "您标注后已显示已知答案，因此该标注不能再改",
+    "you have judged this item before, with another verdict: that one stays, and this one was not recorded": "您已对该条目给出过另一标注：原标注保留，这次的没有记录",
+    "the verdicts on turns are not of the conversation on the screen": "对各轮的标注与屏幕上的对话不符",
+    "no passages are marked in this project": "此项目不标出片段",
+    "another reviewer must let you go on": "须由另一位复核者允许您继续",
+    "there is no such view of yours": "您没有这样的视图",
+    "the search holds no word: letters or digits of any script": "搜索中没有词：请输入任何文字的字母或数字",
+    "there is no such item in this project": "此项目中没有这个条目",
+    "this was the last item of the list": "这是列表中的最后一条",
+    "a job of this project is under way; wait for its end": "此项目有任务正在运行，请等它结束",
+    "nothing to change": "没有要更改的内容",
+    "no webhook to change": "没有要更改的 Webhook",
+    "the form did not arrive": "没有收到表单",
+    "a webhook's address begins with http:// or https:// and a host, without name or password": "Webhook 的地址以 http:// 或 https:// 加主机名开头，不含用户名和密码",
+}
+
 CHINESE: dict[str, str] = {
     **_ANNOTATING,
     **_KEYS,
@@ -571,6 +589,7 @@ CHINESE: dict[str, str] = {
     **_ADMINISTRATION,
     **_DASHBOARD,
     **_OPERATION,
+    **_ERRORS,
 }
 
 # Messages with values: a pattern of the whole English message, and the Chinese one with its groups in order.
@@ -596,4 +615,37 @@ CHINESE_PATTERNS: tuple[tuple[str, str], ...] = (
     (r"(.+) is a member", "{0} 已是成员"),
     (r"(.+) is no member any more", "{0} 不再是成员"),
     (r"(.+) is there; import items into it", "{0} 已创建，请导入条目"),
+    (
+        r"the (marked passages|ratings|ranks) are not those of the responses on the screen",
+        "提交的内容与屏幕上的回答不符（{0}）",
+    ),
+    (r"'(.+)' is not paused in '(.+)'", "“{0}”在项目“{1}”中没有被暂停"),
+    (r"a view's name has 1 to (\d+) printable characters", "视图名称须为 1 至 {0} 个可见字符"),
+    (r"you have (\d+) views of this project; remove one first", "您在此项目中已有 {0} 个视图，请先删除一个"),
+    (
+        r"the view '(.+)' was saved by a newer Keel: it filters by (.+)",
+        "视图“{0}”由更新版本的 Keel 保存：它按 {1} 筛选",
+    ),
+    (r"a search has at most (\d+) characters", "搜索最多 {0} 个字符"),
+    (r"the search holds (\d+) words; at most (\d+) are looked for", "搜索中有 {0} 个词，最多查找 {1} 个"),
+    (
+        r"labels agree or disagree, and the verdicts of a (\w+) project are none; the page Review lists .+",
+        "{0} 项目没有标签，不能按一致性筛选；“复核”页列出标注者意见不一的条目",
+    ),
+    (r"there is no webhook (\d+)", "没有编号为 {0} 的 Webhook"),
+    (r"there are (\d+) webhooks; remove one first", "已有 {0} 个 Webhook，请先删除一个"),
+    (r"events are among: (.+); at least one; not (.+)", "请至少选择一个事件（{0}），而不是 {1}"),
+    (r"the training round has 0 to (\d+) items, not (.+)", "培训阶段可有 0 至 {0} 条，而不是 {1}"),
+    (
+        r"the accuracy to pause below must be at least 0 and below 1, not (.+)",
+        "暂停的准确率须不小于 0 且小于 1，而不是 {0}",
+    ),
+    (r"the hourly rate must be a number of at least 0, not (.+)", "每小时报酬须为不小于 0 的数，而不是 {0}"),
+    (
+        r"a lease of (.+) s keeps an item from everybody else for too long; at most (\d+) \((\d+) days\)",
+        "保留时间 {0} 秒过长，其他人得不到该条目；最多 {1} 秒（{2} 天）",
+    ),
+    (r"a lease of (.+) s is too short to read an item; at least 10", "保留时间 {0} 秒太短，来不及阅读；至少 10 秒"),
+    (r"nothing in (.+) can be trained on: no text in it is accepted", "{0} 中没有可用于训练的内容：没有被接受的文字"),
+    (r"nothing in (.+) can be trained on: every verdict is left out", "{0} 中没有可用于训练的内容：所有标注都被排除"),
 )

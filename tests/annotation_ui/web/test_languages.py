@@ -137,6 +137,38 @@ def test_the_other_pages_are_in_chinese(sqlite: Database, page: str) -> None:
     assert [word for word in english(html) if word not in names] == []
 
 
+ERRORS: list[tuple[str, str, dict[str, Any]]] = [
+    ("items", "root", {"fields": {"q": "x" * 2000}}),
+    ("items", "root", {"fields": {"q": "x y " * 100}}),
+    ("items", "root", {"fields": {"q": "?"}}),
+    ("items", "root", {"fields": {"agreement": "agree"}}),
+    ("save view", "rev", {"fields": {"view_name": ""}}),
+    ("remove view", "rev", {"fields": {"view": "7"}}),
+    ("let go on", "rev", {"fields": {"name": "aa"}}),
+    ("let go on", "rev", {"fields": {"name": "rev"}}),
+    ("next case", "rev", {"item": 1, "fields": {}}),
+    ("case", "rev", {"item": 99}),
+    ("settings", "root", {"fields": {"lease_seconds": "1e9"}}),
+    ("settings", "root", {"fields": {"lease_seconds": "1"}}),
+    ("settings", "root", {"fields": {"training_items": "101"}}),
+    ("settings", "root", {"fields": {"pause_below": "1"}}),
+    ("settings", "root", {"fields": {"hourly_rate": "-1"}}),
+    ("settings", "root", {}),
+    ("change webhook", "root", {"fields": {"webhook": "7", "what": "test"}}),
+    ("change webhook", "root", {"fields": {}}),
+    ("add webhook", "root", {"fields": {"url": "ftp://x", "event judged": "yes"}}),
+]
+
+
+@pytest.mark.parametrize(("action", "who", "asked"), ERRORS)
+def test_a_refusal_is_in_chinese(sqlite: Database, action: str, who: str, asked: dict[str, Any]) -> None:
+    fill_kind(sqlite, "ranking", items=1, people=("aa",))
+    error = act(sqlite, who, action, **asked)["error"]
+    names = {"ranking", "rev", "http", "https", "Webhook"}
+    assert error
+    assert [word for word in re.findall(r"[A-Za-z]{3,}", error) if word not in names] == []
+
+
 def test_a_hostile_name_stays_text_in_chinese(sqlite: Database) -> None:
     fill_kind(sqlite, "ranking", items=1, people=("<img src=x onerror=hit()>",))
     for page in ("users", "project"):
