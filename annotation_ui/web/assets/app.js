@@ -1,6 +1,6 @@
 // The page's behaviour. Runs once, with Gradio's `element` (the component's root) and `server` (our Python functions).
 // Everything shown is HTML the server rendered; verdicts carry the token of the item they were shown with.
-const PAGES = ["annotate", "history", "review", "items", "dashboard", "project", "users", "account"];
+const PAGES = ["annotate", "history", "review", "items", "dashboard", "project", "users", "account", "webhooks"];
 const LEAVES = ["change password", "sign out everywhere"]; // they end the session
 const SENDS = ["vote", "edit", "decide", "decide text"]; // they end a draft
 let busy = false;

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +45,13 @@ def test_a_vote_brings_the_next_item(sqlite: Database, fill: Fill) -> None:
     assert "<b>1</b> by you" in second["html"]
     again = act(sqlite, "ann", "vote", token=token(first), ms=5, said={"label": "tie"})
     assert token(again) == token(second)
+
+
+def test_the_script_knows_the_address_of_every_page() -> None:
+    script = (Path(pages.__file__).parent / "assets" / "app.js").read_text(encoding="utf-8")
+    [listed] = re.findall(r"const PAGES = (\[.+\]);", script)
+    of_roles = {name for of_role in pages.PAGES.values() for name, _ in of_role}
+    assert set(json.loads(listed)) == of_roles | {"account"}
 
 
 def test_what_comes_next_is_rendered_while_one_reads(sqlite: Database, fill: Fill) -> None:
