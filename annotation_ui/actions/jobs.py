@@ -20,6 +20,7 @@ from typing import IO, Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from annotation_ui.actions.model_view import SCORED
 from annotation_ui.exchange.exporting import SCHEME, export
 from annotation_ui.exchange.scoring import add_scores, items_to_score
 from annotation_ui.store.accounts import require
@@ -33,7 +34,6 @@ from reward_models.data.records import ATTRIBUTES, saved_task
 POLL = 1.0  # seconds
 NOTE_LIMIT = 300
 ACTIVE = ("waiting", "running")
-SCORED = ("preference", "safety")  # kinds whose items a model scores
 POLICY = "policy.json"  # which fine-tuning writes last, beside the policy
 
 

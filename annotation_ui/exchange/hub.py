@@ -175,15 +175,15 @@ def pull_project(
     project_name: str,
     *,
     revision: str | None = None,
-    settings: Settings | None = None,
     author: str,
     now: float,
 ) -> Imported:
     """Items and definition of a data set that :func:`push_folder` made, into a project; votes stay at the hub.
 
+    A new project has the usual settings.
+
     Args:
         name: on the hub, or a folder that :func:`write_folder` wrote.
-        settings: of a new project; by default the usual ones.
 
     Raises:
         HubError: the hub does not answer, or there is no project in the data set.
@@ -207,7 +207,7 @@ def pull_project(
                 raise HubError(f"{project_name!r} is a {there.kind} project, {name} holds one of {definition.kind}")
         new = None
         if there is None:
-            new = NewProject(kind=definition.kind, settings=settings or Settings(), definition=definition)
+            new = NewProject(kind=definition.kind, settings=Settings(), definition=definition)
         return import_items(database, project_name, [str(folder / ITEMS)], new=new, author=author, now=now)
 
 
