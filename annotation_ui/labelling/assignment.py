@@ -201,9 +201,9 @@ def _pick(session: Session, user: User, project: Project, had: int, *, lock: boo
     draw = Random(f"{project.id}:{user.id}:{had}")  # seeded by text: the same on every machine
     check, flip = draw.random(), draw.random() < 0.5
     if (number := to_train_on(session, user, project)) is not None:
-        item = session.get_one(Item, number)
-        left = draw_order(len(item.responses), flip=flip, draw=draw)
-        return _Picked(item, left, before=_before(session, user, item, 0), training=True)
+        known = session.get_one(Item, number)
+        left = draw_order(len(known.responses), flip=flip, draw=draw)
+        return _Picked(known, left, before=_before(session, user, known, 0), training=True)
     if check < project.gold_rate:
         item = _gold(session, user, project, draw)
         if item is not None:
