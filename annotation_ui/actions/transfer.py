@@ -77,9 +77,7 @@ def import_lines(
 
     def remember(session: Session, done: Imported) -> None:
         if key is not None:
-            answer = _answer(done)
-            session.execute(delete(ImportKey).where(ImportKey.created < now - KEY_SECONDS))
-            session.add(ImportKey(user_id=user_id, key=key, digest=digest, answer=answer, created=now))
+            _remember(session, ImportKey(user_id=user_id, key=key, digest=digest, answer=_answer(done), created=now))
 
     with tempfile.TemporaryDirectory(prefix="keel-import-") as folder:
         file = Path(folder) / f"{_file_name(name)}.jsonl"
@@ -105,6 +103,12 @@ def import_lines(
         except (SourceError, BadRowsError) as error:
             raise ProjectError(str(error).replace(f"{folder}/", "")) from None
     return _answer(done)
+
+
+def _remember(session: Session, made: ImportKey) -> None:
+    """Keep a key, and delete those that are too old."""
+    session.execute(delete(ImportKey).where(ImportKey.created < made.created - KEY_SECONDS))
+    session.add(made)
 
 
 def _file_name(name: str) -> str:
