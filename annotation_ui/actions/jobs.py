@@ -206,7 +206,7 @@ class JobRunner:
         kind = job.project.kind
         if kind == "rewrite":
             self._run(job.id, ["train", "sft", "--config", self._configs["rewrite"], *words], log)
-            return policy_facts(out)
+            return policy_facts(out) | {"held_out": len(rows["eval"])}  # fine-tuning evaluates nothing
         words.append(f"data.eval={json.dumps([f'{snapshot}:eval'] if rows['eval'] else [])}")
         config = self._configs["safety" if kind == "safety" else "preference"]
         if kind == "attributes":

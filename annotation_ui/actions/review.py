@@ -39,7 +39,7 @@ REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
 QUEUE = 100
 PAYLOAD = ("ratings", "ranks", "spans", "turns", "text")  # the parts that a case shows
 # Of a job's result and evaluation.
-COUNTS = ("items", "n", "demonstrations", "left_out", "steps")
+COUNTS = ("items", "n", "demonstrations", "left_out", "held_out", "steps")
 FIGURES = (*COUNTS, "accuracy", "auroc", "loss", "ece", "token_accuracy")
 
 

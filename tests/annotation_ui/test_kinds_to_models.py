@@ -175,6 +175,7 @@ def test_accepted_rewrites_fine_tune_a_policy(sqlite: Database, tmp_path: Path, 
     assert 0 < len(exported) <= 10
     assert {row["response"][0]["content"] for row in exported} == {"a better answer"}
     assert (job.result["demonstrations"], job.result["left_out"]) == (len(exported), 0)
+    assert job.result["held_out"] == 10 - len(exported)  # the accepted texts of the evaluation slice
     policy = json.loads((Path(job.result["model"]) / "policy.json").read_text())
     assert policy["config"]["data"]["train"] == [f"annotations://{sqlite.url.database}#p@s1"]
     assert f"demonstrations <b>{len(exported)}</b>" in _act(sqlite, "root", "dashboard")
