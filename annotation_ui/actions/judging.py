@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import delete, select
 
 from annotation_ui.exchange.scoring import JUDGE
 from annotation_ui.store.database import Database
-from annotation_ui.store.projects import ProjectError, conversation, find_project
+from annotation_ui.store.projects import ProjectError, find_project
 from annotation_ui.store.tables import Event, Item, Score
+from reward_models.data.conversations import to_message
 from reward_models.data.curation.judging import Judge, Question, average, draw_questions
-from reward_models.data.records import Pair
+from reward_models.data.records import Conversation, Pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,8 @@ def questions_about(database: Database, project_name: str | None, *, draws: int,
             raise ProjectError(f"a judge compares two responses; {project.name!r} is a {project.kind} project")
         pairs = []
         for item in session.scalars(select(Item).where(Item.project_id == project.id).order_by(Item.id)):
-            a, b = (conversation(response.messages) for response in item.responses)
-            pairs.append(Pair(prompt=conversation(item.prompt), response_a=a, response_b=b, id=str(item.id)))
+            a, b = (_conversation(response.messages) for response in item.responses)
+            pairs.append(Pair(prompt=_conversation(item.prompt), response_a=a, response_b=b, id=str(item.id)))
     if not pairs:
         raise ProjectError(f"{project.name!r} has no items to judge; import some first")
     return [question for pair in pairs for question in draw_questions(pair, draws, seed)]
@@ -76,3 +78,8 @@ def label_by_model(
         detail = {"scorer": scorer, "items": len(known), "without": len(verdicts) - len(known)}
         session.add(Event(at=now, actor=author, kind="judged by a model", project=project.name, detail=detail))
     return ModelLabels(len(known), len(verdicts) - len(known))
+
+
+def _conversation(messages: Sequence[dict[str, Any]]) -> Conversation:
+    """Stored messages as a record's."""
+    return tuple(to_message(m, "messages") for m in messages)  # checked at import

@@ -102,12 +102,18 @@ def has_identity() -> ColumnElement[bool]:
     return exists().where(Identity.user_id == User.id)
 
 
-def _has_way_in() -> ColumnElement[bool]:
+def has_way_in() -> ColumnElement[bool]:
+    """That somebody may log in as the account, unless it is disabled: with a password, or as a person at a provider."""
     return or_(User.password.is_not(None), has_identity())
 
 
 def anyone_can_log_in(session: Session) -> bool:
-    return session.scalar(select(User.id).where(_has_way_in()).limit(1)) is not None
+    return session.scalar(select(User.id).where(has_way_in()).limit(1)) is not None
+
+
+def is_of_a_person(session: Session, user: User) -> bool:
+    """False for the authors of imported votes, as whom nobody logs in."""
+    return session.scalar(select(User.id).where(User.id == user.id, has_way_in())) is not None
 
 
 def require(session: Session, name: str | None, *roles: Role, lock: bool = False) -> User:
@@ -248,7 +254,7 @@ def enable(session: Session, name: str, *, by: str | None = None, now: float) ->
         AccountError: nobody can log in as it: the authors of imported votes and people whose names were removed.
     """
     user = _known(session, name)
-    if session.scalar(select(User.id).where(User.id == user.id, _has_way_in())) is None:
+    if not is_of_a_person(session, user):
         raise AccountError(f"{name!r} has no password, so it cannot log in; `keel annotate user password` sets one")
     user.active = True
     _changed(session, user, "user enabled", by, now)
@@ -291,7 +297,7 @@ def _state(user: User, identity: bool) -> str:
 def require_another_admin(session: Session, name: str) -> None:
     """Raise :class:`AccountError` if ``name`` is the last admin that can log in: nobody could administer afterwards."""
     user = _known(session, name)
-    admins = select(User.id).where(User.role == "admin", User.active, _has_way_in()).order_by(User.id)
+    admins = select(User.id).where(User.role == "admin", User.active, has_way_in()).order_by(User.id)
     # Locked, since two admins may lock each other out at once.
     if list(session.scalars(admins.with_for_update())) == [user.id]:
         raise AccountError(f"{user.name!r} is the last admin that can log in; make another one first")

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import secrets
 
-from sqlalchemy import delete, or_, select, text, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
-from annotation_ui.store.accounts import AccountError, UnknownAccount, find_user, has_identity
+from annotation_ui.store.accounts import AccountError, UnknownAccount, find_user, has_way_in
 from annotation_ui.store.service_tables import ApiToken, Identity, Member, SavedView, Secret, Webhook
 from annotation_ui.store.tables import Event, Guideline, Job, Login, Snapshot, User
 
@@ -32,7 +32,7 @@ def forget(session: Session, name: str, *, by: str, now: float) -> str:
     user = find_user(session, name, lock=True)
     if user is None:
         raise UnknownAccount(f"there is no user {name!r}")
-    can_log_in = select(User.id).where(or_(User.password.is_not(None), has_identity()), User.active).limit(2)
+    can_log_in = select(User.id).where(has_way_in(), User.active).limit(2)
     if list(session.scalars(can_log_in)) == [user.id]:
         raise AccountError(f"{name!r} is the last account that can log in; add another admin first")
     pseudonym = f"person-{user.id}"

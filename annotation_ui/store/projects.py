@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from annotation_ui.store.accounts import add_user, find_user
+from annotation_ui.store.accounts import add_user, find_user, is_of_a_person
 from annotation_ui.store.forms import KINDS, SLOTS, Form, Kind, default_definition, harms_of
 from annotation_ui.store.search import add_words
 from annotation_ui.store.tables import Event, Guideline, Item, Judgement, Project, Response, User
 from annotation_ui.store.verdicts import Verdict, storable
-from reward_models.data.conversations import digest, to_message
+from reward_models.data.conversations import digest
 from reward_models.data.records import Conversation
 from reward_models.data.splits import opening_key
 
@@ -154,12 +154,7 @@ def create_project(
     if has_project(session, name):
         raise ProjectError(f"there is a project {name!r} already")
     _require_lease(settings.lease_seconds)
-    project = Project(
-        name=name,
-        kind=kind,
-        created=now,
-        **asdict(settings),
-    )
+    project = Project(name=name, kind=kind, created=now, **asdict(settings))
     session.add(project)
     session.flush()
     session.add(Event(at=now, actor=author, kind="project created", project=name, detail={"kind": kind}))
@@ -195,10 +190,7 @@ def change_settings(session: Session, project: Project, changes: Mapping[str, An
 def _require_lease(seconds: float) -> None:
     """Refuse a new lease that is too long; one of an old database holds until it is changed."""
     if seconds > LONGEST_LEASE:
-        raise ProjectError(
-            f"a lease of {seconds:g} s keeps an item from everybody else for too long; at most {LONGEST_LEASE:.0f} "
-            f"({LONGEST_LEASE / 86400:.0f} days)"
-        )
+        raise ProjectError(f"a lease has at most {LONGEST_LEASE:.0f} seconds, which are 30 days, not {seconds:g}")
 
 
 def has_project(session: Session, name: str) -> bool:
@@ -282,11 +274,6 @@ def add_items(session: Session, project: Project, candidates: Iterable[Candidate
     return added
 
 
-def conversation(messages: Sequence[dict[str, Any]]) -> Conversation:
-    """Stored messages as a record's."""
-    return tuple(to_message(m, "messages") for m in messages)  # checked at import
-
-
 def _new_item(project: Project, candidate: Candidate, rank: float, now: float) -> Item:
     opening = opening_key(candidate.prompt)
     draw = int.from_bytes(hashlib.sha256(f"{project.name}:{opening}".encode()).digest()[:8], "big") / 2**64
@@ -331,7 +318,7 @@ def _add_votes(
     for vote in candidate.votes:
         name = vote.annotator
         user = people.get(name) or find_user(session, name) or add_user(session, name, "annotator", None, now=now)
-        if user.password is not None:
+        if name not in people and is_of_a_person(session, user):
             raise ProjectError(f"votes by {name!r} cannot be imported: that is an account here, which votes by itself")
         people[name] = user
         key = f"import-{item.id}-{user.id}"

@@ -641,10 +641,7 @@ CHINESE_PATTERNS: tuple[tuple[str, str], ...] = (
         "暂停的准确率须不小于 0 且小于 1，而不是 {0}",
     ),
     (r"the hourly rate must be a number of at least 0, not (.+)", "每小时报酬须为不小于 0 的数，而不是 {0}"),
-    (
-        r"a lease of (.+) s keeps an item from everybody else for too long; at most (\d+) \((\d+) days\)",
-        "保留时间 {0} 秒过长，其他人得不到该条目；最多 {1} 秒（{2} 天）",
-    ),
+    (r"a lease has at most (\d+) seconds, which are 30 days, not (.+)", "保留时间最多 {0} 秒（30 天），而不是 {1}"),
     (r"a lease of (.+) s is too short to read an item; at least 10", "保留时间 {0} 秒太短，来不及阅读；至少 10 秒"),
     (r"nothing in (.+) can be trained on: no text in it is accepted", "{0} 中没有可用于训练的内容：没有被接受的文字"),
     (r"nothing in (.+) can be trained on: every verdict is left out", "{0} 中没有可用于训练的内容：所有标注都被排除"),
