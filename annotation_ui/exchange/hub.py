@@ -61,9 +61,8 @@ def write_folder(
     Raises:
         ProjectError: there is no such project or snapshot, or the folder is not empty.
     """
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise HubError(f"{folder} is not empty; name a new directory")
     with database.read() as session:
         project = find_project(session, project_name)
         find_snapshot(session, project, snapshot_name)
@@ -138,12 +137,12 @@ def _card(name: str, kind: str, snapshot: str, splits: list[str], found: Written
     return "\n".join(["---", *header, "---", *lines, ""])
 
 
-def push_folder(folder: Path, name: str, *, private: bool) -> str:
-    """Upload a folder as a data set; returns the commit's address. A repository that exists keeps its visibility.
+def check_push(name: str, *, private: bool) -> bool:
+    """Ask the hub, before anything is written, whether it knows the token; true if the data set is there already.
 
     Raises:
-        HubError: no name of that form, not logged in, the hub refuses, or the data set is public and ``private`` is
-            wanted.
+        HubError: no name of that form, not logged in, the hub refuses the token, or the data set is public and
+            ``private`` is wanted.
     """
     _check_name(name)
     with needs("annotate"):
@@ -154,19 +153,48 @@ def push_folder(folder: Path, name: str, *, private: bool) -> str:
         raise HubError("not logged in to the hub: run `hf auth login`, or set HF_TOKEN")
     api = HfApi(library_name="keel")
     try:
-        try:
-            exists_public = not api.dataset_info(name).private
-        except RepositoryNotFoundError:
+        api.whoami()
+    except (HfHubHTTPError, OSError) as error:
+        said = str(error).splitlines()[0][:300]
+        raise HubError(f"the hub does not accept the log-in ({said}): run `hf auth login`, or set HF_TOKEN") from error
+    try:
+        public = not api.dataset_info(name).private
+    except RepositoryNotFoundError:
+        return False
+    except (HfHubHTTPError, OSError) as error:
+        raise HubError(f"the hub refuses {name}: {error}") from error
+    if private and public:
+        raise HubError(f"{name} is public; add --public if everybody may see these judgements")
+    return True
+
+
+def push_folder(folder: Path, name: str, *, private: bool) -> str:
+    """Upload a folder as a data set; returns the commit's address. A repository that exists keeps its visibility.
+
+    Raises:
+        HubError: as :func:`check_push`, or the hub refuses what is uploaded.
+    """
+    there = check_push(name, private=private)
+    with needs("annotate"):
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError
+
+    api = HfApi(library_name="keel")
+    try:
+        if not there:
             api.create_repo(name, repo_type="dataset", private=private)
-        else:
-            if private and exists_public:
-                raise HubError(f"{name} is public; add --public if everybody may see these judgements")
         commit = api.upload_folder(
             repo_id=name, repo_type="dataset", folder_path=folder, commit_message="Upload a project of Keel annotate"
         )
     except (HfHubHTTPError, OSError) as error:
         raise HubError(f"the hub refuses {name}: {error}") from error
     return str(commit.commit_url)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise :class:`HubError` if a project cannot be written into ``folder`` because something is there."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise HubError(f"{folder} is not empty; name a new directory")
 
 
 def pull_project(

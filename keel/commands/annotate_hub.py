@@ -26,21 +26,27 @@ def push_command(
     names: Annotated[bool, typer.Option("--names", help="Keep annotators' names; default: pseudonyms.")] = False,
     public: Annotated[bool, typer.Option("--public", help="Make a new data set public; default: private.")] = False,
     folder: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the data set here too; without a name, only here.")
+        Path | None, typer.Option(metavar="DIR", help="Write the data set here, to look at it, and upload nothing.")
     ] = None,
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Upload a project as a data set: items, definition, labels to train on, every vote. Needs `hf auth login`.
 
-    Written reasons are uploaded as people wrote them: read them before you make a data set public.
+    With --folder DIR the same files are written to a new directory, and nothing is uploaded. Written reasons are
+    uploaded as people wrote them: read them before you make a data set public.
     """
     from annotation_ui.exchange.exporting import snapshot
-    from annotation_ui.exchange.hub import push_folder, write_folder
+    from annotation_ui.exchange.hub import check_folder, check_push, push_folder, write_folder
     from annotation_ui.store.database import open_database
     from annotation_ui.store.projects import find_project
 
     if name is None and folder is None:
-        raise typer.BadParameter("name a data set, or --folder DIR, or both")
+        raise typer.BadParameter("name a data set, or --folder DIR to write the files only")
+    if folder is not None:  # what cannot work is said before a snapshot is taken, which stays
+        check_folder(folder)
+    else:
+        assert name is not None
+        check_push(name, private=not public)
     database = open_database(db)
     with database.write() as session:
         found = find_project(session, project)
@@ -53,7 +59,12 @@ def push_command(
             f"snapshot {snapshot_name}: {done.items} items ({done.gold} gold items left out), {done.judgements} "
             f"judgements, {done.labels} rows to train on"
         )
-        typer.echo(push_folder(out, name, private=not public) if name else f"written to {out}")
+        if folder is None and name is not None:
+            typer.echo(push_folder(out, name, private=not public))
+            return
+    target = name or "OWNER/NAME"
+    options = f"--project {found.name} --snapshot {snapshot_name}"
+    typer.echo(f"written to {out}, nothing uploaded; `keel annotate push {target} {options}` uploads it")
 
 
 @app.command("pull")

@@ -29,6 +29,7 @@ class Hub:
     files: dict[str, bytes] = field(default_factory=dict)
     public: bool | None = None
     refuse: bool = False
+    token_holds: bool = True
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -65,6 +66,9 @@ class _Handler(BaseHTTPRequestHandler):
                 for name, content in self.hub.files.items()
             ]
             return self.say(tree)
+        if path == "/api/whoami-v2":
+            held = self.hub.token_holds
+            return self.say({"name": "me"} if held else {"error": "Invalid user token."}, 200 if held else 401)
         known = path in (f"/api/datasets/{NAME}", f"/api/datasets/{NAME}/revision/main")
         if not known or self.hub.public is None:
             return self.say({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})

@@ -14,13 +14,15 @@ from hub_stand_in import NAME, Hub, hub_stand_in
 from kinds import fill_kind, rank, rate
 from pyarrow import parquet
 from sqlalchemy import select
+from typer.testing import CliRunner, Result
 
 from annotation_ui.exchange.exporting import snapshot
 from annotation_ui.exchange.hub import HubError, pull_project, push_folder, write_folder
 from annotation_ui.store.database import Database
 from annotation_ui.store.forms import Kind
 from annotation_ui.store.projects import ProjectError, Settings, find_project
-from annotation_ui.store.tables import Guideline, Item, Project
+from annotation_ui.store.tables import Guideline, Item, Project, Snapshot
+from keel.cli import app
 
 NOW = 1_700_000_000.0
 Fill = Callable[..., Database]
@@ -162,3 +164,49 @@ def test_a_project_of_another_kind_takes_nothing(judged: Database, tmp_path: Pat
     (out / "project.yaml").write_text(yaml.safe_dump({**definition, "kind": "ranking"}))
     with pytest.raises(ProjectError, match=r"ranking|project\.yaml"):
         pull_project(judged, str(out), "p", author="root", now=NOW)
+
+
+def push(database: Database, *words: object) -> Result:
+    return CliRunner().invoke(app, ["annotate", "push", *map(str, words), "--db", database.public_name])
+
+
+def snapshots(database: Database) -> list[str]:
+    with database.read() as session:
+        return list(session.scalars(select(Snapshot.name).order_by(Snapshot.id)))
+
+
+@pytest.mark.parametrize("named", [(), (NAME,)])
+def test_a_folder_is_written_and_nothing_uploaded(
+    sqlite: Database, fill: Fill, tmp_path: Path, hub: Hub, named: tuple[str, ...]
+) -> None:
+    fill(sqlite, items=1)
+    judge(sqlite, "ann")
+    done = push(sqlite, *named, "--project", "p", "--folder", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "nothing uploaded" in done.output
+    assert f"push {NAME if named else 'OWNER/NAME'} --project p --snapshot s1" in done.output
+    assert (tmp_path / "out" / "project.yaml").is_file()
+    assert (hub.created, hub.files) == ([], {})
+
+
+def test_a_push_that_cannot_work_takes_no_snapshot(
+    sqlite: Database, fill: Fill, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sqlite, items=1)
+    judge(sqlite, "ann")
+    hub.token_holds = False
+    refused = push(sqlite, NAME, "--project", "p")
+    assert (refused.exit_code, "does not accept the log-in" in refused.output) == (2, True)
+    hub.token_holds, hub.public = True, True
+    assert "is public" in push(sqlite, NAME, "--project", "p").output
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "file").write_text("")
+    assert "not empty" in push(sqlite, "--project", "p", "--folder", tmp_path / "out").output
+    with monkeypatch.context() as patch:
+        patch.setattr("huggingface_hub.get_token", lambda: None)
+        assert "not logged in" in push(sqlite, NAME, "--project", "p").output
+    assert snapshots(sqlite) == []
+    hub.public = None
+    assert push(sqlite, NAME, "--project", "p").exit_code == 0
+    assert snapshots(sqlite) == ["s1"]
+    assert "project.yaml" in hub.files
