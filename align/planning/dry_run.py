@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from align.config import AlignConfig
 from align.planning.assumptions import Assumptions
 from align.planning.memory import run_memory
+from align.planning.start import shape_to_be
+from reward_models.backbone.config import ModelConfig
 from reward_models.data.records import DOMAINS
-from reward_models.planning.fit import check_shared_tokens, device_here, memory_lines, shape_of
+from reward_models.planning.fit import check_shared_tokens, device_here, memory_lines
 from reward_models.planning.shapes import ModelShape, ShapeError, read_shape
 
 # The domain that a term scores, where its entry names none.
@@ -23,16 +25,19 @@ def memory_of_run(config: AlignConfig) -> Iterator[str]:
     """
     here = device_here(config.engine)
     try:
-        shape = shape_of(config.model)
+        shape = shape_to_be(config.model)
     except ShapeError as error:
         yield f"memory: not estimated: {error}"
         return
+    yield f"sizes of the model: {shape.source}"
     check_shared_tokens(shape, config.engine.sequence_parallel)
     models: list[ModelShape] = []
+    offloaded: list[ModelShape] = []
+    elsewhere = offloaded_models(config)
     for path in reward_model_paths(config):
         try:
-            models.append(read_shape(path))
-        except ShapeError as error:
+            (offloaded if path in elsewhere else models).append(shape_to_be(ModelConfig(path=path)))
+        except ValueError as error:
             yield f"memory: a reward model is not counted: {error}"
     teacher = None
     if config.teacher is not None and config.teacher.url is None:
@@ -46,6 +51,7 @@ def memory_of_run(config: AlignConfig) -> Iterator[str]:
         ranks=here.ranks,
         prompt=Assumptions().prompt_tokens,
         reward_models=models,
+        offloaded=offloaded,
         teacher=teacher,
         on_cpu=here.on_cpu,
     )
@@ -61,3 +67,10 @@ def reward_model_paths(config: AlignConfig) -> dict[str, frozenset[str]]:
         for path in [] if named is None else [named] if isinstance(named, str) else list(named):
             found[str(path)] = found.get(str(path), frozenset()) | domains
     return found
+
+
+def offloaded_models(config: AlignConfig) -> set[str]:
+    """The paths of the reward models that are in CPU memory between uses."""
+    entries = [each.arguments for each in config.rewards if each.arguments.get("offload") is True]
+    named = [each.get("model") for each in entries]
+    return {str(path) for each in named if each for path in ([each] if isinstance(each, str) else each)}

@@ -44,6 +44,7 @@ def run_memory(
     ranks: int,
     prompt: float,
     reward_models: Sequence[ModelShape] = (),
+    offloaded: Sequence[ModelShape] = (),
     teacher: ModelShape | None = None,
     on_cpu: bool = False,
 ) -> RunMemory:
@@ -51,7 +52,8 @@ def run_memory(
 
     Args:
         shape: of the policy. ``ranks``: that train. ``prompt``: tokens of a prompt.
-        reward_models, teacher: those that every rank loads.
+        reward_models, teacher: those that every rank loads and keeps on its device. ``offloaded``: reward models that
+            are there only while they score, which is when log-probabilities are computed.
     """
     longest = max(phase.max_new_tokens for phase in phases_of(config))
     tokens = max(config.max_tokens, math.ceil(longest + prompt))  # a response that exceeds the budget is computed alone
@@ -61,14 +63,19 @@ def run_memory(
     copy = trained * width / (ranks if settings.zero_stage == 3 else 1)
     first = "kl_first" in {guard.watch for guard in config.guards}
     copies = sum((bool(config.loss.beta), first, config.keeps_old_policy))
+    if on_cpu:  # what is offloaded stays in the same memory
+        reward_models, offloaded = [*reward_models, *offloaded], ()
+    kept, moved = (float(sum(m.backbone + m.hidden for m in each)) * width for each in (reward_models, offloaded))
     states = model_states(shape, settings)
-    models = float(sum(each.backbone + each.hidden for each in reward_models)) * width
-    fixed = {"reward models": models, "teacher": float(teacher.parameters) * width if teacher is not None else 0.0}
+    if moved:
+        states = Memory(states.device, {**states.host, "reward models": moved})
+    fixed = {"reward models": kept, "teacher": float(teacher.parameters) * width if teacher is not None else 0.0}
     resting = {} if config.ref_offload and not on_cpu else {"reference": copies * copy}
     update = states.with_parts(**activations(shape, settings), **fixed, **resting)
     # While the reference is computed it is on the device, wherever it rests. Gradients are gone between the steps.
     still = Memory({name: value for name, value in states.device.items() if name != "gradients"}, states.host)
-    passes = still.with_parts(**fixed, reference=copies * copy, activations=forward_bytes(shape, settings))
+    scoring = {**fixed, "reward models": kept + moved}
+    passes = still.with_parts(**scoring, reference=copies * copy, activations=forward_bytes(shape, settings))
     rollout = None
     if config.rollout.engine == "local":
         responses = -(-config.prompts_per_rollout * config.samples_per_prompt // ranks)

@@ -26,10 +26,15 @@ DRAWN_AT_MOST = 16384  # responses that are drawn for a rollout; a larger one is
 
 @dataclass(frozen=True)
 class ScoringModel:
-    """A reward model that the run loads, and the domains of the prompts whose responses it scores."""
+    """A reward model that the run loads, and the domains of the prompts whose responses it scores.
+
+    Attributes:
+        offload: it is in CPU memory between uses.
+    """
 
     shape: ModelShape
     domains: frozenset[str]
+    offload: bool = False
 
     def share(self, phase: Phase) -> float:
         """Share of the responses that it scores; all of them where the phase's mix is not known."""
@@ -137,10 +142,17 @@ def make_plan(
     if shape.latent is None:  # else the plan is one without it, see settings_of()
         check_divisible(cluster.training, config.engine.sequence_parallel)
         check_shared_tokens(shape, config.engine.sequence_parallel)
-    shapes = [each.shape for each in reward_models]
     prompt = assumptions.prompt_tokens
     teacher = (teacher or shape) if config.teacher is not None else None
-    memory = run_memory(config, shape, ranks=cluster.training, prompt=prompt, reward_models=shapes, teacher=teacher)
+    memory = run_memory(
+        config,
+        shape,
+        ranks=cluster.training,
+        prompt=prompt,
+        reward_models=[each.shape for each in reward_models if not each.offload],
+        offloaded=[each.shape for each in reward_models if each.offload],
+        teacher=teacher,
+    )
     replica = replica_for(config, shape, cluster, assumptions, memory)
     simulator = _Simulator(
         config, shape, cluster, assumptions, lengths, list(reward_models), teacher, replica, rates, seed

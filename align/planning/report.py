@@ -143,7 +143,7 @@ def lines(plan: Plan) -> Iterator[str]:
     )
     yield ""
     yield "memory of a training rank, GB"
-    yield from memory_table(plan.memory.parts, device.memory)
+    yield from memory_table(plan.memory.parts, device.memory, GB)
     yield ""
     yield (
         f"time      {plan.seconds / 3600:,.1f} h; {plan.device_hours:,.0f} device hours; at {cluster.price:g} an hour "

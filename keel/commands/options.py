@@ -96,7 +96,14 @@ def setting(key: str, value: object) -> str:
 
 
 def start_ranks(module: str, config: str | None, words: Sequence[str], processes: int) -> NoReturn:
-    """Replace this process by a launcher that runs a program on several ranks; signals reach the launcher itself."""
-    program = ["--module", module, *(["--config", config] if config else []), *words]
+    """Replace this process by a launcher that runs a program on several ranks; signals reach the launcher itself.
+
+    A dry run needs the first rank only, which is told their number: the launcher would add its traceback to a refusal.
+    """
+    words = [*(["--config", config] if config else []), *words]
+    if "--dry-run" in words:
+        counted = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "RANK": "0", "LOCAL_RANK": "0"}
+        os.execve(sys.executable, [sys.executable, "-m", module, *words], {**os.environ, **counted})
+    program = ["--module", module, *words]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     os.execv(sys.executable, [*launch, *program])

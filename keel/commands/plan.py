@@ -123,18 +123,19 @@ def _lengths(config: AlignConfig, given: str | None, samples: Path | None, devia
 
 def _reward_models(config: AlignConfig, policy: ModelShape, given: str | None) -> list[ScoringModel]:
     """The reward models that the run loads; the shape of those that are not here is ``given``, else the policy's."""
-    from align.planning.dry_run import reward_model_paths
+    from align.planning.dry_run import offloaded_models, reward_model_paths
     from align.planning.plan import ScoringModel
     from reward_models.planning.shapes import ShapeError, read_shape
 
     found: list[ScoringModel] = []
+    elsewhere = offloaded_models(config)
     for path, domains in reward_model_paths(config).items():
         try:
             shape = read_shape(path)
         except ShapeError:
             shape = policy if given is None else read_shape(given)
             shape = replace(shape, name=f"{path} is not here: as large as {shape.name}")
-        found.append(ScoringModel(shape, domains))
+        found.append(ScoringModel(shape, domains, offload=path in elsewhere))
     return found
 
 

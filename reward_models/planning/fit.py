@@ -24,7 +24,7 @@ class Here:
     """The device of this rank.
 
     Attributes:
-        available: bytes; of a machine without a GPU its available memory divided by the ranks on it.
+        available: bytes; of a machine without a GPU its total memory, free or in use, divided by the ranks on it.
         ranks: of the job.
     """
 
@@ -53,9 +53,10 @@ def device_here(engine: EngineConfig) -> Here:
         properties = torch.cuda.get_device_properties(int(os.environ.get("LOCAL_RANK", "0")))
         return Here(properties.name, float(properties.total_memory), False, ranks)
     lines = MEMORY_FILE.read_text(encoding="utf-8").splitlines() if MEMORY_FILE.is_file() else []
-    kilobytes = [float(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    available = kilobytes[0] * 1024 if kilobytes else float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return Here("this machine's memory", available / local, True, ranks)
+    kilobytes = [float(line.split()[1]) for line in lines if line.startswith("MemTotal:")]
+    total = kilobytes[0] * 1024 if kilobytes else float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    shared = f", divided among its {local} ranks" if local > 1 else ""
+    return Here(f"this machine (its total memory{shared})", total / local, True, ranks)
 
 
 def shape_of(model: ModelConfig) -> ModelShape:
@@ -78,7 +79,7 @@ def memory_lines(parts: Mapping[str, Memory], here: Here) -> Iterator[str]:
     Raises:
         ConfigError: a part of a step needs more than there is.
     """
-    yield f"memory of each of {here.ranks} ranks, GB (estimated; no model was loaded)"
+    yield f"memory of each of {here.ranks} ranks, GiB (estimated; no model was loaded)"
     yield from memory_table(parts, here.available)
     name, peak = max(parts.items(), key=lambda each: each[1].total)
     if peak.total <= here.available:
@@ -87,8 +88,8 @@ def memory_lines(parts: Mapping[str, Memory], here: Here) -> Iterator[str]:
     advice = ADVICE.get(largest, ADVICE["weights"])
     elsewhere = " For a run on other devices give the GiB of one: engine.device_memory=80" if here.on_cpu else ""
     raise ConfigError(
-        f"a rank needs {peak.total / 1e9:,.1f} GB ({name}; most of it {largest}: "
-        f"{peak.device[largest] / 1e9:,.1f} GB), and {here.name} has {here.available / 1e9:,.1f} GB for it. "
+        f"a rank needs {peak.total / GIB:,.1f} GiB ({name}; most of it {largest}: "
+        f"{peak.device[largest] / GIB:,.1f} GiB), and {here.name} has {here.available / GIB:,.1f} GiB for it. "
         f"{advice}.{elsewhere}"
     )
 

@@ -264,15 +264,20 @@ def trained_parameters(shape: ModelShape, model: ModelConfig, *, scalar_head: bo
     return matrices + shape.vectors * (shape.layers - frozen) // shape.layers + shape.hidden + output
 
 
-def memory_table(parts: Mapping[str, Memory], available: float) -> Iterator[str]:
-    """One row for each part of the memory, a column for each part of a step."""
+def memory_table(parts: Mapping[str, Memory], available: float, unit: float = GIB) -> Iterator[str]:
+    """One row for each part of the memory, a column for each part of a step.
+
+    Args:
+        available: bytes. ``unit``: bytes that the figures count in: GiB, or 10^9 beside the sizes of data sheets.
+    """
+    name = "GiB" if unit == GIB else "GB"
     rows = list(dict.fromkeys(row for memory in parts.values() for row in memory.device))
     yield f"  {'':<22}" + "".join(f"{name:>19}" for name in parts)
     for row in rows:
-        cells = "".join(f"{memory.device.get(row, 0) / 1e9:>19,.2f}" for memory in parts.values())
+        cells = "".join(f"{memory.device.get(row, 0) / unit:>19,.2f}" for memory in parts.values())
         yield f"  {row:<22}{cells}"
-    totals = "".join(f"{memory.total / 1e9:>19,.2f}" for memory in parts.values())
-    yield f"  {'total':<22}{totals}   of {available / 1e9:,.1f}"
+    totals = "".join(f"{memory.total / unit:>19,.2f}" for memory in parts.values())
+    yield f"  {'total':<22}{totals}   of {available / unit:,.1f}"
     host = max(sum(memory.host.values()) for memory in parts.values())
     if host:
-        yield f"  and {host / 1e9:,.2f} GB of the machine's memory for what is offloaded"
+        yield f"  and {host / unit:,.2f} {name} of the machine's memory for what is offloaded"

@@ -68,7 +68,8 @@ class EngineConfig:
         grad_clip: largest global gradient norm; 0 switches clipping off.
         sequence_parallel: ranks that compute each micro-batch together, a stretch of its tokens each: for texts whose
             activations one device cannot hold. Must divide the number of ranks and the model's attention heads.
-        device_memory: GiB of a rank's device that ``--dry-run`` goes by; default: those of the device that it runs on.
+        device_memory: GiB of a rank's device that ``--dry-run`` goes by; default: those of the GPU that it
+            runs on, or without one the machine's total memory, divided among its ranks.
         zero_options: further keys of DeepSpeed's ``zero_optimization`` section, as they are.
     """
 
