@@ -21,7 +21,16 @@ from annotation_ui.labelling.judgements import in_force
 from annotation_ui.store.accounts import require
 from annotation_ui.store.database import Database, open_database
 from annotation_ui.store.projects import ProjectError, find_project
-from annotation_ui.store.tables import Assignment, Event, Item, Judgement, Project, Snapshot, SnapshotJudgement
+from annotation_ui.store.tables import (
+    Assignment,
+    Event,
+    Guideline,
+    Item,
+    Judgement,
+    Project,
+    Snapshot,
+    SnapshotJudgement,
+)
 
 SCHEME = "annotations://"
 # Parts of a snapshot beside its splits.
@@ -100,10 +109,12 @@ def export(session: Session, project: Project, snapshot_name: str, rule: ExportR
     ``annotation_ui.exchange.payload_rows``. Gold items and silent repeats are not exported.
 
     Raises:
-        ProjectError: there is no such snapshot, or the rule does not fit the kind of project.
+        ProjectError: there is no such snapshot, or the rule does not fit the kind of project or what it asks for.
     """
     rule = rule or ExportRule()
     check_rule(project, rule)
+    if rule.turns:
+        _require_turns(session, project)
     found = find_snapshot(session, project, snapshot_name)
     if project.kind == "rewrite":
         return _accepted(session, project, found)
@@ -126,6 +137,16 @@ def export(session: Session, project: Project, snapshot_name: str, rule: ExportR
         counts[outcome] += 1
         rows[item.split].extend(row | reference for row in made)
     return Export(rows, dict(counts), f"{project.name}@{found.name}")
+
+
+def _require_turns(session: Session, project: Project) -> None:
+    """Raise :class:`ProjectError` unless some version of the guideline asked for verdicts on turns."""
+    forms = session.scalars(select(Guideline.form).where(Guideline.project_id == project.id))
+    if not any((form or {}).get("turns") for form in forms):
+        raise ProjectError(
+            f"{project.name!r} asks for no verdicts on turns, so there are none to export; "
+            "`turns: [good, …]` in its definition asks for them (`keel annotate project FILE.yaml`)"
+        )
 
 
 def _accepted(session: Session, project: Project, found: Snapshot) -> Export:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from annotation_ui.store.accounts import ROLES, Role
 
+PREFIX = "KEEL_OIDC_"
 CALLBACK = "/login/provider/callback"
 LONGEST_HOURS = 14 * 24.0
 
@@ -55,10 +56,16 @@ def read_settings(environment: Mapping[str, str], *, local: str | None = None) -
         local: the app's address where it listens on this machine alone, used without ``KEEL_PUBLIC_URL``.
 
     Raises:
-        OidcSettingsError: a variable is missing or makes no sense.
+        OidcSettingsError: a variable is missing or makes no sense, or there are others without an issuer.
     """
     issuer = environment.get("KEEL_OIDC_ISSUER", "").strip()
     if not issuer:
+        others = [name for name, value in sorted(environment.items()) if name.startswith(PREFIX) and value.strip()]
+        if others:
+            raise OidcSettingsError(
+                f"KEEL_OIDC_ISSUER is missing, without which there is no single sign-on, but {', '.join(others)} is "
+                "set; set the issuer, or unset the others"
+            )
         return None
     check_address(issuer, "KEEL_OIDC_ISSUER")
     client_id = environment.get("KEEL_OIDC_CLIENT_ID", "").strip()

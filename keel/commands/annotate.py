@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from annotation_ui.store.database import Database
+    from annotation_ui.web.oidc_settings import OidcSettings
 
 app = typer.Typer(
     help="Compare responses and label safety in the browser, over a real database.", invoke_without_command=True
@@ -132,10 +133,10 @@ def _serve(
     from annotation_ui.actions.jobs import JobRunner
     from annotation_ui.actions.webhooks import WebhookSender
     from annotation_ui.store.accounts import add_user, anyone_can_log_in, find_user
-    from annotation_ui.web.oidc_settings import read_settings
     from annotation_ui.web.server import build
 
-    oidc = read_settings(os.environ, local=f"http://{host}:{port}" if host in LOCAL else None)
+    log_format = _log_format()
+    oidc = _single_sign_on(host, port)
     with database.read() as session:
         alone = oidc is None and not anyone_can_log_in(session)
     if alone and host not in LOCAL:
@@ -151,10 +152,6 @@ def _serve(
     elif host not in LOCAL and not secure_cookie:
         typer.echo(f"warning: passwords travel in the clear. {TLS}", err=True)
     token = (os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)) if alone else None
-    address = f"http://{host}:{port}/{f'?token={quote(token)}' if token else ''}"
-    typer.echo(f"Keel annotate on {address} ({database}); Ctrl-C stops it")
-    if oidc is not None:
-        typer.echo(f"single sign-on at {oidc.issuer}, which sends browsers back to {oidc.redirect}")
     server = build(
         database,
         single_user=NOBODY if alone else None,
@@ -163,20 +160,43 @@ def _serve(
         oidc=oidc,
         metrics_token=os.environ.get("KEEL_METRICS_TOKEN", ""),
     )
+    address = f"http://{host}:{port}/{f'?token={quote(token)}' if token else ''}"
+    typer.echo(f"Keel annotate on {address} ({database}); Ctrl-C stops it")
+    if oidc is not None:
+        typer.echo(f"single sign-on at {oidc.issuer}, which sends browsers back to {oidc.redirect}")
     jobs = JobRunner(database, command=KEEL, runs=runs, configs=configs)
     sender = WebhookSender(database, allow_private=private_webhooks)
     jobs.start()
     sender.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what follows is done: uvicorn hands it on to us
     try:
-        _listen(server, host, port)
+        _listen(server, host, port, log_format)
     finally:
         sender.stop()
         jobs.stop()
 
 
-def _listen(server: FastAPI, host: str, port: int) -> None:
-    """Serve until a signal ends it, with a log as KEEL_LOG_FORMAT says."""
+def _single_sign_on(host: str, port: int) -> OidcSettings | None:
+    """The settings of single sign-on, with a warning if its provider does not answer: passwords work without it."""
+    from annotation_ui.web.oidc_settings import read_settings
+
+    oidc = read_settings(os.environ, local=f"http://{host}:{port}" if host in LOCAL else None)
+    if oidc is not None:
+        from annotation_ui.web.oidc_client import OidcClient, ProviderError  # Authlib is an extra
+
+        try:
+            OidcClient(oidc).metadata()
+        except ProviderError as error:
+            typer.echo(
+                f"warning: the provider of single sign-on cannot be used now ({error}); it is asked again at every "
+                "sign-in",
+                err=True,
+            )
+    return oidc
+
+
+def _listen(server: FastAPI, host: str, port: int, log_format: str) -> None:
+    """Serve until a signal ends it."""
     import uvicorn
 
     uvicorn.run(
@@ -187,7 +207,7 @@ def _listen(server: FastAPI, host: str, port: int) -> None:
         server_header=False,
         forwarded_allow_ips="127.0.0.1",
         access_log=False,
-        log_config=None if _log_format() == "json" else uvicorn.config.LOGGING_CONFIG,
+        log_config=None if log_format == "json" else uvicorn.config.LOGGING_CONFIG,
     )
 
 

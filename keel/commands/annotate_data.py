@@ -255,7 +255,8 @@ def _export_rows(
         typer.echo(f"{number:6d} items {reason}")
     for path, rows in zip(files, result.rows.values(), strict=False):
         typer.echo(f"wrote {len(rows)} rows to {path}")
-    source = f"annotations://{database.public_name}#{result.snapshot}"
+    part = ":turns" if rule.turns else ":pairs" if rule.pairs else ""
+    source = f"annotations://{database.public_name}#{result.snapshot}{part}"
     typer.echo(f"snapshot {result.snapshot}; train on it with 'data.train=[{source}]'")
 
 

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from keel.cli import app
+from keel.commands.annotate import _single_sign_on
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +140,37 @@ def test_no_listening_beyond_this_machine_without_accounts(tmp_path: Path) -> No
     assert refused.exit_code == 2
     assert "user add" in refused.output
     assert "TLS" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("KEEL_METRICS_TOKEN", "short", "KEEL_METRICS_TOKEN has 5 characters"),
+        ("KEEL_LOG_FORMAT", "xml", "KEEL_LOG_FORMAT is text or json"),
+        ("KEEL_OIDC_CLIENT_ID", "keel", "KEEL_OIDC_ISSUER is missing"),
+    ],
+)
+def test_settings_are_checked_before_the_app_is_said_to_be_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    refused = CliRunner().invoke(app, ["annotate", "--db", str(tmp_path / "a.db")])
+    assert (refused.exit_code, says in refused.output) == (2, True), refused.output
+    assert "Keel annotate on" not in refused.output
+
+
+def test_a_provider_that_does_not_answer_is_said_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("authlib", reason="pip install 'keel-align[oidc]'")
+    given = {"ISSUER": "http://127.0.0.1:9", "CLIENT_ID": "keel", "ROLES": "all=annotator"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"KEEL_OIDC_{name}", value)
+    found = _single_sign_on("127.0.0.1", 7860)
+    assert found is not None
+    assert found.redirect.startswith("http://127.0.0.1:7860/")
+    said = capsys.readouterr().err
+    assert "cannot be used now (http://127.0.0.1:9/.well-known/openid-configuration: ConnectError)" in said
 
 
 def test_migrate(tmp_path: Path) -> None:

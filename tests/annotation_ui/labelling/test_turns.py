@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from annotating import NOW
 from kinds import PLAIN, fill_kind
+from sqlalchemy import select
+from typer.testing import CliRunner, Result
 
 from annotation_ui.exchange.exporting import ExportRule, export, snapshot
 from annotation_ui.labelling import session as annotating
@@ -15,8 +18,10 @@ from annotation_ui.quality.statistics import quality
 from annotation_ui.store.database import Database
 from annotation_ui.store.forms import DefinitionError, Form, read_definition
 from annotation_ui.store.projects import ProjectError, find_project
+from annotation_ui.store.tables import Snapshot
 from annotation_ui.store.verdicts import VerdictError
 from annotation_ui.web import pages
+from keel.cli import app
 from reward_models.data.sources import load
 
 FORM = Form(turns=("good", "off topic", "wrong"))
@@ -88,6 +93,30 @@ def test_the_page_asks_for_every_turn_and_shows_what_was_said(sqlite: Database) 
         "said": {"label": "safe", "turns": {"1": "good", "3": "good"}},
     }
     assert pages.act(sqlite, "rev", asked, now=NOW)["note"] == "Decided"
+
+
+def export_turns(database: Database, folder: Path) -> Result:
+    words = ["annotate", "export", str(folder), "--project", "p", "--turns", "--db", database.public_name]
+    return CliRunner().invoke(app, words)
+
+
+def test_the_command_names_the_source_of_the_turns(sqlite: Database, tmp_path: Path) -> None:
+    filled(sqlite)
+    for who in ("ann", "bob"):
+        judge(sqlite, who, {"1": "good", "3": "wrong"})
+    done = export_turns(sqlite, tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert f"data.train=[annotations://{sqlite.public_name}#p@s1:turns]" in "".join(done.output.split("\n"))
+
+
+def test_turns_of_a_project_that_asks_for_none_are_an_error(sqlite: Database, tmp_path: Path) -> None:
+    fill_kind(sqlite, "safety", rows=[{"prompt": PROMPT, "response": "four"}])
+    judge(sqlite, "ann", None)
+    refused = export_turns(sqlite, tmp_path / "out")
+    assert (refused.exit_code, "'p' asks for no verdicts on turns" in refused.output) == (2, True)
+    assert not (tmp_path / "out").exists()
+    with sqlite.read() as session:
+        assert session.scalars(select(Snapshot)).all() == []
 
 
 @pytest.mark.parametrize(
