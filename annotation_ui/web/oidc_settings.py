@@ -10,7 +10,15 @@ from urllib.parse import urlsplit
 
 from annotation_ui.store.accounts import ROLES, Role
 
-PREFIX = "KEEL_OIDC_"
+OTHERS = (  # variables that mean nothing without KEEL_OIDC_ISSUER
+    "KEEL_OIDC_CLIENT_ID",
+    "KEEL_OIDC_CLIENT_SECRET",
+    "KEEL_OIDC_GROUPS_CLAIM",
+    "KEEL_OIDC_HOURS",
+    "KEEL_OIDC_NAME_CLAIM",
+    "KEEL_OIDC_ROLES",
+    "KEEL_OIDC_SCOPES",
+)
 CALLBACK = "/login/provider/callback"
 LONGEST_HOURS = 14 * 24.0
 
@@ -60,7 +68,7 @@ def read_settings(environment: Mapping[str, str], *, local: str | None = None) -
     """
     issuer = environment.get("KEEL_OIDC_ISSUER", "").strip()
     if not issuer:
-        others = [name for name, value in sorted(environment.items()) if name.startswith(PREFIX) and value.strip()]
+        others = [name for name in OTHERS if environment.get(name, "").strip()]
         if others:
             raise OidcSettingsError(
                 f"KEEL_OIDC_ISSUER is missing, without which there is no single sign-on, but {', '.join(others)} is "

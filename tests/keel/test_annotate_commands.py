@@ -163,9 +163,9 @@ def test_a_provider_that_does_not_answer_is_said_at_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("authlib", reason="pip install 'keel-align[oidc]'")
-    given = {"ISSUER": "http://127.0.0.1:9", "CLIENT_ID": "keel", "ROLES": "all=annotator"}
-    for name, value in given.items():
-        monkeypatch.setenv(f"KEEL_OIDC_{name}", value)
+    monkeypatch.setenv("KEEL_OIDC_ISSUER", "http://127.0.0.1:9")
+    monkeypatch.setenv("KEEL_OIDC_CLIENT_ID", "keel")
+    monkeypatch.setenv("KEEL_OIDC_ROLES", "all=annotator")
     found = _single_sign_on("127.0.0.1", 7860)
     assert found is not None
     assert found.redirect.startswith("http://127.0.0.1:7860/")

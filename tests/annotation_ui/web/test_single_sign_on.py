@@ -383,9 +383,9 @@ def test_a_provider_that_is_away_or_another_one(sqlite: Database, idp: Provider)
 def test_settings_are_read_from_the_environment() -> None:
     assert read_settings({}) is None
     assert read_settings({"KEEL_OIDC_CLIENT_ID": "", "KEEL_PUBLIC_URL": "https://annotate.example.org"}) is None
-    for name in ("CLIENT_ID", "ROLES", "CLIENT_SECRET"):
-        with pytest.raises(OidcSettingsError, match=rf"ISSUER is missing.* KEEL_OIDC_{name} is set"):
-            read_settings({f"KEEL_OIDC_{name}": "x", "KEEL_OIDC_ISSUER": " "})
+    for name in ("KEEL_OIDC_CLIENT_ID", "KEEL_OIDC_ROLES", "KEEL_OIDC_CLIENT_SECRET"):
+        with pytest.raises(OidcSettingsError, match=rf"ISSUER is missing.* {name} is set"):
+            read_settings({name: "x", "KEEL_OIDC_ISSUER": " "})
     given = {"KEEL_OIDC_ISSUER": "https://id.example.org/realms/x", "KEEL_OIDC_CLIENT_ID": "keel"}
     given |= {"KEEL_PUBLIC_URL": "https://annotate.example.org/", "KEEL_OIDC_HOURS": "8"}
     given |= {"KEEL_OIDC_ROLES": "cn=ops,ou=it=admin; all = annotator;"}
