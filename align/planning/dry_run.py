@@ -8,6 +8,7 @@ from align.config import AlignConfig
 from align.planning.assumptions import Assumptions
 from align.planning.memory import run_memory
 from align.planning.start import shape_to_be
+from align.starting_model import missing_model
 from reward_models.backbone.config import ModelConfig
 from reward_models.data.records import DOMAINS
 from reward_models.planning.fit import check_shared_tokens, device_here, memory_lines
@@ -21,7 +22,8 @@ def memory_of_run(config: AlignConfig) -> Iterator[str]:
     """The memory of a rank in each part of a step; a sentence if the shape of the policy cannot be told.
 
     Raises:
-        ConfigError: a rank needs more memory than there is, or ranks cannot share the tokens of a micro-batch.
+        ConfigError: a rank needs more memory than there is (of a model that is yet to be made this is a warning where
+            the limit is the memory of a machine without a GPU), or ranks cannot share the tokens of a micro-batch.
     """
     here = device_here(config.engine)
     try:
@@ -55,7 +57,9 @@ def memory_of_run(config: AlignConfig) -> Iterator[str]:
         teacher=teacher,
         on_cpu=here.on_cpu,
     )
-    yield from memory_lines(memory.parts, here)
+    # A model that is yet to be made is seldom trained where it is planned: the memory of such a CPU is no limit.
+    planned_only = here.on_cpu and missing_model(config.model.path) is not None
+    yield from memory_lines(memory.parts, here, refuse=not planned_only)
 
 
 def reward_model_paths(config: AlignConfig) -> dict[str, frozenset[str]]:

@@ -73,11 +73,11 @@ def shape_of(model: ModelConfig) -> ModelShape:
     return shape_from_settings({**settings, **(model.config or {})}, path, source)
 
 
-def memory_lines(parts: Mapping[str, Memory], here: Here) -> Iterator[str]:
-    """The memory that a rank needs.
+def memory_lines(parts: Mapping[str, Memory], here: Here, *, refuse: bool = True) -> Iterator[str]:
+    """The memory that a rank needs; with a warning at the end if there is less and ``refuse`` is false.
 
     Raises:
-        ConfigError: a part of a step needs more than there is.
+        ConfigError: ``refuse``, and a part of a step needs more than there is.
     """
     yield f"memory of each of {here.ranks} ranks, GiB (estimated; no model was loaded)"
     yield from memory_table(parts, here.available)
@@ -87,11 +87,14 @@ def memory_lines(parts: Mapping[str, Memory], here: Here) -> Iterator[str]:
     largest = max(peak.device, key=lambda part: peak.device[part])
     advice = ADVICE.get(largest, ADVICE["weights"])
     elsewhere = " For a run on other devices give the GiB of one: engine.device_memory=80" if here.on_cpu else ""
-    raise ConfigError(
+    problem = (
         f"a rank needs {peak.total / GIB:,.1f} GiB ({name}; most of it {largest}: "
         f"{peak.device[largest] / GIB:,.1f} GiB), and {here.name} has {here.available / GIB:,.1f} GiB for it. "
         f"{advice}.{elsewhere}"
     )
+    if refuse:
+        raise ConfigError(problem)
+    yield f"warning: {problem}"
 
 
 def training_lines(engine: EngineConfig, model: ModelConfig, tokens: int, *, scalar_head: bool) -> Iterator[str]:

@@ -11,6 +11,7 @@ from align.planning.dry_run import memory_of_run, offloaded_models
 from align.planning.memory import run_memory
 from align.planning.start import policy_shape, shape_to_be
 from reward_models.backbone.config import ModelConfig
+from reward_models.planning import fit
 from reward_models.planning.shapes import read_shape
 from reward_models.runtime.config import ConfigError, load_config
 
@@ -59,3 +60,15 @@ def test_offloaded_reward_models_are_on_the_device_only_while_they_score() -> No
 def test_a_model_that_no_preset_makes_is_not_estimated() -> None:
     with pytest.raises(ConfigError, match="no directory"):
         lines("cpu", "model.path=./nowhere/at/all", "engine.device_memory=80")
+
+
+def test_the_memory_of_a_machine_without_gpu_is_no_limit_for_a_model_that_is_not_made_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal:  8388608 kB\n")
+    monkeypatch.setattr(fit, "MEMORY_FILE", tmp_path / "meminfo")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    *_, last = lines("r1_stage1", "rollout.engine=vllm")
+    assert last.startswith("warning: a rank needs")
+    with pytest.raises(ConfigError, match="a rank needs"):
+        lines("r1_zero", "rollout.engine=vllm")  # its model is on the hub
