@@ -131,6 +131,7 @@ def test_ranks_by_drag(site: Any, sqlite: Database, theme: str, width: int, ties
 
     drag("C", 1)
     drag("A", 2)
+    page.wait_for_timeout(400)  # a key sooner than that after an item appeared is no answer
     page.keyboard.press("3")  # B, the only one without a place
     assert page.inner_text(".k-order") == "C > A > B"
     drag("B", 1)  # with C, or else in its place
