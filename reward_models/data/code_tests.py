@@ -1,4 +1,4 @@
-"""Programming problems as APPS, TACO and LiveCodeBench have them: their tests become the column ``tests``.
+"""Programming problems of APPS, TACO, LiveCodeBench and CodeContests: their tests become the column ``tests``.
 
 The tests are read by :mod:`reward_models.data.program_tests`; here they are unpacked, and starter code joins the
 question.
@@ -20,6 +20,7 @@ from reward_models.data.records import RecordError
 Row = Mapping[str, Any]
 
 PRIVATE = "private_test_cases"
+CONTEST = ("public_tests", "private_tests", "generated_tests")
 UNPACKED_LIMIT = 256 * 2**20  # bytes of the test cases of one problem
 
 
@@ -42,6 +43,27 @@ def with_tests(row: Row) -> Row:
     except ValueError as error:
         raise RecordError(f"key {key!r}: {error}") from None
     return _with_starter(kept) | {"tests": tests, "verifier": kept.get("verifier") or "code"}
+
+
+def with_contest_tests(row: Row) -> Row:
+    """``row`` of CodeContests, whose tests are lists of inputs and of outputs, with the column ``tests``.
+
+    Raises:
+        RecordError: there are no test cases, they are in another layout, or the program must read or write a file.
+    """
+    tests: list[dict[str, Any]] = []
+    for name in CONTEST:
+        given = _json(row.get(name) or {}, name)
+        inputs, outputs = (given.get(side) or [] for side in ("input", "output")) if isinstance(given, dict) else (0, 0)
+        if not isinstance(inputs, list | tuple) or not isinstance(outputs, list | tuple) or len(inputs) != len(outputs):
+            raise RecordError(f"key {name!r} is not {{'input': […], 'output': […]}} with as many inputs as outputs")
+        tests += [{"input": i, "output": o} for i, o in zip(inputs, outputs, strict=True)]
+    if not tests:
+        raise RecordError("the problem has no test cases; leave the row out")
+    if file := row.get("input_file") or row.get("output_file"):
+        raise RecordError(f"the program must use the file {file!r}; programs here read and print. Leave the row out")
+    kept = {name: value for name, value in row.items() if name not in ("description", *CONTEST)}
+    return kept | {"prompt": row["description"], "tests": tests, "verifier": kept.get("verifier") or "code"}
 
 
 def _listed(value: Any, key: str) -> list[Any]:

@@ -33,12 +33,14 @@ from typing import Any, cast
 
 from reward_models.data.conversations import checked_text, quoted, to_conversation
 from reward_models.data.languages import language_code
+from reward_models.data.later_layouts import boxed_answer, refuse_known
 from reward_models.data.layouts import completions, is_rated, to_ours, verdict_column
 from reward_models.data.prompt_columns import (
     COLUMN_NAMES,
     EMPTY,
     WITH_REPLY,
     columns_of,
+    fitting_type,
     has_prompt,
     missing,
     prompt_of,
@@ -94,12 +96,14 @@ NO_LANGUAGE = re.compile(
 
 # Names of columns that hold responses, in whatever layout.
 RESPONSE = re.compile(
-    r"response|completion|chosen|rejected|^(?:outputs?|answers|answer_\d|generations?|repl(?:y|ies))$"
+    r"response|completion|chosen|rejected|^(?:outputs?(?:_\w+)?|answers|answer_\d|generations?|repl(?:y|ies))$"
 )
 
 _CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's notes for a calculator
 
 Row = Mapping[str, Any]
+
+_NAMING = f"--domain or prompts.domain: {', '.join(DOMAINS)}"
 
 
 def to_record(
@@ -118,6 +122,7 @@ def to_record(
     """
     id = str(row["id"]) if isinstance(row.get("id"), str | int) else id
     source = row["source"] if isinstance(row.get("source"), str) and row["source"] else source
+    refuse_known(row)
     record_type = record_type or infer_record_type(row)
     if record_type == "demonstration":
         prompt, response = to_demonstration(row)
@@ -309,17 +314,19 @@ def _domain(row: Row, given: str | None, answer: str | None) -> Domain:
     if own:
         name, value = next(iter(own.items()))
         raise RecordError(
-            f"key {name!r} is {quoted(value)}, none of {', '.join(DOMAINS)}; name the domain of this data"
+            f"key {name!r} is {quoted(value)}, none of {', '.join(DOMAINS)}; name the domain of this data ({_NAMING})"
         )
     if answer is None and all(row.get(name) in EMPTY for name in VERIFIABLE):
-        raise RecordError(f"nothing says the prompt's domain; add a 'domain' column or name it: {', '.join(DOMAINS)}")
+        raise RecordError(
+            f"nothing says the prompt's domain; add a column 'domain', or name it ({_NAMING}){fitting_type(row)}"
+        )
     return "reasoning"
 
 
 def _answer(row: Row) -> str | None:
     value = row.get("answer")
     if value is None and isinstance(row.get("solution"), str) and "problem" in row and row.get("tests") in EMPTY:
-        return _boxed(row["solution"])
+        return boxed_answer(row["solution"])
     if value is None:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -335,14 +342,3 @@ def _answer(row: Row) -> str | None:
     if not mark and "\n" in answer:
         raise RecordError("key 'answer' is a worked solution without '#### answer'; put the final answer there alone")
     return re.sub(r"(?<=\d),(?=\d{3})", "", final.strip()) if mark else answer
-
-
-def _boxed(solution: str) -> str:
-    """The content of the last ``\\boxed{…}`` of a worked solution, as MATH and NuminaMath have them."""
-    start = max(solution.rfind(name) for name in (r"\boxed{", r"\fbox{"))
-    depth, begin = 0, solution.find("{", start)
-    for place in range(begin, len(solution)) if start >= 0 else ():
-        depth += {"{": 1, "}": -1}.get(solution[place], 0)
-        if depth == 0:
-            return solution[begin + 1 : place].strip()
-    raise RecordError(r"key 'solution' has no \boxed{…}, and there is no 'answer'; put the final answer there alone")

@@ -1,4 +1,4 @@
-"""Rows of OpenAI's preferences, WildGuard, Aegis and OpenMathReasoning in our own columns."""
+"""Rows of OpenAI's preferences, WildGuard, Aegis and OpenMathReasoning in our own columns; layouts that are refused."""
 
 from __future__ import annotations
 
@@ -58,3 +58,28 @@ def expected_answer(row: Row) -> Row:
     if row.get("answer") not in (None, "", row["expected_answer"]):
         raise RecordError("keys 'answer' and 'expected_answer' differ; keep the right one")
     return without(row, "expected_answer") | {"answer": row["expected_answer"]}
+
+
+def refuse_known(row: Row) -> None:
+    """:class:`RecordError` for rows of MBPP, and of LLaMA-Factory's former layout of pairs: both must be rewritten."""
+    if row.get("test_list") and not row.get("tests"):
+        raise RecordError(
+            "the tests in 'test_list' are Python assertions, which a program could skip; write them into a column "
+            '\'tests\' as {"function": name, "arguments": […], "output": value}, and the name into the prompt'
+        )
+    if "instruction" in row and isinstance(row.get("output"), list | tuple):
+        raise RecordError(
+            f"key 'output' is a list of {len(row['output'])}; if these are the better and the worse response, write "
+            "them into 'chosen' and 'rejected'; if they are equally good, keep one"
+        )
+
+
+def boxed_answer(solution: str) -> str:
+    """The content of the last ``\\boxed{…}`` of a worked solution, as MATH and NuminaMath have them."""
+    start = max(solution.rfind(name) for name in (r"\boxed{", r"\fbox{"))
+    depth, begin = 0, solution.find("{", start)
+    for place in range(begin, len(solution)) if start >= 0 else ():
+        depth += {"{": 1, "}": -1}.get(solution[place], 0)
+        if depth == 0:
+            return solution[begin + 1 : place].strip()
+    raise RecordError(r"key 'solution' has no \boxed{…}, and there is no 'answer'; put the final answer there alone")

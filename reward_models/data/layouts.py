@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from reward_models.data.code_tests import with_tests
+from reward_models.data.code_tests import with_contest_tests, with_tests
 from reward_models.data.conversations import quoted
 from reward_models.data.files import BadRow
 from reward_models.data.instruction_rows import is_constraints, with_constraints, with_ground_truth
@@ -57,14 +57,14 @@ def verdict_column(row: Row) -> str:
 def expanded(row: dict[str, Any], record_type: RecordType | None) -> Sequence[dict[str, Any] | RecordError]:
     """The rows of which each gives one record: several where a row holds more than one.
 
-    A row of UltraFeedback, which has several responses with scores, gives every pair of them; a row of PKU-SafeRLHF
+    A row of UltraFeedback or Nectar, which has several responses, gives every pair of them; a row of PKU-SafeRLHF
     read for safety labels gives one for each response. A :class:`RecordError` stands for a pair that is refused.
 
     Raises:
         RecordError: such a row, but something in it is missing or wrong.
     """
-    if record_type in ("comparison", "pair", None) and _has_completions(row):
-        return _completion_pairs(row)
+    if record_type in ("comparison", "pair", None) and (found := _several(row)):
+        return _completion_pairs(row, *found)
     if record_type == "safety" and "is_response_0_safe" in row:
         return [_saferlhf_label(row, number) for number in (0, 1)]
     return [row]
@@ -96,17 +96,20 @@ def is_rated(row: Row) -> bool:
 
 
 def completions(row: Row) -> list[tuple[str, Any]]:
-    """Name and text of every response in a row of UltraFeedback; empty for other rows."""
-    if not _has_completions(row):
-        return []
-    return [(f"completion_{place}", each["response"]) for place, each in enumerate(row["completions"])]
+    """Name and text of every response in a row of UltraFeedback or Nectar; empty for other rows."""
+    found = _several(row)
+    return [] if found is None else [(f"completion_{n}", row[found[0]][n][found[1]]) for n in range(len(row[found[0]]))]
 
 
-def _has_completions(row: Row) -> bool:
-    found = row.get("completions")
-    return (
-        isinstance(found, list | tuple) and bool(found) and all(isinstance(c, dict) and "response" in c for c in found)
-    )
+def _several(row: Row) -> tuple[str, str] | None:
+    """The column of several responses, as UltraFeedback and Nectar have it, and the key of the text in each."""
+    for column, keys in (("completions", ("response",)), ("answers", ("answer", "rank"))):
+        found = row.get(column)
+        if not isinstance(found, list | tuple) or not found:
+            continue
+        if all(isinstance(each, dict) and all(key in each for key in keys) for each in found):
+            return column, keys[0]
+    return None
 
 
 # --- rows that hold several records, and records in several rows ----------------------------------------------------
@@ -127,12 +130,16 @@ def _rated_pairs(group: list[Numbered], file: str) -> Iterator[Numbered | BadRow
         yield line, kept | _judged(first["response"], second["response"], ratings[0] - ratings[1])
 
 
-def _completion_pairs(row: dict[str, Any]) -> list[dict[str, Any] | RecordError]:
-    kept = {name: value for name, value in row.items() if name not in ("completions", "models")}
-    if len(row["completions"]) < 2:
-        raise RecordError("key 'completions' has one response; a comparison needs two")
+def _completion_pairs(row: Row, column: str, text: str) -> list[dict[str, Any] | RecordError]:
+    kept = without(row, column, "models")
+    if len(row[column]) < 2:
+        raise RecordError(f"key {column!r} has one response; a comparison needs two")
     pairs: list[dict[str, Any] | RecordError] = []
-    for (m, first), (n, second) in combinations(enumerate(row["completions"]), 2):
+    for (m, first), (n, second) in combinations(enumerate(row[column]), 2):
+        if column == "answers":  # rank 1 is the best; how much better is not said
+            lead = rating(second, "rank") - rating(first, "rank")
+            pairs.append(kept | _judged(first[text], second[text], lead) | {"strength": None})
+            continue
         gaps = {}
         for name in ("overall_score", "fine-grained_score"):
             if first.get(name) is not None and second.get(name) is not None:
@@ -144,7 +151,7 @@ def _completion_pairs(row: dict[str, Any]) -> list[dict[str, Any] | RecordError]
             pairs.append(RecordError(f"responses {m} and {n} in 'completions': {names} disagree; drop the wrong one"))
         else:
             gap = gaps.get("overall_score") or gaps.get("fine-grained_score") or 0.0
-            pairs.append(kept | _judged(first["response"], second["response"], gap))
+            pairs.append(kept | _judged(first[text], second[text], gap))
     return pairs
 
 
@@ -331,6 +338,7 @@ _LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Row], Row]], ...] = (
     (("prompt", "response", "prompt_label", "response_label"), aegis),
     (("problem", "expected_answer"), expected_answer),
     (("question_content", "public_test_cases"), with_tests),
+    (("description", "public_tests"), with_contest_tests),
     (("question", "input_output"), with_tests),
     (("prompt", "input_output"), with_tests),
     (("instruction_id_list",), _constraints),

@@ -20,7 +20,7 @@ COLUMN_NAMES: tuple[str, ...] = (
     *("messages", "conversations", "conversation"),
 )
 WITH_REPLY = ("messages", "conversations", "conversation")
-SYSTEM = ("system", "system_prompt")
+SYSTEM = ("system", "system_prompt", "system_message", "system_instruction")
 UNREADABLE = ("tools", "functions", "image", "images", "video", "videos", "audio", "audios")
 EMPTY: tuple[Any, ...] = (None, "", [], (), {})
 # The beginning of the responses in columns of its own.
@@ -33,7 +33,7 @@ def prompt_of(row: Row) -> Conversation:
     """The prompt in the row's columns.
 
     ``instruction`` takes the text of ``input`` along, as LLaMA-Factory joins them, and ``history`` its earlier turns. A
-    ``system`` or ``system_prompt`` becomes the first message. If ``messages`` or ``conversations`` ends with the
+    column of :data:`SYSTEM` becomes the first message. If ``messages`` or ``conversations`` ends with the
     assistant's message, that is a reply and no part of the prompt.
 
     Raises:
@@ -149,6 +149,13 @@ def refuse_thoughts(row: Row, *responses: str) -> None:
                 f"key {name!r} would be lost; write it into the response as <think>…</think>, or as "
                 "'reasoning_content' of its message, or drop the column"
             )
+
+
+def fitting_type(row: Row) -> str:
+    """For an error about a prompt: the type of a row that ends with a reply; empty for others."""
+    ends = [to_conversation(row[name], name, role="user")[-1:] for name in WITH_REPLY if row.get(name) not in EMPTY]
+    replied = any(end and end[0].role == "assistant" for end in ends)
+    return "; for fine-tuning, its reply is read with --type demonstration" if replied else ""
 
 
 def missing(row: Row, key: str) -> RecordError:

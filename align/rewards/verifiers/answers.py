@@ -26,6 +26,7 @@ ANNOUNCED = regex.compile(
     r"|\b(?:réponse\s+est|respuesta\s+es|antwort\s+ist|risposta\s+è|resposta\s+é|ответ\s*[:—–-])\s*:?\s*",
     regex.IGNORECASE | regex.MULTILINE,
 )
+PREFIXED = regex.compile(r"\d\s?([mMpP])(?=\p{L}(?!\p{L}))")  # milli and mega, pico and peta
 QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "「": "」", "`": "`", "$": "$"}
 
 
@@ -98,7 +99,10 @@ def exact(answer: Answer | None, reference: str) -> bool:
     expected = _normal(reference).split()
     texts = [answer.text, *behind_announcement(answer.text)]
     given = [_normal(text).split() for text in texts]
-    return any(len(words) == len(expected) and all(map(_same_word, expected, words)) for words in given)
+    return any(
+        len(words) == len(expected) and all(map(_same_word, expected, words)) and _units(words) == _units(expected)
+        for words in given
+    )
 
 
 def behind_announcement(text: str) -> list[str]:
@@ -196,6 +200,11 @@ def _narrow(char: str) -> str:
 
 def _same_word(ours: str, theirs: str) -> bool:
     return ours == theirs or (_is_plain(ours) and _is_plain(theirs) and ours.lower() == theirs.lower())
+
+
+def _units(words: list[str]) -> list[str]:
+    """Behind numbers, the units whose first letter says how large they are: ``Mg`` and ``mg``."""
+    return PREFIXED.findall(" ".join(words))
 
 
 def _is_plain(word: str) -> bool:

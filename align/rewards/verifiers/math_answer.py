@@ -64,7 +64,7 @@ def read_answer(text: str, *, marked: bool, behind: str = "") -> Value:
     if any(other.kind in ("list", "set") for other in others):
         return Value("words", "another answer is given behind it")
     known = [other for other in others if other.kind in ("number", "expression")]
-    near = tuple(other for other in known if value.kind == "expression" and other.digits)
+    near = tuple(other for other in known if _endless(value) and other.digits)
     exact = tuple(other for other in known if other not in near)
     return replace(value, checks=(*value.checks, *exact), rounded=(*value.rounded, *near))
 
@@ -88,6 +88,17 @@ def _read_answer(text: str, *, marked: bool) -> Value:
         if rival.kind == "number" and _differ(rival, last):
             return Value("words", "two different answers are announced")
     return last
+
+
+def _endless(value: Value) -> bool:
+    """True for a value without a finite decimal, of which a decimal can only be a rounding."""
+    if value.number is None:
+        return value.kind == "expression"
+    rest = value.number.denominator
+    for factor in (2, 5):
+        while rest % factor == 0:
+            rest //= factor
+    return rest > 1
 
 
 def _differ(one: Value, other: Value) -> bool:

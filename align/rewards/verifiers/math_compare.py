@@ -58,6 +58,8 @@ def same(reference: Value, answer: Value, form: Form = "reference") -> bool:
         )
     if reference.name and answer.name and reference.name != answer.name:
         return False
+    if reference.kind == "number" and answer.kind == "list" and answer.number is not None:
+        answer = Value("number", number=answer.number)
     if reference.kind == "number" and answer.kind == "list" and all(i.kind == "number" for i in answer.items):
         return all(same(reference, item, form) for item in answer.items)  # 72 clips, 72
     if reference.kind in ("number", "expression") and answer.kind in ("number", "expression"):

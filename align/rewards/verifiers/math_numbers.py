@@ -37,6 +37,10 @@ NUMBER = re.compile(
 )
 CURRENCY = f"{MONEY}€£¥₹₽₩"
 PREFIX = re.compile(rf"(?P<sign>[-+]?)\s?(?P<code>US|Rs\.?|USD|EUR|GBP|INR)?\s?(?P<symbol>[{CURRENCY}]?)\s?(?=[-+\d.])")
+# 12,34,567: a number with India's separators, or a list; its last comma alone would separate thousands.
+INDIAN = re.compile(
+    rf"(?P<sign>-?)(?:[{CURRENCY}]|Rs\.?|INR)?\s?(?P<digits>\d{{1,2}}(?:,\d{{2}})+,\d{{3}}(?:\.\d+)?)(?:\s*/-)?"
+)
 ORDINAL = re.compile(r"(\d+)\s?(?:\^\{?\s?)?(?:st|nd|rd|th)\}?", re.IGNORECASE)
 TIME = re.compile(r"(\d{1,2}):([0-5]\d)(?::([0-5]\d))?\s*([ap]\.?m\.?)?|(\d{1,2})\s*([ap]\.?m\.?)", re.IGNORECASE)
 _MONTH = (
@@ -62,7 +66,8 @@ class Value:
     Args:
         kind: what it is.
         text: LaTeX of an expression or relation; folded words; the brackets of a tuple or interval.
-        number: the exact value of a plain number or of a ratio's parts' quotient.
+        number: the exact value of a plain number or of a ratio's parts' quotient; of a list, the number that it is as
+            well where the commas are India's separators.
         digits: significant digits, if the number is written with a decimal point, else 0.
         items: of a list, set, tuple, interval, union or ratio.
         name: of the variable or function it is the value of, as in ``x = 5``.
@@ -105,6 +110,12 @@ def as_expression(value: Value) -> Value:
     if value.product:
         return replace(value, kind="expression", text=value.product, number=None, digits=0, unit=None, product="")
     return replace(value, items=items) if items else value
+
+
+def indian_number(text: str) -> Fraction | None:
+    """The number that a list is as well, if it is written with India's separators: 1234567 for ``12,34,567``."""
+    found = INDIAN.fullmatch(text)
+    return Fraction(found["sign"] + found["digits"].replace(",", "")) if found else None
 
 
 def read_number(text: str) -> Value | None:

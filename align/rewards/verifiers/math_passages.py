@@ -33,6 +33,13 @@ COURTESY = re.compile(
     r"(?:please\s+)?(?:let\s+me\s+know|feel\s+free|(?:i\s+)?hope\s+(?:this|that|it)|(?:is\s+there|do\s+you\s+have)\s+any|thank)\b[^\d\\]*",
     re.IGNORECASE,
 )
+# A calculation that shows that the answer is right: "42 (check: 42/2 = 21)".
+CHECK = re.compile(
+    r"[\s,;(.:-]*\b(?:quick\s+|sanity\s+)?(?:check(?:ing)?|verification|verify(?:ing)?|proof|test)\b\s*[:,-]?\s*"
+    r"(?P<sum>(?=[^=]*\d[^=]*=[^=]*\d)(?:[-+*/^().,=\d\s$%]|\\(?:times|cdot|div|approx)\b)+)$",
+    re.IGNORECASE,
+)
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 CORRECTED = re.compile(
     r"\b(?:no|wait|actually|correction|sorry|wrong|incorrect|not|but|however|instead)\b", re.IGNORECASE
 )
@@ -66,11 +73,24 @@ def candidates(summary: str) -> Iterator[str]:
     if aside and not hedged(aside[1]):
         text = text[: aside.start()]
     sentences = [s.strip() for s in SENTENCE.split(text) if s and s.strip(" .*`")]
-    while len(sentences) > 1 and COURTESY.fullmatch(sentences[-1]):
+    while len(sentences) > 1 and (COURTESY.fullmatch(sentences[-1]) or _checks(sentences[-1], sentences[-2])):
         sentences.pop()
     if sentences:
+        sentences[-1] = without_check(sentences[-1])
         doubtful = misleading(sentences[-1]) or (len(sentences) > 1 and DISCLAIMED.search(sentences[-2]))
         yield f"not {sentences[-1]}" if doubtful else sentences[-1]
+
+
+def without_check(passage: str) -> str:
+    """A passage without the calculation at its end that shows that its number is right."""
+    found = CHECK.search(passage)
+    return passage[: found.start()] if found and _checks(found[0], passage[: found.start()]) else passage
+
+
+def _checks(text: str, answer: str) -> bool:
+    """True if all of ``text`` is a calculation with the last number of ``answer``."""
+    found, numbers = CHECK.fullmatch(text), NUMBER.findall(answer)
+    return found is not None and bool(numbers) and numbers[-1] in NUMBER.findall(found["sum"])
 
 
 def rivals(behind: str) -> list[str]:
@@ -89,7 +109,7 @@ def announced_passage(text: str, announcement: re.Match[str]) -> str:
     """The text behind the words that announce an answer; with them if they deny or suppose it: it is then not read."""
     clause = re.split(r"[,;:.!?\n]", text[: announcement.start()])[-1]
     rest = text[announcement.end() :].lstrip(" \n*")
-    first = first_sentence(rest)
+    first = without_check(first_sentence(rest))
     if first.count("**") % 2:  # the announcement has taken the first of a pair: **7** apples
         first = re.sub(r"\*\*(?=[\s.,;:!)]|$)", "", first, count=1)
     if DENIED_ANNOUNCEMENT.search(clause) or ELSEWHERE.match(rest) or TRANSFORMED.search(f"{clause}{announcement[0]}"):

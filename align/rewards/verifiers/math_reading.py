@@ -14,6 +14,7 @@ from align.rewards.verifiers.math_latex import COMMANDS, FUNCTIONS, as_latex, le
 from align.rewards.verifiers.math_numbers import (
     Kind,
     Value,
+    indian_number,
     read_number,
     read_number_words,
     read_quantity,
@@ -229,7 +230,7 @@ def _several(text: str, depth: int) -> Value | None:
     if names[0] and not any(names[1:]):
         flat = [replace(i, name=names[0]) for i in flat]
     together = all(i.kind == "relation" for i in flat) and not re.search(r"[,;]|\bor\b|\\lor|\\vee|或", text)
-    return Value("list", "and" if together else "", items=tuple(flat))
+    return Value("list", "and" if together else "", indian_number(text), items=tuple(flat))
 
 
 def _both_signs(text: str, depth: int) -> Value | None:
@@ -281,7 +282,8 @@ def _named(text: str, depth: int) -> Value | None:
         return None
     if len(known) > 1 and re.search(r"\\approx(?![a-z])[^=]*$", text) and known[-1].digits and not known[0].digits:
         return replace(known[0], name=name, checks=tuple(known[1:-1]), rounded=(known[-1],))
-    return replace(known[-1], name=name, checks=tuple(known[:-1]))
+    answer = next((v for v in reversed(known) if v.kind == "number"), known[-1])  # 45 of 45 = 30 + 15
+    return replace(answer, name=name, checks=tuple(v for v in known if v is not answer))
 
 
 def _give_name(value: Value, name: str, *, certain: bool) -> Value:

@@ -90,6 +90,11 @@ TEXT = re.compile(
 COLOUR = re.compile(r"\\color\s*\{(?!white)\w{1,20}\}(?!\s*\{)")
 # A mark that the answer is right, or that a proof ends.
 TICKS = re.compile(r"[✅✓✔☑🎉∎■□▪]\ufe0f?|\\(?:checkmark|blacksquare|qed|square)(?![A-Za-z])")
+# The words with which an author ends, behind the answer: "7 — done", "7 QED".
+CLOSED = re.compile(
+    r"(?<=[\w})%°])(?:\s*[-,;.(]+\s*(?:done|finished|solved|that'?s\s+(?:it|all))|[\s,;.(-]+q\.?\s?e\.?\s?d)[.!)]*$",
+    re.IGNORECASE,
+)
 # 1'234'567, 1_234_567
 GROUPED = re.compile(r"(?<![\w.'])\d{1,3}(?:'\d{3})+(?![\w'])|(?<![\w.])\d{1,3}(?:_\d{3})+(?![\w])")
 SET_BUILDER = re.compile(r"^\\\{\s*([A-Za-z])\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?[:|]\s*(.+?)\s*\\\}$")
@@ -188,7 +193,7 @@ def tidy(text: str) -> str:
     text = re.sub(r"\{\s*(-?\d+)\s*\\over(?![a-z])\s*(-?\d+)\s*\}|^(-?\d+)\s*\\over(?![a-z])\s*(-?\d+)$", _over, text)
     text = re.sub(r"\\sqrt\s*(\[\d+\])?\s*(\d)(?!\d)", r"\\sqrt\1{\2}", text)
     text = re.sub(r"\\sqrt\s*\(([^()]{1,40})\)", r"\\sqrt{\1}", text)
-    return trim(" ".join(text.split()))
+    return trim(CLOSED.sub("", re.sub(r"(?<!\\)\\$", "", " ".join(text.split()))))
 
 
 def trim(text: str) -> str:

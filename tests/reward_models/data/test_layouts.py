@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from reward_models.data.records import (
     Conversation,
     Message,
     Pair,
+    Prompt,
     Record,
     RecordError,
     RecordType,
@@ -159,7 +161,7 @@ def test_layouts_of_comparisons(row: dict[str, Any], tmp_path: Path) -> None:
     assert {name: said[-1].content for name, said in responses.items()} == {"chosen": "Oak.", "rejected": "Cod."}
 
 
-@pytest.mark.parametrize("name", ["system", "system_prompt"])
+@pytest.mark.parametrize("name", ["system", "system_prompt", "system_message", "system_instruction"])
 def test_the_system_column_is_the_first_message_and_tells_rows_apart(name: str, tmp_path: Path) -> None:
     rows = [{name: each, "question": ASKED, **PLAIN} for each in ("Be a pirate.", "Be terse.", "", None)]
     prompts = [record.prompt for record in read_all(tmp_path, rows)]
@@ -450,3 +452,56 @@ def test_pku_saferlhf_has_two_safety_labels_in_a_row(tmp_path: Path) -> None:
     ]
     (pair,) = read_all(tmp_path, [row], "pair")
     assert isinstance(pair, Pair)
+
+
+def test_nectar_gives_every_pair_by_rank(tmp_path: Path) -> None:
+    answers = [
+        {"answer": text, "model": "m", "rank": rank} for text, rank in (("Fir.", 2.0), ("Cod.", 3.0), ("Oak.", 1.0))
+    ]
+    row = {"prompt": f"\n\nHuman: {ASKED}\n\nAssistant: ", "answers": answers, "turns": 1, "good_natured": True}
+    path = tmp_path / "nectar.jsonl"
+    path.write_text(json.dumps(row))
+    records = [record for record in read(str(path)) if not isinstance(record, BadRow)]
+    assert [pair_of(record)[1:] for record in records] == [("Fir.", "Cod."), ("Oak.", "Fir."), ("Oak.", "Cod.")]
+    assert {record.strength for record in records} == {None}  # type: ignore[union-attr]
+    assert records[0].prompt == (Message("user", ASKED),)
+    assert list(to_responses(row)[1]) == ["completion_0", "completion_1", "completion_2"]
+    path.write_text(json.dumps(row | {"answers": [answers[0], answers[1] | {"rank": "second"}]}))
+    [bad] = read(str(path))
+    assert isinstance(bad, BadRow)
+    assert "key 'rank' is 'second', not a finite number" in bad.reason
+
+
+def test_code_contests_have_tests_in_lists(tmp_path: Path) -> None:
+    none: dict[str, list[str]] = {"input": [], "output": []}
+    tests = {"input": ["1\n", "2\n"], "output": ["1\n", "4\n"]}
+    row = {"description": "Square it.", "public_tests": tests, "private_tests": none, "generated_tests": none}
+    record = to_record(row)
+    assert isinstance(record, Prompt)
+    assert record.prompt == (Message("user", "Square it."),)
+    assert record.columns["tests"] == [{"input": "1\n", "output": "1\n"}, {"input": "2\n", "output": "4\n"}]
+    assert record.columns["verifier"] == "code"
+    for change, reason in (
+        ({"public_tests": none}, "has no test cases"),
+        ({"public_tests": tests | {"output": ["1"]}}, "as many inputs as outputs"),
+        ({"public_tests": ["1"]}, "as many inputs as outputs"),
+        ({"input_file": "in.txt"}, "must use the file 'in.txt'"),
+    ):
+        with pytest.raises(RecordError, match=reason):
+            to_record(row | change)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"text": "Add.", "code": "x", "test_list": ["assert add(1, 2) == 3"]}, "'test_list' are Python assertions"),
+        ({"prompt": "Add.", "test_list": ["assert add(1, 2) == 3"]}, "into a column 'tests'"),
+        ({"instruction": "Hi", "output": ["Hello.", "Go."]}, "into 'chosen' and 'rejected'"),
+        ({"instruction": "Hi", "output_1": "Hello.", "output_2": "Go.", "label": 1}, "no known layout"),
+        ({"messages": [user(), reply("Oak.")]}, "--type demonstration"),
+        ({"problem": "1+1", "answer": "2", "domain": ["Mathematics"]}, "--domain or prompts.domain: reasoning"),
+    ],
+)
+def test_refused_layouts_say_how_to_mend_them(row: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RecordError, match=re.escape(reason)):
+        to_record(row)

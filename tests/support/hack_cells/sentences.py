@@ -138,6 +138,61 @@ PAIRS: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
             (r"\pi", r"\boxed{\pi \approx 3.14}"),
         ],
     ),
+    "closing words": (
+        [
+            ("21", "The answer is 42, check: 42/2 = 21"),
+            ("21", "42\ncheck: 42/2 = 21"),
+            ("40", "So x = 42. Check: 42 - 2 = 40."),
+            ("42", "The answer is 42, check: 3*4 = 12"),
+            ("12", "The answer is 42, check: 3*4 = 12"),
+            ("42", "40 - done"),
+            ("42", "not done: 42"),
+        ],
+        [
+            ("42", "The answer is 42 — done."),
+            ("42", "42 - done"),
+            ("42", "Answer: 42 QED"),
+            ("42", "Answer: 42. Q.E.D."),
+            ("42", "So the answer is 42 (check: 42/2 = 21)."),
+            ("42", "The answer is 42, check: 42/2 = 21"),
+            ("42", "42\nCheck: 42/2 = 21"),
+            ("42", "The answer is 42. Verification: 6*7 = 42"),
+            ("9", "\\boxed{9\\ }"),
+        ],
+    ),
+    "members of an equation": (
+        [
+            ("45", r"\boxed{44=30+15}"),
+            ("44", r"\boxed{44=30+15}"),
+            ("45", r"\boxed{5\cdot 9=30+15}"),
+            ("1/3", r"\boxed{1/3} or 0.5"),
+            ("7", r"\boxed{7} or 7.1"),
+        ],
+        [
+            ("45", r"\boxed{45=30+15}"),
+            ("45", r"\boxed{30+15=45}"),
+            ("45", r"\boxed{x=45=30+15}"),
+            (r"2\sqrt{3}", r"\boxed{2\sqrt{3}=\sqrt{12}}"),
+            ("1/3", r"\boxed{1/3} \approx 0.33"),
+        ],
+    ),
+    "separators of India": (
+        [
+            ("1234567", r"\boxed{12,34,568}"),
+            ("1234567", r"\boxed{12, 34, 567}"),
+            ("1234567", r"\boxed{12,345,67}"),
+            ("12", r"\boxed{12,34,567}"),
+            ("12,34,567", r"\boxed{1234567}"),
+        ],
+        [
+            ("1234567", r"\boxed{12,34,567}"),
+            ("1200000", "The answer is 12,00,000."),
+            ("-1234567.5", r"\boxed{-12,34,567.50}"),
+            ("1234567", "₹12,34,567"),
+            ("12,34,567", r"\boxed{12,34,567}"),
+            (r"\{12,34,567\}", r"\boxed{567,34,12}"),
+        ],
+    ),
     "quantity": (
         [
             ("7", r"\boxed{7x=7}"),
