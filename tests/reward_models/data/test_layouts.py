@@ -461,13 +461,13 @@ def test_nectar_gives_every_pair_by_rank(tmp_path: Path) -> None:
     row = {"prompt": f"\n\nHuman: {ASKED}\n\nAssistant: ", "answers": answers, "turns": 1, "good_natured": True}
     path = tmp_path / "nectar.jsonl"
     path.write_text(json.dumps(row))
-    records = [record for record in read(str(path)) if not isinstance(record, BadRow)]
+    records = [record for record in read(str(path), "comparison") if not isinstance(record, BadRow)]
     assert [pair_of(record)[1:] for record in records] == [("Fir.", "Cod."), ("Oak.", "Fir."), ("Oak.", "Cod.")]
     assert {record.strength for record in records} == {None}  # type: ignore[union-attr]
     assert records[0].prompt == (Message("user", ASKED),)
     assert list(to_responses(row)[1]) == ["completion_0", "completion_1", "completion_2"]
     path.write_text(json.dumps(row | {"answers": [answers[0], answers[1] | {"rank": "second"}]}))
-    [bad] = read(str(path))
+    [bad] = read(str(path), "comparison")
     assert isinstance(bad, BadRow)
     assert "key 'rank' is 'second', not a finite number" in bad.reason
 
