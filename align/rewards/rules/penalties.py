@@ -18,7 +18,9 @@ NUMBER = regex.compile(r"\p{N}+")
 CHARACTERS = 100  # length of the n-grams of characters
 # Words outside of formulas, and numbers: derivations repeat most of a line in the next one, lists all but the numbers.
 PLAIN_WORD = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|(?<![\\\p{L}])[\p{L}\p{M}]{2,}+|\p{N}+")
-PIECE, WINDOW, COVERED = 6, 60, 0.8  # words of a piece and of a window; share of a window in pieces seen before
+PIECE, WINDOW = 6, 60  # words of a piece and of a window
+# Share of a window that lies in pieces seen before; also in pieces with one changed word, which derivations have too.
+COVERED, NEARLY_ALL = 0.8, 0.95
 COUNTING = 10  # from this length on, n-grams of numbers and at most three other units are alike
 
 
@@ -28,8 +30,8 @@ class RepetitionPenalty:
     n-grams are of words, numbers, signs and line breaks, and of characters in languages written without spaces. Those
     that only count (``loop 1 loop 2 loop 3``, ``1, 2, 3``) are alike. The same share of runs of 100 characters finds
     loops without spaces. A loop that changes a word now and then is found by windows of 60 words: the share of those of
-    which at least 80 % lies in runs of six words that occurred before. The largest share counts. A text shorter than an
-    n-gram has none and is not penalised.
+    which at least 80 % lies in runs of six words that occurred before, or at least 95 % in runs that occurred before
+    but for one word. The largest share counts. A text shorter than an n-gram has none and is not penalised.
 
     Args:
         n: length of the n-grams. Short ones recur in any honest text.
@@ -62,7 +64,9 @@ class RepetitionPenalty:
         kinds[f"runs of {CHARACTERS} characters"] = repeated_share(
             [characters[i : i + CHARACTERS] for i in range(len(characters) - CHARACTERS + 1)]
         )
-        kinds[f"windows of {WINDOW} words, a few changed ones aside,"] = covered_share(PLAIN_WORD.findall(visible))
+        words = PLAIN_WORD.findall(visible)
+        changed = max(covered_share(words), covered_share(words, one_changed=True))
+        kinds[f"windows of {WINDOW} words, a few changed ones aside,"] = changed
         kind, share = max(kinds.items(), key=lambda item: item[1])
         return 0.0 - share, f"{share:.0%} of the {kind} occurred before" if share else "nothing is repeated"
 
@@ -83,24 +87,32 @@ def repeated_share(grams: Sequence[object]) -> float:
     return 1.0 - len(set(grams)) / len(grams) if grams else 0.0
 
 
-def covered_share(units: Sequence[str]) -> float:
+def covered_share(units: Sequence[str], *, one_changed: bool = False) -> float:
     """The share of windows that consist, but for a fifth of their words, of pieces that occurred before.
 
     The first windows, which have less than their own length in front of them, are none of these.
+
+    Args:
+        one_changed: one of the inner words of a piece may have been another one before. Of the window's words only a
+            twentieth may then be in no such piece.
     """
     if len(units) < 2 * WINDOW:
         return 0.0
-    seen: set[tuple[str, ...]] = set()
+    needed = (NEARLY_ALL if one_changed else COVERED) * WINDOW
+    seen: set[tuple[str | None, ...]] = set()
     covered = bytearray(len(units))
     repeated, windows = 0, len(units) - WINDOW + 1
     for end in range(PIECE, len(units) + 1):
         piece = tuple(units[end - PIECE : end])
-        if piece in seen:
+        pieces: list[tuple[str | None, ...]] = [piece]
+        if one_changed:
+            pieces += [(*piece[:i], None, *piece[i + 1 :]) for i in range(1, PIECE - 1)]
+        if not seen.isdisjoint(pieces):
             covered[end - PIECE : end] = b"\1" * PIECE
-        seen.add(piece)
+        seen.update(pieces)
     inside = sum(covered[:WINDOW])
     for start in range(windows):
-        repeated += start >= WINDOW and inside >= COVERED * WINDOW
+        repeated += start >= WINDOW and inside >= needed
         if start + WINDOW < len(units):
             inside += covered[start + WINDOW] - covered[start]
     return repeated / windows
