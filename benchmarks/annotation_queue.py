@@ -5,11 +5,17 @@
 The database is filled by SQL: items with short texts, a share of them judged by all the annotators they need, a few
 hundred judged by some. Then ``--annotators`` people, on ``--threads`` connections, work as the app does, each action in
 turn; reviewers search, list and filter; an admin opens the dashboard. Times are of the functions behind the pages,
-without HTTP. ``plans`` are PostgreSQL's for the slowest statements of the actions, with the rows that each read.
+without HTTP, and ``cpu_ms`` those of this process alone, on all its threads. The first dashboard waits for the
+figures, those after it show them as they were kept. ``plans`` are PostgreSQL's for the slowest
+statements of the actions, with the rows that each read.
+
+``--filled`` measures on a database that an earlier run has filled.
 """
 
 from __future__ import annotations
 
+import os
+import resource
 import threading
 import time
 from collections import defaultdict
@@ -27,9 +33,10 @@ from annotation_ui.actions.browsing import find_items
 from annotation_ui.actions.item_filter import ItemFilter
 from annotation_ui.actions.review import dashboard
 from annotation_ui.labelling import session as annotating
+from annotation_ui.quality.statistics import Quality, quality
 from annotation_ui.store.accounts import add_user
 from annotation_ui.store.database import Database
-from annotation_ui.store.projects import Settings, create_project
+from annotation_ui.store.projects import Settings, create_project, find_project
 
 VOTES = 3
 SAID = {"label": "left", "strength": 2}
@@ -51,14 +58,20 @@ _FILL = (
     SELECT n, array_to_tsvector(ARRAY(SELECT DISTINCT 'w' || mod(n::bigint * (7919 + 31 * k) + k, :words)
         FROM generate_series(1, 12) AS k))
     FROM generate_series(1, :items) AS n""",
+    # Three people an item, of whom each pair of the project shares some items.
     """INSERT INTO assignments (item_id, user_id, round, token, left_, guideline_id, state, leased_at, expires)
-    SELECT n, 2 + mod(n + vote, :annotators), 0, n || '-' || vote, 'a', 1, 'done', 1.0, 2.0
+    SELECT n, 2 + mod(7 * n + vote * (1 + mod(n / 200, CAST(:annotators AS int) / :votes)), :annotators), 0,
+        n || '-' || vote, CASE WHEN mod(hashint4(n + vote), 2) = 0 THEN 'a' ELSE 'b' END, 1, 'done', 1.0, 2.0
     FROM generate_series(1, :full) AS n, generate_series(1, :votes) AS vote""",
+    # Seven of ten votes are the item's own label, two the opposite, one a tie; spread over twenty days.
     """INSERT INTO judgements (item_id, user_id, assignment_id, revision, adjudication, label, strength, harms,
         rationale, skip_reason, left_, dwell_ms, guideline_id, key, created)
-    SELECT item_id, user_id, id, 0, false, CASE WHEN mod(item_id + user_id, 3) = 0 THEN 'b' ELSE 'a' END, 2, '[]', '',
-        '', 'a', 20000, 1, token, 1.0
-    FROM assignments""",
+    SELECT item_id, user_id, id, 0, false, label, CASE WHEN label = 'tie' THEN NULL ELSE 1 + abs(mod(hash, 3)) END,
+        '[]', '', '', left_, 5000 + abs(mod(hash, 40000)), 1, token,
+        CAST(:now AS float) - 86400 * 20 * (id / (CAST(:full AS float) * :votes))
+    FROM (SELECT *, CASE WHEN abs(mod(hash, 10)) = 0 THEN 'tie'
+        WHEN (abs(mod(hash, 10)) < 3) = (mod(item_id, 2) = 0) THEN 'a' ELSE 'b' END AS label
+        FROM (SELECT *, hashint4(id) AS hash FROM assignments) AS hashed) AS said""",
     """INSERT INTO scores (item_id, scorer, score_a, score_b, created)
     SELECT n, 'model', mod(n, 17), mod(n, 13), 1.0 FROM generate_series(1, :items) AS n""",
 )
@@ -74,11 +87,18 @@ def fill(database: Database, items: int, annotators: int, share: float) -> float
             add_user(session, f"annotator{n}", "annotator", None, now=now)
         chosen = Settings(votes_per_item=VOTES, gold_rate=0.0, repeat_rate=0.05)
         create_project(session, "p", "preference", chosen, author="root", now=now)
-    values = {"items": items, "full": int(items * share), "votes": VOTES, "words": WORDS, "annotators": annotators}
+    values = {"items": items, "full": int(items * share), "votes": VOTES, "words": WORDS}
+    values |= {"annotators": annotators, "now": now}
+    with database.write() as session:
+        session.execute(
+            text("DROP INDEX ix_item_words_words")
+        )  # it is made at once below, which takes less than by row
     for statement in _FILL:
         with database.write() as session:
+            session.execute(text("SET LOCAL session_replication_role = replica"))  # foreign keys are not looked up
             session.execute(text(statement.replace("left_", '"left"')), values)
     with database.write() as session:
+        session.execute(text("CREATE INDEX ix_item_words_words ON item_words USING gin (words)"))
         for table in ("items", "responses", "assignments", "judgements"):
             session.execute(text(f"SELECT setval('{table}_id_seq', (SELECT coalesce(max(id), 1) FROM {table}))"))
     with database.engine.connect() as connection:
@@ -91,6 +111,7 @@ class Timer:
 
     def __init__(self) -> None:
         self.taken: dict[str, list[float]] = defaultdict(list)
+        self.cpu: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def run(self, action: str, work: Callable[[], Any]) -> Any:
@@ -101,6 +122,13 @@ class Timer:
             self.taken[action].append(took)
         return found
 
+    def run_alone(self, action: str, work: Callable[[], Any]) -> Any:
+        """With the time on a processor, which is of one action only while no other is run."""
+        began = time.process_time()
+        found = self.run(action, work)
+        self.cpu[action] = 1000 * (time.process_time() - began)
+        return found
+
     def figures(self) -> dict[str, dict[str, float]]:
         return {
             action: {
@@ -108,6 +136,7 @@ class Timer:
                 "p50_ms": round(float(np.percentile(taken, 50)), 1),
                 "p99_ms": round(float(np.percentile(taken, 99)), 1),
             }
+            | ({"cpu_ms": round(self.cpu[action], 1)} if action in self.cpu else {})
             for action, taken in self.taken.items()
         }
 
@@ -196,8 +225,9 @@ def measure(database: Database, annotators: int, threads: int, seconds: float) -
     for thread in work:
         thread.join()
     now = time.time()
-    for _ in range(2):
-        timer.run("dashboard", lambda: dashboard(database, "root", "p", now=now))
+    timer.run_alone("first dashboard", lambda: dashboard(database, "root", "p", now=now))
+    for _ in range(5):
+        timer.run_alone("dashboard", lambda: dashboard(database, "root", "p", now=now))
     looked_at = {
         "next item": lambda: annotating.screen(database, "annotator0", "p", now=now),
         "search": lambda: find_items(database, "root", "p", ItemFilter(q="w7 w8"), counted=True),
@@ -205,8 +235,15 @@ def measure(database: Database, annotators: int, threads: int, seconds: float) -
             database, "root", "p", ItemFilter(model="model", model_view="against"), counted=True
         ),
         "dashboard": lambda: dashboard(database, "root", "p", now=now),
+        "figures": lambda: figures(database),
     }
-    return {"times": timer.figures(), "plans": {name: plan(database, action) for name, action in looked_at.items()}}
+    plans = {name: plan(database, action) for name, action in looked_at.items()}
+    return {"times": timer.figures(), "plans": plans}
+
+
+def figures(database: Database) -> Quality:
+    with database.read() as session:
+        return quality(session, find_project(session, "p"))
 
 
 def main() -> None:
@@ -217,15 +254,25 @@ def main() -> None:
     made.add_argument("--annotators", type=int, default=200)
     made.add_argument("--threads", type=int, default=4)
     made.add_argument("--seconds", type=float, default=60.0)
+    made.add_argument("--filled", action="store_true", help="the database is that of an earlier run")
     options = made.parse_args()
     found = environment()
     database = Database(options.db)
     database.migrate()
-    filled = fill(database, options.items, options.annotators, options.judged)
+    filled = 0.0 if options.filled else fill(database, options.items, options.annotators, options.judged)
     print(f"filled in {filled:.0f} s", flush=True)
-    figures = measure(database, options.annotators, options.threads, options.seconds)
+    load, cpu = [os.getloadavg()[0]], time.process_time()
+    measured = measure(database, options.annotators, options.threads, options.seconds)
     database.close()
-    report = {"environment": found, "settings": settings(options, "db"), "fill_seconds": round(filled, 1), **figures}
+    report = {
+        "environment": found,
+        "settings": settings(options, "db"),
+        "fill_seconds": round(filled, 1),
+        "load_average": [*load, os.getloadavg()[0]],
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        **measured,
+    }
     write(options.out, report, ("times",))
 
 

@@ -35,7 +35,9 @@ def model_view(project: Project, scorer: str, view: ModelView | Literal[""]) -> 
     agreed = _margin() * _lead()
     conditions.append(agreed < 0 if view == "against" else agreed > 0)
     judged = aliased(Judgement)  # said beforehand, so that votes are counted for items alone that have any
-    return and_(exists().where(judged.item_id == Item.id), exists().where(*conditions))
+    # Counted item by item: for EXISTS the database may read the scores of all items first, to show one page of them.
+    scores = select(func.count()).select_from(Score).where(*conditions).correlate(Item).scalar_subquery()
+    return and_(exists().where(judged.item_id == Item.id), scores > 0)
 
 
 def _margin() -> ColumnElement[float]:

@@ -282,7 +282,7 @@ def dashboard(database: Database, who: str | None, project_name: str | None, *, 
         )
         progress = project_progress(session, project, now=now)
         named = [(made.name, made.created) for made in snapshots]
-        figures, made = recent_quality(session, project, now=now)
+        figures, made = recent_quality(database, session, project, now=now)
         return Dashboard(
             kind=cast(Kind, project.kind),
             texts=_texts(session, project) if project.kind == "rewrite" else {},

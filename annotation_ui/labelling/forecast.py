@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,9 +65,10 @@ def forecast(session: Session, project: Project, progress: ProjectProgress, *, n
     """
     left = max(0, progress.votes_needed - progress.votes)
     work = _work(session, project)
-    given = session.scalars(
-        _counted(project).with_only_columns(Judgement.created).where(Judgement.created > now - RECORD)
-    )
+    ago = func.floor((now - Judgement.created) / HOUR).label("ago")
+    recent = _counted(project).where(Judgement.created > now - RECORD)
+    by_hour = recent.with_only_columns(ago, func.count(), func.min(Judgement.created)).group_by("ago")
+    given = session.execute(by_hour).all()
     hours = _hours(work, left)
     rate = project.hourly_rate
     return Forecast(
@@ -75,7 +76,7 @@ def forecast(session: Session, project: Project, progress: ProjectProgress, *, n
         votes=left,
         per_hour=work.votes / work.hours if work.votes and work.hours else None,
         hours=hours,
-        end=end_of(list(given), left, now),
+        end=end_of({int(hour): n for hour, n, _ in given}, min((row[2] for row in given), default=now), left, now),
         spent=rate * work.hours if rate else None,
         rest=hours.times(rate) if rate and hours else None,
     )
@@ -119,14 +120,17 @@ def _hours(work: _Work, left: int) -> Range | None:
     return Range(value=middle, low=max(0.0, middle - half), high=middle + half)
 
 
-def end_of(created: Sequence[float], left: int, now: float) -> Range | None:
-    """The time at which ``left`` more votes are in, by the times at which votes were given; ``None`` without any."""
-    if not left or not created:
+def end_of(by_hour: Mapping[int, int], first: float, left: int, now: float) -> Range | None:
+    """The time at which ``left`` more votes are in; ``None`` without any vote so far.
+
+    Args:
+        by_hour: whole hours before ``now`` → the votes of that hour. ``first``: the time of the first of them.
+    """
+    if not left or not by_hour:
         return None
-    first = min(created)
-    width = DAY if now - first >= FEWEST_DAYS * DAY else HOUR
-    ago_N = np.floor((now - np.array(created)) / width).astype(int)
-    counts_B = np.bincount(np.maximum(ago_N, 0)).astype(float)
+    width, hours = (DAY, 24) if now - first >= FEWEST_DAYS * DAY else (HOUR, 1)
+    ago_H = np.maximum(np.array(list(by_hour)), 0) // hours  # a clock may be ahead of ours
+    counts_B = np.bincount(ago_H, list(by_hour.values()))
     if counts_B[:-1].any():
         counts_B = counts_B[:-1]  # the record begins in the middle of the oldest one
     bins = len(counts_B)

@@ -19,15 +19,15 @@ Level = Literal["nominal", "ordinal", "interval"]
 
 def label_matrix(votes: list[tuple[object, object, str]], labels: tuple[str, ...]) -> tuple[np.ndarray, list, list]:
     """``(votes_NA, items, annotators)`` of ``(item, annotator, label)`` triples; other labels are left out."""
-    known = [(item, annotator, labels.index(label)) for item, annotator, label in votes if label in labels]
-    items = list(dict.fromkeys(item for item, _, _ in known))
-    annotators = list(dict.fromkeys(annotator for _, annotator, _ in known))
-    rows = {item: n for n, item in enumerate(items)}
-    columns = {annotator: n for n, annotator in enumerate(annotators)}
-    votes_NA = np.full((len(items), len(annotators)), MISSING)
-    for item, annotator, label in known:
-        votes_NA[rows[item], columns[annotator]] = label
-    return votes_NA, items, annotators
+    place = {label: n for n, label in enumerate(labels)}
+    known = [vote for vote in votes if vote[2] in place]
+    rows: dict[object, int] = {}
+    columns: dict[object, int] = {}
+    row_V = np.array([rows.setdefault(item, len(rows)) for item, _, _ in known], dtype=int)
+    column_V = np.array([columns.setdefault(annotator, len(columns)) for _, annotator, _ in known], dtype=int)
+    votes_NA = np.full((len(rows), len(columns)), MISSING, dtype=np.int16)  # large where many people judge many items
+    votes_NA[row_V, column_V] = np.array([place[label] for _, _, label in known], dtype=int)
+    return votes_NA, list(rows), list(columns)
 
 
 def cohen_kappa(first_N: np.ndarray, second_N: np.ndarray) -> float | None:
@@ -44,16 +44,60 @@ def cohen_kappa(first_N: np.ndarray, second_N: np.ndarray) -> float | None:
 def mean_cohen_kappa(votes_NA: np.ndarray, *, min_shared: int = 1) -> tuple[float | None, int]:
     """The mean of κ over all pairs of annotators with at least ``min_shared`` items in common where it is defined, and
     how many pairs those are. A pair counts by the number of its common items: 3 say less than 30."""
-    values, weights = [], []
-    for one in range(votes_NA.shape[1]):
-        for other in range(one):
-            first, second = votes_NA[:, one], votes_NA[:, other]
-            shared = int(np.sum((first != MISSING) & (second != MISSING)))
-            kappa = cohen_kappa(first, second) if shared >= min_shared else None
-            if kappa is not None:
-                values.append(kappa)
-                weights.append(shared)
-    return (float(np.average(values, weights=weights)) if values else None), len(values)
+    shared_Q, kappa_Q = kappas_of_tables(shared_votes(votes_NA, min_shared=min_shared).tables())
+    defined_Q = np.isfinite(kappa_Q)
+    if not defined_Q.any():
+        return None, 0
+    return float(np.average(kappa_Q[defined_Q], weights=shared_Q[defined_Q])), int(defined_Q.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class SharedVotes:
+    """Every two votes on one item, with the pair of annotators that they are of; P in all, of Q pairs of annotators.
+
+    Args:
+        item_P: the row of the item.
+        cell_P: the place in the Q tables [labels, labels] of what the two said.
+    """
+
+    item_P: np.ndarray
+    cell_P: np.ndarray
+    pairs: int
+    labels: int
+
+    def tables(self, weights_N: np.ndarray | None = None) -> np.ndarray:
+        """What the two of every pair said of their common items, counted: [Q, labels, labels]."""
+        weights_P = None if weights_N is None else weights_N[self.item_P]
+        counts = np.bincount(self.cell_P, weights_P, self.pairs * self.labels**2)
+        return counts.reshape(self.pairs, self.labels, self.labels)
+
+
+def shared_votes(votes_NA: np.ndarray, *, min_shared: int) -> SharedVotes:
+    """The votes of all pairs of annotators with at least ``min_shared`` items in common."""
+    annotators, labels = votes_NA.shape[1], int(votes_NA.max(initial=0)) + 1
+    item_V, who_V = np.nonzero(votes_NA != MISSING)  # item by item
+    said_V = votes_NA[item_V, who_V].astype(int)
+    items, pairs, cells = [item_V[:0]], [item_V[:0]], [item_V[:0]]
+    for step in range(1, int(np.bincount(item_V).max(initial=0))):
+        first = np.flatnonzero(item_V[step:] == item_V[:-step])
+        items.append(item_V[first])
+        pairs.append(who_V[first] * annotators + who_V[first + step])
+        cells.append(said_V[first] * labels + said_V[first + step])
+    _, pair_P, shared_Q = np.unique(np.concatenate(pairs), return_inverse=True, return_counts=True)
+    kept_Q = shared_Q >= min_shared
+    kept_P = kept_Q[pair_P]
+    place_P = (np.cumsum(kept_Q) - 1)[pair_P[kept_P]]
+    cell_P = place_P * labels**2 + np.concatenate(cells)[kept_P]
+    return SharedVotes(np.concatenate(items)[kept_P], cell_P, int(kept_Q.sum()), labels)
+
+
+def kappas_of_tables(tables_QCC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``(n_Q, kappa_Q)`` of tables of two annotators' labels: the items and κ, NaN where it is not defined."""
+    n_Q = tables_QCC.sum(axis=(1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        observed_Q = np.trace(tables_QCC, axis1=1, axis2=2) / n_Q
+        expected_Q = np.sum(tables_QCC.sum(axis=1) * tables_QCC.sum(axis=2), axis=1) / n_Q**2
+        return n_Q, np.where(expected_Q < 1 - 1e-9, (observed_Q - expected_Q) / (1 - expected_Q), np.nan)
 
 
 def fleiss_kappa(votes_NA: np.ndarray) -> float | None:
@@ -116,7 +160,9 @@ _DIFFERENCES: dict[Level, Callable[[np.ndarray], np.ndarray]] = {
 def label_counts(votes_NA: np.ndarray) -> np.ndarray:
     """The number of annotators that gave each label, [N, C]."""
     labels = int(votes_NA.max(initial=0)) + 1
-    return np.stack([np.sum(votes_NA == label, axis=1) for label in range(labels)], axis=1)
+    item_V, who_V = np.nonzero(votes_NA != MISSING)
+    cell_V = item_V * labels + votes_NA[item_V, who_V]
+    return np.bincount(cell_V, minlength=len(votes_NA) * labels).reshape(len(votes_NA), labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +202,18 @@ def dawid_skene(votes_NA: np.ndarray, labels: int, *, rounds: int = 200, toleran
     history: list[float] = []
     while True:
         prior_C = (posterior_NC.sum(axis=0) + 1 / labels) / (len(posterior_NC) + 1)
-        said_CAC = [np.bincount(cell_V, weight_V, people * labels) for weight_V in posterior_NC[item_V].T]
+        said_CAC = [np.bincount(cell_V, weight_N[item_V], people * labels) for weight_N in posterior_NC.T]
         confusion_ACC = np.stack(said_CAC).reshape(labels, people, labels).transpose(1, 0, 2) + prior_votes_CC
         confusion_ACC /= confusion_ACC.sum(axis=2, keepdims=True)
-        log_V_C = np.log(confusion_ACC)[who_V, :, said_V]
-        log_joint_NC = np.log(prior_C) + np.stack([np.bincount(item_V, log_V, items) for log_V in log_V_C.T], 1)
-        top_N1 = log_joint_NC.max(axis=1, keepdims=True)
-        evidence_N1 = top_N1 + np.log(np.exp(log_joint_NC - top_N1).sum(axis=1, keepdims=True))
-        posterior_NC = np.exp(log_joint_NC - evidence_N1)
+        log_C_S = np.log(confusion_ACC).transpose(1, 0, 2).reshape(labels, people * labels)  # S: who said it, and what
+        log_joint_CN = np.stack([np.bincount(item_V, log_S[cell_V], items) for log_S in log_C_S])
+        log_joint_CN += np.log(prior_C)[:, None]
+        top_N = log_joint_CN.max(axis=0)
+        joint_CN = np.exp(log_joint_CN - top_N)
+        sum_N = joint_CN.sum(axis=0)
+        posterior_NC = (joint_CN / sum_N).T
         penalty = np.sum(prior_votes_CC * np.log(confusion_ACC)) + np.sum(np.log(prior_C)) / labels
-        history.append(float(evidence_N1.sum() + penalty))
+        history.append(float(np.sum(top_N + np.log(sum_N)) + penalty))
         if len(history) >= rounds or (len(history) > 1 and history[-1] - history[-2] < tolerance):
             return Consensus(posterior_NC, confusion_ACC, prior_C, history)
 

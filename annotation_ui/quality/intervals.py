@@ -7,11 +7,18 @@ of weights [R, N] and all draws are one matrix product. The seed is fixed: the s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 
 import numpy as np
 
-from annotation_ui.quality.agreement import MISSING, Level, alpha_of_coincidences, coincidences, label_counts
+from annotation_ui.quality.agreement import (
+    MISSING,
+    Level,
+    alpha_of_coincidences,
+    coincidences,
+    kappas_of_tables,
+    label_counts,
+    shared_votes,
+)
 
 ROUNDS = 400
 MIN_ITEMS = 10  # with fewer an interval would promise more than it holds
@@ -19,8 +26,29 @@ MIN_DEFINED = 0.9  # of the draws, for the others to stand for all
 Interval = tuple[float, float]
 
 
+class Draws:
+    """The number of times that each of N items is drawn, by N: drawn once for all the figures of as many items."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, np.ndarray] = {}
+
+    def of(self, items: int) -> np.ndarray | None:
+        """Weights [R, N]; ``None`` for too few items."""
+        if items < MIN_ITEMS:
+            return None
+        if items not in self._known:
+            draw, shares = np.random.default_rng(0), np.full(items, 1 / items)
+            # Small numbers, row by row: of 100,000 items all the rows at once take 320 MB.
+            rows = [draw.multinomial(items, shares).astype(np.uint16) for _ in range(ROUNDS)]
+            self._known[items] = np.stack(rows)
+        return self._known[items]
+
+
 def alpha_interval(
-    votes_NA: np.ndarray, level: Level = "nominal", items: Sequence[object] | None = None
+    votes_NA: np.ndarray,
+    level: Level = "nominal",
+    items: Sequence[object] | None = None,
+    draws: Draws | None = None,
 ) -> Interval | None:
     """Of :func:`~annotation_ui.quality.agreement.krippendorff_alpha`.
 
@@ -35,60 +63,54 @@ def alpha_interval(
         by_item_NCC = np.zeros((len(place), *per_item_NCC.shape[1:]))
         np.add.at(by_item_NCC, np.array([place[item] for item in names], dtype=int), per_item_NCC)
         per_item_NCC = by_item_NCC
-    return coincidence_interval(per_item_NCC, level)
+    return coincidence_interval(per_item_NCC, level, draws)
 
 
-def coincidence_interval(per_item_NCC: np.ndarray, level: Level) -> Interval | None:
+def coincidence_interval(per_item_NCC: np.ndarray, level: Level, draws: Draws | None = None) -> Interval | None:
     """Of the α of coincidences that are known by item."""
-    weights_RN = _weights(len(per_item_NCC))
+    items, labels = per_item_NCC.shape[:2]
+    weights_RN = (draws or Draws()).of(items)
     if weights_RN is None:
         return None
-    drawn_RCC = np.tensordot(weights_RN, per_item_NCC, axes=1)
+    drawn_RCC = _sums(weights_RN, per_item_NCC.reshape(items, -1)).reshape(-1, labels, labels)
     return _interval([alpha_of_coincidences(coincidence_CC, level) for coincidence_CC in drawn_RCC])
 
 
-def fleiss_interval(votes_NA: np.ndarray) -> Interval | None:
+def _sums(weights_RN: np.ndarray, rows_NK: np.ndarray) -> np.ndarray:
+    """``weights_RN @ rows_NK``, of which few rows differ: items are alike whose votes are."""
+    distinct_PK, pattern_N = np.unique(rows_NK, axis=0, return_inverse=True)
+    pattern_N = pattern_N.reshape(-1)
+    drawn_RP = np.stack([np.bincount(pattern_N, weights_N, len(distinct_PK)) for weights_N in weights_RN])
+    return drawn_RP @ distinct_PK
+
+
+def fleiss_interval(votes_NA: np.ndarray, draws: Draws | None = None) -> Interval | None:
     """Of :func:`~annotation_ui.quality.agreement.fleiss_kappa`; ``None`` where the numbers of votes differ."""
     counts_NC = label_counts(votes_NA)
     n_N = counts_NC.sum(axis=1)
-    weights_RN = _weights(len(counts_NC))
+    weights_RN = (draws or Draws()).of(len(counts_NC))
     if weights_RN is None or n_N.min() != n_N.max() or n_N[0] < 2:
         return None
     n = n_N[0]
-    observed_R = weights_RN @ ((np.sum(counts_NC**2, axis=1) - n) / (n * (n - 1))) / len(counts_NC)
-    expected_R = np.sum((weights_RN @ counts_NC / (n * len(counts_NC))) ** 2, axis=1)
-    return _interval(_kappas(observed_R, expected_R))
+    agreed_N1 = (np.sum(counts_NC**2, axis=1, keepdims=True) - n) / (n * (n - 1))
+    drawn_RK = _sums(weights_RN, np.concatenate([agreed_N1, counts_NC], axis=1)) / len(counts_NC)
+    expected_R = np.sum((drawn_RK[:, 1:] / n) ** 2, axis=1)
+    return _interval(_kappas(drawn_RK[:, 0], expected_R))
 
 
-def kappa_interval(votes_NA: np.ndarray, *, min_shared: int) -> Interval | None:
+def kappa_interval(votes_NA: np.ndarray, *, min_shared: int, draws: Draws | None = None) -> Interval | None:
     """Of :func:`~annotation_ui.quality.agreement.mean_cohen_kappa`, with the same pairs counted."""
-    weights_RN = _weights(len(votes_NA))
+    weights_RN = (draws or Draws()).of(len(votes_NA))
     if weights_RN is None:
         return None
-    labels = int(votes_NA.max(initial=0)) + 1
-    total_R, weight_R = np.zeros(ROUNDS), np.zeros(ROUNDS)
-    for one, other in combinations(range(votes_NA.shape[1]), 2):
-        shared = np.flatnonzero((votes_NA[:, one] != MISSING) & (votes_NA[:, other] != MISSING))
-        if len(shared) < min_shared:
-            continue
-        cell_n = votes_NA[shared, one] * labels + votes_NA[shared, other]
-        table_RCC = (weights_RN[:, shared] @ np.eye(labels**2)[cell_n]).reshape(ROUNDS, labels, labels)
-        n_R = table_RCC.sum(axis=(1, 2))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            observed_R = np.trace(table_RCC, axis1=1, axis2=2) / n_R
-            expected_R = np.sum(table_RCC.sum(axis=1) * table_RCC.sum(axis=2), axis=1) / n_R**2
-        kappa_R = np.array([np.nan if kappa is None else kappa for kappa in _kappas(observed_R, expected_R)])
-        defined_R = np.isfinite(kappa_R)
-        total_R[defined_R] += (kappa_R * n_R)[defined_R]
-        weight_R[defined_R] += n_R[defined_R]
-    return _interval([total / weight if weight else None for total, weight in zip(total_R, weight_R, strict=True)])
-
-
-def _weights(items: int) -> np.ndarray | None:
-    """The number of times that each item is drawn, [R, N]."""
-    if items < MIN_ITEMS:
-        return None
-    return np.random.default_rng(0).multinomial(items, np.full(items, 1 / items), size=ROUNDS).astype(float)
+    shared = shared_votes(votes_NA, min_shared=min_shared)
+    means: list[float | None] = []
+    for weights_N in weights_RN:
+        n_Q, kappa_Q = kappas_of_tables(shared.tables(weights_N))
+        defined_Q = np.isfinite(kappa_Q)
+        total = n_Q[defined_Q].sum()
+        means.append(float(kappa_Q[defined_Q] @ n_Q[defined_Q] / total) if total else None)
+    return _interval(means)
 
 
 def _kappas(observed_R: np.ndarray, expected_R: np.ndarray) -> list[float | None]:

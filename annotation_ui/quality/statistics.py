@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy import exists, select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session
 
 from annotation_ui.labelling.dwell import Times, times_of
 from annotation_ui.labelling.gold import rightness
-from annotation_ui.labelling.judgements import in_force
 from annotation_ui.quality.agreement import (
     MISSING,
     dawid_skene,
@@ -27,11 +25,11 @@ from annotation_ui.quality.agreement import (
     mean_cohen_kappa,
     wilson,
 )
-from annotation_ui.quality.intervals import Interval, alpha_interval, fleiss_interval, kappa_interval
+from annotation_ui.quality.intervals import Draws, Interval, alpha_interval, fleiss_interval, kappa_interval
 from annotation_ui.quality.payloads import Agreed, agreement, same
-from annotation_ui.quality.spans import Marking, SpanAgreement, span_agreement
-from annotation_ui.store.tables import Assignment, Item, Judgement, Project, Score
-from annotation_ui.store.verdicts import across
+from annotation_ui.quality.spans import SpanAgreement, span_agreement
+from annotation_ui.quality.votes import Vote, load_votes
+from annotation_ui.store.tables import Item, Judgement, Project, Score
 
 READING = 100.0  # characters a second; nobody who reads is faster
 GAPS = (0, 50, 150, 400, 1000)  # lower borders of the bins of length gap, in characters
@@ -42,38 +40,6 @@ JUDGED = {"preference": ("a", "b", "tie", "both_bad"), "safety": ("safe", "unsaf
     kind: (label,) for kind, label in (("ranking", "ranked"), ("attributes", "rated"), ("rewrite", "written"))
 }
 MIN_SHARED = 2  # items that two annotators must share for their κ to count
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vote:
-    """A judgement in force with what is needed to weigh it.
-
-    Args:
-        lengths: characters of the responses, slot a first.
-        payload: ranks or ratings, by slot. ``marking``: the marked passages, where they are asked for.
-        gold, answer: the known answer of the item, if there is one.
-        training: it was shown after the vote.
-        side: the label as a side of the screen where positions are known (``left``, ``right``), else the label.
-        round: 1 for a silent repeat.
-    """
-
-    item: int
-    who: str
-    label: str
-    strength: int | None
-    side: str
-    gold: str | None
-    round: int
-    dwell_ms: int | None
-    lengths: tuple[int, ...]
-    characters: int
-    day: int
-    guideline: int | None
-    shown: bool
-    payload: Mapping[str, Any] = field(default_factory=dict)
-    answer: Mapping[str, Any] | None = None
-    training: bool = False
-    marking: Marking | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,55 +133,13 @@ def quality(session: Session, project: Project) -> Quality:
     return assess(votes, scores, project.kind)
 
 
-def load_votes(session: Session, project: Project) -> list[Vote]:
-    judged = in_force(project).options(
-        selectinload(Judgement.user), selectinload(Judgement.item), selectinload(Judgement.guideline)
-    )
-    wanted = select(Assignment.id, Assignment.round, Assignment.training).join(Item)
-    rounds = {row.id: row for row in session.execute(wanted.where(Item.project_id == project.id))}
-    return [_vote(judgement, rounds) for judgement in session.scalars(judged)]
-
-
-def _vote(judgement: Judgement, rounds: Mapping[int, Any]) -> Vote:
-    item = judgement.item
-    under = rounds.get(judgement.assignment_id or 0)
-    lengths = tuple(sum(len(m["content"]) for m in response.messages) for response in item.responses)
-    return Vote(
-        item=item.id,
-        who=judgement.user.name,
-        label=judgement.label,
-        strength=judgement.strength,
-        side=across(judgement.label, judgement.left) if judgement.left else judgement.label,
-        gold=item.gold,
-        round=under.round if under else 0,
-        dwell_ms=judgement.dwell_ms,
-        lengths=lengths,
-        characters=sum(lengths) + len(item.prompt[-1]["content"]),
-        day=int(judgement.created // 86400),
-        guideline=judgement.guideline.version if judgement.guideline else None,
-        shown=judgement.left is not None,
-        payload=judgement.payload or {},
-        answer=item.answer,
-        training=under is not None and under.training,
-        marking=_marking(judgement),
-    )
-
-
-def _marking(judgement: Judgement) -> Marking | None:
-    labels = tuple(((judgement.guideline.form if judgement.guideline else None) or {}).get("spans", ()))
-    if not labels:
-        return None
-    texts = {response.slot: response.messages[-1]["content"] for response in judgement.item.responses}
-    spans = (judgement.payload or {}).get("spans", {})
-    return Marking(item=judgement.item_id, texts=texts, spans=spans, labels=labels)
-
-
 def assess(votes: Sequence[Vote], margins: Mapping[str, Mapping[int, float]], kind: str) -> Quality:
     """The figures of ``votes``; ``margins`` are each scorer's score of a less that of b, by item."""
     said = [vote for vote in votes if vote.label != "skip"]
     first = [vote for vote in said if vote.round == 0 and vote.gold is None]
     labels = JUDGED[kind]
-    votes_NA, items, _ = label_matrix([(v.item, v.who, v.label) for v in first], labels)
+    votes_NA, items, names = label_matrix([(v.item, v.who, v.label) for v in first], labels)
+    draws = Draws()
     kappa, pairs = mean_cohen_kappa(votes_NA, min_shared=MIN_SHARED)
     scale = [(v.item, v.who, _point(v)) for v in first if v.label == "tie" or v.strength]
     degrees_NA, _, _ = label_matrix([row for row in scale if row[2]], tuple(str(n) for n in range(-3, 4)))
@@ -227,16 +151,18 @@ def assess(votes: Sequence[Vote], margins: Mapping[str, Mapping[int, float]], ki
         vote.strength or ("tie" if vote.label == "tie" else "none") for vote in first if vote.label in PLACED
     )
     counted = [vote for vote in votes if vote.round == 0 and vote.gold is None]
-    reliability = _reliability(first, labels)
+    reliability = _reliability(votes_NA, names, len(labels))
     return Quality(
         votes=len(first),
         checks=len(said) - len(first),
         items=len(items),
-        alpha=Estimate(krippendorff_alpha(votes_NA), alpha_interval(votes_NA)),
-        alpha_strength=Estimate(krippendorff_alpha(degrees_NA, "ordinal"), alpha_interval(degrees_NA, "ordinal")),
-        kappa=Estimate(kappa, kappa_interval(votes_NA, min_shared=MIN_SHARED)),
+        alpha=Estimate(krippendorff_alpha(votes_NA), alpha_interval(votes_NA, draws=draws)),
+        alpha_strength=Estimate(
+            krippendorff_alpha(degrees_NA, "ordinal"), alpha_interval(degrees_NA, "ordinal", draws=draws)
+        ),
+        kappa=Estimate(kappa, kappa_interval(votes_NA, min_shared=MIN_SHARED, draws=draws)),
         kappa_pairs=pairs,
-        fleiss=Estimate(fleiss_kappa(votes_NA), fleiss_interval(votes_NA)),
+        fleiss=Estimate(fleiss_kappa(votes_NA), fleiss_interval(votes_NA, draws)),
         left=left_share(said),
         days=sorted(Counter(vote.day for vote in first).items()),
         strengths=[(degree, degrees[degree]) for degree in (*DEGREES, "tie", "none")] if kind == "preference" else [],
@@ -296,13 +222,11 @@ def _point(vote: Vote) -> str:
     return str(-vote.strength if vote.label == "a" else vote.strength)
 
 
-def _reliability(votes: Sequence[Vote], labels: tuple[str, ...]) -> dict[str, float]:
+def _reliability(votes_NA: np.ndarray, names: Sequence[str], labels: int) -> dict[str, float]:
     """Each annotator's, where items have more than one vote to compare."""
-    votes_NA, items, people = label_matrix([(v.item, v.who, v.label) for v in votes], labels)
-    if not items or len(labels) < 2 or not (np.sum(votes_NA != MISSING, axis=1) > 1).any():
+    if not len(votes_NA) or labels < 2 or not (np.sum(votes_NA != MISSING, axis=1) > 1).any():
         return {}
-    reliability_A = dawid_skene(votes_NA, len(labels)).reliability_A
-    return dict(zip(people, reliability_A.tolist(), strict=True))
+    return dict(zip(names, dawid_skene(votes_NA, labels).reliability_A.tolist(), strict=True))
 
 
 def _people(votes: Sequence[Vote], reliability: Mapping[str, float]) -> list[Person]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -62,6 +64,22 @@ def test_cohen_equals_scikit_learn(votes_NA: np.ndarray) -> None:
         assert ours is None
     else:
         assert ours == pytest.approx(cohen_kappa_score(first, second))
+
+
+@given(
+    arrays(np.int64, st.tuples(st.integers(1, 15), st.integers(2, 5)), elements=st.integers(MISSING, 3)),
+    st.integers(1, 4),
+)
+@settings(max_examples=50, deadline=None)
+def test_the_mean_kappa_is_that_of_the_pairs_one_by_one(votes_NA: np.ndarray, min_shared: int) -> None:
+    values, weights = [], []
+    for first, second in combinations(votes_NA.T, 2):
+        both = (first != MISSING) & (second != MISSING)
+        if both.sum() >= min_shared and (kappa := cohen_kappa(first, second)) is not None:
+            values.append(kappa)
+            weights.append(both.sum())
+    mean = pytest.approx(np.average(values, weights=weights)) if values else None
+    assert mean_cohen_kappa(votes_NA, min_shared=min_shared) == (mean, len(values))
 
 
 def test_what_is_not_defined_is_none_and_never_a_number() -> None:

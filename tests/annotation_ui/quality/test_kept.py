@@ -1,12 +1,19 @@
-"""Figures that take long are kept for a while; others are always those of now."""
+"""Figures that take long are kept for a while and renewed in the background; others are always those of now."""
 
 from __future__ import annotations
 
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import sleep
 from typing import Any
 
 import pytest
 
 from annotation_ui.quality import kept
+
+Ask = Callable[[float], tuple[str, float]]
 
 
 class _Clock:
@@ -18,13 +25,16 @@ class _Clock:
 
 
 class _Place:
-    """A session and a project at once, as far as the figures are kept by them."""
+    """A database, a session and a project at once, as far as the figures are kept by them."""
 
-    id = 7
-    engine = property(lambda self: self)
-    url = "sqlite:///a"
+    id, url = 7, "sqlite:///a"
 
-    def connection(self) -> Any:
+    @contextmanager
+    def read(self) -> Iterator[Any]:
+        yield self
+
+    def get_one(self, table: Any, number: int) -> Any:
+        assert number == self.id
         return self
 
 
@@ -33,26 +43,95 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     made = _Clock()
     monkeypatch.setattr(kept, "monotonic", made)
     monkeypatch.setattr(kept, "_KEPT", {})
+    monkeypatch.setattr(kept, "_COMPUTING", defaultdict(threading.Lock))
     return made
 
 
-@pytest.mark.parametrize(("takes", "until"), [(0.9, 0.0), (2.0, 40.0)])
-def test_figures_are_kept_for_twenty_times_as_long_as_they_took(
-    takes: float, until: float, clock: _Clock, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def figures_that_take(clock: _Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Ask]:
+    def taking(seconds: float) -> Ask:
+        computed: list[str] = []
+
+        def quality(session: Any, project: Any) -> Any:
+            clock.now += seconds
+            computed.append(f"figures {len(computed)}")
+            return computed[-1]
+
+        monkeypatch.setattr(kept, "quality", quality)
+        place: Any = _Place()
+        return lambda now: kept.recent_quality(place, place, place, now=now)  # type: ignore[return-value]
+
+    return taking
+
+
+def renewed() -> None:
+    """Wait for the computation in the background."""
+    for thread in threading.enumerate():
+        if getattr(thread, "_target", None) is kept._renew:
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def test_fast_figures_are_those_of_now(figures_that_take: Callable[[float], Ask]) -> None:
+    ask = figures_that_take(0.9)
+    assert [ask(1000.0), ask(2000.0)] == [("figures 0", 1000.0), ("figures 1", 2000.0)]
+
+
+def test_slow_figures_are_kept_for_twenty_times_as_long_as_they_took(
+    clock: _Clock, figures_that_take: Callable[[float], Ask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    computed: list[str] = []
+    monkeypatch.setattr(kept.time, "time", lambda: 2500.0)
+    ask = figures_that_take(2.0)
+    assert ask(1000.0) == ("figures 0", 1000.0)
+    clock.now += 39.9
+    assert ask(2000.0) == ("figures 0", 1000.0)
+    renewed()
+    assert ask(2000.0) == ("figures 0", 1000.0)  # not even in the background
+    clock.now += 0.2
+    assert ask(3000.0) == ("figures 0", 1000.0)  # nobody waits for the new ones
+    renewed()
+    assert ask(3000.0) == ("figures 1", 2500.0)
+    clock.now += kept.OLDEST
+    assert ask(9000.0) == ("figures 2", 9000.0)  # those of an hour ago are not shown
+
+
+def test_several_pages_at_once_compute_the_figures_once(
+    figures_that_take: Callable[[float], Ask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = figures_that_take(2.0)
+    slowly = kept.quality
+    begun = threading.Event()
 
     def quality(session: Any, project: Any) -> Any:
-        clock.now += takes
-        computed.append(f"figures {len(computed)}")
-        return computed[-1]
+        begun.set()
+        sleep(0.1)  # the second page asks meanwhile
+        return slowly(session, project)
 
     monkeypatch.setattr(kept, "quality", quality)
-    place: Any = _Place()
-    assert kept.recent_quality(place, place, now=1000.0) == ("figures 0", 1000.0)
-    clock.now += max(until - 0.1, 0)
-    again = kept.recent_quality(place, place, now=2000.0)
-    assert again == (("figures 0", 1000.0) if until else ("figures 1", 2000.0))
-    clock.now += 0.2
-    assert kept.recent_quality(place, place, now=3000.0) == (f"figures {len(computed) - 1}", 3000.0)
-    assert len(computed) == (2 if until else 3)
+    found: list[Any] = []
+    pages = [threading.Thread(target=lambda: found.append(ask(1000.0))) for _ in range(3)]
+    for page in pages:
+        page.start()
+    for page in pages:
+        page.join(10)
+    assert found == [("figures 0", 1000.0)] * 3
+
+
+def test_a_failure_in_the_background_leaves_the_old_figures(
+    clock: _Clock,
+    figures_that_take: Callable[[float], Ask],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ask = figures_that_take(2.0)
+    assert ask(1000.0) == ("figures 0", 1000.0)
+
+    def fail(session: Any, project: Any) -> Any:
+        raise OSError("the database is away")
+
+    monkeypatch.setattr(kept, "quality", fail)
+    clock.now += 100
+    assert ask(2000.0) == ("figures 0", 1000.0)
+    renewed()
+    assert "the database is away" in caplog.text
+    assert ask(3000.0) == ("figures 0", 1000.0)
