@@ -12,6 +12,7 @@ import numpy as np
 from reward_models.data.records import Task
 
 MIN_EXAMPLES = 20  # a temperature or a threshold fitted on fewer would be noise
+WITHOUT = "calibrated scores are null, and a reward term of this model needs `value: raw`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +67,8 @@ def _sigmoid(x: float) -> float:
 def of_scores(scores: np.ndarray) -> Calibration:
     """Mean and deviation of scores without labels, as those of attribute heads are; there is no temperature."""
     if len(scores) < 2:
-        return Calibration(n=len(scores), notes=(f"{len(scores)} calibration examples: scores are not calibrated",))
-    note = "no temperature: rated responses say nothing of preferences"
+        return Calibration(n=len(scores), notes=(f"{len(scores)} calibration examples: {WITHOUT}",))
+    note = f"no temperature, for rated responses say nothing of preferences: {WITHOUT}"
     return Calibration(n=len(scores), mean=float(scores.mean()), std=float(scores.std(ddof=1)), notes=(note,))
 
 
@@ -84,7 +85,7 @@ def fit(scores: np.ndarray, label: np.ndarray, task: Task, *, threshold_fpr: flo
 
     n, notes = len(label), []
     if n < 2:
-        return Calibration(n=n, notes=(f"{n} calibration examples: scores are not calibrated",))
+        return Calibration(n=n, notes=(f"{n} calibration examples: {WITHOUT}",))
     if task == "preference":
         signed = (scores[:, 0] - scores[:, 1])[label == 1.0]
         problem = ""
@@ -95,7 +96,8 @@ def fit(scores: np.ndarray, label: np.ndarray, task: Task, *, threshold_fpr: flo
         problem = f"there are {len(signed)}, and {MIN_EXAMPLES} are needed"
     temperature = None if problem else fit_temperature(signed)
     if temperature is None:
-        notes.append(f"no temperature from the calibration examples: {problem or 'all are right, or too many wrong'}")
+        reason = problem or "all are right, or too many wrong"
+        notes.append(f"no temperature from the calibration examples ({reason}): {WITHOUT}")
     threshold = None
     if task == "safety":
         safe = scores[label == 1.0, 0]

@@ -233,4 +233,5 @@ def test_what_cannot_be_fitted_stays_none_and_is_said(n: int, label: float, task
     calibration = fit(scores, np.full(n, label), task)  # type: ignore[arg-type]
     assert calibration.temperature is None
     assert said in " ".join(calibration.notes)
+    assert "calibrated scores are null, and a reward term of this model needs `value: raw`" in calibration.notes[0]
     assert Calibration.from_facts(calibration.to_facts()) == calibration
