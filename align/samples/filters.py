@@ -34,7 +34,7 @@ class FilterConfig:
             without a language is not looked at, which is counted.
         max_paragraph: longest paragraph of the thoughts in characters; 0 switches it off.
         code_blocks: let thoughts hold fenced blocks of code.
-        max_repetition: largest share of repeated n-grams (:class:`align.rewards.rules.penalties.RepetitionPenalty`).
+        max_repetition: largest share of repeated n-grams, as the term ``repetition`` counts them.
         contamination_words: a sample that shares a run of so many words with the evaluation data, in the prompt or in
             the response, is left out; DeepSeek-R1 takes 10. Prompts of the evaluation are left out in any case.
     """

@@ -25,7 +25,10 @@ def config_command(
         ),
     ],
     section: Annotated[
-        str | None, typer.Argument(metavar="[SECTION]", help="Only this section or setting, e.g. engine or loss.beta.")
+        str | None,
+        typer.Argument(
+            metavar="[SECTION]", help="Only this section or setting, e.g. engine, loss.beta or guards.watch."
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Print the settings of every section, too.")] = False,
 ) -> None:
@@ -45,6 +48,11 @@ def _variables() -> Iterator[str]:
         yield f"{each.name:{width}}  {each.read_by:{readers}}  {each.meaning}"
 
 
+def _plain_key(key: str) -> str:
+    """A key without the marks of lists and mappings: ``guards.watch`` for ``guards[].watch``."""
+    return key.replace("[]", "").replace(".NAME", "")
+
+
 def _settings(name: str, section: str | None, everything: bool) -> Iterator[str]:
     """Lines of the settings.
 
@@ -60,7 +68,8 @@ def _settings(name: str, section: str | None, everything: bool) -> Iterator[str]
     top = [each for each in listed if "." not in each.key]
     chosen = listed if everything else top
     if section is not None:
-        chosen = [s for s in listed if s.key == section or s.key.startswith((f"{section}.", f"{section}[]."))]
+        wanted = _plain_key(section)
+        chosen = [s for s in listed if f"{_plain_key(s.key)}.".startswith(f"{wanted}.")]
         if not chosen:
             keys = ", ".join(each.key for each in listed if each.section is not None)
             raise ValueError(f"{command} has no section or setting {section}; sections: {keys}")

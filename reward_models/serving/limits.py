@@ -62,7 +62,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
-            if getattr(self, name) < 0 or (getattr(self, name) == 0 and name != "prefix_bytes"):
+            if name == "prefix_bytes" and self.prefix_bytes < 0:
+                raise ValueError(f"prefix_bytes={self.prefix_bytes} must not be negative; 0 keeps no prefixes")
+            if name != "prefix_bytes" and getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
         if self.queue < self.conversations:
             raise ValueError(

@@ -81,6 +81,8 @@ def test_every_setting_has_a_meaning(name: str) -> None:
     found = list(settings(getattr(importlib.import_module(module), schema)))
     assert found
     assert [each.key for each in found if not each.meaning] == []
+    of_python = re.compile(r":(class|mod|func|meth):|`(align|reward_models|keel)\.|`None`|`True`|`False`")
+    assert [each.key for each in found if of_python.search(each.meaning)] == []
 
 
 def said(*words: str) -> str:
@@ -98,6 +100,9 @@ def test_sections_are_named_printed_on_request_and_all_at_once() -> None:
     assert "engine.lr" not in section
     assert "engine.lr: number = 1.0e-05" in everything
     assert "rewards[].weight" in said("align", "rewards")
+    for key in ("guards.watch", "guards[].watch"):
+        assert re.findall(r"^\w.*: ", said("align", key), re.M) == ["guards[].watch: "]
+    assert "stages.NAME.train" in said("run", "stages.train")
     wrong = CliRunner().invoke(app, ["config", "rm", "los"])
     assert wrong.exit_code == 2
     assert "no section or setting los; sections: model, " in wrong.stderr
@@ -126,7 +131,7 @@ def test_every_variable_that_is_listed_is_read() -> None:
         assert each.name in text or each.read_by in ("torch", "huggingface_hub"), each
 
 
-# A constant of reward_models.model; the beginning of names that tests/support/train_until_signal.py sets and reads.
+# A constant of data/manifest.py; the beginning of names that tests/support/train_until_signal.py sets and reads.
 NOT_VARIABLES = {"KEEL_KEY", "KEEL_TEST_HOLD_"}
 
 

@@ -22,7 +22,7 @@ class CurationConfig:
 
     Args:
         judgements: per pair.
-        min_valid: how many of them must be valid; ``None``: all but one. Both orders must be among them in any case.
+        min_valid: how many of them must be valid; ``null``: all but one. Both orders must be among them in any case.
         threshold: a pair is kept if |Δ| is above it, on the scale −2 … 2.
         balance_lengths: whether the lengths are balanced in the end.
         span: what of a response is judged and measured.

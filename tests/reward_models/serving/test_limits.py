@@ -320,3 +320,5 @@ def test_admission_counts_what_is_let_in() -> None:
         Limits(conversations=10, queue=5)
     with pytest.raises(ValueError, match="deadline=0 must be positive"):
         Limits(deadline=0)
+    with pytest.raises(ValueError, match="prefix_bytes=-1 must not be negative; 0 keeps no prefixes"):
+        Limits(prefix_bytes=-1)
