@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from align.best import KeepBestConfig
-from align.guards import GuardConfig
+from align.guards import PREFERENCE, GuardConfig
+from align.metric_names import held_out_names, metric_problem
 from align.objective.config import LossConfig
 from align.objective.kinds import CorrectionKind
 from align.phases import Phase, PhaseConfig, resolve_phases
@@ -39,6 +40,8 @@ class EvaluationConfig:
     top_p: float = 0.95
 
     def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"evaluation.limit={self.limit} must be at least 1")
         if self.samples < 1 or self.every < 0 or self.temperature <= 0 or not 0 < self.top_p <= 1:
             raise ValueError("evaluation: samples and temperature must be positive, every not negative, 0 < top_p ≤ 1")
 
@@ -53,12 +56,12 @@ class AlignConfig(RunConfig):
 
     Attributes:
         model: the policy to start from. ``teacher``: what ``loss.kind=reverse_kl`` learns from.
-        prompts: what to sample responses for. ``curriculum``: which of them, and when; see :class:`CurriculumConfig`.
-        rewards: what responses are worth; see :class:`TermConfig`.
+        prompts: what to sample responses for. ``curriculum``: which of them, and when.
+        rewards: what responses are worth.
         rollout: the engine that samples.
-        phases: one after the other up to ``steps``; without any, all steps are alike. See :class:`PhaseConfig`.
-        guards: rules over the metrics, and what is done when one is broken; see :class:`GuardConfig`.
-        keep_best: keep the best policy by a held-out metric beside the last one; see :class:`KeepBestConfig`.
+        phases: one after the other up to ``steps``; without any, all steps are alike.
+        guards: rules over the metrics, and what is done when one is broken.
+        keep_best: keep the best policy by a held-out metric beside the last one.
         steps: policy updates.
         prompts_per_step: prompts of one policy update, over all ranks. ``samples_per_prompt``: responses to each.
         steps_per_rollout: steps whose prompts one rollout answers.
@@ -129,6 +132,9 @@ class AlignConfig(RunConfig):
             check_terms(self.rewards, foreign=False)  # a configuration that is only read imports nobody's code
         except TermError as error:
             raise ValueError(error) from None
+        names = [each.term for each in self.rewards]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"rewards names {', '.join(twice)} twice: weights and metrics go by the name of the term")
         if not self.rewards:
             raise ValueError("rewards is empty: name at least one term, e.g. rewards=[{term: accuracy}]")
         if self.loss.beta and self.ref_update_steps % self.steps_per_rollout:
@@ -170,16 +176,27 @@ class AlignConfig(RunConfig):
             )
 
     def _check_names(self, entries: set[str]) -> None:
-        """Phases and guards name entries of the rewards."""
+        """Phases and guards name entries of the rewards, and guards metrics that there are."""
         for phase in phases_of(self):
             if unknown := sorted(phase.weights.keys() - entries):
                 raise ValueError(
                     f"phases: {phase.name} weighs {', '.join(unknown)}; rewards names {', '.join(sorted(entries))}"
                 )
+        samples = self.evaluation.samples
+        if self.keep_best is not None and metric_problem(self.keep_best.metric, entries, samples):
+            raise ValueError(
+                f"keep_best.metric={self.keep_best.metric} is not measured; the evaluation measures "
+                f"{', '.join(sorted(held_out_names(entries, samples)))}"
+            )
         for guard in self.guards:
-            if guard.action == "lower" and not entries & set(guard.entries):
+            for watched in (guard.watch, *([guard.while_rises] if guard.while_rises is not None else [])):
+                if problem := metric_problem(watched, entries, samples):
+                    raise ValueError(f"guards: {guard}: {problem}")
+            # Of the default entries one is enough.
+            absent = set(guard.entries) - entries - set(PREFERENCE)
+            if guard.action == "lower" and (absent or not entries & set(guard.entries)):
                 raise ValueError(
-                    f"guards: {guard} lowers {', '.join(guard.entries)}; rewards names {', '.join(entries)}"
+                    f"guards: {guard} lowers {', '.join(guard.entries)}; rewards names {', '.join(sorted(entries))}"
                 )
             if guard.action == "rollback" and not self.save_every:
                 raise ValueError(f"guards: {guard} rolls back to a checkpoint; set save_every")

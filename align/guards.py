@@ -13,6 +13,7 @@ from typing import Literal
 
 Action = Literal["warn", "lower", "rollback", "stop"]
 PREFERENCE = ("helpful", "safety")
+FACTOR = 0.5
 BASELINE = 5  # first observations that `grows` and `shrinks` compare with
 
 
@@ -23,15 +24,20 @@ class GuardConfig:
     Attributes:
         watch: a metric of ``metrics.jsonl``, e.g. ``entropy``, ``eval/accuracy_greedy``, ``term/repetition``; besides,
             ``kl_first``, the divergence from the first policy, which is computed if a guard watches it.
-        above, below: the metric is beyond this value.
-        grows, shrinks: it is beyond so many times the mean of its first five values.
-        falls: it is lower than it has been by this much, and if ``while_rises`` names another metric, that is higher
-            than it was then.
-        while_rises: the second metric of ``falls``. ``factor``: the factor of ``lower``.
-        patience: so often in a row, before anything is done.
+        above: broken while the metric is higher than this value.
+        below: broken while the metric is lower than this value.
+        grows: broken while the metric is higher than this number (more than 1) times the mean of its first five values.
+        shrinks: broken while the metric is lower than this number (between 0 and 1) times the mean of its first five
+            values; 0.5: while it is less than half of that mean.
+        falls: broken while the metric is lower by this much than its highest value so far, and if ``while_rises`` names
+            another metric, that is higher than it was then.
+        while_rises: the second metric of ``falls``.
+        patience: the action is taken when the rule is broken in so many of the metric's values in a row.
         action: ``warn``; ``lower`` the weights of ``entries`` to ``factor`` of what they are; ``rollback`` to the last
             checkpoint from before the rule was broken, and sample anew from there (three times at most); ``stop``.
-        entries: of the rewards; default: the reward models.
+        factor: of the action ``lower``: each weight is multiplied by it.
+        entries: of the action ``lower``: the entries of the rewards; default: ``helpful`` and ``safety``, the reward
+            models.
     """
 
     watch: str
@@ -43,7 +49,7 @@ class GuardConfig:
     while_rises: str | None = None
     patience: int = 1
     action: Action = "warn"
-    factor: float = 0.5
+    factor: float = FACTOR
     entries: list[str] = field(default_factory=lambda: list(PREFERENCE))
 
     def __post_init__(self) -> None:
@@ -57,6 +63,18 @@ class GuardConfig:
             raise ValueError(f"guards: {self.watch}: while_rises goes with falls")
         if self.patience < 1 or not 0 <= self.factor < 1:
             raise ValueError(f"guards: {self.watch}: patience must be at least 1, and 0 ≤ factor < 1")
+        if self.action != "lower" and (self.factor != FACTOR or self.entries != list(PREFERENCE)):
+            raise ValueError(f"guards: {self.watch}: factor and entries go with action: lower, not {self.action}")
+        if self.grows is not None and not self.grows > 1:
+            raise ValueError(
+                f"guards: {self.watch}: grows={self.grows:g} must be more than 1: it is a multiple of the mean of the "
+                "metric's first five values"
+            )
+        if self.shrinks is not None and not 0 < self.shrinks < 1:
+            raise ValueError(
+                f"guards: {self.watch}: shrinks={self.shrinks:g} must be between 0 and 1: it is a multiple of the mean "
+                "of the metric's first five values, 0.5 for less than half of it"
+            )
 
     def __str__(self) -> str:
         for name in ("above", "below", "grows", "shrinks", "falls"):

@@ -44,6 +44,8 @@ class LossConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 0.5:
             raise ValueError("loss.label_smoothing must be at least 0 and below 0.5")
+        if not (self.margin >= 0 and self.centering >= 0):
+            raise ValueError("loss.margin and loss.centering must not be negative")
         if self.tie_threshold is not None and self.tie_threshold <= 0:
             raise ValueError("loss.tie_threshold must be positive")
         if self.deployed_safe_share is not None and not 0 < self.deployed_safe_share < 1:
@@ -75,7 +77,7 @@ class RewardModelConfig(RunConfig):
         batch_size: comparisons or labels per optimizer step, over all ranks.
         max_tokens: most tokens of one micro-batch on one rank; memory grows with it, the result does not depend on it.
         eval_every: in steps; 0: only at the end.
-        keep_best: keep the best model by a held-out metric beside the last one; see :class:`KeepBestConfig`.
+        keep_best: keep the best model by a held-out metric beside the last one.
     """
 
     RENAMED: ClassVar[dict[str, str]] = {"kind": "task"}
@@ -104,6 +106,8 @@ class RewardModelConfig(RunConfig):
         for name in ("batch_size", "max_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.eval_every < 0:
+            raise ValueError(f"eval_every={self.eval_every} must not be negative")
         if self.attributes:
             if self.task != "preference":
                 raise ValueError("attributes go with the task preference")

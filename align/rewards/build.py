@@ -79,11 +79,12 @@ class TermConfig:
             ``safety`` (a reward model here, or behind servers if ``arguments`` has ``urls``), ``repetition``,
             ``overlong``, ``malformed_thoughts``, ``length_in_group``, ``style_in_group``, ``judge``, ``rubric``,
             ``group_judge``, or an import path of your own (``package.module:Class``).
-        weight: what its value counts in the sum: a number, or ``[[step, value], …]``, see :mod:`align.schedule`.
+        weight: what its value counts in the sum: a number, or ``[[step, value], …]``: linear between these
+            steps; a step named twice is a jump.
         domains: of prompts it is for: ``reasoning``, ``helpfulness``, ``safety``; default: all it applies to.
         normalise: ``running`` puts its values on a common scale: less their running mean, divided by their running
             standard deviation.
-        arguments: of the term's constructor; see :mod:`align.rewards`.
+        arguments: of the term; docs/rewards.md has those of each.
     """
 
     RENAMED: ClassVar[dict[str, str]] = {"kinds": "domains"}
@@ -162,10 +163,7 @@ def build_terms(configs: Sequence[TermConfig], verifiers: set[str]) -> list[Mixe
                 term = factory(**config.arguments)
             except (TypeError, ValueError) as error:
                 if lacking := re.search(r"missing \d+ required .*argument[^:]*: (.+)", str(error)):
-                    raise TermError(
-                        f"rewards: {name} needs {lacking[1]}: write it under `arguments` of the term, or, for "
-                        "`keel rewards try`, as --set NAME=VALUE"
-                    ) from error
+                    raise TermError(_needs(name, lacking[1])) from error
                 raise TermError(f"rewards: {name} cannot be built from {config.arguments}: {error}") from error
             built.append(
                 MixedTerm(
@@ -208,6 +206,26 @@ def check_terms(configs: Sequence[TermConfig], *, foreign: bool = True) -> None:
             raise TermError(f"rewards: {config.term} takes no argument {unknown[0]!r}; {instead}")
 
 
+def check_required(configs: Sequence[TermConfig]) -> None:
+    """``TermError`` if an entry lacks an argument that its term needs; terms of an import path are not looked at."""
+    for config in configs:
+        for name, factory in [] if ":" in config.term else _factories(config.term, set(VERIFIERS)):
+            if config.term in JUDGE_TERMS:
+                factory = term_class("align.rewards.judges.base:JudgeTerm")
+            elif config.term in ("helpful", "safety") and "urls" not in config.arguments:
+                factory = _local_model()
+            lacking = [each for each in _required(factory) if each not in (*config.arguments, "task")]
+            if lacking:
+                raise TermError(_needs(name, ", ".join(lacking)))
+
+
+def _needs(term: str, arguments: str) -> str:
+    return (
+        f"rewards: {term} needs {arguments}: write it under `arguments` of the term, or, for `keel rewards try`, as "
+        "--set NAME=VALUE"
+    )
+
+
 def group_terms(configs: Sequence[TermConfig]) -> list[str]:
     """The entries that compare all samples of a prompt; terms of an import path are not looked at."""
     return [
@@ -244,6 +262,14 @@ def _argument_names(term: str, factory: Callable[..., RewardTerm], given: Mappin
     else:
         chain = [_local_model()]
     return {name for each in chain for name in _names(each, passes_on=True) or ()} - {"task"}
+
+
+def _required(function: Callable[..., Any]) -> list[str]:
+    """The names of the parameters that have no default."""
+    fixed = set(function.keywords) if isinstance(function, partial) else set()
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.kind in named and p.default is p.empty and p.name not in fixed]
 
 
 def _names(function: Callable[..., Any], passes_on: bool = False) -> set[str] | None:

@@ -119,7 +119,14 @@ def test_a_state_goes_through_json_and_on() -> None:
         ({"above": 1, "below": 0}, "it has above, below"),
         ({"above": 1, "while_rises": "x"}, "goes with falls"),
         ({"above": 1, "patience": 0}, "patience"),
-        ({"above": 1, "factor": 1.5}, "factor"),
+        ({"above": 1, "action": "lower", "factor": 1.5}, "factor"),
+        ({"above": 1, "factor": 0.1}, "factor and entries go with action: lower, not warn"),
+        ({"above": 1, "action": "stop", "entries": ["format"]}, "factor and entries go with action: lower, not stop"),
+        ({"grows": 0.5}, r"grows=0\.5 must be more than 1"),
+        ({"grows": 1}, r"grows=1 must be more than 1"),
+        ({"shrinks": 2}, r"shrinks=2 must be between 0 and 1"),
+        ({"shrinks": 0}, r"shrinks=0 must be between 0 and 1"),
+        ({"shrinks": float("nan")}, r"shrinks=nan must be between 0 and 1"),
     ],
 )
 def test_rules_that_cannot_be_are_refused(rule: dict[str, Any], reason: str) -> None:

@@ -173,10 +173,10 @@ def rules(*settings: dict[str, Any]) -> str:
 def test_a_warning_changes_nothing_and_a_rule_with_nothing_to_watch_is_named(
     uninterrupted: Path, tmp_path: Path, train: Any
 ) -> None:
-    words = rules({"watch": "entropy", "above": 0.0, "patience": 3}, {"watch": "term/nothing", "below": 0.0})
+    words = rules({"watch": "entropy", "above": 0.0, "patience": 3}, {"watch": "kl_teacher", "below": 0.0})
     said = train(tmp_path / "run", words)
     assert "entropy above 0" in said
-    assert "guard: term/nothing below 0: no step has logged term/nothing" in said
+    assert "guard: kl_teacher below 0: no step has logged kl_teacher" in said
     assert [line["step"] for line in alarms(tmp_path / "run")] == [3, 6]
     assert_same_run(tmp_path / "run", uninterrupted)
 
@@ -227,8 +227,12 @@ def test_the_divergence_from_the_first_policy_is_computed_where_it_is_watched(tm
     ("words", "reason"),
     [
         (("prompts.train=['synthetic:reasoning:train']",), "mixes helpfulness, safety prompts"),
-        ((rule(watch="x", above=1, action="lower"), "rewards=[{term: format}]"), "lowers helpful, safety"),
-        ((rule(watch="x", above=1, action="rollback"), "save_every=0"), "set save_every"),
+        ((rule(watch="kl", above=1, action="lower"), "rewards=[{term: format}]"), "lowers helpful, safety"),
+        (
+            (rule(watch="kl", above=1, action="lower", entries=["format", "nothing"]),),
+            "lowers format, nothing; rewards",
+        ),
+        ((rule(watch="kl", above=1, action="rollback"), "save_every=0"), "set save_every"),
     ],
 )
 def test_what_cannot_work_is_refused_at_the_start(
