@@ -262,10 +262,6 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
 
 def _load_prompts(config: AlignConfig) -> tuple[PreTrainedTokenizerBase, PromptSet, PromptSet | None]:
     """The policy's tokenizer, the prompts of the training, and those of the evaluation."""
-    if not config.prompts.train:
-        raise ValueError("prompts.train is empty: name at least one file, hub data set or synthetic: source")
-    if config.model.path is None:
-        raise ValueError("model.path is empty: name a policy to start from; keel train sft makes one")
     tokenizer = load_tokenizer(config.model)
     assert tokenizer is not None
     held_out = None

@@ -8,6 +8,12 @@ from reward_models.backbone.location import lacks_directory
 from reward_models.runtime.config import load_config, presets
 
 
+def check_path(path: str | None) -> None:
+    """``ValueError`` if no model is named."""
+    if path is None:
+        raise ValueError("model.path is empty: name a policy to start from; keel train sft makes one")
+
+
 def missing_model(path: str | None) -> str | None:
     """The message for a ``model.path`` that is no directory here, with the command that makes it, else ``None``."""
     if path is None or path.startswith("package:") or not lacks_directory(path):

@@ -75,8 +75,7 @@ def engines_of(config: AlignConfig) -> list[str]:
     """Sentences about the engines of the rollouts, and about what happens at the same time."""
     rollout = config.rollout
     if rollout.engine == "local":
-        unused = "" if rollout.urls == RolloutConfig().urls else "; rollout.urls has no effect (rollout.engine=local)"
-        return [f"rollouts: sampled by the training model, one thing after the other{unused}"]
+        return ["rollouts: sampled by the training model, one thing after the other"]
     if rollout.engine == "vllm_colocated":
         return [
             "rollouts: sampled by vLLM in the training processes, one thing after the other; on a GPU it takes "
@@ -84,6 +83,8 @@ def engines_of(config: AlignConfig) -> list[str]:
         ]
     count, reason = len(rollout.urls), config.needs_whole_rollout
     found = [f"rollouts: sampled by {count} vLLM server{'s' * (count > 1)}: {', '.join(rollout.urls)}"]
+    if rollout.max_rows != RolloutConfig.max_rows:
+        found[0] += "; rollout.max_rows has no effect (rollout.engine=vllm)"
     if config.model.lora is not None:
         found.append(
             "adapters: sent as they are, the frozen weights once (rollout.adapters=sent)"

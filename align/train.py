@@ -12,12 +12,12 @@ from align.best import sentence_before
 from align.config import AlignConfig
 from align.foreign import foreign_code
 from align.objective.config import describe
-from align.planning.dry_run import memory_of_run
-from align.rewards.build import check_terms
+from align.planning.dry_run import check_run, memory_of_run, unwatched
+from align.rewards.build import check_required, check_terms
 from align.rewards.scoring import RewardFailure
 from align.rewards.terms import TermError
 from align.run import MAY_CHANGE, GuardStop
-from align.starting_model import missing_model
+from align.starting_model import check_path, missing_model
 from align.timetable import changes, engines_of, shortened
 from align.trainer import train
 from align.training.silence import NoSignalError
@@ -25,6 +25,7 @@ from reward_models.planning.fit import is_first_rank
 from reward_models.runtime.config import ConfigError, load_config
 from reward_models.runtime.program import add_dry_run, exit_status, training_parser
 from reward_models.runtime.run import check_directory
+from reward_models.start import absent_files, check_start
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,20 +47,28 @@ def _run(parsed: argparse.Namespace) -> None:
         for line in foreign_code(config):
             print(line)
     check_terms(config.rewards, foreign=not parsed.dry_run)
+    check_required(config.rewards)
     missing = missing_model(config.model.path)
     if not parsed.dry_run:
         if missing is not None:
             raise ConfigError(missing)
         train(config)
         return
+    check_start(config, config.engine, config.prompts.train, "prompts.train")
+    check_path(config.model.path)
+    check_run(config)
     if missing is not None:
         print(f"warning: {missing}")
+    for line in absent_files(prompts_train=config.prompts.train, evaluation_data=config.evaluation.data):
+        print(line)
     for sentence in engines_of(config):
         print(sentence)
     for line in describe(config.loss, config.rollout.engine):
         print(line)
     if config.keep_best is not None:
         print(sentence_before(config.keep_best, config.evaluation.every))
+    for line in unwatched(config):
+        print(line)
     for step, change in changes(config):
         print(f"step {step:>6,}  {change}")
     for line in memory_of_run(config):

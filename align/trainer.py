@@ -9,6 +9,7 @@ from align.config import AlignConfig
 from align.policy.teacher import teacher_model
 from align.reporting.manifest import MANIFEST
 from align.run import MAY_CHANGE, PolicyRun, build_run
+from align.starting_model import check_path
 from align.state import RunState
 from align.training.best import keep_best
 from align.training.evaluation import evaluate_if_due
@@ -17,10 +18,13 @@ from align.training.sample_log import SampleLog
 from reward_models.backbone.pretrained import check_sequence_parallel
 from reward_models.runtime.metrics import JsonLines, NullLog
 from reward_models.runtime.run import StopSignal, begin_run
+from reward_models.start import check_start
 
 
 def train(config: AlignConfig) -> Path | None:
     """Train a policy, or resume; returns its directory, or ``None`` if a signal stopped the run early."""
+    check_start(config, config.engine, config.prompts.train, "prompts.train")
+    check_path(config.model.path)
     check_sequence_parallel(config.model, ranks := config.engine.sequence_parallel)
     if config.teacher is not None:
         check_sequence_parallel(teacher_model(config.teacher), ranks)

@@ -21,13 +21,13 @@ from transformers import AutoTokenizer
 from reward_models import artifact, calibration
 from reward_models.data.chat import ChatRenderer
 from reward_models.data.encode import label_value, ordered_responses
-from reward_models.data.manifest import MANIFEST, read_manifest
+from reward_models.data.manifest import KEEL_KEY, MANIFEST, read_manifest
 from reward_models.data.records import TASKS, Task, saved_task
 from reward_models.data.sources import SourceError, expand, load
 from reward_models.dataset import DataConfig, RewardRecord, load_records
 from reward_models.evaluation.baseline import BASELINE
 from reward_models.inference.reward_model import RewardModel
-from reward_models.model import KEEL_KEY, SequenceScorer, load_scorer, save_model
+from reward_models.model import SequenceScorer, load_scorer, save_model
 from reward_models.runtime.run import package_versions
 
 # Keys of config.json that say nothing of the weights; dropout may differ too, it makes the members diverse.

@@ -65,6 +65,9 @@ class DataConfig:
         for name in ("eval_fraction", "calibration_fraction"):
             if not 0 <= getattr(self, name) < 0.5:
                 raise ValueError(f"data.{name} must be at least 0 and below 0.5")
+        for name, least in (("limit", 1), ("max_bad", 0)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ValueError(f"data.{name}={value} must be at least {least}")
         if self.max_length < 8:
             raise ValueError(f"data.max_length={self.max_length} leaves no room for a conversation")
 

@@ -24,6 +24,7 @@ from reward_models.backbone import pretrained
 from reward_models.backbone.config import LoraConfig, ModelConfig
 from reward_models.backbone.pretrained import Layout, load_complete
 from reward_models.backbone.tree_attention import TREE_ATTENTION, Keep, supports_trees, tree_hidden_states
+from reward_models.data.manifest import KEEL_KEY
 from reward_models.data.records import ATTRIBUTES
 from reward_models.data.tree_batches import Batch, TreeBatch, pack, pad
 from reward_models.data.trees import PromptTree
@@ -31,7 +32,6 @@ from reward_models.runtime.engine import gathered
 from reward_models.runtime.sequence import SequenceGroup
 
 POSITION_TABLES = frozenset({"position_embeddings", "wpe", "embed_positions"})
-KEEL_KEY = "keel"  # the key in a saved model's config.json that holds all of Keel's own entries
 # The first that a vocabulary holds becomes the pad token where a tokenizer names none; the first of all is added.
 PAD_TOKENS = ("<|pad|>", "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>")
 

@@ -50,12 +50,12 @@ from reward_models.runtime.engine import (
 from reward_models.runtime.metrics import Metrics
 from reward_models.runtime.reporter import Reporter
 from reward_models.runtime.run import Run, StopSignal, begin_run, check_sources, seed_everything
+from reward_models.start import check_start
 
 
 def train(config: RewardModelConfig) -> Path | None:
     """Train a reward model, or resume; returns its directory, or ``None`` if a signal stopped the run early."""
-    if not config.data.train:
-        raise ValueError("data.train is empty: name at least one file, hub data set or synthetic: source")
+    check_start(config, config.engine, config.data.train, "data.train")
     check_sequence_parallel(config.model, ranks := config.engine.sequence_parallel)
     with begin_run(config, may_change=MAY_CHANGE, manifest=MANIFEST, result="model", sequence_parallel=ranks) as run:
         if run.finished:

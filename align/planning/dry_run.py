@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from align.config import AlignConfig
+from align.metric_names import is_foreign
 from align.planning.assumptions import Assumptions
 from align.planning.memory import run_memory
-from align.planning.start import shape_to_be
+from align.planning.start import made_by_presets, shape_to_be
+from align.rewards.build import TermConfig
+from align.rewards.models.values import check_model, chosen_value
 from align.starting_model import missing_model
 from reward_models.backbone.config import ModelConfig
-from reward_models.data.records import DOMAINS
-from reward_models.planning.fit import check_shared_tokens, device_here, memory_lines
+from reward_models.calibration import Calibration
+from reward_models.data.manifest import saved_facts
+from reward_models.data.records import DOMAINS, TASKS, saved_task
+from reward_models.planning.fit import check_architecture, check_shared_tokens, device_here, memory_lines
 from reward_models.planning.shapes import ModelShape, ShapeError, read_shape
+from reward_models.runtime.config import ConfigError
 
 # The domain that a term scores, where its entry names none.
 ROUTING: dict[str, tuple[str, ...]] = {"helpful": ("helpfulness",), "safety": ("safety",)}
@@ -26,6 +32,7 @@ def memory_of_run(config: AlignConfig) -> Iterator[str]:
             the limit is the memory of a machine without a GPU), or ranks cannot share the tokens of a micro-batch.
     """
     here = device_here(config.engine)
+    absent = missing_model(config.model.path) is not None
     try:
         shape = shape_to_be(config.model)
     except ShapeError as error:
@@ -58,8 +65,7 @@ def memory_of_run(config: AlignConfig) -> Iterator[str]:
         on_cpu=here.on_cpu,
     )
     # A model that is yet to be made is seldom trained where it is planned: the memory of such a CPU is no limit.
-    planned_only = here.on_cpu and missing_model(config.model.path) is not None
-    yield from memory_lines(memory.parts, here, refuse=not planned_only)
+    yield from memory_lines(memory.parts, here, refuse=not (here.on_cpu and absent))
 
 
 def reward_model_paths(config: AlignConfig) -> dict[str, frozenset[str]]:
@@ -78,3 +84,51 @@ def offloaded_models(config: AlignConfig) -> set[str]:
     entries = [each.arguments for each in config.rewards if each.arguments.get("offload") is True]
     named = [each.get("model") for each in entries]
     return {str(path) for each in named if each for path in ([each] if isinstance(each, str) else each)}
+
+
+def check_run(config: AlignConfig) -> None:
+    """Refuse what the run refuses of the model's architecture and of reward models, as far as they are here.
+
+    Raises:
+        ValueError: a setting does not go with the architecture, or a reward model does not give the value that a term
+            takes.
+    """
+    made = made_by_presets(config.model.path or "") if missing_model(config.model.path) is not None else None
+    check_architecture(config.engine, config.model, None if made is None else made[0])
+    for entry in config.rewards:
+        named = entry.arguments.get("model")
+        if entry.term not in ROUTING or named is None or "urls" in entry.arguments:
+            continue
+        try:
+            _check_models([named] if isinstance(named, str) else list(named), entry)
+        except ValueError as error:
+            raise ConfigError(f"rewards: {entry.term}: {error}") from None
+
+
+def unwatched(config: AlignConfig) -> Iterator[str]:
+    """A warning for each guard with a metric that this configuration does not log: such a rule is never broken."""
+    entries = {each.term for each in config.rewards}
+    for guard in config.guards:
+        for metric in filter(None, (guard.watch, guard.while_rises)):
+            family, _, name = metric.partition("/")
+            because = None
+            if family in ("eval", "eval_se") and not config.evaluation.data:
+                because = "evaluation.data is empty"
+            elif metric == "kl" and not config.loss.beta:
+                because = "loss.beta is 0"
+            elif family in ("term", "weighted") and not any(map(is_foreign, entries)):
+                verified = name.startswith("accuracy_") and {"accuracy", name.removeprefix("accuracy_")} & entries
+                because = None if name in entries or verified else f"rewards has no entry {name}"
+            if because is not None:
+                yield f"warning: guards: {guard}: nothing is watched, for no step logs {metric}: {because}"
+
+
+def _check_models(paths: list[str], entry: TermConfig) -> None:
+    """``ValueError`` if those of the reward models that are here cannot be used by the term ``entry``."""
+    wanted = next(task for task, names in TASKS.items() if names.model == entry.term)
+    value = chosen_value(entry.arguments.get("value"), len(paths))
+    for path in paths:
+        facts = saved_facts(path)
+        if facts is not None:
+            calibration = Calibration.from_facts(facts.get("calibration", {}))
+            check_model(path, saved_task(facts) or "preference", calibration, wanted=wanted, value=value)

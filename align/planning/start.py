@@ -42,7 +42,7 @@ def shape_to_be(model: ModelConfig) -> ModelShape:
     try:
         return shape_of(model)
     except ValueError as error:  # also of a directory that is not there
-        made = _made_by_presets(model.path or "")
+        made = made_by_presets(model.path or "")
         if made is None:
             raise ShapeError(str(error)) from None
         first, chain = made
@@ -51,7 +51,7 @@ def shape_to_be(model: ModelConfig) -> ModelShape:
         return replace(shape, source=source)
 
 
-def _made_by_presets(path: str) -> tuple[ModelConfig, list[str]] | None:
+def made_by_presets(path: str) -> tuple[ModelConfig, list[str]] | None:
     """The model that the chain of presets which makes ``path`` begins with, and their names, the last one first."""
     files: dict[str, Any] = {}
     for package in ("reward_models", "align"):

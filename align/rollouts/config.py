@@ -73,6 +73,15 @@ class CurriculumConfig:
             )
 
 
+URLS = ("http://127.0.0.1:8000",)
+# Settings that one engine alone reads, and that engine. `overlap`, `ahead` and `adapters` have checks of their own, and
+# `max_rows` may stay in a configuration whose engine is changed on the command line.
+READ_BY = {
+    **dict.fromkeys(("urls", "vllm_group_port", "vllm_start_seconds", "vllm_request_seconds"), "vllm"),
+    "vllm_memory": "vllm_colocated",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class RolloutConfig:
     """The rollout engine and its settings.
@@ -105,7 +114,7 @@ class RolloutConfig:
     ahead: int = 0
     max_rows: int = 256
     vllm_memory: float = 0.4
-    urls: list[str] = field(default_factory=lambda: ["http://127.0.0.1:8000"])
+    urls: list[str] = field(default_factory=lambda: list(URLS))
     adapters: Literal["merged", "sent"] = "merged"
     vllm_group_port: int = 51216
     vllm_start_seconds: float = 600.0
@@ -122,6 +131,13 @@ class RolloutConfig:
             raise ValueError(f"rollout.urls names a server twice: {', '.join(self.urls)}")
         if not 0 < self.vllm_memory < 1:
             raise ValueError(f"rollout.vllm_memory={self.vllm_memory} must be a share between 0 and 1")
+        for name, engine in READ_BY.items():
+            usual = list(URLS) if name == "urls" else getattr(type(self), name)
+            if engine != self.engine and getattr(self, name) != usual:
+                raise ValueError(
+                    f"rollout.{name} has no part in rollout.engine={self.engine}: set rollout.engine={engine}, or take "
+                    "it out"
+                )
         if self.overlap and self.engine != "vllm":
             does = "samples with that model" if self.engine == "local" else "takes turns with the updates"
             raise ValueError(

@@ -55,6 +55,7 @@ from reward_models.runtime.metrics import Metrics
 from reward_models.runtime.reporter import Reporter
 from reward_models.runtime.run import Run, StopSignal, begin_run, check_sources, seed_everything
 from reward_models.runtime.training_config import COMPUTED, RUN_MAY_CHANGE, EngineConfig, RunConfig
+from reward_models.start import check_start
 
 # Settings that a resumed run may change: they do not change its result.
 MAY_CHANGE = (
@@ -110,8 +111,7 @@ class SftConfig(RunConfig):
 
 def train(config: SftConfig) -> Path | None:
     """Train a policy, or resume; returns its directory, or ``None`` if a signal stopped the run early."""
-    if not config.data.train:
-        raise ValueError("data.train is empty: name at least one file, hub data set or synthetic: source")
+    check_start(config, config.engine, config.data.train, "data.train")
     check_sequence_parallel(config.model, ranks := config.engine.sequence_parallel)
     with begin_run(config, may_change=MAY_CHANGE, manifest=MANIFEST, result="policy", sequence_parallel=ranks) as run:
         if run.finished:

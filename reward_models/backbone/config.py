@@ -25,6 +25,10 @@ class LoraConfig:
     target_modules: list[str] | None = None
     merge: bool = True
 
+    def __post_init__(self) -> None:
+        if self.r < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
+            raise ValueError("model.lora: r and alpha must be positive, dropout at least 0 and below 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -84,6 +88,8 @@ class ModelConfig:
                 "model.lora.merge=false needs a pretrained model (model.path): an adapter alone is no model"
             )
         self.template()
+        if self.tokenizer is not None and self.tokenizer.startswith((".", "/")) and not Path(self.tokenizer).exists():
+            raise ValueError(f"model.tokenizer: no directory {self.tokenizer}")
 
     def template(self) -> str | None:
         """The text of ``chat_template``. ``ValueError`` if there is no such file."""

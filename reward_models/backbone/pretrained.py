@@ -6,15 +6,23 @@ is an error, unless it belongs to a part that pretrained models do not have, suc
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from reward_models.backbone.config import LoraConfig, ModelConfig, is_gguf
 from reward_models.backbone.gguf import converted, downloaded
@@ -27,6 +35,8 @@ from reward_models.runtime.disk import explain_full_disk
 from reward_models.runtime.engine import gathered
 
 Layout = Literal["tree", "padded"]
+# Settings that every architecture takes although a new configuration does not hold them.
+EVERYWHERE = ("partial_rotary_factor", "is_decoder", "attn_implementation", "classifier_dropout")
 
 
 def resolve(config: ModelConfig) -> str | None:
@@ -65,12 +75,35 @@ def load_architecture(config: ModelConfig, tokenizer: PreTrainedTokenizerBase | 
     path = resolve(config)
     if path is None:
         vocabulary = {} if tokenizer is None else {"vocab_size": len(tokenizer)}
-        settings: dict[str, Any] = {**vocabulary, **(config.config or {})}
-        return AutoConfig.for_model(settings.pop("model_type"), **settings)
+        return new_architecture({**vocabulary, **(config.config or {})})
     with reading_from_hub(path):
         return AutoConfig.from_pretrained(
             path, revision=config.revision, trust_remote_code=config.trust_remote_code, **(config.config or {})
         )
+
+
+def new_architecture(settings: dict[str, Any]) -> PretrainedConfig:
+    """The transformers configuration of a new model; ``settings`` are ``model.config``.
+
+    Raises:
+        ConfigError: transformers has no such architecture, or would ignore a setting that the architecture has not.
+    """
+    name, rest = settings["model_type"], {key: value for key, value in settings.items() if key != "model_type"}
+    if name not in CONFIG_MAPPING:
+        raise ConfigError(
+            f"model.config.model_type={name}: transformers has no such architecture{_near(name, CONFIG_MAPPING)}"
+        )
+    usual = AutoConfig.for_model(name)
+    for key in rest:
+        # The settings of rotary positions are renamed when they are read.
+        if not hasattr(usual, key) and not key.startswith("rope_") and key not in EVERYWHERE:
+            raise ConfigError(f"model.config.{key}: {name} models have no such setting{_near(key, vars(usual))}")
+    return AutoConfig.for_model(name, **rest)
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def choose_layout(config: ModelConfig, architecture: PretrainedConfig) -> Layout:
@@ -84,9 +117,13 @@ def choose_layout(config: ModelConfig, architecture: PretrainedConfig) -> Layout
 
 def check_sequence_parallel(config: ModelConfig, ranks: int) -> None:
     """``ConfigError`` if ``engine.sequence_parallel=ranks`` cannot be computed with this model; reads no weights."""
-    if ranks == 1:
-        return
-    problem = sequence_problem(load_architecture(config, None), ranks)
+    if ranks > 1:
+        check_shared(config, load_architecture(config, None), ranks)
+
+
+def check_shared(config: ModelConfig, architecture: PretrainedConfig, ranks: int) -> None:
+    """``ConfigError`` if ``ranks`` ranks cannot share the tokens of a model of this architecture."""
+    problem = sequence_problem(architecture, ranks)
     if problem is None and config.layout == "padded":
         problem = "padded batches are not shared between ranks; leave model.layout at auto"
     if problem is not None:
@@ -173,6 +210,16 @@ def _add_rows(model: PreTrainedModel, count: int) -> None:
                 weight[old:] = weight[:old].float().mean(0).to(weight.dtype)
 
 
+def check_depth(architecture: PretrainedConfig, frozen: int) -> int:
+    """The number of layers; ``ValueError`` if there are no more than ``frozen``."""
+    depth: int = architecture.get_text_config().num_hidden_layers
+    if frozen >= depth:
+        raise ValueError(
+            f"model.freeze_layers={frozen}: the model has {depth} layers, and at least one must be trained"
+        )
+    return depth
+
+
 def freeze(model: PreTrainedModel, count: int) -> list[str]:
     """Exclude the embeddings and the ``count`` lowest layers from training; returns the names of their modules.
 
@@ -181,9 +228,7 @@ def freeze(model: PreTrainedModel, count: int) -> list[str]:
     """
     if not count:
         return []
-    depth = model.config.get_text_config().num_hidden_layers
-    if count >= depth:
-        raise ValueError(f"model.freeze_layers={count}: the model has {depth} layers, and at least one must be trained")
+    depth = check_depth(model.config, count)
     stacks = [n for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
     if len(stacks) != 1:
         raise ValueError(f"model.freeze_layers: the layers of a {model.config.model_type} cannot be told")

@@ -21,6 +21,15 @@ from reward_models.backbone.tree_attention import TREE_MODEL_TYPES
 TILED_MODEL_TYPES = TREE_MODEL_TYPES - {"qwen3_moe"}
 
 
+def check_tiles(model_type: str, tiles: int) -> None:
+    """``ValueError`` if the MLPs of models of this type cannot be computed in ``tiles`` parts."""
+    if tiles > 1 and model_type not in TILED_MODEL_TYPES:
+        raise ValueError(
+            f"model.mlp_tiles={tiles}: the MLPs of {model_type} models are not divided; those of "
+            f"{', '.join(sorted(TILED_MODEL_TYPES))} are. Set it to 1"
+        )
+
+
 def tile_mlps(model: PreTrainedModel, tiles: int) -> None:
     """Let every MLP compute its tokens in ``tiles`` parts while gradients are recorded.
 
@@ -30,11 +39,7 @@ def tile_mlps(model: PreTrainedModel, tiles: int) -> None:
     Raises:
         ValueError: the model's layers have no MLP that works token by token.
     """
-    if model.config.model_type not in TILED_MODEL_TYPES:
-        raise ValueError(
-            f"model.mlp_tiles={tiles}: the MLPs of {model.config.model_type} models are not divided; those of "
-            f"{', '.join(sorted(TILED_MODEL_TYPES))} are. Set it to 1"
-        )
+    check_tiles(model.config.model_type, tiles)
     for module in model.modules():
         if isinstance(mlp := getattr(module, "mlp", None), nn.Module):
             mlp.forward = _tiled(mlp.forward, tiles)

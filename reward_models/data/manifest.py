@@ -1,4 +1,7 @@
-"""The manifest of a trained reward model: the JSON file that is written last, so that its presence means "finished"."""
+"""The files of a trained reward model that say what it is, read without loading it.
+
+The manifest is the JSON file that is written last, so that its presence means "finished".
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
+KEEL_KEY = "keel"  # the key in a saved model's config.json that holds all of Keel's own entries
 
 
 class ManifestError(ValueError):
@@ -29,3 +33,19 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise ManifestError(f"{path} holds no JSON object")
     return manifest
+
+
+def saved_facts(path: str) -> dict[str, Any] | None:
+    """Keel's entries in the ``config.json`` of the model in a directory; ``None`` if there is none here.
+
+    Raises:
+        ManifestError: the file is not JSON, or holds no JSON object.
+    """
+    file = Path(path).expanduser() / "config.json"
+    if not file.is_file():
+        return None
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8")).get(KEEL_KEY)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ManifestError(f"{file} cannot be read: {error}") from None
+    return facts if isinstance(facts, dict) else {}

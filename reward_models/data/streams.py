@@ -63,6 +63,14 @@ def is_hub(spec: str) -> bool:
     return not here and not data_suffix(Path(spec)) and _HUB.fullmatch(spec) is not None
 
 
+def lacks_file(spec: str) -> bool:
+    """True if ``spec`` can only name files or a directory here, and there are none."""
+    if spec.startswith(("synthetic:", gym_tasks.PREFIX)) or "://" in spec or is_hub(spec):
+        return False
+    expanded = os.path.expandvars(os.path.expanduser(expand(spec)[0]))
+    return not Path(expanded).exists() and not Path(expanded.partition(":")[0]).is_dir()
+
+
 def open_streams(spec: str, record_type: RecordType | None) -> list[Stream]:
     """The streams of a spec, one per file. :class:`SourceError` if it names nothing readable.
 

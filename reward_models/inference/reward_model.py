@@ -31,7 +31,7 @@ from reward_models.data.batching import plan_padded, plan_trees
 from reward_models.data.chat import ChatRenderer, Span
 from reward_models.data.conversations import to_message
 from reward_models.data.encode import cut
-from reward_models.data.manifest import MANIFEST, read_manifest
+from reward_models.data.manifest import KEEL_KEY, MANIFEST, read_manifest
 from reward_models.data.records import (
     ATTRIBUTES,
     Comparison,
@@ -46,7 +46,7 @@ from reward_models.data.tree_batches import pack
 from reward_models.data.trees import PromptTree
 from reward_models.dataset import default_span
 from reward_models.inference.prefixes import PrefixCache
-from reward_models.model import KEEL_KEY, SequenceScorer, load_scorer, position_limit
+from reward_models.model import SequenceScorer, load_scorer, position_limit
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -65,12 +65,53 @@ def shape_of(model: ModelConfig) -> ModelShape:
     Raises:
         ShapeError: it is not here and not known by name, or its sizes cannot be told.
     """
+    settings, name, source = _settings_of(model)
+    return shape_from_settings(settings, name, source)
+
+
+def _settings_of(model: ModelConfig) -> tuple[dict[str, Any], str, str]:
+    """The settings of the architecture, the model's name, and where the settings come from; errors as above."""
     path = model.locate()
     if path is None:
-        settings = {"vocab_size": model.vocab_size, **(model.config or {})}
-        return shape_from_settings(settings, "a new model", "model.config")
+        return {"vocab_size": model.vocab_size, **(model.config or {})}, "a new model", "model.config"
     settings, source = read_settings(path)
-    return shape_from_settings({**settings, **(model.config or {})}, path, source)
+    return {**settings, **(model.config or {})}, path, source
+
+
+def check_architecture(engine: EngineConfig, model: ModelConfig, made_from: ModelConfig | None = None) -> None:
+    """Refuse settings of the model that the run refuses, as far as the settings of the architecture are known.
+
+    Args:
+        made_from: the model whose architecture it has, where ``model.path`` is not there yet.
+
+    Raises:
+        ValueError: the architecture cannot be computed with ``engine.sequence_parallel``, ``model.layout``,
+            ``model.mlp_tiles`` or ``model.freeze_layers``, or there is no such architecture.
+    """
+    usual = engine.sequence_parallel == model.mlp_tiles == 1 and model.layout != "tree" and not model.freeze_layers
+    if usual and model.path is not None:
+        return
+    try:
+        settings, _, _ = _settings_of(made_from or model)
+    except ValueError:  # nothing is known of it
+        return
+    if model.trust_remote_code:  # transformers may not know it
+        return
+    from transformers import AutoConfig  # these load torch
+
+    from reward_models.backbone.pretrained import check_depth, check_shared, choose_layout, new_architecture
+    from reward_models.backbone.tiled_mlp import check_tiles
+
+    if model.path is None:
+        architecture = new_architecture(settings)
+    else:
+        rest = {key: value for key, value in settings.items() if key != "model_type"}
+        architecture = AutoConfig.for_model(str(settings.get("model_type")), **rest)
+    choose_layout(model, architecture)
+    check_tiles(architecture.model_type, model.mlp_tiles)
+    check_depth(architecture, model.freeze_layers)
+    if engine.sequence_parallel > 1:
+        check_shared(model, architecture, engine.sequence_parallel)
 
 
 def memory_lines(parts: Mapping[str, Memory], here: Here, *, refuse: bool = True) -> Iterator[str]:
@@ -100,6 +141,7 @@ def memory_lines(parts: Mapping[str, Memory], here: Here, *, refuse: bool = True
 def training_lines(engine: EngineConfig, model: ModelConfig, tokens: int, *, scalar_head: bool) -> Iterator[str]:
     """:func:`memory_lines` of a program with one model; a sentence if its shape cannot be told."""
     here = device_here(engine)
+    check_architecture(engine, model)
     try:
         shape = shape_of(model)
     except ShapeError as error:
@@ -140,12 +182,16 @@ def train_or_plan(
         may_change: settings that a resumed run may change.
         longest: configuration → tokens of the longest item; one that exceeds a micro-batch is computed alone.
     """
-    from reward_models.runtime.run import check_directory  # loads torch, which a plan can do without
+    from reward_models.runtime.run import check_directory  # these load torch, which a plan can do without
+    from reward_models.start import absent_files, check_start
 
     config = load_config(schema, parsed.config, parsed.overrides)
     if not parsed.dry_run:
         train(config)
     elif is_first_rank():
+        check_start(config, config.engine, config.data.train, "data.train")
+        for line in absent_files(data_train=config.data.train, data_eval=getattr(config.data, "eval", [])):
+            print(line)
         tokens = max(config.max_tokens, longest(config))
         for line in training_lines(config.engine, config.model, tokens, scalar_head=scalar_head):
             print(line)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from reward_models.runtime.config import ConfigError
 from reward_models.runtime.distributed import World
 from reward_models.runtime.training_config import EngineConfig
 
@@ -59,6 +60,19 @@ def deepspeed_config(config: EngineConfig, world_size: int) -> dict[str, Any]:
             },
         },
     }
+
+
+def check_zero_options(config: EngineConfig) -> None:
+    """``ConfigError`` if DeepSpeed knows no such setting, or takes no such value."""
+    if config.zero_options:
+        from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+        from pydantic import ValidationError
+
+        try:
+            DeepSpeedZeroConfig(**zero_section(config))
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+            raise ConfigError(f"engine.zero_options: {problems}") from error
 
 
 @contextmanager
@@ -129,7 +143,6 @@ def build_engine(model: nn.Module, config: EngineConfig, total_steps: int, world
     Returns the ``DeepSpeedEngine``; drive it with :func:`backward` and :func:`optimizer_step`.
     """
     import deepspeed
-    from transformers import get_scheduler
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
@@ -146,16 +159,36 @@ def build_engine(model: nn.Module, config: EngineConfig, total_steps: int, world
         model=model,
         model_parameters=[group for group in groups if group["params"]],
         config=deepspeed_config(config, world.size),
-        lr_scheduler=lambda optimizer: get_scheduler(
+        lr_scheduler=lambda optimizer: learning_rates(config, optimizer, total_steps),
+    )
+    _forget_rehearsal(engine)
+    return engine
+
+
+def learning_rates(config: EngineConfig, optimizer: torch.optim.Optimizer, total_steps: int) -> Any:
+    """The learning-rate schedule.
+
+    Raises:
+        ConfigError: transformers has none of this name, or it takes other options.
+    """
+    from transformers import get_scheduler
+
+    try:
+        return get_scheduler(
             config.schedule,
             optimizer,
             config.warmup_steps(total_steps),
             total_steps,
             scheduler_specific_kwargs=config.schedule_options or None,
-        ),
-    )
-    _forget_rehearsal(engine)
-    return engine
+        )
+    except (TypeError, ValueError) as error:
+        options = f" with engine.schedule_options={config.schedule_options}" if config.schedule_options else ""
+        raise ConfigError(f"engine.schedule={config.schedule}{options}: {error}") from error
+
+
+def check_schedule(config: EngineConfig) -> None:
+    """Refuse what :func:`learning_rates` refuses, before a model is loaded."""
+    learning_rates(config, torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=config.lr), total_steps=100)
 
 
 def _forget_rehearsal(engine: Any) -> None:

@@ -50,6 +50,8 @@ class RunConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.save_every < 0:
             raise ValueError(f"save_every={self.save_every} must not be negative")
+        if not self.timeout_seconds > 0:
+            raise ValueError(f"timeout_seconds={self.timeout_seconds:g} must be positive")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,8 @@ class EngineConfig:
         lr: peak learning rate. ``schedule``: any name transformers' ``get_scheduler`` knows; ``schedule_options``: its
             own arguments, e.g. ``{min_lr_rate: 0.1}`` for ``cosine_with_min_lr``.
         betas, eps: AdamW's decay rates of the two moments, and the term that keeps its denominator from 0.
-        warmup: share of all steps (< 1) or number of steps (≥ 1) over which the rate rises from 0.
+        warmup: share of all steps (< 1) or number of steps (≥ 1) over which the rate rises from 0; the schedule
+            ``constant`` has none.
         weight_decay: applied to matrices only, not to norms, biases and the score head's vector-shaped parts.
         grad_clip: largest global gradient norm; 0 switches clipping off.
         sequence_parallel: ranks that compute each micro-batch together, a stretch of its tokens each: for texts whose
@@ -102,6 +105,21 @@ class EngineConfig:
             raise ValueError(f"engine.device_memory={self.device_memory} must be a positive number of GiB")
         if self.lr <= 0 or self.warmup < 0 or self.grad_clip < 0:
             raise ValueError("engine.lr must be positive, engine.warmup and engine.grad_clip not negative")
+        if not all(0 <= beta < 1 for beta in self.betas) or self.eps < 0 or self.weight_decay < 0:
+            raise ValueError(
+                "engine.betas must be at least 0 and below 1, engine.eps and engine.weight_decay not negative"
+            )
+        self._check_schedule()
+
+    def _check_schedule(self) -> None:
+        """``ValueError`` if a schedule without warm-up, or without options, is given some."""
+        if self.schedule == "constant" and self.warmup not in (0, type(self).warmup):
+            raise ValueError(
+                f"engine.schedule=constant has no warm-up, and engine.warmup={self.warmup:g}: set engine.schedule="
+                "constant_with_warmup, or engine.warmup=0"
+            )
+        if self.schedule in ("constant", "constant_with_warmup") and self.schedule_options:
+            raise ValueError(f"engine.schedule={self.schedule} has no options: take engine.schedule_options out")
 
     def warmup_steps(self, total_steps: int) -> int:
         return int(self.warmup) if self.warmup >= 1 else math.ceil(self.warmup * total_steps)

@@ -268,6 +268,9 @@ def test_overlap_may_change_when_a_run_is_resumed_and_ahead_may_not() -> None:
         (("rollout.urls=[]",), "name at least one server"),
         (("rollout.urls=['http://a:1', 'http://a:1/']",), "names a server twice"),
         (("rollout.vllm_base_url=http://a:1",), "urls"),
+        (("rollout.urls=['http://a:1']",), "rollout.urls has no part in rollout.engine=local: set rollout.engine=vllm"),
+        (("rollout.vllm_memory=0.3",), "set rollout.engine=vllm_colocated, or take it out"),
+        (("rollout={engine: vllm_colocated, vllm_group_port: 5}",), "has no part in rollout.engine=vllm_colocated"),
     ],
 )
 def test_overlap_that_cannot_work_is_refused(words: tuple[str, ...], reason: str) -> None:
@@ -280,7 +283,7 @@ def test_overlap_is_told_before_a_run() -> None:
         return "\n".join(engines_of(load_config(AlignConfig, None, list(words))))
 
     assert told().endswith("one thing after the other")
-    assert "rollout.urls has no effect" in told("rollout.urls=[http://a:1]")
+    assert "rollout.max_rows has no effect" in told("rollout={engine: vllm, max_rows: 8}")
     two = "rollout={engine: vllm, overlap: true, urls: ['http://a:1', 'http://b:2'], ahead: 1}"
     assert "2 vLLM servers: http://a:1, http://b:2" in told(two)
     assert "when its own prompts are answered and scored" in told(two)

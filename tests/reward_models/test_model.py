@@ -21,9 +21,10 @@ from transformers import (
 
 from reward_models.backbone.config import LoraConfig, ModelConfig
 from reward_models.data.chat import ChatRenderer, train_tokenizer
+from reward_models.data.manifest import KEEL_KEY
 from reward_models.data.records import Message
 from reward_models.data.trees import PromptTree
-from reward_models.model import KEEL_KEY, SequenceScorer, build_model, head_name, init_head, load_tokenizer, save_model
+from reward_models.model import SequenceScorer, build_model, head_name, init_head, load_tokenizer, save_model
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 DECODER = {**SIZES, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 256, "initializer_range": 0.3}

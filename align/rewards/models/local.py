@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 
 from align.rewards.models.loaded import load_model
+from align.rewards.models.values import Value, check_model, chosen_value
 from align.rewards.terms import Sample, ScoresWithExtras
 from reward_models.data.records import TASKS, Message, Task
 from reward_models.inference.ensemble import Ensemble
 from reward_models.inference.reward_model import Dtype
 from reward_models.runtime.distributed import local_device
-
-Value = Literal["calibrated", "raw", "mean", "minimum", "lower_bound"]
 
 
 class ModelReward:
@@ -50,18 +48,11 @@ class ModelReward:
         offload: bool = False,
     ) -> None:
         paths = [model] if isinstance(model, str) else list(model)
+        self._value = chosen_value(value, len(paths))
         self._device = device or str(local_device())
         members = [load_model(path, "cpu" if offload else self._device, dtype, max_tokens) for path in paths]
-        if wrong := [path for path, each in zip(paths, members, strict=True) if each.task != task]:
-            raise ValueError(f"{wrong[0]} is no model of the task {task}")
-        choices = ("calibrated", "raw") if len(members) == 1 else ("mean", "minimum", "lower_bound")
-        self._value = value or choices[0]
-        if self._value not in choices:
-            raise ValueError(f"value = {value!r} is none of {', '.join(choices)} ({len(members)} models)")
-        if self._value == "calibrated" and members[0].calibration.temperature is None:
-            raise ValueError(
-                f"{paths[0]} has no calibration; take value: raw, or train it with data.calibration_fraction"
-            )
+        for path, each in zip(paths, members, strict=True):
+            check_model(path, each.task, each.calibration, wanted=task, value=self._value)
         self.name, self._domain = TASKS[task].model, TASKS[task].domain
         self._offload, self._members = offload, members
         self._busy = threading.Lock()  # a model that one call moves to the CPU must not be in use by another

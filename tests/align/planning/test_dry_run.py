@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from align.config import AlignConfig
-from align.planning.dry_run import memory_of_run, offloaded_models
+from align.planning.dry_run import check_run, memory_of_run, offloaded_models, unwatched
 from align.planning.memory import run_memory
 from align.planning.start import policy_shape, shape_to_be
 from reward_models.backbone.config import ModelConfig
@@ -72,3 +73,78 @@ def test_the_memory_of_a_machine_without_gpu_is_no_limit_for_a_model_that_is_not
     assert last.startswith("warning: a rank needs")
     with pytest.raises(ConfigError, match="a rank needs"):
         lines("r1_zero", "rollout.engine=vllm")  # its model is on the hub
+
+
+# --- what the run refuses ---------------------------------------------------------------------------------------------
+
+
+def check(preset: str, *overrides: str) -> None:
+    check_run(load_config(AlignConfig, preset, list(overrides)))
+
+
+def save_model(folder: str, **facts: object) -> str:
+    """A directory that is a trained reward model as far as a dry run reads it."""
+    Path(folder).mkdir(parents=True)
+    (Path(folder) / "config.json").write_text(json.dumps({"keel": facts}))
+    return folder
+
+
+def term(name: str, model: str, more: str = "") -> str:
+    return f"rewards=[{{term: {name}, arguments: {{model: {model}{more}}}}}]"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("engine.sequence_parallel=2", "model.layout=padded"), "padded batches are not shared between ranks"),
+        (("engine.sequence_parallel=3",), "does not divide the model's 28 attention heads"),
+        (("model.freeze_layers=28",), "the model has 28 layers, and at least one must be trained"),
+    ],
+)
+def test_the_architecture_of_a_model_that_is_not_made_yet_is_checked(words: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        check("r1_stage1", *words)
+
+
+def test_the_architecture_of_a_model_that_is_here_is_checked() -> None:
+    Path("experts").mkdir()
+    (Path("experts") / "config.json").write_text(json.dumps({"model_type": "qwen3_moe"}))
+    check("cpu", "model.path=./experts")
+    with pytest.raises(ValueError, match="the MLPs of qwen3_moe models are not divided"):
+        check("cpu", "model.path=./experts", "model.mlp_tiles=4")
+
+
+def test_a_reward_model_must_have_the_value_that_its_term_takes() -> None:
+    calibration = {"n": 40, "mean": 0.3, "std": 2.0}
+    whole = save_model("runs/whole", task="preference", calibration={**calibration, "temperature": 1.5})
+    bare = save_model("runs/bare", task="preference", calibration=calibration)
+    none = save_model("runs/none", task="preference", calibration={"n": 1})
+    for words in (
+        term("helpful", whole),
+        term("helpful", bare, ", value: raw"),
+        term("helpful", f"[{whole}, {bare}]"),
+        term("helpful", "runs/not_made_yet"),
+    ):
+        check("cpu", words)
+    for words, reason in (
+        (term("helpful", bare), r"rewards: helpful: runs/bare has no calibration, .*; take value: raw, or train"),
+        (term("helpful", f"[{whole}, {none}]"), "runs/none has no score statistics"),
+        (term("safety", whole), "runs/whole is no model of the task safety"),
+        (term("helpful", "runs/not_made_yet", ", value: mean"), r"'mean' is none of calibrated, raw \(1 model\)"),
+        (term("helpful", f"[{whole}, runs/not_made_yet]", ", value: raw"), "none of mean, minimum, lower_bound"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            check("cpu", words)
+
+
+def test_guards_whose_metric_is_not_logged_are_named() -> None:
+    def told(*overrides: str) -> list[str]:
+        return [line.partition("no step logs ")[2] for line in unwatched(load_config(AlignConfig, "cpu", [*overrides]))]
+
+    assert list(unwatched(load_config(AlignConfig, "r1_stage2"))) == []
+    rules = "{watch: kl, above: 1}, {watch: term/accuracy_math, falls: 1, while_rises: term/repetition}"
+    guards = f"guards=[{{watch: eval/pass@2, falls: 0.1}}, {rules}, {{watch: entropy, below: 0}}]"
+    assert told(guards) == ["kl: loss.beta is 0", "term/repetition: rewards has no entry repetition"]
+    assert told(guards, "evaluation.data=[]", "loss.beta=0.1", "rewards=[{term: 'mine:Own'}]") == [
+        "eval/pass@2: evaluation.data is empty"
+    ]

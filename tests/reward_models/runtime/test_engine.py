@@ -10,11 +10,14 @@ import pytest
 import torch
 from torch import nn
 
+from reward_models.runtime.config import ConfigError
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import (
     NonFiniteError,
     backward,
     build_engine,
+    check_schedule,
+    check_zero_options,
     deepspeed_config,
     optimizer_step,
     torch_dtype,
@@ -70,11 +73,29 @@ def test_every_setting_reaches_deepspeed(changes: dict[str, Any], section: tuple
         ({"lr": 0.0}, "engine.lr must be positive"),
         ({"warmup": -1.0}, "engine.warmup"),
         ({"grad_clip": -1.0}, "engine.grad_clip"),
+        ({"betas": (0.9, 1.0)}, "engine.betas"),
+        ({"eps": -1e-8}, "engine.eps"),
+        ({"weight_decay": -0.1}, "engine.weight_decay"),
+        ({"warmup": 5.0}, "engine.schedule=constant has no warm-up, and engine.warmup=5"),
+        ({"schedule_options": {"power": 2}}, "engine.schedule=constant has no options"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace(".", r"\.")):
         replace(FP32, **changes)
+
+
+def test_schedules_and_settings_of_zero_are_checked_before_there_is_a_model() -> None:
+    polynomial = replace(FP32, schedule="polynomial")
+    for config in (FP32, polynomial, replace(polynomial, schedule_options={"power": 2.0})):
+        check_schedule(config)
+    with pytest.raises(ConfigError, match=r"engine\.schedule=cosin: cosin is not a valid SchedulerType"):
+        check_schedule(replace(FP32, schedule="cosin"))
+    with pytest.raises(ConfigError, match=r"engine\.schedule_options=.'powr': 2.*powr"):
+        check_schedule(replace(polynomial, schedule_options={"powr": 2}))
+    check_zero_options(replace(FP32, zero_stage=2, zero_options={"overlap_comm": True}))
+    with pytest.raises(ConfigError, match=r"engine\.zero_options: overlap_com: Extra inputs"):
+        check_zero_options(replace(FP32, zero_stage=2, zero_options={"overlap_com": True}))
 
 
 @pytest.mark.parametrize(("warmup", "steps"), [(0.0, 0), (0.03, 3), (0.031, 4), (1.0, 1), (25.0, 25)])
