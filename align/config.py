@@ -128,15 +128,7 @@ class AlignConfig(RunConfig):
             raise ValueError("samples_per_prompt=1: an advantage is relative to the prompt's other samples")
         if self.temperature <= 0:
             raise ValueError("temperature must be positive: responses that are all alike teach nothing")
-        try:
-            check_terms(self.rewards, foreign=False)  # a configuration that is only read imports nobody's code
-        except TermError as error:
-            raise ValueError(error) from None
-        names = [each.term for each in self.rewards]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"rewards names {', '.join(twice)} twice: weights and metrics go by the name of the term")
-        if not self.rewards:
-            raise ValueError("rewards is empty: name at least one term, e.g. rewards=[{term: accuracy}]")
+        self._check_rewards()
         if self.loss.beta and self.ref_update_steps % self.steps_per_rollout:
             raise ValueError(
                 f"ref_update_steps={self.ref_update_steps} must be a multiple of steps_per_rollout="
@@ -174,6 +166,18 @@ class AlignConfig(RunConfig):
                 f"rollout.ahead={self.rollout.ahead} learns from responses of an earlier policy, which has to be "
                 "corrected for: set loss.correction=auto, or rollout.ahead=0"
             )
+
+    def _check_rewards(self) -> None:
+        """There are terms, each is known, and none is named twice."""
+        try:
+            check_terms(self.rewards, foreign=False)  # a configuration that is only read imports nobody's code
+        except TermError as error:
+            raise ValueError(error) from None
+        names = [each.term for each in self.rewards]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"rewards names {', '.join(twice)} twice: weights and metrics go by the name of the term")
+        if not self.rewards:
+            raise ValueError("rewards is empty: name at least one term, e.g. rewards=[{term: accuracy}]")
 
     def _check_names(self, entries: set[str]) -> None:
         """Phases and guards name entries of the rewards, and guards metrics that there are."""
