@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ case "$*" in
 esac
 echo "$*" >> {calls}
 case "$*" in
+  *tests/gpu*) echo "${{SUMMARY:-3 passed, 1 skipped in 0.05s}}" ;;
   *rl_step*) echo "no memory"; exit 3 ;;
   *--out*) while [ "$1" != --out ]; do shift; done; echo '{{"ratio": 2.0}}' > "$2" ;;
 esac
@@ -59,6 +61,29 @@ def test_a_part_that_fails_does_not_stop_the_others_and_is_the_only_one_to_be_re
     assert len(calls) == len(parts)
     assert len(script(*rehearse)[2]) == len(failing)
     assert len(script(*rehearse, "--fresh", "--only", "tests", "serving")[2]) == 2
+
+
+def test_tests_that_are_all_skipped_are_not_done_and_are_run_again(
+    script: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUMMARY", "SKIPPED [1] tests/gpu/test_cuda.py:9: no GPU\n4 skipped, 2 deselected in 0.05s")
+    status, parts, _ = script("--only", "tests")
+    assert (status, parts["tests"]["status"]) == (0, "all skipped")
+    assert "no GPU" in parts["tests"]["log"]
+    monkeypatch.setenv("SUMMARY", "3 passed, 4 skipped in 0.05s")
+    _, parts, calls = script("--only", "tests")
+    assert (parts["tests"]["status"], len(calls)) == ("done", 1)
+    assert not script("--only", "tests")[2]
+
+
+def test_the_last_line_of_skipped_tests_is_the_one_that_the_script_looks_for(tmp_path: Path) -> None:
+    tests = tmp_path / "test_nothing.py"
+    tests.write_text("import pytest\n\n@pytest.mark.skip\ndef test_nothing():\n    pass\n")
+    part = next(line for line in SCRIPT.read_text().splitlines() if line.startswith("part tests"))
+    words = [word for word in part.split() if word in ("-q", "-qq", "-rs", "-n0")]
+    command = [sys.executable, "-m", "pytest", "-c", str(SCRIPT.parents[1] / "pyproject.toml"), *words, str(tests)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert re.match(r"1 skipped in [\d.]+s$", done.stdout.splitlines()[-1]), done.stdout
 
 
 def test_parts_without_time_are_noted_and_not_begun(script: Any) -> None:
