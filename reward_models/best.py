@@ -30,20 +30,22 @@ FOLDER = "best"  # of the checkpoints while the run lasts, and of the finished r
 
 def keep(
     rule: KeepBestConfig | None, checkpoints: Path, engine: Any, step: int, values: Mapping[str, float], world: World
-) -> None:
-    """Write a checkpoint if the evaluation in ``values`` is the best so far. Every rank must call it.
+) -> bool:
+    """Write a checkpoint if the evaluation in ``values`` is the best so far; returns whether. Every rank must call it.
 
     A run that is resumed from before the best makes the same steps again, so that its best stays.
     """
     if rule is None or rule.metric not in values:
-        return
+        return False
     before, value = best_in(checkpoints / FOLDER), values[rule.metric]
     if math.isnan(value):  # e.g. an AUROC of data without an unsafe response
-        return
+        return False
     world.barrier()  # all ranks have looked
-    if before is None or rule.prefers(value, before["value"]):
+    better = before is None or rule.prefers(value, before["value"])
+    if better:
         facts = {"metric": rule.metric, "mode": rule.mode, "value": value}
         save_checkpoint(checkpoints / FOLDER, engine, step, facts, world, keep=1)
+    return better
 
 
 def best_in(folder: Path) -> dict[str, Any] | None:
@@ -55,11 +57,12 @@ def best_in(folder: Path) -> dict[str, Any] | None:
     return {name: state[name] for name in ("step", "metric", "mode", "value")}
 
 
-def publish(rule: KeepBestConfig, run: Run, engine: Any, steps: int, save: Callable[[Path], None]) -> None:
+def publish(rule: KeepBestConfig, run: Run, engine: Any, steps: int, save: Callable[[Path, int], None]) -> None:
     """Save the best model into the folder ``best`` of the run; afterwards the engine has the last one's weights again.
 
     Args:
-        steps: of the whole run. ``save``: saves the engine's model into a folder; every rank calls it.
+        steps: of the whole run. ``save``: saves the engine's model, which has made so many steps, into a folder; every
+            rank calls it.
 
     Raises:
         CheckpointError: the last model's checkpoint cannot be read.
@@ -78,8 +81,8 @@ def publish(rule: KeepBestConfig, run: Run, engine: Any, steps: int, save: Calla
         shutil.rmtree(folder, ignore_errors=True)  # of a call that was killed
         folder.mkdir()
     run.world.barrier()
-    save(folder)
+    assert best is not None
+    save(folder, int(best["step"]))
     engine.empty_partition_cache()
     load_checkpoint(last, engine, run.world)
-    assert best is not None
     say(f"the best {rule.metric}, {best['value']:.4g}, was that of step {best['step']:,} of {steps:,}: {folder}")

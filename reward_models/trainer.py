@@ -7,7 +7,8 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,11 @@ def train(config: RewardModelConfig) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """The objects of a training run."""
+    """The objects of a training run.
+
+    Attributes:
+        evaluated: ``last`` and ``best`` → steps made, and scores of every evaluation set after them.
+    """
 
     config: RewardModelConfig
     run: Run
@@ -79,6 +84,7 @@ class Training:
     scorer: SequenceScorer
     engine: Any
     head: AttributeHead | None
+    evaluated: dict[str, tuple[int, dict[str, np.ndarray]]] = field(default_factory=dict)
 
 
 def prepare(config: RewardModelConfig, run: Run) -> Training:
@@ -127,8 +133,7 @@ def optimize(training: Training) -> bool:
             last = done == training.total_steps
             due = bool(config.eval_every) and done % config.eval_every == 0
             if (last and config.keep_best is not None) or (due and not last):
-                values |= held_out_metrics(training)
-                best.keep(config.keep_best, run.directory.checkpoints, engine, done, values, run.world)
+                values |= _evaluate(training, done)
             log.write(done, values, epoch=done / training.sampler.steps_per_epoch)
             shown = ("loss", "accuracy", "tokens_per_second")
             run.reporter.step(bar, done, {name: values[name] for name in shown if name in values})
@@ -190,9 +195,19 @@ def update(
     return optimizer_step(engine, finite, world)
 
 
-def held_out_metrics(training: Training) -> dict[str, float]:
-    """The metrics of an evaluation during training."""
-    scores, data = score_sources(training), training.data
+def _evaluate(training: Training, step: int) -> dict[str, float]:
+    """The metrics of an evaluation after ``step`` steps; the model is kept if it is the best so far."""
+    run, rule, scores = training.run, training.config.keep_best, score_sources(training)
+    values = held_out_metrics(training, scores)
+    training.evaluated["last"] = step, scores
+    if best.keep(rule, run.directory.checkpoints, training.engine, step, values, run.world):
+        training.evaluated["best"] = step, scores
+    return values
+
+
+def held_out_metrics(training: Training, scores: dict[str, np.ndarray]) -> dict[str, float]:
+    """The metrics of scores of every evaluation set."""
+    data = training.data
     if training.head is None:
         return evaluation_metrics(scores, data, training.config.task)
     figures = attribute_evaluation(scores, data.eval, training.head).get("attributes", {})
@@ -221,8 +236,8 @@ def finish(training: Training) -> Path:
     """Save the best model, if the run keeps it, and then the last one; returns the run's directory."""
     run, rule = training.run, training.config.keep_best
     if rule is not None:
-        best.publish(rule, run, training.engine, training.total_steps, lambda folder: _save(training, folder, _fresh))
-    _save(training, run.path)
+        best.publish(rule, run, training.engine, training.total_steps, partial(_save, training, scorer=_fresh))
+    _save(training, run.path, training.total_steps)
     run.reporter.say(f"saved to {run.path}")
     return run.path
 
@@ -236,15 +251,20 @@ def _fresh(training: Training) -> SequenceScorer:
 
 
 def _save(
-    training: Training, directory: Path, scorer: Callable[[Training], SequenceScorer] = lambda training: training.scorer
+    training: Training,
+    directory: Path,
+    steps: int,
+    scorer: Callable[[Training], SequenceScorer] = lambda training: training.scorer,
 ) -> None:
     """Evaluate, calibrate, and save the engine's model with its manifest. Every rank must call it.
 
     Args:
+        steps: that the model has made; an evaluation after them is not made again.
         scorer: the model that the weights are saved from, on the main rank.
     """
     config, run, renderer, data = training.config, training.run, training.renderer, training.data
-    scores = score_sources(training)
+    known = [scores for made, scores in training.evaluated.values() if made == steps]
+    scores = known[0] if known else score_sources(training)
     held_apart = _scores(training, data.calibration)
     if training.head is None:
         fitted = calibration.fit(held_apart, data.calibration.label, config.task, threshold_fpr=config.threshold_fpr)

@@ -101,3 +101,16 @@ def test_adapters_are_merged_into_both_models(kept: tuple[Path, str], tmp_path: 
     train(tmp_path / "plain", "model.lora={r: 4}")
     assert_equal(weights(tmp_path / "kept"), weights(tmp_path / "plain"))
     assert weights(tmp_path / "kept" / "best").keys() == weights(kept[0]).keys()
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", 1), ("min", 2)])
+def test_each_model_is_evaluated_once(mode: str, best: int, tmp_path: Path) -> None:
+    words = ("max_steps=2", "save_every=0", f"keep_best={{metric: eval_loss, mode: {mode}}}")
+    said = train(tmp_path / "run", *words, program="train_counting_scored_sets")
+    assert f"was that of step {best} of 2" in said
+    assert "scored: eval 2, calibration 2" in said
+    # The figures that are saved are those that the log has of the same step.
+    by_step = {line["step"]: line["eval_loss"] for line in metrics(tmp_path / "run") if "eval_loss" in line}
+    for folder, step in (("", 2), ("best", best)):
+        facts = json.loads((tmp_path / "run" / folder / MANIFEST).read_text())
+        assert facts["evaluation"]["loss"] == pytest.approx(by_step[step], rel=1e-6)
