@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -23,7 +24,7 @@ SHOWN = 5  # prompts that a message names
 
 def longest_of(phases: Sequence[Phase], prompts: PromptSet, held_out: PromptSet | None) -> tuple[int, int]:
     """The tokens of the longest prompt, and of the longest response."""
-    longest = max(len(ids) for part in (prompts, held_out) if part is not None for ids in part.ids)
+    longest = max(int(part.length_I.max()) for part in (prompts, held_out) if part is not None)
     return longest, max(phase.max_new_tokens for phase in phases)
 
 
@@ -42,8 +43,9 @@ def check_entries(
     An entry without weight in all phases is a measurement, and may be meant for the evaluation's prompts alone. Terms
     of an import path may look at the response, so that only the domains they are for are checked.
     """
-    samples = [_unanswered(record) for record in prompts.records]
-    there = {sample.domain for sample in samples}
+    pools = prompts.pools()
+    there = pools.keys() - {"all"}
+    firsts = [int(places[0]) for places in pools.values()]  # of each domain: they answer for most terms
     for config in rewards:
         own = parse_schedule(config.weight, config.term)
         if not any(phase.weights.get(config.term, own) for phase in phases):
@@ -52,10 +54,11 @@ def check_entries(
         if ":" in config.term:
             applies = config.domains is None or bool(there & set(config.domains))
         else:
-            applies = any(each.applies(sample) for each in ours for sample in samples)
+            samples = (_unanswered(prompts.records[place]) for place in chain(firsts, range(len(prompts))))
+            applies = bool(ours) and any(each.applies(sample) for sample in samples for each in ours)
         if not applies:
             raise ValueError(
-                f"rewards: {config.term} applies to none of the {len(samples):,} training prompts (their domains: "
+                f"rewards: {config.term} applies to none of the {len(prompts):,} training prompts (their domains: "
                 f"{', '.join(sorted(there))}). {_hint(config)}, or take the entry out"
             )
 
@@ -69,6 +72,13 @@ def check_verdicts(by: str, terms: Sequence[MixedTerm]) -> None:
         )
 
 
+def checked_for(rewards: Sequence[TermConfig]) -> tuple[set[str], set[str]]:
+    """What :func:`unusable_prompts` depends on beside the prompts: the verifiers of the rewards, and the domains whose
+    language they look at."""
+    verified = {name for config in rewards for name in _verifiers_of(config)}
+    return verified, {domain for c in rewards if c.term == "language" for domain in (c.domains or DOMAINS)}
+
+
 def unusable_prompts(rewards: Sequence[TermConfig], records: Sequence[Prompt]) -> dict[int, str]:
     """Place → reason, of prompts that an entry of the rewards is for and that it could never score.
 
@@ -76,8 +86,7 @@ def unusable_prompts(rewards: Sequence[TermConfig], records: Sequence[Prompt]) -
     and prompts in a language that the language term does not know.
     """
     found: dict[int, str] = {}
-    verified = {name for config in rewards for name in _verifiers_of(config)}
-    speaking = {domain for c in rewards if c.term == "language" for domain in (c.domains or DOMAINS)}
+    verified, speaking = checked_for(rewards)
     for place, record in enumerate(records):
         verifier = str(record.columns.get("verifier", "math"))
         problem = None

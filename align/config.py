@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from align.best import KeepBestConfig
 from align.guards import PREFERENCE, GuardConfig
 from align.metric_names import held_out_names, metric_problem
-from align.objective.config import LossConfig
+from align.objective.config import LossConfig, correction_with
 from align.objective.kinds import CorrectionKind
 from align.phases import Phase, PhaseConfig, resolve_phases
 from align.policy.config import PolicyConfig, TeacherConfig
@@ -178,6 +179,23 @@ class AlignConfig(RunConfig):
             raise ValueError(f"rewards names {', '.join(twice)} twice: weights and metrics go by the name of the term")
         if not self.rewards:
             raise ValueError("rewards is empty: name at least one term, e.g. rewards=[{term: accuracy}]")
+
+    @classmethod
+    def changes_of_result(cls, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+        """As :meth:`RunConfig.changes_of_result`: an engine with another correction, another estimate of a teacher."""
+        found = super().changes_of_result(before, now)
+        old, new = (each["rollout"]["engine"] for each in (before, now))
+        kinds = [correction_with(before["loss"]["correction"], engine) or "none" for engine in (old, new)]
+        if kinds[0] != kinds[1]:
+            found.append(
+                f"rollout.engine: {old} there, {new} here, with loss.correction=auto: correction {kinds[0]} there, "
+                f"{kinds[1]} here. Engines of one correction may take turns, as where a run begins with "
+                "loss.correction=token_cap"
+            )
+        urls = [(each["teacher"] or {}).get("url") for each in (before, now)]
+        if (urls[0] is None) != (urls[1] is None):
+            found.append(f"teacher.url: {urls[0]} there, {urls[1]} here: another estimate of the divergence")
+        return found
 
     def _check_names(self, entries: set[str]) -> None:
         """Phases and guards name entries of the rewards, and guards metrics that there are."""

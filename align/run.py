@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, fields
@@ -16,13 +16,14 @@ from transformers import PreTrainedTokenizerBase
 
 from align.best import check_metric, sentence
 from align.best_folder import check_present, publish
-from align.checks import check_entries, check_mixes, check_prompts, check_verdicts, longest_of
+from align.checks import check_entries, check_mixes, check_verdicts, longest_of
 from align.config import AlignConfig, phases_of
 from align.guards import GuardState, check_guards, without_values
 from align.phases import Phase
-from align.policy.policy import Policy, build_policy, check_policy, load_tokenizer, policy_architecture, save_policy
+from align.policy.policy import Policy, build_policy, check_policy, policy_architecture, save_policy
 from align.policy.reference import Reference
 from align.policy.teacher import Teacher, check_teacher
+from align.prepared_prompts import load_run_prompts
 from align.reporting.manifest import write_manifest
 from align.reporting.report import report
 from align.rewards.build import MixedTerm, TermConfig, build_terms
@@ -31,13 +32,14 @@ from align.rewards.scoring import Scorer
 from align.rollouts.build import build_rollout
 from align.rollouts.config import RolloutConfig
 from align.rollouts.curriculum import Curriculum, check_curriculum
-from align.rollouts.prompts import PromptSet, load_prompts
+from align.rollouts.prompts import PromptSet
 from align.rollouts.sampler import Sampler
 from align.rollouts.served_teacher import ServedTeacher
 from align.state import RunState, load_state, save_state
 from align.teachers import build_teacher
 from align.timetable import described
 from align.training.rollout import Rollout, save_rollout
+from reward_models.data.prepared import prepared_in
 from reward_models.runtime.checkpoint import latest_checkpoint, latest_intact, list_checkpoints
 from reward_models.runtime.distributed import World
 from reward_models.runtime.engine import build_engine, full_weights, model_loading, torch_dtype
@@ -48,12 +50,15 @@ from reward_models.runtime.training_config import COMPUTED, RUN_MAY_CHANGE
 
 # Of the rollouts: not with which weights they are sampled. Earlier versions wrote some keys by other names.
 _ROLLOUT = {each.name for each in fields(RolloutConfig)} - {"ahead"} | RolloutConfig.RENAMED.keys()
-# Settings that a resumed run may change: they do not change its result.
+# Settings that a resumed run may change. They decide where and with how much memory something is computed, what is
+# logged and kept, and when the run gives up. Of rollout.engine and teacher.url, AlignConfig.changes_of_result refuses
+# the changes that make another loss. Another engine samples other responses from the same distribution.
 MAY_CHANGE = (
     *RUN_MAY_CHANGE,
     *COMPUTED,
     *(f"rollout.{name}" for name in sorted(_ROLLOUT)),
     *("ref_offload", "max_tokens", "samples_per_log", "teacher.url"),
+    *("max_silent_rollouts", "max_reward_failures"),
 )
 MAX_ROLLBACKS = 3  # a rule that is broken more often is broken whatever is sampled
 
@@ -113,7 +118,7 @@ class PolicyRun:
 
     def save(self, state: RunState) -> None:
         """Write a checkpoint. Every rank must call it."""
-        mark, keep = fingerprint(self.prompts), self.config.keep_checkpoints
+        mark, keep = self.prompts.fingerprint, self.config.keep_checkpoints
         save_state(self.directory.checkpoints, state, self.engine, self.reference, mark, self.world, keep)
 
     def resume(self) -> RunState:
@@ -173,7 +178,7 @@ class PolicyRun:
         return earlier
 
     def _load(self, checkpoint: Path) -> RunState:
-        state = load_state(checkpoint, self.engine, self.reference, fingerprint(self.prompts), self.world)
+        state = load_state(checkpoint, self.engine, self.reference, self.prompts.fingerprint, self.world)
         check_present(self.directory.path, state.best)
         check_curriculum(self.curriculum, state.curriculum, checkpoint)
         self.scorer.mixer.statistics = state.running
@@ -215,7 +220,9 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
             where that is possible.
     """
     world = begun.world
-    tokenizer, prompts, held_out = _load_prompts(config)
+    began = time.perf_counter()
+    tokenizer, found = load_run_prompts(config, begun.name)
+    prompts, held_out, seconds = found.train, found.held_out, time.perf_counter() - began
     positions = check_teacher(config.teacher, tokenizer) if config.teacher is not None else None
     phases, pools = phases_of(config), prompts.pools()
     check_mixes(phases, pools)
@@ -227,6 +234,7 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     _check_positions(config, tokenizer, prompts, held_out, positions)
     for text in described(config, prompts, held_out):
         begun.reporter.say(text)
+    begun.reporter.say(prepared_in([found.entry], seconds))
     with model_loading(config.engine, world) if config.engine.zero_stage == 3 else nullcontext():
         policy = build_policy(config.model, tokenizer, torch_dtype(config.engine))
     policy.sequence = world.sequence
@@ -260,25 +268,11 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     )
 
 
-def _load_prompts(config: AlignConfig) -> tuple[PreTrainedTokenizerBase, PromptSet, PromptSet | None]:
-    """The policy's tokenizer, the prompts of the training, and those of the evaluation."""
-    tokenizer = load_tokenizer(config.model)
-    assert tokenizer is not None
-    held_out = None
-    if config.evaluation.data:
-        held_out = load_prompts(config.prompts, tokenizer, config.evaluation.data, config.evaluation.limit)
-        held_out = check_prompts(config.rewards, held_out, config.prompts.max_bad, "evaluation.data")
-    known = held_out.records if held_out is not None else ()
-    prompts = load_prompts(config.prompts, tokenizer, config.prompts.train, config.prompts.limit, held_out=known)
-    prompts = check_prompts(config.rewards, prompts, config.prompts.max_bad, "prompts.train")
-    return tokenizer, prompts, held_out
-
-
 def _build_scorers(
     config: AlignConfig, prompts: PromptSet, held_out: PromptSet | None, stack: ExitStack
 ) -> tuple[Scorer, Scorer]:
     """The scorers of the training and of the evaluation; they share their terms."""
-    terms = build_terms(config.rewards, verifiers_of(prompts))
+    terms = build_terms(config.rewards, prompts.verifiers)
     evaluated = _with_defaults(terms, held_out)
     for each in evaluated:
         if hasattr(each.term, "close"):
@@ -295,26 +289,13 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def fingerprint(prompts: PromptSet) -> str:
-    """A hash that changes with any prompt, its order or its answer."""
-    digest = hashlib.sha256()
-    for ids, record in zip(prompts.ids, prompts.records, strict=True):
-        digest.update(np.int64(len(ids)).tobytes() + ids.tobytes() + str(record.answer).encode())
-    return digest.hexdigest()[:16]
-
-
-def verifiers_of(prompts: PromptSet) -> set[str]:
-    """The verifiers that reasoning prompts name; ``math`` of those that name none."""
-    return {str(r.columns.get("verifier", "math")) for r in prompts.records if r.domain == "reasoning"}
-
-
 def _with_defaults(terms: list[MixedTerm], held_out: PromptSet | None) -> list[MixedTerm]:
     """The terms of the evaluation: the rewards, and accuracy, format and language whatever the rewards are."""
     if held_out is None:
         return terms
     usual = [TermConfig(term=name) for name in ("accuracy", "format", "language")]
     known = {each.name for each in terms}
-    return [*terms, *(e for e in build_terms(usual, verifiers_of(held_out)) if e.name not in known)]
+    return [*terms, *(e for e in build_terms(usual, held_out.verifiers) if e.name not in known)]
 
 
 def _end_ids(policy: Policy, tokenizer: PreTrainedTokenizerBase) -> list[int]:

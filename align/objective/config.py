@@ -97,9 +97,7 @@ class LossConfig:
 
     def correction_in_force(self, engine: str) -> CorrectionKind | None:
         """The correction with the rollout engine ``engine``; ``None``: none."""
-        if self.correction == "auto":
-            return None if engine == "local" else "token_cap"
-        return None if self.correction == "never" else self.correction
+        return correction_with(self.correction, engine)
 
     def _check_clips(self) -> None:
         given = ", ".join(f"loss.{name}" for name in ("clip_low", "clip_high") if getattr(self, name) != NO_CLIP)
@@ -132,6 +130,13 @@ class LossConfig:
                 f"loss.correction={self.correction} with bounds {low:g} and {high:g} masks the ratio 1, at which "
                 "engine and trainer agree: loss.correction_low must be from 0 to 1, loss.correction_high at least 1"
             )
+
+
+def correction_with(correction: CorrectionSetting, engine: str) -> CorrectionKind | None:
+    """The correction that a setting ``loss.correction`` means with the rollout engine ``engine``; ``None``: none."""
+    if correction == "auto":
+        return None if engine == "local" else "token_cap"
+    return None if correction == "never" else correction
 
 
 def describe(loss: LossConfig, engine: str) -> list[str]:

@@ -56,7 +56,9 @@ class _TokenLogprobs(torch.autograd.Function):
             normaliser = logits.logsumexp(1, keepdim=True)
             logprobs.append(logits.gather(1, target[:, None])[:, 0] - normaliser[:, 0])
             log_p = logits.sub_(normaliser)
-            entropies.append(-(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum(1))
+            # In place, so that two such chunks exist at once and not four.
+            p = log_p.exp()
+            entropies.append(-p.mul_(log_p.clamp_(min=torch.finfo(log_p.dtype).min)).sum(1))
             normalisers.append(normaliser)
         ctx.save_for_backward(hidden_TH, weight_VH, target_T, torch.cat(normalisers) if normalisers else hidden_TH)
         ctx.temperature, ctx.chunk = temperature, chunk

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -144,7 +144,7 @@ class MixedTerm:
         return self.term.score(samples)
 
 
-def build_terms(configs: Sequence[TermConfig], verifiers: set[str]) -> list[MixedTerm]:
+def build_terms(configs: Sequence[TermConfig], verifiers: Set[str]) -> list[MixedTerm]:
     """The terms of ``configs``.
 
     Args:
@@ -282,7 +282,7 @@ def _names(function: Callable[..., Any], passes_on: bool = False) -> set[str] | 
     return {each.name for each in parameters if each.kind in named} - fixed
 
 
-def _factories(term: str, verifiers: set[str]) -> list[tuple[str, Callable[..., RewardTerm]]]:
+def _factories(term: str, verifiers: Set[str]) -> list[tuple[str, Callable[..., RewardTerm]]]:
     if term == "accuracy":
         if unknown := verifiers - VERIFIERS.keys():
             raise TermError(

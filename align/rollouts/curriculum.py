@@ -96,8 +96,8 @@ class Curriculum:
         """The curriculum over a prompt set, whose column ``level`` holds levels; ``None`` if there is to be none."""
         if config.by == "none":
             return None
-        sources = [record.source for record in prompts.records]
-        return cls(config, sources, [record.columns.get("level") for record in prompts.records], seed)
+        pairs = [(record.source, record.columns.get("level")) for record in prompts.records]
+        return cls(config, [source for source, _ in pairs], [level for _, level in pairs], seed)
 
     def new_state(self) -> CurriculumState:
         count = len(self._sources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from align.rollouts.config import PromptsConfig
 from reward_models.data.chat import prompt_text, tokenize_texts
 from reward_models.data.languages import language_code
-from reward_models.data.records import Prompt, RecordError
+from reward_models.data.records import DOMAINS, Prompt, RecordError
 from reward_models.data.sources import load
 from reward_models.data.splits import decontaminate
 from reward_models.data.trees import TokenIds
@@ -23,14 +24,46 @@ class PromptSet:
     """Prompts with the token ids they are sampled from.
 
     Attributes:
+        records, ids: in memory, or read from files when they are asked for.
         prefilled: whether the rendered prompt ends with ``<think>``, so that a response starts inside the thoughts.
+        domain_I: int8, place of each prompt's domain in :data:`~reward_models.data.records.DOMAINS`.
+        length_I: int64, tokens of each prompt.
+        verifiers: those that reasoning prompts name; ``math`` of those that name none.
+        fingerprint: a hash that changes with any prompt, its order or its answer.
         dropped: how many were left out, by reason.
     """
 
-    records: tuple[Prompt, ...]
-    ids: tuple[TokenIds, ...]
-    prefilled: tuple[bool, ...]
+    records: Sequence[Prompt]
+    ids: Sequence[TokenIds]
+    prefilled: Sequence[bool]
+    domain_I: np.ndarray
+    length_I: np.ndarray
+    verifiers: frozenset[str]
+    fingerprint: str
     dropped: dict[str, int]
+
+    @classmethod
+    def of(
+        cls,
+        records: Sequence[Prompt],
+        ids: Sequence[TokenIds],
+        prefilled: Sequence[bool],
+        dropped: dict[str, int],
+    ) -> PromptSet:
+        """The set of prompts that are in memory."""
+        state = hashlib.sha256()
+        for tokens, record in zip(ids, records, strict=True):
+            state.update(np.int64(len(tokens)).tobytes() + tokens.tobytes() + str(record.answer).encode())
+        return cls(
+            records,
+            ids,
+            prefilled,
+            np.array([DOMAINS.index(record.domain) for record in records], np.int8),
+            np.array([len(tokens) for tokens in ids], np.int64),
+            frozenset(str(each.columns.get("verifier", "math")) for each in records if each.domain == "reasoning"),
+            state.hexdigest()[:16],
+            dropped,
+        )
 
     def __len__(self) -> int:
         return len(self.records)
@@ -45,7 +78,7 @@ class PromptSet:
         dropped = self.dropped | {reason: len(places)}
         if not kept:
             raise ValueError(f"no prompt is left: {dropped}")
-        return PromptSet(
+        return PromptSet.of(
             tuple(self.records[place] for place in kept),
             tuple(self.ids[place] for place in kept),
             tuple(self.prefilled[place] for place in kept),
@@ -54,11 +87,15 @@ class PromptSet:
 
     def pools(self) -> dict[str, np.ndarray]:
         """Domain → places of its prompts, ascending; ``all`` holds every place."""
-        domains = np.array([record.domain for record in self.records])
+        by_domain = {domain: np.flatnonzero(self.domain_I == n) for n, domain in enumerate(DOMAINS)}
         return {
-            "all": np.arange(len(domains)),
-            **{domain: np.flatnonzero(domains == domain) for domain in sorted(set(domains.tolist()))},
+            "all": np.arange(len(self)),
+            **{domain: places for domain, places in sorted(by_domain.items()) if len(places)},
         }
+
+    def domains_of(self, places: np.ndarray) -> list[str]:
+        """The domain of each of some prompts."""
+        return [DOMAINS[number] for number in self.domain_I[places].tolist()]
 
 
 def load_prompts(
@@ -94,7 +131,7 @@ def load_prompts(
     dropped[f"longer than {config.max_length} tokens"] = len(ids) - len(kept)
     if not kept:
         raise ValueError(f"no prompt is left of {', '.join(specs)}: {dropped}")
-    return PromptSet(
+    return PromptSet.of(
         tuple(records[i] for i in kept),
         tuple(ids[i] for i in kept),
         tuple(texts[i].rstrip().endswith("<think>") for i in kept),

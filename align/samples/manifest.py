@@ -13,7 +13,6 @@ import yaml
 
 from align.rollouts.prompts import PromptSet
 from align.rollouts.served import Served
-from align.run import fingerprint
 from align.samples.config import MAY_CHANGE, SampleConfig
 from align.samples.yields import Yield
 from reward_models.backbone import pretrained
@@ -35,7 +34,7 @@ def identity(config: SampleConfig, prompts: PromptSet) -> dict[str, Any]:
         "config": _deciding(yaml.safe_load(dump_config(config))),
         "engine": "server" if config.servers else "local",
         "model": model_digest(config),
-        "prompts": fingerprint(prompts),
+        "prompts": prompts.fingerprint,
     }
 
 

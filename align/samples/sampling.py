@@ -25,7 +25,6 @@ from align.rollouts.config import RolloutConfig
 from align.rollouts.prompts import PromptSet, load_prompts
 from align.rollouts.sampler import Sampler
 from align.rollouts.served import Served, ServedRollout, find_models
-from align.run import verifiers_of
 from align.samples.config import LONGEST, USUAL, SampleConfig
 from align.samples.manifest import complete, identity, manifest_of, write_manifest
 from align.samples.rows import rows_of
@@ -227,7 +226,7 @@ def _with_length(
     limits = [getattr(policy_architecture(config.model, tokenizer), "max_position_embeddings", None)]
     limits += [each.max_tokens for each in servers]
     limit = min((each for each in limits if each is not None), default=None)
-    longest = max(len(ids) for ids in prompts.ids)
+    longest = int(prompts.length_I.max())
     room = LONGEST if limit is None else limit - longest
     wanted = config.max_new_tokens if config.max_new_tokens is not None else min(LONGEST, room)
     if wanted < 1 or wanted > room:
@@ -240,7 +239,7 @@ def _with_length(
 
 def _scorer(config: SampleConfig, prompts: PromptSet, stack: ExitStack) -> Scorer | None:
     """The scorer of the rewards; ``None`` if no term has anything to score."""
-    terms = build_terms(config.rewards, verifiers_of(prompts))
+    terms = build_terms(config.rewards, prompts.verifiers)
     if tuple(config.rewards) != USUAL:
         once = resolve_phases([], steps=1, steps_per_rollout=1, temperature=1.0, max_new_tokens=1, lr=1.0)
         check_entries(config.rewards, once, terms, prompts)

@@ -157,7 +157,7 @@ def resample(
         silent = (~advantages(run, rewards).signal_P).nonzero()[:, 0].tolist()
         if not silent:
             return rollout, rewards, number
-        domains = [run.prompts.records[item].domain for item in rollout.prompt_P.tolist()]
+        domains = run.prompts.domains_of(rollout.prompt_P.numpy())
         pools = {group: domains[group] if phase.mix else "all" for group in silent}
         counts = Counter(pools.values())
         with timer.section("rollout"):
@@ -290,7 +290,7 @@ def rollout_metrics(
     """
     lengths = rollout.length_N.double()
     by_domain: dict[str, float] = {}
-    domains = [run.prompts.records[item].domain for item in rollout.prompt_P.tolist()]
+    domains = run.prompts.domains_of(rollout.prompt_P.numpy())
     for domain in sorted(set(domains)):
         rows = rollout.rows(place for place, each in enumerate(domains) if each == domain)
         by_domain |= {

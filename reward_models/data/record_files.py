@@ -1,36 +1,68 @@
 """Records in Arrow files: written one after the other, read back a batch at a time.
 
-The records of a data set are too many for memory. A file holds each as a line of JSON, compressed, in batches of
-:data:`BATCH`; reading needs the memory of one batch.
+The records of a data set are too many for memory. A file holds each as a line of JSON, in batches of :data:`BATCH`;
+reading needs the memory of one batch. A compressed file is read in order; one that is not may be read in any order.
 """
 
 from __future__ import annotations
 
+import base64
+import datetime
+import decimal
 import hashlib
 import json
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast, overload
 
 import numpy as np
 
-from reward_models.data.records import Comparison, Conversation, Message, Rated, SafetyLabel
+from reward_models.data.records import Comparison, Conversation, Message, Prompt, Rated, RecordError, SafetyLabel
 
 BATCH = 512  # records that are read, rendered and tokenized together
 TIE = "tie"
 
 R = TypeVar("R")
-_TYPES: dict[str, type[Any]] = {"comparison": Comparison, "safety": SafetyLabel, "rated": Rated}
+_TYPES: dict[str, type[Any]] = {
+    "comparison": Comparison,
+    "safety": SafetyLabel,
+    "rated": Rated,
+    "prompt": Prompt,
+}
 _CONVERSATIONS = ("prompt", "response", "response_a", "response_b")
 
 
 def to_text(record: Any) -> str:
-    """A comparison, a labelled or rated response, or a conversation as one line of JSON."""
+    """A comparison, a labelled or rated response, a prompt, or a conversation as one line of JSON.
+
+    In a prompt's further columns, times, decimal numbers and UUIDs become text, bytes text in base 64, and numbers and
+    arrays of NumPy those of Python.
+
+    Raises:
+        RecordError: a column holds something else that JSON has no type for.
+    """
     if isinstance(record, tuple):
         return json.dumps([*_turns(record)])
     name = next(name for name, of_type in _TYPES.items() if type(record) is of_type)
     fields = {field: getattr(record, field) for field in record.__dataclass_fields__}
-    return json.dumps({"": name} | {k: _turns(v) if k in _CONVERSATIONS else v for k, v in fields.items()})
+    row = {"": name} | {k: _turns(v) if k in _CONVERSATIONS else v for k, v in fields.items()}
+    try:
+        return json.dumps(row, default=_as_json)
+    except (TypeError, ValueError) as error:
+        raise RecordError(
+            f"{record.id} of {record.source}: {error}. Leave the column out, or write it as text"
+        ) from None
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, datetime.date | datetime.time | datetime.timedelta | decimal.Decimal | uuid.UUID):
+        return str(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"a column holds {type(value).__name__}, for which JSON has no type")
 
 
 def from_text(text: str) -> Any:
@@ -55,16 +87,19 @@ def _conversation(turns: list[list[Any]]) -> Conversation:
 class RecordWriter(Generic[R]):
     """Writes the records that :meth:`add` is given; close it, or use it as a context.
 
+    Args:
+        compressed: a file that is read in any order is not: every reading would unpack a whole batch.
+
     Attributes:
         count: records so far. ``digest``: of all of them, once the writer is closed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, compressed: bool = True) -> None:
         import pyarrow
 
         self.count, self.digest = 0, ""
         self._schema = pyarrow.schema([("record", pyarrow.large_string()), ("tie", pyarrow.bool_())])
-        options = pyarrow.ipc.IpcWriteOptions(compression="zstd")
+        options = pyarrow.ipc.IpcWriteOptions(compression="zstd" if compressed else None)
         self._file = pyarrow.ipc.new_file(str(path), self._schema, options=options)
         self._texts: list[str] = []
         self._ties: list[bool] = []
@@ -107,7 +142,7 @@ class RecordFile(Sequence[R]):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._reader: Any = None
-        self._at, self._texts = -1, cast(Any, None)
+        self._last: tuple[int, Any] = (-1, None)  # a batch by its number; replaced whole, for threads
         whole = max(self.batches - 1, 0)  # every batch but the last is full
         self._count = BATCH * whole + (self._open().get_batch(whole).num_rows if self.batches else 0)
 
@@ -132,9 +167,10 @@ class RecordFile(Sequence[R]):
 
     def _column(self, number: int) -> Any:
         """The texts of a batch; those of the last one are kept, for records that are read in order."""
-        if number != self._at:
-            self._texts, self._at = self._open().get_batch(number).column("record"), number
-        return self._texts
+        last = self._last
+        if number != last[0]:
+            self._last = last = number, self._open().get_batch(number).column("record")
+        return last[1]
 
     def texts(self) -> Iterator[tuple[str, bool]]:
         """Every record as it is written, and whether it is a tie."""

@@ -245,7 +245,9 @@ class RunDirectory:
         here = OmegaConf.to_container(OmegaConf.create(resolved))
         if schema is None:
             return differing(written, here, may_change)
-        return differing(with_defaults(schema, written), here, may_change, unknown_keys(schema, written))
+        whole = with_defaults(schema, written)
+        found = differing(whole, here, may_change, unknown_keys(schema, written))
+        return found or (schema.changes_of_result(whole, here) if issubclass(schema, RunConfig) else [])
 
     def lock(self, reporter: Reporter) -> IO[str] | None:
         """Lock the directory for this process; close the returned file to unlock it. The lock ends with the process.

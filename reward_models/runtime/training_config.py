@@ -6,6 +6,7 @@ They are apart from the code that they configure: a configuration can be read an
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -52,6 +53,24 @@ class RunConfig:
             raise ValueError(f"save_every={self.save_every} must not be negative")
         if not self.timeout_seconds > 0:
             raise ValueError(f"timeout_seconds={self.timeout_seconds:g} must be positive")
+
+    @classmethod
+    def changes_of_result(cls, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+        """Changes to settings that a resumed run may set differently, which change its result all the same.
+
+        Args:
+            before, now: two configurations as nested dictionaries, with all keys of this schema.
+        """
+        old, new = (_quantized(each) for each in (before, now))
+        if old == new:
+            return []
+        return [f"engine.zero_options: {old or 'nothing'} quantized there, {new or 'nothing'} here: other gradients"]
+
+
+def _quantized(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of ZeRO++ that round weights or gradients on their way between ranks."""
+    options = (config.get("engine") or {}).get("zero_options") or {}
+    return {key: value for key, value in sorted(options.items()) if key.startswith("zero_quantized") and value}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,9 @@ from transformers import AutoTokenizer
 from align.config import AlignConfig
 from align.objective.advantages import group_advantages
 from align.rollouts.prompts import draw, load_prompts
-from align.run import MAY_CHANGE
 from align.timetable import engines_of
 from align.training.update import minibatch, minibatches
-from reward_models.runtime.config import differing, load_config
+from reward_models.runtime.config import load_config
 
 OVERLAP = "rollout.overlap=true"
 
@@ -244,18 +242,6 @@ def test_overlap_with_a_rollout_ahead_says_how_old_its_responses_are_and_resumes
         shutil.rmtree(later)
     start(out, *words, "save_every=4").finish()
     assert_same_files(out, whole)
-
-
-def test_overlap_may_change_when_a_run_is_resumed_and_ahead_may_not() -> None:
-    def changes(words: str) -> list[str]:
-        before = "rollout={engine: vllm, overlap: true, urls: ['http://a:1']}"
-        old, new = (asdict(load_config(AlignConfig, None, [each])) for each in (before, words))
-        return differing(old, new, MAY_CHANGE)
-
-    assert changes("rollout={engine: vllm, urls: ['http://b:1'], adapters: merged, max_rows: 8}") == []
-    assert changes("rollout={engine: vllm, overlap: true, ahead: 1}") == ["rollout.ahead: 0 there, 1 here"]
-    earlier = {"rollout": {"engine": "vllm", "vllm_base_url": "http://a"}}  # of an earlier version
-    assert differing(earlier, {"rollout": {"engine": "vllm"}}, MAY_CHANGE) == []
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from reward_models.data.record_files import BATCH, RecordFile, RecordWriter, from_text, to_text
-from reward_models.data.records import Comparison, Message, Rated, SafetyLabel
+from reward_models.data.records import Comparison, Message, Prompt, Rated, RecordError, SafetyLabel
 from reward_models.data.synthetic import draws
 
 CALL = Message("assistant", "", '{"tool_calls": [{"name": "f"}]}')
@@ -22,6 +26,7 @@ RECORDS = [
     Comparison(prompt=ASKED, response_a=REPLY, response_b=(Message("assistant", "no"),), label="a", strength=2),
     SafetyLabel(prompt=ASKED, response=REPLY, label="unsafe", category="harm"),
     Rated(prompt=ASKED, response=REPLY, ratings=(4.0, None, 1, None, 0.5)),
+    Prompt(prompt=ASKED, domain="reasoning", answer="1", language="de", columns={"tests": [{"a": None}]}, id="p:2"),
     (*ASKED, *REPLY),
 ]
 
@@ -32,8 +37,41 @@ def test_a_record_is_read_back_as_it_was(record: Any) -> None:
     assert type(from_text(to_text(record))) is type(record)
 
 
-def write(path: Path, records: list[Any]) -> RecordWriter[Any]:
-    with RecordWriter[Any](path) as writer:
+def test_columns_of_a_prompt_that_json_has_no_type_for() -> None:
+    """Of Parquet files and of other packages: some become text or numbers, the rest is an error with the prompt."""
+    columns = {
+        "day": datetime.date(2026, 1, 2),
+        "price": decimal.Decimal("1.50"),
+        "image": b"\x00\xff",
+        "level": np.int64(3),
+        "vector": np.array([0.5, 2.0]),
+        "nested": {"at": [datetime.datetime(2026, 1, 2, 3, 4)]},
+    }
+    read = from_text(to_text(Prompt(prompt=ASKED, domain="helpfulness", columns=columns)))
+    assert read.columns == {
+        "day": "2026-01-02",
+        "price": "1.50",
+        "image": "AP8=",
+        "level": 3,
+        "vector": [0.5, 2.0],
+        "nested": {"at": ["2026-01-02 03:04:00"]},
+    }
+    odd = Prompt(prompt=ASKED, domain="helpfulness", columns={"x": {1, 2}}, id="rows:7", source="rows")
+    with pytest.raises(RecordError, match=r"rows:7 of rows: a column holds set.*Leave the column out"):
+        to_text(odd)
+
+
+def test_threads_read_records_in_any_order(tmp_path: Path) -> None:
+    records = [SafetyLabel(prompt=ASKED, response=REPLY, label="safe", id=str(n)) for n in range(3 * BATCH)]
+    write(tmp_path / "x.arrow", records, compressed=False)
+    file = RecordFile[SafetyLabel](tmp_path / "x.arrow")
+    places = [(n * 601) % len(records) for n in range(2000)]
+    with ThreadPoolExecutor(4) as threads:
+        assert [record.id for record in threads.map(file.__getitem__, places)] == [str(place) for place in places]
+
+
+def write(path: Path, records: list[Any], **options: Any) -> RecordWriter[Any]:
+    with RecordWriter[Any](path, **options) as writer:
         for record in records:
             writer.add(record)
     return writer
