@@ -73,8 +73,9 @@ def check_verdicts(by: str, terms: Sequence[MixedTerm]) -> None:
 
 
 def checked_for(rewards: Sequence[TermConfig]) -> tuple[set[str], set[str]]:
-    """What :func:`unusable_prompts` depends on beside the prompts: the verifiers of the rewards, and the domains whose
-    language they look at."""
+    """The verifiers of the rewards, and the domains whose language they look at: all of the rewards that
+    :func:`unusable_prompts` depends on.
+    """
     verified = {name for config in rewards for name in _verifiers_of(config)}
     return verified, {domain for c in rewards if c.term == "language" for domain in (c.domains or DOMAINS)}
 
@@ -102,28 +103,52 @@ def unusable_prompts(rewards: Sequence[TermConfig], records: Sequence[Prompt]) -
     return found
 
 
+class PromptCheck:
+    """Finds the prompts that could never be scored, a batch after the other.
+
+    Args:
+        max_bad: how many there may be. ``what``: the key of the configuration that names the prompts.
+
+    Attributes:
+        count: how many were found.
+    """
+
+    REASON = "answers, tests or languages that cannot be used"
+
+    def __init__(self, rewards: Sequence[TermConfig], max_bad: int, what: str) -> None:
+        self._rewards, self._max_bad, self._what = rewards, max_bad, what
+        self._named: list[str] = []
+        self._seen = self.count = 0
+
+    def __call__(self, records: Sequence[Prompt]) -> dict[int, str]:
+        """:func:`unusable_prompts` of a batch."""
+        found = unusable_prompts(self._rewards, records)
+        self._seen += len(records)
+        self.count += len(found)
+        for place, reason in list(found.items())[: SHOWN - len(self._named)]:
+            self._named.append(f"{records[place].id} of {records[place].source}: {reason}")
+        return found
+
+    def close(self) -> None:
+        """``ValueError`` if there are more than there may be."""
+        if self.count > self._max_bad:
+            more = f"; and {self.count - SHOWN:,} more" if self.count > SHOWN else ""
+            raise ValueError(
+                f"{self._what}: {self.count:,} of {self._seen:,} prompts could never be scored, and prompts.max_bad "
+                f"allows {self._max_bad}: {'; '.join(self._named)}{more}. Mend them, name the verifier in a column "
+                f"'verifier' ({', '.join(VERIFIERS)}), or raise prompts.max_bad to leave them out"
+            )
+
+
 def check_prompts(rewards: Sequence[TermConfig], prompts: PromptSet, max_bad: int, what: str) -> PromptSet:
     """The prompts without those that could never be scored, which are counted in ``dropped``.
 
-    Args:
-        max_bad: how many may be left out. ``what``: the key of the configuration that names the prompts.
-
-    Raises:
-        ValueError: there are more.
+    ``max_bad``, ``what`` and the error are those of :class:`PromptCheck`.
     """
-    found = unusable_prompts(rewards, prompts.records)
-    if len(found) > max_bad:
-        named = "; ".join(
-            f"{prompts.records[place].id} of {prompts.records[place].source}: {reason}"
-            for place, reason in list(found.items())[:SHOWN]
-        )
-        more = f"; and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
-        raise ValueError(
-            f"{what}: {len(found):,} of {len(prompts):,} prompts could never be scored, and prompts.max_bad allows "
-            f"{max_bad}: {named}{more}. Mend them, name the verifier in a column 'verifier' "
-            f"({', '.join(VERIFIERS)}), or raise prompts.max_bad to leave them out"
-        )
-    return prompts.without(found, "answers, tests or languages that cannot be used") if found else prompts
+    check = PromptCheck(rewards, max_bad, what)
+    found = check(prompts.records)
+    check.close()
+    return prompts.without(found, PromptCheck.REASON) if found else prompts
 
 
 def _verifiers_of(config: TermConfig) -> Iterable[str]:

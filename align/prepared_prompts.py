@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast, overload
@@ -10,14 +11,14 @@ from typing import Any, cast, overload
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from align.checks import check_prompts, checked_for
+from align.checks import PromptCheck, checked_for
 from align.config import AlignConfig
 from align.policy.policy import load_tokenizer
-from align.rollouts.prompts import PromptSet, load_prompts
+from align.rollouts.prompts import PromptBatch, PromptReading, PromptSet, domains_as_numbers, mark, verifiers_of
 from reward_models.data.chat import tokenizer_digest
 from reward_models.data.columns import Flat, FlatWriter, ItemColumns, Items
 from reward_models.data.prepared import Entry, digest_of, entry_of_sources
-from reward_models.data.record_files import BATCH, RecordFile, RecordWriter
+from reward_models.data.record_files import RecordFile, RecordWriter
 from reward_models.data.records import Prompt
 from reward_models.data.trees import TokenIds
 
@@ -70,18 +71,26 @@ def prepared_prompts(config: AlignConfig, tokenizer: PreTrainedTokenizerBase, ru
     """
     prompts, evaluation = config.prompts, config.evaluation
 
-    def checked(found: PromptSet, what: str) -> PromptSet:
-        return check_prompts(config.rewards, found, prompts.max_bad, what)
+    def part(path: Path, name: str, known: Iterable[Prompt] = ()) -> dict[str, Any]:
+        specs, limit, what = (
+            (prompts.train, prompts.limit, "prompts.train")
+            if name == TRAIN
+            else (evaluation.data, evaluation.limit, "evaluation.data")
+        )
+        reading = PromptReading(prompts, tokenizer, specs, limit, known)
+        check, writer = PromptCheck(config.rewards, prompts.max_bad, what), _Writer(path, name)
+        for batch in reading:
+            writer.add(batch, check(batch.records))
+        check.close()
+        return writer.close(reading.dropped | ({check.REASON: check.count} if check.count else {}))
 
     def read(path: Path) -> dict[str, Any]:
-        held_out = None
+        facts: dict[str, dict[str, Any]] = {}
+        known: Iterable[Prompt] = ()
         if evaluation.data:
-            held_out = load_prompts(prompts, tokenizer, evaluation.data, evaluation.limit)
-            held_out = checked(held_out, "evaluation.data")
-        known = held_out.records if held_out is not None else ()
-        train = load_prompts(prompts, tokenizer, prompts.train, prompts.limit, held_out=known)
-        parts = {TRAIN: checked(train, "prompts.train")} | ({EVALUATION: held_out} if held_out is not None else {})
-        facts = {name: _write(part, path, name) for name, part in parts.items()}
+            facts[EVALUATION] = part(path, EVALUATION)
+            known = RecordFile[Prompt](_files(path, EVALUATION)[0])
+        facts[TRAIN] = part(path, TRAIN, known)
         return {"digests": {name: each.pop("digest") for name, each in facts.items()}, "sets": facts}
 
     verified, speaking = checked_for(config.rewards)
@@ -103,33 +112,48 @@ def _files(path: Path, name: str) -> tuple[Path, Path, Path]:
     return path / f"{name}.records.arrow", path / f"{name}.tokens.arrow", path / f"{name}.items.arrow"
 
 
-def _write(prompts: PromptSet, path: Path, name: str) -> dict[str, Any]:
-    """Write a set; returns facts about it, and a digest of all of it."""
-    records, tokens, items = _files(path, name)
-    with RecordWriter[Prompt](records, compressed=False) as writer:
-        for record in prompts.records:
-            writer.add(record)
-    flat = FlatWriter(tokens, {"token": np.int32})
-    for start in range(0, len(prompts), BATCH):
-        flat.add({"token": np.concatenate(prompts.ids[start : start + BATCH]).astype(np.int32)})
-    flat.close()
-    columns = {
-        "length": prompts.length_I,
-        "domain": prompts.domain_I,
-        "prefilled": np.array(prompts.prefilled, np.uint8),
-        "start": np.cumsum(prompts.length_I) - prompts.length_I,
-    }
-    ItemColumns().write(items, columns)
-    facts = {
-        "verifiers": sorted(prompts.verifiers),
-        "fingerprint": prompts.fingerprint,
-        "dropped": prompts.dropped,
-    }
-    return facts | {"digest": digest_of([writer.digest, facts])}
+class _Writer:
+    """Writes a set of prompts, a batch at a time."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        records, tokens, self._items_file = _files(path, name)
+        self._records = RecordWriter[Prompt](records, compressed=False)
+        self._tokens, self._items = FlatWriter(tokens, {"token": np.int32}), ItemColumns()
+        self._state, self._verifiers = hashlib.sha256(), set[str]()
+
+    def add(self, batch: PromptBatch, without: Collection[int]) -> None:
+        """The prompts of a batch but for some places."""
+        kept = [place for place in range(len(batch.records)) if place not in without]
+        if not kept:
+            return
+        records, ids, prefilled = ([column[place] for place in kept] for column in batch)
+        for record in records:
+            self._records.add(record)
+        self._tokens.add({"token": np.concatenate(ids).astype(np.int32)})
+        lengths = np.array([len(tokens) for tokens in ids], np.int64)
+        flags = np.array(prefilled, np.uint8)
+        self._items.add({"length": lengths, "domain": domains_as_numbers(records), "prefilled": flags})
+        self._verifiers |= verifiers_of(records)
+        mark(self._state, records, ids)
+
+    def close(self, dropped: dict[str, int]) -> dict[str, Any]:
+        """Facts about the set, and a digest of all of it. ``ValueError`` if no prompt is left."""
+        if not self._records.count:
+            raise ValueError(f"no prompt is left: {dropped}")
+        self._records.close()
+        self._tokens.close()
+        lengths = self._items.array("length")
+        self._items.write(self._items_file, {"start": np.cumsum(lengths) - lengths})
+        facts = {
+            "verifiers": sorted(self._verifiers),
+            "fingerprint": self._state.hexdigest()[:16],
+            "dropped": dropped,
+        }
+        return facts | {"digest": digest_of([self._records.digest, facts])}
 
 
 def _read(path: Path, name: str, facts: dict[str, Any]) -> PromptSet:
-    """The set that :func:`_write` wrote."""
+    """The set that :class:`_Writer` wrote."""
     records, tokens, items = _files(path, name)
     columns = Items(items)
     length_I = columns.array("length")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import Any, NamedTuple
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -13,9 +15,10 @@ from transformers import PreTrainedTokenizerBase
 from align.rollouts.config import PromptsConfig
 from reward_models.data.chat import prompt_text, tokenize_texts
 from reward_models.data.languages import language_code
+from reward_models.data.record_files import BATCH
 from reward_models.data.records import DOMAINS, Prompt, RecordError
-from reward_models.data.sources import load
-from reward_models.data.splits import decontaminate
+from reward_models.data.sources import Reading
+from reward_models.data.splits import EvaluationPrompts
 from reward_models.data.trees import TokenIds
 
 
@@ -52,15 +55,14 @@ class PromptSet:
     ) -> PromptSet:
         """The set of prompts that are in memory."""
         state = hashlib.sha256()
-        for tokens, record in zip(ids, records, strict=True):
-            state.update(np.int64(len(tokens)).tobytes() + tokens.tobytes() + str(record.answer).encode())
+        mark(state, records, ids)
         return cls(
             records,
             ids,
             prefilled,
-            np.array([DOMAINS.index(record.domain) for record in records], np.int8),
+            domains_as_numbers(records),
             np.array([len(tokens) for tokens in ids], np.int64),
-            frozenset(str(each.columns.get("verifier", "math")) for each in records if each.domain == "reasoning"),
+            frozenset(verifiers_of(records)),
             state.hexdigest()[:16],
             dropped,
         )
@@ -98,45 +100,105 @@ class PromptSet:
         return [DOMAINS[number] for number in self.domain_I[places].tolist()]
 
 
+def mark(state: Any, records: Sequence[Prompt], ids: Sequence[TokenIds]) -> None:
+    """Add prompts to the hash that is the ``fingerprint`` of their set."""
+    for tokens, record in zip(ids, records, strict=True):
+        state.update(np.int64(len(tokens)).tobytes() + tokens.tobytes() + str(record.answer).encode())
+
+
+def domains_as_numbers(records: Sequence[Prompt]) -> np.ndarray:
+    """``domain_I`` of a set of these prompts."""
+    return np.array([DOMAINS.index(record.domain) for record in records], np.int8)
+
+
+def verifiers_of(records: Iterable[Prompt]) -> set[str]:
+    """``verifiers`` of a set of these prompts."""
+    return {str(each.columns.get("verifier", "math")) for each in records if each.domain == "reasoning"}
+
+
+class PromptBatch(NamedTuple):
+    """Some prompts with their token ids; ``prefilled`` as in :class:`PromptSet`."""
+
+    records: list[Prompt]
+    ids: list[TokenIds]
+    prefilled: list[bool]
+
+
+class PromptReading:
+    """One pass over prompts, a batch at a time: read, rendered, and without those that are too long or held out.
+
+    Attributes:
+        dropped: how many were left out, by reason; complete once the pass has ended.
+
+    Raises:
+        SourceError, BadRowsError: see :class:`reward_models.data.sources.Reading`.
+        ValueError: the chat template refuses a prompt; at the end: none was kept.
+    """
+
+    def __init__(
+        self,
+        config: PromptsConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        specs: Sequence[str],
+        limit: int | None,
+        held_out: Iterable[Prompt] = (),
+    ) -> None:
+        self._config, self._tokenizer, self._specs = config, tokenizer, list(specs)
+        self._reading = Reading(
+            self._specs,
+            "prompt",
+            max_bad=config.max_bad,
+            limit=limit,
+            columns=config.columns or None,
+            domain=config.domain,
+            domains=config.domains,
+        )
+        self._held_out = EvaluationPrompts(held_out if config.decontaminate else ())
+        self._too_long = f"longer than {config.max_length} tokens"
+        reasons = ["bad rows", *(["prompts of evaluation"] if self._held_out.keys else []), self._too_long]
+        self.dropped = dict.fromkeys(reasons, 0)
+
+    def __iter__(self) -> Iterator[PromptBatch]:
+        found, records = 0, iter(self._reading)
+        while read := list(islice(records, BATCH)):
+            batch = self._batch(read)
+            found += len(batch.records)
+            yield batch
+        self.dropped["bad rows"] = len(self._reading.bad)
+        if not found:
+            raise ValueError(f"no prompt is left of {', '.join(self._specs)}: {self.dropped}")
+        self.dropped = {reason: number for reason, number in self.dropped.items() if number}
+
+    def _batch(self, read: Sequence[Prompt]) -> PromptBatch:
+        config, tokenizer = self._config, self._tokenizer
+        records = [_with_language(record, config.language) for record in read]
+        if self._held_out.keys:
+            records = [record for record in records if self._held_out.reason(record.prompt) is None]
+            self.dropped["prompts of evaluation"] += len(read) - len(records)
+        texts = [_rendered(tokenizer, record) for record in records]
+        ids = tokenize_texts(tokenizer, texts) if texts else []  # tokenizers refuse none
+        kept = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= config.max_length]
+        self.dropped[self._too_long] += len(ids) - len(kept)
+        prefilled = [texts[i].rstrip().endswith("<think>") for i in kept]
+        return PromptBatch([records[i] for i in kept], [ids[i] for i in kept], prefilled)
+
+
 def load_prompts(
     config: PromptsConfig,
     tokenizer: PreTrainedTokenizerBase,
     specs: Sequence[str],
     limit: int | None,
-    held_out: Sequence[Prompt] = (),
+    held_out: Iterable[Prompt] = (),
 ) -> PromptSet:
-    """Read and render the prompts of ``specs``, at most ``limit`` of each; ``held_out`` ones are left out.
+    """The prompts of ``specs`` in memory, at most ``limit`` of each; ``held_out`` ones are left out.
 
     Raises:
-        SourceError, BadRowsError: see :func:`reward_models.data.sources.load`.
-        ValueError: none is left.
+        SourceError, BadRowsError, ValueError: see :class:`PromptReading`.
     """
-    loaded = load(
-        list(specs),
-        "prompt",
-        max_bad=config.max_bad,
-        limit=limit,
-        columns=config.columns or None,
-        domain=config.domain,
-        domains=config.domains,
-    )
-    records = [_with_language(record, config.language) for record in loaded.records]
-    dropped = {"bad rows": len(loaded.bad)}
-    if held_out and config.decontaminate:
-        clean = decontaminate(records, held_out)
-        records, dropped["prompts of evaluation"] = list(clean.kept), len(clean.removed)
-    texts = [_rendered(tokenizer, record) for record in records]
-    ids = tokenize_texts(tokenizer, texts) if texts else []  # tokenizers refuse none
-    kept = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= config.max_length]
-    dropped[f"longer than {config.max_length} tokens"] = len(ids) - len(kept)
-    if not kept:
-        raise ValueError(f"no prompt is left of {', '.join(specs)}: {dropped}")
-    return PromptSet.of(
-        tuple(records[i] for i in kept),
-        tuple(ids[i] for i in kept),
-        tuple(texts[i].rstrip().endswith("<think>") for i in kept),
-        {reason: number for reason, number in dropped.items() if number},
-    )
+    reading = PromptReading(config, tokenizer, specs, limit, held_out)
+    batches = list(reading)
+    records, ids, prefilled = (tuple(chain.from_iterable(parts)) for parts in zip(*batches, strict=True))
+    return PromptSet.of(records, ids, prefilled, reading.dropped)
 
 
 def _with_language(record: Prompt, default: str | None) -> Prompt:
