@@ -242,7 +242,7 @@ class RunDirectory:
         if before is None:
             return []
         written: Any = OmegaConf.to_container(before)
-        here = OmegaConf.to_container(OmegaConf.create(resolved))
+        here: Any = OmegaConf.to_container(OmegaConf.create(resolved))
         if schema is None:
             return differing(written, here, may_change)
         whole = with_defaults(schema, written)
