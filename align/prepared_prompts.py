@@ -126,12 +126,12 @@ class _Writer:
         kept = [place for place in range(len(batch.records)) if place not in without]
         if not kept:
             return
-        records, ids, prefilled = ([column[place] for place in kept] for column in batch)
+        records, ids = [batch.records[place] for place in kept], [batch.ids[place] for place in kept]
         for record in records:
             self._records.add(record)
         self._tokens.add({"token": np.concatenate(ids).astype(np.int32)})
         lengths = np.array([len(tokens) for tokens in ids], np.int64)
-        flags = np.array(prefilled, np.uint8)
+        flags = np.array([batch.prefilled[place] for place in kept], np.uint8)
         self._items.add({"length": lengths, "domain": domains_as_numbers(records), "prefilled": flags})
         self._verifiers |= verifiers_of(records)
         mark(self._state, records, ids)
