@@ -56,10 +56,11 @@ class _TokenLogprobs(torch.autograd.Function):
             normaliser = logits.logsumexp(1, keepdim=True)
             logprobs.append(logits.gather(1, target[:, None])[:, 0] - normaliser[:, 0])
             log_p = logits.sub_(normaliser)
-            # In place, so that two such chunks exist at once and not four.
+            # In place and deleted, so that two such chunks exist at once, and not four, or more with the next one.
             p = log_p.exp()
             entropies.append(-p.mul_(log_p.clamp_(min=torch.finfo(log_p.dtype).min)).sum(1))
             normalisers.append(normaliser)
+            del logits, log_p, p
         ctx.save_for_backward(hidden_TH, weight_VH, target_T, torch.cat(normalisers) if normalisers else hidden_TH)
         ctx.temperature, ctx.chunk = temperature, chunk
         entropy_T, correct_T = torch.cat(entropies), torch.cat(correct) if predict else None
@@ -86,6 +87,7 @@ class _TokenLogprobs(torch.autograd.Function):
                     grad_weight.addmm_(grad_logits.t(), hidden)
                 else:
                     grad_weight += grad_logits.t() @ hidden
+            del grad_logits
         return grad_hidden, None if grad_weight is None else grad_weight.to(weight_VH.dtype), None, None, None
 
 
