@@ -13,7 +13,6 @@ from transformers import PreTrainedTokenizerBase
 
 from align.checks import PromptCheck, checked_for
 from align.config import AlignConfig
-from align.policy.policy import load_tokenizer
 from align.rollouts.prompts import PromptBatch, PromptReading, PromptSet, domains_as_numbers, mark, verifiers_of
 from reward_models.data.chat import tokenizer_digest
 from reward_models.data.columns import Flat, FlatWriter, ItemColumns, Items
@@ -38,21 +37,6 @@ class RunPrompts:
     train: PromptSet
     held_out: PromptSet | None
     entry: Entry
-
-
-def load_run_prompts(config: AlignConfig, run: str) -> tuple[PreTrainedTokenizerBase, RunPrompts]:
-    """The policy's tokenizer and the prompts of a run.
-
-    Raises:
-        ValueError: the configuration names no prompts, or no policy; or as :func:`prepared_prompts`.
-    """
-    if not config.prompts.train:
-        raise ValueError("prompts.train is empty: name at least one file, hub data set or synthetic: source")
-    if config.model.path is None:
-        raise ValueError("model.path is empty: name a policy to start from; keel train sft makes one")
-    tokenizer = load_tokenizer(config.model)
-    assert tokenizer is not None
-    return tokenizer, prepared_prompts(config, tokenizer, run)
 
 
 def prepared_prompts(config: AlignConfig, tokenizer: PreTrainedTokenizerBase, run: str = "") -> RunPrompts:

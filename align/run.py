@@ -20,10 +20,10 @@ from align.checks import check_entries, check_mixes, check_verdicts, longest_of
 from align.config import AlignConfig, phases_of
 from align.guards import GuardState, check_guards, without_values
 from align.phases import Phase
-from align.policy.policy import Policy, build_policy, check_policy, policy_architecture, save_policy
+from align.policy.policy import Policy, build_policy, check_policy, load_tokenizer, policy_architecture, save_policy
 from align.policy.reference import Reference
 from align.policy.teacher import Teacher, check_teacher
-from align.prepared_prompts import load_run_prompts
+from align.prepared_prompts import prepared_prompts
 from align.reporting.manifest import write_manifest
 from align.reporting.report import report
 from align.rewards.build import MixedTerm, TermConfig, build_terms
@@ -221,7 +221,9 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     """
     world = begun.world
     began = time.perf_counter()
-    tokenizer, found = load_run_prompts(config, begun.name)
+    tokenizer = load_tokenizer(config.model)
+    assert tokenizer is not None
+    found = prepared_prompts(config, tokenizer, begun.name)
     prompts, held_out, seconds = found.train, found.held_out, time.perf_counter() - began
     positions = check_teacher(config.teacher, tokenizer) if config.teacher is not None else None
     phases, pools = phases_of(config), prompts.pools()
