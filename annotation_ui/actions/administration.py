@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import func, select
@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from annotation_ui.labelling.assignment import newest_guideline, take_back
 from annotation_ui.labelling.forecast import Forecast, forecast
+from annotation_ui.labelling.gold import missing_known_answers
 from annotation_ui.labelling.progress import ProjectProgress, project_progress
 from annotation_ui.store import accounts, definitions, membership, projects, tokens
 from annotation_ui.store.accounts import ROLES, Account, Role, UnknownAccount, require
@@ -141,7 +142,10 @@ def _info(token: Any, now: float) -> TokenInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectInfo:
-    """A project with its settings, the guideline and the definition (YAML) in force and, for reviewers, its members."""
+    """A project with its settings, the guideline and the definition (YAML) in force and, for reviewers, its members.
+
+    ``warnings``: the settings that have no effect as yet, and the reason; for reviewers, and not in lists of projects.
+    """
 
     name: str
     kind: str
@@ -154,6 +158,7 @@ class ProjectInfo:
     harms: tuple[str, ...]
     definition: str
     members: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def list_projects(database: Database, who: str | None) -> list[ProjectInfo]:
@@ -169,7 +174,11 @@ def list_projects(database: Database, who: str | None) -> list[ProjectInfo]:
 def project_info(database: Database, who: str | None, project_name: str | None) -> ProjectInfo:
     with database.read() as session:
         user = require(session, who, *ROLES)
-        return _project(session, user, membership.find_visible(session, user, project_name))
+        project = membership.find_visible(session, user, project_name)
+        found = _project(session, user, project)
+        if user.role == "annotator":
+            return found
+        return replace(found, warnings=missing_known_answers(session, project))
 
 
 def _project(session: Session, user: User, project: Project) -> ProjectInfo:

@@ -8,11 +8,12 @@ from itertools import combinations
 from random import Random
 from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from annotation_ui.labelling.assignment import to_train_on
 from annotation_ui.labelling.judgements import in_force
+from annotation_ui.store.projects import Settings
 from annotation_ui.store.service_tables import Clearance
 from annotation_ui.store.tables import Assignment, Event, Item, Judgement, Project, User
 
@@ -111,6 +112,26 @@ def gold_record(session: Session, user: User, project: Project) -> GoldRecord:
 
 def _lag(judgement: int) -> int:
     return Random(f"lag:{judgement}").randint(1, LONGEST_LAG)
+
+
+def missing_known_answers(session: Session, project: Project) -> tuple[str, ...]:
+    """The settings of a project that have no effect because too few of its items have a known answer, in sentences.
+
+    A project without any and with the default share of gold items asked for no checks: that is no reason for a warning.
+    """
+    wanted = project.training_items
+    found = select(Item.id).where(Item.project_id == project.id, Item.gold.is_not(None)).limit(wanted + 1)
+    known = len(session.scalars(found).all())
+    said = []
+    if known < wanted:
+        said.append(f"the training round has {wanted} items, but {known} have a known answer: import more of those")
+    asked_for = known > 0 or wanted > 0 or project.gold_rate != Settings().gold_rate
+    if asked_for and project.gold_rate > 0 and known <= wanted and project.kind != "rewrite":
+        said.append(
+            f"no known answer is left for checks: {known} are there, the training round takes {wanted}, so the share "
+            f"of gold items, {project.gold_rate:g}, has no effect"
+        )
+    return tuple(said)
 
 
 def is_paused(session: Session, user: User, project: Project) -> bool:

@@ -19,6 +19,7 @@ Role = Literal["annotator", "reviewer", "admin"]
 ROLES: tuple[Role, ...] = ("annotator", "reviewer", "admin")
 MIN_PASSWORD = 10
 SESSION_SECONDS = 14 * 24 * 3600.0
+IMPORTED = "import-"  # the keys of imported verdicts begin so
 SCRYPT = {"n": 2**15, "r": 8, "p": 1, "maxmem": 2**26}  # OWASP's second choice: 32 MiB, about 80 ms
 
 
@@ -111,9 +112,19 @@ def anyone_can_log_in(session: Session) -> bool:
     return session.scalar(select(User.id).where(has_way_in()).limit(1)) is not None
 
 
-def is_of_a_person(session: Session, user: User) -> bool:
-    """False for the authors of imported votes, as whom nobody logs in."""
+def can_log_in(session: Session, user: User) -> bool:
+    """False for the authors of imported votes, and for people who may sign in no more."""
     return session.scalar(select(User.id).where(User.id == user.id, has_way_in())) is not None
+
+
+def is_author_of_imports(session: Session, user: User) -> bool:
+    """True if all verdicts of the account, at least one, were imported, and nobody can log in as it.
+
+    An account that was unlinked from a provider has no way in either, but it is a person's: it voted here, or never.
+    """
+    imported = Judgement.key.startswith(IMPORTED)
+    own, theirs = (exists().where(Judgement.user_id == user.id, condition) for condition in (~imported, imported))
+    return not can_log_in(session, user) and bool(session.scalar(select(theirs & ~own)))
 
 
 def require(session: Session, name: str | None, *roles: Role, lock: bool = False) -> User:
@@ -254,7 +265,7 @@ def enable(session: Session, name: str, *, by: str | None = None, now: float) ->
         AccountError: nobody can log in as it: the authors of imported votes and people whose names were removed.
     """
     user = _known(session, name)
-    if not is_of_a_person(session, user):
+    if not can_log_in(session, user):
         raise AccountError(f"{name!r} has no password, so it cannot log in; `keel annotate user password` sets one")
     user.active = True
     _changed(session, user, "user enabled", by, now)

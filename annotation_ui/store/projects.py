@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from annotation_ui.store.accounts import add_user, find_user, is_of_a_person
+from annotation_ui.store.accounts import IMPORTED, add_user, find_user, is_author_of_imports
 from annotation_ui.store.forms import KINDS, SLOTS, Form, Kind, default_definition, harms_of
 from annotation_ui.store.search import add_words
 from annotation_ui.store.tables import Event, Guideline, Item, Judgement, Project, Response, User
@@ -118,12 +118,16 @@ class Candidate:
 
 @dataclass(slots=True)
 class Added:
-    """The counts of :func:`add_items`: new items, items that were there before, and the same of votes."""
+    """The counts of :func:`add_items`: new items, items that were there before, and the same of votes.
+
+    ``ordinary``: of the items that were there, those without a known answer that came with one now; they stay so.
+    """
 
     items: int = 0
     known: int = 0
     votes: int = 0
     known_votes: int = 0
+    ordinary: int = 0
     annotators: set[str] = field(default_factory=set)
 
 
@@ -268,7 +272,8 @@ def add_items(session: Session, project: Project, candidates: Iterable[Candidate
             added.items += 1
         else:
             added.known += 1
-        _add_votes(session, project, item, candidate, people, added, now)
+            added.ordinary += candidate.gold is not None and item.gold is None
+        _add_votes(session, item, candidate, people, added, now)
     detail = {"items": added.items, "known": added.known, "votes": added.votes}
     session.add(Event(at=now, actor=author, kind="imported", project=project.name, detail=detail))
     return added
@@ -303,13 +308,7 @@ def _stored(messages: Conversation) -> list[dict[str, Any]]:
 
 
 def _add_votes(
-    session: Session,
-    project: Project,
-    item: Item,
-    candidate: Candidate,
-    people: dict[str, User],
-    added: Added,
-    now: float,
+    session: Session, item: Item, candidate: Candidate, people: dict[str, User], added: Added, now: float
 ) -> None:
     if not candidate.votes:
         return
@@ -317,11 +316,11 @@ def _add_votes(
     turned = len(candidate.responses) == 2 and _stored(candidate.responses[0]) != first
     for vote in candidate.votes:
         name = vote.annotator
-        user = people.get(name) or find_user(session, name) or add_user(session, name, "annotator", None, now=now)
-        if name not in people and is_of_a_person(session, user):
+        user = people.get(name) or find_user(session, name)
+        if user is not None and name not in people and not is_author_of_imports(session, user):
             raise ProjectError(f"votes by {name!r} cannot be imported: that is an account here, which votes by itself")
-        people[name] = user
-        key = f"import-{item.id}-{user.id}"
+        user = people[name] = user or add_user(session, name, "annotator", None, now=now)
+        key = f"{IMPORTED}{item.id}-{user.id}"
         if session.scalar(select(Judgement.id).where(Judgement.key == key)) is not None:
             added.known_votes += 1
             continue

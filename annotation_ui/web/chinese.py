@@ -166,6 +166,7 @@ _MESSAGES = {
     "The server does not answer, so nothing was changed. Press again in a moment.": "服务器没有响应，没有任何改动。请稍后再按一次。",
     "The server does not answer. Nothing was imported.": "服务器没有响应，没有导入任何数据。",
     "%s items added, %s were there": "新增 %s 条，已有 %s 条",
+    "(%s of them stay without a known answer)": "（其中 %s 条仍无已知答案）",
     "this item went back to the queue; your verdict was not recorded": "这个条目已退回队列，您的标注没有记录",
     "this item went back to the queue; the draft is kept in this tab alone": "这个条目已退回队列，草稿只保留在本标签页中",
     "others have judged the item you skipped; it needs no more votes": "您跳过的条目已由他人标注，不再需要票数",
@@ -259,6 +260,7 @@ _ADMINISTRATION = {
     "Show": "显示",
     "Clear": "清除",
     "%(count)s item": "%(count)s 条",
+    "the first %(count)s only": "仅列出前 %(count)s 个",
     "%(count)s items": "%(count)s 条",
     "more than %(count)s items": "超过 %(count)s 条",
     "Verdicts": "标注",
@@ -494,6 +496,8 @@ _DASHBOARD = {
 
 # Single sign-on, webhooks, saved views.
 _OPERATION = {
+    "You are logged out here. The sign-in service is asked to log you out too.": "您已退出本应用。正在请求登录服务也将您退出。",
+    "Continue": "继续",
     "Single sign-on": "单点登录",
     "single sign-on": "单点登录",
     "None of your groups may use this app. Ask your admin.": "您所在的组都无权使用本应用。请联系管理员。",
@@ -639,6 +643,19 @@ CHINESE_PATTERNS: tuple[tuple[str, str], ...] = (
     (
         r"the accuracy to pause below must be at least 0 and below 1, not (.+)",
         "暂停的准确率须不小于 0 且小于 1，而不是 {0}",
+    ),
+    (
+        r"the training round has (\d+) items, but (\d+) have a known answer: import more of those",
+        "培训阶段需要 {0} 条，但只有 {1} 条有已知答案：请导入更多有已知答案的条目",
+    ),
+    (
+        r"(.+) is no public address: only an app that was started with --private-webhooks sends to it",
+        "{0} 不是公网地址：只有以 --private-webhooks 启动的应用才会向它发送",
+    ),
+    (
+        r"no known answer is left for checks: (\d+) are there, the training round takes (\d+), so the share of gold "
+        r"items, (.+), has no effect",
+        "没有剩余的已知答案可用于检查：共有 {0} 条，培训阶段占用 {1} 条，因此检查条目的比例 {2} 不起作用",
     ),
     (r"the hourly rate must be a number of at least 0, not (.+)", "每小时报酬须为不小于 0 的数，而不是 {0}"),
     (r"a lease has at most (\d+) seconds, which are 30 days, not (.+)", "保留时间最多 {0} 秒（30 天），而不是 {1}"),

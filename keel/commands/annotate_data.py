@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -31,6 +30,7 @@ from keel.commands.annotate_options import (
     reading,
     refuse_database,
     settings_given,
+    warn_of_known_answers,
 )
 from keel.failures import failures
 
@@ -77,6 +77,7 @@ def import_command(
     """
     from annotation_ui.exchange.importing import import_items
     from annotation_ui.store.database import open_database
+    from annotation_ui.store.projects import find_project
 
     database, now = open_database(db), time.time()
     text = guideline.read_text(encoding="utf-8") if guideline else None
@@ -106,8 +107,14 @@ def import_command(
         f"{added.items} items added, {added.known} were there; {added.votes} votes by {len(added.annotators)} people "
         f"added, {added.known_votes} were there; {len(done.bad)} bad rows left out"
     )
-    if gold and added.known:
-        typer.echo(f"the {added.known} that were there stay as they are; a known answer comes with a new item")
+    if added.ordinary:
+        typer.echo(
+            f"{added.ordinary} with a known answer were there without it: these stay as they are, ordinary items; a "
+            "known answer comes with a new item"
+        )
+    if chosen.keys() & {"training_items", "gold_rate"}:
+        with database.read() as session:
+            warn_of_known_answers(session, find_project(session, project))
 
 
 def _new_project(
@@ -142,33 +149,6 @@ def _new_project(
     if other:
         raise ProjectError(f"{name!r} has other settings ({', '.join(other)}); `keel annotate settings` changes them")
     return None
-
-
-@app.command("settings")
-@failures("annotate")
-def settings_command(
-    project: ProjectOption = None,
-    votes: Votes = None,
-    gold_rate: GoldRate = None,
-    repeat_rate: RepeatRate = None,
-    lease_minutes: LeaseMinutes = None,
-    show_scores: ShowScores = None,
-    training: Training = None,
-    pause_below: PauseBelow = None,
-    hourly_rate: HourlyRate = None,
-    db: DatabaseOption = DEFAULT_DB,
-) -> None:
-    """Show the settings of a project, or change them. Votes that were given stay as they are."""
-    from annotation_ui.store.projects import change_settings, settings_of
-
-    changes = settings_given(
-        *(votes, gold_rate, repeat_rate, lease_minutes, show_scores, training, pause_below, hourly_rate)
-    )
-    with changing(db, project) as (session, found):
-        if changes:
-            change_settings(session, found, changes, author=CLI, now=time.time())
-        for name, value in asdict(settings_of(found)).items():
-            typer.echo(f"{name}: {value}")
 
 
 @app.command("export")

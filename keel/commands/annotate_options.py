@@ -105,3 +105,11 @@ def settings_given(
         "hourly_rate": hourly_rate,
     }
     return {name: value for name, value in chosen.items() if value is not None}
+
+
+def warn_of_known_answers(session: Session, project: Project) -> None:
+    """Say on standard error which settings have no effect because too few items have a known answer."""
+    from annotation_ui.labelling.gold import missing_known_answers
+
+    for text in missing_known_answers(session, project):
+        typer.echo(f"warning: {text}", err=True)

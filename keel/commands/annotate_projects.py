@@ -1,4 +1,4 @@
-"""``keel annotate project`` and ``guideline``: the questions of a project. Imports wait until a command runs."""
+"""``keel annotate project``, ``guideline``, ``settings`` and ``resume``. Imports wait until a command runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,24 @@ from typing import Annotated
 
 import typer
 
-from keel.commands.annotate_options import CLI, DEFAULT_DB, DatabaseOption, ProjectOption, changing, reading
+from keel.commands.annotate_options import (
+    CLI,
+    DEFAULT_DB,
+    DatabaseOption,
+    GoldRate,
+    HourlyRate,
+    LeaseMinutes,
+    PauseBelow,
+    ProjectOption,
+    RepeatRate,
+    ShowScores,
+    Training,
+    Votes,
+    changing,
+    reading,
+    settings_given,
+    warn_of_known_answers,
+)
 from keel.failures import failures
 
 app = typer.Typer()
@@ -62,6 +79,34 @@ def guideline_command(
     with changing(db, project) as (session, found):
         version = add_guideline(session, found, text, harm or None, author=CLI, now=time.time()).version
     typer.echo(f"guideline version {version} of {found.name}")
+
+
+@app.command("settings")
+@failures("annotate")
+def settings_command(
+    project: ProjectOption = None,
+    votes: Votes = None,
+    gold_rate: GoldRate = None,
+    repeat_rate: RepeatRate = None,
+    lease_minutes: LeaseMinutes = None,
+    show_scores: ShowScores = None,
+    training: Training = None,
+    pause_below: PauseBelow = None,
+    hourly_rate: HourlyRate = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Show the settings of a project, or change them. Votes that were given stay as they are."""
+    from annotation_ui.store.projects import change_settings, settings_of
+
+    changes = settings_given(
+        *(votes, gold_rate, repeat_rate, lease_minutes, show_scores, training, pause_below, hourly_rate)
+    )
+    with changing(db, project) as (session, found):
+        if changes:
+            change_settings(session, found, changes, author=CLI, now=time.time())
+        for name, value in asdict(settings_of(found)).items():
+            typer.echo(f"{name}: {value}")
+        warn_of_known_answers(session, found)
 
 
 @app.command("resume")

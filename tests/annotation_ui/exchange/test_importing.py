@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from annotation_ui.exchange.importing import import_items
 from annotation_ui.store.database import Database
-from annotation_ui.store.identities import sign_in
+from annotation_ui.store.identities import sign_in, unlink
 from annotation_ui.store.projects import Settings, create_project, has_project
 from annotation_ui.store.tables import Event, Item, Judgement, Response, User
 from keel.cli import app
@@ -128,8 +128,10 @@ def test_a_bad_row_is_named_and_nothing_is_imported(
 def test_votes_are_never_laid_to_an_account_of_ours(database: Database, load: Callable[..., Any]) -> None:
     with database.write() as session:
         session.add(User(name="s/ann", role="admin", password="x", active=True, created=NOW))
-        sign_in(session, "https://provider", "7", name="s/bob", role="annotator", now=NOW)  # without a password
-    for name in ("ann", "bob"):
+        for number, name in enumerate(("s/bob", "s/dora")):  # without a password
+            sign_in(session, "https://provider", str(number), name=name, role="annotator", now=NOW)
+        unlink(session, "s/dora", by="cli", now=NOW)  # nor a provider: dora stays a person
+    for name in ("ann", "bob", "dora"):
         with pytest.raises(ValueError, match="is an account here"):
             load([ROW | {"source": "s", "annotations": [{"annotator": name, "label": "a"}]}])
 
