@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.client
-import ipaddress
 import json
 import logging
 import random
@@ -39,6 +38,8 @@ from annotation_ui.store.webhooks import (
     delivery_state,
     find_webhook,
     outbox,
+    private_note,
+    public,
     remove_webhook,
     send_test,
     set_active,
@@ -240,23 +241,6 @@ def resolve(host: str, port: int, *, allow_private: bool) -> str:
     return addresses[0]
 
 
-def public(address: str) -> bool:
-    """True for an address of the internet: not loopback, private, link-local, multicast or reserved.
-
-    An IPv6 address that stands for an IPv4 address is judged by that one.
-    """
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        within = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
-        if found in ipaddress.ip_network("64:ff9b::/96"):
-            within = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        if within is not None:
-            return public(str(within))
-        if found.is_site_local:  # fec0::/10, the private addresses of old networks
-            return False
-    return found.is_global and not found.is_multicast and not found.is_reserved
-
-
 class _Connection(http.client.HTTPConnection):
     """A connection to ``address``, which was checked, whatever the name resolves to now."""
 
@@ -347,4 +331,5 @@ def webhook_info(hook: Webhook) -> dict[str, Any]:
         "active": hook.active,
         "author": hook.author,
         "created": hook.created,
+        "note": private_note(hook.url),
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
+import socket
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -86,6 +88,39 @@ def check_url(url: str) -> None:
         fits = False
     if not fits or " " in url or len(url) > LONGEST_URL:
         raise WebhookError("a webhook's address begins with http:// or https:// and a host, without name or password")
+
+
+def private_note(url: str) -> str:
+    """A sentence if the host of ``url`` is written as an address that is not public, otherwise nothing.
+
+    Names are not looked up here: what they stand for is checked whenever a message is sent.
+    """
+    host = urlsplit(url).hostname or ""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        private = not all(public(str(entry[4][0])) for entry in found)
+    except (OSError, UnicodeError):  # a name
+        private = host == "localhost" or host.endswith(".localhost")
+    if not private:
+        return ""
+    return f"{host} is no public address: only an app that was started with --private-webhooks sends to it"
+
+
+def public(address: str) -> bool:
+    """True for an address of the internet: not loopback, private, link-local, multicast or reserved.
+
+    An IPv6 address that stands for an IPv4 address is judged by that one.
+    """
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address):
+        within = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
+        if found in ipaddress.ip_network("64:ff9b::/96"):
+            within = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if within is not None:
+            return public(str(within))
+        if found.is_site_local:  # fec0::/10, the private addresses of old networks
+            return False
+    return found.is_global and not found.is_multicast and not found.is_reserved
 
 
 def webhooks(session: Session) -> list[Webhook]:

@@ -70,11 +70,13 @@ def add_hook(
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Tell an address of events, and print the secret that signs what it is sent, which cannot be shown again."""
-    from annotation_ui.store.webhooks import add_webhook
+    from annotation_ui.store.webhooks import add_webhook, private_note
 
     with writing(db) as session:
         made = add_webhook(session, url, event, project=project, by=CLI, now=time.time())
     typer.echo(f"webhook {made.id}\n{made.secret}")
+    if note := private_note(url):
+        typer.echo(f"warning: {note}", err=True)
 
 
 @hooks.command("list")

@@ -236,6 +236,33 @@ def test_addresses_of_the_internet(address: str, expected: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("host", "private"),
+    [
+        ("127.0.0.1:9", True),
+        ("127.1", True),
+        ("2130706433", True),  # 127.0.0.1 as one number
+        ("0x7f.1", True),
+        ("[::1]:9", True),
+        ("[::ffff:10.0.0.1]", True),
+        ("169.254.169.254", True),
+        ("localhost:9", True),
+        ("LOCALHOST", True),
+        ("a.localhost", True),
+        ("93.184.216.34", False),
+        ("example.org", False),
+        ("no-such-host.invalid", False),  # names are not looked up
+    ],
+)
+def test_a_private_address_is_accepted_and_it_is_said_what_it_needs(sqlite: Database, host: str, private: bool) -> None:
+    with sqlite.write() as session:
+        add_user(session, "root", "admin", None, now=NOW)
+    url = f"http://{host}/hook"
+    made, _ = webhooks.make_webhook(sqlite, "root", url, ["judged"], project=None, now=NOW)
+    assert ("--private-webhooks" in made["note"]) == private
+    assert bool(made["note"]) == private
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "",
