@@ -120,6 +120,26 @@ class Client:
         """One item with its texts and its history."""
         return dict(self.request("GET", f"/projects/{quote(project, safe='')}/items/{item}"))
 
+    def views(self, project: str) -> list[dict[str, Any]]:
+        """The account's own saved views, and those that others share.
+
+        ``keel.items(project, **view["filter"])`` are the items of a view.
+        """
+        return list(self.request("GET", f"/projects/{quote(project, safe='')}/views")["views"])
+
+    def save_view(self, project: str, name: str, *, shared: bool = False, **conditions: Any) -> dict[str, Any]:
+        """Keep a filter under ``name``, in place of the own view of that name, for oneself or for every reviewer.
+
+        Args:
+            conditions: the parameters of ``GET …/items``.
+        """
+        body = {"name": name, "shared": shared, "filter": conditions}
+        return dict(self.request("POST", f"/projects/{quote(project, safe='')}/views", body=body, again=True))
+
+    def remove_view(self, project: str, view: int) -> None:
+        """Remove the view of this number."""
+        self.request("DELETE", f"/projects/{quote(project, safe='')}/views/{view}")
+
     def import_items(
         self,
         project: str,

@@ -40,6 +40,7 @@ from annotation_ui.store.verdicts import LABELS, across
 REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
 PAGE, LARGEST_PAGE = 50, 500
 COUNTED = 1000  # the number of matches is exact up to here
+LISTED = 200  # values of a filter that are offered
 
 
 class UnknownItem(ProjectError):
@@ -200,7 +201,7 @@ def _past(session: Session, project: Project, item: Item) -> list[dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """The values that the filters can be set to."""
+    """The values that the filters can be set to; ``cut`` are the filters with more than are listed."""
 
     labels: list[str]
     agreements: tuple[Agreement, ...]
@@ -208,10 +209,11 @@ class Choices:
     sources: list[str]
     guidelines: list[int]
     models: list[str]
+    cut: frozenset[str]
 
 
 def choices(database: Database, who: str | None, project_name: str | None) -> Choices:
-    """The values that occur, at most 200 of each; no annotators in a project of rewrites."""
+    """The values that occur, at most :data:`LISTED` of each; no annotators in a project of rewrites."""
     with database.read() as session:
         project = find_visible(session, require(session, who, *REVIEWERS), project_name)
         of_project = (Item.project_id == project.id,)
@@ -219,19 +221,26 @@ def choices(database: Database, who: str | None, project_name: str | None) -> Ch
             exists().where(Judgement.user_id == User.id, Judgement.item_id == Item.id, *of_project)
         )
         named = project.kind != "rewrite"
+        one_more = LISTED + 1  # says that there are others
+        found = {
+            "annotator": list(session.scalars(people.order_by(User.name).limit(one_more))) if named else [],
+            "source": _sources(session, project, one_more),
+            "model": scorers_of(session, project, one_more) if project.kind in SCORED else [],
+        }
         versions = select(Guideline.version).where(Guideline.project_id == project.id).order_by(Guideline.version)
         return Choices(
             labels=list(LABELS[cast(Kind, project.kind)]),
             agreements=agreements_of(project.kind),
-            annotators=list(session.scalars(people.order_by(User.name).limit(200))) if named else [],
-            sources=_sources(session, project),
+            annotators=found["annotator"][:LISTED],
+            sources=found["source"][:LISTED],
             guidelines=list(session.scalars(versions)),
-            models=scorers_of(session, project) if project.kind in SCORED else [],
+            models=found["model"][:LISTED],
+            cut=frozenset(name for name, values in found.items() if len(values) > LISTED),
         )
 
 
-def _sources(session: Session, project: Project, most: int = 200) -> list[str]:
-    """The sources in order, each found by a step in the index rather than by reading all items."""
+def _sources(session: Session, project: Project, most: int) -> list[str]:
+    """The first ``most`` sources in order, each found by a step in the index rather than by reading all items."""
     found: list[str] = []
     last: str | None = None
     while len(found) < most:

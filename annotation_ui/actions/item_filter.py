@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from sqlalchemy import ColumnElement, Select, and_, exists, not_, select, tuple_
@@ -51,6 +51,12 @@ class ItemFilter:
     model: str = ""
     model_view: ModelView | Literal[""] = ""
     sort: Sort = "oldest"
+
+
+def given(wanted: ItemFilter) -> dict[str, Any]:
+    """The conditions of ``wanted``, and its order, that differ from those of a filter that asks for nothing."""
+    usual = asdict(ItemFilter())
+    return {name: value for name, value in asdict(wanted).items() if value != usual[name]}
 
 
 def agreements_of(kind: str) -> tuple[Agreement, ...]:

@@ -12,7 +12,6 @@ from annotation_ui.store.tables import Assignment, Item, Judgement, Project, Sco
 
 ModelView = Literal["against", "with"]
 SCORED = ("preference", "safety")  # the kinds of projects whose items models score
-MOST = 200
 
 
 def model_view(project: Project, scorer: str, view: ModelView | Literal[""]) -> ColumnElement[bool]:
@@ -58,11 +57,11 @@ def _lead() -> ColumnElement[int]:
     )
 
 
-def scorers_of(session: Session, project: Project) -> list[str]:
-    """The models that scored items of a project, by name: one step in an index for each."""
+def scorers_of(session: Session, project: Project, most: int) -> list[str]:
+    """The first ``most`` models that scored items of a project, by name: a step in an index for each model."""
     found: list[str] = []
     last = ""
-    for _ in range(MOST):
+    while len(found) < most:
         name = session.scalar(select(func.min(Score.scorer)).where(Score.scorer > last))
         if name is None:
             break

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 from annotation_ui.actions.browsing import REVIEWERS, find_items
-from annotation_ui.actions.item_filter import ItemFilter
+from annotation_ui.actions.item_filter import ItemFilter, given
 from annotation_ui.store import saved_views
 from annotation_ui.store.accounts import require
 from annotation_ui.store.database import Database
 from annotation_ui.store.membership import find_visible
 from annotation_ui.store.projects import ProjectError
+from annotation_ui.store.service_tables import SavedView
+from annotation_ui.store.tables import User
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,18 +33,20 @@ def list_views(database: Database, who: str | None, project_name: str | None) ->
     with database.read() as session:
         user = require(session, who, *REVIEWERS)
         project = find_visible(session, user, project_name)
-        return [
-            View(
-                view=found.id,
-                name=found.name,
-                author=found.user.name,
-                shared=found.shared,
-                own=found.user_id == user.id,
-                removable=found.user_id == user.id or user.role == "admin",
-                wanted=_filter(found.name, found.fields),
-            )
-            for found in saved_views.views_for(session, project, user)
-        ]
+        return [_view(found, user) for found in saved_views.views_for(session, project, user)]
+
+
+def _view(found: SavedView, user: User) -> View:
+    own = found.user_id == user.id
+    return View(
+        view=found.id,
+        name=found.name,
+        author=found.user.name,
+        shared=found.shared,
+        own=own,
+        removable=own or user.role == "admin",
+        wanted=_filter(found.name, found.fields),
+    )
 
 
 def save_view(
@@ -54,23 +58,26 @@ def save_view(
     *,
     shared: bool,
     now: float,
-) -> None:
-    """Keep a filter that finds something or nothing, but no error.
+) -> View:
+    """Keep a filter that finds something or nothing, but no error; in place of the own view of that name.
 
     Raises:
         ProjectError, SearchError: the filter or the name makes no sense.
     """
     find_items(database, who, project_name, wanted, limit=1)
-    usual = asdict(ItemFilter())
     with database.write() as session:
         user = require(session, who, *REVIEWERS)
         project = find_visible(session, user, project_name)
-        kept = {part: value for part, value in asdict(wanted).items() if value != usual[part]}
-        saved_views.save_view(session, project, user, name, kept, shared=shared, now=now)
+        saved = saved_views.save_view(session, project, user, name, given(wanted), shared=shared, now=now)
+        return _view(saved, user)
 
 
 def remove_view(database: Database, who: str | None, project_name: str | None, number: int) -> str:
-    """Remove an own view, or as an admin a shared one; its name."""
+    """Remove an own view, or as an admin a shared one; its name.
+
+    Raises:
+        UnknownView: there is none that this person may remove.
+    """
     with database.write() as session:
         user = require(session, who, *REVIEWERS)
         return saved_views.remove_view(session, find_visible(session, user, project_name), user, number)

@@ -16,6 +16,7 @@ from annotation_ui.actions.browsing import UnknownItem
 from annotation_ui.store.accounts import AccountError, Forbidden, UnknownAccount
 from annotation_ui.store.forms import DefinitionError
 from annotation_ui.store.projects import ProjectError, UnknownProject
+from annotation_ui.store.saved_views import UnknownView
 from annotation_ui.store.search import SearchError
 from annotation_ui.store.webhooks import UnknownWebhook
 
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     (UnknownProject, 404),
     (UnknownItem, 404),
+    (UnknownView, 404),
     (UnknownWebhook, 404),
     (UnknownAccount, 404),
     (Forbidden, 403),

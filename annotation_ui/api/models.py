@@ -6,9 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from annotation_ui.actions.item_filter import Agreement, ItemFilter, Sort
+from annotation_ui.actions.model_view import ModelView
 from annotation_ui.store.accounts import Role
 from annotation_ui.store.forms import Kind
 from annotation_ui.store.projects import LONGEST_LEASE
+from annotation_ui.store.saved_views import LONGEST_NAME
 from annotation_ui.store.tokens import DEFAULT_DAYS, Scope
 
 
@@ -64,6 +67,32 @@ class ProjectChange(Asked):
 class NewGuideline(Asked):
     text: Text
     harms: list[Name] | None = None
+
+
+class ViewFilter(Asked):
+    """The conditions of a list of items; those of the parameters of its route."""
+
+    q: Annotated[Text, Field(max_length=1000)] = ""
+    label: Annotated[Text, Field(max_length=100)] = ""
+    annotator: Annotated[Text, Field(max_length=100)] = ""
+    guideline: int | None = Field(default=None, ge=1, lt=2**31)
+    agreement: Agreement | None = None
+    decided: bool | None = None
+    source: Annotated[Text, Field(max_length=2000)] = ""
+    shortest: int | None = Field(default=None, ge=0, lt=2**31)
+    longest: int | None = Field(default=None, ge=0, lt=2**31)
+    model: Annotated[Text, Field(max_length=100)] = ""
+    model_view: ModelView | None = None
+    sort: Sort = "oldest"
+
+    def wanted(self) -> ItemFilter:
+        return ItemFilter(**self.model_dump(exclude_none=True))
+
+
+class NewView(Asked):
+    name: Annotated[Text, Field(min_length=1, max_length=LONGEST_NAME)]
+    shared: bool = False
+    filter: ViewFilter = ViewFilter()
 
 
 class NewUser(Asked):

@@ -11,16 +11,18 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
 from annotation_ui.actions import administration as admin
+from annotation_ui.actions import views
 from annotation_ui.actions.browsing import (
     LARGEST_PAGE,
     PAGE,
     find_items,
     item_history,
 )
-from annotation_ui.actions.item_filter import Agreement, ItemFilter, Sort
+from annotation_ui.actions.item_filter import Agreement, ItemFilter, Sort, given
 from annotation_ui.actions.model_view import ModelView
 from annotation_ui.actions.pauses import let_go_on, list_held_back
 from annotation_ui.actions.transfer import import_lines, labelled_lines, require_import, take_snapshot, vote_lines
+from annotation_ui.actions.views import View
 from annotation_ui.api import models
 from annotation_ui.api.access import ADMINS, EVERYBODY, REVIEWERS, Caller, allowed
 from annotation_ui.store.database import Database
@@ -174,6 +176,33 @@ def item_routes(database: Database) -> APIRouter:
     def get_item(by: Caller, project: ProjectName, item: Annotated[int, Path(ge=1, lt=2**31)]) -> dict[str, Any]:
         """One item with its texts and every judgement on it."""
         return item_history(database, by.user, project, item)
+
+    return routes
+
+
+def view_routes(database: Database) -> APIRouter:
+    routes = APIRouter(tags=["items"])
+
+    def shown(view: View) -> dict[str, Any]:
+        said = {name: value for name, value in asdict(view).items() if name != "wanted"}
+        return {**said, "filter": given(view.wanted)}
+
+    @routes.get("/projects/{project}/views", **allowed("read", REVIEWERS))
+    def list_views(by: Caller, project: ProjectName) -> dict[str, Any]:
+        """The own saved views, and those that others share. `filter` holds parameters of the list of items."""
+        return {"views": [shown(view) for view in views.list_views(database, by.user, project)]}
+
+    @routes.post("/projects/{project}/views", status_code=201, **allowed("admin", REVIEWERS))
+    def save_view(by: Caller, project: ProjectName, asked: models.NewView) -> dict[str, Any]:
+        """Keep a filter under a name, in place of the account's own view of that name."""
+        wanted = asked.filter.wanted()
+        made = views.save_view(database, by.user, project, asked.name, wanted, shared=asked.shared, now=time.time())
+        return shown(made)
+
+    @routes.delete("/projects/{project}/views/{view}", status_code=204, **allowed("admin", REVIEWERS))
+    def remove_view(by: Caller, project: ProjectName, view: Annotated[int, Path(ge=1, lt=2**31)]) -> None:
+        """Remove an own view; an admin may remove shared ones of others too."""
+        views.remove_view(database, by.user, project, view)
 
     return routes
 

@@ -11,7 +11,14 @@ from fastapi import FastAPI, Request
 from annotation_ui.api.access import Doorkeeper
 from annotation_ui.api.account_routes import account_routes, token_routes, webhook_routes
 from annotation_ui.api.errors import add_errors
-from annotation_ui.api.project_routes import export_routes, import_routes, item_routes, project_routes, work_routes
+from annotation_ui.api.project_routes import (
+    export_routes,
+    import_routes,
+    item_routes,
+    project_routes,
+    view_routes,
+    work_routes,
+)
 from annotation_ui.store.database import Database
 
 PREFIX, VERSION = "/api", "/v1"
@@ -19,6 +26,7 @@ ROUTES = (
     project_routes,
     work_routes,
     item_routes,
+    view_routes,
     import_routes,
     export_routes,
     account_routes,

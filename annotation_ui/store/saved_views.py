@@ -16,6 +16,10 @@ MOST = 50  # of one person in one project
 LONGEST_NAME = 60
 
 
+class UnknownView(ProjectError):
+    """There is no view by this number that the person may remove."""
+
+
 def views_for(session: Session, project: Project, user: User) -> list[SavedView]:
     """The person's own views of a project, and those that others share, by name."""
     wanted = select(SavedView).where(
@@ -50,11 +54,11 @@ def remove_view(session: Session, project: Project, user: User, number: int) -> 
     """Remove an own view, or as an admin a shared one; its name.
 
     Raises:
-        ProjectError: there is none that this person may remove.
+        UnknownView: there is none that this person may remove.
     """
     found = session.get(SavedView, number)
     may = found is not None and (found.user_id == user.id or (found.shared and user.role == "admin"))
     if found is None or found.project_id != project.id or not may:
-        raise ProjectError("there is no such view of yours")
+        raise UnknownView("there is no such view of yours")
     session.delete(found)
     return found.name

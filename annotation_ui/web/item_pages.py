@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from annotation_ui.actions.browsing import COUNTED, choices, find_items, next_item
-from annotation_ui.actions.item_filter import MODEL_VIEWS, SORTS, Agreement, ItemFilter, Sort
+from annotation_ui.actions.browsing import COUNTED, LISTED, choices, find_items, next_item
+from annotation_ui.actions.item_filter import MODEL_VIEWS, SORTS, Agreement, ItemFilter, Sort, given
 from annotation_ui.actions.model_view import ModelView
 from annotation_ui.actions.views import list_views, remove_view, save_view
 from annotation_ui.store.projects import ProjectError
@@ -42,11 +42,8 @@ def filter_of(fields: Mapping[str, str]) -> ItemFilter:
 
 def fields_for(wanted: ItemFilter) -> dict[str, str]:
     """The fields of the form that :func:`filter_of` reads ``wanted`` from, without those that ask for nothing."""
-    usual = ItemFilter()
-    found = {name: getattr(wanted, name) for name in ItemFilter.__slots__}
-    given = {name: value for name, value in found.items() if value != getattr(usual, name)}
     words = {True: "yes", False: "no"}
-    return {name: words[value] if isinstance(value, bool) else str(value) for name, value in given.items()}
+    return {name: words[value] if isinstance(value, bool) else str(value) for name, value in given(wanted).items()}
 
 
 def item_actions(show: Show) -> dict[str, Action]:
@@ -64,6 +61,7 @@ def item_actions(show: Show) -> dict[str, Action]:
             "items",
             found=found,
             counted=COUNTED,
+            listed=LISTED,
             fields=fields_for(wanted),
             choices=choices(context.database, context.who, context.project),
             views=[(view, fields_for(view.wanted)) for view in views],

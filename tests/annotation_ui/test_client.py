@@ -73,6 +73,18 @@ def test_items_and_votes_and_an_import(connect: Callable[..., Any]) -> None:
     assert list(keel.votes("p")) == []
 
 
+def test_views(connect: Callable[..., Any]) -> None:
+    keel, _ = connect()
+    made = keel.save_view("p", "one of them", shared=True, q="question", shortest=1)
+    assert keel.views("p") == [made]
+    assert made["filter"] == {"q": "question", "shortest": 1}
+    assert len(list(keel.items("p", **made["filter"]))) == 5
+    keel.remove_view("p", made["view"])
+    assert keel.views("p") == []
+    with pytest.raises(ApiError, match="no such view"):
+        keel.remove_view("p", made["view"])
+
+
 def test_errors_are_those_of_the_server(connect: Callable[..., Any]) -> None:
     keel, _ = connect()
     for call in (lambda: keel.item("p", 99), lambda: keel.progress("a/../b"), lambda: list(keel.votes("none"))):

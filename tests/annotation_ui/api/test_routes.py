@@ -20,13 +20,14 @@ from annotation_ui.store.projects import find_project
 from annotation_ui.store.tables import Event, Item
 from annotation_ui.store.tokens import SCOPES, make_token
 
-VALUES = {"project": "p", "item": "1", "name": "bob", "token": "1", "webhook": "1"}
+VALUES = {"project": "p", "item": "1", "name": "bob", "token": "1", "webhook": "1", "view": "1"}
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/projects": {"name": "new", "kind": "preference"},
     "/v1/projects/{project}": {"settings": {"votes_per_item": 3}},
     "/v1/projects/{project}/guidelines": {"text": "Be fair."},
     "/v1/projects/{project}/leases/release": {},
     "/v1/projects/{project}/snapshots": {},
+    "/v1/projects/{project}/views": {"name": "split", "filter": {"agreement": "disagree"}},
     "/v1/users": {"name": "new", "password": "correct horse"},
     "/v1/users/{name}": {"role": "reviewer"},
     "/v1/tokens": {"name": "x", "scopes": ["read"]},
@@ -140,6 +141,42 @@ def test_filters_find_what_was_judged(client: TestClient, filled: Database) -> N
     assert found(q="quest*", shortest=1) == everything
 
 
+def test_views_are_saved_shared_used_and_removed(client: TestClient, filled: Database) -> None:
+    path = "/api/v1/projects/p/views"
+    rev, root = headers(filled, "rev"), headers(filled, "root")
+    kept = {"q": "question", "agreement": "no vote", "decided": False, "shortest": 1}
+    asked = {"name": "open ones", "shared": True, "filter": kept | {"label": "", "sort": "oldest"}}
+    made = client.post(path, json=asked, headers=rev)
+    shown = {"name": "open ones", "author": "rev", "shared": True, "own": True, "removable": True, "filter": kept}
+    assert (made.status_code, made.json()) == (201, {"view": 1, **shown})
+    mine = client.post(path, json={"name": "mine"}, headers=rev).json()
+    assert (mine["shared"], mine["filter"]) == (False, {})
+    replaced = client.post(path, json={"name": "mine", "filter": {"label": "tie"}}, headers=rev).json()
+    assert (replaced["view"], replaced["filter"]) == (mine["view"], {"label": "tie"})
+    [seen] = client.get(path, headers=root).json()["views"]  # shared by another
+    assert seen == {"view": 1, **shown, "own": False}
+    [other] = client.get(path, headers=headers(filled, "chief", "read")).json()["views"]
+    assert len(client.get(path, headers=rev).json()["views"]) == 2
+    found = client.get("/api/v1/projects/p/items", params=other["filter"], headers=rev).json()["items"]
+    assert len(found) == 6
+    wrong = (
+        {"name": ""},
+        {"name": "x" * 61},
+        {"name": " x"},
+        {"name": "x", "filter": {"limit": 5}},
+        {"name": "x", "filter": {"agreement": "never"}},
+        {"name": "x", "filter": {"model_view": "with", "shortest": -1}},
+        {"name": "x", "filter": {"q": "*"}},
+        {"name": "x", "shared": "yes"},
+    )
+    for body in wrong:
+        assert client.post(path, json=body, headers=rev).status_code == 422, body
+    assert client.delete(f"{path}/{mine['view']}", headers=root).status_code == 404  # not shared: nobody else's
+    assert client.delete(f"{path}/1", headers=root).status_code == 204
+    assert client.delete(f"{path}/1", headers=rev).status_code == 404
+    assert [view["name"] for view in client.get(path, headers=rev).json()["views"]] == ["mine"]
+
+
 def test_an_item_shows_its_history_and_nothing_is_lost_in_it(client: TestClient, filled: Database) -> None:
     judge(filled, "ann", label="left", strength=3, rationale="shorter")
     past = annotating.history(filled, "ann", "p")[0].judgement
@@ -224,8 +261,9 @@ def test_a_project_for_members_is_unknown_to_others(client: TestClient, filled: 
         add_member(session, find_project(session, "p"), "ann", by="root", now=NOW)
     outsider, member = headers(filled, "rev"), headers(filled, "ann")
     assert client.get("/api/v1/projects/p", headers=member).json()["members"] == []  # names are for reviewers
+    assert client.get("/api/v1/projects/p", headers=member).json()["warnings"] == []  # and so is the number of checks
     assert client.get("/api/v1/projects", headers=outsider).json() == {"projects": []}
-    for path in ("", "/items", "/items/1", "/votes", "/progress", "/guidelines", "/export?snapshot=x"):
+    for path in ("", "/items", "/items/1", "/views", "/votes", "/progress", "/guidelines", "/export?snapshot=x"):
         reply = client.get(f"/api/v1/projects/p{path}", headers=outsider)
         unknown = client.get(f"/api/v1/projects/z{path}", headers=outsider)
         assert (reply.status_code, unknown.status_code) == (404, 404), path

@@ -12,6 +12,7 @@ import pytest
 from browsing import NEEDS_CHROMIUM
 from sqlalchemy import select, text
 
+from annotation_ui.actions import browsing
 from annotation_ui.labelling import session as annotating
 from annotation_ui.store.accounts import add_user, credentials_hold, login_of, open_login
 from annotation_ui.store.database import Database
@@ -160,9 +161,18 @@ def test_an_item_of_rewrites_is_looked_at_and_names_no_writer(sqlite: Database, 
 
 def test_a_project_is_administered(filled: Database) -> None:
     settings = {"votes_per_item": "3", "gold_rate": "0.1", "repeat_rate": "0", "lease_seconds": "600"}
-    reply = act(filled, "root", "settings", settings | {"members_only": "yes"})
+    settings["members_only"] = "yes"
+    reply = act(filled, "root", "settings", settings)
     assert "Saved" in reply["note"]
     assert 'value="3"' in reply["html"]
+    few = "the training round has 9 items, but 0 have a known answer"
+    assert few in act(filled, "root", "settings", settings | {"training_items": "9"})["html"]
+    chinese = act(filled, "root", "project", language="zh-CN")["html"]
+    assert "培训阶段需要 9 条，但只有 0 条有已知答案" in chinese
+    assert "检查条目的比例 0.1 不起作用" in chinese
+    usual = act(filled, "root", "settings", settings | {"training_items": "0", "gold_rate": "0.05"})["html"]
+    assert few not in usual
+    assert "has no effect" not in usual  # the default share, where nobody asked for checks
     for wrong in ({"votes_per_item": "0"}, {"gold_rate": "much"}, {"gold_rate": "nan"}, {"lease_seconds": "1"}):
         assert act(filled, "root", "settings", settings | wrong)["error"], wrong
     assert "at most 2592000 seconds" in act(filled, "root", "settings", settings | {"lease_seconds": "1e7"})["error"]
@@ -199,6 +209,9 @@ def test_webhooks_are_added_tried_disabled_and_removed(filled: Database) -> None
         {"webhook": "1"},
     ):
         assert act(filled, "root", "change webhook", fields)["error"], fields
+    private = {"url": "http://127.0.0.1:9/", "event judged": "yes"}
+    assert "127.0.0.1 is no public address" in act(filled, "root", "add webhook", private)["html"]
+    assert "127.0.0.1 不是公网地址" in act(filled, "root", "webhooks", language="zh-CN")["html"]
     for fields in ({"url": "ftp://x", "event judged": "yes"}, {"url": "https://example.org"}):
         assert act(filled, "root", "add webhook", fields)["error"], fields
 
@@ -215,6 +228,24 @@ def test_views_are_saved_opened_and_removed(filled: Database) -> None:
     assert "open" not in act(filled, "root", "remove view", {"view": "1"})["html"].partition("k-views")[2][:200]
     assert act(filled, "rev", "save view", {"q": "question", "view_name": ""})["error"]
     assert act(filled, "rev", "remove view", {"view": "1"})["error"]
+
+
+def test_a_list_of_values_that_is_cut_says_so_and_keeps_the_value_in_force(
+    filled: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "only</option>" not in act(filled, "rev", "items", {})["html"]
+    monkeypatch.setattr(browsing, "LISTED", 1)
+    judge(filled, "ann", label="tie")
+    judge(filled, "bob", label="tie")
+    html = act(filled, "rev", "items", {"annotator": "bob"})["html"]
+    listed = html.partition('<select name="annotator">')[2].partition("</select>")[0]
+    assert re.findall(r"<option ([^>]*)>([^<]*)", listed) == [
+        ('value=""', "any"),
+        ('value="ann"', "ann"),
+        ('value="bob" selected', "bob"),
+        ("disabled", "the first 200 only"),
+    ]
+    assert browsing.choices(filled, "rev", "p").cut == {"annotator"}
 
 
 def test_the_own_password_and_every_log_in(filled: Database) -> None:
