@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import FastAPI, Form, HTTPException, Request, Response
@@ -19,6 +20,8 @@ from annotation_ui.web.wording import environment
 
 COOKIE = "keel_session"
 DEVICE = "keel_device"  # says that its browser has logged in before; it opens nothing
+LOG_OUT = "/logout"
+SIGN_IN = "keel_sign_in_token"  # the ID token of the provider; browsers send it to the log-out alone
 DEVICE_SECONDS = 180 * 24 * 3600
 ENDED = "Your session has ended. Log in again; what you wrote is kept in this browser tab."
 WRONG = "This name and password do not go together."
@@ -35,10 +38,20 @@ BUSY = "Many log-ins are being checked at the moment. Try again in a few seconds
 
 
 def add_login(
-    server: FastAPI, database: Database, outages: Outages, *, secure_cookie: bool, provider: bool = False
+    server: FastAPI,
+    database: Database,
+    outages: Outages,
+    *,
+    secure_cookie: bool,
+    provider_log_out: Callable[[str], str | None] | None = None,
 ) -> None:
-    """``GET`` and ``POST /login`` and ``POST /logout``; ``provider``: the page offers single sign-on too."""
-    server.state.provider = provider
+    """``GET`` and ``POST /login`` and ``POST /logout``.
+
+    Args:
+        provider_log_out: with single sign-on, the address that a browser has to visit to be logged out at the provider
+            too, by the ID token of its sign-in; ``None`` if there is no such address.
+    """
+    server.state.provider = provider_log_out is not None
     limits = LoginLimits()
 
     @server.exception_handler(HTTPException)
@@ -83,14 +96,19 @@ def add_login(
         response = RedirectResponse("/", 303)
         set_cookie(response, COOKIE, cookie, int(accounts.SESSION_SECONDS), secure_cookie)
         set_cookie(response, DEVICE, mark, DEVICE_SECONDS, secure_cookie)
+        response.delete_cookie(SIGN_IN, path=LOG_OUT)  # this log-in is not one of the provider
         return response
 
-    @server.post("/logout")
+    @server.post(LOG_OUT)
     def log_out(request: Request) -> Response:
         with outages.answered(), database.write() as session:
             accounts.close_login(session, request.cookies.get(COOKIE, ""), now=time.time())
-        response = RedirectResponse("/login", 303)
+        sign_in = request.cookies.get(SIGN_IN)
+        address = provider_log_out(sign_in) if provider_log_out and sign_in else None
+        # A page, since the policy for forms forbids browsers to follow a redirection to the provider.
+        response = RedirectResponse("/login", 303) if address is None else logged_out_page(request, address)
         response.delete_cookie(COOKIE)
+        response.delete_cookie(SIGN_IN, path=LOG_OUT)
         return response
 
 
@@ -105,8 +123,14 @@ def login_page(
     )
 
 
-def set_cookie(response: Response, name: str, value: str, seconds: int, secure: bool) -> None:
-    response.set_cookie(name, value, max_age=seconds, httponly=True, samesite="lax", secure=secure)
+def logged_out_page(request: Request, address: str) -> Response:
+    """The page that says so and sends the browser on to ``address``."""
+    language = language_of(request.headers.get("accept-language"))
+    return HTMLResponse(environment(language).get_template("logged_out.html").render(address=address))
+
+
+def set_cookie(response: Response, name: str, value: str, seconds: int, secure: bool, *, path: str = "/") -> None:
+    response.set_cookie(name, value, max_age=seconds, httponly=True, samesite="lax", secure=secure, path=path)
 
 
 class Token:

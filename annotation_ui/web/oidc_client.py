@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import httpx2
 
@@ -51,11 +52,12 @@ class Attempt(NamedTuple):
 
 
 class Person(NamedTuple):
-    """A person whom the provider confirmed."""
+    """A person whom the provider confirmed, and the ID token that it said so with."""
 
     subject: str
     name: str
     groups: list[str]
+    id_token: str
 
 
 class OidcClient:
@@ -110,8 +112,33 @@ class OidcClient:
             except httpx2.HTTPError as error:
                 raise ProviderError(f"the token endpoint: {type(error).__name__}") from error
             access = token.get("access_token") if isinstance(token.get("access_token"), str) else None
-            claims = self._verified(token.get("id_token"), attempt.nonce, access)
-            return self._person(claims, client)
+            id_token = token.get("id_token")
+            claims = self._verified(id_token, attempt.nonce, access)
+            return self._person(claims, client, id_token)
+
+    def log_out_address(self, id_token: str) -> str | None:
+        """The address at which a browser's log-in at the provider ends; ``None`` if the provider has no such address.
+
+        OpenID Connect RP-Initiated Logout 1.0, section 2.
+
+        Args:
+            id_token: of the sign-in, by which the provider knows the log-in; without one it asks the person.
+
+        Raises:
+            ProviderError: the provider does not answer, or names an address that is not https.
+        """
+        address = self.metadata().get("end_session_endpoint")
+        if not address:
+            return None
+        there, _, query = str(address).partition("?")
+        try:
+            check_address(there, "end_session_endpoint")
+        except OidcSettingsError as error:
+            raise ProviderError(str(error)) from None
+        sent = {"client_id": self.settings.client_id, "post_logout_redirect_uri": self.settings.after_log_out}
+        if id_token:
+            sent["id_token_hint"] = id_token
+        return f"{there}?{f'{query}&' if query else ''}{urlencode(sent)}"
 
     def metadata(self) -> dict[str, Any]:
         """The provider's description of itself (OpenID Connect Discovery).
@@ -189,7 +216,7 @@ class OidcClient:
             self._keys = time.monotonic(), found
             return found
 
-    def _person(self, claims: Mapping[str, Any], client: OAuth2Client) -> Person:
+    def _person(self, claims: Mapping[str, Any], client: OAuth2Client, id_token: str) -> Person:
         settings, found = self.settings, dict(claims)
         wanted = (settings.groups_claim, settings.name_claim)
         address = self.metadata().get("userinfo_endpoint")
@@ -202,7 +229,8 @@ class OidcClient:
             if more.get("sub") != claims["sub"]:
                 raise SignInError("the userinfo endpoint answers about somebody else")
             found = more | found
-        return Person(claims["sub"], name_of(found, settings.name_claim), groups_of(found, settings.groups_claim))
+        name, groups = name_of(found, settings.name_claim), groups_of(found, settings.groups_claim)
+        return Person(claims["sub"], name, groups, id_token)
 
     def _read(self, address: str) -> dict[str, Any]:
         try:

@@ -19,6 +19,7 @@ OTHERS = (  # variables that mean nothing without KEEL_OIDC_ISSUER
     "KEEL_OIDC_ROLES",
     "KEEL_OIDC_SCOPES",
 )
+LOGIN = "/login"
 CALLBACK = "/login/provider/callback"
 LONGEST_HOURS = 14 * 24.0
 
@@ -50,6 +51,11 @@ class OidcSettings:
     name_claim: str = "preferred_username"
     scopes: str = "openid profile"
     hours: float = 12.0
+
+    @property
+    def after_log_out(self) -> str:
+        """The address that the provider sends browsers back to after a log-out."""
+        return self.redirect.removesuffix(CALLBACK) + LOGIN
 
     def role_of(self, groups: list[str]) -> Role | None:
         """The highest role that one of ``groups`` gives."""

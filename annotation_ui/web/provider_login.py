@@ -25,7 +25,7 @@ from annotation_ui.store import accounts
 from annotation_ui.store.database import Database
 from annotation_ui.store.identities import SignIn, sign_in
 from annotation_ui.store.privacy import drawn_key
-from annotation_ui.web.login import COOKIE, set_cookie
+from annotation_ui.web.login import COOKIE, LOG_OUT, SIGN_IN, set_cookie
 from annotation_ui.web.oidc_client import Attempt, OidcClient, ProviderError, SignInError
 from annotation_ui.web.oidc_settings import CALLBACK
 from annotation_ui.web.outages import Outages
@@ -34,6 +34,7 @@ BEGIN = "/login/provider"
 FLOW = "keel_sign_in"
 FLOW_SECONDS = 600
 USED = 10_000
+LONGEST_TOKEN, TOO_LONG = 3500, "-"  # a cookie has at most 4096 bytes
 _PAGE = re.compile(r"#/[\w\-.!~*'()%/]{0,500}", re.ASCII)  # the fragments of our own pages, never an address
 
 _log = logging.getLogger(__name__)
@@ -132,7 +133,18 @@ def add_provider_login(
             cookie = accounts.open_login(session, made.name, seconds=seconds, now=time.time())
         response = RedirectResponse(f"/{flow.page}", 303)
         set_cookie(response, COOKIE, cookie, int(seconds), secure_cookie)
+        token = person.id_token if len(person.id_token) <= LONGEST_TOKEN else TOO_LONG
+        set_cookie(response, SIGN_IN, token, int(seconds), secure_cookie, path=LOG_OUT)
         return response
+
+
+def log_out_address(client: OidcClient, token: str) -> str | None:
+    """The address that logs a browser out at the provider, by the cookie of its sign-in; ``None`` if there is none."""
+    try:
+        return client.log_out_address("" if token == TOO_LONG else token)
+    except ProviderError as error:
+        _log.warning("single sign-on: %s", error)
+        return None
 
 
 def _refused(problem: str) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from urllib.parse import urlsplit
 
 from reward_models.extras import needs
@@ -108,12 +109,16 @@ def _add_accounts(
     server: FastAPI, database: Database, outages: Outages, oidc: OidcSettings | None, *, secure_cookie: bool
 ) -> None:
     """The ways to log in."""
-    add_login(server, database, outages, secure_cookie=secure_cookie, provider=oidc is not None)
-    if oidc is not None:
-        from annotation_ui.web.oidc_client import OidcClient  # Authlib is an extra
-        from annotation_ui.web.provider_login import add_provider_login
+    if oidc is None:
+        add_login(server, database, outages, secure_cookie=secure_cookie)
+        return
+    from annotation_ui.web.oidc_client import OidcClient  # Authlib is an extra
+    from annotation_ui.web.provider_login import add_provider_login, log_out_address
 
-        add_provider_login(server, database, outages, OidcClient(oidc), secure_cookie=secure_cookie)
+    client = OidcClient(oidc)
+    log_out = partial(log_out_address, client)
+    add_login(server, database, outages, secure_cookie=secure_cookie, provider_log_out=log_out)
+    add_provider_login(server, database, outages, client, secure_cookie=secure_cookie)
 
 
 def _add_guard(server: FastAPI, key: Token | None, outages: Outages) -> None:

@@ -43,6 +43,7 @@ class Provider:
         self.metadata: dict[str, Any] = {}
         self.answer: dict[str, str] = {}
         self.asked: list[dict[str, str]] = []
+        self.logged_out: list[dict[str, str]] = []
         self._codes: dict[str, dict[str, str]] = {}
         self._access: dict[str, dict[str, Any]] = {}
         self.app = FastAPI()
@@ -51,6 +52,7 @@ class Provider:
         self.app.add_api_route("/authorize", self._authorize)
         self.app.add_api_route("/token", self._token, methods=["POST"])
         self.app.add_api_route("/userinfo", self._userinfo)
+        self.app.add_api_route("/logout", self._log_out)
 
     def signed(self, claims: dict[str, Any]) -> str:
         return jwt.encode({"alg": "RS256", "kid": self.key.kid}, claims, self.key)
@@ -89,6 +91,15 @@ class Provider:
         access = secrets.token_urlsafe(16)
         self._access[access] = {"sub": self.person["sub"], **self.user_info}
         return JSONResponse({"access_token": access, "token_type": "Bearer", "id_token": self.sign(claims)})
+
+    def _log_out(self, request: Request) -> Response:
+        """The end session endpoint, described only where ``metadata`` says so; a hint has to be our token."""
+        asked = dict(request.query_params)
+        hint = jwt.decode(asked["id_token_hint"], self.key).claims if "id_token_hint" in asked else {"aud": CLIENT}
+        self.logged_out.append({"sub": hint.get("sub"), **asked})
+        if asked["client_id"] != CLIENT or hint["aud"] != CLIENT:
+            return Response("another client", 400)
+        return RedirectResponse(asked["post_logout_redirect_uri"], 303)
 
     def _userinfo(self, request: Request) -> Response:
         found = self._access.get(request.headers.get("authorization", "").removeprefix("Bearer "))

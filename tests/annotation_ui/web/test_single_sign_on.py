@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hmac
+import html
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -46,6 +48,7 @@ def _provider() -> Iterator[Provider]:
 def idp(_provider: Provider) -> Provider:
     _provider.person = {"sub": "1", "preferred_username": "dora", "groups": ["all"]}
     _provider.user_info, _provider.metadata, _provider.answer = {}, {}, {}
+    _provider.logged_out = []
     _provider.spoil, _provider.sign = lambda claims: None, _provider.signed
     return _provider
 
@@ -148,6 +151,65 @@ def test_a_provider_with_new_keys_is_asked_for_them(
     idp.key = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256", "kid": f"key {time.time()}"})
     client.cookies.clear()
     assert signed_in(client).headers["location"] == "/"
+
+
+# A log-out
+
+
+def log_out(client: TestClient) -> str | None:
+    """The address that the page after a log-out sends the browser on to; ``None`` if it is the log-in of the app."""
+    answer = client.post("/logout")
+    assert COOKIE not in client.cookies
+    assert client.get("/config").status_code == 401
+    if answer.status_code == 303:
+        assert answer.headers["location"] == "/login"
+        return None
+    [address] = re.findall(r'http-equiv="refresh" content="0; url=([^"]+)"', answer.text)
+    assert f'href="{address}"' in answer.text
+    return html.unescape(address)
+
+
+def test_a_log_out_reaches_the_provider_which_sends_the_browser_back(client: TestClient, idp: Provider) -> None:
+    idp.metadata = {"end_session_endpoint": f"{idp.issuer}/logout?realm=team"}
+    signed = signed_in(client)
+    token = next(line for line in signed.headers.get_list("set-cookie") if line.startswith(login.SIGN_IN)).lower()
+    assert "path=/logout" in token
+    assert "httponly" in token
+    address = log_out(client)
+    assert address is not None
+    answer = httpx.get(address)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{ADDRESS}/login")
+    [asked] = idp.logged_out
+    assert (asked["sub"], asked["client_id"], asked["realm"]) == ("1", CLIENT, "team")
+    assert log_out(client) is None  # nobody is logged in any more
+
+
+def test_a_token_that_fits_into_no_cookie_is_left_out(client: TestClient, idp: Provider) -> None:
+    idp.metadata = {"end_session_endpoint": f"{idp.issuer}/logout"}
+    idp.person["groups"] = ["all", *(f"a group with a long name {n}" for n in range(200))]
+    signed_in(client)
+    address = log_out(client)
+    assert address is not None
+    assert httpx.get(address).status_code == 303
+    assert "id_token_hint" not in idp.logged_out[0]
+
+
+@pytest.mark.parametrize("address", [None, "http://elsewhere.example/logout", "javascript:alert(1)", 7])
+def test_a_log_out_ends_at_the_app_where_the_provider_has_no_address_for_it(
+    address: object, client: TestClient, idp: Provider
+) -> None:
+    idp.metadata = {"end_session_endpoint": address}
+    signed_in(client)
+    assert log_out(client) is None
+
+
+def test_a_log_in_by_password_is_not_the_providers(client: TestClient, idp: Provider) -> None:
+    idp.metadata = {"end_session_endpoint": f"{idp.issuer}/logout"}
+    signed_in(client)
+    client.cookies.delete(COOKIE)
+    client.post("/login", data={"name": "root", "password": "correct horse"})
+    assert log_out(client) is None
+    assert idp.logged_out == []
 
 
 # Attacks on the way
