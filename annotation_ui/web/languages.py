@@ -9,6 +9,7 @@ from annotation_ui.web.chinese import CHINESE, CHINESE_PATTERNS
 
 Language = Literal["en", "zh"]
 TAGS: dict[Language, str] = {"en": "en", "zh": "zh-CN"}  # as the attribute ``lang`` has them
+DIRECTIONS: dict[Language, Literal["ltr", "rtl"]] = {"en": "ltr", "zh": "ltr"}
 LANGUAGES = {"en": "English", "zh-CN": "中文"}  # each in its own words
 
 

@@ -13,7 +13,7 @@ from annotation_ui.labelling.dwell import along
 from annotation_ui.labelling.screens import History, ShownScore
 from annotation_ui.store.verdicts import STRENGTHS, letter
 from annotation_ui.web import rendering
-from annotation_ui.web.languages import LANGUAGES, TAGS, Language, translated
+from annotation_ui.web.languages import DIRECTIONS, LANGUAGES, TAGS, Language, translated
 
 SCALE = (
     ("left", 3, "A much better", "A+++", "1"),
@@ -85,6 +85,7 @@ SCRIPT_WORDS = (
     "The server does not answer, so nothing was changed. Press again in a moment.",
     "The server does not answer. Nothing was imported.",
     "%s items added, %s were there",
+    "(%s of them stay without a known answer)",
     "note (optional)",
 )
 
@@ -154,7 +155,7 @@ def environment(language: Language = "en") -> Environment:
     made.globals["_"] = lambda text, **values: (
         Markup(translated(text, language)) % values if values else Markup(translated(text, language))
     )
-    made.globals |= {"language": TAGS[language], "languages": LANGUAGES}
+    made.globals |= {"language": TAGS[language], "direction": DIRECTIONS[language], "languages": LANGUAGES}
     made.globals["script_words"] = (
         {text: translated(text, language) for text in SCRIPT_WORDS} if language != "en" else {}
     )

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,15 @@ NEEDS_CHROMIUM = [
 
 
 class Site:
-    """A running server, and pages on it that must not complain, run a payload, or ask another host for anything."""
+    """A running server, and pages on it that must not complain, run a payload, or ask another host for anything.
 
-    def __init__(self, browser: Any, database: Database, who: str | None) -> None:
+    Args:
+        oidc: makes the settings of single sign-on for the server's address.
+    """
+
+    def __init__(
+        self, browser: Any, database: Database, who: str | None, *, oidc: Callable[[str], Any] | None = None
+    ) -> None:
         self.browser, self.database = browser, database
         self.problems: list[str] = []
         with socket.socket() as free:
@@ -36,7 +43,7 @@ class Site:
         self.url = f"http://127.0.0.1:{port}/"
         token = "a token" if who else None
         self.start = f"{self.url}?token=a+token" if who else self.url
-        app = build(database, single_user=who, token=token)
+        app = build(database, single_user=who, token=token, oidc=oidc(self.url) if oidc else None)
         config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error")
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run)

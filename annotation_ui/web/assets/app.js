@@ -74,6 +74,7 @@ function show(html, how) {
   const views = { raw: app()?.classList.contains("k-show-raw"), guideline: app()?.classList.contains("k-show-guideline") };
   place.innerHTML = html;
   document.documentElement.lang = app().lang;
+  document.documentElement.dir = app().dir;
   app().classList.toggle("k-show-raw", Boolean(views.raw));
   app().classList.toggle("k-show-guideline", views.guideline ?? window.innerWidth > 1500);
   for (const act of ["raw", "guideline"]) {
@@ -278,7 +279,8 @@ async function upload(form) {
   const said = await reply?.json().catch(() => null);
   if (!reply?.ok) return note(said?.error?.message ?? word("The server does not answer. Nothing was imported."), true);
   await ask("project");
-  note(word("%s items added, %s were there", said.items, said.known), false);
+  const ordinary = said.ordinary ? ` ${word("(%s of them stay without a known answer)", said.ordinary)}` : "";
+  note(word("%s items added, %s were there", said.items, said.known) + ordinary, false);
 }
 
 element.addEventListener("click", (event) => {

@@ -34,20 +34,22 @@ function lift(event) {
   const chip = event.target.closest?.(".k-chip");
   if (!chip || event.button !== 0 || dragged) return;
   event.preventDefault();
-  dragged = { chip, x: event.clientX, y: event.clientY };
+  dragged = { chip, finger: event.pointerId, x: event.clientX, y: event.clientY };
   chip.setPointerCapture(event.pointerId);
   chip.classList.add("k-dragged");
 }
 
+const holds = (event) => dragged?.finger === event.pointerId; // another finger moves nothing
+
 function drag(event) {
-  if (!dragged) return;
+  if (!holds(event)) return;
   dragged.chip.style.transform = `translate(${event.clientX - dragged.x}px, ${event.clientY - dragged.y}px)`;
   const over = placeAt(event);
   for (const place of element.querySelectorAll(".k-board [data-place]")) place.classList.toggle("k-over", place === over);
 }
 
 function drop(event) {
-  if (!dragged) return;
+  if (!holds(event)) return;
   const { chip } = dragged;
   const over = event.type === "pointerup" && chip.isConnected ? placeAt(event) : null;
   dragged = null;

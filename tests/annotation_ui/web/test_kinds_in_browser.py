@@ -150,6 +150,50 @@ def test_ranks_by_drag(site: Any, sqlite: Database, theme: str, width: int, ties
     assert ranks == ([2, 1, 1] if ties else [2, 1, 3])
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_ranks_by_touch(site: Any, sqlite: Database, width: int) -> None:
+    fill_kind(sqlite, "ranking", rows=rows(3))
+    page = site("ann").page(**looks("light", width), has_touch=True, is_mobile=width < 860)
+    fingers = page.context.new_cdp_session(page)
+    page.evaluate("addEventListener('pointercancel', () => (window.cancelled = true))")
+
+    def touch(what: str, *points: tuple[float, float]) -> None:
+        at = [{"x": x, "y": y, "id": n} for n, (x, y) in enumerate(points)]
+        fingers.send("Input.dispatchTouchEvent", {"type": what, "touchPoints": at})
+
+    def middle(selector: str) -> tuple[float, float]:
+        box = page.locator(selector).bounding_box()
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def drag(letter: str, place: int, *, other: bool = False) -> None:
+        (x, y), end = middle(f".k-chip:text-is('{letter}')"), middle(f".k-board [data-place='{place}']")
+        touch("touchStart", (x, y))
+        for step in (0.3, 0.6, 1.0):
+            touch("touchMove", (x + step * (end[0] - x), y + step * (end[1] - y)))
+        assert page.locator(".k-dragged").count() == 1
+        if other:  # a second finger comes and goes
+            touch("touchStart", end, middle(".k-prompt"))
+            touch("touchMove", end)
+            assert page.locator(".k-dragged").count() == 1
+        touch("touchEnd")
+
+    page.locator(".k-board").scroll_into_view_if_needed()
+    drag("C", 1)
+    drag("A", 2, other=True)
+    drag("B", 3)
+    assert page.inner_text(".k-order") == "C > A > B"
+    drag("B", 1)
+    assert page.inner_text(".k-order") == "B = C > A"
+    assert not page.evaluate("window.cancelled")  # the browser took no touch for a scroll
+    picture(page, f"ranking-touch-{width}")
+    page.wait_for_timeout(400)
+    page.locator(".k-verdict [data-key=enter]").tap()
+    page.wait_for_selector("text=Question 1")
+    [judgement] = stored(sqlite)
+    assert judgement.payload is not None
+    assert [judgement.payload["ranks"][slot] for slot in str(judgement.left)] == [2, 1, 1]
+
+
 @pytest.mark.parametrize(("theme", "width"), VIEWS)
 def test_a_text_is_written_previewed_compared_and_accepted(site: Any, sqlite: Database, theme: str, width: int) -> None:
     fill_kind(sqlite, "rewrite", rows=[{"prompt": f"{BASIL} (Question {n})", "response": TEXTS[1]} for n in range(2)])

@@ -17,6 +17,7 @@ import pytest
 
 pytest.importorskip("authlib", reason="pip install 'keel-align[oidc]'")
 
+from browsing import NEEDS_CHROMIUM, Site
 from fastapi.testclient import TestClient
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
@@ -210,6 +211,27 @@ def test_a_log_in_by_password_is_not_the_providers(client: TestClient, idp: Prov
     client.post("/login", data={"name": "root", "password": "correct horse"})
     assert log_out(client) is None
     assert idp.logged_out == []
+
+
+class TestInABrowser:
+    """The policy of the pages lets a browser on to the provider after a log-out."""
+
+    pytestmark = NEEDS_CHROMIUM
+
+    def test_a_browser_is_sent_to_the_provider_and_back(self, browser: Any, sqlite: Database, idp: Provider) -> None:
+        idp.metadata = {"end_session_endpoint": f"{idp.issuer}/logout"}
+        site = Site(browser, sqlite, None, oidc=lambda url: settings(idp, redirect=f"{url}login/provider/callback"))
+        try:
+            page = browser.new_context().new_page()
+            page.goto(f"{site.url}login")
+            page.click(".k-provider")
+            page.click("text=Log out")
+            page.wait_for_url(f"{site.url}login")
+            assert page.inner_text(".k-provider") == "Single sign-on"
+            assert [asked["sub"] for asked in idp.logged_out] == ["1"]
+            assert page.goto(f"{site.url}config").status == 401
+        finally:
+            site.stop()
 
 
 # Attacks on the way
