@@ -99,6 +99,12 @@ def add_login(
         response.delete_cookie(SIGN_IN, path=LOG_OUT)  # this log-in is not one of the provider
         return response
 
+    _add_log_out(server, database, outages, provider_log_out)
+
+
+def _add_log_out(
+    server: FastAPI, database: Database, outages: Outages, provider_log_out: Callable[[str], str | None] | None
+) -> None:
     @server.post(LOG_OUT)
     def log_out(request: Request) -> Response:
         with outages.answered(), database.write() as session:

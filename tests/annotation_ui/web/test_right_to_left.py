@@ -74,6 +74,7 @@ def test_a_is_on_the_left_and_the_rest_begins_at_the_right(site: Any, sqlite: Da
         reason.fill(text)
         directions.append(reason.evaluate("node => getComputedStyle(node).direction"))
     assert directions == ["rtl", "ltr", "rtl", "rtl"]
+    page.keyboard.press("Escape")
     assert fits(page)
     picture(page, f"rtl-annotate-{width}")
     assert complaints(page) == []
