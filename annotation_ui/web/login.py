@@ -38,20 +38,10 @@ BUSY = "Many log-ins are being checked at the moment. Try again in a few seconds
 
 
 def add_login(
-    server: FastAPI,
-    database: Database,
-    outages: Outages,
-    *,
-    secure_cookie: bool,
-    provider_log_out: Callable[[str], str | None] | None = None,
+    server: FastAPI, database: Database, outages: Outages, *, secure_cookie: bool, provider: bool = False
 ) -> None:
-    """``GET`` and ``POST /login`` and ``POST /logout``.
-
-    Args:
-        provider_log_out: with single sign-on, the address that a browser has to visit to be logged out at the provider
-            too, by the ID token of its sign-in; ``None`` if there is no such address.
-    """
-    server.state.provider = provider_log_out is not None
+    """``GET`` and ``POST /login``; ``provider``: the page offers single sign-on too."""
+    server.state.provider = provider
     limits = LoginLimits()
 
     @server.exception_handler(HTTPException)
@@ -99,12 +89,21 @@ def add_login(
         response.delete_cookie(SIGN_IN, path=LOG_OUT)  # this log-in is not one of the provider
         return response
 
-    _add_log_out(server, database, outages, provider_log_out)
 
-
-def _add_log_out(
-    server: FastAPI, database: Database, outages: Outages, provider_log_out: Callable[[str], str | None] | None
+def add_log_out(
+    server: FastAPI,
+    database: Database,
+    outages: Outages,
+    *,
+    provider_log_out: Callable[[str], str | None] | None = None,
 ) -> None:
+    """``POST /logout``.
+
+    Args:
+        provider_log_out: with single sign-on, the address that a browser has to visit to be logged out at the provider
+            too, by the ID token of its sign-in; ``None`` if there is no such address.
+    """
+
     @server.post(LOG_OUT)
     def log_out(request: Request) -> Response:
         with outages.answered(), database.write() as session:

@@ -21,7 +21,7 @@ from annotation_ui.store import accounts
 from annotation_ui.store.database import Database
 from annotation_ui.web import app, rendering
 from annotation_ui.web.languages import language_of
-from annotation_ui.web.login import COOKIE, Token, add_login, no_token_page, outage_page
+from annotation_ui.web.login import COOKIE, Token, add_log_out, add_login, no_token_page, outage_page
 from annotation_ui.web.metrics import Metrics, add_metrics
 from annotation_ui.web.observing import Observer, pseudonyms_of
 from annotation_ui.web.oidc_settings import OidcSettings
@@ -111,13 +111,14 @@ def _add_accounts(
     """The ways to log in."""
     if oidc is None:
         add_login(server, database, outages, secure_cookie=secure_cookie)
+        add_log_out(server, database, outages)
         return
     from annotation_ui.web.oidc_client import OidcClient  # Authlib is an extra
     from annotation_ui.web.provider_login import add_provider_login, log_out_address
 
     client = OidcClient(oidc)
-    log_out = partial(log_out_address, client)
-    add_login(server, database, outages, secure_cookie=secure_cookie, provider_log_out=log_out)
+    add_login(server, database, outages, secure_cookie=secure_cookie, provider=True)
+    add_log_out(server, database, outages, provider_log_out=partial(log_out_address, client))
     add_provider_login(server, database, outages, client, secure_cookie=secure_cookie)
 
 
