@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from annotation_ui.exchange.exporting import ExportRule
-    from annotation_ui.exchange.importing import NewProject
+    from annotation_ui.exchange.importing import Imported, NewProject
     from annotation_ui.store.database import Database
 
 app = typer.Typer()
@@ -100,6 +100,13 @@ def import_command(
         now=now,
         on_progress=lambda rows: typer.echo(f"{rows} rows read", err=True),
     )
+    _say_imported(done)
+    if chosen.keys() & {"training_items", "gold_rate"}:
+        with database.read() as session:
+            warn_of_known_answers(session, find_project(session, project))
+
+
+def _say_imported(done: Imported) -> None:
     for row in done.bad:
         typer.echo(f"left out {row.file}:{row.line}: {row.reason}", err=True)
     added = done.added
@@ -112,9 +119,6 @@ def import_command(
             f"{added.ordinary} with a known answer were there without it: these stay as they are, ordinary items; a "
             "known answer comes with a new item"
         )
-    if chosen.keys() & {"training_items", "gold_rate"}:
-        with database.read() as session:
-            warn_of_known_answers(session, find_project(session, project))
 
 
 def _new_project(
@@ -126,7 +130,7 @@ def _new_project(
     definition: Path | None,
 ) -> NewProject | None:
     """The project to make; ``None`` if there is one by the name and the options agree with it."""
-    from annotation_ui.exchange.importing import NewProject
+    from annotation_ui.exchange.importing import Imported, NewProject
     from annotation_ui.labelling.assignment import newest_guideline
     from annotation_ui.store.forms import read_definition
     from annotation_ui.store.projects import ProjectError, Settings, find_project, has_project
