@@ -130,7 +130,7 @@ def _new_project(
     definition: Path | None,
 ) -> NewProject | None:
     """The project to make; ``None`` if there is one by the name and the options agree with it."""
-    from annotation_ui.exchange.importing import Imported, NewProject
+    from annotation_ui.exchange.importing import NewProject
     from annotation_ui.labelling.assignment import newest_guideline
     from annotation_ui.store.forms import read_definition
     from annotation_ui.store.projects import ProjectError, Settings, find_project, has_project
