@@ -36,7 +36,7 @@ COURTESY = re.compile(
 # A calculation that shows that the answer is right: "42 (check: 42/2 = 21)".
 CHECK = re.compile(
     r"[\s,;(.:-]*\b(?:quick\s+|sanity\s+)?(?:check(?:ing)?|verification|verify(?:ing)?|proof|test)\b\s*[:,-]?\s*"
-    r"(?P<sum>(?=[^=]*\d[^=]*=[^=]*\d)(?:[-+*/^().,=\d\s$%]|\\(?:times|cdot|div|approx)\b)+)$",
+    r"(?P<sum>(?:[-+*/^().,=\d\s$%]|\\(?:times|cdot|div|approx)\b)+)$",
     re.IGNORECASE,
 )
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -90,7 +90,9 @@ def without_check(passage: str) -> str:
 def _checks(text: str, answer: str) -> bool:
     """True if all of ``text`` is a calculation with the last number of ``answer``."""
     found, numbers = CHECK.fullmatch(text), NUMBER.findall(answer)
-    return found is not None and bool(numbers) and numbers[-1] in NUMBER.findall(found["sum"])
+    if found is None or not numbers or "=" not in found["sum"]:
+        return False
+    return numbers[-1] in NUMBER.findall(found["sum"]) and NUMBER.search(found["sum"].rpartition("=")[2]) is not None
 
 
 def rivals(behind: str) -> list[str]:

@@ -178,8 +178,8 @@ def program(sample: Sample, function: str | None = None, language: Language = PY
     """The program a response gives, or ``None``.
 
     It is the last fenced block labelled as the language; without such a block the last one without a label that looks
-    like code, or else the last without a label; without a fence the text of ``<answer>``. A block that was not closed
-    counts.
+    like code, or else the last without a label; without a fence the text of ``<answer>``, or without that the whole
+    summary if it looks like code. A block that was not closed counts.
 
     Args:
         function: the last block that defines it, or a class ``Solution``, goes before later ones.
@@ -197,7 +197,11 @@ def program(sample: Sample, function: str | None = None, language: Language = PY
         choices = [body for body in choices if defines.search(body)] or choices
     if choices:
         return choices[-1]
-    return tagged.strip() or None if tagged is not None and not found else None
+    if found:
+        return None
+    if tagged is None:
+        return summary if language.code.search(summary) else None
+    return tagged.strip() or None
 
 
 def blocks(text: str) -> list[tuple[str, str]]:

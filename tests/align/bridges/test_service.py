@@ -163,6 +163,32 @@ def test_what_cannot_be_served_is_refused_at_the_start(tmp_path: Path) -> None:
     service.close()
 
 
+BROKEN = """
+class Short:
+    name = "short"
+
+    def applies(self, sample):
+        return True
+
+    def score(self, samples):
+        return [] if any("boom" in sample.response for sample in samples) else [1.0] * len(samples)
+"""
+
+
+def test_a_term_that_breaks_its_contract_fails_the_request_and_not_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_term.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = AlignConfig(steps=8, ref_update_steps=0, rewards=[TermConfig(term="broken_term:Short")])
+    with running({"stage2": lambda metrics: MixerService("stage2", config, Limits(), metrics)}) as server:
+        refused = ask(server, ["boom", "calm"])
+        assert refused.status_code == 500
+        assert refused.json()["detail"] == "stage2 failed with TermError; the server's log says why"
+        assert [result["raw"] for result in ask(server, ["calm"]).json()["results"]] == [1.0]
+        assert server.call("GET", "/health").status_code == 200
+
+
 class Picky:
     """Raises an exception for a batch with a response that says "boom", as a pattern that cannot be compiled does."""
 
