@@ -20,7 +20,8 @@ def parse(body: bytes, limits: Limits) -> Any:
     """The value of a JSON text in UTF-8.
 
     Raises:
-        Refused: 413, it holds more than ``limits.body_lists`` lists and objects, or ``limits.body_values`` values.
+        Refused: 413, it holds more than ``limits.body_lists`` lists and objects, or ``limits.body_values`` values, or
+            more texts or conversations than a request may have: they would all be validated, on the event loop, first.
         ValueError: it is not JSON. RecursionError: it is nested too deeply.
     """
     lists, values = count(body, limits.body_lists, limits.body_values)
@@ -28,7 +29,11 @@ def parse(body: bytes, limits: Limits) -> Any:
         raise Refused(413, f"the body holds more than the {limits.body_lists} lists and objects of one request")
     if values > limits.body_values:
         raise Refused(413, f"the body holds more than the {limits.body_values} values of one request")
-    return json.loads(body.decode())  # other encodings than UTF-8 would hide brackets from the count
+    value = json.loads(body.decode())  # other encodings than UTF-8 would hide brackets from the count
+    for field in value.values() if isinstance(value, dict) else ():
+        if isinstance(field, list) and len(field) > limits.conversations and isinstance(field[0], list | str):
+            raise Refused(413, f"{len(field)} conversations are more than the {limits.conversations} of one request")
+    return value
 
 
 def count(body: bytes, most_lists: int, most_values: int) -> tuple[int, int]:

@@ -169,6 +169,18 @@ def test_bodies_are_counted_without_what_their_texts_hold() -> None:
     values = b"[" + b"1," * 2**21 + b"1]"
     with pytest.raises(Refused, match="2097152 values"):
         parse(values, Limits())
+    many = Limits(conversations=2, queue=2)
+    with pytest.raises(Refused, match="3 conversations are more than the 2 of one request"):
+        parse(b'{"input": [[1], [2], [3]]}', many)
+    with pytest.raises(Refused, match="3 conversations"):
+        parse(b'{"query": ["a", "b", "c"]}', many)
+    for allowed in (
+        b'{"input": [1, 2, 3]}',
+        b'{"messages": [{}, {}, {}]}',
+        b'{"input": [[1, 2, 3], [4]]}',
+        b"[[], [], []]",
+    ):
+        assert parse(allowed, many) == json.loads(allowed)
     for wrong in ("[1]".encode("utf-16"), b"\xff", b"[", b'{"a": 1'):
         with pytest.raises((json.JSONDecodeError, UnicodeDecodeError)):
             parse(wrong, Limits())
