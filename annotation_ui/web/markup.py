@@ -38,6 +38,7 @@ _MATHML = re.compile(
 _COLOUR = re.compile(r' mathcolor="[^"<>&]*"')  # text in the colour of the page would not be seen
 # Environments that the converter does not know as tables; its rows would run into one line.
 _ALIGNED = re.compile(r"\\(begin|end)\{(?:aligned|eqnarray\*?)\}")
+_UPRIGHT = re.compile(r"\\mathrm\s*\{\s*([A-Za-z])\s*\}")  # a unit, which the converter would set as a variable
 _CENTRED = re.compile(r"\\(begin|end)\{(?:gather\*?|gathered|multline\*?)\}")
 
 
@@ -58,6 +59,7 @@ def _math(source: str, display: str) -> str:
         try:
             # Some commands (\href, \class) carry text into attributes: only those known to be inert may pass.
             plain = _ALIGNED.sub(r"\\\1{align*}", _CENTRED.sub(_array, source))
+            plain = _UPRIGHT.sub(r"\\text{\1}", plain)
             made = _COLOUR.sub("", convert(plain, display=display))
             if "<" not in _MATHML.sub("", made):
                 return str(made)

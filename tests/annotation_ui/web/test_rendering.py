@@ -137,6 +137,8 @@ LATEX = {
     r"\sqrt[3]{x}": "<mroot>",
     r"\binom{n}{k}": "<mfrac",
     r"\text{if } x": "<mtext>",
+    r"5\,\mathrm{m}": "<mtext>m</mtext>",
+    r"v_\mathrm{m}^2": "<mtext>m</mtext>",
     r"\sum_{\substack{a\\b}} x": "<munder",
 }
 
