@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from annotation_ui.store.database import Database
 from annotation_ui.store.projects import Candidate, add_items, find_project
 from annotation_ui.store.tables import Judgement
 from annotation_ui.web import pages
+from annotation_ui.web.wording import environment
 from reward_models.data.records import Message
 
 NOW = 1_700_000_000.0
@@ -108,11 +111,11 @@ def test_axe_finds_nothing(site: Any, disputed: Database, theme: str, width: int
     page.keyboard.press("?")
     found["help"] = complaints(page)
     page.keyboard.press("Escape")
-    administration = (("items", ".k-view"), ("project", "[data-upload]"), ("users", ".k-menu"), ("account", ".k-box"))
-    administration += (("webhooks", ".k-menu"),)
-    for name, ready in (("history", "h1"), ("review", ".k-cards"), ("dashboard", ".k-times"), *administration):
+    ready = {"review": ".k-cards", "dashboard": ".k-times", "items": ".k-view", "project": "[data-upload]"}
+    ready |= {"users": ".k-menu", "account": ".k-box", "webhooks": ".k-menu"}
+    for name in [*(name for name, _ in pages.PAGES["admin"] if name != "annotate"), "account"]:
         page.click(f"[data-open={name}]")
-        page.wait_for_selector(ready)
+        page.wait_for_selector(f"[data-page={name}] {ready.get(name, 'h1')}")
         found[name] = complaints(page)
         if name == "webhooks":
             page.click("text=Deliveries")
@@ -122,6 +125,47 @@ def test_axe_finds_nothing(site: Any, disputed: Database, theme: str, width: int
             page.click("[data-act=case]")
             page.wait_for_selector(".k-opinions")
             found["case"] = complaints(page)
+    assert {name: what for name, what in found.items() if what} == {}
+
+
+TEMPLATES = Path(pages.__file__).parent / "templates"
+# The pages that no button of the bar leads to, and the tests that run axe on them.
+ELSEWHERE = {
+    "account": "test_axe_finds_nothing",
+    "case": "test_axe_finds_nothing",
+    "login": "test_axe_finds_nothing_on_safety_and_log_in",
+    "feedback": "test_the_training_round",
+    "reading": "test_a_second_person_sends_back_and_accepts",
+    **dict.fromkeys(("nothing", "outage", "token"), "test_axe_finds_nothing_on_pages_without_a_project"),
+}
+
+
+def test_axe_is_run_on_every_page() -> None:
+    """By the templates themselves: a page that is added has to be looked at, here or in the test that is named."""
+    whole = {file.stem for file in TEMPLATES.glob("*.html") if re.search("extends|<!doctype", file.read_text("utf-8"))}
+    shown = {name for name, _ in pages.PAGES["admin"]}  # test_axe_finds_nothing goes through all of them
+    assert whole - {"base"} == shown | ELSEWHERE.keys()
+    tests = "".join(file.read_text("utf-8") for file in Path(__file__).parent.glob("test_*.py"))
+    for name, test in ELSEWHERE.items():
+        body = tests.split(f"def {test}(")[1].split("\ndef ")[0]
+        assert "complaints(page)" in body, (name, test)
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+def test_axe_finds_nothing_on_pages_without_a_project(site: Any, sqlite: Database, theme: str, width: int) -> None:
+    with sqlite.write() as session:
+        add_user(session, "root", "admin", None, now=NOW)
+    running = site("root")
+    page = running.page(ready=".k-empty", color_scheme=theme, viewport={"width": width, "height": 844})
+    found = {"nothing": complaints(page)}
+    page = running.browser.new_context(color_scheme=theme, viewport={"width": width, "height": 844}).new_page()
+    page.goto(running.url)  # without the token
+    page.wait_for_selector("text=token")
+    found["token"] = complaints(page)
+    reason = "The database does not answer."
+    page.set_content(environment("en").get_template("outage.html").render(reason=reason))
+    page.wait_for_selector(f"text={reason}")
+    found["outage"] = complaints(page)
     assert {name: what for name, what in found.items() if what} == {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,17 +13,21 @@ from typing import Any
 import pytest
 import yaml
 from annotating import NOW
-from kinds import fill_kind
+from kinds import PLAIN, fill_kind
+from sqlalchemy import select
 
 from annotation_ui.actions.administration import release_leases
+from annotation_ui.exchange.importing import import_items
 from annotation_ui.labelling import session as annotating
 from annotation_ui.store.accounts import AccountError, add_user
 from annotation_ui.store.database import Database
 from annotation_ui.store.forms import KINDS, DefinitionError, Form, read_definition
+from annotation_ui.store.identities import sign_in
 from annotation_ui.store.tables import Judgement
-from annotation_ui.store.verdicts import VerdictError
+from annotation_ui.store.verdicts import VerdictError, storable
 from annotation_ui.store.webhooks import WebhookError, add_webhook
 from annotation_ui.web import pages
+from annotation_ui.web.oidc_settings import OidcSettings
 
 PAYLOADS: list[str] = json.loads((Path(__file__).parent / "payloads.json").read_text(encoding="utf-8"))
 LINES = [text.strip() for text in PAYLOADS if text.isprintable()]  # what a name of one line can hold
@@ -111,8 +116,8 @@ def test_a_definition_keeps_a_text_or_refuses_it(payload: str) -> None:
     """Every field of the YAML: what is accepted is read back as it is, and every refusal names the field."""
     for kind in KINDS:
         given: dict[str, Any] = {"kind": kind, "guideline": payload, "instructions": payload, "spans": [payload, "x"]}
-        given |= {"harms": [payload, "x"], "attributes": {"tone": payload}}
-        for key in ("guideline", "instructions", "spans", "harms", "attributes"):
+        given |= {"harms": [payload, "x"], "turns": [payload, "x"], "attributes": {"tone": payload}}
+        for key in ("guideline", "instructions", "spans", "harms", "turns", "attributes"):
             text = yaml.safe_dump({"kind": kind, key: given[key]}, allow_unicode=True)
             read, refused = None, ""
             try:
@@ -178,3 +183,98 @@ def test_names_addresses_and_searches(sqlite: Database, payload: str) -> None:
         harmless(found["html"])
     else:
         assert "no word" in found["error"]
+
+
+def test_names_of_saved_views_and_webhooks(sqlite: Database) -> None:
+    """On the pages that list them, to their owner and to others; in every field of a filter that is kept."""
+    fill_kind(sqlite, "preference", rows=[{"prompt": "q", "response_a": "one", "response_b": "two"}])
+    kept: list[str] = []
+    for payload in (*PAYLOADS, *STATEMENTS):
+        name = storable(payload).strip()[:60].strip()
+        fields = {"view_name": name, "view_shared": "yes", "source": payload, "annotator": payload, "model": payload}
+        error = act(sqlite, "rev", "save view", fields=fields)["error"]
+        assert bool(error) == (not name or not name.isprintable()), (payload, error)
+        kept += [] if error else [name]
+        assert act(sqlite, "rev", "remove view", fields={"view": payload})["error"]
+        for address in (payload, f"https://example.org/{payload}"):
+            fields = {"url": address, "event judged": "yes", f"event {payload}": "yes"}
+            reply = act(sqlite, "root", "add webhook", fields=fields)
+            assert reply["error"] or reply["html"]
+        for field in ("webhook", "what"):
+            changed = {"webhook": "1", "what": "test"} | {field: payload}
+            assert act(sqlite, "root", "change webhook", fields=changed)["error"], payload
+    assert len(kept) >= 22
+    for who in ("rev", "root"):
+        html = act(sqlite, who, "items")["html"]
+        harmless(html)
+        assert all(name in unescape(html) for name in kept)
+    harmless(act(sqlite, "root", "webhooks")["html"])
+
+
+def test_known_answers_and_what_people_in_training_are_told(sqlite: Database, tmp_path: Path) -> None:
+    """The explanation of a known answer, on the page that an annotator in training sees after a vote."""
+    every = [*PAYLOADS, *STATEMENTS]
+    fill_kind(sqlite, "ranking", responses=2, settings=replace(PLAIN, training_items=len(every)))
+    known = {"responses": ["one", "two"], "ranks": [1, 2]}
+    rows = [known | {"prompt": f"known {n}", "explanation": text} for n, text in enumerate(every)]
+    rows += [known | {"prompt": "x", "ranks": ranks} for text in every for ranks in (text, [text, 1])]
+    file = tmp_path / "gold.jsonl"
+    file.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    done = import_items(sqlite, "p", [str(file)], gold=True, max_bad=len(rows), author="root", now=NOW)
+    assert (done.added.items, len(done.bad)) == (len(every), 2 * len(every))
+    for payload in every:
+        task = annotating.next_task(sqlite, "ann", "p", now=NOW)
+        assert task is not None
+        html = act(sqlite, "ann", "vote", token=task.token, ms=1, said={"label": "ranked", "ranks": [1, 2]})["html"]
+        assert 'data-page="feedback"' in html
+        harmless(html)
+        assert " ".join(storable(payload).split()) in " ".join(unescape(html).split())
+
+
+@pytest.mark.parametrize("begin", range(0, len(LINES), 8))
+def test_labels_of_turns_and_verdicts_on_them(sqlite: Database, begin: int) -> None:
+    talk = [{"role": role, "content": f"{role} says"} for role in ("user", "assistant", "user")]
+    labels = tuple(LINES[begin : begin + 8])
+    rows = [{"prompt": [*talk[:2], {"role": "user", "content": str(n)}], "response": "a"} for n in range(len(labels))]
+    fill_kind(sqlite, "safety", rows=rows, form=Form(turns=(*labels, "bad")))
+    html = act(sqlite, "ann", "annotate")["html"]
+    harmless(html)
+    for label in labels:
+        assert label in unescape(html)
+        task = annotating.next_task(sqlite, "ann", "p", now=NOW)
+        assert task is not None
+        for turns in (label, {"1": f"{label} ", "3": "bad"}, {label: "bad"}, {"1": [label], "3": {label: 1}}):
+            with pytest.raises(VerdictError) as error:
+                annotating.vote(sqlite, "ann", "p", task.token, {"label": "safe", "turns": turns}, now=NOW)
+            assert len(str(error.value)) < 200
+        said = {"label": "safe", "turns": {"1": label, "3": "bad"}}
+        assert act(sqlite, "ann", "vote", token=task.token, ms=1, said=said)["error"] is None
+    with sqlite.read() as session:
+        found = session.scalars(select(Judgement).order_by(Judgement.id)).all()
+    assert [judgement.payload for judgement in found] == [{"turns": {"1": label, "3": "bad"}} for label in labels]
+    harmless(act(sqlite, "rev", "case", item=found[0].item_id)["html"])
+    harmless(act(sqlite, "rev", "dashboard")["html"])
+
+
+def test_names_and_groups_from_a_provider(sqlite: Database) -> None:
+    """A name is one that an account may have, or no account is made; a group gives a role if it is one in full."""
+    fill_kind(sqlite, "preference", rows=[{"prompt": "q", "response_a": "one", "response_b": "two"}])
+    issuer = "https://sso.example"
+    asked = {"issuer": issuer, "client_id": "keel", "secret": "s", "redirect": "https://a.example/back"}
+    wanted = OidcSettings(**asked, roles={"leads": "reviewer"})
+    names: list[str] = []
+    for payload in (*PAYLOADS, *STATEMENTS):
+        for groups in ([payload], [f"leads{payload}"], [f"{payload} leads"]):
+            assert wanted.role_of(groups) is None
+        with sqlite.write() as session:
+            assert sign_in(session, issuer, payload, name="dora", role=None, now=NOW).refusal == "no-group"
+            made = sign_in(session, issuer, payload, name=payload, role="annotator", now=NOW)
+        usable = payload == payload.strip() and payload.isprintable() and 0 < len(payload) <= 100
+        assert (made.name is not None) == usable, payload
+        if made.name is not None:
+            names.append(made.name)
+            harmless(act(sqlite, made.name, "annotate")["html"])
+    assert len(names) >= 22
+    html = act(sqlite, "root", "users")["html"]
+    harmless(html)
+    assert all(name in unescape(html) for name in names)
