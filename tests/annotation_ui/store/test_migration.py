@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from alembic import command
-from alembic.config import Config
+from migrating import upgrade, without_schema
 from sqlalchemy import JSON, Connection, bindparam, select, text
 
-from annotation_ui.store.database import MIGRATIONS, Database
+from annotation_ui.store.database import Database
 from annotation_ui.store.search import matching
 from annotation_ui.store.tables import Item, Judgement
 
@@ -15,9 +14,9 @@ ITEMS = 1203  # more than two batches
 
 def test_items_of_an_older_version_are_indexed_and_measured(database: Database) -> None:
     with database._writer.begin() as connection:
-        _empty(connection)
+        without_schema(connection)
     with database._writer.begin() as connection:
-        _upgrade(connection, "0003")
+        upgrade(connection, "0003")
         _fill(connection)
     database.migrate()
     assert not database.pending
@@ -32,27 +31,6 @@ def test_items_of_an_older_version_are_indexed_and_measured(database: Database) 
         assert lengths[1203] == len("question 1203 apple1203") + len("pear1203") + len("plum")
         [said] = session.scalars(select(Judgement))
         assert (said.label, said.harms, said.payload) == ("a", [], None)
-
-
-def _empty(connection: Connection) -> None:
-    """Back to no schema at all."""
-    if connection.dialect.name != "sqlite":
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-        return
-    connection.execute(text("DROP TABLE item_words"))
-    connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
-    names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars().all()
-    for name in names:
-        if not name.startswith("sqlite_"):
-            connection.execute(text(f'DROP TABLE "{name}"'))
-
-
-def _upgrade(connection: Connection, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    command.upgrade(config, revision)
 
 
 def _fill(connection: Connection) -> None:
