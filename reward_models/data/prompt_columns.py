@@ -22,6 +22,8 @@ COLUMN_NAMES: tuple[str, ...] = (
 WITH_REPLY = ("messages", "conversations", "conversation")
 SYSTEM = ("system", "system_prompt", "system_message", "system_instruction")
 UNREADABLE = ("tools", "functions", "image", "images", "video", "videos", "audio", "audios")
+# Texts that a question beside them may be about.
+ABOUT = ("passage", "passages", "document", "documents", "article", "paragraph", "knowledge", "background")
 EMPTY: tuple[Any, ...] = (None, "", [], (), {})
 # The beginning of the responses in columns of its own.
 BEGINNINGS = ("initial_reason_steps", "prefill", "response_prefix", "assistant_prefix")
@@ -117,6 +119,12 @@ def refuse_unreadable(row: Row) -> None:
             raise RecordError(
                 f"key {name!r} is not read: models here are given messages of text; write what it says into the system "
                 "message, or drop the column"
+            )
+    for name in ABOUT:
+        if row.get(name) not in (*EMPTY, "[]", "{}", "null"):
+            raise RecordError(
+                f"key {name!r} is not read, and the prompt may be about it; join it with the prompt, or rename or drop "
+                "the column"
             )
     for name in BEGINNINGS:
         if row.get(name) not in EMPTY:

@@ -494,6 +494,8 @@ def test_code_contests_have_tests_in_lists(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
+        ({"question": "Who?", "passage": "It was Ann.", "chosen": "Ann", "rejected": "Bob"}, "join it with the prompt"),
+        ({"prompt": "Who?", "documents": ["It was Ann."], "answer": "Ann"}, "key 'documents' is not read"),
         ({"text": "Add.", "code": "x", "test_list": ["assert add(1, 2) == 3"]}, "'test_list' are Python assertions"),
         ({"prompt": "Add.", "test_list": ["assert add(1, 2) == 3"]}, "into a column 'tests'"),
         ({"instruction": "Hi", "output": ["Hello.", "Go."]}, "into 'chosen' and 'rejected'"),
