@@ -155,7 +155,18 @@ def foreign_words(text: str, language: str) -> tuple[int, list[str]]:
 
 
 def _is_foreign(words: list[str], language: str) -> bool:
-    """True if a sentence is in another language of the script. Names tell nothing if enough other words are left."""
+    """True if a sentence is in another language of the script, also if each of its words is counted once.
+
+    A native word between all others (``the wir the addieren the beide``) would hide the language of the rest.
+    """
+    different = list({word.lower(): word for word in words}.values())
+    return _reads_foreign(words, language) or (
+        TOGETHER <= len(different) < len(words) and _reads_foreign(different, language)
+    )
+
+
+def _reads_foreign(words: list[str], language: str) -> bool:
+    """True if the detector finds another language. Names tell nothing if enough other words are left."""
     probability = _probability(" ".join(words), language)
     if language == "en" and len(words) >= LONG and sum(word.lower() in COMMON for word in words) < 2:
         return probability < HALF

@@ -33,6 +33,7 @@ FRENCH = [
 CHINESE = "我们先计算苹果的总数然后除以二所以答案是五"
 PLACES: dict[str, Callable[[list[str]], str]] = {
     "plain": " ".join,
+    "a native word between": lambda words: " ".join(f"the {word}" for word in words),
     "dollars": lambda words: f"${' '.join(words)}$",
     "short formulas": lambda words: " ".join(f"${a} {b}$" for a, b in itertools.pairwise(words)),
     "backticks": lambda words: f"`{' '.join(words)}`",
