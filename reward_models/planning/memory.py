@@ -125,24 +125,32 @@ def _gradients(trained: int, settings: TrainingMemory) -> float:
 
 
 def activations(shape: ModelShape, settings: TrainingMemory) -> dict[str, float]:
-    """The numbers of a micro-batch that its backward pass needs, in bytes: of layers, and of the output layer."""
+    """The numbers that the update of a micro-batch needs, in bytes, when there are most of them.
+
+    That is while the output layer computes a chunk of logits, when the layers have kept what their backward pass needs;
+    or while the backward pass is inside the last layer, when the logits are gone.
+    """
     width, tokens = 2 if settings.bf16 else 4, settings.stretch
     mlp = tokens * inner_elements(shape) * width
     one = tokens * layer_elements(shape) * width - mlp + tokens * shape.hidden * 4 * (2 if settings.bf16 else 0)
     one += tokens * repeated_elements(shape, settings.sequence_parallel) * width
-    inputs = tokens * shape.hidden * width * shape.layers
     if settings.checkpointing:
-        inside = inputs + one + mlp / settings.mlp_tiles
+        kept, inside = tokens * shape.hidden * width * shape.layers, one + mlp / settings.mlp_tiles
+    elif settings.mlp_tiles == 1:
+        kept, inside = (one + mlp) * shape.layers, 0.0
     else:  # the inside of a tile is there while it is computed again
-        inside = one * shape.layers + (mlp * shape.layers if settings.mlp_tiles == 1 else mlp / settings.mlp_tiles)
-    parts = {"activations": float(inside)}
-    parts["gradients in a layer"] = tokens * gradient_elements(shape, settings) * width
+        kept, inside = one * shape.layers, mlp / settings.mlp_tiles
+    layer = {"activations": float(kept + inside)}
+    layer["gradients in a layer"] = tokens * gradient_elements(shape, settings) * width
     if settings.sequence_parallel > 1:
-        parts["exchange"] = float(2 * tokens * exchanged_elements(shape, settings.sequence_parallel) * width)
-    if not settings.scalar_head:
-        chunk = 4.0 * min(LOGITS, tokens * shape.vocabulary) * 2.5  # fp32, their exponentials, and before the cast
-        parts["logits"] = chunk + 4.0 * shape.embedding  # and the output layer's gradient, summed in fp32
-    return parts
+        layer["exchange"] = float(2 * tokens * exchanged_elements(shape, settings.sequence_parallel) * width)
+    if settings.scalar_head:
+        return layer
+    # The last norm keeps its input and two more; and there are the states that predict a token.
+    output = {"activations": float(kept + 4 * tokens * shape.hidden * width)}
+    # Two chunks in fp32; and the output layer's gradient, summed in fp32.
+    output["logits"] = 2 * 4.0 * min(LOGITS, tokens * shape.vocabulary) + 4.0 * shape.embedding
+    return max(layer, output, key=lambda parts: sum(parts.values()))
 
 
 def inner_elements(shape: ModelShape) -> int:
@@ -155,9 +163,11 @@ def gradient_elements(shape: ModelShape, settings: TrainingMemory) -> float:
     """Gradients for each token that exist at once while the backward pass is inside a layer.
 
     Those of the hidden states and of the normalised ones; and in turn those of the MLP's gate, other half and product,
-    of a tile at a time, or those of query, key, value and output of the attention.
+    of a tile at a time, or those of query, key, value and output of the attention. Tiles have gradients of their own
+    inputs, which are put together when all are there.
     """
-    mlp = 3 / 4 * inner_elements(shape) / settings.mlp_tiles
+    tiles = settings.mlp_tiles
+    mlp = 3 / 4 * inner_elements(shape) / tiles + (shape.hidden if tiles > 1 else 0)
     return 2 * shape.hidden + max(mlp, attention_elements(shape) + repeated_elements(shape, settings.sequence_parallel))
 
 

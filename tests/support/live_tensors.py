@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,14 +14,17 @@ from torch.utils._pytree import tree_leaves
 class LiveTensors(TorchDispatchMode):
     """Counts the storages that are made while it is entered, in the backward pass too.
 
+    Args:
+        before: tensors that are there already.
+
     Attributes:
         now, peak: bytes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: Iterable[torch.Tensor]) -> None:
         super().__init__()
         self.now = self.peak = 0
-        self._known: set[int] = set()
+        self._known = {tensor.untyped_storage()._cdata for tensor in before}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
