@@ -56,7 +56,7 @@ class _TokenLogprobs(torch.autograd.Function):
             normaliser = logits.logsumexp(1, keepdim=True)
             logprobs.append(logits.gather(1, target[:, None])[:, 0] - normaliser[:, 0])
             log_p = logits.sub_(normaliser)
-            # In place and deleted, so that two such chunks exist at once, and not four, or more with the next one.
+            # In place and deleted, so that two such chunks exist at once, and not four.
             p = log_p.exp()
             entropies.append(-p.mul_(log_p.clamp_(min=torch.finfo(log_p.dtype).min)).sum(1))
             normalisers.append(normaliser)
