@@ -163,12 +163,14 @@ def gradient_elements(shape: ModelShape, settings: TrainingMemory) -> float:
     """Gradients for each token that exist at once while the backward pass is inside a layer.
 
     Those of the hidden states and of the normalised ones; and in turn those of the MLP's gate, other half and product,
-    of a tile at a time, or those of query, key, value and output of the attention. Tiles have gradients of their own
-    inputs, which are put together when all are there.
+    of a tile at a time, or those of query, key, value and output of the attention. While the first three exist the
+    product itself is gone, and in the attention all of a tile. Tiles have gradients of their own inputs, which are put
+    together when all are there.
     """
     tiles = settings.mlp_tiles
-    mlp = 3 / 4 * inner_elements(shape) / tiles + (shape.hidden if tiles > 1 else 0)
-    return 2 * shape.hidden + max(mlp, attention_elements(shape) + repeated_elements(shape, settings.sequence_parallel))
+    mlp = (3 - 1) / 4 * inner_elements(shape) / tiles + (shape.hidden if tiles > 1 else 0)
+    attention = attention_elements(shape) + repeated_elements(shape, settings.sequence_parallel)
+    return 2 * shape.hidden + max(mlp, attention - inner_elements(shape) / tiles)
 
 
 def repeated_elements(shape: ModelShape, ranks: int) -> int:
