@@ -96,7 +96,7 @@ def find_items(
         _require_not_by_writer(project, wanted)
         matches = chosen(session, project, wanted)
         page = matches.where(behind(wanted.sort, position(wanted.sort, cursor))) if cursor else matches
-        found = session.scalars(ordered(page, wanted.sort).limit(limit + 1)).all()
+        found = session.scalars(ordered(page, wanted).limit(limit + 1)).all()
         last = found[limit - 1] if len(found) > limit else None
         count = len(found) if counted and cursor is None else None
         if counted and (cursor is not None or last is not None):  # more than this page: count them
@@ -118,7 +118,7 @@ def next_item(
         _require_not_by_writer(project, wanted)
         item = _item(session, project, item_id)
         further = chosen(session, project, wanted).where(behind(wanted.sort, key(wanted.sort, item)))
-        return session.scalar(ordered(further, wanted.sort).with_only_columns(Item.id).limit(1))
+        return session.scalar(ordered(further, wanted).with_only_columns(Item.id).limit(1))
 
 
 def _require_not_by_writer(project: Project, wanted: ItemFilter) -> None:

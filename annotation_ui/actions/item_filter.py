@@ -146,11 +146,12 @@ def key(sort: Sort, item: Item) -> tuple[int, int] | tuple[int]:
     return (item.length, item.id) if sort in ("shortest", "longest") else (item.id,)
 
 
-def ordered(matches: Select[Any], sort: Sort) -> Select[Any]:
-    if sort == "oldest":
-        return matches.order_by(Item.id)
-    if sort == "newest":
-        return matches.order_by(Item.id.desc())
+def ordered(matches: Select[Any], wanted: ItemFilter) -> Select[Any]:
+    sort = wanted.sort
+    if sort in ("oldest", "newest"):
+        # With the sum the items with the words are sorted, rather than all items gone through in order for the words.
+        place = Item.id + 0 if wanted.q.strip() else Item.id
+        return matches.order_by(place if sort == "oldest" else place.desc())
     return matches.order_by(*((Item.length, Item.id) if sort == "shortest" else (Item.length.desc(), Item.id.desc())))
 
 

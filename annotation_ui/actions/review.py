@@ -19,12 +19,12 @@ from annotation_ui.actions.jobs import jobs_of
 from annotation_ui.actions.pauses import held_back
 from annotation_ui.labelling import judgements, rewrites
 from annotation_ui.labelling.assignment import newest_guideline
-from annotation_ui.labelling.forecast import Forecast, forecast
+from annotation_ui.labelling.forecast import Forecast
 from annotation_ui.labelling.gold import GoldRecord
-from annotation_ui.labelling.progress import ProjectProgress, project_progress
+from annotation_ui.labelling.progress import ProjectProgress
 from annotation_ui.labelling.screens import Messages
 from annotation_ui.labelling.sides import in_sides, opening, shown_of
-from annotation_ui.quality.kept import recent_quality
+from annotation_ui.quality.kept import recent_figures
 from annotation_ui.quality.payloads import disagreement
 from annotation_ui.quality.statistics import Quality
 from annotation_ui.store.accounts import Role, require
@@ -280,16 +280,15 @@ def dashboard(database: Database, who: str | None, project_name: str | None, *, 
         snapshots = session.scalars(
             select(Snapshot).where(Snapshot.project_id == project.id).order_by(Snapshot.created.desc())
         )
-        progress = project_progress(session, project, now=now)
         named = [(made.name, made.created) for made in snapshots]
-        figures, made = recent_quality(database, session, project, now=now)
+        found = recent_figures(database, session, project, now=now)
         return Dashboard(
             kind=cast(Kind, project.kind),
             texts=_texts(session, project) if project.kind == "rewrite" else {},
-            figures=figures,
-            figures_made=made,
-            progress=progress,
-            forecast=forecast(session, project, progress, now=now),
+            figures=found.quality,
+            figures_made=found.made,
+            progress=found.progress,
+            forecast=found.forecast,
             snapshots=named,
             jobs=[_job_state(job) for job in jobs_of(session, project)],
             held_back=held_back(session, project),

@@ -16,7 +16,8 @@ from annotation_ui.labelling.rewrites import is_accepted
 from annotation_ui.store.tables import Assignment, Item, Judgement, Project, User
 
 LARGE = 50_000  # items
-KEPT = 15.0  # seconds for which the counts of a large project are kept
+KEPT = 15.0  # seconds for which the counts of a large project are kept, at least
+REST = 20.0  # counts that took t seconds are kept for REST times t
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +145,15 @@ def progress_of(session: Session, user: User, project: Project, *, now: float) -
     key = session.connection().engine.url, project.id
     of_all, of_mine, of_leases = _queue(user, project, key)
     together = counted.join(of_all, true()).join(of_mine, true()).join(of_leases, true())
+    began, known = monotonic(), _TOTALS.get(key)
+    if known is not None and known.until <= began:
+        _TOTALS[key] = known._replace(until=began + KEPT)  # others go on with these meanwhile
     row = session.execute(select(counted, of_all, of_mine, of_leases).select_from(together)).one()
-    if row.total > LARGE and (key not in _TOTALS or _TOTALS[key].until <= monotonic()):
-        _TOTALS[key] = _Totals(row.total, row.full, _votes(row), monotonic() + KEPT)
+    if row.kept_votes is None:
+        _TOTALS.pop(key, None)
+    if row.total > LARGE and row.kept_votes is None:
+        took = monotonic() - began
+        _TOTALS[key] = _Totals(row.total, row.full, _votes(row), began + took + max(KEPT, REST * took))
     shown = Assignment.training & (Judgement.label != "skip")  # the known answer
     recent = session.execute(
         mine.join(Assignment, Assignment.id == Judgement.assignment_id)

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
+from annotation_ui.labelling.forecast import Forecast, forecast
+from annotation_ui.labelling.progress import ProjectProgress, project_progress
 from annotation_ui.quality.statistics import Quality, quality
 from annotation_ui.store.database import Database
 from annotation_ui.store.tables import Project
@@ -20,9 +22,17 @@ REST = 20.0  # figures that took t seconds are kept for REST times t: the dashbo
 OLDEST = 3600.0  # seconds; older figures are not shown while new ones are computed
 
 
-class _Kept(NamedTuple):
-    figures: Quality
+class Figures(NamedTuple):
+    """All that the dashboard says of a project's votes, and when it was computed, in seconds since 1970."""
+
+    quality: Quality
+    progress: ProjectProgress
+    forecast: Forecast
     made: float
+
+
+class _Kept(NamedTuple):
+    figures: Figures
     began: float
     until: float
 
@@ -32,8 +42,8 @@ _KEPT: dict[_Key, _Kept] = {}
 _COMPUTING: dict[_Key, threading.Lock] = defaultdict(threading.Lock)  # of one project, one computation at a time
 
 
-def recent_quality(database: Database, session: Session, project: Project, *, now: float) -> tuple[Quality, float]:
-    """The figures of ``project``, and when they were computed, in seconds since 1970.
+def recent_figures(database: Database, session: Session, project: Project, *, now: float) -> Figures:
+    """The figures of ``project``.
 
     Figures whose time is up are computed anew in the background, and the old ones are shown meanwhile, so that a page
     waits for them only the first time, or after an hour without one.
@@ -43,10 +53,10 @@ def recent_quality(database: Database, session: Session, project: Project, *, no
     if kept is not None and monotonic() < kept.began + OLDEST:
         if monotonic() >= kept.until and not _COMPUTING[key].locked():
             threading.Thread(target=_renew, args=(database, key, kept), daemon=True).start()
-        return kept.figures, kept.made
+        return kept.figures
     with _COMPUTING[key]:
         if (other := _KEPT.get(key)) is not None and other is not kept:  # made while this one waited
-            return other.figures, other.made
+            return other.figures
         return _compute(session, project, key, now=now)
 
 
@@ -61,11 +71,17 @@ def _renew(database: Database, key: _Key, kept: _Kept) -> None:
             logging.getLogger(__name__).exception("the figures of the dashboard were not computed")
 
 
-def _compute(session: Session, project: Project, key: _Key, *, now: float) -> tuple[Quality, float]:
+def _compute(session: Session, project: Project, key: _Key, *, now: float) -> Figures:
     began = monotonic()
-    figures = quality(session, project)
+    figures = figures_of(session, project, now=now)
     took = monotonic() - began
     _KEPT.pop(key, None)
     if took >= SLOW:
-        _KEPT[key] = _Kept(figures, now, began, began + took + REST * took)
-    return figures, now
+        _KEPT[key] = _Kept(figures, began, began + took + REST * took)
+    return figures
+
+
+def figures_of(session: Session, project: Project, *, now: float) -> Figures:
+    """The figures of now."""
+    progress = project_progress(session, project, now=now)
+    return Figures(quality(session, project), progress, forecast(session, project, progress, now=now), now)

@@ -365,7 +365,7 @@ _DASHBOARD = {
     "%(count)s of %(total)s items complete, %(untouched)s not begun": "%(count)s / %(total)s 条已完成，%(untouched)s 条未开始",
     "%(count)s on annotators' screens": "%(count)s 条正在标注",
     "%(count)s votes in the last 7 days": "最近 7 天 %(count)s 票",
-    "Agreement and biases are those of %(time)s UTC: they take long to compute in this project.": "一致性与偏差是 %(time)s(UTC)时的数据:在此项目中计算它们需要较长时间。",
+    "The figures are those of %(time)s UTC: they take long to compute in this project.": "这些数据是 %(time)s(UTC)时的：在此项目中计算它们需要较长时间。",
     "votes": "票数",
     ", and %(count)s on checks": "，另有检查票 %(count)s",
     "items judged": "已标注条目",

@@ -52,14 +52,14 @@ def figures_that_take(clock: _Clock, monkeypatch: pytest.MonkeyPatch) -> Callabl
     def taking(seconds: float) -> Ask:
         computed: list[str] = []
 
-        def quality(session: Any, project: Any) -> Any:
+        def figures_of(session: Any, project: Any, *, now: float) -> Any:
             clock.now += seconds
             computed.append(f"figures {len(computed)}")
-            return computed[-1]
+            return computed[-1], now
 
-        monkeypatch.setattr(kept, "quality", quality)
+        monkeypatch.setattr(kept, "figures_of", figures_of)
         place: Any = _Place()
-        return lambda now: kept.recent_quality(place, place, place, now=now)  # type: ignore[return-value]
+        return lambda now: kept.recent_figures(place, place, place, now=now)  # type: ignore[return-value]
 
     return taking
 
@@ -99,15 +99,13 @@ def test_several_pages_at_once_compute_the_figures_once(
     figures_that_take: Callable[[float], Ask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask = figures_that_take(2.0)
-    slowly = kept.quality
-    begun = threading.Event()
+    slowly = kept.figures_of
 
-    def quality(session: Any, project: Any) -> Any:
-        begun.set()
-        sleep(0.1)  # the second page asks meanwhile
-        return slowly(session, project)
+    def slower(session: Any, project: Any, *, now: float) -> Any:
+        sleep(0.1)  # the other pages ask meanwhile
+        return slowly(session, project, now=now)
 
-    monkeypatch.setattr(kept, "quality", quality)
+    monkeypatch.setattr(kept, "figures_of", slower)
     found: list[Any] = []
     pages = [threading.Thread(target=lambda: found.append(ask(1000.0))) for _ in range(3)]
     for page in pages:
@@ -126,10 +124,10 @@ def test_a_failure_in_the_background_leaves_the_old_figures(
     ask = figures_that_take(2.0)
     assert ask(1000.0) == ("figures 0", 1000.0)
 
-    def fail(session: Any, project: Any) -> Any:
+    def fail(session: Any, project: Any, *, now: float) -> Any:
         raise OSError("the database is away")
 
-    monkeypatch.setattr(kept, "quality", fail)
+    monkeypatch.setattr(kept, "figures_of", fail)
     clock.now += 100
     assert ask(2000.0) == ("figures 0", 1000.0)
     renewed()
