@@ -157,8 +157,8 @@ def test_ranks_by_touch(site: Any, sqlite: Database, width: int) -> None:
     fingers = page.context.new_cdp_session(page)
     page.evaluate("addEventListener('pointercancel', () => (window.cancelled = true))")
 
-    def touch(what: str, *points: tuple[float, float]) -> None:
-        at = [{"x": x, "y": y, "id": n} for n, (x, y) in enumerate(points)]
+    def touch(what: str, *points: tuple[int, float, float]) -> None:
+        at = [{"id": finger, "x": x, "y": y} for finger, x, y in points]
         fingers.send("Input.dispatchTouchEvent", {"type": what, "touchPoints": at})
 
     def middle(selector: str) -> tuple[float, float]:
@@ -167,13 +167,14 @@ def test_ranks_by_touch(site: Any, sqlite: Database, width: int) -> None:
 
     def drag(letter: str, place: int, *, other: bool = False) -> None:
         (x, y), end = middle(f".k-chip:text-is('{letter}')"), middle(f".k-board [data-place='{place}']")
-        touch("touchStart", (x, y))
+        touch("touchStart", (0, x, y))
         for step in (0.3, 0.6, 1.0):
-            touch("touchMove", (x + step * (end[0] - x), y + step * (end[1] - y)))
+            touch("touchMove", (0, x + step * (end[0] - x), y + step * (end[1] - y)))
         assert page.locator(".k-dragged").count() == 1
         if other:  # a second finger comes and goes
-            touch("touchStart", end, middle(".k-prompt"))
-            touch("touchMove", end)
+            second = middle(".k-prompt")
+            touch("touchStart", (0, *end), (1, *second))
+            touch("touchEnd", (1, *second))
             assert page.locator(".k-dragged").count() == 1
         touch("touchEnd")
 
