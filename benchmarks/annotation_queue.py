@@ -33,10 +33,9 @@ from annotation_ui.actions.browsing import find_items
 from annotation_ui.actions.item_filter import ItemFilter
 from annotation_ui.actions.review import dashboard
 from annotation_ui.labelling import session as annotating
-from annotation_ui.quality.statistics import Quality, quality
 from annotation_ui.store.accounts import add_user
 from annotation_ui.store.database import Database
-from annotation_ui.store.projects import Settings, create_project, find_project
+from annotation_ui.store.projects import Settings, create_project
 
 VOTES = 3
 SAID = {"label": "left", "strength": 2}
@@ -235,15 +234,9 @@ def measure(database: Database, annotators: int, threads: int, seconds: float) -
             database, "root", "p", ItemFilter(model="model", model_view="against"), counted=True
         ),
         "dashboard": lambda: dashboard(database, "root", "p", now=now),
-        "figures": lambda: figures(database),
     }
     plans = {name: plan(database, action) for name, action in looked_at.items()}
     return {"times": timer.figures(), "plans": plans}
-
-
-def figures(database: Database) -> Quality:
-    with database.read() as session:
-        return quality(session, find_project(session, "p"))
 
 
 def main() -> None:

@@ -224,7 +224,8 @@ def _pick(session: Session, user: User, project: Project, had: int, *, lock: boo
 def _next(session: Session, user: User, project: Project, *, lock: bool) -> tuple[Item, Assignment | None] | None:
     """The first item in the queue that the user has not had, and their assignment of it that expired, if any."""
     short = Item.taken < project.votes_per_item
-    free = _unseen(user, project, short, Item, Assignment).limit(1)
+    earlier = (Assignment.item_id == Item.id) & (Assignment.user_id == user.id) & (Assignment.round == 0)
+    free = _unseen(user, project, short, Item, Assignment).outerjoin(Assignment, earlier).limit(1)
     near = free.where(Item.id.in_(_front(user, project))) if project.votes_per_item <= LEVELS else free
     if not lock:
         row = session.execute(near).one_or_none()
@@ -239,14 +240,17 @@ def _next(session: Session, user: User, project: Project, *, lock: bool) -> tupl
 
 
 def _unseen(user: User, project: Project, short: ColumnElement[bool], *what: Any) -> Select[Any]:
-    """The items of the queue that are ``short`` of votes and that the user has not had, in order."""
-    earlier = (Assignment.item_id == Item.id) & (Assignment.user_id == user.id) & (Assignment.round == 0)
+    """The items of the queue that are ``short`` of votes and that the user has not had, in order.
+
+    The condition is a NOT EXISTS: of an outer join with the same meaning PostgreSQL expects one row at most, and reads
+    the whole queue for it.
+    """
+    had = aliased(Assignment)
+    mine = (had.item_id == Item.id, had.user_id == user.id, had.round == 0, had.state != "expired")
     return (
         select(*what)
         .select_from(Item)
-        .outerjoin(Assignment, earlier)
-        .where(Item.project_id == project.id, Item.gold.is_(None), short)
-        .where(Assignment.id.is_(None) | (Assignment.state == "expired"))
+        .where(Item.project_id == project.id, Item.gold.is_(None), short, ~exists().where(*mine))
         .order_by(Item.rank, Item.id)
     )
 
