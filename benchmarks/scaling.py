@@ -11,7 +11,8 @@ with the backward pass. A prompt counts once for all samples of its group. ``sha
 where it falls, a curve bends away from the arithmetic. ``ratio`` is the cost per token of an update on two ranks over
 that on one.
 
-Beside the JSON file stands a picture (`.svg`). A point is the least of the repeats.
+Beside the JSON file stands a picture (`.svg`). A point is the least of the repeats. Curves go into the file as they
+come, and those that it holds already are not measured again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import argparse
 import json
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ PROMPT = 32  # tokens of a prompt where the length of the response changes
 LONG_PROMPT, SHORT_RESPONSE = 512, 64  # where the size of the group changes
 TOKENS = 2048  # of the responses of one update, at least
 LAUNCHER = ("-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0")
+Curves = dict[str, list[dict[str, Any]]]
 Shape = tuple[int, int, int]  # tokens of a prompt, samples of each, tokens of a sample
 
 
@@ -153,14 +155,16 @@ def points_of(arguments: argparse.Namespace) -> dict[str, list[tuple[str, Shape]
     }
 
 
-def curves(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    """Every curve on one rank, and that of the length on two."""
+def curves(arguments: argparse.Namespace, found: Curves) -> Iterator[Curves]:
+    """Every curve on one rank, and that of the length on two: those in ``found``, with one more each time."""
     asked = {(name, 1): points for name, points in points_of(arguments).items()}
     asked["update by length", 2] = asked["update by length", 1]
     shape = shape_from_settings(model_settings(arguments), "small", "benchmark")
     speed = matrix_product_speed("cpu", "fp32", 512)
-    found: dict[str, list[dict[str, Any]]] = {}
     for (name, ranks), points in asked.items():
+        curve = name if ranks == 1 else f"{name}, {ranks} ranks"
+        if curve in found:
+            continue
         job = vars(arguments) | {"points": points}
         launcher = () if ranks == 1 else (*LAUNCHER, f"--nproc_per_node={ranks}")
         runs = [in_process(__file__, job, launcher=launcher)["lines"] for _ in range(arguments.repeats)]
@@ -180,12 +184,12 @@ def curves(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
                     "wall_seconds": round(best["seconds"], 2),
                 }
             )
-        found[name if ranks == 1 else f"{name}, {ranks} ranks"] = lines
-        print(name, ranks, *(json.dumps(line) for line in lines), sep="\n  ", flush=True)
-    return found
+        found = found | {curve: lines}
+        print(curve, *(json.dumps(line) for line in lines), sep="\n  ", flush=True)
+        yield found
 
 
-def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
+def draw(found: Curves, path: Path) -> None:
     """One panel for each part and axis; the arithmetic is dashed."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -198,6 +202,8 @@ def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": "scaling"}):
         figure = Figure(figsize=(10, 6.4), layout="constrained")
         for axes, (name, key) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
+            if name not in found:  # not measured yet
+                continue
             for number, (curve, lines) in enumerate((c, found[c]) for c in found if c.startswith(name)):
                 places = [line[key] for line in lines]
                 ranks = curve.partition(", ")[2] or "1 rank"
@@ -212,8 +218,10 @@ def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
-def ratio_of(found: dict[str, list[dict[str, Any]]]) -> float:
-    """The median over the lengths of the cost on two ranks over that on one."""
+def ratio_of(found: Curves) -> float | None:
+    """The median over the lengths of the cost on two ranks over that on one; ``None`` before both are measured."""
+    if "update by length, 2 ranks" not in found:
+        return None
     pairs: Sequence[tuple[Any, Any]] = list(
         zip(found["update by length, 2 ranks"], found["update by length"], strict=True)
     )
@@ -237,18 +245,22 @@ def main() -> None:
         if found is not None:
             arguments.out.write_text(json.dumps(found), encoding="utf-8")
         return
-    described, found = environment(arguments.seed, 1), curves(arguments)
-    result = {
+    known = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.is_file() else {}
+    for found in curves(arguments, known.get("curves", {})):
+        write(arguments.out, report(arguments, found), ())
+        draw(found, arguments.out.with_suffix(".svg"))
+
+
+def report(arguments: argparse.Namespace, found: Curves) -> dict[str, Any]:
+    return {
         "benchmark": "scaling",
         "ratio": ratio_of(found),
         "ratio_is": "processor time per token of an update on two ranks over that on one, median over the lengths",
         "peer": "one rank",
         "curves": found,
         "settings": settings(arguments, "job"),
-        "environment": described,
+        "environment": environment(arguments.seed, 1),
     }
-    draw(found, arguments.out.with_suffix(".svg"))
-    write(arguments.out, result, ("ratio",))
 
 
 if __name__ == "__main__":
