@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoModelForSequenceClassification,
     PretrainedConfig,
@@ -28,9 +29,11 @@ from reward_models.data.manifest import KEEL_KEY
 from reward_models.data.records import ATTRIBUTES
 from reward_models.data.tree_batches import Batch, TreeBatch, pack, pad
 from reward_models.data.trees import PromptTree
+from reward_models.runtime.config import ConfigError
 from reward_models.runtime.engine import gathered
 from reward_models.runtime.sequence import SequenceGroup
 
+AUTO_CLASS = "AutoModelForSequenceClassification"
 POSITION_TABLES = frozenset({"position_embeddings", "wpe", "embed_positions"})
 # The first that a vocabulary holds becomes the pad token where a tokenizer names none; the first of all is added.
 PAD_TOKENS = ("<|pad|>", "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>")
@@ -198,6 +201,12 @@ def init_head(head: nn.Linear) -> None:
 
 def _architecture(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, task: str) -> PretrainedConfig:
     architecture = pretrained.load_architecture(config, tokenizer)
+    own = getattr(architecture, "auto_map", None) or {}  # of a repository with code of its own
+    if type(architecture) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING and AUTO_CLASS not in own:
+        raise ConfigError(
+            f"model: transformers has no sequence classifier for {architecture.model_type} models, so that nothing "
+            "could load the reward model; take a base of another architecture"
+        )
     _label(architecture, ("helpful" if task == "preference" else "safe",))
     architecture.pad_token_id = tokenizer.pad_token_id
     architecture.eos_token_id = tokenizer.eos_token_id

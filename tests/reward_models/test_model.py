@@ -25,6 +25,7 @@ from reward_models.data.manifest import KEEL_KEY
 from reward_models.data.records import Message
 from reward_models.data.trees import PromptTree
 from reward_models.model import SequenceScorer, build_model, head_name, init_head, load_tokenizer, save_model
+from reward_models.runtime.config import ConfigError
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 DECODER = {**SIZES, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 256, "initializer_range": 0.3}
@@ -53,6 +54,11 @@ def tokenizer() -> Any:
 @pytest.fixture
 def renderer(tokenizer: Any) -> ChatRenderer:
     return ChatRenderer(copy.deepcopy(tokenizer), "summary")
+
+
+def test_an_architecture_that_nothing_could_load_as_a_classifier_is_refused(renderer: ChatRenderer) -> None:
+    with pytest.raises(ConfigError, match="no sequence classifier for granite models"):
+        build(ModelConfig(config={"model_type": "granite", **SIZES}), renderer)
 
 
 def build(config: ModelConfig, renderer: ChatRenderer, task: str = "preference", seed: int = 0) -> SequenceScorer:
