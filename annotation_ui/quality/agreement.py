@@ -66,7 +66,7 @@ class SharedVotes:
     labels: int
 
     def tables(self, weights_N: np.ndarray | None = None) -> np.ndarray:
-        """What the two of every pair said of their common items, counted: [Q, labels, labels]."""
+        """The labels of every pair of annotators on their common items, counted: [Q, labels, labels]."""
         weights_P = None if weights_N is None else weights_N[self.item_P]
         counts = np.bincount(self.cell_P, weights_P, self.pairs * self.labels**2)
         return counts.reshape(self.pairs, self.labels, self.labels)
