@@ -51,7 +51,7 @@ function onKey(event) {
   if (key === "enter" && !inPanel && event.target.matches("button, summary, select")) return; // presses what has the focus
   if (!inPanel && (key === "arrowright" || key === "arrowleft") && groups().length && !event.target.matches("input, pre")) {
     event.preventDefault();
-    return step((key === "arrowright") === (app().dir === "ltr") ? 1 : -1);
+    return step(key === "arrowright" ? 1 : -1); // answers run from left to right in every language
   }
   const button = ofKey(key);
   if (button) {

@@ -115,6 +115,24 @@ def test_ranks_by_digits(site: Any, sqlite: Database, theme: str, width: int, re
     assert ranks == [1 + place // 2 for place in range(responses)]
 
 
+@pytest.mark.parametrize(("kind", "responses"), [("ranking", 8), ("attributes", 2)])
+def test_the_panel_of_a_phone_leaves_the_responses_in_view(
+    site: Any, sqlite: Database, kind: Any, responses: int
+) -> None:
+    names = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+    form = Form(attributes={name: f"The {name} of the response, from low to high." for name in names})
+    fill_kind(sqlite, kind, rows=rows(responses), form=form if kind == "attributes" else None)
+    page = site("ann").page(**looks("light", 390))
+    picture(page, f"phone-{kind}")
+    response, panel = (page.locator(where).first.bounding_box() for where in (".k-response", ".k-dock"))
+    assert panel["y"] - response["y"] > 120
+    assert panel["y"] + panel["height"] <= 844
+    page.locator(".k-verdict [data-key=enter]").scroll_into_view_if_needed()  # within the panel
+    button = page.locator(".k-verdict [data-key=enter]").bounding_box()
+    assert panel["y"] <= button["y"] <= 844 - button["height"]
+    assert page.locator(".k-response").first.bounding_box() == response
+
+
 @pytest.mark.parametrize(("theme", "width"), VIEWS)
 @pytest.mark.parametrize("ties", [True, False])
 def test_ranks_by_drag(site: Any, sqlite: Database, theme: str, width: int, ties: bool) -> None:

@@ -14,6 +14,7 @@ from kinds import fill_kind
 from sqlalchemy import select
 
 from annotation_ui.store.database import Database
+from annotation_ui.store.forms import Form
 from annotation_ui.store.tables import Judgement
 from annotation_ui.web import languages, wording
 
@@ -113,18 +114,25 @@ def test_lists_and_charts(site: Any, sqlite: Database, width: int) -> None:
     picture(page, f"rtl-project-{width}")
 
 
-def test_the_arrow_keys_go_where_they_point(site: Any, sqlite: Database) -> None:
-    fill_kind(sqlite, "ranking", responses=3)
+@pytest.mark.parametrize("kind", ["ranking", "attributes"])
+def test_answers_stand_in_the_order_of_the_responses(site: Any, sqlite: Database, kind: Any) -> None:
+    form = Form(attributes={"helpful": "It answers the question."}) if kind == "attributes" else None
+    fill_kind(sqlite, kind, responses=3, form=form)
     page = site("ann").page()
-    places = [x(page, f".k-answer:nth-of-type({n}) .k-rate") for n in (1, 2, 3)]
-    assert places == sorted(places, reverse=True)
-    picture(page, "rtl-ranking")
+    boxes = "all => all.map((node) => node.getBoundingClientRect()).map((box) => [box.y, box.x])"
+    for selector in (".k-pair > .k-response", ".k-answer .k-rate"):
+        places = page.locator(selector).evaluate_all(boxes)
+        assert len(places) == 3
+        assert places == sorted(places)  # line by line, from left to right
+    if kind == "attributes":
+        assert x(page, ".k-asked") > x(page, ".k-answer .k-rate")
+    picture(page, f"rtl-{kind}")
 
     def current() -> float:
         return x(page, ".k-rate.k-current")
 
     before = current()
-    page.keyboard.press("ArrowLeft")
-    assert current() < before
     page.keyboard.press("ArrowRight")
+    assert current() > before
+    page.keyboard.press("ArrowLeft")
     assert current() == before
