@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import defaultdict
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from annotation_ui.labelling.forecast import Forecast, forecast
 from annotation_ui.labelling.progress import ProjectProgress, project_progress
 from annotation_ui.quality.statistics import Quality, quality
 from annotation_ui.store.database import Database
-from annotation_ui.store.tables import Project
+from annotation_ui.store.tables import Project, User
 
 SLOW = 1.0  # seconds; figures that take less are always those of now
 REST = 20.0  # figures that took t seconds are kept for REST times t: the dashboards take a twentieth of a core at most
@@ -37,9 +37,9 @@ class _Kept(NamedTuple):
     until: float
 
 
-_Key = tuple[Any, int]  # database and project
+_Key = tuple[str, int]  # database and project
 _KEPT: dict[_Key, _Kept] = {}
-_COMPUTING: dict[_Key, threading.Lock] = defaultdict(threading.Lock)  # of one project, one computation at a time
+_COMPUTING: dict[_Key, threading.Lock] = {}  # the figures of one project are computed by one thread at a time
 
 
 def recent_figures(database: Database, session: Session, project: Project, *, now: float) -> Figures:
@@ -48,16 +48,23 @@ def recent_figures(database: Database, session: Session, project: Project, *, no
     Figures whose time is up are computed anew in the background, and the old ones are shown meanwhile, so that a page
     waits for them only the first time, or after an hour without one.
     """
-    key = database.url, project.id
+    key = str(database), project.id
+    computing = _COMPUTING.setdefault(key, threading.Lock())
     kept = _KEPT.get(key)
-    if kept is not None and monotonic() < kept.began + OLDEST:
-        if monotonic() >= kept.until and not _COMPUTING[key].locked():
+    if kept is not None and monotonic() < kept.began + OLDEST and _has_names_in_use(session, kept.figures):
+        if monotonic() >= kept.until and not computing.locked():
             threading.Thread(target=_renew, args=(database, key, kept), daemon=True).start()
         return kept.figures
-    with _COMPUTING[key]:
+    with computing:
         if (other := _KEPT.get(key)) is not None and other is not kept:  # made while this one waited
             return other.figures
         return _compute(session, project, key, now=now)
+
+
+def _has_names_in_use(session: Session, figures: Figures) -> bool:
+    """False if the name of one of the annotators was replaced by a pseudonym after the figures were computed."""
+    names = {person.name for person in figures.quality.people}
+    return session.scalar(select(func.count(User.id)).where(User.name.in_(names))) == len(names)
 
 
 def _renew(database: Database, key: _Key, kept: _Kept) -> None:
@@ -68,7 +75,7 @@ def _renew(database: Database, key: _Key, kept: _Kept) -> None:
             with database.read() as session:
                 _compute(session, session.get_one(Project, key[1]), key, now=time.time())
         except Exception:  # the next page tries again
-            logging.getLogger(__name__).exception("the figures of the dashboard were not computed")
+            logging.getLogger(__name__).exception("the dashboard shows old figures: those of now were not computed")
 
 
 def _compute(session: Session, project: Project, key: _Key, *, now: float) -> Figures:

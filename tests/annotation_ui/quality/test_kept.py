@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import sleep
 from typing import Any
 
 import pytest
+from annotating import NOW
+from kinds import fill_kind, rank
 
 from annotation_ui.quality import kept
+from annotation_ui.store.accounts import set_password
+from annotation_ui.store.database import Database
+from annotation_ui.store.privacy import forget
+from annotation_ui.store.projects import find_project
 
 Ask = Callable[[float], tuple[str, float]]
 
@@ -27,7 +32,7 @@ class _Clock:
 class _Place:
     """A database, a session and a project at once, as far as the figures are kept by them."""
 
-    id, url = 7, "sqlite:///a"
+    id = 7
 
     @contextmanager
     def read(self) -> Iterator[Any]:
@@ -43,7 +48,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     made = _Clock()
     monkeypatch.setattr(kept, "monotonic", made)
     monkeypatch.setattr(kept, "_KEPT", {})
-    monkeypatch.setattr(kept, "_COMPUTING", defaultdict(threading.Lock))
+    monkeypatch.setattr(kept, "_COMPUTING", {})
+    monkeypatch.setattr(kept, "_has_names_in_use", lambda session, figures: True)
     return made
 
 
@@ -133,3 +139,25 @@ def test_a_failure_in_the_background_leaves_the_old_figures(
     renewed()
     assert "the database is away" in caplog.text
     assert ask(3000.0) == ("figures 0", 1000.0)
+
+
+def test_figures_with_a_name_that_was_removed_are_not_shown(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "_KEPT", {})
+    monkeypatch.setattr(kept, "SLOW", 0.0)  # any figures are kept
+    monkeypatch.setattr(kept, "REST", 1e9)  # and not renewed here
+    fill_kind(sqlite, "ranking")
+    with sqlite.write() as session:
+        set_password(session, "root", "a long password", now=NOW)
+    rank(sqlite, "ann", "abc")
+
+    def names() -> list[str]:
+        with sqlite.read() as session:
+            figures = kept.recent_figures(sqlite, session, find_project(session, "p"), now=NOW)
+        return [person.name for person in figures.quality.people]
+
+    assert names() == ["ann"]
+    rank(sqlite, "bob", "abc")
+    assert names() == ["ann"]  # those that were kept
+    with sqlite.write() as session:
+        pseudonym = forget(session, "ann", by="root", now=NOW)
+    assert sorted(names()) == sorted(["bob", pseudonym])
