@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Select, case, func
+from sqlalchemy import Integer, Select, case, cast, func
 from sqlalchemy.orm import Session
 
 from annotation_ui.labelling.judgements import in_force
@@ -65,7 +65,7 @@ def forecast(session: Session, project: Project, progress: ProjectProgress, *, n
     """
     left = max(0, progress.votes_needed - progress.votes)
     work = _work(session, project)
-    ago = func.floor((now - Judgement.created) / HOUR).label("ago")
+    ago = (cast(now - Judgement.created, Integer) // int(HOUR)).label("ago")  # SQLite may have no floor()
     recent = _counted(project).where(Judgement.created > now - RECORD)
     by_hour = recent.with_only_columns(ago, func.count(), func.min(Judgement.created)).group_by("ago")
     given = session.execute(by_hour).all()
