@@ -149,7 +149,7 @@ def key(sort: Sort, item: Item) -> tuple[int, int] | tuple[int]:
 def ordered(matches: Select[Any], wanted: ItemFilter) -> Select[Any]:
     sort = wanted.sort
     if sort in ("oldest", "newest"):
-        # With the sum the items with the words are sorted, rather than all items gone through in order for the words.
+        # The sum keeps PostgreSQL from reading all items in the order of the index: it sorts those with the words.
         place = Item.id + 0 if wanted.q.strip() else Item.id
         return matches.order_by(place if sort == "oldest" else place.desc())
     return matches.order_by(*((Item.length, Item.id) if sort == "shortest" else (Item.length.desc(), Item.id.desc())))

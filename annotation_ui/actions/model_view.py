@@ -33,8 +33,8 @@ def model_view(project: Project, scorer: str, view: ModelView | Literal[""]) -> 
         return exists().where(*conditions)
     agreed = _margin() * _lead()
     conditions.append(agreed < 0 if view == "against" else agreed > 0)
-    judged = aliased(Judgement)  # said beforehand, so that votes are counted for items alone that have any
-    # Counted item by item: for EXISTS the database may read the scores of all items first, to show one page of them.
+    judged = aliased(Judgement)  # a condition of its own, so that votes are counted only for items that have any
+    # A count for each item: for EXISTS the database may read the scores of all items first, to show one page of them.
     scores = select(func.count()).select_from(Score).where(*conditions).correlate(Item).scalar_subquery()
     return and_(exists().where(judged.item_id == Item.id), scores > 0)
 

@@ -66,7 +66,7 @@ def save_view(
     """
     find_items(database, who, project_name, wanted, limit=1)
     with database.write() as session:
-        user = require(session, who, *REVIEWERS)
+        user = require(session, who, *REVIEWERS, lock=True)  # one request at a time: their number is limited
         project = find_visible(session, user, project_name)
         saved = saved_views.save_view(session, project, user, name, given(wanted), shared=shared, now=now)
         return _view(saved, user)

@@ -147,7 +147,7 @@ def progress_of(session: Session, user: User, project: Project, *, now: float) -
     together = counted.join(of_all, true()).join(of_mine, true()).join(of_leases, true())
     began, known = monotonic(), _TOTALS.get(key)
     if known is not None and known.until <= began:
-        _TOTALS[key] = known._replace(until=began + KEPT)  # others go on with these meanwhile
+        _TOTALS[key] = known._replace(until=began + KEPT)  # other requests use the old counts during this one
     row = session.execute(select(counted, of_all, of_mine, of_leases).select_from(together)).one()
     if row.kept_votes is None:
         _TOTALS.pop(key, None)

@@ -31,8 +31,8 @@ from annotation_ui.store.tables import User
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30.0
 CONNECTIONS = 20
-# For PostgreSQL's planner: an index is followed for the items of one person, instead of reading those of everybody. The
-# default is that of a disk with a moving head. To start workers for one of many short statements takes longer than it.
+# For PostgreSQL's planner. The default page cost is that of a hard disk: with it the planner reads all people's items
+# instead of following an index to those of one person. Short statements take less time than the start of workers.
 PLANNER = {"random_page_cost": "1.1", "max_parallel_workers_per_gather": "0"}
 IDLE_SECONDS = 5.0  # a connection to PostgreSQL that was used since is taken to be alive
 PASSWORD_VARIABLE = "KEEL_DATABASE_PASSWORD"
