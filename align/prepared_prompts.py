@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, overload
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -144,7 +144,7 @@ def _read(path: Path, name: str, facts: dict[str, Any]) -> PromptSet:
     return PromptSet(
         RecordFile(records),
         _MappedIds(Flat(tokens), columns.array("start"), length_I),
-        cast("Sequence[bool]", columns.array("prefilled").view(bool)),
+        columns.array("prefilled").astype(bool).tolist(),  # of Python's own type: reward servers are sent it as JSON
         columns.array("domain"),
         length_I,
         frozenset(facts["verifiers"]),

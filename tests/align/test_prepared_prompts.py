@@ -64,7 +64,8 @@ def assert_equal(found: PromptSet, expected: PromptSet) -> None:
         assert ids.dtype == others.dtype
         assert ids.flags.writeable
         assert np.array_equal(ids, others)
-    assert [bool(each) for each in found.prefilled] == list(expected.prefilled)
+    assert list(found.prefilled) == list(expected.prefilled)
+    assert {type(each) for each in found.prefilled} == {bool}  # JSON has no type for NumPy's
     assert (found.dropped, found.fingerprint, found.verifiers) == (
         expected.dropped,
         expected.fingerprint,
