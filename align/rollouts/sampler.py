@@ -79,11 +79,13 @@ class Sampler:
         """The same for single responses, by their places among the N of the rollout."""
         responses = rollout.responses()
         texts = self.tokenizer.batch_decode([responses[row][0].tolist() for row in rows], skip_special_tokens=True)
+        items = {int(rollout.prompt_P[row // rollout.samples]) for row in rows}
+        records = {item: prompts.records[item] for item in items}  # read from a file once, not for every response
         found = []
         for row, text in zip(rows, texts, strict=True):
             group = row // rollout.samples
             item = int(rollout.prompt_P[group])
-            record = prompts.records[item]
+            record = records[item]
             found.append(
                 Sample(
                     prompt=record.prompt,

@@ -41,7 +41,8 @@ class SampleLog:
         """Responses of the rollout that begins after ``step`` updates."""
         assert rollout.advantages_PG is not None
         advantages_N = rollout.advantages_PG.flatten()
-        domains = [prompts.records[item].domain for item in rollout.prompt_P.tolist() for _ in range(rollout.samples)]
+        by_prompt = prompts.domains_of(rollout.prompt_P.numpy())
+        domains = [domain for domain in by_prompt for _ in range(rollout.samples)]
         picks = picked(domains, rewards.reward_N, self._count, step)
         samples = sampler.samples_at(prompts, rollout, [row for row, _ in picks])
         for (row, pick), sample in zip(picks, samples, strict=True):
