@@ -109,7 +109,8 @@ def check_architecture(engine: EngineConfig, model: ModelConfig, made_from: Mode
         architecture = AutoConfig.for_model(str(settings.get("model_type")), **rest)
     choose_layout(model, architecture)
     check_tiles(architecture.model_type, model.mlp_tiles)
-    check_depth(architecture, model.freeze_layers)
+    if model.freeze_layers:
+        check_depth(architecture, model.freeze_layers)
     if engine.sequence_parallel > 1:
         check_shared(model, architecture, engine.sequence_parallel)
 

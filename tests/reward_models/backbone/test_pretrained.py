@@ -317,3 +317,9 @@ def test_a_released_model_in_gguf_becomes_a_reward_model_that_plain_transformers
         torch.testing.assert_close(plain(**batch).logits[:, 0], expected, rtol=1e-4, atol=1e-4)
     assert expected.std() > 0.01
     shutil.rmtree(tmp_path / "saved")
+
+
+def test_settings_that_models_read_beside_their_own_are_taken() -> None:
+    assert pretrained.new_architecture({"model_type": "qwen2", "head_dim": 16}).head_dim == 16
+    positions = pretrained.new_architecture({"model_type": "gpt_neox", "rotary_pct": 0.5}).rope_parameters
+    assert positions["partial_rotary_factor"] == 0.5
