@@ -35,7 +35,7 @@ COURTESY = re.compile(
 )
 # A calculation that shows that the answer is right: "42 (check: 42/2 = 21)".
 CHECK = re.compile(
-    r"[\s,;(.:-]*\b(?:quick\s+|sanity\s+)?(?:check(?:ing)?|verification|verify(?:ing)?|proof|test)\b\s*[:,-]?\s*"
+    r"(?<![\s,;(.:-])[\s,;(.:-]*\b(?:quick\s+|sanity\s+)?(?:check(?:ing)?|verification|verify(?:ing)?|proof|test)\b\s*[:,-]?\s*"
     r"(?P<sum>(?:[-+*/^().,=\d\s$%]|\\(?:times|cdot|div|approx)\b)+)$",
     re.IGNORECASE,
 )

@@ -90,9 +90,9 @@ TEXT = re.compile(
 COLOUR = re.compile(r"\\color\s*\{(?!white)\w{1,20}\}(?!\s*\{)")
 # A mark that the answer is right, or that a proof ends.
 TICKS = re.compile(r"[✅✓✔☑🎉∎■□▪]\ufe0f?|\\(?:checkmark|blacksquare|qed|square)(?![A-Za-z])")
-# The words with which an author ends, behind the answer: "7 — done", "7 QED".
+# The words with which an author ends, behind the answer: "7 — done", "7 QED"; not the end of a word, as in "well-done".
 CLOSED = re.compile(
-    r"(?<=[\w})%°])(?:\s*[-,;.(]+\s*(?:done|finished|solved|that'?s\s+(?:it|all))|[\s,;.(-]+q\.?\s?e\.?\s?d)[.!)]*$",
+    r"(?<=[\w})%°])(?:(?:\s*[,;.]|(?:(?<=[\d})%°])|\s+)\s*[-(])[-,;.(]*\s*(?:done|finished|solved|that'?s\s+(?:it|all))|[\s,;.(-]+q\.?\s?e\.?\s?d)[.!)]*$",
     re.IGNORECASE,
 )
 # 1'234'567, 1_234_567

@@ -147,8 +147,11 @@ PAIRS: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
             ("12", "The answer is 42, check: 3*4 = 12"),
             ("42", "40 - done"),
             ("42", "not done: 42"),
+            ("well-done", r"\boxed{\text{well}}"),
         ],
         [
+            ("well-done", r"\boxed{\text{well-done}}"),
+            ("42", "42—done"),
             ("42", "The answer is 42 — done."),
             ("42", "42 - done"),
             ("42", "Answer: 42 QED"),

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from align.rewards.verifiers.math_passages import without_check
 from align.rewards.verifiers.mathematics import Comparison, MathAccuracy
 
 
@@ -144,6 +146,13 @@ HOSTILE = {
     "{" * 20_000 + "1" + "}" * 20_000: {"time", "RecursionError", "memory", None},
     "(" * 300 + "x" + ")^2" * 300: {"time", "RecursionError", "memory", "killed", None},
 }
+
+
+@pytest.mark.parametrize("text", ["-" * 6000, " " * 6000, ". " * 3000, "check " * 1000, "check:" + "1 " * 2900])
+def test_a_calculation_behind_the_answer_is_looked_for_in_linear_time(text: str) -> None:
+    began = time.process_time()
+    assert without_check(f"7 {text}x") == f"7 {text}x"
+    assert time.process_time() - began < 0.3  # where every character of a run is tried: above a second
 
 
 TOWERS = ("10^{10^{10}}", "9^{9^{9^9}}", "(10^9)!", "2^{10^9}", "72!!", "10**10**10", r"\binom{1}{1}+(((9!)!)!)!")
