@@ -59,7 +59,7 @@ def _run(parsed: argparse.Namespace) -> None:
     check_run(config)
     if missing is not None:
         print(f"warning: {missing}")
-    for line in absent_files(prompts_train=config.prompts.train, evaluation_data=config.evaluation.data):
+    for line in absent_files({"prompts.train": config.prompts.train, "evaluation.data": config.evaluation.data}):
         print(line)
     for sentence in engines_of(config):
         print(sentence)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from reward_models.data.streams import lacks_file
 from reward_models.runtime.engine import check_schedule, check_zero_options
@@ -27,13 +27,13 @@ def check_start(config: RunConfig, engine: EngineConfig, sources: Sequence[str],
     check_zero_options(engine)
 
 
-def absent_files(**sources: Sequence[str]) -> Iterator[str]:
+def absent_files(sources: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """A warning for each source that names a file which is not here: it may come before the run.
 
     Args:
-        sources: by the setting that names them, with ``_`` for the dot.
+        sources: by the setting that names them, such as ``data.train``.
     """
     for key, specs in sources.items():
         for spec in specs:
             if lacks_file(spec):
-                yield f"warning: {key.replace('_', '.')}: there is no {spec} here"
+                yield f"warning: {key}: there is no {spec} here"

@@ -191,7 +191,8 @@ def train_or_plan(
         train(config)
     elif is_first_rank():
         check_start(config, config.engine, config.data.train, "data.train")
-        for line in absent_files(data_train=config.data.train, data_eval=getattr(config.data, "eval", [])):
+        sources = {"data.train": config.data.train, "data.eval": getattr(config.data, "eval", [])}
+        for line in absent_files(sources):
             print(line)
         tokens = max(config.max_tokens, longest(config))
         for line in training_lines(config.engine, config.model, tokens, scalar_head=scalar_head):

@@ -47,7 +47,10 @@ class RemoteReward:
             )
         reference = self._client.reference
         if value == "calibrated" and reference is not None and reference.calibration.temperature is None:
-            raise ValueError("the reference has no calibration; take value: raw, or train it with calibration_fraction")
+            raise ValueError(
+                "the reference has no calibration; take value: raw, or train it with data.calibration_fraction and "
+                "more examples"
+            )
 
     @property
     def counts(self) -> Counter[str]:
