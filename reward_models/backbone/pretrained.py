@@ -36,8 +36,10 @@ from reward_models.runtime.engine import gathered
 
 Layout = Literal["tree", "padded"]
 # Settings that have an effect although a new configuration does not hold them: the code of many models reads them.
-EVERYWHERE = ("head_dim", "partial_rotary_factor", "is_decoder", "attn_implementation", "classifier_dropout")
-EVERYWHERE += ("rotary_pct", "rotary_emb_base")  # names of GPT-NeoX's rotary settings
+EVERYWHERE = (
+    *("head_dim", "partial_rotary_factor", "is_decoder", "attn_implementation", "classifier_dropout"),
+    *("rotary_pct", "rotary_emb_base"),  # of GPT-NeoX
+)
 
 
 def resolve(config: ModelConfig) -> str | None:
