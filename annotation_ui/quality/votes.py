@@ -93,20 +93,29 @@ def load_votes(session: Session, project: Project) -> list[Vote]:
     )
     rows = session.execute(judged).all()
     marked = any(version.spans for version in versions.values())
-    facts = dict(_facts(session, sorted({row[0] for row in rows}), texts=marked))
+    facts = dict(facts_of(session, project, sorted({row[0] for row in rows}), texts=marked))
     return [_vote(row, facts[row[0]], names, versions) for row in rows]
 
 
-def _facts(session: Session, items: Sequence[int], *, texts: bool) -> Iterator[tuple[int, _Facts]]:
-    """Of the items with these ids, which have judgements and are in order."""
+def facts_of(session: Session, project: Project, items: Sequence[int], *, texts: bool) -> Iterator[tuple[int, _Facts]]:
+    """The facts of items of ``project``, by id. ``items`` are all with a judgement in force, in ascending order.
+
+    Items are read by ranges of ids, :data:`READ_AT_ONCE` at a time; those of other projects between them are left out.
+    """
     for start in range(0, len(items), READ_AT_ONCE):
         first, last = items[start], items[start : start + READ_AT_ONCE][-1]
         found = select(Item.id, Item.gold, Item.answer, Item.prompt).where(
-            Item.id.between(first, last), exists().where(Judgement.item_id == Item.id)
+            Item.project_id == project.id,
+            Item.id.between(first, last),
+            exists().where(Judgement.item_id == Item.id),
         )
         given = (
             select(Response.item_id, Response.slot, Response.messages)
-            .where(Response.item_id.between(first, last), exists().where(Judgement.item_id == Response.item_id))
+            .where(
+                Response.item_id.between(first, last),
+                exists().where(Item.id == Response.item_id, Item.project_id == project.id),
+                exists().where(Judgement.item_id == Response.item_id),
+            )
             .order_by(Response.item_id, Response.slot)
         )
         responses: dict[int, dict[str, list[dict[str, str]]]] = {}
