@@ -124,12 +124,14 @@ def missing_known_answers(session: Session, project: Project) -> tuple[str, ...]
     known = len(session.scalars(found).all())
     said = []
     if known < wanted:
-        said.append(f"the training round has {wanted} items, but {known} have a known answer: import more of those")
+        said.append(
+            f"the training round has {wanted} items, but the project has a known answer for {known} only: import more"
+        )
     asked_for = known > 0 or wanted > 0 or project.gold_rate != Settings().gold_rate
     if asked_for and project.gold_rate > 0 and known <= wanted and project.kind != "rewrite":
         said.append(
-            f"no known answer is left for checks: {known} are there, the training round takes {wanted}, so the share "
-            f"of gold items, {project.gold_rate:g}, has no effect"
+            f"no known answer is left for checks: the project has {known}, the training round takes {wanted}, so the "
+            f"share of gold items, {project.gold_rate:g}, has no effect"
         )
     return tuple(said)
 

@@ -645,7 +645,7 @@ CHINESE_PATTERNS: tuple[tuple[str, str], ...] = (
         "暂停的准确率须不小于 0 且小于 1，而不是 {0}",
     ),
     (
-        r"the training round has (\d+) items, but (\d+) have a known answer: import more of those",
+        r"the training round has (\d+) items, but the project has a known answer for (\d+) only: import more",
         "培训阶段需要 {0} 条，但只有 {1} 条有已知答案：请导入更多有已知答案的条目",
     ),
     (
@@ -653,8 +653,8 @@ CHINESE_PATTERNS: tuple[tuple[str, str], ...] = (
         "{0} 不是公网地址：只有以 --private-webhooks 启动的应用才会向它发送",
     ),
     (
-        r"no known answer is left for checks: (\d+) are there, the training round takes (\d+), so the share of gold "
-        r"items, (.+), has no effect",
+        r"no known answer is left for checks: the project has (\d+), the training round takes (\d+), so the share of "
+        r"gold items, (.+), has no effect",
         "没有剩余的已知答案可用于检查：共有 {0} 条，培训阶段占用 {1} 条，因此检查条目的比例 {2} 不起作用",
     ),
     (r"the hourly rate must be a number of at least 0, not (.+)", "每小时报酬须为不小于 0 的数，而不是 {0}"),

@@ -116,8 +116,8 @@ def _say_imported(done: Imported) -> None:
     )
     if added.ordinary:
         typer.echo(
-            f"{added.ordinary} with a known answer were there without it: these stay as they are, ordinary items; a "
-            "known answer comes with a new item"
+            f"{added.ordinary} items that came with a known answer were there without one: they stay ordinary items, "
+            "since a known answer is stored with new items only"
         )
 
 

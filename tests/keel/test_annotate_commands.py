@@ -107,7 +107,7 @@ def test_rows_that_cannot_be_read_are_named_in_every_format(tmp_path: Path) -> N
         assert f"{3 + len(words)} bad rows left out" in done.output
     assert "0 items added, 1 were there" in done.output
     again = run(db, "import", tmp_path / "rows.parquet", "--project", "p", "--max-bad", 9, "--gold")
-    assert "1 with a known answer were there without it: these stay as they are" in again.output
+    assert "1 items that came with a known answer were there without one: they stay ordinary items" in again.output
     (tmp_path / "semicolons.csv").write_text("prompt;response_a;response_b\nq;one;two\n")
     wrong = run(db, "import", tmp_path / "semicolons.csv", "--project", "p")
     assert "semicolons" in wrong.output
@@ -245,7 +245,7 @@ def test_the_training_round_and_the_forecast(tmp_path: Path) -> None:
     assert run(db, "import", rows, "--gold", *made).exit_code == 0
     shown = run(db, "settings").output
     assert "training_items: 3" in shown
-    few = "warning: the training round has 3 items, but 1 have a known answer"
+    few = "warning: the training round has 3 items, but the project has a known answer for 1 only"
     assert few in shown
     again = run(db, "import", rows, "--gold", "--project", "p")
     assert "ordinary items" not in again.output  # it is a gold item, and stays one
@@ -253,8 +253,8 @@ def test_the_training_round_and_the_forecast(tmp_path: Path) -> None:
     assert "no known answer is left for checks" not in run(db, "settings").output
     enough = run(db, "settings", "--training", "1").output
     assert "warning" not in enough
-    none_left = "warning: no known answer is left for checks: 1 are there, the training round takes 1, so the share of"
-    assert f"{none_left} gold items, 0.1, has no effect" in run(db, "settings", "--gold-rate", "0.1").output
+    none_left = "warning: no known answer is left for checks: the project has 1, the training round takes 1, so the"
+    assert f"{none_left} share of gold items, 0.1, has no effect" in run(db, "settings", "--gold-rate", "0.1").output
     assert "warning" not in run(db, "settings", "--training", "0").output
     run(db, "settings", "--training", "3")
     assert "pause_below: 0.7" in shown

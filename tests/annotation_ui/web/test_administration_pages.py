@@ -165,7 +165,7 @@ def test_a_project_is_administered(filled: Database) -> None:
     reply = act(filled, "root", "settings", settings)
     assert "Saved" in reply["note"]
     assert 'value="3"' in reply["html"]
-    few = "the training round has 9 items, but 0 have a known answer"
+    few = "the training round has 9 items, but the project has a known answer for 0 only"
     assert few in act(filled, "root", "settings", settings | {"training_items": "9"})["html"]
     chinese = act(filled, "root", "project", language="zh-CN")["html"]
     assert "培训阶段需要 9 条，但只有 0 条有已知答案" in chinese
