@@ -131,6 +131,10 @@ def test_the_panel_of_a_phone_leaves_the_responses_in_view(
     button = page.locator(".k-verdict [data-key=enter]").bounding_box()
     assert panel["y"] <= button["y"] <= 844 - button["height"]
     assert page.locator(".k-response").first.bounding_box() == response
+    page.set_viewport_size({"width": 844, "height": 390})  # the phone lies on its side
+    panel = page.locator(".k-dock").bounding_box()
+    assert panel["y"] > 200
+    assert panel["y"] + panel["height"] == 390
 
 
 @pytest.mark.parametrize(("theme", "width"), VIEWS)
