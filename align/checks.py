@@ -73,8 +73,9 @@ def check_verdicts(by: str, terms: Sequence[MixedTerm]) -> None:
 
 
 def checked_for(rewards: Sequence[TermConfig]) -> tuple[set[str], set[str]]:
-    """The verifiers of the rewards, and the domains whose language they look at: all of the rewards that
-    :func:`unusable_prompts` depends on.
+    """The verifiers of the rewards, and the domains whose language they look at.
+
+    The result of :func:`unusable_prompts` depends on nothing else in the rewards.
     """
     verified = {name for config in rewards for name in _verifiers_of(config)}
     return verified, {domain for c in rewards if c.term == "language" for domain in (c.domains or DOMAINS)}

@@ -182,7 +182,9 @@ class AlignConfig(RunConfig):
 
     @classmethod
     def changes_of_result(cls, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-        """As :meth:`RunConfig.changes_of_result`: an engine with another correction, another estimate of a teacher."""
+        """As :meth:`RunConfig.changes_of_result`; besides, a rollout engine with another correction, and a teacher that
+        computes the divergence in another way.
+        """
         found = super().changes_of_result(before, now)
         old, new = (each["rollout"]["engine"] for each in (before, now))
         kinds = [correction_with(before["loss"]["correction"], engine) or "none" for engine in (old, new)]
@@ -211,7 +213,7 @@ class AlignConfig(RunConfig):
                 f"{', '.join(sorted(held_out_names(entries, samples)))}"
             )
         for guard in self.guards:
-            for watched in (guard.watch, *([guard.while_rises] if guard.while_rises is not None else [])):
+            for watched in guard.metrics:
                 if problem := metric_problem(watched, entries, samples):
                     raise ValueError(f"guards: {guard}: {problem}")
             # Of the default entries one is enough.

@@ -76,6 +76,11 @@ class GuardConfig:
                 "of the metric's first five values, 0.5 for less than half of it"
             )
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that the rule looks at: ``watch``, and ``while_rises`` if there is one."""
+        return (self.watch,) if self.while_rises is None else (self.watch, self.while_rises)
+
     def __str__(self) -> str:
         for name in ("above", "below", "grows", "shrinks", "falls"):
             if (limit := getattr(self, name)) is not None:

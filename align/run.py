@@ -244,7 +244,7 @@ def build_run(config: AlignConfig, begun: Run, stack: ExitStack) -> PolicyRun:
     check_policy(policy, world.device)
     longest = sum(longest_of(phases, prompts, held_out))
     teacher = build_teacher(config, tokenizer, world, longest, stack)
-    watched = {guard.watch for guard in config.guards}
+    watched = {metric for guard in config.guards for metric in guard.metrics}
     copies = partial(Reference, engine, world, offload=config.ref_offload)
     place: dict[str, Any] = {"folder": begun.directory.path, "max_tokens": longest}
     rollouts = build_rollout(config.rollout, policy, tokenizer, world, begun.reporter.say, **place)

@@ -17,8 +17,8 @@ def check_start(config: RunConfig, engine: EngineConfig, sources: Sequence[str],
         sources: the training data. ``key``: the setting that names them.
 
     Raises:
-        ValueError: there are no sources, a logger is not installed, or ``engine`` names a learning-rate schedule or a
-            setting of ZeRO that there is not.
+        ValueError: there are no sources, a logger is not installed, or ``engine`` names an unknown learning-rate
+            schedule or an unknown setting of ZeRO.
     """
     if not sources:
         raise ValueError(f"{key} is empty: name at least one file, hub data set or synthetic: source")

@@ -109,7 +109,7 @@ def unwatched(config: AlignConfig) -> Iterator[str]:
     """A warning for each guard with a metric that this configuration does not log: such a rule is never broken."""
     entries = {each.term for each in config.rewards}
     for guard in config.guards:
-        for metric in filter(None, (guard.watch, guard.while_rises)):
+        for metric in guard.metrics:
             family, _, name = metric.partition("/")
             because = None
             if family in ("eval", "eval_se") and not config.evaluation.data:

@@ -61,7 +61,7 @@ def run_memory(
     width = 2 if settings.bf16 else 4
     trained = settings.trained if settings.trained is not None else parameters_of(shape, settings)
     copy = trained * width / (ranks if settings.zero_stage == 3 else 1)
-    first = "kl_first" in {guard.watch for guard in config.guards}
+    first = any("kl_first" in guard.metrics for guard in config.guards)
     copies = sum((bool(config.loss.beta), first, config.keeps_old_policy))
     if on_cpu:  # what is offloaded stays in the same memory
         reward_models, offloaded = [*reward_models, *offloaded], ()

@@ -244,7 +244,7 @@ class _Simulator:
             update, one_pass = response / self.rates.update_tokens, response / self.rates.pass_tokens
         scoring = sum(self._forward(each.shape, lengths, prompts) * each.share(phase) for each in self.reward_models)
         taught = 0.0 if self.teacher is None else self._forward(self.teacher, lengths, prompts)
-        kl_first = "kl_first" in {guard.watch for guard in config.guards}
+        kl_first = any("kl_first" in guard.metrics for guard in config.guards)
         seconds = {
             "weights to the engine": self._sync(),
             "reading prompts": reading,

@@ -217,7 +217,8 @@ def test_a_guard_that_stops_leaves_the_last_checkpoint(tmp_path: Path, train: An
 
 
 def test_the_divergence_from_the_first_policy_is_computed_where_it_is_watched(tmp_path: Path, train: Any) -> None:
-    train(tmp_path / "run", rule(watch="kl_first", above=1e9), "loss.beta=0")
+    # The second metric of a rule is computed like the first.
+    train(tmp_path / "run", rule(watch="entropy", falls=1e9, while_rises="kl_first"), "loss.beta=0")
     values: Sequence[float] = [line["kl_first"] for line in metrics(tmp_path / "run") if "kl_first" in line]
     assert values[0] == pytest.approx(0, abs=1e-6)
     assert min(values[1:]) > 1e-5
