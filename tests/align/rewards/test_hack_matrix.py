@@ -53,7 +53,7 @@ def explained(verifier: str, make: Callable[..., Any]) -> list[tuple[float | Non
     return found
 
 
-@pytest.mark.parametrize(("verifier", "klass"), CLASSES, ids=" ".join)
+@pytest.mark.parametrize(("verifier", "klass"), CLASSES)
 def test_no_hack_is_rewarded_and_honest_texts_are(verifier: str, klass: str, sample: Any) -> None:
     wrong = []
     for cell, (score, reason) in zip(MATRIX[verifier][1], explained(verifier, sample), strict=True):
