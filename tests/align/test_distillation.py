@@ -158,7 +158,7 @@ def test_neither_positions_of_the_policy_nor_of_the_teacher_are_exceeded(
         loss=LossConfig(kind="reverse_kl", beta=0),
         max_new_tokens=25,
     )
-    prompts: Any = SimpleNamespace(ids=[np.zeros(6)])
+    prompts: Any = SimpleNamespace(length_I=np.array([6]))
     refused = pytest.raises(ValueError, match=f"the {limit} positions of one") if limit else nullcontext()
     with refused:
         run._check_positions(settings, cast(Any, None), prompts, None, of_teacher)

@@ -172,7 +172,7 @@ def test_a_dry_run_prints_the_schedule_without_a_model(
     )
     assert next(line for line in lines if "preference until" in line).startswith("step  1,312")
     assert sum("reference model" in line for line in lines) == 4
-    assert sum("evaluation" in line for line in lines) == 1700 // 48
+    assert sum(line.startswith("step") and "evaluation" in line for line in lines) == 1700 // 48
     assert [line for line in lines if line.startswith("step")][-1] == "step  1,700  end"
 
 

@@ -136,7 +136,7 @@ ELSEWHERE = {
     "login": "test_axe_finds_nothing_on_safety_and_log_in",
     "feedback": "test_the_training_round",
     "reading": "test_a_second_person_sends_back_and_accepts",
-    **dict.fromkeys(("nothing", "outage", "token"), "test_axe_finds_nothing_on_pages_without_a_project"),
+    **dict.fromkeys(("logged_out", "nothing", "outage", "token"), "test_axe_finds_nothing_on_pages_without_a_project"),
 }
 
 
@@ -166,6 +166,9 @@ def test_axe_finds_nothing_on_pages_without_a_project(site: Any, sqlite: Databas
     page.set_content(environment("en").get_template("outage.html").render(reason=reason))
     page.wait_for_selector(f"text={reason}")
     found["outage"] = complaints(page)
+    page.set_content(environment("en").get_template("logged_out.html").render(address="#"))
+    page.wait_for_selector("text=You are logged out here")
+    found["logged_out"] = complaints(page)
     assert {name: what for name, what in found.items() if what} == {}
 
 
