@@ -94,7 +94,7 @@ def test_slow_figures_are_kept_for_twenty_times_as_long_as_they_took(
     renewed()
     assert ask(2000.0) == ("figures 0", 1000.0)  # not even in the background
     clock.now += 0.2
-    assert ask(3000.0) == ("figures 0", 1000.0)  # nobody waits for the new ones
+    assert ask(3000.0) == ("figures 0", 1000.0)  # the kept figures, while the new ones are computed
     renewed()
     assert ask(3000.0) == ("figures 1", 2500.0)
     clock.now += kept.OLDEST
