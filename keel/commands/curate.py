@@ -12,7 +12,6 @@ from rich.table import Table
 
 from keel.commands.options import Columns, MaxBad, column_mapping, refuse_overwriting, setting, split_settings
 from keel.failures import CommandFailed, failures
-from reward_models.data.sources import SourceError
 
 if TYPE_CHECKING:
     from reward_models.data.curation.judging import Judge
@@ -130,6 +129,7 @@ def _run(planned: Plan, out: Path, judge: Judge, dry_run: bool) -> None:
 
 def _reward_model(directory: str, settings: list[str]) -> tuple[Judge, CurationConfig]:
     from reward_models.data.curation.selection import CurationConfig
+    from reward_models.data.sources import SourceError
     from reward_models.endpoint.answers import JudgeError
     from reward_models.inference.judge import RewardModelJudge
     from reward_models.inference.reward_model import RewardModel

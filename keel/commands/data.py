@@ -6,16 +6,17 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from keel.commands.options import Columns, MaxBad, column_mapping, output_file, refuse_overwriting
 from keel.failures import CommandFailed, failures
-from reward_models.data.records import Domain, RecordType
-from reward_models.data.sources import BadRow, SourceError
-from reward_models.data.splits import Conflicts
+from reward_models.data.records import Conflicts, Domain, RecordType
+
+if TYPE_CHECKING:
+    from reward_models.data.sources import BadRow
 
 app = typer.Typer(help="Check preference, safety and prompt data, and prepare them for training.", no_args_is_help=True)
 
@@ -184,6 +185,8 @@ def _write_bad(row: BadRow, file: IO[str]) -> None:
 
 def _tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer
+
+    from reward_models.data.sources import SourceError
 
     try:
         return AutoTokenizer.from_pretrained(name)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 
 from keel.commands.options import Overrides, output_file
 from keel.failures import failures
@@ -102,6 +101,8 @@ def _write(plan: Plan, out: Path) -> None:
 
 def _lengths(config: AlignConfig, given: str | None, samples: Path | None, deviation: float) -> Lengths:
     """Lengths from ``--samples``, from ``--length``, or both: the observed ones scaled to that mean."""
+    import yaml
+
     from align.planning.lengths import Lengths, observed_lengths
     from align.schedule import parse_schedule
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from reward_models.data.formats import to_row
-from reward_models.data.records import Record, RecordType
+from reward_models.data.records import Conflicts, Record, RecordType
 from reward_models.data.sources import Loaded, SourceError, load
-from reward_models.data.splits import Conflicts, decontaminate, deduplicate, prompt_key, split_by_prompt
+from reward_models.data.splits import decontaminate, deduplicate, prompt_key, split_by_prompt
 
 R = TypeVar("R", bound=Record)
 

@@ -23,6 +23,7 @@ RecordType = Literal["comparison", "pair", "safety", "candidates", "prompt", "ra
 RECORD_TYPES: tuple[RecordType, ...] = get_args(RecordType)
 ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")  # HelpSteer and HelpSteer2
 RATING_SCALE = (0.0, 4.0)  # of theirs
+Conflicts = Literal["drop", "keep", "first"]  # of contradicting labels: leave out all, keep all, or keep the first
 DOMAINS: tuple[Domain, ...] = ("reasoning", "helpfulness", "safety")
 
 

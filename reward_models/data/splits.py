@@ -12,12 +12,13 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from reward_models.data.conversations import digest
 from reward_models.data.records import (
     Candidates,
     Comparison,
+    Conflicts,
     Conversation,
     Demonstration,
     Pair,
@@ -38,7 +39,6 @@ LONG_TURN = 40  # letters and digits; a shorter turn ("go on", "thanks") says no
 # Chinese and Japanese are written without spaces: each character counts as a word.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
 
-Conflicts = Literal["drop", "keep", "first"]
 R = TypeVar("R", bound=Record)
 
 
