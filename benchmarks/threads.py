@@ -123,6 +123,7 @@ def serving(folder: Path, arguments: argparse.Namespace) -> float:
     """Requests of 16 samples of one prompt that ``keel serve`` answers per second, 8 under way."""
     from http_client import free_port, listening
     from serving import load_with
+    from serving_servers import Server
 
     from reward_models import RewardModel
     from reward_models.inference.reward_model import split_turns
@@ -131,15 +132,14 @@ def serving(folder: Path, arguments: argparse.Namespace) -> float:
     turns = json.loads((folder / "turns.json").read_text(encoding="utf-8"))
     texts = [model.renderer.text(*split_turns(each)) for each in turns]
     queries = [texts[at : at + 16] for at in range(0, len(texts), 16)]
-    bodies = [json.dumps({"query": q, "prompts": q, "labels": [""] * len(q)}).encode() for q in queries]
     port = free_port()
     words = ["-m", "keel.cli", "serve", "--model", f"model={folder / 'reward_model'}", "--port", str(port)]
-    server = listening([*words, "--device", "cpu"], port, {})
+    server = Server(listening([*words, "--device", "cpu"], port, {}), port, "/get_reward")
+    bodies = [json.dumps(server.body(each)).encode() for each in queries]
     try:
-        return len(bodies) * repeated(lambda: asyncio.run(load_with(port, bodies, 8)), arguments.seconds)
+        return len(bodies) * repeated(lambda: asyncio.run(load_with(server, bodies, 8)), arguments.seconds)
     finally:
-        server.terminate()
-        server.wait(60)
+        server.stop()
 
 
 WORK = {each.__name__: each for each in (demo_training, rl_step, scoring, serving, training_135m)}
@@ -147,7 +147,7 @@ WORK = {each.__name__: each for each in (demo_training, rl_step, scoring, servin
 
 def prepare(folder: Path, arguments: argparse.Namespace) -> None:
     """A reward model with conversations, and a policy with prompts."""
-    import rl_step
+    import rl_step_policies
     from models import conversations, save_reward_model
     from transformers import AutoTokenizer
 
@@ -157,7 +157,8 @@ def prepare(folder: Path, arguments: argparse.Namespace) -> None:
     save_reward_model(folder / "reward_model", records, argparse.Namespace(**vars(arguments) | {"model": "12.6m"}))
     turns = conversations(records, AutoTokenizer.from_pretrained(folder / "reward_model"), arguments)
     (folder / "turns.json").write_text(json.dumps(turns), encoding="utf-8")
-    rl_step.prepare(folder, argparse.Namespace(**vars(arguments) | {"prompts": 16, "prompt_tokens": [20]}))
+    shape = {"prompts": 16, "prompt_tokens": [20], "base": None}
+    rl_step_policies.prepare(folder, argparse.Namespace(**vars(arguments) | shape))
 
 
 # --- the measurement ------------------------------------------------------------------------------------------------
@@ -209,9 +210,10 @@ def main() -> None:
                     medians = {way: round(statistics.median(values), 4) for way, values in repeats.items()}
                     rates.setdefault(work, {})[str(busy)] = medians
                     print(work, f"beside {busy}", json.dumps(medians), flush=True)
-    result = {"benchmark": "threads", "repeats": arguments.repeats, "units_per_second": rates}
-    result |= costs(rates) | {"settings": settings(arguments, "job"), "environment": found}
-    write(arguments.out, result, ("idle_cost", "busy_cost"))
+                    result = {"benchmark": "threads", "repeats": arguments.repeats, "units_per_second": rates}
+                    result |= costs(rates) | {"settings": settings(arguments, "job"), "environment": found}
+                    write(arguments.out, result, ())  # all of it takes an hour
+    print(json.dumps(costs(rates)))
 
 
 def costs(rates: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
