@@ -9,10 +9,24 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Exists, Select, exists, func, select, union_all, update
+from sqlalchemy import (
+    CTE,
+    BindParameter,
+    ColumnElement,
+    Exists,
+    Integer,
+    Select,
+    bindparam,
+    exists,
+    func,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.orm import Session, aliased
 
 from annotation_ui.store.tables import Assignment, Guideline, Item, Judgement, Project, User
@@ -22,6 +36,15 @@ FRONT = 40  # more than the transactions that hand out an item at one time
 LEVELS = 20  # with more votes wanted of an item, the whole queue is looked through
 REPEAT_AFTER = 10  # an item is shown again only after so many others
 CLOCK_SLACK = 60.0  # seconds that the clocks of two servers may differ
+# Parameters of statements that are kept: to build one, and SQLAlchemy's key of it, takes longer than to execute it.
+USER_ID: BindParameter[int] = bindparam("user", type_=Integer)
+PROJECT_ID: BindParameter[int] = bindparam("project", type_=Integer)
+VOTES_PER_ITEM: BindParameter[int] = bindparam("votes_per_item", type_=Integer)
+
+
+def parameters(user: User, project: Project) -> dict[str, int]:
+    """The values of the parameters of statements that are kept."""
+    return {"user": user.id, "project": project.id, "votes_per_item": project.votes_per_item}
 
 
 class Lease(NamedTuple):
@@ -176,10 +199,10 @@ def _has_text(session: Session, assignment: Assignment) -> bool:
     return session.scalar(labels.order_by(Judgement.revision.desc()).limit(1)) == "written"
 
 
-def had_by(user: User) -> Exists:
+def had_by(user_id: int | BindParameter[int]) -> Exists:
     """That an item is or was in the user's hands; one that was given back untouched may come again."""
     given = aliased(Assignment)
-    return exists().where(given.item_id == Item.id, given.user_id == user.id, given.state != "expired")
+    return exists().where(given.item_id == Item.id, given.user_id == user_id, given.state != "expired")
 
 
 def _mine(user: User, project: Project, what: Any) -> Select[Any]:
@@ -223,48 +246,59 @@ def _pick(session: Session, user: User, project: Project, had: int, *, lock: boo
 
 def _next(session: Session, user: User, project: Project, *, lock: bool) -> tuple[Item, Assignment | None] | None:
     """The first item in the queue that the user has not had, and their assignment of it that expired, if any."""
-    short = Item.taken < project.votes_per_item
-    earlier = (Assignment.item_id == Item.id) & (Assignment.user_id == user.id) & (Assignment.round == 0)
-    free = _unseen(user, project, short, Item, Assignment).outerjoin(Assignment, earlier).limit(1)
-    near = free.where(Item.id.in_(_front(user, project))) if project.votes_per_item <= LEVELS else free
-    if not lock:
-        row = session.execute(near).one_or_none()
-        return None if row is None else (row[0], row[1])
-    # Another transaction may hold the first one for a moment: pass it by, and wait only if it is the last. The lock
-    # (``key_share``: FOR NO KEY UPDATE) lets verdicts on the item in, which refer to it and may wait for another.
+    given = parameters(user, project)
+    near, near_locked, free_locked, free_waiting = _queue_statements(project.votes_per_item)
     row = None
-    for wanted, passing in ((near, True), (free, True), (free, False)):
-        asked = wanted.with_for_update(of=Item, skip_locked=passing, key_share=True)
-        row = row or session.execute(asked).one_or_none()
+    for statement in (near_locked, free_locked, free_waiting) if lock else (near,):
+        row = row or session.execute(statement, given).one_or_none()
     return None if row is None else (row[0], row[1])
 
 
-def _unseen(user: User, project: Project, short: ColumnElement[bool], *what: Any) -> Select[Any]:
+@cache
+def _queue_statements(votes_per_item: int) -> tuple[Select[Any], Select[Any], Select[Any], Select[Any]]:
+    """The statements of :func:`_next`: the one without a lock, and those to try in turn for an item that is locked."""
+    short = Item.taken < VOTES_PER_ITEM
+    earlier = (Assignment.item_id == Item.id) & (Assignment.user_id == USER_ID) & (Assignment.round == 0)
+    free = _unseen(short, Item, Assignment).outerjoin(Assignment, earlier).limit(1)
+    near: Any = free
+    if votes_per_item <= LEVELS:
+        front = _front(votes_per_item)
+        first = select(Item, Assignment).select_from(front).join(Item, Item.id == front.c.id)
+        near = first.outerjoin(Assignment, earlier).where(short).order_by(Item.rank, Item.id).limit(1)
+    # Another transaction may hold the first one for a moment: pass it by, and wait only if it is the last. The lock
+    # (``key_share``: FOR NO KEY UPDATE) lets verdicts on the item in, which refer to it and may wait for another.
+    near_locked, free_locked = (
+        each.with_for_update(of=Item, skip_locked=True, key_share=True) for each in (near, free)
+    )
+    return near, near_locked, free_locked, free.with_for_update(of=Item, key_share=True)
+
+
+def _unseen(short: ColumnElement[bool], *what: Any) -> Select[Any]:
     """The items of the queue that are ``short`` of votes and that the user has not had, in order.
 
     The condition is a NOT EXISTS: of an outer join with the same meaning PostgreSQL expects one row at most, and reads
     the whole queue for it.
     """
     had = aliased(Assignment)
-    mine = (had.item_id == Item.id, had.user_id == user.id, had.round == 0, had.state != "expired")
+    mine = (had.item_id == Item.id, had.user_id == USER_ID, had.round == 0, had.state != "expired")
     return (
         select(*what)
         .select_from(Item)
-        .where(Item.project_id == project.id, Item.gold.is_(None), short, ~exists().where(*mine))
+        .where(Item.project_id == PROJECT_ID, Item.gold.is_(None), short, ~exists().where(*mine))
         .order_by(Item.rank, Item.id)
     )
 
 
-def _front(user: User, project: Project) -> Select[int]:
+def _front(votes_per_item: int) -> CTE:
     """The first items of the queue, of each number of votes by itself, for which the index holds them in order.
 
     A long queue begins with many items that have all their votes; to pass them by would take longer with every vote.
+    PostgreSQL computes it once, before the rest (``MATERIALIZED``). As a condition on the items it may be computed
+    again for every item: the planner does so where it has no statistics yet, as in the first minute after an import.
     """
-    levels = [
-        _unseen(user, project, Item.taken == taken, Item.id).limit(FRONT).subquery()
-        for taken in range(project.votes_per_item)
-    ]
-    return select(union_all(*(select(level.c.id) for level in levels)).subquery().c.id)
+    levels = [_unseen(Item.taken == taken, Item.id).limit(FRONT).subquery() for taken in range(votes_per_item)]
+    front = union_all(*(select(level.c.id) for level in levels)).cte("front")
+    return front.prefix_with("MATERIALIZED", dialect="postgresql")
 
 
 def _before(session: Session, user: User, item: Item, round: int) -> Assignment | None:
@@ -282,7 +316,7 @@ def _gold(session: Session, user: User, project: Project, draw: Random) -> Item 
 
 def unseen_gold(user: User, project: Project) -> Select[int]:
     """The items with a known answer that the user has not had, in the order of their import."""
-    unseen = (Item.project_id == project.id, Item.gold.is_not(None), ~had_by(user))
+    unseen = (Item.project_id == project.id, Item.gold.is_not(None), ~had_by(user.id))
     return select(Item.id).where(*unseen).order_by(Item.id)
 
 

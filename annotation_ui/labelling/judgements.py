@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Select, exists, func, select
+from sqlalchemy import BindParameter, Select, exists, func, select
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from annotation_ui.labelling.assignment import counts, newest_guideline, release, reopen
@@ -25,17 +25,19 @@ class Contradiction(Stale):
     """The item has another verdict under the same lease; the new one was not recorded."""
 
 
-def in_force(project: Project, *, adjudication: bool | None = False) -> Select[Judgement]:
+def in_force(project: Project | BindParameter[int], *, adjudication: bool | None = False) -> Select[Judgement]:
     """The judgements of ``project`` that nothing supersedes, withdrawn ones left out.
 
     Args:
+        project: a project; or a parameter for its id, in a statement that is kept.
         adjudication: reviewers' decisions (true), annotators' judgements (false), or both.
     """
     later = aliased(Judgement)
+    number = project.id if isinstance(project, Project) else project
     chosen = (
         select(Judgement)
         .join(Item, Item.id == Judgement.item_id)
-        .where(Item.project_id == project.id, Judgement.label != "withdrawn")
+        .where(Item.project_id == number, Judgement.label != "withdrawn")
         .where(~exists().where(later.supersedes == Judgement.id))
         .order_by(Judgement.id)
     )

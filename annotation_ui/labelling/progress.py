@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from statistics import median
 from time import monotonic
 from typing import Any, NamedTuple
 
-from sqlalchemy import Subquery, case, func, literal, null, select, true
+from sqlalchemy import Float, Integer, Select, bindparam, case, func, null, select, true
 from sqlalchemy.orm import Session
 
-from annotation_ui.labelling.assignment import had_by
+from annotation_ui.labelling.assignment import PROJECT_ID, USER_ID, VOTES_PER_ITEM, had_by, parameters
 from annotation_ui.labelling.judgements import first_votes, in_force
 from annotation_ui.labelling.rewrites import is_accepted
 from annotation_ui.store.tables import Assignment, Item, Judgement, Project, User
@@ -52,28 +53,28 @@ class _Totals(NamedTuple):
 
 
 _TOTALS: dict[tuple[Any, int], _Totals] = {}  # by database and project, of large ones alone
+_KEPT = {"total": "total", "full": "full", "votes": "kept_votes", "taken": "taken"}  # parameter and column
 
 
-def _queue(user: User, project: Project, key: tuple[Any, int]) -> tuple[Subquery, Subquery, Subquery]:
-    """Three selections of one row each: the items, the user's assignments of them, and the open leases on them.
+@cache
+def _counts(kept: bool) -> Select[Any]:
+    """One row: the user's verdicts, all items, the user's assignments of them, and the open leases on them.
 
     To count a million items takes longer than everything else after a vote: of a large project the counts of all items
-    may be some seconds old.
+    may be some seconds old. ``kept``: they are parameters.
     """
-    items = (Item.project_id == project.id) & Item.gold.is_(None)
-    full = Item.taken >= project.votes_per_item
-    known = _TOTALS.get(key)
-    of_all: Any
-    if known is not None and known.until > monotonic():
-        counts = {"total": known.total, "full": known.full, "kept_votes": known.votes, "taken": 0}
-        of_all = select(*(literal(count).label(name) for name, count in counts.items()))
-    else:
-        of_all = select(
-            func.count().label("total"),
-            func.count().filter(full).label("full"),
-            func.coalesce(func.sum(Item.taken), 0).label("taken"),
-            null().label("kept_votes"),
-        ).where(items)
+    items = (Item.project_id == PROJECT_ID) & Item.gold.is_(None)
+    full = Item.taken >= VOTES_PER_ITEM
+    today = Judgement.created > bindparam("day", type_=Float)
+    verdicts = _verdicts().with_only_columns(func.count().label("mine"), func.count().filter(today).label("today"))
+    of_all: Any = select(
+        func.count().label("total"),
+        func.count().filter(full).label("full"),
+        func.coalesce(func.sum(Item.taken), 0).label("taken"),
+        null().label("kept_votes"),
+    ).where(items)
+    if kept:
+        of_all = select(*(bindparam(f"kept_{name}", type_=Integer).label(label) for name, label in _KEPT.items()))
     of_mine = (
         select(
             func.count().filter(Assignment.state == "done").label("judged"),
@@ -81,9 +82,9 @@ def _queue(user: User, project: Project, key: tuple[Any, int]) -> tuple[Subquery
             func.count().filter(full).label("mine_full"),
         )
         .join(Item)
-        .where(items, Assignment.user_id == user.id, Assignment.round == 0, Assignment.state != "expired")
+        .where(items, Assignment.user_id == USER_ID, Assignment.round == 0, Assignment.state != "expired")
     )
-    waiting = full & (Assignment.user_id != user.id) & ~had_by(user)
+    waiting = full & (Assignment.user_id != USER_ID) & ~had_by(USER_ID)
     of_leases = (
         select(
             func.count().label("leases"),
@@ -94,7 +95,28 @@ def _queue(user: User, project: Project, key: tuple[Any, int]) -> tuple[Subquery
         .join(Item)
         .where(items, Assignment.state == "leased", Assignment.round == 0)
     )
-    return of_all.subquery(), of_mine.subquery(), of_leases.subquery()
+    first, *others = (part.subquery() for part in (verdicts, of_all, of_mine, of_leases))
+    together: Any = first
+    for other in others:
+        together = together.join(other, true())
+    return select(first, *others).select_from(together)
+
+
+@cache
+def _recent() -> Any:
+    """The user's last verdicts, newest first: id, time it took, and whether the known answer was shown."""
+    shown = Assignment.training & (Judgement.label != "skip")
+    return (
+        _verdicts()
+        .join(Assignment, Assignment.id == Judgement.assignment_id)
+        .with_only_columns(Judgement.id, Judgement.dwell_ms, Assignment.revealed | shown)
+        .order_by(Judgement.id.desc())
+        .limit(50)
+    )
+
+
+def _verdicts() -> Select[Any]:
+    return in_force(PROJECT_ID).where(Judgement.user_id == USER_ID).order_by(None)
 
 
 def _votes(row: Any) -> int:
@@ -139,28 +161,21 @@ class Progress:
 
 def progress_of(session: Session, user: User, project: Project, *, now: float) -> Progress:
     """Few statements, since they are repeated after every vote."""
-    mine = in_force(project).where(Judgement.user_id == user.id).order_by(None)
-    today = Judgement.created > now - now % 86400
-    counted = mine.with_only_columns(func.count().label("mine"), func.count().filter(today).label("today")).subquery()
     key = session.connection().engine.url, project.id
-    of_all, of_mine, of_leases = _queue(user, project, key)
-    together = counted.join(of_all, true()).join(of_mine, true()).join(of_leases, true())
+    given: dict[str, Any] = {**parameters(user, project), "day": now - now % 86400}
     began, known = monotonic(), _TOTALS.get(key)
-    if known is not None and known.until <= began:
+    kept = known is not None and known.until > began
+    if known is not None and kept:
+        given |= {"kept_total": known.total, "kept_full": known.full, "kept_votes": known.votes, "kept_taken": 0}
+    elif known is not None:
         _TOTALS[key] = known._replace(until=began + KEPT)  # other requests use the old counts during this one
-    row = session.execute(select(counted, of_all, of_mine, of_leases).select_from(together)).one()
+    row = session.execute(_counts(kept), given).one()
     if row.kept_votes is None:
         _TOTALS.pop(key, None)
     if row.total > LARGE and row.kept_votes is None:
         took = monotonic() - began
         _TOTALS[key] = _Totals(row.total, row.full, _votes(row), began + took + max(KEPT, REST * took))
-    shown = Assignment.training & (Judgement.label != "skip")  # the known answer
-    recent = session.execute(
-        mine.join(Assignment, Assignment.id == Judgement.assignment_id)
-        .with_only_columns(Judgement.id, Judgement.dwell_ms, Assignment.revealed | shown)
-        .order_by(Judgement.id.desc())
-        .limit(50)
-    ).all()
+    recent = session.execute(_recent(), parameters(user, project)).all()
     dwell = [dwell_ms for _, dwell_ms, _ in recent if dwell_ms is not None]
     final = bool(recent[0][2]) if recent else True
     if not final and project.kind == "rewrite":
