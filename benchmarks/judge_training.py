@@ -152,9 +152,9 @@ def main() -> None:
         "first_letter": {name: first_letter(each) for name, each in groups.items()},
         "rewards": {
             name: [
-                round(line["reward/accuracy"], 4)
+                round(line["term/accuracy_choice"], 4)
                 for line in read_metrics(Path(model) / "metrics.jsonl")
-                if "reward/accuracy" in line
+                if "term/accuracy_choice" in line
             ]
             for name, model in policies.items()
             if name.startswith("judge")

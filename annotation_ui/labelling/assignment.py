@@ -247,7 +247,9 @@ def _pick(session: Session, user: User, project: Project, had: int, *, lock: boo
 def _next(session: Session, user: User, project: Project, *, lock: bool) -> tuple[Item, Assignment | None] | None:
     """The first item in the queue that the user has not had, and their assignment of it that expired, if any."""
     given = parameters(user, project)
-    near, near_locked, free_locked, free_waiting = _queue_statements(project.votes_per_item)
+    near, near_locked, free_locked, free_waiting = _queue_statements(
+        project.votes_per_item if project.votes_per_item <= LEVELS else None, FRONT
+    )
     row = None
     for statement in (near_locked, free_locked, free_waiting) if lock else (near,):
         row = row or session.execute(statement, given).one_or_none()
@@ -255,14 +257,19 @@ def _next(session: Session, user: User, project: Project, *, lock: bool) -> tupl
 
 
 @cache
-def _queue_statements(votes_per_item: int) -> tuple[Select[Any], Select[Any], Select[Any], Select[Any]]:
-    """The statements of :func:`_next`: the one without a lock, and those to try in turn for an item that is locked."""
+def _queue_statements(levels: int | None, size: int) -> tuple[Select[Any], Select[Any], Select[Any], Select[Any]]:
+    """The statements of :func:`_next`: the one without a lock, and those to try in turn for an item that is locked.
+
+    Args:
+        levels: the votes that an item needs; ``None``: the whole queue is looked through at once.
+        size: items in the front of each level.
+    """
     short = Item.taken < VOTES_PER_ITEM
     earlier = (Assignment.item_id == Item.id) & (Assignment.user_id == USER_ID) & (Assignment.round == 0)
     free = _unseen(short, Item, Assignment).outerjoin(Assignment, earlier).limit(1)
     near: Any = free
-    if votes_per_item <= LEVELS:
-        front = _front(votes_per_item)
+    if levels is not None:
+        front = _front(levels, size)
         first = select(Item, Assignment).select_from(front).join(Item, Item.id == front.c.id)
         near = first.outerjoin(Assignment, earlier).where(short).order_by(Item.rank, Item.id).limit(1)
     # Another transaction may hold the first one for a moment: pass it by, and wait only if it is the last. The lock
@@ -289,15 +296,15 @@ def _unseen(short: ColumnElement[bool], *what: Any) -> Select[Any]:
     )
 
 
-def _front(votes_per_item: int) -> CTE:
+def _front(levels: int, size: int) -> CTE:
     """The first items of the queue, of each number of votes by itself, for which the index holds them in order.
 
     A long queue begins with many items that have all their votes; to pass them by would take longer with every vote.
     PostgreSQL computes it once, before the rest (``MATERIALIZED``). As a condition on the items it may be computed
     again for every item: the planner does so where it has no statistics yet, as in the first minute after an import.
     """
-    levels = [_unseen(Item.taken == taken, Item.id).limit(FRONT).subquery() for taken in range(votes_per_item)]
-    front = union_all(*(select(level.c.id) for level in levels)).cte("front")
+    parts = [_unseen(Item.taken == taken, Item.id).limit(size).subquery() for taken in range(levels)]
+    front = union_all(*(select(part.c.id) for part in parts)).cte("front")
     return front.prefix_with("MATERIALIZED", dialect="postgresql")
 
 
