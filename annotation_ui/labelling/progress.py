@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Float, Integer, Select, bindparam, case, func, null, select, true
 from sqlalchemy.orm import Session
 
-from annotation_ui.labelling.assignment import PROJECT_ID, USER_ID, VOTES_PER_ITEM, had_by, parameters
+from annotation_ui.labelling.assignment import had_by
+from annotation_ui.labelling.item_queue import PROJECT_ID, USER_ID, VOTES_PER_ITEM, parameters
 from annotation_ui.labelling.judgements import first_votes, in_force
 from annotation_ui.labelling.rewrites import is_accepted
 from annotation_ui.store.tables import Assignment, Item, Judgement, Project, User

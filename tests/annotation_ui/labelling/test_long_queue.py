@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from annotation_ui.labelling import assignment as queue
-from annotation_ui.labelling import progress, session
+from annotation_ui.labelling import item_queue, progress, session
 from annotation_ui.store.database import Database
 from annotation_ui.store.projects import Settings
 from annotation_ui.store.tables import Assignment, Item, Project, User
@@ -25,8 +24,8 @@ def test_everybody_gets_the_first_item_that_is_short_of_votes_and_new_to_them(
     database: Database, fill: Fill, monkeypatch: pytest.MonkeyPatch, front: int, levels: int
 ) -> None:
     """The same item as by going through the whole queue, however the votes are spread."""
-    monkeypatch.setattr(queue, "FRONT", front)
-    monkeypatch.setattr(queue, "LEVELS", levels)
+    monkeypatch.setattr(item_queue, "FRONT", front)
+    monkeypatch.setattr(item_queue, "LEVELS", levels)
     people = ("ann", "bob", "cyd", "dan")
     fill(database, items=12, people=people, settings=Settings(votes_per_item=3, gold_rate=0, repeat_rate=0))
     draw = Random(front)
@@ -60,9 +59,9 @@ def test_the_front_of_the_queue_is_computed_once_while_the_tables_have_no_statis
     with database.read() as found:
         user = found.scalars(select(User).where(User.name == "ann")).one()
         project = found.scalars(select(Project)).one()
-        given = queue.parameters(user, project)
+        given = item_queue.parameters(user, project)
         dialect = database.engine.dialect
-        for statement in queue._queue_statements(3, queue.FRONT)[:2]:
+        for statement in item_queue.statements(3, item_queue.FRONT)[:2]:
             wording = statement.params(given).compile(dialect=dialect, compile_kwargs={"literal_binds": True})
             plan = found.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {wording}")).scalar_one()
             limits = [node for node in nodes(plan[0]["Plan"]) if node["Node Type"] == "Limit"]
