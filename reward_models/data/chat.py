@@ -44,6 +44,9 @@ THINK_END = "</think>"
 TEMPLATE_DATE = datetime(2024, 7, 26)
 _DATE_FORMAT = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 _DATE_MACRO = "{%- macro strftime_now(format) %}"
+# Besides its own errors: a filter is given a missing field; a macro calls itself for ever; a range beyond the sandbox's
+# 100,000, a division by zero; a text that does not fit into memory.
+REFUSALS = (TemplateError, TypeError, RecursionError, ArithmeticError, MemoryError)
 MAX_CHECKED = 4096
 _checked: set[tuple[str, tuple[str, ...]]] = set()  # (template, roles) that were found to render every turn
 _PROBE = (
@@ -139,8 +142,9 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], 
         _check_turns(tokenizer, options["chat_template"], roles)
         _check_fields(tokenizer, options["chat_template"], messages)
         return tokenizer.apply_chat_template(messages, **options)
-    except (TemplateError, TypeError) as error:  # TypeError: of a filter that is given a missing field
-        raise ValueError(f"the chat template refuses a conversation of {', '.join(roles)}: {error}") from error
+    except REFUSALS as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"the chat template refuses a conversation of {', '.join(roles)}: {reason}") from error
 
 
 def _check_turns(tokenizer: PreTrainedTokenizerBase, template: str, roles: tuple[str, ...]) -> None:
@@ -207,8 +211,18 @@ def _as_text(template: Any) -> str:
 
 
 def tokenize_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[np.ndarray]:
-    """Token ids of rendered texts, int32. The template has written every special token: none is added here."""
-    encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
+    """Token ids of rendered texts, int32. The template has written every special token: none is added here.
+
+    Raises:
+        ValueError: the tokenizer gives up on a text, as one does whose patterns try too many ways to read it.
+    """
+    try:
+        encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of Rust; it is no Exception, and has no module to import it from
+            raise
+        reason = " ".join(str(error).split())
+        raise ValueError(f"the tokenizer gives up on one of {len(texts)} texts: {reason}") from error
     return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
 
 

@@ -54,12 +54,16 @@ def load_config(schema: type[Config], path: str | Path | None = None, overrides:
     except ConfigError:
         raise
     except (OmegaConfBaseException, ValueError) as error:  # a wrong type; a value that a dataclass refuses
-        key = f"{error.full_key}: " if isinstance(error, OmegaConfBaseException) and error.full_key else ""
+        key = str(error.full_key or "") if isinstance(error, OmegaConfBaseException) else ""
         where = " and ".join([*([str(path)] if path is not None else []), *(["the command line"] if overrides else [])])
-        reason = str(error).splitlines()[0]
+        said = str(error)
+        concealed = secrets.without_values(said, merged, key)
+        reason = concealed.splitlines()[0]
         if "is not a ListConfig" in reason:
             reason = "it is a list: write it in brackets, [a] or [a, b]"
-        raise ConfigError(f"{where or 'the defaults'}: {key}{reason}") from error
+        # The cause would be shown with its message, the value included.
+        about = f"{where or 'the defaults'}: {key}: " if key else f"{where or 'the defaults'}: "
+        raise ConfigError(about + reason) from (error if said == concealed else None)
 
 
 def dump_config(config: Any) -> str:

@@ -10,8 +10,10 @@ import re
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 FROM_ENVIRONMENT = re.compile(r"\$\{oc\.env:[^{}]*\}")
+SHORT = 4  # characters; a shorter value, such as a number, is replaced in messages only where it stands alone
 # (place in a configuration, value) -> the text to write instead. Kept for the process and not in the configuration:
 # frozen dataclasses are copied and replaced, and must not lose it on the way.
 _written: dict[tuple[tuple[Any, ...], str], str] = {}
@@ -40,6 +42,35 @@ def remember(merged: DictConfig) -> None:
             written = text
         if written != str(value):
             _written[place, str(value)] = written
+
+
+def without_values(text: str, merged: DictConfig, key: str = "") -> str:
+    """A message about a configuration, with ``${oc.env:NAME}`` in place of every value from the environment.
+
+    Args:
+        key: the setting that the message is about. If its value comes from the environment and the message does not
+            quote it as a whole, it may quote a part: then it is replaced altogether.
+    """
+    raw = OmegaConf.to_container(merged, resolve=False)
+    known = []
+    for expression in sorted(set(FROM_ENVIRONMENT.findall(repr(raw)))):
+        try:
+            value = str(OmegaConf.create({"value": expression}).value)
+        except OmegaConfBaseException:  # the variable is not set
+            continue
+        known.append(expression)
+        for written in sorted({value, repr(value)[1:-1]}, key=len, reverse=True):
+            found = re.escape(written) if len(written) >= SHORT else rf"(?<!\w){re.escape(written)}(?!\w)"
+            text = re.sub(found, expression.replace("\\", r"\\"), text) if written else text
+    setting = next((value for place, value in _leaves(raw) if _full_key(place) == key), None)
+    if any(each in str(setting) for each in known) and not any(each in text for each in known):
+        return f"the setting does not take the value of {setting}"
+    return text
+
+
+def _full_key(place: tuple[Any, ...]) -> str:
+    """As OmegaConf writes it: ``rewards[0].weight``."""
+    return "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in place).removeprefix(".")
 
 
 def unresolved(container: Any, place: tuple[Any, ...] = ()) -> Any:

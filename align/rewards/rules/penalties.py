@@ -14,13 +14,9 @@ from align.rewards.terms import Sample
 UNIT = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|[\p{L}\p{M}]+|\p{N}+|\n|[^\S\n]{20}|[^\s\p{L}\p{M}\p{N}]"
 )
-NUMBER = regex.compile(r"\p{N}+")
 CHARACTERS = 100  # length of the n-grams of characters
 # Words outside of formulas, and numbers: derivations repeat most of a line in the next one, lists all but the numbers.
 PLAIN_WORD = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|(?<![\\\p{L}])[\p{L}\p{M}]{2,}+|\p{N}+")
-PIECE, WINDOW = 6, 60  # words of a piece and of a window
-# Share of a window that lies in pieces seen before; also in pieces with one changed word, which derivations have too.
-COVERED, NEARLY_ALL = 0.8, 0.95
 COUNTING = 10  # from this length on, n-grams of numbers and at most three other units are alike
 
 
@@ -55,67 +51,29 @@ class RepetitionPenalty:
         return [self._penalty(sample.response) for sample in samples]
 
     def _penalty(self, text: str) -> tuple[float, str]:
+        from align.rewards.rules import repeats  # with numpy, which only scoring needs
+
         folded = text.lower()
         visible = without_invisible(folded)
         kinds = {f"{self.n}-grams of words and signs": self._share(folded)}
         if visible != folded:
             kinds[f"{self.n}-grams of words and signs, invisible characters aside,"] = self._share(visible)
-        characters = "".join(visible.split())
-        kinds[f"runs of {CHARACTERS} characters"] = repeated_share(
-            [characters[i : i + CHARACTERS] for i in range(len(characters) - CHARACTERS + 1)]
-        )
-        words = PLAIN_WORD.findall(visible)
-        changed = max(covered_share(words), covered_share(words, one_changed=True))
-        kinds[f"windows of {WINDOW} words, a few changed ones aside,"] = changed
+        runs = repeats.characters("".join(visible.split()))
+        kinds[f"runs of {CHARACTERS} characters"] = repeats.repeated_share(runs, CHARACTERS)
+        words = repeats.numbered(PLAIN_WORD.findall(visible))
+        changed = max(repeats.covered_share(words), repeats.covered_share(words, one_changed=True))
+        kinds[f"windows of {repeats.WINDOW} words, a few changed ones aside,"] = changed
         kind, share = max(kinds.items(), key=lambda item: item[1])
         return 0.0 - share, f"{share:.0%} of the {kind} occurred before" if share else "nothing is repeated"
 
     def _share(self, text: str) -> float:
+        from align.rewards.rules import repeats
+
         units = UNIT.findall(text)
-        grams = [tuple(units[i : i + self.n]) for i in range(len(units) - self.n + 1)]
-        return repeated_share(grams if self.n < COUNTING else list(map(_alike, grams)))
-
-
-def _alike(gram: tuple[str, ...]) -> tuple[str, ...]:
-    """An n-gram that only counts, without its numbers; others as they are."""
-    plain = tuple("0" if NUMBER.fullmatch(unit) else unit for unit in gram)
-    return plain if len(set(plain) - {"0"}) <= 3 else gram
-
-
-def repeated_share(grams: Sequence[object]) -> float:
-    """The share of n-grams that occurred before in the list."""
-    return 1.0 - len(set(grams)) / len(grams) if grams else 0.0
-
-
-def covered_share(units: Sequence[str], *, one_changed: bool = False) -> float:
-    """The share of windows that consist, but for a fifth of their words, of pieces that occurred before.
-
-    The first windows, which have less than their own length in front of them, are none of these.
-
-    Args:
-        one_changed: one of the inner words of a piece may have been another one before. Of the window's words only a
-            twentieth may then be in no such piece.
-    """
-    if len(units) < 2 * WINDOW:
-        return 0.0
-    needed = (NEARLY_ALL if one_changed else COVERED) * WINDOW
-    seen: set[tuple[str | None, ...]] = set()
-    covered = bytearray(len(units))
-    repeated, windows = 0, len(units) - WINDOW + 1
-    for end in range(PIECE, len(units) + 1):
-        piece = tuple(units[end - PIECE : end])
-        pieces: list[tuple[str | None, ...]] = [piece]
-        if one_changed:
-            pieces += [(*piece[:i], None, *piece[i + 1 :]) for i in range(1, PIECE - 1)]
-        if not seen.isdisjoint(pieces):
-            covered[end - PIECE : end] = b"\1" * PIECE
-        seen.update(pieces)
-    inside = sum(covered[:WINDOW])
-    for start in range(windows):
-        repeated += start >= WINDOW and inside >= needed
-        if start + WINDOW < len(units):
-            inside += covered[start + WINDOW] - covered[start]
-    return repeated / windows
+        numbers = repeats.numbered(units)
+        if self.n < COUNTING:
+            return repeats.repeated_share(numbers, self.n)
+        return repeats.repeated_share_of_counting(numbers, repeats.are_numbers(units), self.n)
 
 
 class OverlongPenalty:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 from reward_models.data.chat import (
@@ -17,6 +17,7 @@ from reward_models.data.chat import (
     fix_date,
     prompt_text,
     render,
+    tokenize_texts,
     train_tokenizer,
 )
 from reward_models.data.records import Message
@@ -46,6 +47,32 @@ def gpt2(keel_data: Path) -> Any:
 def bert() -> Any:
     words = "[PAD] [UNK] [CLS] [SEP] [MASK] user assistant system : 2 + ? it is 4 . < / think > two and be brief"
     return BertTokenizer(vocab={word: number for number, word in enumerate(words.split())})
+
+
+# --- templates and tokenizers that give up ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{% macro turn() %}{{ turn() }}{% endmacro %}{{ turn() }}", "recursion"),
+        ("{% for i in range(10 ** 9) %}{% endfor %}", "Range too big"),
+        ("{{ messages | length // 0 }}", "zero"),
+    ],
+)
+def test_a_template_that_cannot_be_computed_is_an_error_of_its_own(template: str, reason: str, tokenizer: Any) -> None:
+    with pytest.raises(ValueError, match=f"chat template refuses a conversation of user: .*{reason}"):
+        render(tokenizer, QUESTION, chat_template=template)
+
+
+def test_a_tokenizer_that_tries_too_many_ways_to_read_a_text_is_an_error() -> None:
+    """Its library stops the search by a panic, which is no Exception."""
+    own = Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
+    own.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+$"), "isolated")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=own)
+    assert [list(ids) for ids in tokenize_texts(tokenizer, ["a"])] == [[0]]
+    with pytest.raises(ValueError, match=r"tokenizer gives up on one of 2 texts: .*retry-limit"):
+        tokenize_texts(tokenizer, ["a", "a" * 40 + "b"])
 
 
 # --- the summary ------------------------------------------------------------------------------------------------------

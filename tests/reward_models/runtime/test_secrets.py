@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -84,3 +85,51 @@ def test_a_variable_that_is_not_set_is_an_error(file: Path, monkeypatch: pytest.
     with pytest.raises(ConfigError, match="SOME_SECRET"):
         load_config(Outer, file)
     assert load_config(Outer, None, ["inner.token=${oc.env:SOME_SECRET,none}"]).inner.token == "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A configuration that refuses some values."""
+
+    steps: int = 1
+    name: str = "a"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or len(self.name) > 5:
+            raise ValueError(f"steps={self.steps} and name={self.name!r} do not go together")
+
+
+@pytest.mark.parametrize("value", ["hunter2", "it's", "two\nlines"])
+@pytest.mark.parametrize("written", ["${oc.env:VARIABLE}", "x${oc.env:VARIABLE}", "${oc.decode:${oc.env:VARIABLE}}"])
+def test_an_error_names_the_variable_and_not_its_value(
+    value: str, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VARIABLE", value)
+    file = tmp_path / "a.yaml"
+    file.write_text(yaml.safe_dump({"steps": written}))
+    with pytest.raises(ConfigError, match="steps") as caught:
+        load_config(Checked, file)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert value.split("\n")[0] not in shown.replace('f"', "")
+    assert "${oc.env:VARIABLE}" in str(caught.value)
+
+
+def test_a_refusal_of_the_configuration_itself_names_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VARIABLE", "it's a secret")
+    monkeypatch.setenv("STEPS", "-5")
+    file = tmp_path / "a.yaml"
+    file.write_text("steps: ${oc.env:STEPS}\nname: ${oc.env:VARIABLE}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(Checked, file)
+    assert 'steps=${oc.env:STEPS} and name="${oc.env:VARIABLE}" do not go together' in str(caught.value)
+
+
+def test_an_error_in_a_list_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VARIABLE", "{a: hunter2")
+    file = tmp_path / "a.yaml"
+    file.write_text("sources: [a.jsonl, '${oc.decode:${oc.env:VARIABLE}}']\n")
+    with pytest.raises(ConfigError, match=r"sources\[1\]: .*\$\{oc.env:VARIABLE\}") as caught:
+        load_config(Outer, file)
+    assert "hunter2" not in str(caught.value)

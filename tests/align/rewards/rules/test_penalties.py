@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from align.rewards.rules.penalties import OverlongPenalty, RepetitionPenalty, covered_share
+from align.rewards.rules.penalties import OverlongPenalty, RepetitionPenalty
 
 
 @pytest.mark.parametrize(
@@ -55,18 +55,6 @@ def test_a_loop_that_changes_a_word_often_is_one(every: int, sample: Any) -> Non
     (score,) = RepetitionPenalty().score([sample(" ".join(words))])
     assert score is not None
     assert score < -0.8
-
-
-def test_covered_windows_by_hand() -> None:
-    words = [str(i) for i in range(100)]
-    # units 100 to 199 are covered; windows from the 88th on have 48 of them
-    assert covered_share(words * 2) == 53 / 141
-    assert covered_share(words + [str(i) for i in range(100, 200)]) == 0.0
-    assert covered_share(words[:50] * 2) == 0.0  # shorter than two windows
-    changed = [f"{word}x" if place % 5 == 4 else word for place, word in enumerate(words)]
-    assert covered_share(words + changed) == 0.0  # four words in a row are no piece
-    # units 100 to 198 lie in pieces with one change inside: windows from the 98th on have 57 of them
-    assert covered_share(words + changed, one_changed=True) == 44 / 141
 
 
 @pytest.mark.parametrize(
