@@ -5,8 +5,9 @@
 Both are this library's loop with the same settings; the peer has `rollout.overlap=false`. The reward takes
 `--judge-seconds` for each response, so many at a time as a judge's client asks (`--concurrency`). The responses come
 from stand-ins of vLLM servers, which answer after `--token-seconds` for each token, so many requests at a time as
-`--slots`, and need next to no processor: as engines on other machines do. `--urls` takes real vLLM servers instead, for
-a model that `--model` names.
+`--slots`, and need next to no processor: as engines on other machines do. `--live` starts so many real vLLM servers on
+this machine's CPU instead, from the environment that `.ci/vllm` makes. `--urls` takes servers that run already, for a
+model that `--model` names.
 
 Each repeat runs the peer and then us, in a process of its own. `ratio` is the peer's seconds per step over ours, from
 the first rollout to the last update. `same_bits` says whether both ended with the same weights, which is so with the
@@ -72,6 +73,7 @@ def main() -> None:
     made.add_argument("--servers", type=int, default=1)
     made.add_argument("--slots", type=int, default=4, help="requests that a server works on at a time")
     made.add_argument("--token-seconds", type=float, default=0.01)
+    made.add_argument("--live", type=int, default=0, help="vLLM servers on this machine's CPU, in place of stand-ins")
     made.add_argument("--urls", nargs="*", help="real vLLM servers")
     made.add_argument("--model", help="the model that the servers of --urls serve")
     made.add_argument("--job", type=Path, help=argparse.SUPPRESS)
@@ -81,7 +83,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         model = Path(arguments.model) if arguments.model else policy(Path(folder) / "policy", arguments.width)
-        urls = arguments.urls or [stack.enter_context(server(arguments)) for _ in range(arguments.servers)]
+        if arguments.live:
+            urls = stack.enter_context(live_servers(model, arguments.live))
+        else:
+            urls = arguments.urls or [stack.enter_context(server(arguments)) for _ in range(arguments.servers)]
         job = {"folder": folder, "model": str(model), "urls": urls, "words": words(arguments)}
         ways = {
             name: partial(in_process, __file__, job | {"name": name, "overlap": overlap})
@@ -226,6 +231,17 @@ def server(arguments: argparse.Namespace) -> Iterator[str]:
         state.weighs, state.spoil = True, wait
         state.settings["max_model_len"] = 1024
         yield state.url
+
+
+@contextmanager
+def live_servers(model: Path, number: int) -> Iterator[list[str]]:
+    """Real vLLM servers of the policy, one thread each."""
+    sys.path.append(str(ROOT / "tests" / "support"))
+    from live_vllm import POLICY, launcher
+
+    with launcher() as started:
+        servers = [started.start(model, *POLICY, "--max-model-len", "1024") for _ in range(number)]
+        yield [each.wait_until_up().url for each in servers]
 
 
 # --- the picture ------------------------------------------------------------------------------------------------------
