@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -50,6 +50,7 @@ from reward_models.model import SequenceScorer, load_scorer, position_limit
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Compute = Callable[[list[PromptTree]], torch.Tensor]  # a row for each branch of the trees
 Turns = Sequence[Mapping[str, Any] | Message]
 MAX_TOKENS, MAX_TOKENS_CPU = 16384, 4096  # of a forward pass; a CPU's cache does not hold more activations
 
@@ -217,12 +218,10 @@ class RewardModel:
         if head is None:
             raise ValueError(f"{self.directory or 'the model'} has one output, and no attribute heads")
         sequences = self.encode([split_turns(turns) for turns in conversations])
-        rows = []
-        with self._computing, torch.inference_mode():
-            for sequence in sequences:
-                batch = self.scorer.collate([PromptTree.from_sequences([sequence])]).to(self.device)
-                rows.append(head.ratings(self.scorer.outputs(batch).double().cpu().numpy())[0])
-        known = [[None if math.isnan(value) else float(value) for value in row] for row in rows]
+        with self._computing:
+            rows = self._run(sequences, [[place] for place in range(len(sequences))], self._outputs)
+        ratings = [head.ratings(np.array(row)).tolist() for row in rows]
+        known = [[None if math.isnan(value) else value for value in row] for row in ratings]
         return [dict(zip(ATTRIBUTES, row, strict=True)) for row in known]
 
     def score_records(self, records: Sequence[Comparison | SafetyLabel]) -> list[tuple[Score, ...]]:
@@ -282,7 +281,7 @@ class RewardModel:
             groups: a partition of the sequences' indices; those of a group share a prefix and are computed together.
         """
         with self._computing:
-            raw = self._run(sequences, groups)
+            raw = self._run(sequences, groups, self._scores)
         return [Score(value, self.calibration.apply(value, self.task)) for value in raw]
 
     def _cut(self, pairs: Sequence[tuple[Conversation, Conversation]], sequences: list[np.ndarray]) -> list[np.ndarray]:
@@ -295,8 +294,8 @@ class RewardModel:
         return sequences
 
     @torch.inference_mode()
-    def _run(self, sequences: Sequence[np.ndarray], groups: Sequence[Sequence[int]]) -> list[float]:
-        """Raw scores of token sequences; those of a group are likely to share a prefix."""
+    def _run(self, sequences: Sequence[np.ndarray], groups: Sequence[Sequence[int]], compute: Compute) -> list[Any]:
+        """The values that ``compute`` gives for each sequence; those of a group are likely to share a prefix."""
         if self.scorer.layout == "padded":
             groups = [[place] for group in groups for place in group]  # nothing is shared
         trees, owners = [], []
@@ -305,11 +304,16 @@ class RewardModel:
             for tree in PromptTree.from_sequences([sequences[i] for i in group]).split(self.max_tokens):
                 trees.append(tree)
                 owners.append(list(islice(places, len(tree.branches))))
-        scores = np.zeros(len(sequences))
+        found: list[Any] = [None] * len(sequences)
         for batch in filter(None, self._batches(trees)):
-            values = self._scores([trees[i] for i in batch])
-            scores[[place for i in batch for place in owners[i]]] = values.double().cpu().numpy()
-        return scores.tolist()
+            values = compute([trees[i] for i in batch]).double().cpu().tolist()
+            for place, value in zip((place for i in batch for place in owners[i]), values, strict=True):
+                found[place] = value
+        return found
+
+    def _outputs(self, trees: list[PromptTree]) -> torch.Tensor:
+        """All outputs of the head."""
+        return self.scorer.outputs(self.scorer.collate(trees).to(self.device))
 
     def _scores(self, trees: list[PromptTree]) -> torch.Tensor:
         """One forward pass; beyond the prefixes that are kept."""

@@ -26,7 +26,7 @@ def numbered(units: Sequence[str]) -> np.ndarray:
 
 
 def are_numbers(units: Sequence[str]) -> np.ndarray:
-    """Which units are digits only, ``[len(units)]``."""
+    """True for the units of digits only, ``[len(units)]``."""
     found = {unit: NUMBER.fullmatch(unit) is not None for unit in set(units)}
     return np.array([found[unit] for unit in units], dtype=bool)
 
@@ -99,7 +99,7 @@ def _numbers_of_pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _occurred_before(runs: np.ndarray) -> np.ndarray:
-    """Whether the run at each place occurs at an earlier one."""
+    """True for the places whose run occurs at an earlier one."""
     _, first, inverse = np.unique(runs, return_index=True, return_inverse=True)
     return first[inverse] < np.arange(len(runs))
 
