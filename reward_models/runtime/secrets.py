@@ -69,7 +69,7 @@ def without_values(text: str, merged: DictConfig, key: str = "") -> str:
 
 
 def _full_key(place: tuple[Any, ...]) -> str:
-    """As OmegaConf writes it: ``rewards[0].weight``."""
+    """As OmegaConf writes it: ``sources[0].name``."""
     return "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in place).removeprefix(".")
 
 
