@@ -69,15 +69,20 @@ def of_turns() -> Maker:
 
     def make(item: Item, voted: list[Judgement], decided: Judgement | None, missing: int) -> Made:
         said = [decided] if decided else voted
-        if not said or said[0].label == "skip":
-            return "set aside by a reviewer" if decided else "skipped by all", []
-        if missing:
-            return "too few votes", []
+        if reason := _left_out(said, decided is not None, missing):
+            return reason, []
         about = {key: value for key, value in _about(item, said, None, len(voted)).items() if key != "agreement"}
         rows = turn_rows(item, said, about)
         return ("exported", rows) if rows else ("no turn decided", [])
 
     return make
+
+
+def _left_out(said: list[Judgement], decided: bool, missing: int) -> str:
+    """The reason why an item is not exported yet; empty if there is none."""
+    if not said or said[0].label == "skip":
+        return "set aside by a reviewer" if decided else "skipped by all"
+    return "too few votes" if missing else ""
 
 
 def labelled(project: Project, votes: Mapping[int, list[Judgement]], rule: ExportRule) -> Maker:
@@ -105,10 +110,8 @@ def from_payloads(votes: Mapping[int, list[Judgement]], rule: ExportRule) -> Mak
 
     def make(item: Item, voted: list[Judgement], decided: Judgement | None, missing: int) -> Made:
         said = [decided] if decided else voted
-        if not said or said[0].label == "skip":
-            return "set aside by a reviewer" if decided else "skipped by all", []
-        if missing:
-            return "too few votes", []
+        if reason := _left_out(said, decided is not None, missing):
+            return reason, []
         about = _about(item, said, None, len(voted))
         if said[0].label == "rated" and not rule.pairs:
             return "exported", attribute_rows(item, said, {key: v for key, v in about.items() if key != "agreement"})
