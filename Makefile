@@ -37,6 +37,8 @@ demo: $(STAMP)
 # The processes of the tests: one for each core, at most eight. `make test WORKERS=` runs them in a single process.
 WORKERS ?= -n auto --maxprocesses 8 --dist worksteal
 
+# Compiled modules are kept also where the environment says not to: each process of the tests would compile them anew.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP)
 	$(BIN)/pytest $$($(BIN)/python -c 'import xdist' && echo '$(WORKERS)')
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from reward_models import threads  # noqa: F401 - before torch is loaded
 
 # isort: split
+import gc
+import itertools
 import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
+from types import ModuleType
 
 import preloaded
 import pytest
@@ -41,6 +45,48 @@ def pytest_configure() -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+# Files that import one of these start programs, train, or look at pages.
+SLOW = {"browsing", "live_vllm", "playwright.sync_api", "preloaded", "subprocess", "training_runs"}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each worker an equal number of tests, the files with slow ones first.
+
+    A worker that has done its part takes over the last tests of another one: quick ones, so that both end together, and
+    the runs that a file's tests share are made once.
+    """
+    parts: list[list[pytest.Item]] = [[] for _ in range(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))]
+    files = [list(group) for _, group in itertools.groupby(items, lambda item: item.path)]
+    quick = [file for file in files if not _is_slow(file[0])]
+    for file in sorted((file for file in files if _is_slow(file[0])), key=len, reverse=True):
+        min(parts, key=len).extend(file)
+    rest = list(itertools.chain.from_iterable(quick))
+    for number, part in enumerate(parts):
+        missing = (len(items) * (number + 1)) // len(parts) - (len(items) * number) // len(parts) - len(part)
+        part += rest[: max(missing, 0)]
+        del rest[: max(missing, 0)]
+    items[:] = itertools.chain(*parts, rest)
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    values = vars(item.module).values() if isinstance(item, pytest.Function) else ()
+    return any(
+        (value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)) in SLOW
+        for value in values
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let no collection of garbage look through what is imported: it stays as long as the process does."""
+    gc.disable()
+    found = yield
+    gc.freeze()
+    gc.enable()
+    return found
 
 
 def pytest_unconfigure() -> None:

@@ -117,7 +117,7 @@ def train(options: dict[str, Any]) -> Any:
 @pytest.fixture(scope="module")
 def whole(train: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("best") / "whole"
-    return out, train(out)
+    return out, train(out, charts=True)
 
 
 def best_of(out: Path, name: str = "eval/letters_sampled") -> tuple[int, float]:

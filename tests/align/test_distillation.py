@@ -74,7 +74,7 @@ def train(options: dict[str, Any]) -> Any:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, train: Any) -> Path:
     out = tmp_path_factory.mktemp("distilled") / "run"
-    train(out)
+    train(out, charts=True)
     return out
 
 

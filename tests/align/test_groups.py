@@ -52,7 +52,7 @@ def train(options: dict[str, Any]) -> Any:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, train: Any) -> Path:
     out = tmp_path_factory.mktemp("groups") / "run"
-    train(out)
+    train(out, charts=True)
     return out
 
 

@@ -62,7 +62,7 @@ def start(options: dict[str, Any]) -> Any:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, train: Any) -> Path:
     out = tmp_path_factory.mktemp("uninterrupted") / "run"
-    train(out)
+    train(out, charts=True)
     return out
 
 

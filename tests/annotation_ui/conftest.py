@@ -160,11 +160,11 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from browsing import CHROMIUM
+    from browsing import CHROMIUM, LAUNCH
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        made = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(LAUNCH))
         yield made
         made.close()
 

@@ -29,7 +29,7 @@ from reward_models.data.sources import load
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("uninterrupted") / "run"
-    train(out)
+    train(out, charts=True)
     return out
 
 

@@ -40,7 +40,7 @@ from transformers import (
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with nothing special about it but evaluations on the way."""
     out = tmp_path_factory.mktemp("plain") / "run"
-    train(out, "eval_every=2")
+    train(out, "eval_every=2", charts=True)
     return out
 
 
@@ -104,7 +104,7 @@ def test_a_run_goes_on_with_its_optimizer_offloaded_and_back(plain: Path, tmp_pa
         run = start(out, "eval_every=2", "save_every=1", "keep_checkpoints=9", *words)
         run.wait_for(lambda n=steps: len(checkpoints(out)) >= n)
         run.kill()
-    train(out, "eval_every=2")
+    train(out, "eval_every=2", charts=True)
     assert_close_run(out, plain)
 
 

@@ -11,6 +11,7 @@ that goes away, killed say, takes its program with it.
 from __future__ import annotations
 
 import array
+import base64
 import contextlib
 import gc
 import importlib
@@ -27,9 +28,12 @@ from pathlib import Path
 from typing import Any
 
 PRELOADED = (
+    "align.run",
     "align.sample",
+    "align.sft.trainer",
     "align.train",
     "align.train_sft",
+    "align.trainer",
     "deepspeed.launcher.launch",
     "deepspeed.launcher.runner",
     "keel.commands.run",
@@ -38,12 +42,19 @@ PRELOADED = (
     "matplotlib.backends.backend_agg",
     "peft",
     "reward_models.train",
+    "reward_models.trainer",
     "sklearn.linear_model",
     "torch.distributed.run",
     "torch.utils.tensorboard",
     "transformers.models.qwen3.modeling_qwen3",
     "transformers.optimization",
     "trl",
+)
+# DeepSpeed imports these when it makes an engine; not every release has them.
+LATE = ("deepspeed.comm.mori", "deepspeed.module_inject.auto_ep_comm", "deepspeed.module_inject.auto_ep_layer")
+NO_CHARTS = "KEEL_TEST_NO_CHARTS"  # in the environment of a program: its charts are made, and not drawn
+POINT = base64.b64decode(  # a PNG of one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
 LENGTH = struct.Struct("!I")
 Program = dict[str, Any]
@@ -170,6 +181,8 @@ def run(program: Program, descriptors: list[int], python: Path) -> None:
     sys.path[:] = [*there, *rest]
     importlib.invalidate_caches()
     sys.executable = str(python)
+    if os.environ.get(NO_CHARTS):
+        without_charts()
     if program["main"]:
         sys.exit(importlib.import_module(program["main"]).main(program["words"]))
     sys.argv = program["words"]
@@ -199,12 +212,40 @@ def stream(number: int, unbuffered: bool, errors: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(buffer, "utf-8", errors, write_through=unbuffered)
 
 
-def rehearse() -> None:
-    """Do what libraries do once in a process and keep: probing for compilers, reading fonts, loading image formats."""
-    import deepspeed
+def without_charts() -> None:
+    """Write a point where a chart would be drawn."""
     from matplotlib.figure import Figure
 
+    Figure.savefig = lambda _, file, **options: file.write(POINT)  # type: ignore[method-assign]
+
+
+def rehearse() -> None:
+    """Do what libraries do once in a process and keep.
+
+    They probe for compilers, read fonts, load image formats and the model that tells languages, list the names of
+    weights that they convert, and compile the patterns of configurations.
+    """
+    import deepspeed
+    from matplotlib.figure import Figure
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    from align.config import AlignConfig
+    from align.rewards.rules.language import _detector
+    from align.sft.trainer import SftConfig
+    from reward_models.config import RewardModelConfig
+    from reward_models.data.records import Message
+    from reward_models.evaluation.language import language_of
+    from reward_models.runtime.config import load_config
+
+    for name in LATE:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     assert deepspeed.ops.__compatible_ops__
+    get_checkpoint_conversion_mapping("qwen3")
+    assert language_of((Message("user", "Which language is this sentence written in?"),), ()) == "en"
+    assert _detector()
+    for schema, preset in ((RewardModelConfig, "helpful_cpu"), (AlignConfig, "cpu"), (SftConfig, "sft_cpu")):
+        load_config(schema, preset, ["seed=1"])
     figure = Figure(layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], label="a line")

@@ -16,6 +16,7 @@ import preloaded
 import pytest
 import torch
 import train_until_signal as hold
+from preload_server import NO_CHARTS
 from preloaded import ENVIRONMENT, ROOT, Program
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
@@ -86,14 +87,17 @@ def start(
     program: str = "reward_models.train",
     key: str = "output_dir",
     environment: Mapping[str, str] | None = None,
+    charts: bool = False,
 ) -> Run:
     """Begin a run of ``settings`` and ``words`` that writes to ``out``, the value of ``key``.
 
-    ``program`` is a module with a ``main``.
+    ``program`` is a module with a ``main``. Its charts are made; only with ``charts`` are they drawn too, which takes
+    a third of the time of such a run.
     """
     log = out.parent / f"{out.name}-{next(_numbers)}.log"
     job = {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1"}
     job["MASTER_PORT"] = str(_free_port())
+    job |= {} if charts else {NO_CHARTS: "1"}
     command = [f"{key}={out}", *settings, *words]
     run = Run(out, [], log)
     for rank in range(ranks):

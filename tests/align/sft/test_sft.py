@@ -39,7 +39,7 @@ train, start = partial(training_runs.train, **OPTIONS), partial(training_runs.st
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("sft") / "run"
-    train(out)
+    train(out, charts=True)
     return out
 
 

@@ -37,7 +37,7 @@ def train(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="module")
 def whole(train: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "whole"
-    train(out)
+    train(out, charts=True)
     return out
 
 
