@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     the runs that a file's tests share are made once.
     """
     parts: list[list[pytest.Item]] = [[] for _ in range(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))]
-    files = [list(group) for _, group in itertools.groupby(items, lambda item: item.path)]
+    files = [list(group) for _, group in itertools.groupby(items, _unit)]
     quick = [file for file in files if not _is_slow(file[0])]
     for file in sorted((file for file in files if _is_slow(file[0])), key=len, reverse=True):
         min(parts, key=len).extend(file)
@@ -69,6 +69,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         part += rest[: max(missing, 0)]
         del rest[: max(missing, 0)]
     items[:] = itertools.chain(*parts, rest)
+
+
+def _unit(item: pytest.Item) -> Path:
+    """What one worker should run: a file; the folder of the tests with vLLM, whose servers come from one process."""
+    return item.path.parent if item.get_closest_marker("live") else item.path
 
 
 def _is_slow(item: pytest.Item) -> bool:

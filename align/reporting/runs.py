@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from statistics import stdev
@@ -68,11 +69,9 @@ class Run:
     @property
     def best(self) -> Best | None:
         """The best value so far of the metric of ``keep_best``; ``None`` of a run that keeps no best policy."""
-        settings = yaml.safe_load(self.config) or {}
-        given = settings.get("keep_best") if isinstance(settings, dict) else None
-        if not given:
+        wanted, best = _rule(self.config), None
+        if wanted is None:
             return None
-        wanted, best = KeepBestConfig(**given), None
         for step, value in zip(*self.series(wanted.metric), strict=True):
             best, _ = updated(best, step, value, wanted)
         return best
@@ -83,6 +82,14 @@ class Run:
 
     def names(self, prefix: str) -> list[str]:
         return list(dict.fromkeys(name for line in self.lines for name in line if name.startswith(prefix)))
+
+
+@lru_cache(maxsize=8)  # every chart of a report asks
+def _rule(config: str) -> KeepBestConfig | None:
+    """``keep_best`` of a configuration in YAML."""
+    settings = yaml.safe_load(config) or {}
+    given = settings.get("keep_best") if isinstance(settings, dict) else None
+    return KeepBestConfig(**given) if given else None
 
 
 def read_run(directory: Path) -> Run:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import make_url
 
 from annotation_ui.store.accounts import Role, add_user
@@ -39,35 +39,51 @@ def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _postgres_template() -> Iterator[str | None]:
+def _postgres() -> Iterator[Connection | None]:
+    """A connection to the server, for making databases."""
     if POSTGRES is None:
         yield None
         return
+    engine = create_engine(make_url(POSTGRES).set(drivername="postgresql+pg8000"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(_postgres: Connection | None) -> Iterator[str | None]:
+    if _postgres is None:
+        yield None
+        return
     name = f"keel_template_{uuid.uuid4().hex[:8]}"
-    _on_server(f'CREATE DATABASE "{name}"')
+    _postgres.execute(text(f'CREATE DATABASE "{name}"'))
     database = Database(_postgres_url(name))
     database.migrate()
     database.close()
     yield name
-    _on_server(f'DROP DATABASE "{name}"')
+    _postgres.execute(text(f'DROP DATABASE "{name}"'))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(
-    request: pytest.FixtureRequest, tmp_path: Path, _sqlite_template: Path, _postgres_template: str | None
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    _sqlite_template: Path,
+    _postgres: Connection | None,
+    _postgres_template: str | None,
 ) -> Iterator[Database]:
     """An empty database with the schema, on each kind of server."""
     if request.param == "sqlite":
         yield from _sqlite(tmp_path, _sqlite_template)
         return
-    if _postgres_template is None:
+    if _postgres is None:
         pytest.skip("no PostgreSQL server; set KEEL_TEST_POSTGRES_URL to postgresql://USER@HOST:PORT/postgres")
     name = f"keel_test_{uuid.uuid4().hex[:8]}"
-    _on_server(f'CREATE DATABASE "{name}" TEMPLATE "{_postgres_template}"')
+    _postgres.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{_postgres_template}"'))
     database = Database(_postgres_url(name))
     yield database
     database.close()
-    _on_server(f'DROP DATABASE "{name}"')
+    _postgres.execute(text(f'DROP DATABASE "{name}"'))
 
 
 @pytest.fixture
@@ -87,14 +103,6 @@ def _sqlite(directory: Path, template: Path) -> Iterator[Database]:
 def _postgres_url(name: str) -> str:
     assert POSTGRES is not None
     return make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
-
-
-def _on_server(statement: str) -> None:
-    assert POSTGRES is not None
-    engine = create_engine(make_url(POSTGRES).set(drivername="postgresql+pg8000"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
 
 
 def pair(number: int, *, gold: str | None = None) -> Candidate:

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
+import runpy
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 
 HERE = Path(__file__).resolve().parent
@@ -36,10 +35,9 @@ SCHEDULED = ("step", "phase", "rollout", "learning rate", "rule", "action", "don
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The traces of today's code."""
     out = tmp_path_factory.mktemp("golden")
-    path = os.pathsep.join([str(HERE.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, str(HERE / "make.py"), "--out", str(out)]
-    done = subprocess.run(command, cwd=out, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-4000:]
+    program = str(HERE / "make.py")
+    environment = runpy.run_path(program)["ENVIRONMENT"]
+    preloaded.start([program, "--out", str(out)], out / "said.log", environment=environment).finish(seconds=1200)
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in out.glob("*.json")}
 
 
