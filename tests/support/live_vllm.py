@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +45,6 @@ def environment() -> Path:
     return Path(os.environ.get("KEEL_VLLM") or cache / "keel" / "vllm")
 
 
-def alive(pid: int) -> bool:
-    """Whether a process that nobody waits for still runs."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-
-
 @dataclass
 class LiveServer:
     """A vLLM server, a process group of its own."""
@@ -78,7 +73,8 @@ class LiveServer:
             with suppress(httpx2.HTTPError):
                 if httpx2.get(f"{self.url}/health", timeout=5).status_code == 200:
                     return self
-            assert alive(self.pid), f"vLLM ended: {self.log.read_text()[-3000:]}"
+            alive = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+            assert alive, f"vLLM ended: {self.log.read_text()[-3000:]}"
             time.sleep(0.1)
         raise AssertionError(f"vLLM is not up after {START_SECONDS:g} s: {self.log.read_text()[-3000:]}")
 
@@ -99,33 +95,12 @@ class Launcher:
     folder: Path
     process: subprocess.Popen[str]
 
-    def serve(self, words: Sequence[str], log: Path, **program: Any) -> int:
+    def serve(self, words: Sequence[str], log: Path) -> int:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"arguments": list(words), "log": str(log), **program}) + "\n")
+        self.process.stdin.write(json.dumps({"arguments": list(words), "log": str(log)}) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
-
-    def programs(self, module: str, words: Sequence[str], environments: Sequence[Mapping[str, str]]) -> str:
-        """Run ``main()`` of a module once for each of the environments, side by side; returns what they said."""
-        under = tempfile.mkdtemp(dir=self.folder)
-        started = []
-        for number, environment in enumerate(environments):
-            log, status = Path(under, f"{number}.log"), Path(under, f"{number}.status")
-            pid = self.serve(words, log, program=module, environment=dict(environment), status=str(status))
-            started.append((pid, log, status))
-        end = time.monotonic() + START_SECONDS
-        try:
-            while any(alive(pid) for pid, _, _ in started) and time.monotonic() < end:
-                time.sleep(0.02)
-        finally:
-            for pid, _, _ in started:
-                with suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGKILL)
-        said = "".join(log.read_text(encoding="utf-8", errors="replace") for _, log, _ in started)
-        ended = [status.read_text() if status.exists() else "none" for _, _, status in started]
-        assert ended == ["0"] * len(started), said[-3000:]
-        return said
 
     def start(self, model: Path, *arguments: str) -> LiveServer:
         """Begin to start a server of the model in the directory ``model``."""

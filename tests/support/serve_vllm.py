@@ -3,8 +3,6 @@
 A server is three processes, each of which imports vLLM and what it needs. Here they are forks of one process that has
 imported all of it. Every line of the standard input starts one server: JSON with ``arguments`` and ``log``, the file
 for its output; its process id, which is that of its group too, is the answer. The end of the input ends all servers.
-With ``program``, a module whose ``main`` takes no arguments, and ``environment`` that program runs in place of the
-server; its exit status is written to the file ``status``.
 """
 
 from __future__ import annotations
@@ -15,9 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
-import traceback
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 IMPORTS = (
@@ -37,28 +33,14 @@ IMPORTS = (
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def begin(job: dict[str, Any]) -> None:
-    """Make a fork a process of its own."""
+def serve(job: dict[str, Any]) -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     os.setsid()
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    sys.argv = [job.get("program", "vllm"), *job["arguments"]]
-
-
-def program(job: dict[str, Any]) -> None:
-    os.environ.update(job["environment"])
-    status = 1
-    try:
-        status = importlib.import_module(job["program"]).main()
-    except BaseException:
-        traceback.print_exc()
-    Path(job["status"]).write_text(str(status))
-
-
-def serve() -> None:
+    sys.argv = ["vllm", *job["arguments"]]
     from vllm.entrypoints.launchers.api_server.entry import main
     from vllm.utils import system_utils
 
@@ -81,11 +63,8 @@ def run() -> None:
     for line in sys.stdin:
         child = os.fork()
         if not child:
-            job = json.loads(line)
-            begin(job)
             with suppress(SystemExit):
-                program(job) if "program" in job else serve()
-            sys.stdout.flush()
+                serve(json.loads(line))
             os._exit(0)
         servers.append(child)
         print(child, flush=True)
