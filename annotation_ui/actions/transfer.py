@@ -14,6 +14,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from annotation_ui.actions.snapshots import Rows, rule_of
 from annotation_ui.exchange import exporting
 from annotation_ui.exchange.importing import Imported, import_items
 from annotation_ui.exchange.votes import newest_judgement, votes_after
@@ -164,9 +165,11 @@ def vote_lines(
     return lines()
 
 
-def labelled_lines(database: Database, who: str | None, project_name: str, snapshot: str, split: str) -> Iterator[str]:
+def labelled_lines(
+    database: Database, who: str | None, project_name: str, snapshot: str, split: str, rows: Rows = "labels"
+) -> Iterator[str]:
     """The rows of a snapshot as lines of JSON."""
     with database.read() as session:
         project = find_visible(session, require(session, who, *REVIEWERS), project_name)
-        rows = exporting.export(session, project, snapshot).rows[split]
-    return (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        found = exporting.export(session, project, snapshot, rule_of(rows)).rows[split]
+    return (json.dumps(row, ensure_ascii=False) + "\n" for row in found)

@@ -21,6 +21,7 @@ from annotation_ui.actions.browsing import (
 from annotation_ui.actions.item_filter import Agreement, ItemFilter, Sort, given
 from annotation_ui.actions.model_view import ModelView
 from annotation_ui.actions.pauses import let_go_on, list_held_back
+from annotation_ui.actions.snapshots import Rows
 from annotation_ui.actions.transfer import import_lines, labelled_lines, require_import, take_snapshot, vote_lines
 from annotation_ui.actions.views import View
 from annotation_ui.api import models
@@ -267,9 +268,10 @@ def export_routes(database: Database) -> APIRouter:
         project: ProjectName,
         snapshot: Annotated[models.Text, Query(max_length=100)],
         split: models.Split = "train",
+        rows: Rows = "labels",
     ) -> StreamingResponse:
-        """The labels of a snapshot, one row an item, as `keel annotate export` writes them."""
-        lines = labelled_lines(database, by.user, project, snapshot, split)
+        """The rows of a snapshot, as `keel annotate export` writes them; `pairs` and `turns` are its options."""
+        lines = labelled_lines(database, by.user, project, snapshot, split, rows)
         return StreamingResponse(lines, media_type=NDJSON)
 
     @routes.post("/projects/{project}/snapshots", status_code=201, **allowed("export", ADMINS))

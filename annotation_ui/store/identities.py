@@ -68,6 +68,22 @@ def _first(session: Session, issuer: str, subject: str, name: str, role: Role | 
     return SignIn(user.name)
 
 
+def signed_out(session: Session, issuer: str, subject: str, *, until: float, now: float) -> int:
+    """End the log-ins, begun up to ``until``, of a person who has logged out at the provider; returns how many.
+
+    Tokens for programs are no log-ins and stay.
+    """
+    identity = session.scalar(select(Identity).where(Identity.issuer == issuer, Identity.subject == subject))
+    if identity is None:
+        return 0
+    ended = session.execute(delete(Login).where(Login.user_id == identity.user_id, Login.created <= until))
+    count = int(ended.rowcount)  # type: ignore[attr-defined]
+    if count:
+        actor, detail = identity.user.name, {"by": "single sign-on", "log_ins": count}
+        session.add(Event(at=now, actor=actor, kind="logged out", project=None, detail=detail))
+    return count
+
+
 def _end(session: Session, user_id: int, now: float) -> None:
     session.execute(delete(Login).where(Login.user_id == user_id))
     held = update(ApiToken).where(ApiToken.user_id == user_id, ApiToken.revoked.is_(None))

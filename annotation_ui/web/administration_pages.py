@@ -20,6 +20,7 @@ from annotation_ui.web.form_fields import fields_of, number, whole
 from annotation_ui.web.item_pages import item_actions
 from annotation_ui.web.login import TOO_MANY
 from annotation_ui.web.login_limits import LoginLimits
+from annotation_ui.web.snapshot_pages import snapshot_actions
 from annotation_ui.web.webhook_pages import webhook_actions
 
 _guesses = LoginLimits()  # at the old password, by one who sits at an open browser
@@ -31,6 +32,14 @@ NUMBERS = {
     "lease_seconds": "seconds of a lease",
     "pause_below": "accuracy to pause below",
     "hourly_rate": "pay of an hour",
+}
+# A line of a file to import, by the kind of project.
+EXAMPLES = {
+    "preference": '{"prompt": "…", "response_a": "…", "response_b": "…"}',
+    "safety": '{"prompt": "…", "response": "…"}',
+    "ranking": '{"prompt": "…", "responses": ["…", "…", "…"]}',
+    "attributes": '{"prompt": "…", "responses": ["…", "…"]}',
+    "rewrite": '{"prompt": "…", "response": "…"}',
 }
 
 
@@ -62,7 +71,7 @@ def actions(show: Show) -> dict[str, Action]:
         return users(context, asked) | {"note": note}
 
     made = {"users": users, "change user": change_user} | _project(show) | _account(show)
-    made |= item_actions(show) | webhook_actions(show)
+    made |= item_actions(show) | webhook_actions(show) | snapshot_actions(show)
     return {name: _signed_in(action) for name, action in made.items()}
 
 
@@ -79,14 +88,16 @@ def _signed_in(action: Action) -> Action:
 def _project(show: Show) -> dict[str, Action]:
     def project(context: Context, asked: Said) -> Reply:
         database, who, name = context.database, context.who, context.project
+        info = admin.project_info(database, who, name) if name else None
         people = [account.name for account in admin.list_users(database, who)]
         return show(
             context,
             "project",
-            info=admin.project_info(database, who, name) if name else None,
+            info=info,
             leases=admin.leases(database, who, name) if name else [],
             people=people,
             kinds=list(RESPONSES),
+            example=EXAMPLES.get(info.kind, "") if info else "",
             now=context.now,
         )
 
@@ -143,8 +154,10 @@ def _access(project: Action) -> dict[str, Action]:
         kind = fields.get("kind", "")
         if kind not in RESPONSES:
             raise ProjectError(f"a project's kind is one of {', '.join(RESPONSES)}")
-        votes = whole(fields, "votes_per_item", WHOLE["votes_per_item"]) or 0
-        admin.create_project(context.database, context.who, name, kind, {"votes_per_item": votes}, now=context.now)
+        chosen: dict[str, Any] = {"votes_per_item": whole(fields, "votes_per_item", WHOLE["votes_per_item"]) or 0}
+        if "eval_fraction" in fields:
+            chosen["eval_fraction"] = number(fields, "eval_fraction", "share of the prompts kept for evaluation")
+        admin.create_project(context.database, context.who, name, kind, chosen, now=context.now)
         made = replace(context, project=name)
         return project(made, asked) | {"note": f"{name} is there; import items into it"}
 

@@ -26,11 +26,13 @@ with needs("oidc"):
     from joserfc import jwt
     from joserfc.errors import InvalidKeyIdError, JoseError
     from joserfc.jwk import KeySet
+    from joserfc.jwt import JWTClaimsRegistry
 
 TIMEOUT = 10.0  # seconds
 LEEWAY = 60  # seconds by which clocks may differ
 KEPT = 3600.0  # seconds for which the provider's description is kept
 KEYS_AGAIN = 30.0  # seconds between two requests for keys that were not known
+LOG_OUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 # Never `none`, and never an HMAC: its key would be the client's secret, or a public key that is taken for one.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "EdDSA")
 
@@ -139,6 +141,31 @@ class OidcClient:
         if id_token:
             sent["id_token_hint"] = id_token
         return f"{there}?{f'{query}&' if query else ''}{urlencode(sent)}"
+
+    def signed_out(self, token: str) -> tuple[str, float]:
+        """The subject of a logout token, and the time of its issue in seconds since 1970.
+
+        OpenID Connect Back-Channel Logout 1.0, section 2.6. An ID token is none: it has a nonce, and no such event.
+
+        Raises:
+            SignInError: the token does not hold, or names a session (``sid``) without its person.
+            ProviderError: the provider does not answer.
+        """
+        settings = self.settings
+        wanted: dict[str, Any] = {name: {"essential": True} for name in ("iat", "exp", "jti", "events")}
+        wanted |= {"iss": {"essential": True, "value": settings.issuer}}
+        wanted |= {"aud": {"essential": True, "value": settings.client_id}}
+        try:
+            claims = self._decoded(token).claims
+            JWTClaimsRegistry(leeway=LEEWAY, **wanted).validate(claims)
+        except (JoseError, ValueError, KeyError, TypeError) as error:
+            raise SignInError(f"the logout token does not hold: {type(error).__name__} {str(error)[:100]}") from error
+        events = claims["events"]
+        if not isinstance(events, Mapping) or not isinstance(events.get(LOG_OUT_EVENT), Mapping) or "nonce" in claims:
+            raise SignInError("this is no logout token")
+        if not isinstance(claims.get("sub"), str) or not claims["sub"]:
+            raise SignInError("the logout token names no subject; the provider has to send `sub` to this client")
+        return claims["sub"], float(claims["iat"])
 
     def metadata(self) -> dict[str, Any]:
         """The provider's description of itself (OpenID Connect Discovery).

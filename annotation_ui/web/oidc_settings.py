@@ -21,6 +21,7 @@ OTHERS = (  # variables that mean nothing without KEEL_OIDC_ISSUER
 )
 LOGIN = "/login"
 CALLBACK = "/login/provider/callback"
+BACK_CHANNEL = "/login/provider/logout"  # which the provider tells of a log-out there
 LONGEST_HOURS = 14 * 24.0
 
 

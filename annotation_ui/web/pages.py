@@ -34,7 +34,19 @@ from annotation_ui.web.differences import difference
 from annotation_ui.web.form_fields import fields_of
 from annotation_ui.web.item_pages import following
 from annotation_ui.web.languages import Language, language_of, translated
-from annotation_ui.web.wording import DEGREES, KEYS, LABELS, NAMES, ORDERS, SCALE, SENDS, environment, revealed
+from annotation_ui.web.wording import (
+    DEGREES,
+    KEYS,
+    LABELS,
+    NAMES,
+    ORDERS,
+    PAGES,
+    SCALE,
+    SENDS,
+    UNDER,
+    environment,
+    revealed,
+)
 
 DECIDES = ("case", "decide", "reading", "decide text")  # actions that begin at the list of what is to be decided
 EPOCH = date(1970, 1, 1).toordinal()
@@ -289,7 +301,7 @@ def _why_empty(progress: Progress, now: float, language: Language) -> tuple[str,
     """A title and a sentence on why there is no item."""
     queue = progress.queue
     if queue.total == 0:
-        return "No items yet", "Nothing has been imported into this project: keel annotate import FILE."
+        return "No items yet", "Nothing has been imported into this project. Admins import items on the page Project."
     if queue.leased and queue.next_free is not None:
         minutes = max(1, round((queue.next_free - now) / 60))
         why = translated(
@@ -305,11 +317,13 @@ def _why_empty(progress: Progress, now: float, language: Language) -> tuple[str,
 
 def _page(context: Context, name: str, layout: Layout | None = None, **values: Any) -> Reply:
     layout = layout or annotating.layout(context.database, context.who)
+    under = "items" if name == "case" and values.get("fields") is not None else UNDER.get(name, name)
     html = (
         environment(context.language)
         .get_template(f"{name}.html")
         .render(
             page=name,
+            under=under,
             pages=PAGES[layout.role],
             admin=layout.role == "admin",
             project=context.project or "",
@@ -325,15 +339,6 @@ def _page(context: Context, name: str, layout: Layout | None = None, **values: A
         )
     )
     return {"html": html, "note": None, "error": None}
-
-
-_ANNOTATOR = (("annotate", "Annotate"), ("history", "My verdicts"))
-_REVIEWER = (*_ANNOTATOR, ("review", "Review"), ("items", "Items"), ("dashboard", "Dashboard"))
-PAGES: dict[str, tuple[tuple[str, str], ...]] = {
-    "annotator": _ANNOTATOR,
-    "reviewer": _REVIEWER,
-    "admin": (*_REVIEWER, ("project", "Project"), ("users", "Users"), ("webhooks", "Webhooks")),
-}
 
 
 def _whole(asked: Said, key: str) -> int:

@@ -1,4 +1,4 @@
-"""The routes of single sign-on: to the provider, and back from it.
+"""The routes of single sign-on: to the provider, and back from it; and the one that it tells of log-outs.
 
 What a sign-in will be checked by travels in a cookie that is signed with a key of this database: nothing is stored for
 requests of strangers, and several servers share the work. The cookie binds the sign-in to the browser that began it.
@@ -15,19 +15,19 @@ import threading
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi import FastAPI, Form, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
 from sqlalchemy.exc import IntegrityError
 
 from annotation_ui.store import accounts
 from annotation_ui.store.database import Database
-from annotation_ui.store.identities import SignIn, sign_in
+from annotation_ui.store.identities import SignIn, sign_in, signed_out
 from annotation_ui.store.privacy import drawn_key
 from annotation_ui.web.login import COOKIE, LOG_OUT, SIGN_IN, set_cookie
-from annotation_ui.web.oidc_client import Attempt, OidcClient, ProviderError, SignInError
-from annotation_ui.web.oidc_settings import CALLBACK
+from annotation_ui.web.oidc_client import LEEWAY, Attempt, OidcClient, ProviderError, SignInError
+from annotation_ui.web.oidc_settings import BACK_CHANNEL, CALLBACK
 from annotation_ui.web.outages import Outages
 
 BEGIN = "/login/provider"
@@ -136,6 +136,28 @@ def add_provider_login(
         token = person.id_token if len(person.id_token) <= LONGEST_TOKEN else TOO_LONG
         set_cookie(response, SIGN_IN, token, int(seconds), secure_cookie, path=LOG_OUT)
         return response
+
+
+def add_provider_log_out(server: FastAPI, database: Database, outages: Outages, client: OidcClient) -> None:
+    """``POST /login/provider/logout``: the provider says that a person has logged out there.
+
+    OpenID Connect Back-Channel Logout 1.0. The log-ins of the person's account end that were begun before.
+    """
+
+    @server.post(BACK_CHANNEL)
+    def told(logout_token: Annotated[str, Form()] = "") -> Response:
+        try:
+            subject, issued = client.signed_out(logout_token)
+        except SignInError as error:
+            _log.warning("single sign-on: %s", error)
+            return JSONResponse({"error": "invalid_request", "error_description": str(error)}, 400)
+        except ProviderError as error:
+            _log.warning("single sign-on: %s", error)
+            return JSONResponse({"error": "server_error"}, 503)
+        with outages.answered(), database.write() as session:
+            issuer, now = client.settings.issuer, time.time()
+            signed_out(session, issuer, subject, until=issued + LEEWAY, now=now)
+        return Response(status_code=200)
 
 
 def log_out_address(client: OidcClient, token: str) -> str | None:

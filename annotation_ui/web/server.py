@@ -114,12 +114,13 @@ def _add_accounts(
         add_log_out(server, database, outages)
         return
     from annotation_ui.web.oidc_client import OidcClient  # Authlib is an extra
-    from annotation_ui.web.provider_login import add_provider_login, log_out_address
+    from annotation_ui.web.provider_login import add_provider_log_out, add_provider_login, log_out_address
 
     client = OidcClient(oidc)
     add_login(server, database, outages, secure_cookie=secure_cookie, provider=True)
     add_log_out(server, database, outages, provider_log_out=partial(log_out_address, client))
     add_provider_login(server, database, outages, client, secure_cookie=secure_cookie)
+    add_provider_log_out(server, database, outages, client)
 
 
 def _add_guard(server: FastAPI, key: Token | None, outages: Outages) -> None:

@@ -51,6 +51,16 @@ DEGREES: dict[int | str, str] = {
     "tie": "Tie",
     "none": "Strength not given",
 }
+# The page of the bar that a page is opened from.
+UNDER = {"case": "review", "reading": "review", "snapshot": "dashboard", "feedback": "annotate"}
+_ANNOTATOR = (("annotate", "Annotate"), ("history", "My verdicts"))
+_REVIEWER = (*_ANNOTATOR, ("review", "Review"), ("items", "Items"), ("dashboard", "Dashboard"))
+# The pages of the bar by role.
+PAGES: dict[str, tuple[tuple[str, str], ...]] = {
+    "annotator": _ANNOTATOR,
+    "reviewer": _REVIEWER,
+    "admin": (*_REVIEWER, ("project", "Project"), ("users", "Users"), ("webhooks", "Webhooks")),
+}
 KEYS = (
     ("1 … 7", "A much better … tie … B much better"),
     ("1  2", "safe · unsafe (then letters for harms, 1–3 severity, Enter)"),

@@ -1,7 +1,6 @@
 // The page's behaviour. Runs once, with Gradio's `element` (the component's root) and `server` (our Python functions).
 // Everything shown is HTML the server rendered; verdicts carry the token of the item they were shown with.
 const PAGES = ["annotate", "history", "review", "items", "dashboard", "project", "users", "account", "webhooks"];
-const LEAVES = ["change password", "sign out everywhere"]; // they end the session
 const SENDS = ["vote", "edit", "decide", "decide text"]; // they end a draft
 let busy = false;
 let appeared = performance.now();
@@ -37,7 +36,7 @@ function note(text, isError, aside = "") {
 // The address names the page, so that a reload, a second tab and the browser's Back find it: #/project/page/number
 function address() {
   const main = find(".k-main");
-  const number = main?.dataset.judgement ?? main?.dataset.item ?? main?.dataset.reading ?? "";
+  const number = main?.dataset.judgement ?? main?.dataset.item ?? main?.dataset.reading ?? main?.dataset.snapshot ?? "";
   const page = number && app().dataset.page === "annotate" ? "edit" : app().dataset.page;
   return "#/" + [app().dataset.project, page, number].filter(Boolean).map(encodeURIComponent).join("/");
 }
@@ -52,7 +51,7 @@ function remember(how) {
 
 async function visit() {
   const [project, page, number] = location.hash.replace(/^#\//, "").split("/").map(unescaped);
-  const known = { edit: ["open edit", { judgement: Number(number) }], case: ["case", { item: Number(number) }], reading: ["reading", { judgement: Number(number) }] };
+  const known = { edit: ["open edit", { judgement: Number(number) }], case: ["case", { item: Number(number) }], reading: ["reading", { judgement: Number(number) }], snapshot: ["open snapshot", { fields: { snapshot: number ?? "" } }] };
   const [action, data] = (Object.hasOwn(known, page ?? "") && known[page]) || [PAGES.includes(page) ? page : "annotate", {}];
   const wanted = project || load(localStorage, "keel.project");
   const reply = await ask(action, { ...data, project: wanted }, "replaceState");
@@ -137,7 +136,9 @@ async function ask(action, data = {}, how = "pushState") {
     const key = draftKey();
     const reply = await server.act({ action, ...data, project, language: language() });
     if (SENDS.includes(action) && !reply.error) store(sessionStorage, key, null);
-    if (LEAVES.includes(action) && !reply.error && (await sessionEnded())) return null;
+    if (action === "change password" && !reply.error && (await sessionEnded())) return null;
+    // The log-out reaches the provider of single sign-on too, by a cookie that nothing else is sent.
+    if (action === "sign out everywhere" && !reply.error) return find(".k-bar form[action=logout]").submit() ?? null;
     if (typeof reply.html === "string") show(reply.html, action === "vote" ? "replaceState" : how);
     const left = action === "vote" ? find(".k-main").dataset.left : null;
     note(reply.error || reply.note, Boolean(reply.error), left ? word(". Next item, %s left for you", left) : "");
@@ -244,6 +245,7 @@ const ACTS = {
     store(localStorage, "keel.language", button.dataset.language);
     visit();
   },
+  back: () => escape(),
   help: () => find(".k-help").showModal(),
   close: () => find(".k-help").close(),
   raw: () => toggle("raw"),

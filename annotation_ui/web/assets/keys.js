@@ -21,6 +21,7 @@ function escape() {
   const list = find("[data-act=next-case]")?.dataset.fields;
   if (list) ask("items", { fields: JSON.parse(list) });
   else if (["case", "reading"].includes(app().dataset.page)) ask("review");
+  else if (app().dataset.page === "snapshot") ask("dashboard");
   else if (app().dataset.page !== "annotate" || find(".k-main").dataset.judgement) ask("annotate");
 }
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
-from annotation_api import NOW, Headers, application, headers, judge
+from annotation_api import NOW, Headers, application, headers
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
@@ -17,7 +16,7 @@ from annotation_ui.store.accounts import ROLES, disable
 from annotation_ui.store.database import Database
 from annotation_ui.store.membership import add_member, set_members_only
 from annotation_ui.store.projects import find_project
-from annotation_ui.store.tables import Event, Item
+from annotation_ui.store.tables import Item
 from annotation_ui.store.tokens import SCOPES, make_token
 
 VALUES = {"project": "p", "item": "1", "name": "bob", "token": "1", "webhook": "1", "view": "1"}
@@ -88,146 +87,6 @@ def test_a_token_of_a_disabled_account_and_one_that_expired_do_not_hold(client: 
         encoded = {name: value.encode("latin-1") for name, value in wrong.items()}
         reply = client.get("/api/v1/me", headers=encoded)  # type: ignore[arg-type]
         assert (reply.status_code, reply.headers["www-authenticate"]) == (401, "Bearer")
-
-
-def test_items_are_read_page_by_page_once_each(client: TestClient, filled: Database) -> None:
-    sent = headers(filled, "rev", "read")
-    for sort, first in (("oldest", 1), ("newest", 6), ("shortest", 1), ("longest", 6)):
-        seen: list[int] = []
-        cursor = None
-        while True:
-            asked = {"sort": sort, "limit": 4} | ({"cursor": cursor} if cursor else {})
-            page = client.get("/api/v1/projects/p/items", params=asked, headers=sent).json()
-            seen += [item["item"] for item in page["items"]]
-            cursor = page["next"]
-            if cursor is None:
-                break
-        assert (seen[0], sorted(seen)) == (first, [1, 2, 3, 4, 5, 6])
-    first_page = client.get("/api/v1/projects/p/items?limit=2", headers=sent).json()
-    other = client.get(f"/api/v1/projects/p/items?sort=newest&cursor={first_page['next']}", headers=sent)
-    assert (other.status_code, "cursor" in other.json()["error"]["message"]) == (422, True)
-
-
-def test_filters_find_what_was_judged(client: TestClient, filled: Database) -> None:
-    sent = headers(filled, "rev", "read")
-    for who, said in (("ann", {"label": "tie"}), ("bob", {"label": "both_bad"}), ("ann", {"label": "tie"})):
-        judge(filled, who, **said)
-
-    def found(**asked: Any) -> set[int]:
-        reply = client.get("/api/v1/projects/p/items", params=asked, headers=sent)
-        assert reply.status_code == 200, reply.text
-        return {item["item"] for item in reply.json()["items"]}
-
-    everything = {1, 2, 3, 4, 5, 6}
-    split = found(agreement="disagree")
-    assert len(split) == 1
-    assert found(label="both_bad") == split == found(annotator="bob")
-    ties = found(label="tie")
-    assert len(ties) == 2
-    assert found(label="tie", annotator="bob") == set()
-    assert found(agreement="one vote") == ties - split
-    assert found(agreement="no vote") == everything - ties
-    assert found(agreement="agree") == set()
-    assert found(guideline=1) == ties
-    assert found(guideline=2) == set()
-    assert found(decided=True) == set()
-    assert found(decided=False) == everything
-    assert found(source="made up") == everything
-    assert found(source="made") == set()
-    length = len("question 0") + len("first 0") + len("second 0")
-    assert found(shortest=length, longest=length) == everything
-    assert found(longest=length - 1) == set()
-    assert found(q="QUESTION 3") == {4}
-    assert found(q="quest*", shortest=1) == everything
-
-
-def test_views_are_saved_shared_used_and_removed(client: TestClient, filled: Database) -> None:
-    path = "/api/v1/projects/p/views"
-    rev, root = headers(filled, "rev"), headers(filled, "root")
-    kept = {"q": "question", "agreement": "no vote", "decided": False, "shortest": 1}
-    asked = {"name": "open ones", "shared": True, "filter": kept | {"label": "", "sort": "oldest"}}
-    made = client.post(path, json=asked, headers=rev)
-    shown = {"name": "open ones", "author": "rev", "shared": True, "own": True, "removable": True, "filter": kept}
-    assert (made.status_code, made.json()) == (201, {"view": 1, **shown})
-    mine = client.post(path, json={"name": "mine"}, headers=rev).json()
-    assert (mine["shared"], mine["filter"]) == (False, {})
-    replaced = client.post(path, json={"name": "mine", "filter": {"label": "tie"}}, headers=rev).json()
-    assert (replaced["view"], replaced["filter"]) == (mine["view"], {"label": "tie"})
-    [seen] = client.get(path, headers=root).json()["views"]  # shared by another
-    assert seen == {"view": 1, **shown, "own": False}
-    [other] = client.get(path, headers=headers(filled, "chief", "read")).json()["views"]
-    assert len(client.get(path, headers=rev).json()["views"]) == 2
-    found = client.get("/api/v1/projects/p/items", params=other["filter"], headers=rev).json()["items"]
-    assert len(found) == 6
-    wrong = (
-        {"name": ""},
-        {"name": "x" * 61},
-        {"name": " x"},
-        {"name": "x", "filter": {"limit": 5}},
-        {"name": "x", "filter": {"agreement": "never"}},
-        {"name": "x", "filter": {"model_view": "with", "shortest": -1}},
-        {"name": "x", "filter": {"q": "*"}},
-        {"name": "x", "shared": "yes"},
-    )
-    for body in wrong:
-        assert client.post(path, json=body, headers=rev).status_code == 422, body
-    assert client.delete(f"{path}/{mine['view']}", headers=root).status_code == 404  # not shared: nobody else's
-    assert client.delete(f"{path}/1", headers=root).status_code == 204
-    assert client.delete(f"{path}/1", headers=rev).status_code == 404
-    assert [view["name"] for view in client.get(path, headers=rev).json()["views"]] == ["mine"]
-
-
-def test_an_item_shows_its_history_and_nothing_is_lost_in_it(client: TestClient, filled: Database) -> None:
-    judge(filled, "ann", label="left", strength=3, rationale="shorter")
-    past = annotating.history(filled, "ann", "p")[0].judgement
-    annotating.edit(filled, "ann", "p", past, {"label": "tie"}, now=NOW)
-    with filled.read() as session:
-        number = session.scalar(select(Item.id).where(Item.taken > 0))
-    item = client.get(f"/api/v1/projects/p/items/{number}", headers=headers(filled, "rev", "read")).json()
-    assert [(said["choice"], said["in_force"]) for said in item["history"]] == [
-        (item["history"][0]["shown_left"], False),
-        ("tie", True),
-    ]
-    assert item["history"][0]["rationale"] == "shorter"
-    assert [response["model"] for response in item["responses"]] == ["model-x", "model-y"]
-
-
-def test_an_import_is_done_once_for_each_key(client: TestClient, filled: Database) -> None:
-    sent = headers(filled, "root", "import") | {"Idempotency-Key": "k1"}
-    rows = [{"prompt": f"new {n}", "response_a": "one", "response_b": "two"} for n in range(3)]
-    body = "\n".join(json.dumps(row) for row in rows).encode()
-    first = client.post("/api/v1/projects/p/import?name=batch-7", content=body, headers=sent)
-    assert first.status_code == 200, first.text
-    assert (first.json()["items"], first.json()["known"], first.json()["bad"]) == (3, 0, 0)
-    again = client.post("/api/v1/projects/p/import?name=batch-7", content=body, headers=sent)
-    assert again.json()["items"] == 3  # the answer of the first time
-    other = client.post("/api/v1/projects/p/import?name=batch-7", content=body + b"\n", headers=sent)
-    assert (other.status_code, "idempotency key" in other.json()["error"]["message"]) == (422, True)
-    with filled.read() as session:
-        assert session.scalar(select(func.count(Item.id))) == 9
-        assert session.scalar(select(func.count(Event.id)).where(Event.kind == "imported")) == 2
-        assert "batch-7" in str(session.scalar(select(Item.source).order_by(Item.id.desc()).limit(1)))
-    bad = client.post(
-        "/api/v1/projects/p/import", content=b'{"prompt": "x"}\n{nonsense', headers=sent | {"Idempotency-Key": "k2"}
-    )
-    assert bad.status_code == 422
-    assert "/tmp" not in bad.text
-
-
-def test_votes_are_streamed_and_pseudonymised(client: TestClient, filled: Database) -> None:
-    judge(filled, "ann", label="tie", rationale="why")
-    sent = headers(filled, "rev", "export")
-    reply = client.get("/api/v1/projects/p/votes", headers=sent)
-    assert reply.headers["content-type"].startswith("application/x-ndjson")
-    [row] = [json.loads(line) for line in reply.text.splitlines()]
-    assert (row["annotator"], row["choice"], row["rationale"]) == ("ann", "tie", "why")
-    hidden = [client.get("/api/v1/projects/p/votes?pseudonyms=true", headers=sent).json()["annotator"] for _ in "ab"]
-    assert hidden[0] == hidden[1] != "ann"
-    assert client.get("/api/v1/projects/p/votes?snapshot=none", headers=sent).status_code == 422
-    root = headers(filled, "root", "export")
-    assert client.post("/api/v1/projects/p/snapshots", json={"name": "s1"}, headers=root).json() == {"snapshot": "s1"}
-    assert client.get("/api/v1/projects/p/votes?snapshot=s1", headers=sent).json()["choice"] == "tie"
-    assert client.get("/api/v1/projects/p/export?snapshot=s1", headers=sent).text == ""  # a tie is no training row
 
 
 def test_projects_are_made_changed_and_archived(client: TestClient, filled: Database) -> None:
@@ -339,30 +198,6 @@ def test_a_project_of_an_unknown_kind_or_with_harms_that_do_not_fit_is_refused(
     assert client.get("/api/v1/projects/q", headers=sent).json()["guideline_version"] == 1
 
 
-def test_a_repeated_import_gets_the_whole_answer_of_the_first(client: TestClient, filled: Database) -> None:
-    sent = headers(filled, "root", "import") | {"Idempotency-Key": "k"}
-    body = b'{"prompt": "new", "response_a": "one", "response_b": "two"}\n{nonsense\n'
-    # A name of 100 characters has 400 bytes here, more than a file system allows.
-    first, again = (
-        client.post(f"/api/v1/projects/p/import?max_bad=1&name={chr(0x20000) * 100}", content=body, headers=sent)
-        for _ in "ab"
-    )
-    assert (first.status_code, first.json()["bad"], len(first.json()["left_out"])) == (200, 1, 1)
-    assert again.json() == first.json()
-
-
-def test_nothing_is_read_of_an_import_that_is_not_allowed(
-    client: TestClient, filled: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def body(_: object) -> bytes:
-        raise AssertionError("the body was read")
-
-    monkeypatch.setattr("starlette.requests.Request.body", body)
-    for who, project, status in (("rev", "p", 403), ("root", "z", 404)):
-        sent = headers(filled, who, "import")
-        assert client.post(f"/api/v1/projects/{project}/import", content=b"{}", headers=sent).status_code == status
-
-
 def test_a_key_that_is_half_of_a_character_and_a_webhook_that_is_not_there(
     client: TestClient, filled: Database
 ) -> None:
@@ -370,11 +205,3 @@ def test_a_key_that_is_half_of_a_character_and_a_webhook_that_is_not_there(
     reply = client.post("/api/v1/users", content=b'{"name": "x", "\\ud800": 1}', headers=sent)
     assert (reply.status_code, "message" in reply.json()["error"]) == (422, True)
     assert client.get("/api/v1/webhooks/7/deliveries", headers=sent).status_code == 404
-
-
-def test_agreement_is_asked_for_where_verdicts_are_labels(client: TestClient, filled: Database) -> None:
-    sent = headers(filled, "root")
-    client.post("/api/v1/projects", json={"name": "q", "kind": "ranking"}, headers=sent)
-    for agreement, status in (("agree", 422), ("disagree", 422), ("one vote", 200), ("no vote", 200)):
-        reply = client.get("/api/v1/projects/q/items", params={"agreement": agreement}, headers=sent)
-        assert reply.status_code == status, agreement

@@ -23,7 +23,7 @@ NEEDS = {
         *("account", "change password", "sign out everywhere", "make token", "revoke token"),
     ),
     "reviewer": (
-        *("review", "case", "decide", "reading", "decide text", "dashboard", "let go on"),
+        *("review", "case", "decide", "reading", "decide text", "dashboard", "let go on", "open snapshot"),
         *("items", "next case", "save view", "remove view"),
     ),
     "admin": (

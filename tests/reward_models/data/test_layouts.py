@@ -3,54 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from layout_rows import ASKED, PLAIN, pair_of, read_all, reply, user
 
 from reward_models.data.formats import to_record, to_responses
 from reward_models.data.records import (
     Comparison,
-    Conversation,
     Message,
     Pair,
-    Prompt,
-    Record,
     RecordError,
-    RecordType,
     SafetyLabel,
 )
-from reward_models.data.sources import BadRow, read, read_responses
+from reward_models.data.sources import BadRow, read
 
-ASKED = "Name a tree."
-
-
-def user(text: str = ASKED) -> dict[str, Any]:
-    return {"role": "user", "content": text}
-
-
-def reply(text: str, **fields: Any) -> dict[str, Any]:
-    return {"role": "assistant", "content": text, **fields}
-
-
-def pair_of(record: Record) -> tuple[Conversation, str, str]:
-    """``(prompt, better text, worse text)``."""
-    assert isinstance(record, Comparison)
-    assert record.label != "tie"
-    better, worse = record.response_a, record.response_b
-    if record.label == "b":
-        better, worse = worse, better
-    return record.prompt, better[-1].content, worse[-1].content
-
-
-def read_all(tmp_path: Path, rows: list[Any], record_type: RecordType | None = None) -> list[Any]:
-    path = tmp_path / "data.jsonl"
-    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
-    return list(read(str(path), record_type))
-
-
-PLAIN = {"chosen": "Oak.", "rejected": "Cod."}
 COMPARISONS: dict[str, dict[str, Any]] = {
     "question": {"question": ASKED, **PLAIN},
     "OpenAI": {
@@ -211,98 +179,6 @@ def test_arena_keeps_the_turns_after_the_first() -> None:
     assert (record.label, [m.content for m in record.response_a]) == ("tie", ["1", "And?", "2"])
 
 
-# --- refused --------------------------------------------------------------------------------------------------------
-
-REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"chosen": "The French word is chat.", "rejected": "The French word is chien."}, "no column holds the prompt"),
-    ({"prompt": ASKED, "question": "Name a fish.", **PLAIN}, "'prompt' and 'question' may both hold the prompt"),
-    ({"context": "A passage.", "question": ASKED, **PLAIN}, "may both hold the prompt"),
-    ({"prompt": "Translate.", "input": "dog", **PLAIN}, "'input' is read only beside 'instruction'"),
-    ({"question": ASKED, "history": [["Hi", "Hello"]], **PLAIN}, "'history' is read only beside 'instruction'"),
-    ({"question": ASKED, "choices": ["3", "4"], "answer": 7}, "'answer' is 7, which is none of the options"),
-    ({"question": ASKED, "choices": ["1", "2"], "answer": "1"}, "the text of one option and the place of another"),
-    ({"question": ASKED, "choices": ["3", "4"]}, "no column says which is right"),
-    ({"question": ASKED, "options": ["3", "4"], "answer": "A", "answer_index": 1}, "name different options"),
-    ({"question": ASKED, "options": ["3", 4], "answer": "A"}, "an option that is no text"),
-    ({"problem": ASKED, "solution": "It is proved."}, "'solution' has no"),
-    ({"prompt": ASKED, "response": "a", "response_label": "unsafe"}, "no known layout"),
-    ({"instruction": ASKED, "chosen_response": "a", "rejected_response": "b"}, "no known layout"),
-    ({"prompt": ASKED, "tools": [{"name": "f"}], **PLAIN}, "'tools' is not read"),
-    ({"prompt": ASKED, "images": ["a.png"], **PLAIN}, "'images' is not read"),
-    ({"prompt": "[HumanMessage(content='a')]", **PLAIN}, "print of message objects"),
-    ({"prompt": "{'messages': [{'role': 'user', 'content': 'a'}]}", **PLAIN}, "looks like a list of messages"),
-    ({"prompt": ASKED, **PLAIN, "score_chosen": "high", "score_rejected": "low"}, "'score_chosen' is 'high'"),
-    ({"prompt": ASKED, "weight": 0, **PLAIN}, "weight 0.0 is not a positive number"),
-    ({"prompt": ASKED, "weight": "heavy", **PLAIN}, "'weight' is 'heavy'"),
-    ({"prompt": ASKED, "response": "a", "label": "safe", "weight": 0.5}, "'weight' is read of comparisons alone"),
-    ({"prompt": ASKED, "answer": "4", "weight": 0.5}, "'weight' is read of comparisons alone"),
-    ({"prompt": ASKED, "chosen": [reply("a", weight=0)], "rejected": "b"}, "field 'weight'"),
-    ({"prompt": ASKED, "chosen": [reply("a", thinking="x")], "rejected": "b"}, "field 'thinking'"),
-    ({"prompt": ASKED, "chosen": [reply("a", tool_calls="f()")], "rejected": "b"}, "'tool_calls' is not a list"),
-    ({"prompt": [{"role": "user", "content": [{"type": "image"}]}], **PLAIN}, "parts that are not text"),
-    (
-        {"prompt": ASKED, "chosen": "[{'role': 'assistant', 'content': 'a'", "rejected": "b"},
-        "looks like a list of messages",
-    ),
-    ({"prompt": ASKED, "chosen": "[{'role': 'x', 'content': f()}]", "rejected": "b"}, "looks like a list of messages"),
-    ({"prompt": ASKED, **PLAIN, "chosen_score": 1, "rejected_score": 2}, "rejected response is the better"),
-    (
-        {"prompt": ASKED, **PLAIN, "chosen-rating": "1", "rejected-rating": "2"},
-        "rejected response is the better",
-    ),
-    ({"prompt": ASKED, **PLAIN, "rank_chosen": 2, "rank_rejected": 1}, "rejected response is the better"),
-    ({"prompt": ASKED, **PLAIN, "margin": 0, "score_chosen": 2, "score_rejected": 1}, "margin is 0"),
-    ({"prompt": ASKED, **PLAIN, "winner": "rejected"}, "'winner' is 'rejected'"),
-    ({"prompt": ASKED, "response_a": "a", "response_b": "b", "label": "a", "score_a": 1, "score_b": 3}, "label is 'a'"),
-    ({"prompt": ASKED, "messages": [user(), reply("Elm.")], **PLAIN}, "a reply that no other column has"),
-    ({"conversations": [{"from": "function_call", "value": "{}"}], **PLAIN}, "speaker 'function_call'"),
-    ({"prompt": ASKED, "response_0": "a", "response_1": "b"}, "'better_response_id' is missing"),
-    ({"prompt": ASKED, "response_0": "a", "response_1": "b", "better_response_id": 2}, "neither 0 nor 1"),
-    ({"conversation_a": [user(), reply("a")], "conversation_b": [user(), reply("b")], "winner": "?"}, "'winner' is"),
-    ({"prompt": [user()], "reward_model": {"style": "rule"}}, "no 'ground_truth'"),
-    ({"prompt": [user()], "reward_model": {"ground_truth": ["1", "2"]}}, "has 2 answers"),
-    ({"context": [user()], "response1": "a", "response2": "b", "overall_preference": -100}, "not between -3 and 3"),
-    ({"prompt": ASKED, **PLAIN, "score_diff": -2}, "score_diff is negative"),
-    ({"prompt": ASKED, **PLAIN, "flipped": True}, "'flipped' says"),
-    ({"prompt": ASKED, **PLAIN, "label": "b"}, "'label' is 'b' beside 'chosen'"),
-    (
-        {"prompt": ASKED, **PLAIN, "generations": ["Oak.", "Cod."], "rating": [3.0, 9.0]},
-        "rejected response is the better",
-    ),
-    ({"prompt": ASKED, **PLAIN, "initial_reason_steps": "Step 1."}, "responses go on from it"),
-    (
-        {"prompt": ASKED, **PLAIN, "chosen_reasoning": "t", "rejected_reasoning": "u"},
-        "'chosen_reasoning' would be lost",
-    ),
-    ({"prompt": ASKED, "response": "a", "is_safe": True, "label": "unsafe"}, "'is_safe' and 'label' differ"),
-    ({"prompt": ASKED, "response": "a", "is_safe": True, "category": {"violence": True}}, "'category' names violence"),
-    ({"prompt": ASKED, "answer": float("nan")}, "'answer' is nan"),
-    ({"prompt": ASKED, "answer": "nan"}, "as pandas writes an empty cell"),
-    (
-        {"input": {"messages": [user()], "tools": [{}]}, "preferred_output": "a", "non_preferred_output": "b"},
-        "'tools' is not read",
-    ),
-    ({"input": {}, "preferred_output": "a", "non_preferred_output": "b"}, "'input' has no 'messages'"),
-    ({"prompt": ASKED, "response": "a", "response_harm_label": "maybe"}, "'response_harm_label' is 'maybe'"),
-    ({"prompt": ASKED, "response": None, "response_harm_label": None}, "'response' is null"),
-    ({"problem": ASKED, "answer": "1", "expected_answer": "2"}, "'answer' and 'expected_answer' differ"),
-]
-
-
-@pytest.mark.parametrize(("row", "reason"), REFUSED)
-def test_rows_that_would_lose_or_guess_something_are_refused(row: dict[str, Any], reason: str) -> None:
-    with pytest.raises(RecordError, match=reason):
-        to_record(row)
-
-
-def test_thoughts_in_a_column_of_their_own_are_not_lost_to_fine_tuning() -> None:
-    row = {"prompt": ASKED, "response": "Oak."}
-    with pytest.raises(RecordError, match="'thinking' would be lost"):
-        to_record(row | {"thinking": "A tree."}, "demonstration")
-    to_record(row | {"thinking": None}, "demonstration")
-    to_record({"prompt": ASKED, **PLAIN, "reasoning": "the judge's"})
-
-
 def test_a_tie_of_distilabel_is_one_and_ratings_go_with_their_texts() -> None:
     row = {"input": ASKED, **PLAIN, "generations": ["Cod.", "Oak."], "rating": [5.0, 9.0], "status": "unchanged"}
     record = to_record(row)
@@ -398,46 +274,6 @@ def test_an_empty_message_needs_tool_calls() -> None:
         to_record({"prompt": ASKED, "chosen": [reply("", reasoning_content="a")], "rejected": "b"})
 
 
-# --- several records of one row, one record of several rows ---------------------------------------------------------
-
-
-def rated(prompt: str, response: str, helpfulness: Any) -> dict[str, Any]:
-    return {"prompt": prompt, "response": response, "helpfulness": helpfulness, "correctness": 4, "coherence": 4}
-
-
-def test_helpsteer2_pairs_neighbouring_rows_by_helpfulness(tmp_path: Path) -> None:
-    rows = [rated("a", "one", 1), rated("a", "two", 3), rated("b", "alone", 2), rated("c", "x", 2), rated("c", "y", 2)]
-    first, alone, tie = read_all(tmp_path, [*rows, rated("d", "x", None), rated("d", "y", 2)])[:3]
-    assert pair_of(first) == ((Message("user", "a"),), "two", "one")
-    assert first.strength == 2
-    assert isinstance(alone, BadRow)
-    assert (alone.line, "two neighbouring rows" in alone.reason) == (3, True)
-    assert tie.label == "tie"
-    *_, bad = read_all(tmp_path, [rated("d", "x", None), rated("d", "y", 2)])
-    assert isinstance(bad, BadRow)
-    assert "'helpfulness' is None" in bad.reason
-    path = tmp_path / "data.jsonl"
-    assert [list(item[1]) for item in read_responses(str(path))] == [["response"], ["response"]]  # type: ignore[index]
-
-
-def test_ultrafeedback_gives_every_pair_and_refuses_those_whose_scores_disagree(tmp_path: Path) -> None:
-    scores = {"Oak.": (8, 4.5), "Cod.": (2, 1.0), "Elm.": (9, 4.0)}
-    row = {
-        "instruction": ASKED,
-        "models": ["x", "y", "z"],
-        "completions": [
-            {"response": text, "overall_score": overall, "fine-grained_score": fine}
-            for text, (overall, fine) in scores.items()
-        ],
-    }
-    first, refused, last = read_all(tmp_path, [row])
-    assert pair_of(first)[1:] == ("Oak.", "Cod.")
-    assert isinstance(refused, BadRow)
-    assert "disagree" in refused.reason
-    assert pair_of(last)[1:] == ("Elm.", "Cod.")
-    assert [said[-1].content for said in to_responses(row)[1].values()] == list(scores)
-
-
 def test_pku_saferlhf_has_two_safety_labels_in_a_row(tmp_path: Path) -> None:
     row = COMPARISONS["PKU-SafeRLHF"] | {
         "is_response_0_safe": False,
@@ -452,58 +288,3 @@ def test_pku_saferlhf_has_two_safety_labels_in_a_row(tmp_path: Path) -> None:
     ]
     (pair,) = read_all(tmp_path, [row], "pair")
     assert isinstance(pair, Pair)
-
-
-def test_nectar_gives_every_pair_by_rank(tmp_path: Path) -> None:
-    answers = [
-        {"answer": text, "model": "m", "rank": rank} for text, rank in (("Fir.", 2.0), ("Cod.", 3.0), ("Oak.", 1.0))
-    ]
-    row = {"prompt": f"\n\nHuman: {ASKED}\n\nAssistant: ", "answers": answers, "turns": 1, "good_natured": True}
-    path = tmp_path / "nectar.jsonl"
-    path.write_text(json.dumps(row))
-    records = [record for record in read(str(path), "comparison") if not isinstance(record, BadRow)]
-    assert [pair_of(record)[1:] for record in records] == [("Fir.", "Cod."), ("Oak.", "Fir."), ("Oak.", "Cod.")]
-    assert {record.strength for record in records} == {None}  # type: ignore[union-attr]
-    assert records[0].prompt == (Message("user", ASKED),)
-    assert list(to_responses(row)[1]) == ["completion_0", "completion_1", "completion_2"]
-    path.write_text(json.dumps(row | {"answers": [answers[0], answers[1] | {"rank": "second"}]}))
-    [bad] = read(str(path), "comparison")
-    assert isinstance(bad, BadRow)
-    assert "key 'rank' is 'second', not a finite number" in bad.reason
-
-
-def test_code_contests_have_tests_in_lists(tmp_path: Path) -> None:
-    none: dict[str, list[str]] = {"input": [], "output": []}
-    tests = {"input": ["1\n", "2\n"], "output": ["1\n", "4\n"]}
-    row = {"description": "Square it.", "public_tests": tests, "private_tests": none, "generated_tests": none}
-    record = to_record(row)
-    assert isinstance(record, Prompt)
-    assert record.prompt == (Message("user", "Square it."),)
-    assert record.columns["tests"] == [{"input": "1\n", "output": "1\n"}, {"input": "2\n", "output": "4\n"}]
-    assert record.columns["verifier"] == "code"
-    for change, reason in (
-        ({"public_tests": none}, "has no test cases"),
-        ({"public_tests": tests | {"output": ["1"]}}, "as many inputs as outputs"),
-        ({"public_tests": ["1"]}, "as many inputs as outputs"),
-        ({"input_file": "in.txt"}, "must use the file 'in.txt'"),
-    ):
-        with pytest.raises(RecordError, match=reason):
-            to_record(row | change)
-
-
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        ({"question": "Who?", "passage": "It was Ann.", "chosen": "Ann", "rejected": "Bob"}, "join it with the prompt"),
-        ({"prompt": "Who?", "documents": ["It was Ann."], "answer": "Ann"}, "key 'documents' is not read"),
-        ({"text": "Add.", "code": "x", "test_list": ["assert add(1, 2) == 3"]}, "'test_list' are Python assertions"),
-        ({"prompt": "Add.", "test_list": ["assert add(1, 2) == 3"]}, "into a column 'tests'"),
-        ({"instruction": "Hi", "output": ["Hello.", "Go."]}, "into 'chosen' and 'rejected'"),
-        ({"instruction": "Hi", "output_1": "Hello.", "output_2": "Go.", "label": 1}, "no known layout"),
-        ({"messages": [user(), reply("Oak.")]}, "--type demonstration"),
-        ({"problem": "1+1", "answer": "2", "domain": ["Mathematics"]}, "--domain or prompts.domain: reasoning"),
-    ],
-)
-def test_refused_layouts_say_how_to_mend_them(row: dict[str, Any], reason: str) -> None:
-    with pytest.raises(RecordError, match=re.escape(reason)):
-        to_record(row)
