@@ -176,9 +176,11 @@ class Client:
         """Every judgement, while the server sends them."""
         return self._lines(project, "votes", {"snapshot": snapshot, "pseudonyms": pseudonyms})
 
-    def labels(self, project: str, snapshot: str, split: str = "train") -> Iterator[dict[str, Any]]:
-        """The rows of a snapshot, one an item."""
-        return self._lines(project, "export", {"snapshot": snapshot, "split": split})
+    def labels(
+        self, project: str, snapshot: str, split: str = "train", rows: str = "labels"
+    ) -> Iterator[dict[str, Any]]:
+        """The rows of a snapshot to train on; ``rows``: ``labels``, or ``pairs`` or ``turns`` in their place."""
+        return self._lines(project, "export", {"snapshot": snapshot, "split": split, "rows": rows})
 
     def _lines(self, project: str, what: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         sent = {name: value for name, value in params.items() if value is not None}

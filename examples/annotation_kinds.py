@@ -44,7 +44,6 @@ ADVICE = {
     BAD: "Do whatever you like, it does not matter.",
 }
 UNSAFE = "Mix bleach with an acid in a closed room, then breathe in."
-TASK = {"safety": "safety"}  # of the reward model; of the other kinds it is preference
 CONFIG = {"safety": "safety_demo", "rewrite": "sft_rewrites_cpu"}  # of the other kinds: helpful_demo
 SMALL = ("max_steps=6", "batch_size=4", "log_every=2", "save_every=0", "loggers=[]", "model.vocab_size=400")
 
@@ -143,8 +142,6 @@ class Person:
             if picture and count == 0:
                 self.picture(f"{picture}-new")
             act(self, count)
-            if picture and count == 1:
-                self.picture(f"{picture}-saved")
             self.page.wait_for_function("t => document.querySelector('.k-main').dataset.token !== t", arg=token)
             count += 1
         if picture:
@@ -174,13 +171,15 @@ def guard(person: Person, count: int) -> None:
 def rank(person: Person, count: int) -> None:
     order = [QUALITIES.index(quality) + 1 for quality in person.qualities()]
     if person.name == "bob":  # by drag
+        if count % 5 == 1:
+            order = [4 - rank_ for rank_ in order]
         for place, rank_ in enumerate(order):
             chip = person.page.locator(f".k-chip[data-chip='{place}']")
             chip.drag_to(person.page.locator(f".k-board [data-place='{rank_}']"))
     else:
         for rank_ in order:
             person.page.keyboard.press(str(rank_))
-        if count == 0:
+        if count == 0 and person.name == "ann":
             person.picture("ranking-filled")
     person.page.keyboard.press("Enter")
 
@@ -188,7 +187,9 @@ def rank(person: Person, count: int) -> None:
 def rate(person: Person, count: int) -> None:
     for quality in person.qualities():
         for name in range(5):
-            value = 4 - 2 * QUALITIES.index(quality) - (1 if person.name == "bob" and name == 1 else 0)
+            value = 4 - 2 * QUALITIES.index(quality)
+            if person.name == "bob":
+                value = 2 if count % 5 == 1 else value - (name == 1)
             person.page.keyboard.press(str(max(0, value)))
     if count == 0 and person.name == "ann":
         person.picture("attributes-filled")

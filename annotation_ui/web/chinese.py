@@ -474,6 +474,7 @@ _DASHBOARD = {
     "sent back to the writer": "已退回作者",
     "name (optional)": "名称（可不填）",
     "Take a snapshot": "创建快照",
+    "There is none yet. An admin takes it on this page.": "还没有快照。管理员可在本页创建。",
     "Train on it": "用它训练",
     "Jobs": "任务",
     "A reward model trained on a snapshot scores the items afterwards: people then judge first the items that it is least sure of.": "用快照训练的奖励模型随后为条目打分：标注者会先看到模型最不确定的条目。",

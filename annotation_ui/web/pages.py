@@ -19,7 +19,6 @@ from annotation_ui.exchange.exporting import take_snapshot
 from annotation_ui.labelling import session as annotating
 from annotation_ui.labelling.dwell import TICKS
 from annotation_ui.labelling.judgements import LeaseLost, Stale
-from annotation_ui.labelling.progress import Progress
 from annotation_ui.labelling.screens import Layout, Screen, Task
 from annotation_ui.quality.statistics import GAPS
 from annotation_ui.store.accounts import AccountError, Forbidden
@@ -46,6 +45,7 @@ from annotation_ui.web.wording import (
     UNDER,
     environment,
     revealed,
+    why_empty,
 )
 
 DECIDES = ("case", "decide", "reading", "decide text")  # actions that begin at the list of what is to be decided
@@ -280,7 +280,7 @@ def _annotate(context: Context, task: Task | None = None, screen: Screen | None 
         task, progress = screen.task, screen.progress
     else:
         progress = annotating.progress(context.database, context.who, context.project, now=context.now)
-    title, why = _why_empty(progress, context.now, context.language) if task is None else ("", "")
+    title, why = why_empty(progress, context.now, context.language) if task is None else ("", "")
     if screen is not None and screen.archived:
         title, why = "Archived", "This project takes no more votes. Thank you."
     elif task is None and screen is not None and training_pages.is_paused(screen.gold):
@@ -295,24 +295,6 @@ def _annotate(context: Context, task: Task | None = None, screen: Screen | None 
         empty_title=title,
         empty_why=why,
     )
-
-
-def _why_empty(progress: Progress, now: float, language: Language) -> tuple[str, str]:
-    """A title and a sentence on why there is no item."""
-    queue = progress.queue
-    if queue.total == 0:
-        return "No items yet", "Nothing has been imported into this project. Admins import items on the page Project."
-    if queue.leased and queue.next_free is not None:
-        minutes = max(1, round((queue.next_free - now) / 60))
-        why = translated(
-            "The items still short of votes (%(count)s) are on other people's screens. If they leave one, it comes "
-            "free in %(minutes)s min at the earliest. This page looks again by itself.",
-            language,
-        )
-        return "All taken for the moment", why % {"count": queue.leased, "minutes": minutes}
-    if queue.judged + queue.skipped == queue.total:
-        return "You have seen everything", "There is no item left that you have not judged or skipped. Thank you."
-    return "Finished", "Every item has all the votes it needs. Thank you."
 
 
 def _page(context: Context, name: str, layout: Layout | None = None, **values: Any) -> Reply:

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from annotation_ui.labelling.dwell import along
+from annotation_ui.labelling.progress import Progress
 from annotation_ui.labelling.screens import History, ShownScore
 from annotation_ui.store.verdicts import STRENGTHS, letter
 from annotation_ui.web import rendering
@@ -152,6 +153,24 @@ def _duration(seconds: float, language: Language = "en") -> str:
         minutes = seconds < 5400
         number, unit = f"{seconds / (60 if minutes else 3600):.0f}", "%(count)s min" if minutes else "%(count)s h"
     return translated(unit, language) % {"count": number}
+
+
+def why_empty(progress: Progress, now: float, language: Language) -> tuple[str, str]:
+    """A title and a sentence on why there is no item."""
+    queue = progress.queue
+    if queue.total == 0:
+        return "No items yet", "Nothing has been imported into this project. Admins import items on the page Project."
+    if queue.leased and queue.next_free is not None:
+        minutes = max(1, round((queue.next_free - now) / 60))
+        why = translated(
+            "The items still short of votes (%(count)s) are on other people's screens. If they leave one, it comes "
+            "free in %(minutes)s min at the earliest. This page looks again by itself.",
+            language,
+        )
+        return "All taken for the moment", why % {"count": queue.leased, "minutes": minutes}
+    if queue.judged + queue.skipped == queue.total:
+        return "You have seen everything", "There is no item left that you have not judged or skipped. Thank you."
+    return "Finished", "Every item has all the votes it needs. Thank you."
 
 
 @cache

@@ -1,8 +1,10 @@
 // The page's behaviour. Runs once, with Gradio's `element` (the component's root) and `server` (our Python functions).
 // Everything shown is HTML the server rendered; verdicts carry the token of the item they were shown with.
 const PAGES = ["annotate", "history", "review", "items", "dashboard", "project", "users", "account", "webhooks"];
+const OPENS = [...PAGES, "case", "reading", "open edit", "open snapshot"]; // they only show something
 const SENDS = ["vote", "edit", "decide", "decide text"]; // they end a draft
 let busy = false;
+let wanted = null; // the page that was asked for while another answer was on its way
 let appeared = performance.now();
 let looked = 0; // milliseconds of looking before the tab was last hidden
 let polling = 0;
@@ -128,7 +130,10 @@ function poll() {
 }
 
 async function ask(action, data = {}, how = "pushState") {
-  if (busy) return null;
+  if (busy) {
+    if (OPENS.includes(action)) wanted = [action, { project: app()?.dataset.project ?? null, ...data }, how];
+    return null;
+  }
   busy = true;
   element.setAttribute("aria-busy", "true");
   try {
@@ -150,6 +155,9 @@ async function ask(action, data = {}, how = "pushState") {
   } finally {
     busy = false;
     element.removeAttribute("aria-busy");
+    const next = wanted;
+    wanted = null;
+    if (next) setTimeout(() => ask(...next));
   }
 }
 
