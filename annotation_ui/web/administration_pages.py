@@ -53,11 +53,12 @@ def actions(show: Show) -> dict[str, Action]:
     def change_user(context: Context, asked: Said) -> Reply:
         fields = fields_of(asked)
         name, database, who, now = fields.get("name", ""), context.database, context.who, context.now
-        what, note = fields.get("what", ""), f"{name} is changed"
+        what, note = fields.get("what", ""), f"User {name} is changed"
         if what == "add":
             role = cast(Role, fields.get("role", ""))
             admin.add_user(database, who, name, role, fields.get("password") or None, now=now)
-            note = f"{name} may log in as {role}" if fields.get("password") else f"{name} is there, without a password"
+            how = f"may log in as {role}" if fields.get("password") else "is there, without a password"
+            note = f"User {name} {how}"
         elif what == "role":
             admin.change_user(database, who, name, role=cast(Role, fields.get("role", "")), now=now)
         elif what in ("enable", "disable"):
@@ -136,7 +137,7 @@ def _access(project: Action) -> dict[str, Action]:
         fields = fields_of(asked)
         name, member = fields.get("name", ""), fields.get("what") == "add"
         admin.change_member(context.database, context.who, context.project, name, member, now=context.now)
-        return project(context, asked) | {"note": f"{name} is {'a member' if member else 'no member any more'}"}
+        return project(context, asked) | {"note": f"User {name} is {'a member' if member else 'no member any more'}"}
 
     def release(context: Context, asked: Said) -> Reply:
         name = fields_of(asked).get("name") or None
@@ -159,7 +160,7 @@ def _access(project: Action) -> dict[str, Action]:
             chosen["eval_fraction"] = number(fields, "eval_fraction", "share of the prompts kept for evaluation")
         admin.create_project(context.database, context.who, name, kind, chosen, now=context.now)
         made = replace(context, project=name)
-        return project(made, asked) | {"note": f"{name} is there; import items into it"}
+        return project(made, asked) | {"note": f"Project {name} is there; import items into it"}
 
     return {"member": member, "release": release, "archive": archive, "create project": create}
 

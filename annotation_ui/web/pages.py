@@ -87,6 +87,14 @@ def _open(context: Context, asked: Said) -> Reply:
     return _annotate(context)
 
 
+def _start(context: Context, asked: Said) -> Reply:
+    """The page after a log-in. That of a reviewer or an admin takes no item from the annotators."""
+    role = annotating.layout(context.database, context.who).role
+    if role == "annotator" or context.project is None or not context.can_log_out:
+        return _annotate(context)
+    return _review(context, asked) if role == "reviewer" else _dashboard(context, asked)
+
+
 def _vote(context: Context, asked: Said) -> Reply:
     said = _mapping(asked, "said")
     dwell = asked.get("ms")
@@ -247,6 +255,7 @@ def _difference(context: Context, asked: Said) -> Reply:
 
 
 ACTIONS: dict[str, Callable[[Context, Said], Reply]] = {
+    "start": _start,
     "annotate": _open,
     "vote": _vote,
     "undo": _undo,
@@ -308,6 +317,8 @@ def _page(context: Context, name: str, layout: Layout | None = None, **values: A
             under=under,
             pages=PAGES[layout.role],
             admin=layout.role == "admin",
+            # The page of a reviewer that looked again by itself would take an item from the annotators.
+            polls=layout.role == "annotator" or not context.can_log_out,
             project=context.project or "",
             projects=layout.projects,
             who=context.who,

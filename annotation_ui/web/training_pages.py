@@ -43,6 +43,6 @@ def resume_action(dashboard: Callable[[Context, Said], Reply]) -> Callable[[Cont
         layout(context.database, context.who)  # without an account nothing is said of the form
         name = fields_of(asked).get("name", "")
         let_go_on(context.database, context.who, context.project, name, now=context.now)
-        return dashboard(context, asked) | {"note": f"{name} may go on"}
+        return dashboard(context, asked) | {"note": f"Annotator {name} may go on"}
 
     return resume

@@ -164,7 +164,7 @@ def why_empty(progress: Progress, now: float, language: Language) -> tuple[str, 
         minutes = max(1, round((queue.next_free - now) / 60))
         why = translated(
             "The items still short of votes (%(count)s) are on other people's screens. If they leave one, it comes "
-            "free in %(minutes)s min at the earliest. This page looks again by itself.",
+            "free in %(minutes)s min at the earliest.",
             language,
         )
         return "All taken for the moment", why % {"count": queue.leased, "minutes": minutes}

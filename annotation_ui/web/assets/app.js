@@ -54,11 +54,11 @@ function remember(how) {
 async function visit() {
   const [project, page, number] = location.hash.replace(/^#\//, "").split("/").map(unescaped);
   const known = { edit: ["open edit", { judgement: Number(number) }], case: ["case", { item: Number(number) }], reading: ["reading", { judgement: Number(number) }], snapshot: ["open snapshot", { fields: { snapshot: number ?? "" } }] };
-  const [action, data] = (Object.hasOwn(known, page ?? "") && known[page]) || [PAGES.includes(page) ? page : "annotate", {}];
+  const [action, data] = (Object.hasOwn(known, page ?? "") && known[page]) || [PAGES.includes(page) ? page : "start", {}];
   const wanted = project || load(localStorage, "keel.project");
   const reply = await ask(action, { ...data, project: wanted }, "replaceState");
   // An address of long ago, or of somebody with another role: show what there is, and leave the message.
-  if (reply && reply.html === null) await ask("annotate", { project: action === "annotate" ? "" : wanted }, "replaceState");
+  if (reply && reply.html === null) await ask("annotate", { project: ["annotate", "start"].includes(action) ? "" : wanted }, "replaceState");
 }
 
 function unescaped(text) {

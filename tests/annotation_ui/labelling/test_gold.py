@@ -195,7 +195,7 @@ def test_wrong_answers_pause_until_a_reviewer_lets_the_annotator_go_on(database:
     with pytest.raises(Forbidden):
         let_go_on(database, "bob", "p", "ann", now=NOW)
     asked = {"action": "let go on", "project": "p", "fields": {"name": "ann"}}
-    assert pages.act(database, "rev", asked, now=NOW)["note"] == "ann may go on"
+    assert pages.act(database, "rev", asked, now=NOW)["note"] == "Annotator ann may go on"
     assert pages.act(database, "rev", asked, now=NOW)["error"] == "'ann' is not paused in 'p'"
     assert list_held_back(database, "rev", "p") == []
     assert task_of(database).token

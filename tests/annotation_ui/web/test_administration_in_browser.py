@@ -59,7 +59,7 @@ class TestInChromium:
         page.click("button:text-is('Add')")
         page.wait_for_selector("b:text-is('eve')")
         page.select_option("[aria-label='Role of eve']", "reviewer")
-        page.wait_for_selector("text=eve is changed")
+        page.wait_for_selector("text=User eve is changed")
         with filled.read() as session:
             assert session.scalar(select(User.role).where(User.name == "eve")) == "reviewer"
             assert session.scalars(select(Item.source).order_by(Item.id.desc())).first() is not None

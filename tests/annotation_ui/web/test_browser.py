@@ -133,7 +133,7 @@ def test_log_in_roles_and_log_out(site: Any, sqlite: Database, fill: Fill) -> No
         page.fill("[name=name]", name)
         page.fill("[name=password]", "correct horse")
         page.keyboard.press("Enter")
-        page.wait_for_selector(".k-verdict")
+        page.wait_for_selector(".k-app")
         assert page.is_visible("text=Dashboard") == sees
         page.click("text=Log out")
         page.wait_for_selector("[name=password]")

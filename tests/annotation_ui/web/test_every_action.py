@@ -19,7 +19,19 @@ PEOPLE = {"annotator": "ann", "reviewer": "rev", "admin": "root"}
 # The lowest role that may use an action.
 NEEDS = {
     "annotator": (
-        *("annotate", "vote", "undo", "history", "open edit", "edit", "prepare", "difference", "draft", "preview"),
+        *(
+            "start",
+            "annotate",
+            "vote",
+            "undo",
+            "history",
+            "open edit",
+            "edit",
+            "prepare",
+            "difference",
+            "draft",
+            "preview",
+        ),
         *("account", "change password", "sign out everywhere", "make token", "revoke token"),
     ),
     "reviewer": (

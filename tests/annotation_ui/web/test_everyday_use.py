@@ -66,7 +66,7 @@ def test_a_wrong_password_is_told(site: Any, two_projects: Database) -> None:
     assert "do not go together" in page.inner_text("[role=alert]")
     picture(page, "wrong-password")
     log_in(page)
-    page.wait_for_selector(".k-verdict")
+    page.wait_for_selector("h1:text-is('Disagreements to decide')")  # a reviewer's first page
     running.problems[:] = [problem for problem in running.problems if REFUSED not in problem]
 
 
@@ -74,6 +74,7 @@ def test_a_session_that_ended_elsewhere_leads_to_the_log_in_and_back(site: Any, 
     running = site(None)
     page = running.page(ready="[name=password]")
     log_in(page)
+    page.click("[data-open=annotate]")
     page.wait_for_selector(".k-verdict")
     page.select_option("#k-project", "second")
     page.wait_for_selector("text=second question")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from annotating import in_hands
 from sqlalchemy import select
 
 from annotation_ui.store.accounts import add_user
@@ -277,3 +278,18 @@ def test_an_empty_database_says_how_to_begin(sqlite: Database) -> None:
     with sqlite.write() as session:
         add_user(session, "ann", "annotator", None, now=NOW)
     assert "keel annotate import" in pages.act(sqlite, "ann", {"action": "annotate"}, now=NOW)["html"]
+
+
+def test_the_first_page_of_a_reviewer_takes_no_item_from_the_annotators(sqlite: Database, fill: Fill) -> None:
+    fill(sqlite, items=1)
+    with sqlite.write() as session:
+        add_user(session, "rev", "reviewer", None, now=NOW)
+        add_user(session, "root", "admin", None, now=NOW)
+    for who, shown in (("rev", "Disagreements to decide"), ("root", "Progress"), ("ann", "question 0")):
+        html = pages.act(sqlite, who, {"action": "start", "project": None}, now=NOW)["html"]
+        assert shown in html, who
+        assert in_hands(sqlite) == (who == "ann")
+    alone = pages.act(sqlite, "root", {"action": "start", "project": None}, now=NOW, can_log_out=False)
+    assert "All taken for the moment" in alone["html"]
+    assert "data-poll" in alone["html"]  # the one user of a server without accounts
+    assert "data-poll" not in pages.act(sqlite, "rev", {"action": "annotate", "project": None}, now=NOW)["html"]
