@@ -145,6 +145,7 @@ async function ask(action, data = {}, how = "pushState") {
     // The log-out reaches the provider of single sign-on too, by a cookie that nothing else is sent.
     if (action === "sign out everywhere" && !reply.error) return find(".k-bar form[action=logout]").submit() ?? null;
     if (typeof reply.html === "string") show(reply.html, action === "vote" ? "replaceState" : how);
+    if (OPENS.includes(action) && !reply.error) find(".k-note:not(.k-error)")?.classList.remove("k-on"); // it was of the page before
     const left = action === "vote" ? find(".k-main").dataset.left : null;
     note(reply.error || reply.note, Boolean(reply.error), left ? word(". Next item, %s left for you", left) : "");
     return reply;

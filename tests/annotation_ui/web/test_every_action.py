@@ -19,20 +19,8 @@ PEOPLE = {"annotator": "ann", "reviewer": "rev", "admin": "root"}
 # The lowest role that may use an action.
 NEEDS = {
     "annotator": (
-        *(
-            "start",
-            "annotate",
-            "vote",
-            "undo",
-            "history",
-            "open edit",
-            "edit",
-            "prepare",
-            "difference",
-            "draft",
-            "preview",
-        ),
-        *("account", "change password", "sign out everywhere", "make token", "revoke token"),
+        *("annotate", "vote", "undo", "history", "open edit", "edit", "prepare", "difference", "draft", "preview"),
+        *("start", "account", "change password", "sign out everywhere", "make token", "revoke token"),
     ),
     "reviewer": (
         *("review", "case", "decide", "reading", "decide text", "dashboard", "let go on", "open snapshot"),
