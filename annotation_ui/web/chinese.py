@@ -288,6 +288,7 @@ _ADMINISTRATION = {
     "Decided already. Another decision takes the place of the former one.": "已有裁定。新的裁定会取代之前的裁定。",
     "Texts are accepted or sent back on the page Review.": "文字在“复核”页接受或退回。",
     "An accepted text is exported to train on. One that is sent back goes to its writer with your note.": "被接受的文字会被导出用于训练；退回的文字会连同您的说明交给作者。",
+    "Click into the field to write": "点击文本框开始书写",
     "Back to the list": "返回列表",
     "Back to the dashboard": "返回统计",
     "Share of repeats": "重复条目的比例",
