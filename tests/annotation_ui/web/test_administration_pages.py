@@ -131,6 +131,8 @@ def test_an_item_of_rewrites_is_looked_at_and_names_no_writer(sqlite: Database, 
     assert "ann" not in re.findall(r">([a-z]+)</b>", html)
     assert "a better answer" in html
     assert "k-dock" not in html
+    assert 'data-act="write"' not in html  # there is nothing to write on this page
+    assert 'data-act="write"' in act(sqlite, "ann", "open edit", judgement=1)["html"]
     assert "page Review" in act(sqlite, "rev", "decide", item=1, seen=None, said={"label": "written"})["error"]
 
 
@@ -159,6 +161,9 @@ def test_a_project_is_administered(filled: Database) -> None:
     assert "Archived" in act(filled, "root", "archive", {"what": "archive"})["note"]
     assert "Open again" in act(filled, "root", "archive", {"what": "restore"})["note"]
     made = act(filled, "root", "create project", {"name": "care", "kind": "safety", "votes_per_item": "2"})
+    quarter = {"name": "quarter", "kind": "ranking", "votes_per_item": "1", "eval_fraction": "0.25"}
+    assert "cannot be changed: 0.25" in re.sub(r"\s+", " ", act(filled, "root", "create project", quarter)["html"])
+    assert "below 1" in act(filled, "root", "create project", quarter | {"name": "q", "eval_fraction": "1"})["error"]
     assert 'data-project="care"' in made["html"]
     assert "kind is one of" in act(filled, "root", "create project", {"name": "x", "kind": "x"})["error"]
     with filled.read() as session:
