@@ -158,7 +158,7 @@ def prefer(person: Person, count: int) -> None:
 
 def guard(person: Person, count: int) -> None:
     keys = person.page.keyboard
-    if person.qualities() == [GOOD] or (person.name == "bob" and count % 6 == 1):
+    if person.qualities() == [GOOD] or (person.name == "bob" and count % 6 == 2):
         keys.press("1")
         return
     for key in ("2", "a", "2"):

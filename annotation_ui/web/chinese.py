@@ -387,6 +387,7 @@ _DASHBOARD = {
     "items judged": "已标注条目",
     "Krippendorff's α": "Krippendorff α",
     "α of strength, ordinal": "强度的 α（有序）",
+    "Cohen's κ, %(count)s pair": "Cohen κ，%(count)s 对标注者",
     "Cohen's κ, %(count)s pairs weighted by shared items": "Cohen κ，%(count)s 对标注者，按共同条目加权",
     "Fleiss's κ": "Fleiss κ",
     ": unequal votes": "：票数不等",
