@@ -212,7 +212,7 @@ def write(person: Person, count: int) -> None:
     page.keyboard.press("Control+Enter")
 
 
-JUDGES = {"preference": prefer, "safety": guard, "ranking": rank, "attributes": rate, "rewrite": write}
+ANSWERS = {"preference": prefer, "safety": guard, "ranking": rank, "attributes": rate, "rewrite": write}
 
 
 def prepare(admin: Person, kind: str, out: Path) -> None:
@@ -254,7 +254,7 @@ def review(reviewer: Person, kind: str, writers: list[Person]) -> int:
         elif kind == "rewrite":
             page.keyboard.press("1")
         else:
-            JUDGES[kind](reviewer, count)
+            ANSWERS[kind](reviewer, count)
         page.wait_for_selector(".k-app[data-page=review]")
         reviewer.settled()
         count += 1
@@ -317,7 +317,7 @@ def whole_way(kind: str, admin: Person, people: list[Person], reviewer: Person, 
         person.page.reload()
         person.page.wait_for_selector(".k-app")
         person.open("annotate", kind)
-        judged.append(person.judge(JUDGES[kind], f"{kind}-annotate" if person.name == "ann" else ""))
+        judged.append(person.judge(ANSWERS[kind], f"{kind}-annotate" if person.name == "ann" else ""))
         person.open("history")
         if person.name == "ann":
             person.picture(f"{kind}-history", whole=True)
@@ -355,7 +355,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="a directory that is not there yet")
-    parser.add_argument("--kinds", nargs="+", choices=list(JUDGES), default=list(JUDGES))
+    parser.add_argument("--kinds", nargs="+", choices=list(ANSWERS), default=list(ANSWERS))
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     asked = parser.parse_args()
     out = asked.out.absolute()

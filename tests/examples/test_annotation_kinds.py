@@ -26,7 +26,7 @@ def script() -> Any:
 
 @pytest.mark.parametrize("kind", RESPONSES)
 def test_its_items_are_read_as_those_of_the_kind(script: Any, kind: Any) -> None:
-    assert kind in script.JUDGES
+    assert kind in script.ANSWERS
     rows = script.rows_of(kind)
     assert len({row["prompt"] for row in rows}) == script.ITEMS
     sizes = {len(to_candidate(row, kind, id=row["id"], source="made up").responses) for row in rows}
