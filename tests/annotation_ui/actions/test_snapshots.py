@@ -44,7 +44,7 @@ def test_a_ranking_gives_pairs_and_the_command_that_trains_on_them(sqlite: Datab
     fill_kind(sqlite, "ranking", items=4, settings=replace(PLAIN, votes_per_item=1))
     for order in ("abc", "a=bc", "a=b=c"):
         rank(sqlite, "ann", order)
-    judge(sqlite, label="skip")
+    judge(sqlite, label="skip", skip_reason="I cannot tell")
     info = taken(sqlite)
     assert (info.project, info.name, info.kind, info.author) == ("p", "s1", "ranking", "root")
     [part] = info.parts

@@ -277,7 +277,11 @@ def test_why_there_is_nothing_to_do(sqlite: Database, fill: Fill) -> None:
 def test_an_empty_database_says_how_to_begin(sqlite: Database) -> None:
     with sqlite.write() as session:
         add_user(session, "ann", "annotator", None, now=NOW)
-    assert "keel annotate import" in pages.act(sqlite, "ann", {"action": "annotate"}, now=NOW)["html"]
+        add_user(session, "root", "admin", None, now=NOW)
+    for action in ("start", "annotate"):
+        assert "An admin has to make a project" in pages.act(sqlite, "ann", {"action": action}, now=NOW)["html"]
+        html = pages.act(sqlite, "root", {"action": action}, now=NOW)["html"]
+        assert re.search(r'data-open="project">Make a project<', html)
 
 
 def test_the_first_page_of_a_reviewer_takes_no_item_from_the_annotators(sqlite: Database, fill: Fill) -> None:
