@@ -25,6 +25,8 @@ def parse_schedule(given: Any, name: str) -> Schedule:
             raise wrong
         try:
             points = [(int(step), float(value)) for step, value in given]
+            if any(int(step) != float(step) for step, _ in given):
+                raise wrong
         except (TypeError, ValueError):
             raise wrong from None
     steps = [step for step, _ in points]

@@ -12,7 +12,7 @@ from align.best import sentence_before
 from align.config import AlignConfig
 from align.foreign import foreign_code
 from align.objective.config import describe
-from align.planning.dry_run import check_run, memory_of_run, unwatched
+from align.planning.dry_run import check_run, idle_weights, memory_of_run, unwatched
 from align.rewards.build import check_required, check_terms
 from align.rewards.scoring import RewardFailure
 from align.rewards.terms import TermError
@@ -67,7 +67,7 @@ def _run(parsed: argparse.Namespace) -> None:
         print(line)
     if config.keep_best is not None:
         print(sentence_before(config.keep_best, config.evaluation.every))
-    for line in unwatched(config):
+    for line in (*unwatched(config), *idle_weights(config)):
         print(line)
     for step, change in changes(config):
         print(f"step {step:>6,}  {change}")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from align.config import AlignConfig
+from align.config import AlignConfig, phases_of
 from align.metric_names import is_foreign
 from align.planning.assumptions import Assumptions
 from align.planning.memory import run_memory
 from align.planning.start import made_by_presets, shape_to_be
 from align.rewards.build import TermConfig
 from align.rewards.models.values import check_model, chosen_value
+from align.schedule import Schedule, parse_schedule, value_at
 from align.starting_model import missing_model
+from reward_models.backbone.location import lacks_directory
 from reward_models.backbone.config import ModelConfig
 from reward_models.calibration import Calibration
 from reward_models.data.manifest import saved_facts
@@ -47,7 +49,8 @@ def memory_of_run(config: AlignConfig) -> Iterator[str]:
         try:
             (offloaded if path in elsewhere else models).append(shape_to_be(ModelConfig(path=path)))
         except ValueError as error:
-            yield f"memory: a reward model is not counted: {error}"
+            reason = f"there is no {path} here" if lacks_directory(path) else error
+            yield f"memory: a reward model is not counted: {reason}"
     teacher = None
     if config.teacher is not None and config.teacher.url is None:
         try:
@@ -72,6 +75,8 @@ def reward_model_paths(config: AlignConfig) -> dict[str, frozenset[str]]:
     """The reward models that the run loads itself and the domains that they score; members of ensembles one by one."""
     found: dict[str, frozenset[str]] = {}
     for entry in config.rewards:
+        if entry.arguments.keys() & {"url", "urls"}:  # a judge, or models behind servers: not loaded here
+            continue
         named = entry.arguments.get("model")
         domains = frozenset(entry.domains or ROUTING.get(entry.term, DOMAINS))
         for path in [] if named is None else [named] if isinstance(named, str) else list(named):
@@ -121,6 +126,24 @@ def unwatched(config: AlignConfig) -> Iterator[str]:
                 because = None if name in entries or verified else f"rewards has no entry {name}"
             if because is not None:
                 yield f"warning: guards: {guard}: nothing is watched, for no step logs {metric}: {because}"
+
+
+def idle_weights(config: AlignConfig) -> Iterator[str]:
+    """A warning for weights that are 0 throughout, and for each schedule with points behind the last step."""
+    phases = phases_of(config)
+    found: list[Schedule] = []
+    for entry in config.rewards:
+        own = parse_schedule(entry.weight, entry.term)
+        used = [phase.weights.get(entry.term, own) for phase in phases]
+        found += used
+        late = next((each for each in used if isinstance(each, list) and each[-1][0] > config.steps), None)
+        if late is not None:
+            yield (
+                f"warning: rewards: the weight of {entry.term} has a point at step {late[-1][0]:,}, behind the last one "
+                f"(steps={config.steps:,}): it ends at {value_at(late, config.steps):g} and not at {late[-1][1]:g}"
+            )
+    if not any(value for each in found for _, value in (each if isinstance(each, list) else [(0, each)])):
+        yield "warning: rewards: every weight is 0 at every step: the terms are measured, and nothing is learnt from them"
 
 
 def _check_models(paths: list[str], entry: TermConfig) -> None:

@@ -136,6 +136,8 @@ def _text_of(response: Any) -> str | None:
 
 
 def _answer_of(answer: Any) -> str | None:
+    if isinstance(answer, dict | list):
+        return json.dumps(answer, ensure_ascii=False)
     return None if answer is None else str(answer)
 
 

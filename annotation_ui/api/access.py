@@ -125,7 +125,10 @@ def allowed(scope: Scope | None, roles: tuple[Role, ...]) -> dict[str, Any]:
     Both are in the specification, as ``x-scope`` and ``x-roles``, and a test tries every route with every one.
     """
 
-    def check(by: Caller) -> None:
+    def check(by: Caller, request: Request) -> None:
+        known = sorted(parameter.alias for parameter in request.scope["route"].dependant.query_params)
+        if unknown := sorted(set(request.query_params) - set(known)):  # a misspelt filter would give everything
+            raise Refused(422, f"unknown parameter {unknown[0]!r}; known are: {', '.join(known) or 'none'}")
         if scope is not None and scope not in by.scopes:
             raise Refused(403, f"this needs a token with the scope {scope!r}; yours has {', '.join(by.scopes)}")
 

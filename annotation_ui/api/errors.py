@@ -71,7 +71,10 @@ def add_errors(api: FastAPI, outage: Callable[[Any], str | None]) -> None:
 
     @api.exception_handler(RequestValidationError)
     def invalid(request: Request, exception: RequestValidationError) -> JSONResponse:
-        found = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in exception.errors()[:5]]
+        found = [
+            f"{'.'.join(map(str, fault['loc']))}: {'unknown key' if fault['type'] == 'extra_forbidden' else fault['msg']}"
+            for fault in exception.errors()[:5]
+        ]
         return error(422, "; ".join(found))
 
     @api.exception_handler(SQLAlchemyError)

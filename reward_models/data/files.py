@@ -64,7 +64,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]] | BadRow]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield BadRow(name, line + 1, f"the gzip stream breaks off after line {line} ({error}); copy the file again")
     except _BrokenFileError as error:
-        yield BadRow(name, line + 1, f"unreadable after row {line}: {error}")
+        yield BadRow(name, line + 1, f"unreadable after row {line}: {error}" if line else str(error))
 
 
 def _json_type(value: Any) -> str:
@@ -133,8 +133,26 @@ class _Bounded(io.RawIOBase):
         super().close()
 
 
+# How files of other formats begin, and the way out.
+MAGIC = {
+    b"\x1f\x8b": "the file is compressed with gzip; add .gz to its name",
+    b"PK\x03\x04": "the file is a zip archive; unpack it first",
+    b"\x28\xb5\x2f\xfd": "the file is compressed with zstd; unpack it first",
+    b"PAR1": "the file is Parquet; give it the ending .parquet",
+}
+
+
 def _open(path: Path) -> BinaryIO:
-    stream = path.open("rb") if path.suffix != ".gz" else io.BufferedReader(_Bounded(path), buffer_size=2**20)
+    with path.open("rb") as file:
+        start = file.read(4)
+    if path.suffix == ".gz":
+        if start and not start.startswith(b"\x1f\x8b"):
+            raise _BrokenFileError("the file is not compressed with gzip; take .gz off its name")
+        stream = io.BufferedReader(_Bounded(path), buffer_size=2**20)
+    else:
+        if problem := next((text for magic, text in MAGIC.items() if start.startswith(magic)), None):
+            raise _BrokenFileError(problem)
+        stream = path.open("rb")
     if stream.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
         stream.close()
         raise _BrokenFileError("the file is UTF-16; save it again as UTF-8")
@@ -152,11 +170,13 @@ def _jsonl(path: Path) -> Iterator[Numbered | BadRow]:
             content = content.rstrip(b"\r\n")
             if not content.strip():
                 continue
+            if line == 1 and content.removeprefix(b"\xef\xbb\xbf").strip() in (b"{", b"["):
+                raise _BrokenFileError("a row must stand on one line; a list of rows over several lines is named .json")
             try:
                 yield line, _loads(content.decode("utf-8-sig" if line == 1 else "utf-8"))
             except (ValueError, RecursionError) as error:
                 raw = content.decode(errors="backslashreplace")
-                yield BadRow(str(path), line, _json_problem(error), raw)
+                yield BadRow(str(path), line, _line_problem(error, raw), raw)
 
 
 def _json(path: Path) -> Iterator[Numbered | BadRow]:
@@ -170,7 +190,9 @@ def _json(path: Path) -> Iterator[Numbered | BadRow]:
         yield BadRow(str(path), line, _json_problem(error) + hint)
         return
     if not isinstance(rows, list):
-        yield BadRow(str(path), 1, f"the file holds {_json_type(rows)}, not a list of rows")
+        lists = [key for key, value in rows.items() if isinstance(value, list)] if isinstance(rows, dict) else []
+        hint = f"; write the list under {lists[0][:60]!r} into a file of its own" if len(lists) == 1 else ""
+        yield BadRow(str(path), 1, f"the file holds {_json_type(rows)}, not a list of rows{hint}")
         return
     yield from enumerate(rows, start=1)
 
@@ -199,6 +221,13 @@ def _json_problem(error: Exception) -> str:
     return str(error) if isinstance(error, _RepeatedKeyError) else f"not JSON: {str(error)[:80]}"
 
 
+def _line_problem(error: Exception, line: str) -> str:
+    """The cause that a line is no JSON; commas between the rows are the usual one."""
+    if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data" and line[error.pos :].strip() == ",":
+        return "not JSON: a comma stands behind the row; take it out, or write a list of rows into a .json file"
+    return _json_problem(error)
+
+
 # --- CSV ------------------------------------------------------------------------------------------------------------
 
 
@@ -212,6 +241,9 @@ def _csv(path: Path) -> Iterator[Numbered | BadRow]:
             header = next(reader, [])
             if twice := [name for name, count in Counter(header).items() if count > 1]:
                 raise _BrokenFileError(f"the header names {twice[0]!r} twice; rename one of the columns")
+            if len(header) == 1 and (sign := next((c for c in ";\t|" if c in header[0]), "")):
+                name = {";": "semicolons", "\t": "tabs"}.get(sign, f"{sign!r}")
+                raise _BrokenFileError(f"the cells are separated by {name}; save the file again with commas")
             line = 0
             starts = reader.line_num + 1
             for cells in reader:

@@ -333,6 +333,8 @@ def _answer(row: Row) -> str | None:
         if not abs(value) < float("inf"):  # pandas writes nan where a cell is empty
             raise RecordError(f"key 'answer' is {value}, not a finite number; fill it in or leave the row out")
         value = json.dumps(value)
+    if row.get("verifier") == "json" and not isinstance(value, str):
+        value = json.dumps(value, ensure_ascii=False)
     answer = checked_text(value, "answer").strip()
     if answer.lower() == "nan":
         raise RecordError("key 'answer' is 'nan', as pandas writes an empty cell; fill it in or leave the row out")

@@ -39,9 +39,10 @@ def test_accuracy_takes_each_rows_verifier(tmp_path: Path) -> None:
         {"answer": "7"},
         "not json",
         {"response": r"\boxed{7}", "answer": "it is not known to us"},
+        {"response": '{"a": [1]}', "answer": {"a": [1]}, "verifier": "json"},
     ]
     found = tried(tmp_path, "accuracy", rows)
-    assert [line["score"] for line in found] == [1.0, 0.0, 1.0, 1.0, None, None, None, None, None]
+    assert [line["score"] for line in found] == [1.0, 0.0, 1.0, 1.0, None, None, None, None, None, 1.0]
     reasons = [line["reason"] for line in found]
     assert "read 7; the reference is 7" in reasons[0]
     assert "words: 7 squared" in reasons[1]

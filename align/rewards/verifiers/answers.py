@@ -20,6 +20,7 @@ from align.rewards.verifiers.choice import WRAPPED, chosen_letter, reference_let
 
 SECONDS = 1.0  # for one pattern on one answer: some patterns take exponential time
 FENCE = regex.compile(r"(```|~~~)[ \t]*(?:json[c5]?)?[ \t]*\r?\n(.*?)\1", regex.DOTALL | regex.IGNORECASE)
+WHOLE_FENCE = regex.compile(r"\s*(```|~~~)[ \t]*[\w+-]*[ \t]*\r?\n((?:(?!\1).)*)\1\s*", regex.DOTALL)
 OR = regex.compile(r"\b(?:or|alternatively|otherwise|maybe|perhaps|possibly)\b", regex.IGNORECASE)
 ANNOUNCED = regex.compile(
     r"\b(?:answer|response)\b\**\s*(?:is\b\s*:?|:)[\s*]*|^\s*####\s*|(?:答案|答え|정답|답)\s*(?:是|为|為|は|는|은|[:：])\s*[:：]?\s*"
@@ -114,9 +115,14 @@ def behind_announcement(text: str) -> list[str]:
 
 
 def pattern(answer: Answer | None, reference: str) -> bool:
-    """True if the reference, a regular expression, matches the whole answer."""
+    """True if the reference, a regular expression, matches the whole answer, or all that follows its announcement."""
     compiled = _compiled(reference)
-    return answer is not None and compiled.fullmatch(answer.text, timeout=SECONDS) is not None
+    if answer is None:
+        return False
+    texts = [answer.text]
+    for text in behind_announcement(answer.text):
+        texts += [text.strip(), _normal(text)]
+    return any(compiled.fullmatch(text, timeout=SECONDS) is not None for text in texts)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -128,15 +134,21 @@ def _compiled(reference: str) -> Any:
 
 
 def json_value(answer: Answer | None, reference: str) -> bool:
-    """True if both are the same JSON value. A Markdown fence around the answer is taken off."""
+    """True if both are the same JSON value. A Markdown fence around the answer is taken off, and an announcement."""
     expected = parse_json(reference)
     if answer is None:
         return False
     fenced = list(FENCE.finditer(answer.text))
     if len(fenced) > 1 and OR.search(answer.text[fenced[-2].end() : fenced[-1].start()]):
         return False
+    announced = [text.strip().rstrip(".。*").rstrip() for text in behind_announcement(answer.text)]
+    texts = [fenced[-1][2]] if fenced else [answer.text.removeprefix("\ufeff"), *announced]
+    return any(_is_json(text, expected) for text in texts)
+
+
+def _is_json(text: str, expected: Any) -> bool:
     try:
-        return parse_json(fenced[-1][2] if fenced else answer.text.removeprefix("\ufeff")) == expected
+        return bool(parse_json(text) == expected)
     except ValueError:
         return False
 
@@ -177,6 +189,8 @@ def _no_number(text: str) -> None:
 def _normal(text: str) -> str:
     """One line without markup, quotes and invisible characters. Superscripts stay: 10² is not 102."""
     text = without_invisible(text)
+    if fenced := WHOLE_FENCE.fullmatch(text):
+        text = fenced[2]
     for _ in range(4):
         text = WRAPPED.sub(r"\1", text)
     text = regex.sub(r"(?<!\w)(?:\*\*|__)|(?:\*\*|__)(?!\w)|\\[()\[\]]", "", text)

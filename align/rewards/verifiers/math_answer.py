@@ -10,7 +10,7 @@ from align.rewards.verifiers.math_passages import announced_before, candidates, 
 from align.rewards.verifiers.math_phrases import TRANSFORMED, misleading
 from align.rewards.verifiers.math_reading import read_value
 from align.rewards.verifiers.math_text import hedged, tidy, words_of
-from align.rewards.verifiers.math_units import CJK, PARTS, SCALES
+from align.rewards.verifiers.math_units import CARDINALS, CJK, PARTS, SCALES
 
 LAST = re.compile(
     rf"(?:^|(?<=[\s=:,{CURRENCY}{CJK}]))(?P<value>[-+]?[{CURRENCY}]?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?%?)"
@@ -23,6 +23,13 @@ FIRST = re.compile(
     rf"[-+]?[{CURRENCY}]?-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?(?:\s+[A-Za-z]+){{0,3}}?"
     r"(?=,?\s+(?:in|for|after|because|since|as|when|at|on|during|from|with|which|that|while|where|to)\s)"
 )
+# Behind a number without a noun: a power, a range, a difference.
+_ORDINAL = r"(?:\d+(?:st|nd|rd|th)|n-?th|first|second|third|(?:four|fif|six|seven|eigh|nin|ten|\w+teen|\w+tie)th)"
+COMPUTED = re.compile(
+    rf"\s+(?:to\s+(?:(?:the\s+)?(?:(?:power|minus|negative|{_ORDINAL})\b|[-+]?\d)|an?\s+power\b|the\s+\w+\s+power\b"
+    rf"|(?:{'|'.join(CARDINALS)})\b)|from\s+[-+]?\d)",
+    re.IGNORECASE,
+)
 # Two numbers, the second in an adverbial: it takes 73 minutes to walk 72 miles.
 AMBIGUOUS = re.compile(
     r"\d[^\d=:,;]*\s(?:in|to|for|after|within|every|during|at|over)\s+(?!get\b|be\b|make\b|give\b|a\s+total)(?:[a-z]+\s+){0,2}$"
@@ -31,7 +38,7 @@ AMBIGUOUS = re.compile(
 _CHANGES = """
 of to by from twice thrice half double triple minus negative plus times over than root square squared cube cubed log
 factorial mod modulo base per percent until till within between above below beyond under up divided multiplied raised
-power choose inverse reciprocal opposite menos moins meno минус negativo negatif negativ
+power choose inverse reciprocal opposite doubled halved tripled quadrupled something grand menos moins meno минус negativo negatif negativ
 """
 CHANGES = frozenset(_CHANGES.split())
 MOST_WORDS = 3  # of a reference that is no mathematics; longer texts are sentences, which no answer repeats
@@ -120,6 +127,7 @@ def read_passage(text: str) -> Value:
     if (
         (found := FIRST.match(text))
         and not found[0].endswith("times")
+        and (found[0][-1].isalpha() or not COMPUTED.match(text, found.end()))
         and (first := read_value(found[0])).kind == "number"
     ):
         return first

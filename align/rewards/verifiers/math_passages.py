@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 
 from align.rewards.characters import without_invisible
@@ -33,6 +34,13 @@ COURTESY = re.compile(
     r"(?:please\s+)?(?:let\s+me\s+know|feel\s+free|(?:i\s+)?hope\s+(?:this|that|it)|(?:is\s+there|do\s+you\s+have)\s+any|thank)\b[^\d\\]*",
     re.IGNORECASE,
 )
+# "Not 12 but 13", "not 12, it is 13": the second is the answer.
+CONTRAST = re.compile(
+    r"not\s+(?:simply\s+|just\s+)?[^\s,;]+(?:\s[^\s,;]+){0,2}?(?:,?\s+but\s+(?:rather\s+)?|[,;]\s+(?:it\s+is|it's|rather)\s+)"
+    r"(?P<value>[^\s,;]+(?:\s[^\s,;]+)?)",
+    re.IGNORECASE,
+)
+WRONG_SIGNS = frozenset("❌❎✖✗✘🚫")  # symbols that say that what stands before them is wrong
 # A calculation that shows that the answer is right: "42 (check: 42/2 = 21)".
 CHECK = re.compile(
     r"(?<![\s,;(.:-])[\s,;(.:-]*\b(?:quick\s+|sanity\s+)?(?:check(?:ing)?|verification|verify(?:ing)?|proof|test)\b\s*[:,-]?\s*"
@@ -73,12 +81,19 @@ def candidates(summary: str) -> Iterator[str]:
     if aside and not hedged(aside[1]):
         text = text[: aside.start()]
     sentences = [s.strip() for s in SENTENCE.split(text) if s and s.strip(" .*`")]
-    while len(sentences) > 1 and (COURTESY.fullmatch(sentences[-1]) or _checks(sentences[-1], sentences[-2])):
+    while len(sentences) > 1 and (
+        COURTESY.fullmatch(sentences[-1]) or _is_ornament(sentences[-1]) or _checks(sentences[-1], sentences[-2])
+    ):
         sentences.pop()
     if sentences:
         sentences[-1] = without_check(sentences[-1])
         doubtful = misleading(sentences[-1]) or (len(sentences) > 1 and DISCLAIMED.search(sentences[-2]))
         yield f"not {sentences[-1]}" if doubtful else sentences[-1]
+
+
+def _is_ornament(text: str) -> bool:
+    """True for emoji and other symbols alone, but for those that call something wrong."""
+    return not WRONG_SIGNS & set(text) and all(unicodedata.category(c) in ("So", "Sk", "Mn", "Cf", "Zs") for c in text)
 
 
 def without_check(passage: str) -> str:
@@ -111,12 +126,14 @@ def announced_passage(text: str, announcement: re.Match[str]) -> str:
     """The text behind the words that announce an answer; with them if they deny or suppose it: it is then not read."""
     clause = re.split(r"[,;:.!?\n]", text[: announcement.start()])[-1]
     rest = text[announcement.end() :].lstrip(" \n*")
-    first = without_check(first_sentence(rest))
+    first = said = without_check(first_sentence(rest))
     if first.count("**") % 2:  # the announcement has taken the first of a pair: **7** apples
         first = re.sub(r"\*\*(?=[\s.,;:!)]|$)", "", first, count=1)
+    if contrast := CONTRAST.fullmatch(first.strip(" .")):
+        first = contrast["value"]
     if DENIED_ANNOUNCEMENT.search(clause) or ELSEWHERE.match(rest) or TRANSFORMED.search(f"{clause}{announcement[0]}"):
         return f"not {first}"
-    following = rest[rest.find(first) + len(first) :]
+    following = rest[rest.find(said) + len(said) :]
     if TAKEN_BACK.match(following):
         return f"{first} {following.strip()}"
     if re.search(r"\b(?:is|was)\s*$", announcement[0]):

@@ -47,6 +47,16 @@ TRANSFORMED = re.compile(
     r"|\b(?:answer|result|solution)\s*(?:\b(?:plus|minus|times|modulo|mod|multiplied|divided|squared|cubed)\b|[-+*/^]\s*\w)",
     re.IGNORECASE,
 )
+# Right behind a number: words that make another one of it, or of it and the next.
+ALTERED = re.compile(
+    r"\d\s+(?:(?:point|through|thru|take\s+away|permute|remainder|r)\s+\d"
+    r"|(?:followed\s+by|with)\s+(?:\w+\s+){0,2}(?:zero(?:e?s)?|digits?)\b"
+    r"|(?:when|once|if|(?:which|that)\s+(?:(?:must|should|can)\s+be|has\s+to\s+be|is))\s+(?:then\s+)?(?:doubled|halved|tripled|quadrupled|squared|cubed)\b"
+    r"|too\s+(?:few|many|much|little|high|low|large|small|big)\b"
+    r"|in\s+(?:binary|octal|hex(?:adecimal)?|ternary)\b)"
+    r"|\d-(?:something|odd|ish)\b|\dish\b",
+    re.IGNORECASE,
+)
 # A sentence in front of the last one that says there is no answer.
 DISCLAIMED = re.compile(
     r"\b(?:I\s+(?:do\s+not|don'?t|cannot|can'?t)\s+(?:know|say|tell|solve|determine)|I\s+give\s+up|no\s+(?:idea|clue)|"
@@ -61,4 +71,4 @@ def misleading(sentence: str) -> bool:
     named = NAMES.search(sentence)
     if named and not re.search(r"\d", sentence[named.end() :].lstrip("0123456789")):
         return True  # by equation (3), x = 7 has another number
-    return any(pattern.search(sentence) for pattern in (REPORTS, TRANSFORMED))
+    return any(pattern.search(sentence) for pattern in (REPORTS, TRANSFORMED, ALTERED))

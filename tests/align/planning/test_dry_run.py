@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from align.config import AlignConfig
-from align.planning.dry_run import check_run, memory_of_run, offloaded_models, unwatched
+from align.planning.dry_run import check_run, idle_weights, memory_of_run, offloaded_models, reward_model_paths, unwatched
 from align.planning.memory import run_memory
 from align.planning.start import policy_shape, shape_to_be
 from reward_models.backbone.config import ModelConfig
@@ -148,3 +148,33 @@ def test_guards_whose_metric_is_not_logged_are_named() -> None:
     assert told(guards, "evaluation.data=[]", "loss.beta=0.1", "rewards=[{term: 'mine:Own'}]") == [
         "eval/pass@2: evaluation.data is empty"
     ]
+
+
+def test_judges_and_models_behind_servers_take_no_memory_here() -> None:
+    entries = (
+        "{term: judge, arguments: {url: http://host:8000/v1, model: Qwen3-32B}}",
+        "{term: helpful, arguments: {urls: [http://host:8001], model: helpful}}",
+        "{term: safety, arguments: {model: runs/my_safety}}",
+    )
+    config = load_config(AlignConfig, "cpu", [f"rewards=[{', '.join(entries)}]"])
+    assert set(reward_model_paths(config)) == {"runs/my_safety"}
+    assert "memory: a reward model is not counted: there is no runs/my_safety here" in list(memory_of_run(config))
+
+
+@pytest.mark.parametrize(
+    ("weights", "warnings"),
+    [
+        ("[[0, 0.0], [40, 1.0]]", ["the weight of accuracy has a point at step 40, behind the last one (steps=20): it"]),
+        ("[[0, 0.0], [20, 1.0]]", []),
+        ("0", ["every weight is 0 at every step"]),
+        ("[[0, 0.0], [20, 0.0]]", ["every weight is 0 at every step"]),
+        ("-1", []),
+    ],
+)
+def test_weights_that_do_nothing_are_named(weights: str, warnings: list[str]) -> None:
+    config = load_config(AlignConfig, "cpu", ["steps=20", f"rewards=[{{term: accuracy, weight: {weights}}}]"])
+    found = list(idle_weights(config))
+    assert len(found) == len(warnings)
+    assert all(f"warning: rewards: {start}" in line for start, line in zip(warnings, found, strict=True))
+    if "40" in weights:
+        assert found[0].endswith("ends at 0.5 and not at 1")

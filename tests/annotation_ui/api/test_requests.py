@@ -67,6 +67,28 @@ def test_bodies_that_are_no_json_and_paths_that_are_none(client: TestClient, fil
     assert client.get("/api/v1/projects/p/items/9999", headers=sent).status_code == 404
 
 
+def test_unknown_parameters_and_keys_are_named(client: TestClient, filled: Database) -> None:
+    """A misspelt filter would list every item, and a misspelt `pseudonyms` would give the names of people."""
+    sent = headers(filled, "root")
+    for path, known in (
+        ("/projects/p/items?agrement=disagree", "agreement, annotator"),
+        ("/projects/p/votes?pseudonym=true", "pseudonyms, snapshot"),
+        ("/projects?limit=3", "none"),
+    ):
+        reply = client.get(f"/api/v1{path}", headers=sent)
+        name = path.partition("?")[2].partition("=")[0]
+        assert reply.status_code == 422, reply.text
+        assert reply.json()["error"]["message"].startswith(f"unknown parameter {name!r}; known are: {known}")
+    for query in ("agreement=disagree&limit=3", "decided=true"):
+        assert client.get(f"/api/v1/projects/p/items?{query}", headers=sent).status_code == 200
+    reply = client.patch("/api/v1/projects/p", json={"vots": 2}, headers=sent)
+    assert reply.json()["error"]["message"] == "body.vots: unknown key"
+    reply = client.post("/api/v1/projects/p/import", content=b'{"prompt": "a"\n', headers=sent)
+    message = reply.json()["error"]["message"]
+    assert message.startswith("line 1: not JSON at column")
+    assert "keel data check" not in message
+
+
 def test_too_many_requests_and_too_many_wrong_tokens(
     client: TestClient, filled: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,8 @@ HEADER = b"prompt,chosen,rejected\n"
         (b"prompt,chosen,chosen,rejected\na,b,c,d\n", 0, "the header names 'chosen' twice"),
         (HEADER + b"a,b\n", 0, "fewer cells than the header"),
         (HEADER + b"a,b,c,d\n", 0, "more cells than the header"),
+        (b"prompt;chosen;rejected\na;b;c\n", 0, "separated by semicolons; save the file again with commas"),
+        (b"prompt\tchosen\trejected\na\tb\tc\n", 0, "separated by tabs"),
     ],
 )
 def test_csv_that_would_be_read_wrong(tmp_path: Path, content: bytes, good: int, reason: str) -> None:
@@ -60,6 +62,27 @@ def test_a_key_that_is_there_twice(tmp_path: Path, text: str) -> None:
     assert "is there twice" in bad.reason
     (bad,) = rows_of(tmp_path / "a.json", f"[{text}]".encode())
     assert "is there twice" in bad.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.jsonl", gzip.compress(b'{"a": 1}\n'), "compressed with gzip; add .gz to its name"),
+        ("a.csv", gzip.compress(b"a,b\n1,2\n"), "compressed with gzip; add .gz to its name"),
+        ("a.jsonl.gz", b'{"a": 1}\n', "not compressed with gzip; take .gz off its name"),
+        ("a.jsonl", b"PK\x03\x04....", "a zip archive; unpack it first"),
+        ("a.jsonl", b"PAR1....", "is Parquet; give it the ending .parquet"),
+        ("a.jsonl", b'{"a": 1},\n', "a comma stands behind the row"),
+        ("a.jsonl", b"[\n", "a row must stand on one line"),
+        ("a.jsonl", b'{"a": 1} {"a": 2}\n', "not JSON at column 10: Extra data"),
+        ("a.json", b'{"data": [{"a": 1}], "n": 1}', "write the list under 'data' into a file of its own"),
+        ("a.json", b'{"data": [], "more": []}', "holds an object, not a list of rows"),
+    ],
+)
+def test_a_file_of_another_form_is_named(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+    bad, *_ = rows_of(tmp_path / name, content)
+    assert isinstance(bad, BadRow)
+    assert reason in bad.reason
 
 
 # --- bombs ----------------------------------------------------------------------------------------------------------

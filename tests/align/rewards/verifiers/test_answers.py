@@ -65,6 +65,10 @@ def test_choice(response: str, letter: str, reward: float | None, sample: Any) -
         ("The answer is New York. No, Paris.", "New York", 0.0),
         ("The answer is Paris. The answer is New York.", "New York", 0.0),
         ("", "x", 0.0),
+        ("```\nfoo bar\n```", "foo bar", 1.0),
+        ("<answer>```text\nfoo\n```</answer>", "foo", 1.0),
+        ("```\nfoo\n```\n```\nbar\n```", "foo", 0.0),
+        ("```\nfoo\n```", "bar", 0.0),
     ],
 )
 def test_exact(response: str, reference: str, reward: float, sample: Any) -> None:
@@ -76,6 +80,11 @@ def test_exact(response: str, reference: str, reward: float, sample: Any) -> Non
     [
         ("<answer>2024-05-01</answer>", r"\d{4}-\d\d-\d\d", 1.0, None),
         ("<answer>on 2024-05-01</answer>", r"\d{4}-\d\d-\d\d", 0.0, None),  # the whole answer
+        ("The answer is 2024-05-01.", r"\d{4}-\d\d-\d\d", 1.0, None),
+        ("**Answer:** 2024-05-01", r"\d{4}-\d\d-\d\d", 1.0, None),
+        ("The answer is not 2024-05-01.", r"\d{4}-\d\d-\d\d", 0.0, None),
+        ("The wrong answer is 2024-05-01.", r"\d{4}-\d\d-\d\d", 0.0, None),
+        ("The answer is 2024-05-01 or later.", r"\d{4}-\d\d-\d\d", 0.0, None),
         ("<answer>x</answer>", "(", None, "reference"),
         (f"<answer>{'a' * 200}!</answer>", r"(?:a|aa)+$", 0.0, "time"),
     ],
@@ -96,6 +105,9 @@ def test_regex(response: str, reference: str, reward: float | None, error: str |
         ('{"a": "x"}', 0.0),
         ('{"a": "x", "b": [1, true, NaN]}', 0.0),
         ("{'a': 'x'}", 0.0),
+        ('The answer is {"a": "x", "b": [1, true, null]}.', 1.0),
+        ('The answer is not {"a": "x", "b": [1, true, null]}.', 0.0),
+        ('The answer is {"a": "x", "b": [1, true, null]} or {}.', 0.0),
         ("[" * 100_000, 0.0),
         ("1" + "0" * 100_000, 0.0),
     ],
