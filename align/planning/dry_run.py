@@ -13,8 +13,8 @@ from align.rewards.build import TermConfig
 from align.rewards.models.values import check_model, chosen_value
 from align.schedule import Schedule, parse_schedule, value_at
 from align.starting_model import missing_model
-from reward_models.backbone.location import lacks_directory
 from reward_models.backbone.config import ModelConfig
+from reward_models.backbone.location import lacks_directory
 from reward_models.calibration import Calibration
 from reward_models.data.manifest import saved_facts
 from reward_models.data.records import DOMAINS, TASKS, saved_task
@@ -139,11 +139,11 @@ def idle_weights(config: AlignConfig) -> Iterator[str]:
         late = next((each for each in used if isinstance(each, list) and each[-1][0] > config.steps), None)
         if late is not None:
             yield (
-                f"warning: rewards: the weight of {entry.term} has a point at step {late[-1][0]:,}, behind the last one "
-                f"(steps={config.steps:,}): it ends at {value_at(late, config.steps):g} and not at {late[-1][1]:g}"
+                f"warning: rewards: the weight of {entry.term} has a point at step {late[-1][0]:,}, behind the last "
+                f"one (steps={config.steps:,}): it ends at {value_at(late, config.steps):g} and not at {late[-1][1]:g}"
             )
     if not any(value for each in found for _, value in (each if isinstance(each, list) else [(0, each)])):
-        yield "warning: rewards: every weight is 0 at every step: the terms are measured, and nothing is learnt from them"
+        yield "warning: rewards: every weight is 0 at every step: terms are measured, and nothing is learnt from them"
 
 
 def _check_models(paths: list[str], entry: TermConfig) -> None:

@@ -71,10 +71,7 @@ def add_errors(api: FastAPI, outage: Callable[[Any], str | None]) -> None:
 
     @api.exception_handler(RequestValidationError)
     def invalid(request: Request, exception: RequestValidationError) -> JSONResponse:
-        found = [
-            f"{'.'.join(map(str, fault['loc']))}: {'unknown key' if fault['type'] == 'extra_forbidden' else fault['msg']}"
-            for fault in exception.errors()[:5]
-        ]
+        found = [f"{'.'.join(map(str, fault['loc']))}: {_reason(fault)}" for fault in exception.errors()[:5]]
         return error(422, "; ".join(found))
 
     @api.exception_handler(SQLAlchemyError)
@@ -88,6 +85,10 @@ def add_errors(api: FastAPI, outage: Callable[[Any], str | None]) -> None:
     def failed(request: Request, exception: Exception) -> JSONResponse:
         _log.error("%s %s failed", request.method, request.url.path, exc_info=exception)
         return error(500, "the server failed; its log says why")
+
+
+def _reason(fault: dict[str, Any]) -> str:
+    return "unknown key" if fault["type"] == "extra_forbidden" else str(fault["msg"])
 
 
 def _with(status: int) -> Callable[[Request, Exception], JSONResponse]:

@@ -36,9 +36,10 @@ AMBIGUOUS = re.compile(
 )
 # Words right before or behind a number that make another one of it.
 _CHANGES = """
+doubled halved tripled quadrupled something grand
 of to by from twice thrice half double triple minus negative plus times over than root square squared cube cubed log
 factorial mod modulo base per percent until till within between above below beyond under up divided multiplied raised
-power choose inverse reciprocal opposite doubled halved tripled quadrupled something grand menos moins meno минус negativo negatif negativ
+power choose inverse reciprocal opposite menos moins meno минус negativo negatif negativ
 """
 CHANGES = frozenset(_CHANGES.split())
 MOST_WORDS = 3  # of a reference that is no mathematics; longer texts are sentences, which no answer repeats
