@@ -148,7 +148,7 @@ def _open(path: Path) -> BinaryIO:
     if path.suffix == ".gz":
         if start and not start.startswith(b"\x1f\x8b"):
             raise _BrokenFileError("the file is not compressed with gzip; take .gz off its name")
-        stream = io.BufferedReader(_Bounded(path), buffer_size=2**20)
+        stream: Any = io.BufferedReader(_Bounded(path), buffer_size=2**20)
     else:
         if problem := next((text for magic, text in MAGIC.items() if start.startswith(magic)), None):
             raise _BrokenFileError(problem)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from align.rewards.verifiers.math_numbers import CURRENCY, Value, as_expression
 from align.rewards.verifiers.math_passages import announced_before, candidates, rivals
-from align.rewards.verifiers.math_phrases import TRANSFORMED, misleading
+from align.rewards.verifiers.math_phrases import DISCLAIMED, TRANSFORMED, misleading
 from align.rewards.verifiers.math_reading import read_value
 from align.rewards.verifiers.math_text import hedged, tidy, words_of
 from align.rewards.verifiers.math_units import CARDINALS, CJK, PARTS, SCALES
@@ -29,6 +29,13 @@ COMPUTED = re.compile(
     rf"\s+(?:to\s+(?:(?:the\s+)?(?:(?:power|minus|negative|{_ORDINAL})\b|[-+]?\d)|an?\s+power\b|the\s+\w+\s+power\b"
     rf"|(?:{'|'.join(CARDINALS)})\b)|from\s+[-+]?\d)",
     re.IGNORECASE,
+)
+# At the end of a sentence: why it is so, and of what the number is made. Numbers in it are not the answer.
+REASON = re.compile(
+    r"[,;]?\s+(?:because|since|rejecting|discarding)\b.*$"
+    r"|\s*\((?:since|because|as|rejecting|discarding|ignoring|excluding|including|by|using)\b[^()]*(?:\([^()]*\)[^()]*)*\)\W*$"
+    r"|\s*\(\d+\s+[a-z]+(?:(?:,|\s+and|\s+plus|,\s+and)\s+\d+\s+[a-z]+)+\)\W*$",
+    re.IGNORECASE | re.DOTALL,
 )
 # Two numbers, the second in an adverbial: it takes 73 minutes to walk 72 miles.
 AMBIGUOUS = re.compile(
@@ -115,12 +122,22 @@ def _differ(one: Value, other: Value) -> bool:
     return one.number != other.number and len(set(units)) < 2 and one.percent == other.percent
 
 
+def without_reason(text: str) -> str:
+    """A sentence without the reason or the breakdown at its end: ``x = 7 (since x > 0)``, ``7 (3 red and 4 green)``."""
+    found = REASON.search(text)
+    if found is None or not re.search(r"\d", text[: found.start()]) or DISCLAIMED.search(found[0]):
+        return text
+    return text[: found.start()]
+
+
 def read_passage(text: str) -> Value:
     """A sentence that gives the answer: all of it, or its number if nothing in it is hedged.
 
     That is the number at its beginning (``73 clips in 72 months``), else the last one.
     """
     value = read_value(text)
+    if value.kind in ("words", "list") and (shorter := without_reason(text)) != text:
+        return read_passage(shorter)
     if value.kind == "list" and any(item.unit is not None and item.unit.noun for item in value.items):
         return value if hedged(text) else value.items[-1]  # 5 apples and 3 pears, 8 fruits in total
     if value.kind != "words" or hedged(text) or misleading(text):
