@@ -44,7 +44,8 @@ EASTERN_BEFORE = (
 )
 CONCLUDED = rf"\b(?i:so|hence|thus|therefore|clearly|obviously|definitely)\b,?\s*{OPTION}(?=[\s.*]*$)"
 ONLY = rf"\b(?i:only)\s+(?:(?i:option|answer|choice)\s+)?{OPTION}"
-ANNOUNCED = regex.compile(rf"{CONCLUDED}|{ONLY}|{WORDS_BEFORE}(?:{OPTION}|{LOWER})|{EASTERN_BEFORE}{EASTERN_OPTION}")
+LEFT = rf"\b(?i:leaves|leaving)(?:\s+(?i:us\s+with|only|just|option|answer|choice))*\s+{OPTION}(?=[\s.*]*$|\s*[,;])"
+ANNOUNCED = regex.compile(rf"{CONCLUDED}|{ONLY}|{LEFT}|{WORDS_BEFORE}(?:{OPTION}|{LOWER})|{EASTERN_BEFORE}{EASTERN_OPTION}")
 PRAISED = regex.compile(
     rf"(?<!\w){OPTION}\s+(?:is|must\s+be|would\s+be)\s+(?:the\s+)?(?:(?:only|best|most)\s+)?(?:correct|right|true|answer|one|best)\b"
 )
@@ -157,6 +158,8 @@ def _labelled(text: str) -> str | None:
     if behind := NAMED_BEHIND.match(rest):
         others |= {name for name in behind.groups() if name}
     others |= {m[1] for m in RIGHT.finditer(rest)}
+    if listed_next := regex.match(r"\s*\(?([A-Z])\)?\s*(?:[,;/&|]|\b(?:and|or)\b)", rest):
+        others.add(listed_next[1])  # A, C and D can be ruled out
     others |= {
         m[1]
         for m in regex.finditer(
