@@ -45,7 +45,9 @@ EASTERN_BEFORE = (
 CONCLUDED = rf"\b(?i:so|hence|thus|therefore|clearly|obviously|definitely)\b,?\s*{OPTION}(?=[\s.*]*$)"
 ONLY = rf"\b(?i:only)\s+(?:(?i:option|answer|choice)\s+)?{OPTION}"
 LEFT = rf"\b(?i:leaves|leaving)(?:\s+(?i:us\s+with|only|just|option|answer|choice))*\s+{OPTION}(?=[\s.*]*$|\s*[,;])"
-ANNOUNCED = regex.compile(rf"{CONCLUDED}|{ONLY}|{LEFT}|{WORDS_BEFORE}(?:{OPTION}|{LOWER})|{EASTERN_BEFORE}{EASTERN_OPTION}")
+ANNOUNCED = regex.compile(
+    rf"{CONCLUDED}|{ONLY}|{LEFT}|{WORDS_BEFORE}(?:{OPTION}|{LOWER})|{EASTERN_BEFORE}{EASTERN_OPTION}"
+)
 PRAISED = regex.compile(
     rf"(?<!\w){OPTION}\s+(?:is|must\s+be|would\s+be)\s+(?:the\s+)?(?:(?:only|best|most)\s+)?(?:correct|right|true|answer|one|best)\b"
 )
