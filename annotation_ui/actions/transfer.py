@@ -101,15 +101,15 @@ def import_lines(
             raise ProjectError(
                 "another import added some of these items at the same time; nothing was stored, send it again"
             ) from None
-        except BadRowsError as error:
-            raise ProjectError(_bad_rows(error, max_bad)) from None
-        except SourceError as error:
-            raise ProjectError(str(error).replace(f"{folder}/", "")) from None
+        except (SourceError, BadRowsError) as error:
+            raise ProjectError(_unread(error, folder, max_bad)) from None
     return _answer(done)
 
 
-def _bad_rows(error: BadRowsError, allowed: int) -> str:
-    """The bad lines of what a client sent; it has no file of that name that a command could check."""
+def _unread(error: Exception, folder: str, allowed: int) -> str:
+    """Name the bad lines of what a client sent; it has no file that a command could check."""
+    if not isinstance(error, BadRowsError):
+        return str(error).replace(f"{folder}/", "")
     named = [f"line {row.line}: {row.reason}" for row in error.bad[:BAD_ROWS_NAMED]]
     more = [f"and {len(error.bad) - BAD_ROWS_NAMED} more"] if len(error.bad) > BAD_ROWS_NAMED else []
     return "\n".join([*named, *more, f"bad rows: {len(error.bad)}, allowed: {allowed} (max_bad); nothing was added"])
