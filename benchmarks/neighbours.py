@@ -222,6 +222,8 @@ class Installer:
         out.unlink(missing_ok=True)
         paths = [str(PROBES), *([str(source)] if source is not None else [])]
         variables = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        # Ray gives its workers the lowest priority but four; on a busy machine one needed minutes to import torch.
+        variables["RAY_worker_niceness"] = "0"
         line = [str(self.python), str(PROBES / f"probe_{self.name}.py"), "--out", str(out), "--work", str(work)]
         line += ["--keel-python", sys.executable]
         # On a busy machine the math verifier's process starts within its time only once its bytecode is written.
