@@ -30,7 +30,10 @@ def try_command(
             "repetition, … or package.module:Class."
         ),
     ],
-    data: Annotated[Path, typer.Option(help="JSONL file; a row has response, answer, tests, language, … as needed.")],
+    data: Annotated[
+        Path,
+        typer.Option(help="File of rows (.jsonl, .json, .csv, .parquet) with response, answer, tests, … as needed."),
+    ],
     out: Annotated[Path, typer.Option(help="JSONL file to write: one line for every row, in order.")],
     settings: Annotated[
         list[str] | None,
@@ -46,15 +49,17 @@ def try_command(
 
     arguments = _arguments(settings or [])
     output_file("--out", out, [str(data)])
-    lines = _lines(data)
-    explained = explain_rows(term, arguments, [_row(line) for line in lines])
+    explained = explain_rows(term, arguments, _rows(data))
+    out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("w", encoding="utf-8", errors="replace") as stream:
         for each in explained:
             stream.write(json.dumps({"score": each.score, "reason": each.reason}, ensure_ascii=False) + "\n")
     scores = [each.score for each in explained if each.score is not None]
     mean = f", mean {sum(scores) / len(scores):.4g}" if scores else ""
     missing = len(explained) - len(scores)
-    without = f"{missing:,} rows have no score, see their reason" if missing else "every row has a score"
+    first = next((each.reason for each in explained if each.score is None), "")
+    number = "1 row has" if missing == 1 else f"{missing:,} rows have"
+    without = f"{number} no score, see the reason ({first[:200]})" if missing else "every row has a score"
     typer.echo(f"{out}: {len(scores):,} of {len(explained):,} rows scored{mean}; {without}", err=True)
 
 
@@ -74,6 +79,24 @@ def _arguments(settings: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             found[key] = value
     return found
+
+
+def _rows(data: Path) -> list[Any]:
+    """The rows of a file in order; of a line that is no JSON, ``None``.
+
+    Raises:
+        ValueError: there is no such file, it has no row, or it cannot be read.
+    """
+    from reward_models.data.files import BadRow, data_suffix, read_rows
+
+    if not data.is_file() or (data_suffix(data) in ("", ".jsonl") and data.suffix != ".gz"):
+        return [_row(line) for line in _lines(data)]
+    rows = list(read_rows(data))
+    if bad := next((each for each in rows if isinstance(each, BadRow)), None):
+        raise ValueError(f"--data: {bad.file}:{bad.line}: {bad.reason}")
+    if not rows:
+        raise ValueError(f"no rows in {data}")
+    return [each[1] for each in rows if not isinstance(each, BadRow)]
 
 
 def _lines(data: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,7 @@ def test_a_file_without_rows_is_an_error(content: bytes, tmp_path: Path) -> None
 def test_a_byte_order_mark_is_no_part_of_the_first_row_and_rows_without_a_score_are_counted(tmp_path: Path) -> None:
     result = attempt(tmp_path, b'\xef\xbb\xbf{"response": "<think>a</think>5"}\n{}\n')
     assert result.exit_code == 0
-    assert "1 of 2 rows scored, mean 0; 1 rows have no score" in result.output
+    assert "1 of 2 rows scored, mean 0; 1 row has no score, see the reason (the row has no text" in result.output
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -170,3 +171,28 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 def test_a_missing_argument_is_named(tmp_path: Path) -> None:
     assert "helpful needs 'model'" in attempt(tmp_path, b'{"response": "x"}', term="helpful").output
+
+
+def test_rows_of_other_formats_are_read_and_a_reference_that_is_empty_gives_no_score(tmp_path: Path) -> None:
+    verifier = "accuracy_exact"
+    contents = {
+        "a.csv": b"response,answer,verifier\nParis,Paris,exact\nRome,Paris,exact\n",
+        "a.json": b'[{"response": "Paris", "answer": "Paris", "verifier": "exact"},'
+        b' {"response": "Rome", "answer": " ", "verifier": "exact"}]',
+        "a.jsonl.gz": gzip.compress(b'{"response": "Paris", "answer": "Paris", "verifier": "exact"}\n'),
+        "b.csv": b"response;answer\nParis;Paris\n",
+        "b.json": b"[]",
+    }
+    said, scores = {}, {}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        out = tmp_path / "new" / f"{name}.jsonl"
+        words = ["rewards", "try", "--term", verifier, "--data", str(tmp_path / name), "--out", str(out)]
+        result = CliRunner().invoke(app, words)
+        said[name] = result.output
+        if result.exit_code == 0:
+            scores[name] = [json.loads(line)["score"] for line in out.read_text(encoding="utf-8").splitlines()]
+    assert scores == {"a.csv": [1.0, 0.0], "a.json": [1.0, None], "a.jsonl.gz": [1.0]}
+    assert "1 row has no score, see the reason (the reference cannot be used: it is empty)" in said["a.json"]
+    assert "separated by semicolons" in said["b.csv"]
+    assert "no rows in" in said["b.json"]

@@ -64,6 +64,8 @@ class AnswerAccuracy:
     def _explain(self, sample: Sample) -> tuple[float | None, str]:
         answer, reference = final_answer(sample), str(sample.answer)
         try:
+            if not reference.strip():
+                raise ValueError("it is empty")
             verdict = ANSWER_VERIFIERS[self.verifier](answer, reference)
         except TimeoutError:
             self.errors["time"] += 1

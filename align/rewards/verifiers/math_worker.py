@@ -33,8 +33,10 @@ def reference_value(reference: str) -> Value:
     """The value of a reference whose expressions sympy can read.
 
     Raises:
-        ReferenceError: it cannot, or the reference is a sentence.
+        ReferenceError: it cannot, or the reference is empty or a sentence.
     """
+    if not reference.strip():
+        raise ReferenceError("it is empty")
     try:
         value = read_reference(reference)
     except Unreadable as error:

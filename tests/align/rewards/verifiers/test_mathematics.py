@@ -169,7 +169,8 @@ def test_equivalent_forms_and_different_answers(term: MathAccuracy, sample: Any)
 
 def test_a_reference_that_is_not_mathematics_gives_no_reward(term: MathAccuracy, sample: Any) -> None:
     assert term.score([sample(r"\boxed{5}", answer="the pair is unknown")]) == [None]
-    assert term.errors == {"reference": 1}
+    assert term.score([sample(r"\boxed{5}", answer=" ")]) == [None]
+    assert term.errors == {"reference": 2}
 
 
 # Each takes a second or more, or all memory, if nobody stops it.
