@@ -473,6 +473,7 @@ _DASHBOARD = {
     "too little agreement": "一致程度过低",
     "not compared": "未比较",
     "no turn decided": "没有确定的轮次",
+    "no pair decided": "没有确定的配对",
     "not read by a second person yet": "第二人尚未阅读",
     "sent back to the writer": "已退回作者",
     "name (optional)": "名称（可不填）",

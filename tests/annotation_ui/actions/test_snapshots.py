@@ -49,7 +49,7 @@ def test_a_ranking_gives_pairs_and_the_command_that_trains_on_them(sqlite: Datab
     assert (info.project, info.name, info.kind, info.author) == ("p", "s1", "ranking", "root")
     [part] = info.parts
     assert (part.rows, part.train, part.held_out) == ("labels", 3 + 2, 0)
-    assert part.items == {"exported": 2, "tie": 1, "skipped by all": 1}
+    assert part.items == {"exported": 2, "no pair decided": 1, "skipped by all": 1}
     lines = [json.loads(line) for line in labelled_lines(sqlite, "rev", "p", "s1", "train")]
     assert len(lines) == part.train
     assert part.command is not None
