@@ -33,6 +33,7 @@ from align.rewards.models.client import RewardClient
 from align.rewards.scoring import RewardFailure, Scorer, check_failures
 from align.rewards.terms import Sample, TermError
 from align.timetable import scheduled
+from reward_models.data.program_tests import has_cases
 from reward_models.runtime.config import ConfigError, load_config
 
 T = TypeVar("T")
@@ -49,6 +50,10 @@ class Rewarder(Protocol):
         Raises:
             RewardFailure: too many samples have no score because something failed.
         """
+
+
+COMPARING = frozenset(("math", "choice", "exact", "regex", "json"))  # verifiers that compare with an answer
+ANSWERS = ("ground_truth", "solution", "expected_answer", "final_answer", "reference_answer")  # as data sets name it
 
 
 class LocalRewarder:
@@ -89,7 +94,7 @@ class LocalRewarder:
         Nothing too where no entry is a verifier: answers are then not meant to count.
 
         Raises:
-            TermError: there is none.
+            TermError: there is none, or a sample has its reference in a column of another name than ``answer``.
         """
         entries = {each.term for each in self.config.rewards}
         judged = {verifier_of(name) for name in entries} - {""}
@@ -102,6 +107,20 @@ class LocalRewarder:
             raise TermError(
                 f"rewards: the rows name the verifier {', '.join(missing)[:200]}, and the entries judge "
                 f"{', '.join(sorted(judged))} here: add an entry for each, as {{term: accuracy_{missing[0][:50]}}}"
+            )
+        if judged & COMPARING:
+            _check_answers(samples)
+
+
+def _check_answers(samples: Sequence[Sample]) -> None:
+    """``TermError`` for a sample without an answer and with a column that usually holds it: it would earn nothing."""
+    for each in samples:
+        if each.answer is not None or each.columns.get("instructions") is not None or has_cases(each.columns):
+            continue
+        if name := next((name for name in ANSWERS if each.columns.get(name) not in (None, "")), None):
+            raise TermError(
+                f"rewards: the reference is read from the column 'answer', and a row has {name!r} instead: rename the "
+                "column (a worked solution must be cut to its final answer)"
             )
 
 
