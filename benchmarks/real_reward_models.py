@@ -92,6 +92,10 @@ def files(model: str, split: str) -> list[Path]:
     return [file for file in found if model == "helpful" or file.name.split(".")[0] in SAFETY_FILES]
 
 
+def records(model: str, read: Sequence[Path]) -> list[Any]:
+    return load([str(file) for file in read], TASKS[TASK[model]].record_type, max_bad=MAX_BAD).records
+
+
 def drawn(file: Path, count: int) -> list[dict[str, Any]]:
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
@@ -136,7 +140,7 @@ def test_files(model: str, share: float) -> list[TestFile]:
     found = []
     for file in files(model, "test"):
         name = file.name.split(".")[0]
-        rows: list[Any] = load([str(file)], TASKS[TASK[model]].record_type, max_bad=MAX_BAD).records
+        rows = records(model, [file])
         count = max(LEAST, round(share * len(rows))) if model == "helpful" else len(rows)
         found.append(TestFile(name, sorted(rows, key=lambda row: order(name, row.id))[:count], len(rows)))
     return found
@@ -190,11 +194,7 @@ def baseline(model: str, runs: Path) -> Baseline:
     folder = runs / f"{model}_tfidf"
     if (kept := Baseline.load(folder)) is not None:
         return kept
-    task = TASK[model]
-    rows: list[Any] = load(
-        [str(file) for file in files(model, "train")], TASKS[task].record_type, max_bad=MAX_BAD
-    ).records
-    made = fit_baseline(rows, default_span(task))
+    made = fit_baseline(records(model, files(model, "train")), default_span(TASK[model]))
     assert made is not None
     folder.mkdir(parents=True, exist_ok=True)
     made.save(folder)
