@@ -40,7 +40,6 @@ from reward_models.evaluation.metrics import auroc, bootstrap_interval, credit
 from reward_models.evaluation.scored_set import ScoredSet, scored_set, together
 
 TASK: dict[str, Task] = {names.model: task for task, names in TASKS.items()}
-SAFETY_FILES = ("diasafety", "gptfuzz_labeled", "just_eval_safety")
 LEAST = 60  # test rows of a file, where it has as many
 MAX_BAD = 10  # the kit has a few responses that are one invisible character; they are left out
 # Rows of each training file that a model of 135 million parameters learns from on a CPU. Of the helpful pairs those are
@@ -89,7 +88,7 @@ def order(name: str, row: str) -> bytes:
 
 def files(model: str, split: str) -> list[Path]:
     found = sorted((DATA / model).glob(f"*.{split}.jsonl.gz"))
-    return [file for file in found if model == "helpful" or file.name.split(".")[0] in SAFETY_FILES]
+    return [file for file in found if model == "helpful" or file.name.split(".")[0] in ROWS["safety"]]
 
 
 def records(model: str, read: Sequence[Path]) -> list[Any]:
@@ -102,14 +101,10 @@ def drawn(file: Path, count: int) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: order(file.name, row["id"]))[:count]
 
 
-def characters(messages: Sequence[Mapping[str, str]]) -> int:
-    return sum(len(message["content"]) for message in messages)
-
-
 def length_balanced(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The pairs of one file that are left when "longer wins" is right for half of them, whatever the difference."""
-    lengths = [(characters(row["chosen"]), characters(row["rejected"])) for row in rows]
-    return [rows[place] for place in balance(lengths, range(len(rows)))]
+    sizes = [[sum(len(m["content"]) for m in row[name]) for name in ("chosen", "rejected")] for row in rows]
+    return [rows[place] for place in balance([(chosen, rejected) for chosen, rejected in sizes], range(len(rows)))]
 
 
 def training_file(model: str, runs: Path) -> Path:
@@ -120,7 +115,7 @@ def training_file(model: str, runs: Path) -> Path:
         for name, count in ROWS[model].items():
             taken = drawn(DATA / model / f"{name}.train.jsonl.gz", count)
             rows += length_balanced(taken) if model == "helpful" else taken
-        out.parent.mkdir(parents=True, exist_ok=True)
+        runs.mkdir(parents=True, exist_ok=True)
         out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return out
 
