@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
@@ -30,11 +29,6 @@ DOMAINS: tuple[Domain, ...] = ("reasoning", "helpfulness", "safety")
 
 class RecordError(ValueError):
     """A row that cannot become a record; the message says why in one line."""
-
-
-def _visible(text: str) -> bool:
-    """True if a character shows: no space, and no control or zero-width character (Unicode's Z, Cc and Cf)."""
-    return any(c.isalnum() or unicodedata.category(c) not in ("Zs", "Zl", "Zp", "Cc", "Cf") for c in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +56,7 @@ class Message:
                 raise RecordError(f"the {self.role} message has fields other than {', '.join(MESSAGE_FIELDS)}")
             # One spelling, so that equal messages are equal.
             object.__setattr__(self, "extra", json.dumps(fields, ensure_ascii=False) if fields else "")
-        if not _visible(self.content) and "tool_calls" not in self.fields:
+        if not self.content.strip() and "tool_calls" not in self.fields:
             raise RecordError(f"empty {self.role} message")
 
     @property

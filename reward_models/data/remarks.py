@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 
 from reward_models.data.records import (
@@ -10,6 +11,7 @@ from reward_models.data.records import (
     Comparison,
     Conversation,
     Demonstration,
+    Message,
     Pair,
     Prompt,
     Record,
@@ -19,6 +21,7 @@ from reward_models.data.records import (
 TEMPLATE = "text of a chat template or transcript inside a message"
 REPEATED = "a response that begins with the whole prompt"
 STRUCTURE = "a message that is the print of a list or a mapping"
+INVISIBLE = "a message without a visible character"
 SHORT = 10  # characters; replies begin with a prompt as short as this ("Hi") by chance
 
 _MARKS = re.compile(
@@ -36,7 +39,8 @@ def remarks(record: Record) -> list[str]:
     """The remarks on a record, each once.
 
     :data:`TEMPLATE`: the model's own template will be put around text that has one. :data:`REPEATED`: the model will
-    read the prompt twice. :data:`STRUCTURE`: people write such texts, and faulty exports do.
+    read the prompt twice. :data:`STRUCTURE`: people write such texts, and faulty exports do. :data:`INVISIBLE`: nobody
+    sees the zero-width or control characters that it consists of, but the model reads them.
     """
     responses = list(_responses(record))
     found = []
@@ -44,10 +48,19 @@ def remarks(record: Record) -> list[str]:
         found.append(TEMPLATE)
     if any(_PRINT.fullmatch(conversation[-1].content) for conversation in (record.prompt, *responses)):
         found.append(STRUCTURE)
+    if not all(_visible(m) for conversation in (record.prompt, *responses) for m in conversation):
+        found.append(INVISIBLE)
     asked = record.prompt[-1].content.strip()
     if len(asked) >= SHORT and any(response[0].content.lstrip().startswith(asked) for response in responses):
         found.append(REPEATED)
     return found
+
+
+def _visible(message: Message) -> bool:
+    """True if a character shows: no space, and no control or zero-width character (Unicode's Z, Cc and Cf)."""
+    if "tool_calls" in message.fields:
+        return True
+    return any(c.isalnum() or unicodedata.category(c) not in ("Zs", "Zl", "Zp", "Cc", "Cf") for c in message.content)
 
 
 def _marked(text: str) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from reward_models.data.check import check, shown
 from reward_models.data.formats import to_record
-from reward_models.data.remarks import REPEATED, STRUCTURE, TEMPLATE, remarks
+from reward_models.data.remarks import INVISIBLE, REPEATED, STRUCTURE, TEMPLATE, remarks
 from reward_models.data.sources import load
 
 PLAIN = {"prompt": "Name a tree.", "chosen": "Oak.", "rejected": "Cod."}
@@ -31,6 +31,7 @@ PLAIN = {"prompt": "Name a tree.", "chosen": "Oak.", "rejected": "Cod."}
         ({"chosen": "Name a tree. Oak.", "rejected": "[INST]"}, [TEMPLATE, REPEATED]),
         ({"prompt": "['Name a tree.']"}, [STRUCTURE]),
         ({"chosen": '{"text": "Oak."}'}, [STRUCTURE]),
+        ({"rejected": "\u200b \ufeff"}, [INVISIBLE]),
         ({"chosen": "[1] is a footnote", "rejected": "{x} is a set"}, []),
         ({"prompt": "Hi", "chosen": "Hi there"}, []),
         ({"prompt": "What does Human: mean? And [1]?", "chosen": "a<b>c</b>", "rejected": "s|t"}, []),
