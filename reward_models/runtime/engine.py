@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +17,8 @@ from torch import nn
 from reward_models.runtime.config import ConfigError
 from reward_models.runtime.distributed import World
 from reward_models.runtime.training_config import EngineConfig
+
+log = logging.getLogger(__name__)
 
 
 def torch_dtype(config: EngineConfig) -> torch.dtype:
@@ -154,6 +159,8 @@ def build_engine(model: nn.Module, config: EngineConfig, total_steps: int, world
         {"params": [p for n, p in trainable if is_matrix[n]], "weight_decay": config.weight_decay},
         {"params": [p for n, p in trainable if not is_matrix[n]], "weight_decay": 0.0},
     ]
+    if config.offload_optimizer and world.is_main:
+        name_locks_of_compilers()
     model.train()  # transformers loads in evaluation mode: no dropout, and no gradient checkpointing either
     engine, _, _, _ = deepspeed.initialize(
         model=model,
@@ -163,6 +170,26 @@ def build_engine(model: nn.Module, config: EngineConfig, total_steps: int, world
     )
     _forget_rehearsal(engine)
     return engine
+
+
+def name_locks_of_compilers(name: str = "cpu_adam") -> None:
+    """Log the files that make PyTorch wait, without an end or a word, for another process to compile DeepSpeed's code.
+
+    A process that is killed while it compiles leaves its file behind.
+    """
+    from torch.utils.cpp_extension import get_default_build_root
+
+    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
+    for lock in (root / name / "lock", *sorted(root.glob(f"*/{name}/lock"))):
+        try:
+            seconds = time.time() - lock.stat().st_mtime
+        except OSError:
+            continue
+        log.warning(
+            "%s is %d s old: this run waits for the process that compiles DeepSpeed's %s. If there is no such process "
+            "(one was killed), delete the file",
+            *(lock, seconds, name),
+        )
 
 
 def learning_rates(config: EngineConfig, optimizer: torch.optim.Optimizer, total_steps: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from reward_models.runtime.engine import (
     check_schedule,
     check_zero_options,
     deepspeed_config,
+    name_locks_of_compilers,
     optimizer_step,
     torch_dtype,
 )
@@ -174,3 +176,18 @@ def test_a_value_that_is_not_finite_leaves_weights_and_schedule_alone(broken: st
         optimizer_step(engine, broken != "loss", world)
     assert all(torch.equal(p, b) for p, b in zip(engine.module.parameters(), before, strict=True))
     assert engine.lr_scheduler.get_last_lr() == rate
+
+
+@pytest.mark.parametrize("folder", ["cpu_adam", "py311_cpu/cpu_adam"])
+def test_a_lock_that_a_killed_compiler_left_is_named(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    name_locks_of_compilers()
+    assert not caplog.records
+    lock = tmp_path / folder / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    name_locks_of_compilers()
+    assert str(lock) in caplog.text
+    assert "delete the file" in caplog.text
