@@ -111,7 +111,7 @@ def test_rows_that_cannot_be_read_are_named_in_every_format(tmp_path: Path) -> N
     (tmp_path / "semicolons.csv").write_text("prompt;response_a;response_b\nq;one;two\n")
     wrong = run(db, "import", tmp_path / "semicolons.csv", "--project", "p")
     assert "semicolons" in wrong.output
-    assert "prompt;response_a;response_b" in wrong.output
+    assert "save the file again with commas" in wrong.output
 
 
 def test_accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

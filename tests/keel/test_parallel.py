@@ -142,7 +142,8 @@ def test_where_one_fails_the_others_save_and_end(words: list[str]) -> None:
 
 def test_one_at_a_time_is_the_default(words: list[str]) -> None:
     Path("out/go").touch()
-    assert run([word for word in words if word != "parallel=2"])[0] == 0
+    status, said = run([word for word in words if word != "parallel=2"])
+    assert status == 0, said
     assert noted("helpful")["ended"] < noted("cold_start")["began"]
 
 

@@ -12,7 +12,9 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -50,7 +52,20 @@ def serve(job: dict[str, Any]) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("vllm.") and hasattr(module, "get_mp_context"):
             module.get_mp_context = system_utils.get_mp_context
+    wait_for_port(job["arguments"])
     main()
+
+
+def wait_for_port(arguments: list[str]) -> None:
+    """A killed server's children keep its port for a moment."""
+    port = int(arguments[arguments.index("--port") + 1])
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return
+        time.sleep(0.1)
 
 
 def run() -> None:

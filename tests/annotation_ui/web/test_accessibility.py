@@ -136,6 +136,7 @@ ELSEWHERE = {
     "login": "test_axe_finds_nothing_on_safety_and_log_in",
     "feedback": "test_the_training_round",
     "reading": "test_a_second_person_sends_back_and_accepts",
+    "snapshot": "test_a_snapshot_is_downloaded_in_the_browser",
     **dict.fromkeys(("logged_out", "nothing", "outage", "token"), "test_axe_finds_nothing_on_pages_without_a_project"),
 }
 

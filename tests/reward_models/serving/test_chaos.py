@@ -160,7 +160,7 @@ def test_a_model_that_fails_is_an_error_of_the_request(
         monkeypatch.setattr(model, "_run", fail)
         answer = server.post("/v1/score", {"model": "model", "conversations": turns})
         assert (answer.status_code, "MemoryError" in answer.json()["detail"]) == (500, True)
-        monkeypatch.setattr(model, "_run", lambda sequences, groups: [float("nan")] * len(sequences))
+        monkeypatch.setattr(model, "_run", lambda sequences, groups, compute: [float("nan")] * len(sequences))
         results = server.post("/v1/score", {"model": "model", "conversations": turns}).json()["results"]
         assert [each["raw"] for each in results] == [None, None]
         assert "not finite" in results[0]["error"]
