@@ -63,7 +63,7 @@ VARIABLES = (
     Variable("HF_HUB_OFFLINE", "huggingface_hub", "1: use only models and data sets that are in the local cache"),
     Variable("TOKENIZERS_PARALLELISM", "tokenizers", "threads of a tokenizer; off in each process that tokenizes data"),
     Variable("CUDA_VISIBLE_DEVICES", "torch", "the GPUs that a process may use"),
-    Variable("TORCH_EXTENSIONS_DIR", "torch", "where DeepSpeed's CPU optimizer is compiled; default: in the home's cache"),
+    Variable("TORCH_EXTENSIONS_DIR", "torch", "where DeepSpeed's CPU optimizer is compiled; default: the home's cache"),
     Variable("VLLM_CPU_KVCACHE_SPACE", "keel train align", "GiB of rollout.engine=vllm_colocated's cache on a CPU; 1"),
     Variable("VLLM_ENABLE_V1_MULTIPROCESSING", "vllm", "set to 0 for rollout.engine=vllm_colocated"),
     Variable("VLLM_LOGGING_LEVEL", "vllm", "least level of what rollout.engine=vllm_colocated says; ERROR"),
