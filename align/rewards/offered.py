@@ -35,6 +35,9 @@ DENIED_ANNOUNCEMENT = re.compile(
     r"\b(?:suppose|supposing|assume|assuming|imagine|if|whether|unless|nobody|no|not|never|wrong|incorrect|false|invalid|maybe|"
     r"perhaps|possibly)(?:\s+(?:that|the|our|my|an?|this|one|final|correct|right|possible|would|will|could|should))*\s*$"
     rf"|\b{REPORTED}\s*$|\bnot\s+the\s+case\b[^.,;:!?\n]{{0,12}}$"
+    r"|(?:(?:\bnot|n['’]t)\s+(?:\w+\s+){0,2}(?:true|right|correct|certain|clear|sure|say|claim|think|believe)|\b(?:cannot|never)\s+(?:say|claim)"
+    r"|\b(?:false|untrue|wrong|incorrect|unlikely|a\s+(?:lie|mistake|myth)|might\s+think|may\s+think))\b"
+    r"[^.;:!?\n]{0,60}?(?:\s(?:that|the|our|my|final|correct|right))+\s*$"
     r"|\b(?:nobody|no\s+one|(?<!no )(?<!without )(?<!without a )(?<!beyond )(?<!beyond a )doubt(?:s|ed)?|"
     r"den(?:y|ies|ied)|disagrees?)\b[^.,;:!?\n]{0,40}$",
     re.IGNORECASE,

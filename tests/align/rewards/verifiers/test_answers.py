@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from align.rewards.explain import explain_rows
 from align.rewards.verifiers.answers import AnswerAccuracy
 
 
@@ -151,3 +152,23 @@ def test_one_rows_pattern_costs_no_other_row_its_score(sample: Any) -> None:
     assert scores[1] is scores[2] is None
     assert set(scores[3:5]) <= {0.0, None}
     assert sum(term.errors.values()) == scores.count(None)
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("It is not true that the answer is 4", False),
+        ("It is false, as everybody knows, that the answer is 4", False),
+        ("I doubt that the answer is 4", False),
+        ("You might think the answer is 4", False),
+        ("I can't say that the answer is 4", False),
+        ("The answer is 4", True),
+        ("It is not 3. The answer is 4", True),
+        ("Since it is not 3, the answer is 4", True),
+        ("There is no doubt that the answer is 4", True),
+    ],
+)
+def test_an_announcement_that_its_sentence_denies_is_none(text: str, right: bool) -> None:
+    sample = {"prompt": "q", "response": f"<think>t</think><answer>{text}</answer>", "answer": "4"}
+    for verifier in ("regex", "exact", "json"):
+        assert explain_rows(f"accuracy_{verifier}", {}, [sample])[0].score == float(right), verifier
