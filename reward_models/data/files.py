@@ -133,7 +133,7 @@ class _Bounded(io.RawIOBase):
         super().close()
 
 
-# How files of other formats begin, and the way out.
+# How files of other formats begin, and what to do about each.
 MAGIC = {
     b"\x1f\x8b": "the file is compressed with gzip; add .gz to its name",
     b"PK\x03\x04": "the file is a zip archive; unpack it first",
